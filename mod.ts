@@ -1,0 +1,104 @@
+/**
+ * Warren: a worker runtime and RPC system for Deno on RabbitMQ.
+ *
+ * A {@linkcode contract} is shared by callers and workers. A {@linkcode Manager} has its methods; a
+ * {@linkcode Service} serves it on three queues: any worker of a topic, one host, all workers. A
+ * {@linkcode ConnectionContext} has the verbs: `call`, `cast`, `fanoutCast`, `multicall`, `notify`.
+ *
+ * @example
+ * ```ts
+ * import { z } from "npm:zod@4";
+ * import { contract, createConnection, implement, Service } from "@warren/runtime";
+ *
+ * const compute = contract({
+ *   topic: "compute",
+ *   version: "1.0",
+ *   procedures: { square: { args: z.object({ x: z.number() }), result: z.number() } },
+ * });
+ * const manager = implement(compute, { square: ({ x }) => x * x });
+ * await using _service = await Service.start({ url: "memory:doc", host: "gb07", manager });
+ * await using connection = await createConnection("memory:doc");
+ * console.log(await connection.client(compute).call("square", { x: 12 })); // 144
+ * ```
+ *
+ * @module
+ */
+export {
+  BlockedError,
+  ConnectionDisposedError,
+  ConnectionFailedError,
+  InvalidValueError,
+  NoRouteError,
+  NoSuchMethodError,
+  RejectedError,
+  RemoteError,
+  RpcError,
+  StreamInterruptedError,
+  TimeoutError,
+  TopologyError,
+  UnconfirmedError,
+  UnsupportedVersionError,
+} from "./src/errors.ts";
+export { ConnectionContext } from "./src/rpc/connection.ts";
+export { requestContext } from "./src/rpc/context.ts";
+export { contract } from "./src/rpc/define.ts";
+export { RpcDispatcher } from "./src/rpc/dispatcher.ts";
+export { cleanup, createConnection } from "./src/service/connect.ts";
+export { launch } from "./src/service/launcher.ts";
+export {
+  implement,
+  Manager,
+  SchedulerDependentManager,
+} from "./src/service/manager.ts";
+export { Service } from "./src/service/service.ts";
+export { queueFor } from "./src/bus/routes.ts";
+
+export type {
+  ErrorClass,
+  Failure,
+  RpcErrorCode,
+  RpcErrorOptions,
+} from "./src/errors.ts";
+export type { AnyArgs } from "./src/rpc/connection.ts";
+export type { ConnectionEventMap } from "./src/rpc/connection_parts.ts";
+export type { Client, ClientOptions, Rest } from "./src/rpc/client.ts";
+export type { ContextValues, RequestContext } from "./src/rpc/context.ts";
+export type * from "./src/rpc/contract.ts";
+export type { Dispatcher } from "./src/rpc/dispatcher.ts";
+export type {
+  ListenerOptions,
+  NotificationHandler,
+} from "./src/rpc/listener.ts";
+export type { NotifyOptions, Priority } from "./src/rpc/notifications.ts";
+export type {
+  CallOptions,
+  CastOptions,
+  SendOptions,
+  Target,
+} from "./src/rpc/options.ts";
+export type {
+  Input,
+  Output,
+  Schema,
+  SchemaIssue,
+  SchemaResult,
+} from "./src/rpc/schema.ts";
+export type { ServerStats } from "./src/rpc/server.ts";
+export type {
+  BrokerUrl,
+  ConnectionOptions,
+} from "./src/service/connection_options.ts";
+export type { TlsOptions } from "./src/bus/transport.ts";
+export type {
+  HostEnvironment,
+  Implementation,
+  ImplementOptions,
+  Serves,
+} from "./src/service/manager.ts";
+export type { PeriodicTask } from "./src/service/periodic.ts";
+export type {
+  Managers,
+  ServiceOptions,
+  Serving,
+} from "./src/service/service.ts";
+export type { Notification } from "./src/wire/envelope.ts";

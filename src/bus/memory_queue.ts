@@ -1,0 +1,189 @@
+/** A queue of the bus inside the process: order, prefetch, expiration, redelivery. @module */
+import { expireAt, forget, type Waiting } from "../deadlines.ts";
+import { TopologyError } from "../errors.ts";
+import type { Queue } from "./routes.ts";
+import type { ConsumeOptions, Delivery, Message } from "./transport.ts";
+
+/** Whoever declared a queue; an exclusive one goes with its owner. */
+export type Owner = object;
+
+interface Item {
+  readonly message: Message;
+  readonly key: string;
+  /** Position in the queue, which a redelivered message keeps. */
+  readonly order: number;
+  /** When it is too old, in milliseconds of the monotonic clock. */
+  readonly expires: number;
+  redelivered: boolean;
+  /** In the queue, and not with a consumer. */
+  waiting?: Waiting;
+}
+
+interface Member {
+  readonly owner: Owner;
+  readonly receive: (delivery: Delivery) => void;
+  readonly options: ConsumeOptions;
+  readonly held: Set<Item>;
+}
+
+/** How a consumer leaves. */
+export interface MemoryConsumer {
+  /** No more deliveries; what is held may still be settled. */
+  cancel(): void;
+  /** As a lost channel: what is held goes back. */
+  close(): void;
+}
+
+/** One queue. */
+export class MemoryQueue {
+  /** Name at the bus. */
+  readonly name: string;
+  /** As declared. */
+  readonly settings: Queue;
+  /** Who declared it. */
+  readonly owner: Owner;
+  readonly #gone: () => void;
+  #items: Item[] = [];
+  /** Consumers; the first is the next in turn. */
+  #members: Member[] = [];
+  #order = 0;
+  #running = false;
+
+  /** Made by the bus. */
+  constructor(name: string, settings: Queue, owner: Owner, gone: () => void) {
+    this.name = name;
+    this.settings = settings;
+    this.owner = owner;
+    this.#gone = gone;
+  }
+
+  /** How many consume it. */
+  get consumers(): number {
+    return this.#members.length;
+  }
+
+  /** Takes a message. */
+  push(message: Message, key: string): void {
+    const expires = performance.now() + (message.expiration ?? Infinity);
+    this.#insert({
+      message,
+      key,
+      order: this.#order++,
+      expires,
+      redelivered: false,
+    });
+    this.#run();
+  }
+
+  /** Gives messages to a consumer from now on. */
+  consume(
+    owner: Owner,
+    receive: (delivery: Delivery) => void,
+    options: ConsumeOptions,
+  ): MemoryConsumer {
+    const taken = this.#members.some((member) => member.options.exclusive) ||
+      (options.exclusive && this.consumers > 0);
+    const foreign = this.settings.exclusive && this.owner !== owner;
+    if (taken || foreign) {
+      throw new TopologyError(
+        `Cannot consume ${this.name}: it is in exclusive use`,
+        {
+          data: {
+            entity: `queue ${this.name}`,
+            replyCode: foreign ? 405 : 403,
+          },
+        },
+      );
+    }
+    const member: Member = { owner, receive, options, held: new Set() };
+    this.#members.push(member);
+    this.#run();
+    return {
+      cancel: () => this.#leave(member),
+      close: () => this.#close(member),
+    };
+  }
+
+  /** It is no more, with all that is in it. */
+  remove(): void {
+    for (const { waiting } of this.#items) if (waiting) forget(waiting);
+    this.#items = [];
+    this.#members = [];
+    this.#gone();
+  }
+
+  #insert(item: Item): void {
+    let at = this.#items.length;
+    while (at > 0 && (this.#items[at - 1] as Item).order > item.order) at--;
+    this.#items.splice(at, 0, item);
+    if (item.expires < Infinity) {
+      item.waiting = expireAt(item.expires, () => this.#drop(item));
+    }
+  }
+
+  #drop(item: Item): void {
+    this.#items = this.#items.filter((other) => other !== item);
+  }
+
+  #leave(member: Member): void {
+    this.#members = this.#members.filter((other) => other !== member);
+    if (this.settings.autoDelete && this.consumers === 0) this.remove();
+  }
+
+  #close(member: Member): void {
+    for (const item of member.held) this.#putBack(item);
+    member.held.clear();
+    this.#leave(member);
+    this.#run();
+  }
+
+  #putBack(item: Item): void {
+    item.redelivered = true;
+    this.#insert(item);
+  }
+
+  /** Delivers in a microtask of its own, as a network would: never inside the publisher's call. */
+  #run(): void {
+    if (this.#running) return;
+    this.#running = true;
+    queueMicrotask(() => {
+      this.#running = false;
+      this.#deliver();
+    });
+  }
+
+  #deliver(): void {
+    while (this.#items.length > 0) {
+      const turn = this.#members.findIndex(({ held, options: { prefetch } }) =>
+        prefetch === 0 || held.size < prefetch
+      );
+      if (turn < 0) return;
+      const member = this.#members[turn] as Member;
+      this.#members = [
+        ...this.#members.slice(0, turn),
+        ...this.#members.slice(turn + 1),
+        member,
+      ];
+      const item = this.#items.shift() as Item;
+      if (item.waiting) forget(item.waiting);
+      member.held.add(item);
+      member.receive(this.#delivery(member, item));
+    }
+  }
+
+  #delivery(member: Member, item: Item): Delivery {
+    const settle = (after?: () => void) => {
+      if (!member.held.delete(item)) return;
+      after?.();
+      this.#run();
+    };
+    return {
+      message: item.message,
+      key: item.key,
+      redelivered: item.redelivered,
+      ack: () => settle(),
+      reject: (requeue) =>
+        settle(requeue ? () => this.#putBack(item) : undefined),
+    };
+  }
+}

@@ -1,0 +1,72 @@
+/** One AMQP channel, with the listeners that it must have before anything else is done with it. @module */
+import type { Channel, ChannelModel, ConfirmChannel } from "npm:amqplib@^2.3.1";
+import { log } from "../../telemetry.ts";
+
+/** Why a channel ended; `code` is the broker's reply code where it was the broker's doing. */
+export interface ChannelEnd {
+  /** Reply code, e.g. 406. */
+  readonly code?: number | undefined;
+  /** Text. */
+  readonly reason: string;
+}
+
+/** An open channel that tells when it is gone. */
+export interface Open<C extends Channel> {
+  /** amqplib's. */
+  readonly channel: C;
+  /** False from the moment it can no longer be used: acknowledging then would throw. */
+  readonly alive: boolean;
+  /** Resolves when it is gone. */
+  readonly ended: Promise<ChannelEnd>;
+  /** Closes it; the promise of `ended` resolves as well. */
+  close(): Promise<void>;
+}
+
+/** Watches a channel. The reason comes only with 'error'; whoever has work under way is just told "channel closed". */
+export function watched<C extends Channel>(channel: C): Open<C> {
+  let alive = true;
+  let end: ChannelEnd = { reason: "channel closed" };
+  const ended = new Promise<ChannelEnd>((resolve) => {
+    channel.on("error", (error: Error & { code?: number }) => {
+      alive = false;
+      end = { code: error.code, reason: error.message };
+    });
+    channel.on(
+      "handler-error",
+      (error: Error) =>
+        log("bus").error("A channel's listener threw: {error}", { error }),
+    );
+    channel.on("close", () => {
+      alive = false;
+      resolve(end);
+    });
+  });
+  return {
+    channel,
+    ended,
+    get alive() {
+      return alive;
+    },
+    async close() {
+      if (!alive) return;
+      alive = false;
+      try {
+        await channel.close();
+      } catch {
+        // The connection went first.
+      }
+    },
+  };
+}
+
+/** Opens a channel. */
+export async function openChannel(model: ChannelModel): Promise<Open<Channel>> {
+  return watched(await model.createChannel());
+}
+
+/** Opens a channel with publisher confirms. */
+export async function openConfirmChannel(
+  model: ChannelModel,
+): Promise<Open<ConfirmChannel>> {
+  return watched(await model.createConfirmChannel());
+}

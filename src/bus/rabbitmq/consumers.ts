@@ -1,0 +1,225 @@
+/** A consuming channel and what it should consume: restored after every loss, whoever caused it. @module */
+import type { Channel, ConsumeMessage } from "npm:amqplib@^2.3.1";
+import {
+  ConnectionDisposedError,
+  RpcError,
+  TimeoutError,
+  TopologyError,
+} from "../../errors.ts";
+import { pause, type Wait, within } from "../../deadlines.ts";
+import { log } from "../../telemetry.ts";
+import type { Queue, Route } from "../routes.ts";
+import type { ConsumeOptions, Consumer, Delivery } from "../transport.ts";
+import { type Open, openChannel } from "./channel.ts";
+import { fromAmqp } from "./properties.ts";
+import { backoff, type Side } from "./side.ts";
+import { isFatal, type Topology } from "./topology.ts";
+
+/** A route whose queue is consumed. */
+export type QueueRoute = Route & { readonly queue: Queue };
+
+/** What should be consumed: data, from which every new channel is made. */
+interface Desired {
+  readonly route: QueueRoute;
+  readonly receive: (delivery: Delivery) => void;
+  readonly options: ConsumeOptions;
+  /** Name at the broker; a new one each time, so that an old channel's cannot be meant. */
+  tag?: string | undefined;
+  /** Nobody wants it any more. */
+  abandoned?: boolean;
+}
+
+/** Consumers that share a channel. */
+export class Consumers {
+  readonly #side: Side;
+  readonly #topology: Topology;
+  readonly #desired = new Set<Desired>();
+  readonly #closing = new AbortController();
+  #open: Promise<Open<Channel>> | undefined;
+  #restoring: Promise<void> | undefined;
+
+  /** On the connection of a side. */
+  constructor(side: Side, topology: Topology) {
+    this.#side = side;
+    this.#topology = topology;
+  }
+
+  /** Consumes from now on. */
+  async add(
+    route: QueueRoute,
+    receive: (delivery: Delivery) => void,
+    options: ConsumeOptions,
+    wait: Wait,
+  ): Promise<Consumer> {
+    const desired: Desired = { route, receive, options };
+    const late = () =>
+      new TimeoutError(
+        `Cannot consume ${route.queue.name} in time: ${this.#side.reason}`,
+        { inDoubt: false },
+      );
+    for (let attempt = 0;; attempt++) {
+      if (this.#closing.signal.aborted) {
+        throw new ConnectionDisposedError(
+          "Cannot consume: the connection was disposed",
+        );
+      }
+      try {
+        await within(this.#start(desired), wait, late);
+        return { cancel: () => this.#cancel(desired) };
+      } catch (error) {
+        const failure = this.#explain(error, route);
+        if (failure) {
+          desired.abandoned = true;
+          throw failure;
+        }
+        await pause(backoff(attempt), wait);
+      }
+    }
+  }
+
+  /** Closes the channel: what is unacknowledged goes back to its queue. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#desired.clear();
+    await (await this.#open?.catch(() => undefined))?.close();
+    await this.#restoring;
+  }
+
+  /** What to tell the user; undefined if it is a loss that heals. */
+  #explain(error: unknown, route: QueueRoute): Error | undefined {
+    if (error instanceof RpcError || this.#closing.signal.aborted) {
+      return error as Error;
+    }
+    const { code, message } = error as Error & { code?: number };
+    if (!isFatal(code)) return undefined;
+    return new TopologyError(`Cannot consume ${route.queue.name}: ${message}`, {
+      data: { entity: `queue ${route.queue.name}`, replyCode: code },
+    });
+  }
+
+  #channel(): Promise<Open<Channel>> {
+    return this.#open ??= this.#reopen();
+  }
+
+  async #reopen(): Promise<Open<Channel>> {
+    try {
+      const socket = await this.#side.up({
+        deadline: Infinity,
+        signal: this.#closing.signal,
+      });
+      const open = await openChannel(socket.model);
+      void open.ended.then(({ reason }) => this.#lost(reason));
+      return open;
+    } catch (error) {
+      this.#open = undefined;
+      throw error;
+    }
+  }
+
+  #lost(reason: string): void {
+    this.#open = undefined;
+    for (const desired of this.#desired) desired.tag = undefined;
+    if (this.#closing.signal.aborted || this.#desired.size === 0) return;
+    log("bus").warn("Consuming channel lost: {reason}", { reason });
+    this.#restore();
+  }
+
+  #restore(): void {
+    this.#restoring ??= this.#restoreAll().finally(() =>
+      this.#restoring = undefined
+    );
+  }
+
+  /** Brings back all that has no consumer now; goes on until nothing is missing. */
+  async #restoreAll(): Promise<void> {
+    const signal = this.#closing.signal;
+    for (let attempt = 0; !signal.aborted && !this.#side.failure;) {
+      const missing = [...this.#desired].find(({ tag }) => tag === undefined);
+      if (!missing) return;
+      try {
+        await this.#start(missing);
+        attempt = 0;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof TopologyError) return this.#side.fail(error);
+        log("bus").warn("Cannot consume {queue} yet: {error}", {
+          queue: missing.route.queue.name,
+          error,
+        });
+        await pause(backoff(attempt++), { deadline: Infinity, signal }).catch(
+          () => {},
+        );
+      }
+    }
+  }
+
+  async #start(desired: Desired): Promise<void> {
+    const queue = await this.#topology.queue(desired.route, {
+      deadline: Infinity,
+      signal: this.#closing.signal,
+    });
+    const open = await this.#channel();
+    const { prefetch, exclusive = false } = desired.options;
+    const tag = crypto.randomUUID();
+    const deliver = (message: ConsumeMessage | null) =>
+      this.#deliver(open, desired, tag, message);
+    // Sent together: the limit is for the consumer that comes next on the channel.
+    const limited = prefetch > 0 ? open.channel.prefetch(prefetch) : undefined;
+    await Promise.all([
+      limited,
+      open.channel.consume(queue, deliver, { consumerTag: tag, exclusive }),
+    ]);
+    if (!open.alive) throw new Error("channel lost");
+    desired.tag = tag;
+    this.#desired.add(desired);
+    if (desired.abandoned) await this.#cancel(desired);
+  }
+
+  /** amqplib kills the channel if this throws. Without a message: the broker cancelled the consumer, its queue is gone. */
+  #deliver(
+    open: Open<Channel>,
+    desired: Desired,
+    tag: string,
+    message: ConsumeMessage | null,
+  ): void {
+    if (message === null) {
+      if (desired.tag === tag) desired.tag = undefined;
+      if (desired.abandoned) return;
+      log("bus").warn("Queue {queue} is gone: declaring it again", {
+        queue: desired.route.queue.name,
+      });
+      return this.#restore();
+    }
+    try {
+      desired.receive(delivery(open, message));
+    } catch (error) {
+      log("bus").error("A receiver threw: {error}", { error });
+    }
+  }
+
+  async #cancel(desired: Desired): Promise<void> {
+    desired.abandoned = true;
+    this.#desired.delete(desired);
+    const open = await this.#open?.catch(() => undefined);
+    if (!open?.alive || desired.tag === undefined) return;
+    const cancelled = open.channel.cancel(desired.tag).catch(() => {}); // lost meanwhile: as good as cancelled
+    await Promise.race([cancelled, open.ended]);
+  }
+}
+
+/** A delivery on one channel; once that is gone, its acknowledgements mean nothing, and sending one would be an error. */
+function delivery(open: Open<Channel>, raw: ConsumeMessage): Delivery {
+  let settled = false;
+  const settle = (how: () => void) => {
+    if (settled) return;
+    settled = true;
+    if (open.alive) how();
+  };
+  return {
+    message: fromAmqp(raw),
+    key: raw.fields.routingKey,
+    redelivered: raw.fields.redelivered,
+    ack: () => settle(() => open.channel.ack(raw)),
+    reject: (requeue) => settle(() => open.channel.reject(raw, requeue)),
+  };
+}

@@ -1,0 +1,285 @@
+/** The link to RabbitMQ: one connection to publish, one to consume, and the transports that lease channels on them. @module */
+import {
+  ConnectionDisposedError,
+  ConnectionFailedError,
+  InvalidValueError,
+} from "../../errors.ts";
+import { type Wait, within } from "../../deadlines.ts";
+import { log } from "../../telemetry.ts";
+import { inbox, type Route } from "../routes.ts";
+import type {
+  ConsumeOptions,
+  Consumer,
+  Delivery,
+  InboxReader,
+  Link,
+  LinkEvent,
+  Message,
+  TlsOptions,
+  Transport,
+} from "../transport.ts";
+import { Consumers, type QueueRoute } from "./consumers.ts";
+import { Publisher, type PublisherParts } from "./publisher.ts";
+import { Side, type SideEvents } from "./side.ts";
+import { Topology } from "./topology.ts";
+
+/** How to reach RabbitMQ. */
+export interface RabbitOptions {
+  /** The nodes, any of which will do. */
+  readonly urls: readonly URL[];
+  /** Seconds between heartbeats; default 10. */
+  readonly heartbeat?: number | undefined;
+  /** For `amqps:`. */
+  readonly tls?: TlsOptions | undefined;
+  /** Name of the program, shown by the broker. */
+  readonly name?: string | undefined;
+}
+
+/** Unread messages of the inbox at most. */
+const INBOX_PREFETCH = 1_000;
+
+/** The process's way to one RabbitMQ broker or cluster. */
+export class RabbitLink implements Link {
+  readonly inbox = `reply_${crypto.randomUUID().replaceAll("-", "")}`;
+  readonly #publishing: Side;
+  readonly #consuming: Side;
+  readonly #topology: {
+    readonly publishing: Topology;
+    readonly consuming: Topology;
+  };
+  readonly #watchers = new Set<(event: LinkEvent) => void>();
+  readonly #transports = new Set<RabbitTransport>();
+  #reader: InboxReader | undefined;
+  #listening: Promise<unknown> | undefined;
+  #inboxConsumers: Consumers | undefined;
+  #up = 0;
+
+  /** Begins to connect at once. */
+  constructor({ urls, heartbeat = 10, tls, name = "warren" }: RabbitOptions) {
+    const settings = { heartbeat, connectTimeout: 10_000, tls };
+    const side = (role: string) =>
+      new Side(
+        urls,
+        { ...settings, name: `${name} ${role}` },
+        this.#events(role),
+      );
+    this.#publishing = side("publishing");
+    this.#consuming = side("consuming");
+    this.#topology = {
+      publishing: new Topology(this.#publishing),
+      consuming: new Topology(this.#consuming),
+    };
+    this.#publishing.start();
+    this.#consuming.start();
+  }
+
+  async open(wait: Wait): Promise<Transport> {
+    await this.#publishing.up(wait);
+    await this.#consuming.up(wait);
+    const parts = {
+      side: this.#publishing,
+      topology: this.#topology.publishing,
+      returned: this.#returned,
+    };
+    const transport = new RabbitTransport(
+      parts,
+      () => new Consumers(this.#consuming, this.#topology.consuming),
+      this.#topology.consuming,
+      () => this.#transports.delete(transport),
+    );
+    this.#transports.add(transport);
+    return transport;
+  }
+
+  async listen(reader: InboxReader, wait: Wait): Promise<void> {
+    this.#reader = reader;
+    this.#listening ??= this.#startInbox().catch((error) => {
+      this.#listening = undefined;
+      throw error;
+    });
+    await within(
+      this.#listening,
+      wait,
+      () =>
+        new ConnectionFailedError(
+          `Cannot consume the inbox in time: ${this.#consuming.reason}`,
+        ),
+    );
+  }
+
+  async #startInbox(): Promise<void> {
+    const route = inbox(this.inbox) as QueueRoute;
+    const receive = (delivery: Delivery) => this.#reader?.receive(delivery);
+    const consumers = this.#inboxConsumers ??= new Consumers(
+      this.#consuming,
+      this.#topology.consuming,
+    );
+    await consumers.add(route, receive, { prefetch: INBOX_PREFETCH }, {
+      deadline: Infinity,
+    });
+  }
+
+  consumers(queue: string, wait: Wait): Promise<number | undefined> {
+    return this.#consuming.socket
+      ? this.#topology.consuming.consumers(queue, wait)
+      : Promise.resolve(undefined);
+  }
+
+  watch(watcher: (event: LinkEvent) => void): Disposable {
+    this.#watchers.add(watcher);
+    return { [Symbol.dispose]: () => void this.#watchers.delete(watcher) };
+  }
+
+  rest(resting: boolean): void {
+    this.#publishing.rest(resting);
+    this.#consuming.rest(resting);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(
+      [...this.#transports].map((transport) =>
+        transport[Symbol.asyncDispose]()
+      ),
+    );
+    await this.#inboxConsumers?.close();
+    if (this.#listening && this.#consuming.socket) {
+      await this.#topology.consuming.remove(this.inbox, {
+        deadline: performance.now() + 1_000,
+      });
+    }
+    await Promise.all([this.#publishing.close(), this.#consuming.close()]);
+  }
+
+  #returned = (message: Message): void => this.#reader?.returned(message);
+
+  #tell(event: LinkEvent): void {
+    for (const watcher of [...this.#watchers]) watcher(event);
+  }
+
+  /** Connected = both connections are up; lost = the first of them is gone. */
+  #events(role: string): SideEvents {
+    return {
+      connected: () => {
+        log("bus").info("Connected ({role})", { role });
+        if (++this.#up === 2) this.#tell({ type: "connected" });
+      },
+      disconnected: (reason) => {
+        log("bus").warn("{reason} ({role})", { reason, role });
+        if (this.#up-- === 2) this.#tell({ type: "disconnected", reason });
+      },
+      blocked: (reason) => {
+        log("bus").warn("The broker takes no messages: {reason}", { reason });
+        this.#tell({ type: "blocked", reason });
+      },
+      unblocked: () => this.#tell({ type: "unblocked" }),
+      failed: (error) =>
+        this.#tell({ type: "failed", reason: error.message, error }),
+    };
+  }
+}
+
+/** Channels of one connection context, opened when they are first needed. */
+class RabbitTransport implements Transport {
+  readonly #publishers: {
+    readonly confirmed: Publisher;
+    readonly posted: Publisher;
+    readonly fanned: Publisher;
+  };
+  readonly #newConsumers: () => Consumers;
+  readonly #topology: Topology;
+  readonly #closed: () => void;
+  readonly #exclusive = new Set<Consumers>();
+  #shared: Consumers | undefined;
+  #disposing: Promise<void> | undefined;
+
+  constructor(
+    parts: PublisherParts,
+    consumers: () => Consumers,
+    topology: Topology,
+    closed: () => void,
+  ) {
+    this.#publishers = {
+      confirmed: new Publisher(parts, true),
+      posted: new Publisher(parts, false),
+      fanned: new Publisher(parts, true),
+    };
+    this.#newConsumers = consumers;
+    this.#topology = topology;
+    this.#closed = closed;
+  }
+
+  async declare(route: Route, wait: Wait): Promise<void> {
+    this.#check();
+    // A queue of one process alone comes with its consumer.
+    if (route.queue && !route.queue.fresh) {
+      await this.#topology.queue(route as QueueRoute, wait);
+    } else if (route.exchange) {
+      await this.#topology.exchange(route.exchange, wait);
+    }
+  }
+
+  async publish(route: Route, message: Message, wait: Wait): Promise<void> {
+    this.#check();
+    // A fanout exchange may vanish, and a 404 ends the channel: that must not hurt casts and replies.
+    const { fanned, confirmed } = this.#publishers;
+    await (route.exchange?.type === "fanout" ? fanned : confirmed).publish(
+      route,
+      message,
+      wait,
+    );
+  }
+
+  async post(route: Route, message: Message, wait: Wait): Promise<void> {
+    this.#check();
+    await this.#publishers.posted.post(route, message, wait);
+  }
+
+  async consume(
+    route: Route,
+    receive: (delivery: Delivery) => void,
+    options: ConsumeOptions,
+    wait: Wait,
+  ): Promise<Consumer> {
+    this.#check();
+    if (!route.queue) {
+      throw new InvalidValueError(
+        `Cannot consume the route ${route.key}: it has no queue`,
+      );
+    }
+    return await this.#consumersFor(options).add(
+      route as QueueRoute,
+      receive,
+      options,
+      wait,
+    );
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#disposing ??= this.#close();
+  }
+
+  /** A refused exclusive consumer ends its channel: it gets one of its own. */
+  #consumersFor({ exclusive }: ConsumeOptions): Consumers {
+    if (!exclusive) return this.#shared ??= this.#newConsumers();
+    const own = this.#newConsumers();
+    this.#exclusive.add(own);
+    return own;
+  }
+
+  #check(): void {
+    if (this.#disposing) {
+      throw new ConnectionDisposedError(
+        "Cannot use the connection: it was disposed",
+      );
+    }
+  }
+
+  async #close(): Promise<void> {
+    const consumers = [this.#shared, ...this.#exclusive];
+    await Promise.all(consumers.map((each) => each?.close()));
+    await Promise.all(
+      Object.values(this.#publishers).map((publisher) => publisher.close()),
+    );
+    this.#closed();
+  }
+}

@@ -1,0 +1,197 @@
+/** A supervised connection: one of the two of a link. Reconnects for ever, one attempt at a time. @module */
+import {
+  ConnectionDisposedError,
+  ConnectionFailedError,
+} from "../../errors.ts";
+import { pause, type Wait, within } from "../../deadlines.ts";
+import { log } from "../../telemetry.ts";
+import {
+  openSocket,
+  shown,
+  type Socket,
+  type SocketSettings,
+} from "./socket.ts";
+
+/** Milliseconds of the longest pause between two attempts. */
+const LONGEST_PAUSE = 5_000;
+/** A connection that lived this long (ms) was a good one: the next pause starts small again. */
+const STEADY = 5_000;
+
+/** Full jitter: anywhere between nothing and the exponential limit, so that a fleet does not come back as one. */
+export function backoff(
+  attempt: number,
+  first = 100,
+  longest: number = LONGEST_PAUSE,
+): number {
+  return Math.random() * Math.min(longest, first * 2 ** attempt);
+}
+
+/** What a side tells its link. */
+export interface SideEvents {
+  /** Connected, for the first time or again. */
+  connected(): void;
+  /** Lost. */
+  disconnected(reason: string): void;
+  /** The broker takes nothing from this connection. */
+  blocked(reason: string): void;
+  /** It does again. */
+  unblocked(): void;
+  /** It will not come back. */
+  failed(error: Error): void;
+}
+
+/** One connection that is kept up. */
+export class Side {
+  /** The open connection, while there is one. */
+  socket: Socket | undefined;
+  /** Why the broker takes nothing now. */
+  blocked: string | undefined;
+  /** Why the last attempt failed. */
+  reason = "not connected yet";
+  /** Why it is given up. */
+  failure: Error | undefined;
+  readonly #urls: readonly URL[];
+  readonly #settings: SocketSettings;
+  readonly #events: SideEvents;
+  readonly #stop = new AbortController();
+  #next: number;
+  #change = Promise.withResolvers<void>();
+  #awake = Promise.withResolvers<void>();
+  #running: Promise<void> | undefined;
+
+  /** Makes one; `start` connects. */
+  constructor(
+    urls: readonly URL[],
+    settings: SocketSettings,
+    events: SideEvents,
+  ) {
+    this.#urls = urls;
+    this.#settings = settings;
+    this.#events = events;
+    this.#next = Math.floor(Math.random() * urls.length);
+    this.#awake.resolve();
+  }
+
+  /** Begins to connect. */
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** Waits for a change of state: up, down, blocked, unblocked, failed. */
+  changed(): Promise<void> {
+    return this.#change.promise;
+  }
+
+  /**
+   * The open connection, as soon as there is one.
+   *
+   * @throws {ConnectionFailedError} at the deadline.
+   */
+  async up(wait: Wait): Promise<Socket> {
+    while (!this.socket) {
+      if (this.failure) throw this.failure;
+      if (this.#stop.signal.aborted) {
+        throw new ConnectionDisposedError(
+          "Cannot send: the connection is closed",
+        );
+      }
+      await within(
+        this.changed(),
+        wait,
+        () => new ConnectionFailedError(this.reason),
+      );
+    }
+    return this.socket;
+  }
+
+  /** Gives up for good. */
+  fail(error: Error): void {
+    if (this.failure || this.#stop.signal.aborted) return;
+    this.failure = error;
+    this.#stop.abort();
+    this.#events.failed(error);
+    this.#tell();
+    void this.socket?.close();
+  }
+
+  /** Whether the connection may be idle without keeping the process alive. */
+  rest(resting: boolean): void {
+    this.socket?.hold(!resting);
+    if (resting) this.#awake = Promise.withResolvers();
+    else this.#awake.resolve();
+  }
+
+  /** Closes it; nothing reconnects any more. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#awake.resolve();
+    this.#tell();
+    await this.socket?.close();
+    await this.#running;
+  }
+
+  #tell(): void {
+    const change = this.#change;
+    this.#change = Promise.withResolvers();
+    change.resolve();
+  }
+
+  async #run(): Promise<void> {
+    const stop = this.#stop.signal;
+    for (let attempt = 0, connected = false; !stop.aborted; attempt++) {
+      await this.#awake.promise;
+      if (stop.aborted) return;
+      try {
+        const since = performance.now();
+        await this.#live(await openSocket(this.#url(), this.#settings));
+        connected = true;
+        if (performance.now() - since > STEADY) attempt = 0;
+      } catch (error) {
+        this.#failedAttempt(error as Error, connected);
+      }
+      await pause(backoff(attempt), { deadline: Infinity, signal: stop }).catch(
+        () => {},
+      );
+    }
+  }
+
+  #url(): URL {
+    return this.#urls[this.#next++ % this.#urls.length] as URL;
+  }
+
+  #failedAttempt(error: Error, connected: boolean): void {
+    this.reason = error.message;
+    log("bus").warn("{reason}", { reason: error.message });
+    const fatal = error instanceof ConnectionFailedError &&
+      error.data.fatal === true;
+    if (fatal && !connected) this.fail(error); // later it may be a broker that is only starting
+    this.#tell();
+  }
+
+  /** From open to lost. */
+  async #live(socket: Socket): Promise<void> {
+    if (this.#stop.signal.aborted) return await socket.close();
+    socket.model.on("blocked", (reason: string) => {
+      this.blocked = reason;
+      this.#events.blocked(reason);
+      this.#tell();
+    });
+    socket.model.on("unblocked", () => {
+      this.blocked = undefined;
+      this.#events.unblocked();
+      this.#tell();
+    });
+    this.socket = socket;
+    this.#events.connected();
+    this.#tell();
+    const reason = await socket.lost;
+    this.socket = undefined;
+    this.blocked = undefined;
+    this.reason = `Connection to ${
+      this.#urls.map(shown).join(", ")
+    } lost: ${reason.message}`;
+    if (!this.#stop.signal.aborted) this.#events.disconnected(this.reason);
+    this.#tell();
+    await socket.close();
+  }
+}

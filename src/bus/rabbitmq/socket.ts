@@ -1,0 +1,195 @@
+/** One TCP connection to a RabbitMQ node, opened by amqplib, with what amqplib leaves to its user. @module */
+import process from "node:process";
+import type { Duplex } from "node:stream";
+import {
+  type ChannelModel,
+  connect,
+  type Options,
+  type SocketOptions,
+} from "npm:amqplib@^2.3.1";
+import { ConnectionFailedError } from "../../errors.ts";
+import { log } from "../../telemetry.ts";
+import type { TlsOptions } from "../transport.ts";
+
+/** How to open a socket. */
+export interface SocketSettings {
+  /** Name that the broker shows for the connection. */
+  readonly name: string;
+  /** Seconds between heartbeats. */
+  readonly heartbeat: number;
+  /** Milliseconds until an attempt is given up. */
+  readonly connectTimeout: number;
+  /** For `amqps:`. */
+  readonly tls?: TlsOptions | undefined;
+}
+
+/** The parts of amqplib's connection that its types do not show. */
+interface Inner {
+  readonly stream: Duplex & { ref?(): void; unref?(): void; destroy(): void };
+  readonly heartbeater: {
+    readonly sendTimer?: Timer;
+    readonly recvTimer?: Timer;
+  } | null;
+}
+interface Timer {
+  ref?(): void;
+  unref?(): void;
+}
+
+/** An open connection. */
+export interface Socket {
+  /** To open channels on. */
+  readonly model: ChannelModel;
+  /** Resolves with the reason when it is gone, however it went. */
+  readonly lost: Promise<Error>;
+  /** Closes it in order; at once if the broker does not answer in a second. */
+  close(): Promise<void>;
+  /** Whether it keeps the process alive. */
+  hold(alive: boolean): void;
+}
+
+/** A URL for an error or a log: without its password, its query and its user. */
+export function shown(url: URL): string {
+  return `${url.protocol}//${url.host}${
+    url.pathname === "/" ? "" : url.pathname
+  }`;
+}
+
+/** One write for all that is sent in a turn of the event loop, in place of one for each message. */
+function corkEachTurn(stream: Duplex): void {
+  const write = stream.write;
+  let corked = false;
+  const uncork = () => {
+    corked = false;
+    stream.uncork();
+  };
+  stream.write = function (this: Duplex, ...args: Parameters<typeof write>) {
+    if (!corked) {
+      corked = true;
+      stream.cork();
+      process.nextTick(uncork);
+    }
+    return write.apply(this, args);
+  } as typeof write;
+}
+
+const credentials = (text: string, fallback: string) =>
+  text === "" ? fallback : decodeURIComponent(text);
+
+function target(url: URL, heartbeat: number): Options.Connect {
+  const anonymous = url.username === "" && url.password === "";
+  return {
+    protocol: url.protocol.slice(0, -1),
+    hostname: url.hostname.replace(/^\[|\]$/g, "") || "localhost",
+    port: Number(url.port) || (url.protocol === "amqps:" ? 5671 : 5672),
+    username: credentials(url.username, anonymous ? "guest" : ""),
+    password: credentials(url.password, anonymous ? "guest" : ""),
+    vhost: url.pathname.slice(1) || "/",
+    heartbeat,
+  };
+}
+
+function socketOptions(
+  { name, connectTimeout, tls }: SocketSettings,
+): SocketOptions {
+  const clientProperties = { connection_name: name, product: "warren" };
+  const given = Object.entries(tls ?? {}).filter(([, value]) =>
+    value !== undefined
+  );
+  return {
+    noDelay: true,
+    keepAlive: true,
+    timeout: connectTimeout,
+    clientProperties,
+    ...Object.fromEntries(given),
+  };
+}
+
+/** Listens before anything else can happen: an 'error' without a listener ends the process. */
+function lost(model: ChannelModel): Promise<Error> {
+  const logger = log("bus");
+  return new Promise((resolve) => {
+    let reason: Error | undefined;
+    model.on("error", (error: Error) => reason ??= error);
+    model.on(
+      "handler-error",
+      (error: Error) => logger.error("A listener threw: {error}", { error }),
+    );
+    model.on(
+      "close",
+      (error?: Error) => resolve(reason ?? error ?? new Error("closed")),
+    );
+  });
+}
+
+/**
+ * Opens a connection.
+ *
+ * @throws {ConnectionFailedError} without the password; `data.fatal` where trying again is of no use.
+ */
+export async function openSocket(
+  url: URL,
+  settings: SocketSettings,
+): Promise<Socket> {
+  let model: ChannelModel;
+  try {
+    model = await connect(
+      target(url, settings.heartbeat),
+      socketOptions(settings),
+    );
+  } catch (error) {
+    throw refusal(url, error);
+  }
+  const gone = lost(model);
+  const inner = model.connection as unknown as Inner;
+  corkEachTurn(inner.stream);
+  return {
+    model,
+    lost: gone,
+    close: () => closeSocket(model, inner, gone),
+    hold: (alive) => {
+      const verb = alive ? "ref" : "unref";
+      inner.stream[verb]?.();
+      inner.heartbeater?.sendTimer?.[verb]?.();
+      inner.heartbeater?.recvTimer?.[verb]?.();
+    },
+  };
+}
+
+async function closeSocket(
+  model: ChannelModel,
+  inner: Inner,
+  gone: Promise<Error>,
+): Promise<void> {
+  const timer = setTimeout(() => inner.stream.destroy(), 1_000);
+  try {
+    await Promise.race([model.close(), gone]);
+  } catch {
+    // It was closed already.
+  } finally {
+    clearTimeout(timer);
+    inner.stream.destroy();
+  }
+}
+
+/**
+ * What amqplib says when trying again is of no use: wrong login, wrong virtual host (whose reason, in the broker's
+ * connection.close in place of open-ok, it does not show).
+ */
+const fatal =
+  /ACCESS[_-]REFUSED|NOT[_-]ALLOWED|Expected ConnectionOpenOk; got <ConnectionClose/;
+
+function refusal(url: URL, error: unknown): ConnectionFailedError {
+  const reason = error instanceof Error
+    ? error.message || String((error as { code?: string }).code)
+    : String(error);
+  const hint = fatal.test(reason)
+    ? "; check the user, the password and the virtual host"
+    : "";
+  return new ConnectionFailedError(
+    `Cannot connect to ${shown(url)}: ${reason}${hint}`,
+    {
+      data: { url: shown(url), fatal: fatal.test(reason) },
+    },
+  );
+}

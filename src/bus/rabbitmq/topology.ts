@@ -1,0 +1,210 @@
+/** Declares exchanges, queues and bindings, on a channel where a refusal hurts nobody else. @module */
+import type { Channel } from "npm:amqplib@^2.3.1";
+import {
+  ConnectionFailedError,
+  TimeoutError,
+  TopologyError,
+} from "../../errors.ts";
+import { pause, type Wait, within } from "../../deadlines.ts";
+import type { Exchange, Queue, Route } from "../routes.ts";
+import { type Open, openChannel } from "./channel.ts";
+import { backoff, type Side } from "./side.ts";
+
+/** Answers of the broker that no repetition changes: access refused, exists in another form, not allowed, cannot. */
+const FATAL = new Set([403, 405, 406, 530, 540, 541]);
+
+/** True if a declaration was refused for good. */
+export function isFatal(code: number | undefined): boolean {
+  return code !== undefined && FATAL.has(code);
+}
+
+/** The broker's answer to a declaration that it refuses, as an error that names the entity. */
+export function refused(
+  what: string,
+  reason: string,
+  code?: number,
+): TopologyError {
+  const advice = code === 406
+    ? "; it exists with other settings: delete it, use another name, or another virtual host"
+    : code === 403
+    ? "; the user lacks the permission"
+    : "";
+  return new TopologyError(`Cannot declare ${what}: ${reason}${advice}`, {
+    data: { entity: what, replyCode: code ?? 0 },
+  });
+}
+
+const hex = () => crypto.randomUUID().replaceAll("-", "");
+
+async function assertExchange(
+  channel: Channel,
+  { name, type, durable, autoDelete }: Exchange,
+): Promise<void> {
+  await channel.assertExchange(name, type, { durable, autoDelete });
+}
+
+async function assertQueue(channel: Channel, queue: Queue): Promise<string> {
+  const { durable, exclusive, autoDelete, arguments: args } = queue;
+  const name = queue.fresh ? `${queue.name}_${hex()}` : queue.name;
+  await channel.assertQueue(name, {
+    durable,
+    exclusive,
+    autoDelete,
+    arguments: args,
+  });
+  return name;
+}
+
+/** The declaring half of a side. */
+export class Topology {
+  readonly #side: Side;
+  /** What exists for sure since this connection was opened. */
+  #known = new Set<string>();
+  #tail: Promise<unknown> = Promise.resolve();
+  #open: Open<Channel> | undefined;
+  #epoch: unknown;
+
+  /** On the connection of a side. */
+  constructor(side: Side) {
+    this.#side = side;
+  }
+
+  /** True if the exchange has been declared on this connection. */
+  knows(exchange: Exchange): boolean {
+    return this.#known.has(exchange.name) && this.#epoch === this.#side.socket;
+  }
+
+  /** Makes a route's exchange exist; once for each connection. */
+  async exchange(exchange: Exchange, wait: Wait): Promise<void> {
+    if (this.knows(exchange)) return;
+    await this.#alone(
+      `exchange ${exchange.name}`,
+      wait,
+      (channel) => assertExchange(channel, exchange),
+    );
+    this.#known.add(exchange.name);
+  }
+
+  /** It is gone after all: the broker answered 404. */
+  forget(exchange: Exchange): void {
+    this.#known.delete(exchange.name);
+  }
+
+  /** Makes a route's queue exist, with its binding; resolves to its name. */
+  async queue(
+    route: Route & { readonly queue: Queue },
+    wait: Wait,
+  ): Promise<string> {
+    const { exchange, queue } = route;
+    return await this.#alone(`queue ${queue.name}`, wait, async (channel) => {
+      if (exchange && !this.knows(exchange)) {
+        await assertExchange(channel, exchange);
+      }
+      const name = await assertQueue(channel, queue);
+      if (exchange) {
+        await channel.bindQueue(
+          name,
+          exchange.name,
+          route.binding ?? route.key,
+        );
+      }
+      if (exchange) this.#known.add(exchange.name);
+      return name;
+    });
+  }
+
+  /** Consumers of a queue; undefined if there is no such queue, or no answer in time. */
+  async consumers(queue: string, wait: Wait): Promise<number | undefined> {
+    try {
+      return (await this.#alone(
+        `queue ${queue}`,
+        wait,
+        (channel) => channel.checkQueue(queue),
+      )).consumerCount;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Removes a queue. */
+  async remove(queue: string, wait: Wait): Promise<void> {
+    await this.#alone(
+      `queue ${queue}`,
+      wait,
+      (channel) => channel.deleteQueue(queue),
+    ).catch(() => {});
+  }
+
+  /** One at a time, so that a refusal, which ends the channel, is told to the one who asked. */
+  #alone<T>(
+    what: string,
+    wait: Wait,
+    work: (channel: Channel) => Promise<T>,
+  ): Promise<T> {
+    const turn = this.#tail.then(() => this.#attempt(what, wait, work));
+    this.#tail = turn.catch(() => {});
+    return within(
+      turn,
+      wait,
+      () =>
+        new TimeoutError(`Cannot declare ${what} in time: ${this.#why()}`, {
+          inDoubt: false,
+        }),
+    );
+  }
+
+  #why(): string {
+    return this.#side.blocked ??
+      (this.#side.socket ? "the broker does not answer" : this.#side.reason);
+  }
+
+  async #attempt<T>(
+    what: string,
+    wait: Wait,
+    work: (channel: Channel) => Promise<T>,
+  ): Promise<T> {
+    for (let attempt = 0;; attempt++) {
+      const socket = await this.#side.up(wait);
+      if (socket !== this.#epoch) this.#known = new Set();
+      this.#epoch = socket;
+      const tried = await this.#try(socket.model, wait, work);
+      if ("value" in tried) return tried.value;
+      if (isFatal(tried.code)) throw refused(what, tried.reason, tried.code);
+      if (tried.code === 404) this.#known.clear(); // an exchange that was there is gone
+      if (tried.code === 404 && attempt > 0) {
+        throw new TopologyError(`Cannot use ${what}: ${tried.reason}`, {
+          data: { entity: what, replyCode: 404 },
+        });
+      }
+      if (performance.now() >= wait.deadline) {
+        throw new ConnectionFailedError(
+          `Cannot declare ${what}: ${tried.reason}`,
+        );
+      }
+      await pause(backoff(attempt), wait);
+    }
+  }
+
+  async #try<T>(
+    model: Parameters<typeof openChannel>[0],
+    wait: Wait,
+    work: (channel: Channel) => Promise<T>,
+  ): Promise<{ value: T } | { code?: number | undefined; reason: string }> {
+    const late = () => new TimeoutError("no answer in time");
+    try {
+      const open = this.#open?.alive
+        ? this.#open
+        : await within(openChannel(model), wait, late);
+      this.#open = open;
+      return { value: await within(work(open.channel), wait, late) };
+    } catch (error) {
+      void this.#open?.close(); // it is gone, or has a request on it that nobody waits for
+      this.#open = undefined;
+      const { code, message } = error as Error & { code?: number | string };
+      return {
+        code: typeof code === "number" ? code : undefined,
+        reason: message,
+      };
+    }
+  }
+}

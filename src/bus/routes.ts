@@ -1,0 +1,133 @@
+/** Where messages go: the exchanges and queues of Nova's consumers and publishers, as a table of rows. @module */
+
+/** An exchange as it is declared. */
+export interface Exchange {
+  /** Name. */
+  readonly name: string;
+  /** Kind of routing. */
+  readonly type: "topic" | "fanout" | "direct";
+  /** Outlives the broker. */
+  readonly durable: boolean;
+  /** Goes with its last binding. */
+  readonly autoDelete: boolean;
+}
+
+/** A queue as it is declared. */
+export interface Queue {
+  /** Name. With `fresh`, the part before a suffix that is new each time the queue is declared. */
+  readonly name: string;
+  /** Outlives the broker. */
+  readonly durable: boolean;
+  /** Only for the connection that declared it, and gone with it. */
+  readonly exclusive: boolean;
+  /** Goes with its last consumer. */
+  readonly autoDelete: boolean;
+  /** `x-…` arguments. */
+  readonly arguments: Readonly<Record<string, string | number>>;
+  /** True for a queue of one process alone: a new name each time, so that an old one can never be in the way. */
+  readonly fresh?: boolean;
+}
+
+/** A row: how a message is routed, and where it waits. */
+export interface Route {
+  /** Exchange; undefined is the broker's default one, whose key is the queue's name. */
+  readonly exchange?: Exchange;
+  /** Routing key of a message, and of the queue's binding. */
+  readonly key: string;
+  /** Key of the queue's binding where it differs from `key`. */
+  readonly binding?: string;
+  /** Queue of a consumer; a publisher needs it only where it has to exist first. */
+  readonly queue?: Queue;
+}
+
+/** What a profile decides. */
+export interface Profile {
+  /** Name of the control exchange. */
+  readonly exchange: string;
+  /** Whether exchanges and queues outlive the broker. */
+  readonly durable: boolean;
+  /** `x-queue-type` of shared queues. */
+  readonly queueType: "classic" | "quorum";
+}
+
+/** The rows of a profile. */
+export interface Routes {
+  /** Any worker of a topic (Nova: TopicConsumer on `<topic>`). */
+  topic(topic: string): Route;
+  /** One host of a topic (Nova: TopicConsumer on `<topic>.<host>`). */
+  host(topic: string, host: string): Route;
+  /** Every worker of a topic (Nova: FanoutConsumer, `<topic>_fanout`). */
+  fanout(topic: string): Route;
+  /** A pool that gets a copy of each message of a topic (Nova: `create_worker`). */
+  pool(topic: string, pool: string): Route;
+  /** Events of one priority (Nova: NotifyPublisher, `notifications.<priority>`). */
+  notify(topic: string, priority: string): Route;
+}
+
+/** A queue by its name alone, through the default exchange: replies and controls. */
+export function direct(queue: string): Route {
+  return { key: queue };
+}
+
+/**
+ * The private inbox of a link: durable and not exclusive, so that its name and what is in it outlive a lost connection;
+ * removed by the broker after 60 s without its owner.
+ */
+export function inbox(name: string): Route {
+  const queue: Queue = {
+    name,
+    durable: true,
+    exclusive: false,
+    autoDelete: false,
+    arguments: { "x-expires": 60_000 },
+  };
+  return { key: name, queue };
+}
+
+/** Nova's name of a topic's queue: `<topic>` for all workers, `<topic>.<host>` for one host. */
+export function queueFor(topic: string, host?: string): string {
+  return host === undefined ? topic : `${topic}.${host}`;
+}
+
+/** The table for one profile. */
+export function routes(
+  { exchange: name, durable, queueType }: Profile,
+): Routes {
+  const control: Exchange = { name, type: "topic", durable, autoDelete: false };
+  const shared = (name: string): Queue => ({
+    name,
+    durable: durable || queueType === "quorum",
+    exclusive: false,
+    autoDelete: false,
+    arguments: queueType === "quorum" ? { "x-queue-type": "quorum" } : {},
+  });
+  const row = (key: string, queue = key): Route => ({
+    exchange: control,
+    key,
+    queue: shared(queue),
+  });
+  return {
+    topic: (topic) => row(topic),
+    host: (topic, host) => row(queueFor(topic, host)),
+    pool: (topic, pool) => row(topic, pool),
+    notify: (topic, priority) => row(`${topic}.${priority}`),
+    fanout: (topic) => ({
+      exchange: {
+        name: `${topic}_fanout`,
+        type: "fanout",
+        durable,
+        autoDelete: !durable,
+      },
+      key: "",
+      binding: topic,
+      queue: {
+        name: `${topic}_fanout`,
+        durable: false,
+        exclusive: true,
+        autoDelete: true,
+        arguments: {},
+        fresh: true,
+      },
+    }),
+  };
+}

@@ -1,0 +1,141 @@
+/** The seam between calls and bytes: what every transport does, and what it promises. @module */
+import type { Wait } from "../deadlines.ts";
+import type { Route } from "./routes.ts";
+
+export type { Wait };
+
+/** Values of a header. */
+export type HeaderValue = string | number | boolean | null;
+
+/** Bytes with what the broker needs to know of them. */
+export interface Message {
+  /** Body. */
+  readonly body: Uint8Array;
+  /** Headers, own keys only. What the broker or a peer added may hold tables and arrays too. */
+  readonly headers: Readonly<Record<string, unknown>>;
+  /** `message_id`: tells copies of one message from another message. */
+  readonly id?: string | undefined;
+  /** `correlation_id`: the call that the message belongs to. */
+  readonly correlationId?: string | undefined;
+  /** `reply_to`: the queue of the sender. */
+  readonly replyTo?: string | undefined;
+  /** Milliseconds that it may wait in a queue; undefined = for ever. */
+  readonly expiration?: number | undefined;
+  /** Written to disk by a durable queue. */
+  readonly persistent?: boolean | undefined;
+  /** Refused with `NoRouteError` where no queue takes it; else silently dropped there. */
+  readonly mandatory?: boolean | undefined;
+}
+
+/** A message that waits for its acknowledgement. Settling it twice, or after its channel is gone, does nothing. */
+export interface Delivery {
+  /** What came. */
+  readonly message: Message;
+  /** The routing key that it came with. */
+  readonly key: string;
+  /** The broker may have delivered it before. */
+  readonly redelivered: boolean;
+  /** Done: the queue forgets it. */
+  ack(): void;
+  /** Not done: back into the queue, or dropped (dead-lettered where a policy says so). */
+  reject(requeue: boolean): void;
+}
+
+/** How to consume. */
+export interface ConsumeOptions {
+  /** Unacknowledged deliveries at most; 0 = any number. */
+  readonly prefetch: number;
+  /** The only consumer of its queue. */
+  readonly exclusive?: boolean;
+}
+
+/** A consumer that is restored after every loss until it is cancelled. */
+export interface Consumer {
+  /** Takes no more; what it has stays with it until settled or until the transport is disposed. */
+  cancel(): Promise<void>;
+}
+
+/**
+ * Channels of one connection context, leased on the process's link.
+ *
+ * Every promise settles by the deadline of its `Wait`, also while the broker is away. Disposal gives back or closes the
+ * channels: what is unacknowledged goes back to its queue.
+ */
+export interface Transport extends AsyncDisposable {
+  /**
+   * Makes the exchange, and the queue with its binding where the route has one.
+   *
+   * @throws {TopologyError} if it exists in another form.
+   */
+  declare(route: Route, wait: Wait): Promise<void>;
+  /**
+   * Sends, and resolves when the broker has taken it. Sent again with the same `id` after a lost connection.
+   *
+   * @throws {NoRouteError} mandatory, and no queue takes it.
+   * @throws {RejectedError} the broker said no.
+   * @throws {BlockedError} the broker took nothing until the deadline.
+   * @throws {UnconfirmedError} sent, and not confirmed by the deadline: in doubt.
+   */
+  publish(route: Route, message: Message, wait: Wait): Promise<void>;
+  /**
+   * Sends without waiting for the broker: what comes back is told to the link's `returned`. Resolves when the bytes are
+   * handed to the connection.
+   */
+  post(route: Route, message: Message, wait: Wait): Promise<void>;
+  /** Declares the route and consumes its queue; `receive` must not throw. */
+  consume(
+    route: Route,
+    receive: (delivery: Delivery) => void,
+    options: ConsumeOptions,
+    wait: Wait,
+  ): Promise<Consumer>;
+}
+
+/** What a link tells of itself. */
+export type LinkEvent =
+  | { readonly type: "connected" }
+  | {
+    readonly type: "disconnected" | "blocked" | "failed";
+    readonly reason: string;
+    readonly error?: Error;
+  }
+  | { readonly type: "unblocked" };
+
+/** Who reads the private inbox of a link. */
+export interface InboxReader {
+  /** A message came to the inbox. It must not throw. */
+  receive(delivery: Delivery): void;
+  /** A mandatory message that was posted found no queue. */
+  returned(message: Message): void;
+}
+
+/**
+ * The process's way to one broker (or one cluster): shared by all its transports, kept up by itself, closed with the
+ * last of them.
+ */
+export interface Link extends AsyncDisposable {
+  /** New channels for one connection context. */
+  open(wait: Wait): Promise<Transport>;
+  /** Name of the private inbox. */
+  readonly inbox: string;
+  /** Reads the inbox from now on, on a channel of its own; the second call waits for the first. */
+  listen(reader: InboxReader, wait: Wait): Promise<void>;
+  /** Consumers of a queue now; undefined where it cannot be told by the deadline. */
+  consumers(queue: string, wait: Wait): Promise<number | undefined>;
+  /** Tells of losses and returns, until disposed. */
+  watch(watcher: (event: LinkEvent) => void): Disposable;
+  /** While it rests, nobody uses it: it stays connected, but keeps no process alive. */
+  rest(resting: boolean): void;
+}
+
+/** TLS settings of `amqps:` URLs. Certificates are always verified. */
+export interface TlsOptions {
+  /** Certificates of the authorities to trust, PEM; default: the runtime's own. */
+  readonly ca?: string | undefined;
+  /** The client's certificate, PEM. */
+  readonly cert?: string | undefined;
+  /** The client's key, PEM. */
+  readonly key?: string | undefined;
+  /** Name that the broker's certificate must have; default: the host of the URL. */
+  readonly servername?: string | undefined;
+}

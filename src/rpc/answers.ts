@@ -1,0 +1,87 @@
+/** One answer on its way to a caller's queue. @module */
+import { InvalidValueError, NoRouteError, RpcError } from "../errors.ts";
+import { log } from "../telemetry.ts";
+import { direct } from "../bus/routes.ts";
+import type { Message, Transport, Wait } from "../bus/transport.ts";
+import { encode, type Limits } from "../wire/codec.ts";
+import type { Dialect } from "../wire/dialect.ts";
+import type { Reply, ReplyAddress } from "../wire/envelope.ts";
+import { newId } from "./context.ts";
+import type { Inbox } from "./inbox.ts";
+
+/** What an answer says, whoever gets it. */
+export type Said = Omit<Reply, "kind" | "id" | "call">;
+
+/** To whom, and in which words. */
+export interface Address {
+  /** Where the answer goes. */
+  readonly reply: ReplyAddress;
+  /** The dialect of the request. */
+  readonly dialect: Dialect;
+}
+
+/** What sending answers needs. */
+export interface AnswerParts {
+  /** To answer on. */
+  readonly transport: Transport;
+  /** Shown to callers, so that they can cancel. */
+  readonly inbox: Inbox;
+  /** Bounds on messages. */
+  readonly limits: Limits;
+}
+
+/** Sends answers. */
+export class Answers {
+  readonly #parts: AnswerParts;
+
+  /** On a transport. */
+  constructor(parts: AnswerParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Sends an answer and waits until the broker has it. A caller that is gone, or that the answer cannot reach in time, is
+   * no error of the worker's.
+   *
+   * @throws {InvalidValueError} JSON cannot carry it.
+   */
+  async send(address: Address, said: Said, wait: Wait): Promise<void> {
+    const { transport, inbox } = this.#parts;
+    const { call, queue } = address.reply;
+    const message = this.#message(address, said);
+    try {
+      await transport.publish(direct(queue), message, wait);
+    } catch (error) {
+      if (!(error instanceof RpcError)) throw error;
+      if (error instanceof InvalidValueError) throw error;
+      if (error instanceof NoRouteError) {
+        inbox.running.get(call)?.("the caller is gone");
+      }
+      log("rpc").info("An answer did not reach its caller: {error}", { error });
+    }
+  }
+
+  /** Shows the caller that the call is being worked on, and where it can be cancelled. */
+  async beat(address: Address, wait: Wait): Promise<void> {
+    const { transport, inbox } = this.#parts;
+    await inbox.ready(wait);
+    const said: Said = { ending: false, beat: true, inbox: inbox.name };
+    const message = this.#message(address, said);
+    await transport.post(direct(address.reply.queue), message, wait);
+  }
+
+  #message({ reply, dialect }: Address, said: Said): Message {
+    const answer: Reply = {
+      kind: "reply",
+      id: newId(),
+      call: reply.call,
+      ...said,
+    };
+    return {
+      ...encode(answer, dialect, this.#parts.limits, reply.form),
+      id: answer.id,
+      correlationId: reply.call,
+      mandatory: true,
+    };
+  }
+}

@@ -1,0 +1,264 @@
+/** The caller's half: from a verb to the wire, and from the answer to the awaiting promise. @module */
+import {
+  ConnectionDisposedError,
+  NoRouteError,
+  TimeoutError,
+} from "../errors.ts";
+import { expireAt, forget, pause } from "../deadlines.ts";
+import { queueFor, type Route } from "../bus/routes.ts";
+import type { Message, Wait } from "../bus/transport.ts";
+import type { Reply } from "../wire/envelope.ts";
+import { type ErrorClasses, fromFailure } from "../wire/failure.ts";
+import { newId } from "./context.ts";
+import { stream } from "./items.ts";
+import {
+  type Bounds,
+  callBounds,
+  type CallOptions,
+  castBounds,
+  type CastOptions,
+  checkTarget,
+  duration,
+  parentOf,
+  type SendOptions,
+  type Target,
+} from "./options.ts";
+import {
+  type Asked,
+  type CallerParts,
+  finite,
+  question,
+  statement,
+} from "./question.ts";
+import { Answer } from "./replies.ts";
+import { Waiting } from "./waiting.ts";
+
+/** Keyword arguments. */
+type Args = Readonly<Record<string, unknown>>;
+
+/** One value that came back. */
+export interface Returned {
+  /** The value; null where there is none. */
+  readonly value: unknown;
+  /** True if the worker's schema has parsed it. */
+  readonly parsed: boolean;
+}
+
+/** Milliseconds that may pass after the deadline to learn whether anybody listens. */
+const GRACE = 150;
+/** Milliseconds between two tries while a queue does not exist yet. */
+const ROUTE_POLL = 100;
+
+/** Sends requests and awaits their answers. */
+export class Caller {
+  readonly #parts: CallerParts;
+  readonly #waiting: Waiting;
+  #disposed = false;
+
+  /** On a transport. */
+  constructor(parts: CallerParts) {
+    this.#parts = parts;
+    this.#waiting = new Waiting(parts.transport, parts.inbox);
+  }
+
+  /** One answer. */
+  async call(
+    target: Target,
+    method: string,
+    args: Args,
+    options: CallOptions,
+    errors?: ErrorClasses,
+  ): Promise<Returned> {
+    this.#check(target);
+    const bounds = callBounds(options, parentOf(options));
+    await this.#parts.inbox.ready(bounds.wait);
+    return await this.#routed(bounds.wait, async () => {
+      return this.#returned(
+        await this.#ask({ id: newId(), target, method, args }, bounds),
+        errors,
+      );
+    });
+  }
+
+  /** No answer; resolves when the broker has it. */
+  async cast(
+    target: Target,
+    method: string,
+    args: Args,
+    options: CastOptions,
+  ): Promise<void> {
+    this.#check(target);
+    const bounds = castBounds(options);
+    const stated = statement(
+      this.#parts,
+      { id: newId(), target, method, args },
+      bounds,
+    );
+    const expiration = options.ttl === undefined
+      ? undefined
+      : finite(duration("ttl", options.ttl));
+    const message: Message = {
+      ...stated,
+      persistent: true,
+      mandatory: true,
+      expiration,
+    };
+    await this.#routed(
+      bounds.wait,
+      () =>
+        this.#parts.transport.publish(
+          this.#route(target),
+          message,
+          bounds.wait,
+        ),
+    );
+  }
+
+  /** No answer, to every worker; nobody is fine too. */
+  async fanoutCast(
+    target: Target,
+    method: string,
+    args: Args,
+    options: SendOptions,
+  ): Promise<void> {
+    this.#check(target);
+    const bounds = castBounds(options);
+    const message = statement(this.#parts, {
+      id: newId(),
+      target,
+      method,
+      args,
+    }, bounds);
+    await this.#parts.transport.publish(
+      this.#parts.routes.fanout(target.topic),
+      message,
+      bounds.wait,
+    );
+  }
+
+  /** Answers one by one. Lazy: nothing is sent before the first `next()`. Ending it cancels the worker. */
+  multicall(
+    target: Target,
+    method: string,
+    args: Args,
+    options: CallOptions,
+    errors?: ErrorClasses,
+  ): AsyncGenerator<Returned, void, undefined> {
+    const parent = parentOf(options); // a generator's body would see the context of whoever pulls it
+    return this.#multicall(
+      { id: newId(), target, method, args },
+      () => callBounds(options, parent),
+      errors,
+    );
+  }
+
+  /** All that waits fails, and nothing more is sent. */
+  dispose(): void {
+    this.#disposed = true;
+    const text = "The connection was disposed while the call was under way";
+    this.#waiting.close(() =>
+      new ConnectionDisposedError(text, { inDoubt: true })
+    );
+  }
+
+  async *#multicall(
+    asked: Asked,
+    bounds: () => Bounds,
+    errors: ErrorClasses | undefined,
+  ): AsyncGenerator<Returned, void, undefined> {
+    this.#check(asked.target);
+    const replies = stream(
+      this.#parts,
+      this.#waiting,
+      asked,
+      this.#route(asked.target),
+      bounds(),
+    );
+    for await (const reply of replies) yield this.#returned(reply, errors);
+  }
+
+  async #ask(asked: Asked, bounds: Bounds): Promise<Reply> {
+    const { wait, timeout } = bounds;
+    const answer = new Answer();
+    const message = question(this.#parts, asked, bounds, timeout);
+    using _expected = this.#waiting.expect(asked.id, answer);
+    let posted = false;
+    const giveUp = () => {
+      answer.fail(wait.signal?.reason);
+      this.#waiting.cancel(asked.id, answer.worker, wait.deadline);
+    };
+    const late = () => posted && void this.#timeout(asked, timeout, answer); // else `post` tells why it waits
+    const expiry = expireAt(wait.deadline, late);
+    wait.signal?.addEventListener("abort", giveUp);
+    try {
+      const sent = this.#parts.transport.post(
+        this.#route(asked.target),
+        message,
+        wait,
+      ).then(() => void (posted = true));
+      await Promise.race([sent, answer.promise]); // the connection may be disposed while the request still waits
+      return await answer.promise;
+    } finally {
+      forget(expiry);
+      wait.signal?.removeEventListener("abort", giveUp);
+    }
+  }
+
+  #check(target: Target): void {
+    checkTarget(target);
+    if (this.#disposed) {
+      throw new ConnectionDisposedError(
+        "Cannot use the connection: it was disposed",
+      );
+    }
+  }
+
+  #route({ topic, host }: Target): Route {
+    const { routes } = this.#parts;
+    return host === undefined ? routes.topic(topic) : routes.host(topic, host);
+  }
+
+  #returned(reply: Reply, errors: ErrorClasses | undefined): Returned {
+    if (reply.failure) {
+      throw fromFailure(reply.failure, { ...this.#parts.errors, ...errors });
+    }
+    return { value: reply.result ?? null, parsed: reply.parsed === true };
+  }
+
+  /** Says with the timeout whether anybody listens, if the broker tells in time. */
+  async #timeout(
+    { target, method }: Asked,
+    timeout: number,
+    answer: Answer,
+  ): Promise<void> {
+    const queue = queueFor(target.topic, target.host);
+    const consumers = await this.#parts.inbox.consumers(queue, {
+      deadline: performance.now() + GRACE,
+    });
+    const who = consumers === 0
+      ? "nobody consumes its queue"
+      : `its queue has ${consumers} consumers`;
+    const text = `No answer to ${method} from ${queue} within ${
+      Math.round(timeout)
+    } ms`;
+    answer.fail(
+      new TimeoutError(consumers === undefined ? text : `${text}; ${who}`, {
+        consumers,
+      }),
+    );
+  }
+
+  /** Tries again while there is no queue, if the connection waits for routes. */
+  async #routed<T>(wait: Wait, send: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await send();
+      } catch (error) {
+        const patient = this.#parts.waitForRoute && !this.#disposed &&
+          performance.now() + ROUTE_POLL < wait.deadline;
+        if (!patient || !(error instanceof NoRouteError)) throw error;
+      }
+      await pause(ROUTE_POLL, wait);
+    }
+  }
+}

@@ -1,0 +1,55 @@
+/** What a connection context is made of, and what it tells. @module */
+import type { Routes } from "../bus/routes.ts";
+import type { LinkEvent, Transport } from "../bus/transport.ts";
+import type { Limits } from "../wire/codec.ts";
+import type { Dialect } from "../wire/dialect.ts";
+import type { ErrorClasses } from "../wire/failure.ts";
+import type { Inbox } from "./inbox.ts";
+
+/** Events of a connection. */
+export interface ConnectionEventMap {
+  /** The broker is lost; the link is coming back by itself. */
+  readonly disconnected: CustomEvent<{ readonly reason: string }>;
+  /** The broker is back, and so are topology and consumers. */
+  readonly connected: Event;
+  /** The broker takes no messages. */
+  readonly blocked: CustomEvent<{ readonly reason: string }>;
+  /** The broker takes messages again. */
+  readonly unblocked: Event;
+  /** The link is given up: what is wrong does not heal by itself. */
+  readonly failed: CustomEvent<
+    { readonly reason: string; readonly error: Error }
+  >;
+}
+
+/** What a connection context is made of. */
+export interface ConnectionParts {
+  /** Channels. */
+  readonly transport: Transport;
+  /** Inbox of the link. */
+  readonly inbox: Inbox;
+  /** Names on the broker. */
+  readonly routes: Routes;
+  /** What it says. */
+  readonly dialect: Dialect;
+  /** Bounds on messages. */
+  readonly limits: Limits;
+  /** Error classes that keep their name. */
+  readonly errors: ErrorClasses;
+  /** Whether a call waits for a queue instead of failing at once. */
+  readonly waitForRoute: boolean;
+  /** Handlers at once. */
+  readonly concurrency: number;
+  /** Unacknowledged requests for each consumer. */
+  readonly prefetch: number;
+  /** Whether callers see the stacks of errors. */
+  readonly tracebacks: boolean;
+  /** Milliseconds that disposal gives to what is in hand. */
+  readonly grace: number;
+  /** Who notifies. */
+  readonly publisherId: string;
+  /** Gives the transport back; `reusable` if it is as new. */
+  readonly release: (reusable: boolean) => Promise<void>;
+  /** Tells of losses and returns. */
+  readonly watch: (watcher: (event: LinkEvent) => void) => Disposable;
+}

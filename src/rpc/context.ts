@@ -1,0 +1,55 @@
+/** What a handler knows of the request that it serves, and what its own calls inherit. @module */
+import { AsyncLocalStorage } from "node:async_hooks";
+
+/** What travels with a request: any JSON values (`user_id`, `roles`, …). */
+export type ContextValues = Readonly<Record<string, unknown>>;
+
+/** What a handler knows about the request that it serves (Nova: `RpcContext`). */
+export interface RequestContext {
+  /** Id of the request, kept over retries. */
+  readonly requestId: string;
+  /** The caller's values. */
+  readonly values: ContextValues;
+  /** Fires at the deadline, when the caller gives up and when the service's grace time is over. */
+  readonly signal: AbortSignal;
+  /** When the caller gives up, in epoch milliseconds of this machine's clock; `Infinity` = never. */
+  readonly deadline: number;
+  /** 1 at first. */
+  readonly attempt: number;
+}
+
+/** 32 lower-case hexadecimal characters, as every id on the wire. */
+export function newId(): string {
+  return crypto.randomUUID().replaceAll("-", "");
+}
+
+/** Makes a context, e.g. to test a manager as a plain object. */
+export function requestContext(values: ContextValues = {}): RequestContext {
+  return {
+    requestId: newId(),
+    values,
+    signal: new AbortController().signal,
+    deadline: Infinity,
+    attempt: 1,
+  };
+}
+
+const served = new AsyncLocalStorage<RequestContext>();
+
+/** Runs a handler: its calls inherit from `context`. */
+export function serve<T>(context: RequestContext, work: () => T): T {
+  return served.run(context, work);
+}
+
+/** The request that is being served here; undefined outside a handler. */
+export function inherited(): RequestContext | undefined {
+  return served.getStore();
+}
+
+/** True for a whole context, false for bare values. */
+export function isRequestContext(
+  context: ContextValues | RequestContext,
+): context is RequestContext {
+  return "values" in context && "signal" in context &&
+    context.signal instanceof AbortSignal;
+}

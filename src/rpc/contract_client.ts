@@ -1,0 +1,180 @@
+/** The verbs of a contract at run time: checks, versions, parsing. @module */
+import {
+  InvalidValueError,
+  NoSuchMethodError,
+  UnsupportedVersionError,
+} from "../errors.ts";
+import type { Caller, Returned } from "./caller.ts";
+import type { Client, ClientOptions } from "./client.ts";
+import type { Contract, Procedure } from "./contract.ts";
+import { parseVersion, serves } from "./names.ts";
+import type {
+  CallOptions,
+  CastOptions,
+  SendOptions,
+  Target,
+} from "./options.ts";
+import { parse } from "./schema.ts";
+
+type Args = Readonly<Record<string, unknown>>;
+
+/** One procedure, as a client addresses it. */
+interface Plan {
+  readonly name: string;
+  readonly procedure: Procedure;
+  readonly target: Omit<Target, "host">;
+}
+
+/** The verbs of {@linkcode Client} without their types. */
+class ContractClient {
+  readonly #caller: Caller;
+  readonly #contract: Contract;
+  readonly #defaults: ClientOptions;
+
+  constructor(caller: Caller, contract: Contract, defaults: ClientOptions) {
+    this.#caller = caller;
+    this.#contract = contract;
+    this.#defaults = defaults;
+    const { versionCap } = defaults;
+    if (versionCap !== undefined && !parseVersion(versionCap)) {
+      throw new InvalidValueError(
+        `Invalid option versionCap ${
+          JSON.stringify(versionCap)
+        }: give "major.minor"`,
+      );
+    }
+  }
+
+  async call(
+    method: string,
+    args: Args = {},
+    options: CallOptions = {},
+  ): Promise<unknown> {
+    const plan = await this.#plan(method, args);
+    const merged = { ...this.#defaults, ...options };
+    const returned = await this.#caller.call(
+      { ...plan.target, host: merged.host },
+      method,
+      args,
+      merged,
+      this.#contract.errors,
+    );
+    return plan.procedure.result
+      ? await this.#parsed(plan, plan.procedure.result, returned)
+      : undefined;
+  }
+
+  async cast(
+    method: string,
+    args: Args = {},
+    options: CastOptions = {},
+  ): Promise<void> {
+    const { target } = await this.#plan(method, args);
+    const merged = { ...this.#defaults, ...options };
+    await this.#caller.cast(
+      { ...target, host: merged.host },
+      method,
+      args,
+      merged,
+    );
+  }
+
+  async fanoutCast(
+    method: string,
+    args: Args = {},
+    options: SendOptions = {},
+  ): Promise<void> {
+    const { target } = await this.#plan(method, args);
+    await this.#caller.fanoutCast(target, method, args, {
+      ...this.#defaults,
+      ...options,
+    });
+  }
+
+  multicall(
+    method: string,
+    args: Args = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<unknown, void, undefined> {
+    const merged = { ...this.#defaults, ...options };
+    const target = { ...this.#target(method).target, host: merged.host };
+    const items = this.#caller.multicall(
+      target,
+      method,
+      args,
+      merged,
+      this.#contract.errors,
+    );
+    return this.#items(method, args, items);
+  }
+
+  async *#items(
+    method: string,
+    args: Args,
+    items: AsyncGenerator<Returned, void, undefined>,
+  ): AsyncGenerator<unknown, void, undefined> {
+    const plan = await this.#plan(method, args);
+    const { yields } = plan.procedure;
+    for await (const item of items) {
+      yield yields ? await this.#parsed(plan, yields, item) : item.value;
+    }
+  }
+
+  /** A worker of Warren has parsed the value, unless JSON could not carry what came out. */
+  #parsed(
+    { name }: Plan,
+    schema: NonNullable<Procedure["result"]>,
+    { value, parsed }: Returned,
+  ): unknown {
+    return parsed
+      ? value
+      : parse(schema, value, `result of ${this.#contract.topic}.${name}`);
+  }
+
+  /** Checks the arguments. They are sent as given: the worker's schema transforms them. */
+  async #plan(method: string, args: Args): Promise<Plan> {
+    const plan = this.#target(method);
+    if (plan.procedure.args) {
+      await parse(
+        plan.procedure.args,
+        args,
+        `arguments of ${this.#contract.topic}.${method}`,
+      );
+    }
+    return plan;
+  }
+
+  /** A client asks for the version in which the procedure came, so that it works with older workers too. */
+  #target(name: string): Plan {
+    const { topic, namespace, version, procedures } = this.#contract;
+    const procedure = Object.hasOwn(procedures, name)
+      ? procedures[name]
+      : undefined;
+    if (!procedure) {
+      throw new NoSuchMethodError(
+        `No procedure ${
+          JSON.stringify(name)
+        } in the contract ${topic} ${version}`,
+      );
+    }
+    const since = procedure.since ?? `${parseVersion(version)?.major ?? 1}.0`;
+    const { versionCap: cap } = this.#defaults;
+    const have = cap === undefined ? undefined : parseVersion(cap);
+    const want = parseVersion(since);
+    if (have && want && !serves(have, want)) {
+      throw new UnsupportedVersionError(
+        `${topic}.${name} needs version ${since}, and versionCap is ${cap}`,
+      );
+    }
+    return { name, procedure, target: { topic, namespace, version: since } };
+  }
+}
+
+/** The typed verbs of a contract over a caller. */
+export function makeClient<C extends Contract>(
+  caller: Caller,
+  contract: C,
+  defaults: ClientOptions = {},
+): Client<C> {
+  return new ContractClient(caller, contract, defaults) as unknown as Client<C>;
+}

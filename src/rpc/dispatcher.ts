@@ -1,0 +1,173 @@
+/** From a request to a handler: by namespace, version and listed name alone (Nova: `rpc/dispatcher.py`). @module */
+import {
+  InvalidValueError,
+  NoSuchMethodError,
+  UnsupportedVersionError,
+} from "../errors.ts";
+import { oneLine } from "../telemetry.ts";
+import { type RequestContext, serve } from "./context.ts";
+import type { Contract, Endpoint, Procedure } from "./contract.ts";
+import { parseVersion, serves, type Version } from "./names.ts";
+import {
+  checked,
+  marking,
+  refuse,
+  refusing,
+  type ServedContext,
+  starting,
+} from "./outcome.ts";
+import { parse } from "./schema.ts";
+import { yielded } from "./yielded.ts";
+
+/** Anything that takes a request: wrap one in another to add behaviour around handlers. */
+export interface Dispatcher {
+  /** Topics of what it serves. */
+  readonly topics: readonly string[];
+  /** Serves one request; resolves to the result, or to an async iterable for a stream. */
+  dispatch(
+    context: RequestContext,
+    version: string,
+    method: string,
+    args: Readonly<Record<string, unknown>>,
+    namespace?: string,
+  ): Promise<unknown>;
+}
+
+type Handler = (args: unknown, context: RequestContext) => unknown;
+
+/** One procedure, ready to run. */
+interface Served {
+  readonly name: string;
+  readonly contract: Contract;
+  readonly procedure: Procedure;
+  readonly run: Handler;
+}
+
+/** One endpoint: a contract in one version. */
+interface Entry {
+  readonly version: Version;
+  readonly contract: Contract;
+  readonly methods: ReadonlyMap<string, Served>;
+}
+
+function entry(endpoint: Endpoint): Entry {
+  const { contract } = endpoint;
+  const version = parseVersion(contract.version);
+  if (!version) {
+    throw new InvalidValueError(
+      `Invalid contract ${contract.topic}: its version is ${
+        oneLine(contract.version)
+      }`,
+    );
+  }
+  const methods = new Map<string, Served>();
+  for (const [name, procedure] of Object.entries(contract.procedures)) {
+    const handler: unknown = Reflect.get(endpoint, name);
+    if (typeof handler !== "function" || name in Object.prototype) {
+      throw new InvalidValueError(
+        `Cannot serve ${contract.topic} ${contract.version}: the manager has no method ${
+          oneLine(name)
+        }, which its contract lists`,
+        { data: { path: name } },
+      );
+    }
+    const run: Handler = (args, context) =>
+      Reflect.apply(handler, endpoint, [args, context]);
+    methods.set(name, { name, contract, procedure, run });
+  }
+  return { version, contract, methods };
+}
+
+/** Serves the endpoints of a topic: several contracts, namespaces and major versions side by side. */
+export class RpcDispatcher implements Dispatcher {
+  readonly topics: readonly string[];
+  readonly #entries: readonly Entry[];
+
+  /**
+   * Serves endpoints; the first that fits a request takes it.
+   *
+   * @throws {InvalidValueError} if an endpoint lacks a method that its contract lists.
+   */
+  constructor(endpoints: readonly Endpoint[]) {
+    this.#entries = endpoints.map(entry);
+    this.topics = [...new Set(endpoints.map(({ contract }) => contract.topic))];
+  }
+
+  /**
+   * Finds the procedure, parses its arguments, runs it, parses what it returns.
+   *
+   * @throws {UnsupportedVersionError} no endpoint of that namespace has the version.
+   * @throws {NoSuchMethodError} no such endpoint lists the method.
+   * @throws {InvalidValueError} the arguments, or the handler's result, do not fit the contract.
+   */
+  async dispatch(
+    context: RequestContext,
+    version: string,
+    method: string,
+    args: Readonly<Record<string, unknown>>,
+    namespace?: string,
+  ): Promise<unknown> {
+    const served = this.#find(version, method, namespace);
+    const { procedure, contract } = served;
+    const what = `${contract.topic}.${served.name}`;
+    const parsed = procedure.args
+      ? await refusing(() =>
+        parse(procedure.args!, args, `arguments of ${what}`)
+      )
+      : {};
+    context.signal.throwIfAborted();
+    (context as ServedContext)[starting]?.(procedure);
+    const result = await marking(
+      contract,
+      () => serve(context, () => served.run(parsed, context)),
+    );
+    if (procedure.yields) {
+      return yielded(contract, served.name, result, context);
+    }
+    return procedure.result
+      ? await checked(procedure.result, result, `result of ${what}`)
+      : undefined;
+  }
+
+  #find(
+    version: string,
+    method: string,
+    namespace: string | undefined,
+  ): Served {
+    const want = parseVersion(version);
+    const fits = (one: Entry) =>
+      want && one.contract.namespace === namespace && serves(one.version, want);
+    const compatible = this.#entries.filter(fits);
+    const served = compatible.find(({ methods }) => methods.has(method))
+      ?.methods.get(method);
+    if (served) return served;
+    const asked = `${
+      namespace ? `namespace ${oneLine(namespace, 60)}, ` : ""
+    }version ${oneLine(version, 20)}`;
+    if (compatible.length === 0) {
+      const have = this.#entries.map(({ contract }) =>
+        `${
+          contract.namespace ? `${contract.namespace} ` : ""
+        }${contract.version}`
+      );
+      throw refuse(
+        new UnsupportedVersionError(
+          `No endpoint for ${asked} of ${this.topics.join(", ")}; served: ${
+            have.join(", ")
+          }. Attempted method: ${oneLine(method, 60)}`,
+          { data: { version: version.slice(0, 20), served: have } },
+        ),
+      );
+    }
+    throw refuse(
+      new NoSuchMethodError(
+        `No procedure ${oneLine(method, 60)} in ${
+          this.topics.join(", ")
+        }, ${asked}`,
+        {
+          data: { method: method.slice(0, 200) },
+        },
+      ),
+    );
+  }
+}

@@ -1,0 +1,79 @@
+/** The private inbox of a link: replies for those who wait, controls for those who work. One for each link. @module */
+import { NoRouteError } from "../errors.ts";
+import { log } from "../telemetry.ts";
+import type { Delivery, Link, Message, Wait } from "../bus/transport.ts";
+import { decode, type Limits } from "../wire/codec.ts";
+import type { Reply } from "../wire/envelope.ts";
+import type { Pending } from "./replies.ts";
+
+/** Reads one inbox. */
+export class Inbox {
+  /** Calls that wait, by their id. */
+  readonly pending: Map<string, Pending> = new Map();
+  /** How to cancel what runs here, by the id of the call. */
+  readonly running: Map<string, (reason: string) => void> = new Map();
+  /** Replies that nobody waited for, and messages that were none. */
+  readonly strays = { late: 0, refused: 0 };
+  readonly #link: Link;
+  readonly #limits: Limits;
+  #ready = false;
+
+  /** Reads the inbox of a link, from the first `ready`. */
+  constructor(link: Link, limits: Limits) {
+    this.#link = link;
+    this.#limits = limits;
+  }
+
+  /** Name of the queue. */
+  get name(): string {
+    return this.#link.inbox;
+  }
+
+  /** Resolves when it is being read. */
+  async ready(wait: Wait): Promise<void> {
+    if (this.#ready) return;
+    await this.#link.listen({
+      receive: (delivery) => this.#receive(delivery),
+      returned: (message) => this.#returned(message),
+    }, wait);
+    this.#ready = true;
+  }
+
+  /** Consumers of a queue, for the text of a timeout. */
+  consumers(queue: string, wait: Wait): Promise<number | undefined> {
+    return this.#link.consumers(queue, wait);
+  }
+
+  #receive(delivery: Delivery): void {
+    delivery.ack(); // what it tells is kept in memory alone, so it is of no use to another process
+    const { body, headers, correlationId } = delivery.message;
+    const decoded = decode(body, headers, this.#limits);
+    if ("refusal" in decoded) return this.#refuse(decoded.refusal.reason);
+    const { message } = decoded;
+    if (message.kind === "reply") {
+      return this.#reply(message, message.call ?? correlationId);
+    }
+    if (message.kind !== "control") return this.#refuse(`a ${message.kind}`);
+    this.running.get(message.call)?.("the caller cancelled it");
+  }
+
+  #reply(reply: Reply, call: string | undefined): void {
+    const pending = call === undefined ? undefined : this.pending.get(call);
+    if (pending) return pending.receive(reply);
+    this.strays.late++;
+    log("rpc").debug("A reply came that nobody waits for");
+  }
+
+  #refuse(reason: string): void {
+    this.strays.refused++;
+    log("rpc").warn("Refused a message in the inbox: {reason}", { reason });
+  }
+
+  /** A request that found no queue fails its call; an answer that found none ends the work for it. */
+  #returned({ correlationId: call = "" }: Message): void {
+    const text =
+      "No queue takes the request: nobody has served this topic or host yet";
+    this.pending.get(call)?.fail(new NoRouteError(text));
+    this.running.get(call)?.("the caller is gone");
+  }
+}

@@ -1,0 +1,47 @@
+/** Names that may become part of a routing key, and versions. @module */
+import { InvalidValueError } from "../errors.ts";
+
+const NAME = /^[A-Za-z0-9_.-]+$/;
+const LONGEST = 200;
+
+/**
+ * Checks a topic, a host, a namespace, a pool: `[A-Za-z0-9_.-]`, at most 200 bytes, no leading `amq.`, so never a
+ * wildcard of a routing key and never a name that the broker keeps for itself.
+ *
+ * @throws {InvalidValueError}
+ */
+export function checkName(what: string, name: unknown): asserts name is string {
+  const fits = typeof name === "string" && NAME.test(name) &&
+    name.length <= LONGEST && !name.startsWith("amq.");
+  if (fits) return;
+  const shown = typeof name === "string"
+    ? JSON.stringify(name.slice(0, 60))
+    : `a ${typeof name}`;
+  throw new InvalidValueError(
+    `Invalid ${what} ${shown}: give 1 to ${LONGEST} of the characters A-Z a-z 0-9 _ . -, without a leading "amq."`,
+    { data: { path: what } },
+  );
+}
+
+/** `major.minor`. */
+export interface Version {
+  /** Changes that break callers. */
+  readonly major: number;
+  /** Additions. */
+  readonly minor: number;
+}
+
+const VERSION = /^(\d{1,9})\.(\d{1,9})(?:\.\d{1,9})?$/;
+
+/** The version in a text; undefined if it is none. oslo.messaging may send a third part, which adds nothing here. */
+export function parseVersion(text: string): Version | undefined {
+  const parts = VERSION.exec(text);
+  return parts
+    ? { major: Number(parts[1]), minor: Number(parts[2]) }
+    : undefined;
+}
+
+/** True if an endpoint of version `have` serves a request of version `want` (Nova: same major, no higher minor). */
+export function serves(have: Version, want: Version): boolean {
+  return have.major === want.major && want.minor <= have.minor;
+}

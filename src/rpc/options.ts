@@ -1,0 +1,140 @@
+/** Options of the verbs, and the time and values that a call inherits. @module */
+import { InvalidValueError, TimeoutError } from "../errors.ts";
+import type { Wait } from "../bus/transport.ts";
+import {
+  type ContextValues,
+  inherited,
+  isRequestContext,
+  type RequestContext,
+} from "./context.ts";
+import { checkName } from "./names.ts";
+
+/** Options of every verb. */
+export interface SendOptions {
+  /** Milliseconds until the verb gives up; default 60 000. For `multicall`, the longest silence between two items. */
+  readonly timeout?: number | undefined;
+  /** Gives up sooner: the verb rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+  /** Values that travel, in place of the inherited ones; or the context of a request, to inherit from it. */
+  readonly context?: ContextValues | RequestContext | undefined;
+}
+
+/** Options of `call` and `multicall`. */
+export interface CallOptions extends SendOptions {
+  /** Only that host. */
+  readonly host?: string | undefined;
+}
+
+/** Options of `cast`. */
+export interface CastOptions extends CallOptions {
+  /** Milliseconds that the message may wait for a worker; default: for ever. */
+  readonly ttl?: number | undefined;
+}
+
+/** Whom a verb addresses. */
+export interface Target {
+  /** Topic. */
+  readonly topic: string;
+  /** Only that host. */
+  readonly host?: string | undefined;
+  /** Contract version that the worker must serve, `major.minor`. */
+  readonly version?: string | undefined;
+  /** Namespace of the contract. */
+  readonly namespace?: string | undefined;
+}
+
+/** Milliseconds that a verb waits if nothing else is said. */
+const DEFAULT_TIMEOUT = 60_000;
+
+/** What a verb may take, and what goes along. */
+export interface Bounds {
+  /** Until when, and who may end it sooner. */
+  readonly wait: Wait;
+  /** Milliseconds in all, or between two items. */
+  readonly timeout: number;
+  /** Values that travel. */
+  readonly values: ContextValues;
+}
+
+/**
+ * A duration in milliseconds.
+ *
+ * @throws {InvalidValueError} naming the option.
+ */
+export function duration(name: string, value: number): number {
+  if (typeof value === "number" && value > 0) return value; // Infinity is a duration too
+  throw new InvalidValueError(
+    `Invalid option ${name} ${String(value)}: give milliseconds above 0`,
+    { data: { path: name } },
+  );
+}
+
+/** The request whose handler is calling: given, or found. */
+export function parentOf({ context }: SendOptions): RequestContext | undefined {
+  return context && isRequestContext(context) ? context : inherited();
+}
+
+function valuesOf(
+  { context }: SendOptions,
+  parent: RequestContext | undefined,
+): ContextValues {
+  return context && !isRequestContext(context) ? context : parent?.values ?? {};
+}
+
+function either(
+  a: AbortSignal | undefined,
+  b: AbortSignal | undefined,
+): AbortSignal | undefined {
+  return a && b ? AbortSignal.any([a, b]) : a ?? b;
+}
+
+/**
+ * Bounds of a verb that waits for an answer: inside a handler it has at most what is left to the handler, and ends with it.
+ *
+ * @throws {TimeoutError} if nothing is left.
+ */
+export function callBounds(
+  options: SendOptions,
+  parent: RequestContext | undefined,
+): Bounds {
+  const left = parent ? parent.deadline - Date.now() : Infinity;
+  if (left <= 0) {
+    throw new TimeoutError(
+      "The deadline of the request being served has passed: no call is made",
+      { inDoubt: false },
+    );
+  }
+  const timeout = Math.min(
+    duration("timeout", options.timeout ?? DEFAULT_TIMEOUT),
+    left,
+  );
+  const signal = either(options.signal, parent?.signal);
+  signal?.throwIfAborted();
+  return {
+    wait: { deadline: performance.now() + timeout, signal },
+    timeout,
+    values: valuesOf(options, parent),
+  };
+}
+
+/** Bounds of a verb that leaves a message behind: it inherits values alone. */
+export function castBounds(options: SendOptions): Bounds {
+  const timeout = duration("timeout", options.timeout ?? DEFAULT_TIMEOUT);
+  options.signal?.throwIfAborted();
+  const wait = {
+    deadline: performance.now() + timeout,
+    signal: options.signal,
+  };
+  return { wait, timeout, values: valuesOf(options, parentOf(options)) };
+}
+
+/**
+ * Checks a target.
+ *
+ * @throws {InvalidValueError} naming the part that is wrong.
+ */
+export function checkTarget({ topic, host, namespace }: Target): void {
+  checkName("topic", topic);
+  if (host !== undefined) checkName("host", host);
+  if (namespace !== undefined) checkName("namespace", namespace);
+}

@@ -1,0 +1,81 @@
+/** What the server must know of a dispatch beyond its result: who refused, whose errors, what was given. @module */
+import { type ErrorClass, RpcError } from "../errors.ts";
+import type { RequestContext } from "./context.ts";
+import type { Contract, Procedure } from "./contract.ts";
+import { parse, type Schema } from "./schema.ts";
+
+/** What the server wants to know before a handler starts; a symbol, so that a copy of the context keeps it. */
+export const starting: unique symbol = Symbol("warren.starting");
+
+/** A context as the server makes it. */
+export interface ServedContext extends RequestContext {
+  /** Called when the handler is about to start. */
+  readonly [starting]?: (procedure: Procedure) => void;
+}
+
+// Kept beside the values and not in them, so that whoever wraps a dispatcher sees plain errors and results.
+const refusals = new WeakSet<Error>();
+const classesOf = new WeakMap<object, Readonly<Record<string, ErrorClass>>>();
+const givenFor = new WeakMap<object, unknown>();
+
+const isObject = (value: unknown): value is object =>
+  typeof value === "object" && value !== null;
+
+/** True for an error by which a dispatcher refused a request: no handler threw it. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof Error && refusals.has(error);
+}
+
+/** Error classes of the contract whose handler threw; none for an error from elsewhere. */
+export function errorClassesOf(
+  error: unknown,
+): Readonly<Record<string, ErrorClass>> {
+  return isObject(error) ? classesOf.get(error) ?? {} : {};
+}
+
+/** What the handler gave for a parsed value, to be sent where JSON cannot carry the parsed one (e.g. a `Date`). */
+export function asGiven(
+  parsed: unknown,
+): { readonly value: unknown } | undefined {
+  const known = isObject(parsed) && givenFor.has(parsed);
+  return known ? { value: givenFor.get(parsed) } : undefined;
+}
+
+/** Marks an error as the dispatcher's refusal. */
+export function refuse<E extends RpcError>(error: E): E {
+  refusals.add(error);
+  return error;
+}
+
+/** Marks what goes wrong as the dispatcher's refusal. */
+export async function refusing<T>(work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof RpcError ? refuse(error) : error;
+  }
+}
+
+/** Marks what a handler throws with its contract's list of errors. */
+export async function marking<T>(
+  { errors }: Contract,
+  work: () => T | Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (errors && isObject(error)) classesOf.set(error, errors);
+    throw error;
+  }
+}
+
+/** The parsed value; what was given is remembered in case JSON cannot carry it. */
+export async function checked(
+  schema: Schema,
+  given: unknown,
+  what: string,
+): Promise<unknown> {
+  const parsed = await refusing(() => parse(schema, given, what));
+  if (isObject(parsed) && parsed !== given) givenFor.set(parsed, given);
+  return parsed;
+}

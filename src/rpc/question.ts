@@ -1,0 +1,96 @@
+/** Requests as a caller writes them. @module */
+import type { Message, Transport } from "../bus/transport.ts";
+import type { Routes } from "../bus/routes.ts";
+import { encode, type Limits } from "../wire/codec.ts";
+import type { Dialect } from "../wire/dialect.ts";
+import type { Request } from "../wire/envelope.ts";
+import type { ErrorClasses } from "../wire/failure.ts";
+import type { Inbox } from "./inbox.ts";
+import type { Bounds, Target } from "./options.ts";
+
+/** What a caller needs. */
+export interface CallerParts {
+  /** To send on. */
+  readonly transport: Transport;
+  /** Where answers come. */
+  readonly inbox: Inbox;
+  /** Where topics are. */
+  readonly routes: Routes;
+  /** How to say it. */
+  readonly dialect: Dialect;
+  /** Bounds on messages. */
+  readonly limits: Limits;
+  /** Error classes of the connection. */
+  readonly errors: ErrorClasses;
+  /** Whether to wait for a queue instead of failing at once. */
+  readonly waitForRoute: boolean;
+}
+
+/** What is asked of whom. */
+export interface Asked {
+  /** Id of the request, kept over retries; also that of the call. */
+  readonly id: string;
+  /** Whom. */
+  readonly target: Target;
+  /** Procedure. */
+  readonly method: string;
+  /** Keyword arguments. */
+  readonly args: Readonly<Record<string, unknown>>;
+}
+
+/** Milliseconds as they travel: no limit is not said. */
+export function finite(ms: number): number | undefined {
+  return ms === Infinity ? undefined : ms;
+}
+
+function request(
+  { id, target, method, args }: Asked,
+  { values }: Bounds,
+): Request {
+  const { version, namespace } = target;
+  return {
+    kind: "request",
+    id,
+    method,
+    args,
+    context: values,
+    version,
+    namespace,
+  };
+}
+
+/** A message that wants no answer. */
+export function statement(
+  { dialect, limits }: CallerParts,
+  asked: Asked,
+  bounds: Bounds,
+): Message {
+  return { ...encode(request(asked, bounds), dialect, limits), id: asked.id };
+}
+
+/** A message that wants an answer; `timeout` is told to the worker, if it has one. */
+export function question(
+  parts: CallerParts,
+  asked: Asked,
+  bounds: Bounds,
+  timeout = Infinity,
+): Message {
+  const { inbox: { name: queue }, dialect, limits } = parts;
+  const { id } = asked;
+  const reply = { call: id, queue, form: "single" } as const;
+  const full = {
+    ...request(asked, bounds),
+    reply,
+    warren: true,
+    timeout: finite(timeout),
+  };
+  const expiration = finite(bounds.timeout);
+  return {
+    ...encode(full, dialect, limits),
+    id,
+    correlationId: id,
+    replyTo: queue,
+    mandatory: true,
+    expiration,
+  };
+}

@@ -1,0 +1,160 @@
+/** Answers of a worker, in the form that the request asked for. @module */
+import { InvalidValueError } from "../errors.ts";
+import { expireAt, forget } from "../deadlines.ts";
+import type { Dialect } from "../wire/dialect.ts";
+import type { ReplyAddress } from "../wire/envelope.ts";
+import { type ErrorClasses, toFailure } from "../wire/failure.ts";
+import { type AnswerParts, Answers, type Said } from "./answers.ts";
+import type { Job } from "./job.ts";
+import { asGiven, errorClassesOf, isRefusal } from "./outcome.ts";
+
+/** What a responder needs. */
+export interface ResponderParts extends AnswerParts {
+  /** Error classes that keep their name. */
+  readonly errors: ErrorClasses;
+  /** Whether callers see stacks. */
+  readonly tracebacks: boolean;
+}
+
+/** Milliseconds until the first sign of life of a call that takes long, and between the later ones. */
+const FIRST_BEAT = 100;
+const BEAT = 5_000;
+/** Milliseconds that an answer may take where the caller did not say how long it waits. */
+const LONGEST_ANSWER = 60_000;
+/** Items of a stream that the broker has not confirmed yet, at most. */
+const WINDOW = 32;
+
+/** Answers requests. */
+export class Responder {
+  readonly #parts: ResponderParts;
+  readonly #answers: Answers;
+
+  /** On a transport. */
+  constructor(parts: ResponderParts) {
+    this.#parts = parts;
+    this.#answers = new Answers(parts);
+  }
+
+  /** The result of a handler; nothing for a cast, or if nobody waits any more. */
+  async result(job: Job, dialect: Dialect, result: unknown): Promise<void> {
+    const { reply } = job.request;
+    if (!reply || job.over) return;
+    const value = result === undefined ? null : result;
+    const single = reply.form === "single";
+    await this.#value(job, dialect, value, { ending: single });
+    if (!single) await this.#send(job, dialect, { ending: true });
+  }
+
+  /** What a handler threw, or the dispatcher refused. */
+  async failure(job: Job, dialect: Dialect, error: unknown): Promise<void> {
+    if (!job.request.reply || job.over) return;
+    const { errors, tracebacks } = this.#parts;
+    const failure = toFailure(error, {
+      classes: { ...errors, ...errorClassesOf(error) },
+      refusal: isRefusal(error) || error instanceof Unsendable,
+      traceback: tracebacks,
+    });
+    await this.#send(job, dialect, { failure, ending: true });
+  }
+
+  /** The items of a stream, then its ending. At most 32 are on their way to the broker at once. */
+  async stream(
+    job: Job,
+    dialect: Dialect,
+    items: AsyncIterable<unknown>,
+  ): Promise<void> {
+    const underway = new Set<Promise<void>>();
+    const { warren } = job.request;
+    const numbered = (n: number) => warren ? { sequence: n } : {};
+    let sequence = 0;
+    let failed: { readonly error: unknown } | undefined;
+    for await (const item of items) {
+      if (job.over || failed) break;
+      if (!wanted(job, item)) continue;
+      const said = { ending: false, ...numbered(++sequence) };
+      const sent: Promise<void> = this.#value(job, dialect, item, said)
+        .catch((error) => void (failed ??= { error }))
+        .finally(() => underway.delete(sent));
+      underway.add(sent);
+      if (underway.size >= WINDOW) await Promise.race(underway);
+    }
+    await Promise.all(underway);
+    if (failed) throw failed.error;
+    if (job.over) return;
+    await this.#send(job, dialect, { ending: true, ...numbered(sequence + 1) });
+  }
+
+  /** Signs of life for a caller that understands them, until disposed. */
+  beats(job: Job, dialect: Dialect): Disposable {
+    const { reply, warren } = job.request;
+    if (!warren || !reply) return { [Symbol.dispose]: () => {} };
+    const beat = () => {
+      const soon = performance.now() + BEAT;
+      next = expireAt(soon, beat);
+      if (job.over) return;
+      const sent = this.#answers.beat({ reply, dialect }, { deadline: soon });
+      sent.catch(() => {}); // the next one may come through
+    };
+    let next = expireAt(performance.now() + FIRST_BEAT, beat);
+    return { [Symbol.dispose]: () => forget(next) };
+  }
+
+  /** Tells the sender of a message that was no request why it was refused. */
+  async refuse(
+    reply: ReplyAddress,
+    dialect: Dialect,
+    reason: string,
+  ): Promise<void> {
+    const error = new InvalidValueError(`Refused the request: ${reason}`);
+    const failure = toFailure(error, { refusal: true });
+    const wait = { deadline: performance.now() + LONGEST_ANSWER };
+    await this.#answers.send(
+      { reply, dialect },
+      { failure, ending: true },
+      wait,
+    );
+  }
+
+  /** Sends a parsed value; where JSON cannot carry that, the value as the handler gave it. */
+  async #value(
+    job: Job,
+    dialect: Dialect,
+    value: unknown,
+    said: Said,
+  ): Promise<void> {
+    try {
+      await this.#send(job, dialect, { ...said, result: value, parsed: true });
+    } catch (error) {
+      if (!(error instanceof InvalidValueError)) throw error;
+      const given = asGiven(value);
+      if (!given) {
+        const text = `Cannot send the result of ${job.request.method}`;
+        const { data } = error;
+        throw new Unsendable(`${text}: ${error.message}`, { data });
+      }
+      await this.#send(job, dialect, { ...said, result: given.value });
+    }
+  }
+
+  async #send(job: Job, dialect: Dialect, said: Said): Promise<void> {
+    const { reply, warren } = job.request;
+    if (!reply) return;
+    const shown = warren && said.sequence !== undefined;
+    const inbox = shown ? { inbox: this.#parts.inbox.name } : {};
+    const deadline = Math.min(job.deadline, performance.now() + LONGEST_ANSWER);
+    await this.#answers.send({ reply, dialect }, { ...said, ...inbox }, {
+      deadline,
+    });
+  }
+}
+
+/** Nobody gets the items of a cast, and a caller that is not Warren would take an empty item for a sign of life. */
+function wanted({ request: { reply, warren } }: Job, item: unknown): boolean {
+  if (reply === undefined) return false;
+  return warren === true || (item !== null && item !== undefined);
+}
+
+/** The handler's result cannot travel. Its caller sees an `InvalidValueError`. */
+class Unsendable extends InvalidValueError {
+  override readonly name = "InvalidValueError";
+}

@@ -1,0 +1,194 @@
+/** The worker's half: from a delivery to a handler, back to the caller, and only then acknowledged. @module */
+import { expireAt, forget } from "../deadlines.ts";
+import { log, oneLine } from "../telemetry.ts";
+import type { Delivery, Transport } from "../bus/transport.ts";
+import { decode, type Limits } from "../wire/codec.ts";
+import type { Dialect } from "../wire/dialect.ts";
+import type { ReplyAddress, Request } from "../wire/envelope.ts";
+import type { ErrorClasses } from "../wire/failure.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import type { Inbox } from "./inbox.ts";
+import { Job } from "./job.ts";
+import { Permits } from "./permits.ts";
+import { Responder } from "./responder.ts";
+
+/** What a server needs. */
+export interface ServerParts {
+  /** To answer on. */
+  readonly transport: Transport;
+  /** To be cancelled by. */
+  readonly inbox: Inbox;
+  /** For refusals of messages in no known dialect. */
+  readonly dialect: Dialect;
+  /** Handlers at once. */
+  readonly concurrency: number;
+  /** Bounds on messages. */
+  readonly limits: Limits;
+  /** Error classes that keep their name. */
+  readonly errors: ErrorClasses;
+  /** Whether callers see stacks. */
+  readonly tracebacks: boolean;
+}
+
+/** What a server has done. */
+export interface ServerStats {
+  /** Handlers that returned. */
+  readonly handled: number;
+  /** Handlers that threw, and requests that the dispatcher refused. */
+  readonly failed: number;
+  /** Messages that were no requests. */
+  readonly refused: number;
+  /** Requests that were not started: expired, or given up by the caller. */
+  readonly dropped: number;
+  /** Requests in hand now. */
+  readonly inHand: number;
+}
+
+/** Serves requests of all consumers of one connection context. */
+export class Server {
+  readonly #parts: ServerParts;
+  readonly #permits: Permits;
+  readonly #responder: Responder;
+  readonly #jobs = new Map<Job, Promise<void>>();
+  #counts = { handled: 0, failed: 0, refused: 0, dropped: 0 };
+  #stopped = false;
+
+  /** Ready to receive. */
+  constructor(parts: ServerParts) {
+    this.#parts = parts;
+    this.#permits = new Permits(parts.concurrency);
+    this.#responder = new Responder(parts);
+  }
+
+  /** What it has done so far. */
+  get stats(): ServerStats {
+    return { ...this.#counts, inHand: this.#jobs.size };
+  }
+
+  /** Takes a delivery. Never throws: nothing that arrives can hurt a worker. */
+  receive(delivery: Delivery, dispatcher: Dispatcher): void {
+    const decoded = decode(
+      delivery.message.body,
+      delivery.message.headers,
+      this.#parts.limits,
+    );
+    if ("refusal" in decoded) {
+      return this.#refuse(
+        delivery,
+        decoded.refusal.reason,
+        decoded.refusal.reply,
+      );
+    }
+    const { message, dialect } = decoded;
+    if (message.kind !== "request") {
+      return this.#refuse(
+        delivery,
+        `a ${message.kind} where requests are served`,
+      );
+    }
+    const job = new Job(delivery, message);
+    const done = this.#serve(job, dispatcher, dialect)
+      .catch((error) => log("rpc").error("Serving failed: {error}", { error }))
+      .finally(() => this.#jobs.delete(job));
+    this.#jobs.set(job, done);
+  }
+
+  /**
+   * Resolves when all that is in hand is done. What is left after `grace` milliseconds is aborted and stays
+   * unacknowledged, so that another worker gets it.
+   */
+  async drain(grace: number): Promise<void> {
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    const waiting = expireAt(performance.now() + grace, resolve);
+    while (this.#jobs.size > 0 && !this.#stopped) {
+      await Promise.race([
+        Promise.all(this.#jobs.values()),
+        over.then(() => this.#stop()),
+      ]);
+    }
+    forget(waiting);
+  }
+
+  #stop(): void {
+    this.#stopped = true;
+    for (const job of this.#jobs.keys()) job.abandon();
+  }
+
+  async #serve(
+    job: Job,
+    dispatcher: Dispatcher,
+    dialect: Dialect,
+  ): Promise<void> {
+    using _registered = job.register(this.#parts.inbox.running);
+    const permit = await this.#permits.acquire();
+    try {
+      if (job.over) return void this.#counts.dropped++;
+      using _beats = this.#responder.beats(job, dialect);
+      await this.#run(job, dispatcher, dialect, permit);
+    } finally {
+      permit[Symbol.dispose]();
+      job.settle();
+    }
+  }
+
+  /** The permit is given back when the handler ends; the answer's confirmation needs none. */
+  async #run(
+    job: Job,
+    dispatcher: Dispatcher,
+    dialect: Dialect,
+    permit: Disposable,
+  ): Promise<void> {
+    const { request, context } = job;
+    try {
+      const { version = "1.0", method, args, namespace } = request;
+      const result = await dispatcher.dispatch(
+        context,
+        version,
+        method,
+        args,
+        namespace,
+      );
+      if (isStream(result)) await this.#responder.stream(job, dialect, result);
+      else {
+        permit[Symbol.dispose]();
+        await this.#responder.result(job, dialect, result);
+      }
+      this.#counts.handled++;
+    } catch (error) {
+      permit[Symbol.dispose]();
+      this.#counts.failed++;
+      this.#logFailure(request, error, job.over);
+      await this.#responder.failure(job, dialect, error);
+    }
+  }
+
+  #logFailure(request: Request, error: unknown, over: boolean): void {
+    const method = oneLine(request.method, 60);
+    if (over) {
+      log("rpc").debug("{method} ended after its caller: {error}", {
+        method,
+        error,
+      });
+    } else if (request.reply) {
+      log("rpc").info("{method} failed: {error}", { method, error });
+    } else {log("rpc").error(
+        "The cast {method} failed, and nobody is told: {error}",
+        { method, error },
+      );}
+  }
+
+  #refuse(delivery: Delivery, reason: string, reply?: ReplyAddress): void {
+    this.#counts.refused++;
+    log("rpc").warn("Refused a message for {key}: {reason}", {
+      key: oneLine(delivery.key, 60),
+      reason: oneLine(reason),
+    });
+    if (reply) void this.#responder.refuse(reply, this.#parts.dialect, reason);
+    delivery.reject(false); // dropped, or dead-lettered where the broker's policy says so
+  }
+}
+
+function isStream(result: unknown): result is AsyncIterable<unknown> {
+  return typeof result === "object" && result !== null &&
+    Symbol.asyncIterator in result;
+}

@@ -1,0 +1,84 @@
+/** How to connect: URLs and options, and what is checked of them. @module */
+import { type ErrorClass, InvalidValueError } from "../errors.ts";
+import type { TlsOptions } from "../bus/transport.ts";
+
+/** One broker, or the nodes of a cluster: `amqp://user:password@host:5672/vhost`, `amqps://…`, `memory:name`. */
+export type BrokerUrl = string | URL | readonly (string | URL)[];
+
+/** How to connect, and what holds for the connection. */
+export interface ConnectionOptions {
+  /** Takes its channels from a pool and gives them back; default false: channels of its own, closed with it. */
+  readonly pooled?: boolean | undefined;
+  /** Milliseconds until connecting is given up; default 60 000. */
+  readonly timeout?: number | undefined;
+  /** Gives up connecting sooner. */
+  readonly signal?: AbortSignal | undefined;
+  /** Queue type of topic and host queues; default `classic`. `quorum` for clusters. */
+  readonly queueType?: "classic" | "quorum" | undefined;
+  /** Wait until the deadline for a queue to appear, instead of `NoRouteError` at once; default false. */
+  readonly waitForRoute?: boolean | undefined;
+  /** Error classes that keep their identity over the wire, by `module.Class`; a contract may list more. */
+  readonly errors?: Readonly<Record<string, ErrorClass>> | undefined;
+  /** Handlers at once, over all consumers; default 64. */
+  readonly concurrency?: number | undefined;
+  /** Unacknowledged requests for each consumer; default: concurrency. */
+  readonly prefetch?: number | undefined;
+  /** Bytes of a message at most, sent or received; default 1 MiB. */
+  readonly maxMessageSize?: number | undefined;
+  /** Whether callers see the stacks of errors that handlers throw; default false. */
+  readonly tracebacks?: boolean | undefined;
+  /** Milliseconds that disposal gives to requests in hand; default 30 000. */
+  readonly grace?: number | undefined;
+  /** Who sends notifications, `service.host`; default `warren`. */
+  readonly publisherId?: string | undefined;
+  /** For `amqps:`. Certificates are always verified. */
+  readonly tls?: TlsOptions | undefined;
+  /** Seconds between heartbeats; default 10. A dead broker is noticed within three. */
+  readonly heartbeat?: number | undefined;
+}
+
+function parseUrl(url: string | URL): URL {
+  const parsed = URL.parse(String(url));
+  if (parsed && ["amqp:", "amqps:", "memory:"].includes(parsed.protocol)) {
+    return parsed;
+  }
+  // The URL itself may hold a password, even where it is malformed.
+  throw new InvalidValueError(
+    `Invalid broker URL${
+      parsed ? ` with scheme ${parsed.protocol}` : ""
+    }: give amqp://user:password@host:port/vhost, amqps://… or memory:name`,
+    { data: { path: "url" } },
+  );
+}
+
+/**
+ * The URLs of a broker.
+ *
+ * @throws {InvalidValueError} without the URL, which may hold a password.
+ */
+export function parseUrls(url: BrokerUrl): readonly URL[] {
+  const urls = (Array.isArray(url) ? url : [url]).map(parseUrl);
+  const memory = urls.some(({ protocol }) => protocol === "memory:");
+  if (urls.length === 0 || (memory && urls.length > 1)) {
+    throw new InvalidValueError(
+      "Invalid broker URL: give one URL, or several of the nodes of one cluster",
+      { data: { path: "url" } },
+    );
+  }
+  return urls;
+}
+
+/**
+ * A number of things.
+ *
+ * @throws {InvalidValueError} naming the option.
+ */
+export function count(name: string, value: number): number {
+  if (Number.isInteger(value) && value > 0 && value <= 65_535) return value;
+  throw new InvalidValueError(
+    `Invalid option ${name} ${
+      String(value)
+    }: give a whole number from 1 to 65535`,
+    { data: { path: name } },
+  );
+}

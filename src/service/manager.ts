@@ -1,0 +1,108 @@
+/** Managers: the objects whose methods serve a contract (Nova: `manager.py`). @module */
+import type { Contract, Endpoint, Handlers } from "../rpc/contract.ts";
+import type { ConnectionContext } from "../rpc/connection.ts";
+import { type Dispatcher, RpcDispatcher } from "../rpc/dispatcher.ts";
+import type { PeriodicTask } from "./periodic.ts";
+
+/** What a service gives its managers before the first message. */
+export interface HostEnvironment {
+  /** Name of the host. */
+  readonly host: string;
+  /** To call others. */
+  readonly connection: ConnectionContext;
+  /** Fires when the service has stopped: release here what the manager holds. */
+  readonly signal: AbortSignal;
+}
+
+/** Base of managers. A subclass names its contract and has its methods. */
+export abstract class Manager implements Endpoint {
+  /** What it serves. */
+  abstract readonly contract: Contract;
+  /** What it does again and again while the service runs. */
+  readonly periodic: readonly PeriodicTask[] = [];
+  /** Name of the host; set by the service before `initHost`. */
+  declare readonly host: string;
+  /** To call others; set by the service before `initHost`. */
+  declare readonly connection: ConnectionContext;
+  /** Called when the queues exist and before the first message is taken. */
+  initHost(_environment: HostEnvironment): void | Promise<void> {}
+  /** Called when the service takes messages. */
+  postStartHook(): void | Promise<void> {}
+  /** The dispatcher for this manager and further endpoints of its topic (Nova: `create_rpc_dispatcher`, `additional_apis`). */
+  createRpcDispatcher(additional: readonly Endpoint[] = []): Dispatcher {
+    return new RpcDispatcher([this, ...additional]);
+  }
+}
+
+/** A manager that tells schedulers what it can do (Nova: `SchedulerDependentManager`). */
+export abstract class SchedulerDependentManager extends Manager {
+  /** What is told, once a minute, as `update_service_capabilities` to every worker of the topic `scheduler`. */
+  abstract capabilities(): Readonly<Record<string, unknown>>;
+}
+
+/** A manager made of an object literal. */
+export type Implementation<C extends Contract> = Manager & {
+  readonly contract: C;
+} & Handlers<C>;
+
+/** A manager whose class serves what its contract lists. */
+export type Serves<M extends Manager> = M & Handlers<M["contract"]>;
+
+/** Hooks of a manager made of an object literal. */
+export interface ImplementOptions {
+  /** See {@linkcode Manager.initHost}. */
+  readonly initHost?: Manager["initHost"];
+  /** See {@linkcode Manager.periodic}. */
+  readonly periodic?: readonly PeriodicTask[];
+}
+
+/**
+ * Makes a manager of functions, with their parameters inferred from the contract.
+ *
+ * @example
+ * ```ts
+ * import { z } from "npm:zod@4";
+ * import { contract, implement, requestContext } from "@warren/runtime";
+ *
+ * const greeter = contract({
+ *   topic: "greeter",
+ *   version: "1.0",
+ *   procedures: { hello: { args: z.object({ name: z.string() }), result: z.string() } },
+ * });
+ * const manager = implement(greeter, { hello: ({ name }) => `Hello ${name}` });
+ * console.log(await manager.hello({ name: "Ada" }, requestContext()));
+ * ```
+ */
+export function implement<C extends Contract>(
+  contract: C,
+  handlers: Handlers<C>,
+  options: ImplementOptions = {},
+): Implementation<C> {
+  class Literal extends Manager {
+    readonly contract = contract;
+  }
+  return Object.assign(
+    new Literal(),
+    handlers,
+    options,
+  ) as unknown as Implementation<C>;
+}
+
+/** Milliseconds between two reports to the schedulers. */
+const REPORT = 60_000;
+
+/** All that a manager does again and again, its base class's part included. */
+export function periodicTasksOf(manager: Manager): readonly PeriodicTask[] {
+  if (!(manager instanceof SchedulerDependentManager)) return manager.periodic;
+  const report = async (signal: AbortSignal) => {
+    const { contract: { topic: service_name }, host } = manager;
+    const args = { service_name, host, capabilities: manager.capabilities() };
+    await manager.connection.fanoutCast(
+      { topic: "scheduler" },
+      "update_service_capabilities",
+      args,
+      { signal },
+    );
+  };
+  return [{ every: REPORT, run: report }, ...manager.periodic];
+}

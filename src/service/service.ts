@@ -1,0 +1,196 @@
+/** A service: managers that serve their topics on one host, from start to drained stop (Nova: `service.py`). @module */
+import { ConnectionFailedError, InvalidValueError } from "../errors.ts";
+import { log } from "../telemetry.ts";
+import { queueFor } from "../bus/routes.ts";
+import type { ConnectionContext } from "../rpc/connection.ts";
+import type { Handlers } from "../rpc/contract.ts";
+import type { Dispatcher } from "../rpc/dispatcher.ts";
+import { checkName } from "../rpc/names.ts";
+import type { ServerStats } from "../rpc/server.ts";
+import { createConnection } from "./connect.ts";
+import type { BrokerUrl, ConnectionOptions } from "./connection_options.ts";
+import { type Manager, periodicTasksOf } from "./manager.ts";
+import { PeriodicTasks } from "./periodic.ts";
+
+/** One manager, or several. */
+export type Managers = Manager | readonly Manager[];
+
+/** Whatever is missing or wrong in a manager, measured by its contract. */
+export type Serving<M> = M extends Manager
+  ? (string extends keyof M["contract"]["procedures"] ? unknown
+    : Handlers<M["contract"]>)
+  : M extends readonly Manager[] ? { readonly [I in keyof M]: Serving<M[I]> }
+  : never;
+
+/** How to start a service. */
+export interface ServiceOptions<M extends Managers = Managers>
+  extends ConnectionOptions {
+  /** The broker. */
+  readonly url: BrokerUrl;
+  /** Name of this host in `<topic>.<host>`; default: the machine's name. */
+  readonly host?: string | undefined;
+  /** Who serves. Managers of one topic share its consumers. */
+  readonly manager: M & Serving<M>;
+  /** Drain on SIGINT and SIGTERM; default true. */
+  readonly signals?: boolean | undefined;
+  /** Adds behaviour around all handlers: authorization, audit, transactions. */
+  readonly wrap?: ((inner: Dispatcher) => Dispatcher) | undefined;
+}
+
+const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT"]
+  : ["SIGINT", "SIGTERM"];
+
+/** A running service. */
+export class Service implements AsyncDisposable {
+  /** Name of the host. */
+  readonly host: string;
+  /** Resolves when the service has stopped; rejects if its link to the broker is given up. */
+  readonly stopped: Promise<void>;
+  readonly #connection: ConnectionContext;
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #stack = new AsyncDisposableStack();
+  #stopping: Promise<void> | undefined;
+
+  private constructor(host: string, connection: ConnectionContext) {
+    this.host = host;
+    this.#connection = connection;
+    this.stopped = this.#ended.promise;
+    this.stopped.catch(() => {}); // whoever awaits it gets the error
+  }
+
+  /**
+   * Starts a service: makes the queues of its topics, calls `initHost`, takes messages, calls `postStartHook`.
+   *
+   * @throws {ConnectionFailedError} the broker cannot be reached.
+   * @throws {InvalidValueError} a manager lacks a method of its contract, or an option is wrong.
+   */
+  static async start<const M extends Managers>(
+    options: ServiceOptions<M>,
+  ): Promise<Service> {
+    const managers = managersOf(options.manager);
+    const host = options.host ?? Deno.hostname();
+    checkName("host", host);
+    const publisherId = options.publisherId ??
+      `${managers[0]?.contract.topic}.${host}`;
+    const connection = await createConnection(options.url, {
+      ...options,
+      publisherId,
+    });
+    const service = new Service(host, connection);
+    try {
+      await service.#start(managers, options);
+    } catch (error) {
+      await service.stop();
+      throw error;
+    }
+    return service;
+  }
+
+  /** What it has done so far. */
+  get stats(): ServerStats {
+    return this.#connection.stats;
+  }
+
+  /** Takes no more messages, finishes what is in hand within `grace`, and closes. Safe to call twice. */
+  stop(): Promise<void> {
+    return this.#stopping ??= this.#stack.disposeAsync().finally(() =>
+      this.#ended.resolve()
+    );
+  }
+
+  /** The same as `stop()`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  /** What is deferred first is undone last. */
+  async #start(
+    managers: readonly Manager[],
+    options: ServiceOptions,
+  ): Promise<void> {
+    const gone = new AbortController();
+    this.#stack.defer(() => gone.abort());
+    this.#stack.use(this.#connection);
+    this.#connection.addEventListener(
+      "failed",
+      ({ detail }) => this.#fail(detail.error),
+    );
+    if (options.signals ?? true) this.#listenToSignals();
+    for (const manager of managers) {
+      Object.assign(manager, { host: this.host, connection: this.#connection });
+    }
+    for (const [topic, dispatcher] of dispatchers(managers, options.wrap)) {
+      await this.#createConsumers(topic, dispatcher);
+    }
+    for (const manager of managers) {
+      await manager.initHost({
+        host: this.host,
+        connection: this.#connection,
+        signal: gone.signal,
+      });
+    }
+    await this.#connection.consume();
+    this.#stack.use(new PeriodicTasks(managers.flatMap(periodicTasksOf)));
+    for (const manager of managers) await manager.postStartHook();
+    log("service").info("Serving {topics} on {host}", {
+      topics: managers.map(({ contract }) => contract.topic),
+      host: this.host,
+    });
+  }
+
+  /** The three consumers of Nova's service (`service.py`, `Service.start`). */
+  async #createConsumers(topic: string, dispatcher: Dispatcher): Promise<void> {
+    await this.#connection.createConsumer(topic, dispatcher);
+    await this.#connection.createConsumer(
+      queueFor(topic, this.host),
+      dispatcher,
+    );
+    await this.#connection.createConsumer(topic, dispatcher, { fanout: true });
+  }
+
+  #listenToSignals(): void {
+    const stop = () => void this.stop();
+    for (const signal of SIGNALS) {
+      Deno.addSignalListener(signal, stop);
+      this.#stack.defer(() => Deno.removeSignalListener(signal, stop));
+    }
+  }
+
+  #fail(error: Error): void {
+    this.#ended.reject(
+      new ConnectionFailedError(
+        `The service on ${this.host} lost its broker for good: ${error.message}`,
+        { cause: error },
+      ),
+    );
+    void this.stop();
+  }
+}
+
+function managersOf(given: Managers): readonly Manager[] {
+  const managers = Array.isArray(given)
+    ? given as readonly Manager[]
+    : [given as Manager];
+  if (managers.length > 0 && managers.every((manager) => manager?.contract)) {
+    return managers;
+  }
+  throw new InvalidValueError(
+    "Invalid option manager: give at least one manager with a contract",
+    { data: { path: "manager" } },
+  );
+}
+
+/** One dispatcher for each topic, over all its managers. */
+function dispatchers(
+  managers: readonly Manager[],
+  wrap: ServiceOptions["wrap"],
+): Map<string, Dispatcher> {
+  const byTopic = Map.groupBy(managers, ({ contract }) => contract.topic);
+  const made = new Map<string, Dispatcher>();
+  for (const [topic, [first, ...others]] of byTopic) {
+    const dispatcher = (first as Manager).createRpcDispatcher(others);
+    made.set(topic, wrap ? wrap(dispatcher) : dispatcher);
+  }
+  return made;
+}

@@ -1,0 +1,166 @@
+/** Bytes and headers to messages and back: picks the dialect, checks the schema, adds Warren's own headers. @module */
+import { InvalidValueError } from "../errors.ts";
+import type { Dialect, Spoken } from "./dialect.ts";
+import {
+  type Control,
+  controlSchema,
+  type Envelope,
+  type Fields,
+  notificationSchema,
+  type ReplyAddress,
+  type ReplyForm,
+  replySchema,
+  requestSchema,
+} from "./envelope.ts";
+import { folsom } from "./folsom.ts";
+import {
+  header,
+  ownHeaders,
+  replyHeaders,
+  requestHeaders,
+  type WireHeaders,
+} from "./headers.ts";
+import { checkJson, defaultLimits, type Limits, parseJson } from "./json.ts";
+
+export { defaultLimits, type Limits };
+
+/** A message ready to go. */
+export interface Encoded {
+  /** Bytes. */
+  readonly body: Uint8Array;
+  /** Warren's own headers; no peer needs them. */
+  readonly headers: WireHeaders;
+}
+
+/** A message that is not accepted, and why. */
+export interface Refusal {
+  /** In a few words, without the content of the message. */
+  readonly reason: string;
+  /** Where the refusal can be told, if the message said so. */
+  readonly reply?: ReplyAddress | undefined;
+}
+
+/** What arrived. */
+export type Decoded =
+  | { readonly message: Envelope; readonly dialect: Dialect }
+  | { readonly refusal: Refusal };
+
+const dialects: readonly Dialect[] = [folsom];
+const utf8 = new TextEncoder();
+
+function checkWords(message: Spoken): void {
+  if (message.kind === "request") {
+    checkJson(message.args, "args");
+    checkJson(message.context, "context");
+  } else if (message.kind === "notification") {
+    checkJson(message.payload ?? null, "payload");
+    checkJson(message.context, "context");
+  } else if (message.result !== undefined) checkJson(message.result, "result");
+}
+
+/**
+ * The bytes of a message.
+ *
+ * @throws {InvalidValueError} if JSON cannot carry a value, or the body is larger than the limit.
+ */
+export function encode(
+  message: Spoken,
+  dialect: Dialect,
+  limits: Limits = defaultLimits,
+  form?: ReplyForm,
+): Encoded {
+  checkWords(message);
+  const body = utf8.encode(dialect.encode(message, form));
+  if (body.length > limits.bytes) {
+    throw new InvalidValueError(
+      `A ${message.kind} of ${body.length} bytes is larger than the limit of ${limits.bytes}; send less, or raise the option maxMessageSize at both ends`,
+      { data: { bytes: body.length, limit: limits.bytes } },
+    );
+  }
+  if (message.kind === "request") {
+    return { body, headers: requestHeaders(message) };
+  }
+  return {
+    body,
+    headers: message.kind === "reply" ? replyHeaders(message) : {},
+  };
+}
+
+/** The bytes of a control. */
+export function encodeControl(control: Control): Encoded {
+  return {
+    body: utf8.encode("{}"),
+    headers: { [header.control]: control.verb, [header.call]: control.call },
+  };
+}
+
+const schemas = {
+  request: requestSchema,
+  reply: replySchema,
+  notification: notificationSchema,
+} as const;
+
+/** A refusal in answer to a request that still says where its answer goes. */
+function refuse(reason: string, raw?: Fields): Decoded {
+  const reply = raw?.kind === "request"
+    ? requestSchema.safeParse({ ...raw, ...blank }).data?.reply
+    : undefined;
+  return { refusal: { reason, reply } };
+}
+
+/** In place of whatever may be wrong with a request, to see whether its reply address is right. */
+const blank = {
+  id: undefined,
+  method: "",
+  args: {},
+  context: {},
+  version: undefined,
+  namespace: undefined,
+  timeout: undefined,
+};
+
+function decodeControl(headers: Fields): Decoded {
+  const raw = {
+    kind: "control",
+    verb: headers[header.control],
+    call: headers[header.call],
+  };
+  const parsed = controlSchema.safeParse(raw);
+  return parsed.success
+    ? { message: parsed.data, dialect: folsom }
+    : refuse("an unknown control");
+}
+
+/** The message in a body, or a refusal. Never throws. */
+export function decode(
+  body: Uint8Array,
+  headers: Fields,
+  limits: Limits = defaultLimits,
+): Decoded {
+  if (header.control in headers) return decodeControl(headers);
+  const json = parseJson(body, limits);
+  if ("refused" in json) return refuse(json.refused);
+  if (
+    typeof json.value !== "object" || json.value === null ||
+    Array.isArray(json.value)
+  ) {
+    return refuse("not a JSON object");
+  }
+  const fields = json.value as Fields;
+  const dialect = dialects.find((known) => known.recognises(fields));
+  if (!dialect) return refuse("an envelope of an unknown version");
+  const raw = dialect.decode(fields);
+  if (!raw) return refuse("neither a request, a reply nor a notification");
+  const parsed = schemas[raw.kind].safeParse({
+    ...raw,
+    ...ownHeaders(raw.kind, headers),
+  });
+  if (parsed.success) return { message: parsed.data, dialect };
+  const issue = parsed.error.issues[0];
+  return refuse(
+    `a ${raw.kind} with a wrong ${issue?.path.join(".") || "shape"}: ${
+      issue?.message ?? "invalid"
+    }`,
+    raw,
+  );
+}

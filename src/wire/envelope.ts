@@ -1,0 +1,172 @@
+/** What is said, whatever the dialect: the neutral form of a message and the schema that checks it. @module */
+import { z } from "npm:zod@^4.6.7";
+import type { Failure } from "../errors.ts";
+
+/** A JSON object. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+/**
+ * How the caller wants its answer.
+ *
+ * `single`: one message with `ending: true` (oslo.messaging ≥ 4, Warren). `parts`: each result, then an ending
+ * (Folsom, Grizzly). `bare`: as `parts`, without the id of the call inside, since the queue serves one call (Folsom).
+ */
+export type ReplyForm = "single" | "parts" | "bare";
+
+/** Where the answer goes. */
+export interface ReplyAddress {
+  /** Id of the call (`_msg_id`). */
+  readonly call: string;
+  /** Queue of the caller (`_reply_q`, or the call's id in Folsom). */
+  readonly queue: string;
+  /** Form of the answer. */
+  readonly form: ReplyForm;
+}
+
+/** Someone wants something done. */
+export interface Request {
+  /** Which of the messages this is. */
+  readonly kind: "request";
+  /** `_unique_id`: made once, kept over all retries; undefined from Folsom, which has none. */
+  readonly id?: string | undefined;
+  /** Procedure. */
+  readonly method: string;
+  /** Keyword arguments. */
+  readonly args: Fields;
+  /** Values that travel with the request. */
+  readonly context: Fields;
+  /** `major.minor` that the caller needs; undefined counts as 1.0. */
+  readonly version?: string | undefined;
+  /** Namespace of the contract. */
+  readonly namespace?: string | undefined;
+  /** Where the answer goes; undefined for a cast. */
+  readonly reply?: ReplyAddress | undefined;
+  /** Milliseconds that the caller still waits, from when it sent; undefined = not said. */
+  readonly timeout?: number | undefined;
+  /** True when the sender is Warren, and understands beats and controls. */
+  readonly warren?: boolean | undefined;
+}
+
+/** An answer, or a part of one. */
+export interface Reply {
+  /** Which of the messages this is. */
+  readonly kind: "reply";
+  /** `_unique_id` of this message. */
+  readonly id?: string | undefined;
+  /** Id of the call; undefined in the `bare` form. */
+  readonly call?: string | undefined;
+  /** What came back. */
+  readonly result?: unknown;
+  /** What went wrong; ends the answer. */
+  readonly failure?: Failure | undefined;
+  /** True on the last message. */
+  readonly ending: boolean;
+  /** Position in a stream, from 1; Warren's own. */
+  readonly sequence?: number | undefined;
+  /** Inbox of the worker, for controls; Warren's own. */
+  readonly inbox?: string | undefined;
+  /** True if the result is the output of the worker's schema; Warren's own. */
+  readonly parsed?: boolean | undefined;
+  /** True for a sign of life that carries no result; Warren's own. */
+  readonly beat?: boolean | undefined;
+}
+
+/** An event for whoever listens. */
+export interface Notification {
+  /** Which of the messages this is. */
+  readonly kind: "notification";
+  /** `_unique_id`. */
+  readonly id?: string | undefined;
+  /** `message_id`: a uuid with dashes. */
+  readonly messageId: string;
+  /** Who says it: `service.host`. */
+  readonly publisherId: string;
+  /** What happened, e.g. `instance.create.end`. */
+  readonly eventType: string;
+  /** Priority in capitals, e.g. `INFO`. */
+  readonly priority: string;
+  /** About what. */
+  readonly payload: unknown;
+  /** `YYYY-MM-DD HH:MM:SS.ffffff`, UTC. */
+  readonly timestamp: string;
+  /** Values that travel with it. */
+  readonly context: Readonly<Record<string, unknown>>;
+}
+
+/** A word to the worker about a call that it has. Warren's own; sent only to a peer that showed its inbox. */
+export interface Control {
+  /** Which of the messages this is. */
+  readonly kind: "control";
+  /** `cancel`: the caller wants no more of it. */
+  readonly verb: "cancel";
+  /** Id of the call. */
+  readonly call: string;
+}
+
+/** Whatever travels. */
+export type Envelope = Request | Reply | Notification | Control;
+
+const text = z.string().min(1).max(255);
+const fields = z.looseObject({});
+const duration = z.number().nonnegative();
+
+/** Checks a {@linkcode Request}. */
+export const requestSchema: z.ZodType<Request> = z.object({
+  kind: z.literal("request"),
+  id: text.optional(),
+  method: z.string(),
+  args: fields,
+  context: fields,
+  version: z.string().max(32).optional(),
+  namespace: z.string().max(255).optional(),
+  reply: z.object({
+    call: text,
+    queue: text,
+    form: z.enum(["single", "parts", "bare"]),
+  }).optional(),
+  timeout: duration.optional(),
+  warren: z.boolean().optional(),
+});
+
+/** Checks a {@linkcode Failure}. */
+export const failureSchema: z.ZodType<Failure> = z.object({
+  type: z.string(),
+  module: z.string(),
+  message: z.string(),
+  data: fields,
+  traceback: z.array(z.string()),
+});
+
+/** Checks a {@linkcode Reply}. */
+export const replySchema: z.ZodType<Reply> = z.object({
+  kind: z.literal("reply"),
+  id: text.optional(),
+  call: text.optional(),
+  result: z.unknown(),
+  failure: failureSchema.optional(),
+  ending: z.boolean(),
+  sequence: z.int().positive().optional(),
+  inbox: text.optional(),
+  parsed: z.boolean().optional(),
+  beat: z.boolean().optional(),
+});
+
+/** Checks a {@linkcode Notification}. */
+export const notificationSchema: z.ZodType<Notification> = z.object({
+  kind: z.literal("notification"),
+  id: text.optional(),
+  messageId: text,
+  publisherId: z.string(),
+  eventType: text,
+  priority: z.string().min(1).max(32),
+  payload: z.unknown(),
+  timestamp: z.string(),
+  context: fields,
+});
+
+/** Checks a {@linkcode Control}. */
+export const controlSchema: z.ZodType<Control> = z.object({
+  kind: z.literal("control"),
+  verb: z.literal("cancel"),
+  call: text,
+});

@@ -1,0 +1,120 @@
+/** Errors to and from the wire. Nothing is ever constructed by a name that came: only what a list names. @module */
+import { checkJson } from "./json.ts";
+import {
+  type ErrorClass,
+  type Failure,
+  InvalidValueError,
+  NoSuchMethodError,
+  RemoteError,
+  UnsupportedVersionError,
+} from "../errors.ts";
+
+/** Error classes by their name on the wire, `module.Class`. */
+export type ErrorClasses = Readonly<Record<string, ErrorClass>>;
+
+/** Refusals by the worker's dispatcher: the only errors of Warren that keep their class over the wire. */
+const refusals: ErrorClasses = {
+  InvalidValueError,
+  NoSuchMethodError,
+  UnsupportedVersionError,
+};
+const REFUSAL = "warren";
+
+/** How an error is described. */
+export interface FailureOptions {
+  /** Error classes that keep their name. */
+  readonly classes?: ErrorClasses | undefined;
+  /** True for the dispatcher's own refusal, false for what a handler threw. */
+  readonly refusal: boolean;
+  /** Whether the stack goes along; default false. */
+  readonly traceback?: boolean | undefined;
+}
+
+/** The name that a list gives to the class of an error; the class itself before a base of it. */
+export function nameOf(
+  error: object,
+  classes: ErrorClasses,
+): string | undefined {
+  let base: string | undefined;
+  for (const [name, type] of Object.entries(classes)) {
+    if (error.constructor === type) return name;
+    if (error instanceof type) base ??= name;
+  }
+  return base;
+}
+
+function split(name: string): { module: string; type: string } {
+  const dot = name.lastIndexOf(".");
+  return { module: name.slice(0, Math.max(0, dot)), type: name.slice(dot + 1) };
+}
+
+/** The data of an error, if JSON can carry it: an error must always be able to travel. */
+function dataOf(error: object): Readonly<Record<string, unknown>> {
+  const data = "data" in error ? error.data : undefined;
+  if (typeof data !== "object" || data === null || Array.isArray(data)) {
+    return {};
+  }
+  try {
+    checkJson(data);
+    return { ...data };
+  } catch {
+    return {};
+  }
+}
+
+/** Longest text of an error that travels, in characters. */
+const LONGEST = 16 * 1024;
+
+function describe(thrown: unknown): string {
+  try {
+    return String(thrown).slice(0, LONGEST);
+  } catch {
+    return `a ${typeof thrown}`; // e.g. an object without a prototype
+  }
+}
+
+/** What a thrown value looks like on the wire. */
+export function toFailure(thrown: unknown, options: FailureOptions): Failure {
+  if (!(thrown instanceof Error)) {
+    return {
+      type: "Error",
+      module: "",
+      message: `Thrown value: ${describe(thrown)}`,
+      data: {},
+      traceback: [],
+    };
+  }
+  const listed = nameOf(thrown, options.classes ?? {});
+  const name = options.refusal
+    ? { module: REFUSAL, type: thrown.name }
+    : listed === undefined
+    ? { module: "", type: String(thrown.name) }
+    : split(listed);
+  const stack = options.traceback
+    ? (thrown.stack ?? "").slice(0, LONGEST).split("\n")
+    : [];
+  const traceback = stack.map((line) => `${line}\n`);
+  return {
+    ...name,
+    message: String(thrown.message).slice(0, LONGEST),
+    data: dataOf(thrown),
+    traceback,
+  };
+}
+
+/** The error for a failure that came: of a listed class, a refusal, or a `RemoteError`. */
+export function fromFailure(failure: Failure, classes: ErrorClasses): Error {
+  const remote = new RemoteError(failure);
+  const { module, type, message, data } = failure;
+  const name = module === "" ? type : `${module}.${type}`;
+  const list = module === REFUSAL ? refusals : classes;
+  const key = module === REFUSAL ? type : name;
+  const found = Object.hasOwn(list, key) ? list[key] : undefined;
+  if (found === undefined) return remote;
+  try {
+    const error = new found(message, { data, cause: remote });
+    return error instanceof Error ? error : remote;
+  } catch {
+    return remote; // the class refuses what came
+  }
+}

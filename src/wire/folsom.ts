@@ -1,0 +1,195 @@
+/**
+ * Un-enveloped messages, as Folsom and Grizzly send them and every oslo.messaging reads them.
+ *
+ * The request carries `_msg_id`, `_reply_q`, `_timeout: null` and `_unique_id`, so that Folsom, Grizzly and oslo servers
+ * all answer it; the key `_timeout` in a request asks for one message with `ending: true` (oslo ≥ 6.3), its absence for
+ * a result and then an ending (Folsom `rpc/amqp.py`, `_process_data`).
+ *
+ * @module
+ */
+import type { Failure } from "../errors.ts";
+import type { Dialect, Spoken } from "./dialect.ts";
+import type {
+  Fields,
+  Notification,
+  Reply,
+  ReplyAddress,
+  ReplyForm,
+  Request,
+} from "./envelope.ts";
+import { defaultLimits, type Limits, parseJson } from "./json.ts";
+
+const utf8 = new TextEncoder();
+const CONTEXT = "_context_";
+
+function packContext(context: Fields): Fields {
+  const packed: Record<string, unknown> = {};
+  for (const key of Object.keys(context)) packed[CONTEXT + key] = context[key];
+  return packed;
+}
+
+function unpackContext(body: Fields): Fields {
+  const context: Record<string, unknown> = {};
+  for (const key of Object.keys(body)) {
+    if (key.startsWith(CONTEXT)) context[key.slice(CONTEXT.length)] = body[key];
+  }
+  return context;
+}
+
+function replyFields({ call, queue, form }: ReplyAddress): Fields {
+  if (form === "bare") return { _msg_id: call };
+  return form === "parts"
+    ? { _msg_id: call, _reply_q: queue }
+    : { _msg_id: call, _reply_q: queue, _timeout: null };
+}
+
+function encodeRequest(request: Request): Fields {
+  return {
+    method: request.method,
+    args: request.args,
+    namespace: request.namespace, // undefined keys are left out by JSON.stringify
+    version: request.version,
+    ...(request.reply && replyFields(request.reply)),
+    _unique_id: request.id,
+    ...packContext(request.context),
+  };
+}
+
+function encodeReply(reply: Reply, form: ReplyForm): Fields {
+  return {
+    result: reply.result ?? null,
+    failure: reply.failure ? encodeFailure(reply.failure) : null,
+    ...(form === "single"
+      ? { ending: reply.ending }
+      : reply.ending && !reply.failure
+      ? { ending: true }
+      : {}),
+    ...(form === "bare" ? {} : { _msg_id: reply.call, _unique_id: reply.id }),
+  };
+}
+
+/** A failure is JSON inside JSON (Folsom `rpc/common.py`, `serialize_remote_exception`). */
+function encodeFailure(
+  { type, module, message, data, traceback }: Failure,
+): string {
+  return JSON.stringify({
+    class: type,
+    module,
+    message,
+    tb: traceback,
+    args: [message],
+    kwargs: data,
+  });
+}
+
+function encodeNotification(event: Notification): Fields {
+  return {
+    message_id: event.messageId,
+    publisher_id: event.publisherId,
+    event_type: event.eventType,
+    priority: event.priority,
+    payload: event.payload ?? null,
+    timestamp: event.timestamp,
+    _unique_id: event.id,
+    ...packContext(event.context),
+  };
+}
+
+const string = (value: unknown) =>
+  typeof value === "string" ? value : undefined;
+
+function decodeRequest(body: Fields): Fields {
+  const { _msg_id: call, _reply_q: queue } = body;
+  const form: ReplyForm = queue === undefined
+    ? "bare"
+    : "_timeout" in body
+    ? "single"
+    : "parts";
+  return {
+    id: body._unique_id,
+    method: body.method,
+    args: body.args,
+    context: unpackContext(body),
+    version: body.version,
+    namespace: body.namespace ?? undefined, // Havana sends null
+    reply: call === undefined || call === null
+      ? undefined
+      : { call, queue: queue ?? call, form },
+  };
+}
+
+function decodeReply(body: Fields): Fields {
+  const failure = body.failure ? decodeFailure(body.failure) : undefined;
+  const ending = body.ending === true || failure !== undefined; // Folsom sends no ending after a failure
+  return {
+    id: body._unique_id,
+    call: body._msg_id,
+    result: body.result,
+    failure,
+    ending,
+  };
+}
+
+const object = (value: unknown) =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+    ? value as Fields
+    : undefined;
+
+/** The body that holds the text was measured already. */
+const inner: Limits = { ...defaultLimits, bytes: Infinity };
+
+/** Keys that are missing or wrong are empty (oslo does the same); a text that is no JSON is kept as the message. */
+function decodeFailure(failure: unknown): Failure {
+  const parsed = typeof failure === "string"
+    ? parseJson(utf8.encode(failure), inner)
+    : { value: failure };
+  const fields = ("value" in parsed ? object(parsed.value) : undefined) ??
+    { message: failure };
+  return {
+    type: string(fields.class) ?? "Error",
+    module: string(fields.module) ?? "",
+    message: string(fields.message) ?? "",
+    data: object(fields.kwargs) ?? {},
+    traceback: Array.isArray(fields.tb)
+      ? fields.tb.filter((line) => typeof line === "string")
+      : [],
+  };
+}
+
+function decodeNotification(body: Fields): Fields {
+  return {
+    id: body._unique_id,
+    messageId: body.message_id,
+    publisherId: body.publisher_id,
+    eventType: body.event_type,
+    priority: body.priority,
+    payload: body.payload,
+    timestamp: body.timestamp,
+    context: unpackContext(body),
+  };
+}
+
+/** The un-enveloped dialect. */
+export const folsom: Dialect = {
+  name: "folsom",
+  replyPerCall: false,
+  recognises: (body) => !("oslo.message" in body),
+  encode(message: Spoken, form: ReplyForm = "single"): string {
+    if (message.kind === "request") {
+      return JSON.stringify(encodeRequest(message));
+    }
+    if (message.kind === "reply") {
+      return JSON.stringify(encodeReply(message, form));
+    }
+    return JSON.stringify(encodeNotification(message));
+  },
+  decode(body) {
+    if ("method" in body) return { kind: "request", ...decodeRequest(body) };
+    if ("failure" in body || "result" in body) {
+      return { kind: "reply", ...decodeReply(body) };
+    }
+    return "event_type" in body
+      ? { kind: "notification", ...decodeNotification(body) }
+      : undefined;
+  },
+};

@@ -1,0 +1,259 @@
+/**
+ * Brokers for tests: the one that `deno task test` names in `AMQP_URL`, and private RabbitMQ nodes
+ * that a test may kill and start again. A private node listens on loopback alone, has its own
+ * ports, port mapper, cookie and data, and is gone with its folder after disposal.
+ */
+import { makeCertificates } from "./certificates.ts";
+import { isAlive, signal, spawnGuarded } from "./guard.ts";
+import { answersAmqp, freePort, until } from "./probe.ts";
+
+const GUEST = "guest:guest@127.0.0.1";
+const NO_BROKER =
+  "No AMQP broker found: run `deno task test`, which sets one up, " +
+  "or start rabbitmq-server, or set AMQP_URL.";
+
+/** `AMQP_URL`, else a broker that answers on 127.0.0.1:5672, else undefined. */
+export async function findBroker(): Promise<string | undefined> {
+  const named = Deno.env.get("AMQP_URL");
+  if (named) return named;
+  return await answersAmqp("127.0.0.1", 5672)
+    ? `amqp://${GUEST}:5672`
+    : undefined;
+}
+
+/**
+ * The URL of the broker to test against. Without one it says so once and ends the whole run: an
+ * error thrown here would be printed again by every file that asks.
+ */
+export async function brokerUrl(): Promise<string> {
+  const url = await findBroker();
+  if (url) return url;
+  console.error(NO_BROKER);
+  Deno.kill(Deno.pid, "SIGINT");
+  return await new Promise<never>(() => {});
+}
+
+/** The folder of the installed RabbitMQ's own scripts, which need no particular user, or undefined. */
+export function findRabbitmq(): string | undefined {
+  const lib = "/usr/lib/rabbitmq/lib";
+  const packaged = names(lib).sort((a, b) =>
+    b.localeCompare(a, "en", { numeric: true })
+  )
+    .map((name) => `${lib}/${name}/sbin`);
+  return [
+    ...packaged,
+    "/opt/rabbitmq/sbin",
+    "/opt/homebrew/sbin",
+    "/usr/local/sbin",
+  ]
+    .find((folder) => names(folder).includes("rabbitmq-server"));
+}
+
+/** Where RabbitMQ is installed, or undefined: for tests that need a node of their own. */
+export const rabbitmqServer: string | undefined = findRabbitmq();
+
+function names(folder: string): string[] {
+  try {
+    return [...Deno.readDirSync(folder)].map((entry) => entry.name);
+  } catch {
+    return [];
+  }
+}
+
+/** How a private node is made. */
+export interface PrivateBrokerOptions {
+  /** Lines for rabbitmq.conf; they override the defaults. */
+  config?: string | undefined;
+  /** Also listen with TLS, under a certificate authority of the node's own. */
+  tls?: boolean | undefined;
+}
+
+/** Starts a RabbitMQ node of its own; resolves when it answers AMQP. */
+export async function privateBroker(
+  options: PrivateBrokerOptions = {},
+): Promise<PrivateBroker> {
+  const sbin = findRabbitmq();
+  if (!sbin) {
+    throw new Error(
+      "Cannot start a private broker: no rabbitmq-server is installed",
+    );
+  }
+  const folder = await Deno.makeTempDir({ prefix: "warren-broker-" });
+  const broker = new PrivateBroker(sbin, folder, options.tls ?? false);
+  try {
+    await broker.configure(options.config ?? "");
+    await broker.start();
+    return broker;
+  } catch (error) {
+    await broker[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** A RabbitMQ node that belongs to one test. Made by {@linkcode privateBroker}. */
+export class PrivateBroker implements AsyncDisposable {
+  /** The node's AMQP port. */
+  readonly port: number = freePort();
+  /** The node as user guest. */
+  readonly url: string = `amqp://${GUEST}:${this.port}`;
+  /** The same with TLS, if that was asked for. */
+  readonly tlsUrl: string | undefined;
+  /** The authority's certificate (PEM) that a client of `tlsUrl` trusts. */
+  ca: string | undefined;
+  /** Where configuration, data and log are. */
+  readonly folder: string;
+  readonly #sbin: string;
+  readonly #env: Record<string, string>;
+  readonly #tlsPort: number | undefined;
+  #node = 0;
+  #mapper = 0;
+
+  /** @private Use {@linkcode privateBroker}. */
+  constructor(sbin: string, folder: string, tls: boolean) {
+    this.folder = folder;
+    this.#sbin = sbin;
+    this.#env = environment(folder, this.port);
+    this.#tlsPort = tls ? freePort() : undefined;
+    this.tlsUrl = tls ? `amqps://${GUEST}:${this.#tlsPort}` : undefined;
+  }
+
+  /** The Erlang machine's process id: what `kill` kills. */
+  get pid(): number {
+    if (!this.#node) throw new Error("The broker is down");
+    return this.#node;
+  }
+
+  /** @private Writes the files that the node reads. */
+  async configure(config: string): Promise<void> {
+    await Deno.mkdir(`${this.folder}/conf.d`);
+    await Deno.writeTextFile(`${this.folder}/enabled_plugins`, "[].\n");
+    let text =
+      "vm_memory_high_watermark.absolute = 400MB\ndisk_free_limit.absolute = 50MB\n";
+    if (this.#tlsPort) {
+      const { ca, cert, key } = await makeCertificates(this.folder);
+      this.ca = await Deno.readTextFile(ca);
+      text +=
+        `listeners.ssl.1 = 127.0.0.1:${this.#tlsPort}\nssl_options.cacertfile = ${ca}\n` +
+        `ssl_options.certfile = ${cert}\nssl_options.keyfile = ${key}\n` +
+        "ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n";
+    }
+    await Deno.writeTextFile(
+      `${this.folder}/rabbitmq.conf`,
+      `${text}${config}\n`,
+    );
+  }
+
+  /** Starts the node, again with the same ports and data; resolves when it answers AMQP. */
+  async start(): Promise<void> {
+    if (this.#node) return;
+    if (!this.#mapper) {
+      this.#mapper = await this.#spawn("epmd", "-address", "127.0.0.1");
+    }
+    this.#node = await this.#spawn(`${this.#sbin}/rabbitmq-server`);
+    const answers = () => {
+      if (!isAlive(this.#node)) {
+        throw new Error(`The broker ended at its start:\n${this.#log()}`);
+      }
+      return answersAmqp("127.0.0.1", this.port);
+    };
+    await until(`the broker in ${this.folder} answers`, answers, 120_000, 50);
+  }
+
+  /** Runs rabbitmqctl on the node and returns what it prints. */
+  async ctl(...args: string[]): Promise<string> {
+    const { success, stdout, stderr } = await new Deno.Command(
+      `${this.#sbin}/rabbitmqctl`,
+      {
+        args,
+        cwd: this.folder,
+        clearEnv: true,
+        env: this.#env,
+        stdin: "null",
+      },
+    ).output();
+    if (success) return new TextDecoder().decode(stdout);
+    throw new Error(
+      `rabbitmqctl ${args[0]} failed: ${new TextDecoder().decode(stderr)}`,
+    );
+  }
+
+  /** Stops the node cleanly; resolves when its process is gone. */
+  async stop(): Promise<void> {
+    await this.#end("SIGTERM");
+  }
+
+  /** Kills the node with SIGKILL; resolves when its process is gone. */
+  async kill(): Promise<void> {
+    await this.#end("SIGKILL");
+  }
+
+  /** Ends the node and its port mapper and removes the folder. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    if (this.#mapper) signal(this.#mapper, "SIGKILL");
+    await until(
+      "the port mapper is gone",
+      () => !this.#mapper || !isAlive(this.#mapper),
+    );
+    this.#mapper = 0;
+    await Deno.remove(this.folder, { recursive: true }).catch(unlessMissing);
+  }
+
+  async #end(name: Deno.Signal): Promise<void> {
+    const pid = this.#node;
+    if (!pid) return;
+    signal(pid, name);
+    if (name === "SIGKILL") signal(pid, "SIGCONT"); // a stopped process dies too, but says so late
+    await until("the broker is gone", () => !isAlive(pid), 60_000);
+    this.#node = 0;
+  }
+
+  #spawn(...command: string[]): Promise<number> {
+    return spawnGuarded({
+      folder: this.folder,
+      log: `${this.folder}/out.log`,
+      env: this.#env,
+      command,
+    });
+  }
+
+  #log(): string {
+    return Deno.readTextFileSync(`${this.folder}/out.log`).slice(-2_000);
+  }
+}
+
+function unlessMissing(error: unknown): void {
+  if (!(error instanceof Deno.errors.NotFound)) throw error;
+}
+
+/** Everything that RabbitMQ and Erlang are told; nothing is inherited but the path. */
+function environment(folder: string, port: number): Record<string, string> {
+  const loopback = "-kernel inet_dist_use_interface {127,0,0,1}";
+  return {
+    PATH: Deno.env.get("PATH") ?? "/usr/bin:/bin",
+    HOME: folder,
+    LANG: "C.UTF-8",
+    TMPDIR: folder,
+    ERL_CRASH_DUMP_SECONDS: "0",
+    ERL_EPMD_ADDRESS: "127.0.0.1",
+    ERL_EPMD_PORT: `${freePort()}`,
+    RABBITMQ_NODENAME: "warren@localhost",
+    RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
+    RABBITMQ_NODE_PORT: `${port}`,
+    RABBITMQ_DIST_PORT: `${freePort()}`,
+    RABBITMQ_MNESIA_BASE: `${folder}/data`,
+    RABBITMQ_LOG_BASE: `${folder}/log`,
+    RABBITMQ_PID_FILE: `${folder}/pid`,
+    RABBITMQ_ENABLED_PLUGINS_FILE: `${folder}/enabled_plugins`,
+    RABBITMQ_CONFIG_FILE: `${folder}/rabbitmq.conf`,
+    RABBITMQ_CONFIG_FILES: `${folder}/conf.d`,
+    RABBITMQ_ADVANCED_CONFIG_FILE: `${folder}/advanced.config`,
+    RABBITMQ_CONF_ENV_FILE: `${folder}/rabbitmq-env.conf`,
+    // Few schedulers that sleep when idle: several nodes share a small machine.
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS:
+      `+B i +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none ${loopback}`,
+    RABBITMQ_CTL_ERL_ARGS: loopback,
+    // The start script then becomes the Erlang machine instead of waiting for it, so its pid is the machine's.
+    RUNNING_UNDER_SYSTEMD: "true",
+  };
+}

@@ -1,0 +1,25 @@
+/** `deno task check`: what must hold before a test is worth running. One line for each, output only on failure. */
+
+const CHECKS: Record<string, string[]> = {
+  "format": ["fmt", "--check"],
+  "lint": ["lint"],
+  "types": ["check", "--doc"],
+  "documentation": ["doc", "--lint", "mod.ts"],
+  "publish (dry run)": ["publish", "--dry-run", "--allow-dirty"],
+};
+
+let failed = 0;
+for (const [name, args] of Object.entries(CHECKS)) {
+  const started = performance.now();
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args,
+    stdin: "null",
+  }).output();
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(`${success ? "ok    " : "FAILED"} ${name} (${seconds} s)`);
+  if (success) continue;
+  failed++;
+  await Deno.stderr.write(stdout);
+  await Deno.stderr.write(stderr);
+}
+Deno.exit(failed ? 1 : 0);

@@ -1,0 +1,50 @@
+/** Installs RabbitMQ from Debian's or Ubuntu's own packages, for machines that have no broker at all. */
+
+const BY_HAND =
+  "No AMQP broker found and none can be installed from here: run " +
+  (Deno.build.os === "darwin"
+    ? "`brew install rabbitmq openssl`"
+    : "`sudo apt-get install rabbitmq-server openssl`") +
+  ", or set AMQP_URL.";
+
+// policy-rc.d is how Debian's packages ask whether they may start their service. The answer here
+// is no: it would run as a system service on the standard port, which nobody asked for.
+const SCRIPT = `
+policy=/usr/sbin/policy-rc.d
+put_back() { rm -f $policy; [ ! -e $policy.kept ] || mv $policy.kept $policy; }
+get() {
+  apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends rabbitmq-server openssl
+}
+export DEBIAN_FRONTEND=noninteractive
+trap put_back EXIT
+trap 'exit 130' HUP INT TERM
+[ ! -e $policy ] || mv $policy $policy.kept
+printf '#!/bin/sh\\nexit 101\\n' >$policy
+chmod 755 $policy
+get || { apt-get update && get; } || exit 1
+if command -v systemctl >/dev/null; then systemctl disable rabbitmq-server || true; fi
+`;
+
+/** Installs rabbitmq-server as root by apt-get, or fails with one sentence that says what to do. */
+export async function installRabbitmq(): Promise<void> {
+  const possible = Deno.build.os === "linux" && Deno.uid() === 0 &&
+    await exists("/usr/bin/apt-get");
+  if (!possible) throw new Error(BY_HAND);
+  console.log(
+    "No broker here: installing rabbitmq-server by apt-get; its service stays off.",
+  );
+  const { success, stdout, stderr } = await new Deno.Command("sh", {
+    args: ["-c", SCRIPT],
+    stdin: "null",
+  }).output();
+  if (success) return;
+  const decoder = new TextDecoder();
+  console.error(
+    `${decoder.decode(stdout)}${decoder.decode(stderr)}`.slice(-4_000),
+  );
+  throw new Error(BY_HAND);
+}
+
+function exists(path: string): Promise<boolean> {
+  return Deno.stat(path).then(() => true, () => false);
+}

@@ -1,0 +1,79 @@
+/** Small questions to the machine: does AMQP answer here, which port is free, is it so yet. */
+
+/** Polls `check` until it is true; fails with `what` after `ms`. For states that no event announces. */
+export async function until(
+  what: string,
+  check: () => boolean | Promise<boolean>,
+  ms = 10_000,
+  every = 20,
+): Promise<void> {
+  const deadline = performance.now() + ms;
+  while (!(await check())) {
+    if (performance.now() > deadline) {
+      throw new Error(`Waited ${ms} ms in vain: ${what}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, every));
+  }
+}
+
+/**
+ * Whether a broker really speaks AMQP 0-9-1 there: an open port is not enough, so this sends the
+ * protocol header and looks for Connection.Start (a method frame on channel 0, class 10, method 10).
+ */
+export async function answersAmqp(
+  hostname: string,
+  port: number,
+  ms = 3_000,
+): Promise<boolean> {
+  const hangUp = new AbortController();
+  const timer = setTimeout(() => hangUp.abort(), ms);
+  try {
+    using socket = await Deno.connect({
+      hostname,
+      port,
+      signal: hangUp.signal,
+    });
+    hangUp.signal.addEventListener("abort", () => closeQuietly(socket));
+    await socket.write(new Uint8Array([0x41, 0x4d, 0x51, 0x50, 0, 0, 9, 1]));
+    const start = new Uint8Array(11);
+    for (let got = 0; got < start.length;) {
+      const read = await socket.read(start.subarray(got));
+      if (read === null) return false;
+      got += read;
+    }
+    return start[0] === 1 && start[8] === 10 && start[10] === 10;
+  } catch {
+    return false;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Closes what may be closed already. */
+export function closeQuietly(closer: { close(): void }): void {
+  try {
+    closer.close();
+  } catch {
+    // It was closed already.
+  }
+}
+
+const given = new Set<number>();
+
+/**
+ * A free loopback port below the range from which systems take the source ports of outgoing
+ * connections: a reconnecting client must not be able to sit on the port of a node that is down.
+ */
+export function freePort(): number {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    if (given.has(port)) continue;
+    try {
+      Deno.listen({ hostname: "127.0.0.1", port }).close();
+      given.add(port);
+      return port;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
+}

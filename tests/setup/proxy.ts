@@ -1,0 +1,152 @@
+/**
+ * A TCP proxy on loopback that misbehaves when told to: what a broken network does to a client,
+ * without touching the broker or the machine's network.
+ */
+import { closeQuietly } from "./probe.ts";
+
+/** Counts of a proxy's connections. */
+export interface ProxyConnections {
+  /** All that were ever accepted, refused ones included. */
+  readonly accepted: number;
+  /** Those that are open now. */
+  readonly open: number;
+}
+
+/** Starts a proxy in front of a broker: `using` its URL, a client can be cut off at will. */
+export function proxyTo(base: string): TcpProxy {
+  const { hostname, port, protocol } = new URL(base);
+  const standard = protocol === "amqps:" ? 5671 : 5672;
+  return new TcpProxy(
+    hostname.replace(/^\[|\]$/g, "") || "127.0.0.1",
+    Number(port || standard),
+  );
+}
+
+/** A proxy in front of one target. */
+export class TcpProxy implements AsyncDisposable {
+  readonly #hostname: string;
+  readonly #port: number;
+  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #pairs = new Set<Pair>();
+  readonly #accepting: Promise<void>;
+  readonly #work = new Set<Promise<void>>();
+  #accepted = 0;
+  #refuse = false;
+  #passing = Promise.withResolvers<void>();
+
+  /** Listens on a free port and forwards to `hostname:port`. */
+  constructor(hostname: string, port: number) {
+    this.#hostname = hostname;
+    this.#port = port;
+    this.#passing.resolve();
+    this.#accepting = this.#accept();
+  }
+
+  /** The proxy's own port. */
+  get port(): number {
+    return this.#listener.addr.port;
+  }
+
+  /** How many connections there were and are. */
+  get connections(): ProxyConnections {
+    return { accepted: this.#accepted, open: this.#pairs.size };
+  }
+
+  /** An AMQP URL that leads through this proxy. */
+  url(base: string): string {
+    // AMQP is no web scheme, so URL has no setters that work; only the authority changes here.
+    const [, head = "", tail = ""] =
+      /^(\w+:\/\/(?:[^@/]*@)?)[^/?]*(.*)$/.exec(base) ?? [];
+    return `${head}127.0.0.1:${this.port}${tail}`;
+  }
+
+  /** Drops all current connections abruptly. */
+  reset(): void {
+    for (const pair of [...this.#pairs]) this.#drop(pair);
+  }
+
+  /** Keeps connections open but passes nothing in either direction, until switched off again. */
+  blackhole(on: boolean): void {
+    this.#passing.resolve();
+    this.#passing = Promise.withResolvers();
+    if (!on) this.#passing.resolve();
+  }
+
+  /** Closes new connections at once, as a broker that is down would. */
+  refuse(on: boolean): void {
+    this.#refuse = on;
+  }
+
+  /** Ends everything; resolves when no socket and no promise is left. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#refuse = true;
+    this.#listener.close();
+    await this.#accepting;
+    this.#passing.resolve();
+    this.reset();
+    await Promise.all(this.#work);
+  }
+
+  async #accept(): Promise<void> {
+    for await (const client of this.#listener) {
+      this.#accepted++;
+      if (this.#refuse) {
+        closeQuietly(client);
+        continue;
+      }
+      const work = this.#serve(client).finally(() => this.#work.delete(work));
+      this.#work.add(work);
+    }
+  }
+
+  async #serve(client: Deno.TcpConn): Promise<void> {
+    const pair: Pair = { client, server: undefined };
+    this.#pairs.add(pair);
+    try {
+      const server = await Deno.connect({
+        hostname: this.#hostname,
+        port: this.#port,
+      });
+      pair.server = server;
+      if (!this.#pairs.has(pair)) return;
+      await Promise.all([
+        this.#pump(pair, client, server),
+        this.#pump(pair, server, client),
+      ]);
+    } catch {
+      // The target refused the connection: the client finds out by losing its own.
+    } finally {
+      this.#drop(pair);
+    }
+  }
+
+  /** Carries one direction; its end is the end of the pair. */
+  async #pump(pair: Pair, from: Deno.TcpConn, to: Deno.TcpConn): Promise<void> {
+    const buffer = new Uint8Array(64 * 1024);
+    try {
+      for (;;) {
+        const read = await from.read(buffer);
+        await this.#passing.promise;
+        if (read === null || !this.#pairs.has(pair)) return;
+        for (let sent = 0; sent < read;) {
+          sent += await to.write(buffer.subarray(sent, read));
+        }
+      }
+    } catch {
+      // Reset by a peer, or by us.
+    } finally {
+      this.#drop(pair);
+    }
+  }
+
+  #drop(pair: Pair): void {
+    this.#pairs.delete(pair);
+    closeQuietly(pair.client);
+    if (pair.server) closeQuietly(pair.server);
+  }
+}
+
+interface Pair {
+  client: Deno.TcpConn;
+  server: Deno.TcpConn | undefined;
+}

@@ -1,0 +1,48 @@
+/**
+ * `deno task test [arguments of deno test]`: the tests, the JSDoc examples and the README's blocks
+ * against a broker. It takes the one that is there, else starts a private node, installing RabbitMQ
+ * first if need be. The node and its data are gone when this ends, however it ends.
+ */
+import { findBroker, findRabbitmq, privateBroker } from "./broker.ts";
+import { installRabbitmq } from "./install.ts";
+
+/** A broker for this run, and how to end it if it is ours. */
+async function setUp(stack: AsyncDisposableStack): Promise<string> {
+  const started = performance.now();
+  let how = "found";
+  let url = await findBroker();
+  if (!url) {
+    if (!findRabbitmq()) await installRabbitmq();
+    url = stack.use(await privateBroker()).url;
+    how = "private node started";
+  }
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(`Broker: ${new URL(url).host} (${how} in ${seconds} s)`);
+  return url;
+}
+
+/** Runs `deno test`; an interrupted run ends its tests first and the broker after them. */
+async function test(url: string): Promise<number> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", "--doc", ...Deno.args],
+    env: { AMQP_URL: url },
+  }).spawn();
+  const interrupt = () => child.kill("SIGINT");
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  for (const name of signals) Deno.addSignalListener(name, interrupt);
+  const { code } = await child.status;
+  for (const name of signals) Deno.removeSignalListener(name, interrupt);
+  return code;
+}
+
+async function main(): Promise<number> {
+  await using stack = new AsyncDisposableStack();
+  try {
+    return await test(await setUp(stack));
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    return 1;
+  }
+}
+
+Deno.exit(await main());

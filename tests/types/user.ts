@@ -1,0 +1,103 @@
+// deno-fmt-ignore-file: each refusal must stay on the line under its directive
+import { z } from "npm:zod@4";
+import * as v from "npm:valibot@1";
+import { type } from "npm:arktype@2";
+import { type Args, type Handlers, Manager, SchedulerDependentManager, type RequestContext, contract, createConnection, implement, RpcDispatcher, RpcError, type RpcErrorOptions, RemoteError, Service, type Contract, type ContractOf, type Dispatcher, requestContext, type Client, type PeriodicTask } from "../../mod.ts";
+class InstanceNotFound extends Error { constructor(m: string, o?: RpcErrorOptions) { super(m, o); } }
+const Instance = z.object({ id: z.string(), host: z.string(), at: z.iso.datetime().transform((s) => new Date(s)) });
+export const compute = contract({ topic: "compute", version: "1.1", errors: { "nova.exception.InstanceNotFound": InstanceNotFound }, procedures: {
+  runInstance: { args: z.object({ name: z.string(), ram: z.number().default(512), n: z.string().transform(Number) }), result: Instance },
+  reboot: { args: z.object({ id: z.string() }), delivery: "at-most-once" },
+  console: { args: z.object({ id: z.string() }), yields: z.string() },
+  list: { result: z.array(Instance), since: "1.1" },
+  poke: {},
+  val: { args: v.object({ a: v.optional(v.number(), 3) }), result: v.string() },
+  ark: { args: type({ a: "number" }), result: type("string.numeric.parse") },
+  opt: { args: z.object({ limit: z.number().optional() }) },
+} });
+export const compute12 = contract({ ...compute, version: "1.2", procedures: { ...compute.procedures, resize: { args: z.object({ id: z.string() }), since: "1.2" } } });
+class ComputeManager extends Manager implements Handlers<typeof compute> {
+  readonly contract = compute;
+  override readonly periodic: readonly PeriodicTask[] = [{ every: 1000, run: () => this.poke() }];
+  override async initHost() { await this.connection.notify("up", { host: this.host }); }
+  async runInstance({ name, ram, n }: Args<typeof compute, "runInstance">, context: RequestContext) {
+    await this.connection.client(sched).cast("hint", { id: name }, { context });
+    const x: number = ram + n; return { id: name + x, host: "h", at: "2020-01-01T00:00:00Z" };
+  }
+  async reboot({ id }: Args<typeof compute, "reboot">) { void id; throw new InstanceNotFound("no", { data: { id } }); }
+  async *console({ id }: Args<typeof compute, "console">, { signal }: RequestContext) { while (!signal.aborted) yield id; }
+  list() { return []; }
+  poke() {}
+  val({ a }: Args<typeof compute, "val">) { return String(a); }
+  ark({ a }: Args<typeof compute, "ark">) { return String(a); }
+  opt(_: Args<typeof compute, "opt">) {}
+}
+const sched = contract({ topic: "scheduler", version: "1.0", namespace: "ns", procedures: { hint: { args: z.object({ id: z.string() }) }, ping: { result: z.string() } } });
+const lit = implement(compute, {
+  runInstance: ({ name, ram, n }, ctx) => { void ctx.signal; return { id: name + (ram + n), host: "x", at: "z" }; },
+  reboot: ({ id }) => { id.length; },
+  async *console({ id }, { signal }) { while (!signal.aborted) yield id; },
+  list: () => [], poke: () => {}, val: ({ a }) => a.toFixed(), ark: ({ a }) => a.toFixed(), opt: ({ limit }) => { limit?.toFixed(); },
+});
+class Sched extends SchedulerDependentManager implements Handlers<typeof sched> { readonly contract = sched; capabilities() { return {}; } hint() {} ping() { return "x"; } }
+const logged = (inner: Dispatcher): Dispatcher => ({ topics: inner.topics, async dispatch(...call) { const t = performance.now(); try { return await inner.dispatch(...call); } finally { console.log(call[2], performance.now() - t); } } });
+await using c = await createConnection("amqp://localhost");
+const client = c.client(compute, { versionCap: "1.1" });
+const vm = await client.call("runInstance", { name: "a", n: "3" }); vm.at.getTime();
+(await client.call("ark", { a: 1 })).toFixed();
+await client.call("list"); await client.call("poke"); await client.call("opt"); await client.call("opt", { limit: 1 }, { timeout: 5 }); await client.call("list", {}, { host: "x" });
+const maybe: AbortSignal | undefined = undefined; await client.call("list", {}, { signal: maybe });
+await client.cast("runInstance", { name: "a", n: "3" }, { ttl: 5 }); await client.fanoutCast("reboot", { id: "x" });
+await using s = client.multicall("console", { id: "x" }, { context: { user_id: "u" } }); for await (const l of s) l.trim();
+{ await using _a = await Service.start({ url: "memory:t", manager: lit, wrap: logged }); }
+{ await using _a = await Service.start({ url: "memory:t", manager: new ComputeManager() }); await _a.stopped; }
+{ await using _a = await Service.start({ url: "memory:t", manager: [new ComputeManager(), new Sched(), lit] }); }
+await c.createConsumer("compute", new RpcDispatcher([new Sched(), lit, implement(compute12, { ...lit, resize: () => {} })]), { fanout: true });
+await c.createConsumer("compute", new ComputeManager().createRpcDispatcher([lit]));
+await c.createWorker("compute", logged(new RpcDispatcher([lit])), "pool"); await c.consume();
+await c.call({ topic: "compute", host: "h" }, "ping", {}, { timeout: 4 }); await c.call({ topic: "compute" }, "ping");
+c.addEventListener("blocked", (e) => e.detail.reason.trim()); c.addEventListener("zz", () => {});
+await new ComputeManager().runInstance({ name: "x", ram: 1, n: 1 }, requestContext({ user_id: "u" })); lit.list({}, requestContext());
+try { await client.call("poke"); } catch (e) { if (e instanceof InstanceNotFound) e.message; else if (e instanceof RemoteError) e.failure.type; else if (e instanceof RpcError) switch (e.code) { case "NO_ROUTE": break; } }
+function gen<C extends Contract>(k: C): Client<C> { return c.client(k); }
+await gen(sched).call("ping");
+// a package's explicit type
+interface Inst { readonly id: string; readonly host: string }
+export const explicit: ContractOf<{ run: { args: { name: string }; result: Inst }; tail: { yields: string }; poke: Record<never, never> }> = contract({ topic: "t", version: "1.0", procedures: {
+  run: { args: z.object({ name: z.string() }), result: z.object({ id: z.string(), host: z.string() }) }, tail: { yields: z.string() }, poke: {} } });
+(await c.client(explicit).call("run", { name: "x" })).host.trim(); await c.client(explicit).call("poke"); for await (const l of c.client(explicit).multicall("tail")) l.trim();
+// --- must not compile
+// @ts-expect-error argless
+export const q: number = null! as Args<typeof compute, "poke">;
+// @ts-expect-error stream by call
+await client.call("console", { id: "x" });
+// @ts-expect-error cast of a stream
+await client.cast("console", { id: "x" });
+// @ts-expect-error missing args
+await client.call("runInstance");
+// @ts-expect-error typo
+await client.cast("runInstance", { name: "a", n: "3", typo: 1 });
+class Forgot extends Manager { readonly contract = compute; }
+// @ts-expect-error no handlers
+await Service.start({ url: "memory:", manager: new Forgot() });
+// @ts-expect-error no handlers
+await Service.start({ url: "memory:", manager: [new Sched(), new Forgot()] });
+// @ts-expect-error args not an object
+contract({ topic: "t", version: "1", procedures: { bad: { args: z.string() } } });
+// @ts-expect-error both
+contract({ topic: "t", version: "1", procedures: { both: { result: z.string(), yields: z.string() } } });
+// @ts-expect-error typo
+contract({ topic: "t", version: "1", procedures: { typo: { arg: z.object({}) } } });
+// @ts-expect-error typo beside a good word
+contract({ topic: "t", version: "1", procedures: { typo: { args: z.object({}), reslt: z.string() } } });
+// @ts-expect-error reserved
+contract({ topic: "t", version: "1", procedures: { initHost: {} } });
+// @ts-expect-error typo
+contract({ topic: "t", version: "1", procedures: {}, versoin: 3 });
+// @ts-expect-error delivery
+contract({ topic: "t", version: "1", procedures: { a: { delivery: "once" } } });
+// @ts-expect-error wrong explicit
+export const wrong: ContractOf<{ run: { args: { name: string } } }> = contract({ topic: "t", version: "1.0", procedures: { run: { args: z.object({ name: z.number() }) } } });
+// @ts-expect-error fanout has no host
+await client.fanoutCast("reboot", { id: "x" }, { host: "h" });
+export async function more() { const l = await createConnection(["amqp://a", "amqp://b"], { queueType: "quorum", waitForRoute: true }); await l.createListener((e, x) => { void e.payload; void x.requestId; }, { eventType: "instance.*", pool: "audit" }); }
