@@ -43,7 +43,8 @@ export { ConnectionContext } from "./src/rpc/connection.ts";
 export { requestContext } from "./src/rpc/context.ts";
 export { contract } from "./src/rpc/define.ts";
 export { RpcDispatcher } from "./src/rpc/dispatcher.ts";
-export { cleanup, createConnection } from "./src/service/connect.ts";
+export { createConnection } from "./src/service/connect.ts";
+export { cleanup } from "./src/service/links.ts";
 export { launch } from "./src/service/launcher.ts";
 export {
   implement,
@@ -64,6 +65,7 @@ export type { ConnectionEventMap } from "./src/rpc/connection_parts.ts";
 export type { Client, ClientOptions, Rest } from "./src/rpc/client.ts";
 export type { ContextValues, RequestContext } from "./src/rpc/context.ts";
 export type * from "./src/rpc/contract.ts";
+export type * from "./src/rpc/travels.ts";
 export type { Dispatcher } from "./src/rpc/dispatcher.ts";
 export type {
   ListenerOptions,

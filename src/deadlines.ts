@@ -23,20 +23,24 @@ function arm(): void {
   armedFor = Infinity;
   for (const bucket of wheel.keys()) armedFor = Math.min(armedFor, bucket);
   if (armedFor === Infinity) return;
-  timer = setTimeout(
-    fire,
-    Math.min(LONGEST, armedFor * GRAIN - performance.now() + 1),
-  );
+  const ms = armedFor * GRAIN - performance.now() + 1;
+  timer = setTimeout(fire, Math.max(0, Math.min(LONGEST, ms)));
 }
 
+/** In the order of the deadlines, also after a long turn of the event loop; one that throws takes no other with it. */
 function fire(): void {
   const passed = performance.now() / GRAIN;
-  for (const [bucket, waits] of wheel) {
-    if (bucket > passed) continue;
-    wheel.delete(bucket);
-    for (const wait of waits) wait.expire();
+  const due = [...wheel.keys()].filter((bucket) => !(bucket > passed));
+  try {
+    for (const bucket of due.sort((a, b) => a - b)) {
+      for (const wait of wheel.get(bucket) ?? []) {
+        forget(wait);
+        wait.expire();
+      }
+    }
+  } finally {
+    arm();
   }
-  arm();
 }
 
 /** Calls `expire` at `deadline` (milliseconds of `performance.now()`), at most 16 ms late; never if it is `Infinity`. */
@@ -58,48 +62,4 @@ export function forget(wait: Waiting): void {
   if (!waits?.delete(wait) || waits.size > 0) return;
   wheel.delete(wait.bucket);
   if (wheel.size === 0) arm();
-}
-
-/** How long something may take: a deadline on the monotonic clock, and a signal that may end it sooner. */
-export interface Wait {
-  /** Milliseconds of `performance.now()`; `Infinity` = no limit. */
-  readonly deadline: number;
-  /** Ends the wait sooner, with its reason. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** `promise`, unless the deadline passes (`late()` is thrown) or the signal fires (its reason is thrown) before. */
-export function within<T>(
-  promise: Promise<T>,
-  wait: Wait,
-  late: () => unknown,
-): Promise<T> {
-  wait.signal?.throwIfAborted();
-  return new Promise<T>((resolve, reject) => {
-    const end = () => {
-      forget(waiting);
-      wait.signal?.removeEventListener("abort", aborted);
-    };
-    const aborted = () => (end(), reject(wait.signal?.reason));
-    const waiting = expireAt(wait.deadline, () => (end(), reject(late())));
-    wait.signal?.addEventListener("abort", aborted);
-    promise.then(
-      (value) => (end(), resolve(value)),
-      (error) => (end(), reject(error)),
-    );
-  });
-}
-
-/** Resolves after `ms`, or at the wait's end if that is sooner; rejects with the reason if its signal fires. */
-export function pause(ms: number, wait: Wait): Promise<void> {
-  const until = Math.min(performance.now() + ms, wait.deadline);
-  return new Promise((resolve, reject) => {
-    if (wait.signal?.aborted) return reject(wait.signal.reason);
-    const aborted = () => (forget(waiting), reject(wait.signal?.reason));
-    const waiting = expireAt(until, () => {
-      wait.signal?.removeEventListener("abort", aborted);
-      resolve();
-    });
-    wait.signal?.addEventListener("abort", aborted, { once: true });
-  });
 }

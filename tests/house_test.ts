@@ -114,15 +114,15 @@ const FORBIDDEN: [from: string, to: string][] = [
   ["src/errors.ts", "src/wire/json.ts"],
   ["src/wire/codec.ts", "src/telemetry.ts"],
   ["src/wire/codec.ts", "src/bus/routes.ts"],
-  ["src/bus/memory.ts", "src/wire/codec.ts"],
-  ["src/bus/memory.ts", "src/rpc/client.ts"],
-  ["src/rpc/server.ts", "src/bus/memory.ts"],
+  ["src/bus/memory/link.ts", "src/wire/codec.ts"],
+  ["src/bus/memory/link.ts", "src/rpc/client.ts"],
+  ["src/rpc/server.ts", "src/bus/memory/link.ts"],
   ["src/rpc/server.ts", "src/bus/rabbitmq/link.ts"],
   ["src/rpc/server.ts", "src/wire/folsom.ts"],
   ["src/rpc/server.ts", "src/service/service.ts"],
-  ["src/service/service.ts", "src/bus/memory.ts"],
+  ["src/service/service.ts", "src/bus/memory/link.ts"],
   ["src/service/service.ts", "mod.ts"],
-  ["mod.ts", "src/bus/memory.ts"],
+  ["mod.ts", "src/bus/memory/link.ts"],
   ["mod.ts", "src/cli/main.ts"],
   ["src/cli/main.ts", "src/rpc/client.ts"],
 ];
@@ -131,7 +131,7 @@ const ALLOWED: [from: string, to: string][] = [
   ["src/deadlines.ts", "src/errors.ts"],
   ["src/wire/codec.ts", "src/errors.ts"],
   ["src/bus/rabbitmq/link.ts", "src/bus/transport.ts"],
-  ["src/bus/memory.ts", "src/telemetry.ts"],
+  ["src/bus/memory/link.ts", "src/telemetry.ts"],
   ["src/rpc/server.ts", "src/wire/failure.ts"],
   ["src/rpc/server.ts", "src/bus/routes.ts"],
   ["src/service/connect.ts", "src/bus/rabbitmq/link.ts"],
@@ -197,7 +197,7 @@ Deno.test("runtime() finds Deno in code and types, not in comments and strings",
     ]),
     [],
   );
-  assert.equal(runtime([file("src/bus/memory.ts", text)]).length, 2);
+  assert.equal(runtime([file("src/bus/memory/link.ts", text)]).length, 2);
 });
 
 Deno.test("anyTypes() finds any, and not the word", () => {

@@ -1,6 +1,6 @@
 /** Leases on a link: counted, and pooled for those who ask often. The link is closed with its last lease. @module */
 import { ConnectionFailedError, TimeoutError } from "../errors.ts";
-import { type Wait, within } from "../deadlines.ts";
+import { type Wait, within } from "../wait.ts";
 import { clearTimeout, setTimeout } from "node:timers";
 import type { Link, Transport } from "./transport.ts";
 
@@ -99,36 +99,37 @@ export class Leases {
     }
   }
 
+  /** A place in the pool, in the order of asking: whoever gives one back hands it to the next. */
   async #place(wait: Wait): Promise<void> {
-    while (this.#pooled >= this.#size) {
-      const waiter = Promise.withResolvers<void>();
-      this.#waiters.push(waiter);
-      const late = () =>
-        new TimeoutError(
-          `All ${this.#size} connections of the pool are in use`,
-          { inDoubt: false },
-        );
-      await within(waiter.promise, wait, late).finally(() =>
-        this.#forget(waiter)
+    if (this.#pooled < this.#size) return void this.#pooled++;
+    const waiter = Promise.withResolvers<void>();
+    this.#waiters.push(waiter);
+    const late = () =>
+      new TimeoutError(
+        `All ${this.#size} connections of the pool are in use`,
+        { inDoubt: false },
       );
+    try {
+      await within(waiter.promise, wait, late);
+    } catch (error) {
+      const at = this.#waiters.indexOf(waiter);
+      if (at >= 0) this.#waiters.splice(at, 1);
+      else this.#free(); // it was handed over in the same turn
+      throw error;
     }
-    this.#pooled++;
-  }
-
-  #forget(waiter: PromiseWithResolvers<void>): void {
-    const at = this.#waiters.indexOf(waiter);
-    if (at >= 0) this.#waiters.splice(at, 1);
   }
 
   #free(): void {
-    this.#pooled--;
-    this.#waiters.shift()?.resolve();
+    const next = this.#waiters.shift();
+    if (next) next.resolve();
+    else this.#pooled--;
   }
 
   async #release(): Promise<void> {
-    if (--this.#used > 0) return;
-    if (this.#idle.length === 0) return await this.#close();
-    this.link.rest(true);
+    if (--this.#used === 0) {
+      if (this.#idle.length === 0) return await this.#close();
+      this.link.rest(true);
+    }
     this.#expireIdle();
   }
 

@@ -1,5 +1,5 @@
 /** The seam between calls and bytes: what every transport does, and what it promises. @module */
-import type { Wait } from "../deadlines.ts";
+import type { Wait } from "../wait.ts";
 import type { Route } from "./routes.ts";
 
 export type { Wait };

@@ -4,7 +4,8 @@ import {
   NoRouteError,
   TimeoutError,
 } from "../errors.ts";
-import { expireAt, forget, pause } from "../deadlines.ts";
+import { expireAt, forget } from "../deadlines.ts";
+import { pause } from "../wait.ts";
 import { queueFor, type Route } from "../bus/routes.ts";
 import type { Message, Wait } from "../bus/transport.ts";
 import type { Reply } from "../wire/envelope.ts";

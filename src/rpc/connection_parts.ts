@@ -10,7 +10,7 @@ import type { Inbox } from "./inbox.ts";
 export interface ConnectionEventMap {
   /** The broker is lost; the link is coming back by itself. */
   readonly disconnected: CustomEvent<{ readonly reason: string }>;
-  /** The broker is back, and so are topology and consumers. */
+  /** The broker is back; topology and consumers follow at once. */
   readonly connected: Event;
   /** The broker takes no messages. */
   readonly blocked: CustomEvent<{ readonly reason: string }>;

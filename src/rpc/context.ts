@@ -34,11 +34,16 @@ export function requestContext(values: ContextValues = {}): RequestContext {
   };
 }
 
-const served = new AsyncLocalStorage<RequestContext>();
+const served = new AsyncLocalStorage<RequestContext | undefined>();
 
 /** Runs a handler: its calls inherit from `context`. */
 export function serve<T>(context: RequestContext, work: () => T): T {
   return served.run(context, work);
+}
+
+/** Runs what outlives a request, e.g. a link: its events must not seem to belong to the request that made it. */
+export function outside<T>(work: () => T): T {
+  return served.run(undefined, work);
 }
 
 /** The request that is being served here; undefined outside a handler. */

@@ -59,13 +59,6 @@ export interface Contract<P extends Procedures = Procedures> {
   /** What can be called. */
   readonly procedures: P;
 }
-/** Refuses, at compile time, words that no procedure has. */
-export type Exact<P> = {
-  readonly [K in keyof P]: {
-    readonly [F in Exclude<keyof P[K], keyof UnaryProcedure>]: never;
-  };
-};
-
 /** The names in a contract. */
 export type Name<C extends Contract> = keyof C["procedures"] & string;
 /** Names of those that stream. */
@@ -144,24 +137,3 @@ export type Declared<S extends Signature> = S extends
   : NoArgsOptions;
 /** Options of a procedure that takes no arguments. */
 export type NoArgsOptions = Omit<ProcedureOptions, "args">;
-
-/** What JSON carries of a type; `never` where it cannot. */
-export type Json<T> = T extends string | number | boolean | null | undefined ? T
-  : T extends
-    | bigint
-    | symbol
-    | Date
-    | ReadonlyMap<unknown, unknown>
-    | ReadonlySet<unknown>
-    | ArrayBufferView
-    | ((...a: never[]) => unknown) ? never
-  : T extends object ? { [K in keyof T]: Json<T[K]> }
-  : T;
-/** Refuses, at compile time, schemas whose input JSON cannot carry. */
-export type Travels<P> = {
-  readonly [K in keyof P]: {
-    readonly [F in keyof P[K]]: P[K][F] extends Schema
-      ? Input<P[K][F]> extends Json<Input<P[K][F]>> ? unknown : never
-      : unknown;
-  };
-};

@@ -1,14 +1,9 @@
 /** Declares contracts, and checks at run time what types cannot say, for JavaScript users too. @module */
 import { InvalidValueError } from "../errors.ts";
-import type {
-  Contract,
-  Exact,
-  Procedure,
-  Procedures,
-  Travels,
-} from "./contract.ts";
+import type { Contract, Procedure, Procedures } from "./contract.ts";
 import { checkName, parseVersion, serves } from "./names.ts";
 import { isSchema } from "./schema.ts";
+import type { Exact, Travels } from "./travels.ts";
 
 const KEYS = new Set(["topic", "version", "namespace", "errors", "procedures"]);
 const PROCEDURE_KEYS = new Set([

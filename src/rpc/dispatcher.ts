@@ -155,7 +155,7 @@ export class RpcDispatcher implements Dispatcher {
           `No endpoint for ${asked} of ${this.topics.join(", ")}; served: ${
             have.join(", ")
           }. Attempted method: ${oneLine(method, 60)}`,
-          { data: { version: version.slice(0, 20), served: have } },
+          { data: { version: oneLine(version, 20), served: have } },
         ),
       );
     }
@@ -165,7 +165,7 @@ export class RpcDispatcher implements Dispatcher {
           this.topics.join(", ")
         }, ${asked}`,
         {
-          data: { method: method.slice(0, 200) },
+          data: { method: oneLine(method) },
         },
       ),
     );

@@ -16,6 +16,7 @@ export class Inbox {
   readonly strays = { late: 0, refused: 0 };
   readonly #link: Link;
   readonly #limits: Limits;
+  readonly #asked = new Map<string, Promise<number | undefined>>();
   #ready = false;
 
   /** Reads the inbox of a link, from the first `ready`. */
@@ -39,9 +40,14 @@ export class Inbox {
     this.#ready = true;
   }
 
-  /** Consumers of a queue, for the text of a timeout. */
+  /** Consumers of a queue, for the text of a timeout; asked once for all the calls that time out together. */
   consumers(queue: string, wait: Wait): Promise<number | undefined> {
-    return this.#link.consumers(queue, wait);
+    const asked = this.#asked.get(queue) ??
+      this.#link.consumers(queue, wait).finally(() =>
+        this.#asked.delete(queue)
+      );
+    this.#asked.set(queue, asked);
+    return asked;
   }
 
   #receive(delivery: Delivery): void {

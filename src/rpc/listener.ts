@@ -1,5 +1,5 @@
 /** The other end of `notify` (Nova: notification listeners). @module */
-import { pause } from "../deadlines.ts";
+import { pause } from "../wait.ts";
 import { log, oneLine } from "../telemetry.ts";
 import type { Delivery } from "../bus/transport.ts";
 import { decode } from "../wire/codec.ts";

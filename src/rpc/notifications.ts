@@ -71,6 +71,16 @@ export function checkPriority(priority: Priority): Priority {
   );
 }
 
+/** No listener takes an event without a type, or with an endless one. */
+function checkEventType(eventType: string): void {
+  const { length } = new TextEncoder().encode(eventType);
+  if (typeof eventType === "string" && length > 0 && length <= 255) return;
+  throw new InvalidValueError(
+    `Invalid event type ${oneLine(eventType, 40)}: give 1 to 255 bytes`,
+    { data: { path: "eventType" } },
+  );
+}
+
 /** As Python writes a UTC time: `2026-11-22 10:33:35.514820`. */
 function timestamp(): string {
   return new Date().toISOString().replace("T", " ").replace("Z", "000");
@@ -84,6 +94,7 @@ export async function notify(
   options: NotifyOptions,
 ): Promise<void> {
   const priority = checkPriority(options.priority ?? "info");
+  checkEventType(eventType);
   const { wait, values } = castBounds(options);
   const id = newId();
   const event: Notification = {

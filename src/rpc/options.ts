@@ -1,5 +1,6 @@
 /** Options of the verbs, and the time and values that a call inherits. @module */
 import { InvalidValueError, TimeoutError } from "../errors.ts";
+import { queueFor } from "../bus/routes.ts";
 import type { Wait } from "../bus/transport.ts";
 import {
   type ContextValues,
@@ -135,6 +136,9 @@ export function castBounds(options: SendOptions): Bounds {
  */
 export function checkTarget({ topic, host, namespace }: Target): void {
   checkName("topic", topic);
-  if (host !== undefined) checkName("host", host);
+  if (host !== undefined) {
+    checkName("host", host);
+    checkName("topic with host", queueFor(topic, host)); // together they name a queue
+  }
   if (namespace !== undefined) checkName("namespace", namespace);
 }

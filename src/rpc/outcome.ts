@@ -1,5 +1,5 @@
 /** What the server must know of a dispatch beyond its result: who refused, whose errors, what was given. @module */
-import { type ErrorClass, RpcError } from "../errors.ts";
+import { type ErrorClass, InvalidValueError, RpcError } from "../errors.ts";
 import type { RequestContext } from "./context.ts";
 import type { Contract, Procedure } from "./contract.ts";
 import { parse, type Schema } from "./schema.ts";
@@ -64,6 +64,7 @@ export async function marking<T>(
   try {
     return await work();
   } catch (error) {
+    if (error instanceof Error) refusals.delete(error); // of another dispatcher, which the handler asked
     if (errors && isObject(error)) classesOf.set(error, errors);
     throw error;
   }
@@ -76,6 +77,10 @@ export async function checked(
   what: string,
 ): Promise<unknown> {
   const parsed = await refusing(() => parse(schema, given, what));
+  if (parsed === undefined) {
+    const text = `Invalid ${what}: it is undefined, which JSON cannot carry`;
+    throw refuse(new InvalidValueError(`${text}; give null`));
+  }
   if (isObject(parsed) && parsed !== given) givenFor.set(parsed, given);
   return parsed;
 }

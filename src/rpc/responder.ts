@@ -23,6 +23,8 @@ const BEAT = 5_000;
 const LONGEST_ANSWER = 60_000;
 /** Items of a stream that the broker has not confirmed yet, at most. */
 const WINDOW = 32;
+/** Characters of an error's text where the whole error is larger than a message may be. */
+const BRIEF = 200;
 
 /** Answers requests. */
 export class Responder {
@@ -54,7 +56,14 @@ export class Responder {
       refusal: isRefusal(error) || error instanceof Unsendable,
       traceback: tracebacks,
     });
-    await this.#send(job, dialect, { failure, ending: true });
+    try {
+      await this.#send(job, dialect, { failure, ending: true });
+    } catch (tooLarge) {
+      if (!(tooLarge instanceof InvalidValueError)) throw tooLarge;
+      const message = failure.message.slice(0, BRIEF);
+      const brief = { ...failure, message, data: {}, traceback: [] };
+      await this.#send(job, dialect, { failure: brief, ending: true });
+    }
   }
 
   /** The items of a stream, then its ending. At most 32 are on their way to the broker at once. */
@@ -125,14 +134,12 @@ export class Responder {
     try {
       await this.#send(job, dialect, { ...said, result: value, parsed: true });
     } catch (error) {
-      if (!(error instanceof InvalidValueError)) throw error;
-      const given = asGiven(value);
-      if (!given) {
-        const text = `Cannot send the result of ${job.request.method}`;
-        const { data } = error;
-        throw new Unsendable(`${text}: ${error.message}`, { data });
-      }
-      await this.#send(job, dialect, { ...said, result: given.value });
+      const given = error instanceof InvalidValueError && asGiven(value);
+      if (!given) throw unsendable(job, error);
+      const sent = this.#send(job, dialect, { ...said, result: given.value });
+      await sent.catch((error) => {
+        throw unsendable(job, error);
+      });
     }
   }
 
@@ -152,6 +159,13 @@ export class Responder {
 function wanted({ request: { reply, warren } }: Job, item: unknown): boolean {
   if (reply === undefined) return false;
   return warren === true || (item !== null && item !== undefined);
+}
+
+/** What to tell the caller where a result could not be sent. */
+function unsendable({ request: { method } }: Job, error: unknown): unknown {
+  if (!(error instanceof InvalidValueError)) return error;
+  const text = `Cannot send the result of ${method}: ${error.message}`;
+  return new Unsendable(text, { data: error.data });
 }
 
 /** The handler's result cannot travel. Its caller sees an `InvalidValueError`. */

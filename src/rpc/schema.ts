@@ -1,5 +1,6 @@
 /** Standard Schema: the interface that zod, valibot, arktype and others share (https://standardschema.dev). @module */
 import { InvalidValueError } from "../errors.ts";
+import { oneLine } from "../telemetry.ts";
 
 /** Any Standard Schema (zod, valibot, arktype, …). */
 export interface Schema<I = unknown, O = unknown> {
@@ -63,8 +64,15 @@ export function isSchema(value: unknown): value is Schema {
     typeof standard.validate === "function";
 }
 
+/** Keys and texts may be a stranger's: one short line, with the quotes left as they are. */
+function shown(text: string): string {
+  return oneLine(text).replaceAll('\\"', '"');
+}
+
 function pathOf({ path = [] }: SchemaIssue): string {
-  return path.map((key) => String(typeof key === "object" ? key.key : key))
+  return path.map((key) =>
+    shown(String(typeof key === "object" ? key.key : key))
+  )
     .join(".");
 }
 
@@ -76,7 +84,7 @@ function invalid(
   issues: readonly SchemaIssue[],
 ): InvalidValueError {
   const list = issues.slice(0, MOST).map((issue) =>
-    `${pathOf(issue) || "the whole"}: ${issue.message}`
+    `${pathOf(issue) || "the whole"}: ${shown(issue.message)}`
   );
   return new InvalidValueError(`Invalid ${what}: ${list.join("; ")}`, {
     data: { path: issues[0] ? pathOf(issues[0]) : "", issues: list },

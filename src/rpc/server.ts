@@ -183,7 +183,12 @@ export class Server {
       key: oneLine(delivery.key, 60),
       reason: oneLine(reason),
     });
-    if (reply) void this.#responder.refuse(reply, this.#parts.dialect, reason);
+    if (reply) {
+      this.#responder.refuse(reply, this.#parts.dialect, reason).catch(
+        (error) =>
+          log("rpc").info("A refusal was not told: {error}", { error }),
+      );
+    }
     delivery.reject(false); // dropped, or dead-lettered where the broker's policy says so
   }
 }

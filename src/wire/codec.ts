@@ -1,17 +1,19 @@
 /** Bytes and headers to messages and back: picks the dialect, checks the schema, adds Warren's own headers. @module */
 import { InvalidValueError } from "../errors.ts";
 import type { Dialect, Spoken } from "./dialect.ts";
+import type {
+  Control,
+  Envelope,
+  Fields,
+  ReplyAddress,
+  ReplyForm,
+} from "./envelope.ts";
 import {
-  type Control,
   controlSchema,
-  type Envelope,
-  type Fields,
   notificationSchema,
-  type ReplyAddress,
-  type ReplyForm,
   replySchema,
   requestSchema,
-} from "./envelope.ts";
+} from "./envelope_schema.ts";
 import { folsom } from "./folsom.ts";
 import {
   header,
@@ -20,7 +22,8 @@ import {
   requestHeaders,
   type WireHeaders,
 } from "./headers.ts";
-import { checkJson, defaultLimits, type Limits, parseJson } from "./json.ts";
+import { checkJson } from "./carriable.ts";
+import { defaultLimits, type Limits, parseJson } from "./json.ts";
 
 export { defaultLimits, type Limits };
 

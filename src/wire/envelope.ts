@@ -1,5 +1,4 @@
-/** What is said, whatever the dialect: the neutral form of a message and the schema that checks it. @module */
-import { z } from "npm:zod@^4.6.7";
+/** What is said, whatever the dialect: the neutral form of a message. @module */
 import type { Failure } from "../errors.ts";
 
 /** A JSON object. */
@@ -105,68 +104,3 @@ export interface Control {
 
 /** Whatever travels. */
 export type Envelope = Request | Reply | Notification | Control;
-
-const text = z.string().min(1).max(255);
-const fields = z.looseObject({});
-const duration = z.number().nonnegative();
-
-/** Checks a {@linkcode Request}. */
-export const requestSchema: z.ZodType<Request> = z.object({
-  kind: z.literal("request"),
-  id: text.optional(),
-  method: z.string(),
-  args: fields,
-  context: fields,
-  version: z.string().max(32).optional(),
-  namespace: z.string().max(255).optional(),
-  reply: z.object({
-    call: text,
-    queue: text,
-    form: z.enum(["single", "parts", "bare"]),
-  }).optional(),
-  timeout: duration.optional(),
-  warren: z.boolean().optional(),
-});
-
-/** Checks a {@linkcode Failure}. */
-export const failureSchema: z.ZodType<Failure> = z.object({
-  type: z.string(),
-  module: z.string(),
-  message: z.string(),
-  data: fields,
-  traceback: z.array(z.string()),
-});
-
-/** Checks a {@linkcode Reply}. */
-export const replySchema: z.ZodType<Reply> = z.object({
-  kind: z.literal("reply"),
-  id: text.optional(),
-  call: text.optional(),
-  result: z.unknown(),
-  failure: failureSchema.optional(),
-  ending: z.boolean(),
-  sequence: z.int().positive().optional(),
-  inbox: text.optional(),
-  parsed: z.boolean().optional(),
-  beat: z.boolean().optional(),
-});
-
-/** Checks a {@linkcode Notification}. */
-export const notificationSchema: z.ZodType<Notification> = z.object({
-  kind: z.literal("notification"),
-  id: text.optional(),
-  messageId: text,
-  publisherId: z.string(),
-  eventType: text,
-  priority: z.string().min(1).max(32),
-  payload: z.unknown(),
-  timestamp: z.string(),
-  context: fields,
-});
-
-/** Checks a {@linkcode Control}. */
-export const controlSchema: z.ZodType<Control> = z.object({
-  kind: z.literal("control"),
-  verb: z.literal("cancel"),
-  call: text,
-});

@@ -1,5 +1,5 @@
 /** Errors to and from the wire. Nothing is ever constructed by a name that came: only what a list names. @module */
-import { checkJson } from "./json.ts";
+import { checkJson } from "./carriable.ts";
 import {
   type ErrorClass,
   type Failure,
@@ -50,11 +50,11 @@ function split(name: string): { module: string; type: string } {
 
 /** The data of an error, if JSON can carry it: an error must always be able to travel. */
 function dataOf(error: object): Readonly<Record<string, unknown>> {
-  const data = "data" in error ? error.data : undefined;
-  if (typeof data !== "object" || data === null || Array.isArray(data)) {
-    return {};
-  }
   try {
+    const data = "data" in error ? error.data : undefined;
+    if (typeof data !== "object" || data === null || Array.isArray(data)) {
+      return {};
+    }
     checkJson(data);
     return { ...data };
   } catch {
@@ -69,7 +69,16 @@ function describe(thrown: unknown): string {
   try {
     return String(thrown).slice(0, LONGEST);
   } catch {
-    return `a ${typeof thrown}`; // e.g. an object without a prototype
+    return `something of type ${typeof thrown}`; // e.g. an object without a prototype
+  }
+}
+
+/** A text of an error; whoever made the error may have put anything there. */
+function textOf(error: Error, part: "name" | "message" | "stack"): string {
+  try {
+    return String(error[part] ?? "").slice(0, LONGEST);
+  } catch {
+    return "";
   }
 }
 
@@ -86,17 +95,15 @@ export function toFailure(thrown: unknown, options: FailureOptions): Failure {
   }
   const listed = nameOf(thrown, options.classes ?? {});
   const name = options.refusal
-    ? { module: REFUSAL, type: thrown.name }
+    ? { module: REFUSAL, type: textOf(thrown, "name") }
     : listed === undefined
-    ? { module: "", type: String(thrown.name) }
+    ? { module: "", type: textOf(thrown, "name") }
     : split(listed);
-  const stack = options.traceback
-    ? (thrown.stack ?? "").slice(0, LONGEST).split("\n")
-    : [];
+  const stack = options.traceback ? textOf(thrown, "stack").split("\n") : [];
   const traceback = stack.map((line) => `${line}\n`);
   return {
     ...name,
-    message: String(thrown.message).slice(0, LONGEST),
+    message: textOf(thrown, "message"),
     data: dataOf(thrown),
     traceback,
   };

@@ -1,5 +1,4 @@
-/** JSON that says what it cannot carry, and that refuses hostile text before it parses it. @module */
-import { InvalidValueError } from "../errors.ts";
+/** JSON as it arrives: hostile text is refused before it is parsed. @module */
 
 /** Bounds on what is read and sent. */
 export interface Limits {
@@ -65,75 +64,4 @@ export function parseJson(
   } catch {
     return { refused: "not JSON in UTF-8" };
   }
-}
-
-const plain = (value: object) => {
-  const prototype = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
-};
-
-const identifier = /^[A-Za-z_$][\w$]*$/;
-const step = (path: string, key: string) =>
-  identifier.test(key)
-    ? (path ? `${path}.${key}` : key)
-    : `${path}[${JSON.stringify(key)}]`;
-
-function fault(path: string, found: string): never {
-  throw new InvalidValueError(
-    `${
-      path || "The value"
-    } is ${found}, which JSON cannot carry; give strings, finite numbers, booleans, null, arrays and plain objects`,
-    { data: { path } },
-  );
-}
-
-function check(value: unknown, path: string, depth: number): void {
-  switch (typeof value) {
-    case "string":
-    case "boolean":
-      return;
-    case "number":
-      return Number.isFinite(value) ? undefined : fault(path, String(value));
-    case "object":
-      return value === null ? undefined : checkObject(value, path, depth);
-    default:
-      return fault(
-        path,
-        typeof value === "undefined" ? "undefined" : `a ${typeof value}`,
-      );
-  }
-}
-
-function checkObject(value: object, path: string, depth: number): void {
-  if (depth === 0) {
-    fault(path, `nested deeper than ${defaultLimits.depth}, or a cycle`);
-  }
-  if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) {
-      check(value[i], `${path}[${i}]`, depth - 1);
-    }
-    return;
-  }
-  if (!plain(value)) {
-    fault(
-      path,
-      `a ${value.constructor?.name ?? "object without a plain prototype"}`,
-    );
-  }
-  if ("toJSON" in value) fault(path, "an object with a method toJSON");
-  if (Object.hasOwn(value, "__proto__")) {
-    fault(path, 'an object with a key "__proto__"');
-  }
-  for (const [key, item] of Object.entries(value)) {
-    if (item !== undefined) check(item, step(path, key), depth - 1); // an absent key, in JavaScript's usual reading
-  }
-}
-
-/**
- * Refuses what JSON would change or drop: `undefined` in an array or alone, NaN, dates, maps, classes, cycles.
- *
- * @throws {InvalidValueError} naming the path.
- */
-export function checkJson(value: unknown, path = ""): void {
-  check(value, path, defaultLimits.depth - 2); // the message around it takes two levels
 }

@@ -5,6 +5,7 @@ const CHECKS: Record<string, string[]> = {
   "lint": ["lint"],
   "types": ["check", "--doc"],
   "documentation": ["doc", "--lint", "mod.ts"],
+  "house (floors, budgets)": ["test", "-A", "tests/house_test.ts"],
   "publish (dry run)": ["publish", "--dry-run", "--allow-dirty"],
 };
 

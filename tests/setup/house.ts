@@ -32,8 +32,8 @@ const neutralWire = oneOf(
   "src/wire/codec.ts",
   "src/wire/failure.ts",
 );
-const concreteBus = (path: string) =>
-  path.startsWith("src/bus/") && !neutralBus(path);
+/** The parts that know one kind of broker, or are one. */
+const concreteBus = within("src/bus/rabbitmq/", "src/bus/memory/");
 
 /** Who sees whom, from the ground up. The first row that knows a file decides for it. */
 const FLOORS: readonly [owner: (path: string) => boolean, sees: Sees][] = [

@@ -1,14 +1,16 @@
 /** Small questions to the machine: does AMQP answer here, which port is free, is it so yet. */
 
-/** Polls `check` until it is true; fails with `what` after `ms`. For states that no event announces. */
-export async function until(
+/** Polls `check` until it is truthy, and gives that; fails with `what` after `ms`. For states that no event announces. */
+export async function until<T>(
   what: string,
-  check: () => boolean | Promise<boolean>,
+  check: () => T | Promise<T>,
   ms = 10_000,
   every = 20,
-): Promise<void> {
+): Promise<T> {
   const deadline = performance.now() + ms;
-  while (!(await check())) {
+  for (;;) {
+    const found = await check();
+    if (found) return found;
     if (performance.now() > deadline) {
       throw new Error(`Waited ${ms} ms in vain: ${what}`);
     }

@@ -1,6 +1,11 @@
 /** One AMQP channel, with the listeners that it must have before anything else is done with it. @module */
 import type { Channel, ChannelModel, ConfirmChannel } from "npm:amqplib@^2.3.1";
+import { pause, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
+import { backoff, type Side } from "./side.ts";
+
+/** Milliseconds that the broker has to answer a goodbye. */
+const GOODBYE = 1_000;
 
 /** Why a channel ended; `code` is the broker's reply code where it was the broker's doing. */
 export interface ChannelEnd {
@@ -18,7 +23,7 @@ export interface Open<C extends Channel> {
   readonly alive: boolean;
   /** Resolves when it is gone. */
   readonly ended: Promise<ChannelEnd>;
-  /** Closes it; the promise of `ended` resolves as well. */
+  /** Closes it, with the broker's answer or in a second without; the promise of `ended` resolves as well. */
   close(): Promise<void>;
 }
 
@@ -50,11 +55,10 @@ export function watched<C extends Channel>(channel: C): Open<C> {
     async close() {
       if (!alive) return;
       alive = false;
-      try {
-        await channel.close();
-      } catch {
-        // The connection went first.
-      }
+      const closing = channel.close().catch(() => {}); // the connection went first
+      const wait = { deadline: performance.now() + GOODBYE };
+      await within(Promise.race([closing, ended]), wait, () => undefined)
+        .catch(() => channel.emit("close")); // so that whoever waits for a confirm is told
     },
   };
 }
@@ -69,4 +73,22 @@ export async function openConfirmChannel(
   model: ChannelModel,
 ): Promise<Open<ConfirmChannel>> {
   return watched(await model.createConfirmChannel());
+}
+
+/** Opens one on a side's connection, however often that is lost meanwhile; `signal` ends it, and leaves none open. */
+export async function openOn<C extends Channel>(
+  side: Side,
+  open: (model: ChannelModel) => Promise<Open<C>>,
+  signal: AbortSignal,
+): Promise<Open<C>> {
+  const wait = { deadline: Infinity, signal };
+  for (let attempt = 0;; attempt++) {
+    const opening = open((await side.up(wait)).model);
+    try {
+      return await within(opening, wait, () => undefined);
+    } catch {
+      if (signal.aborted) void opening.then((late) => late.close(), () => {});
+      await pause(backoff(attempt), wait);
+    }
+  }
 }

@@ -6,11 +6,11 @@ import {
   TimeoutError,
   TopologyError,
 } from "../../errors.ts";
-import { pause, type Wait, within } from "../../deadlines.ts";
+import { pause, type Wait, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
 import type { Queue, Route } from "../routes.ts";
 import type { ConsumeOptions, Consumer, Delivery } from "../transport.ts";
-import { type Open, openChannel } from "./channel.ts";
+import { type Open, openChannel, openOn } from "./channel.ts";
 import { fromAmqp } from "./properties.ts";
 import { backoff, type Side } from "./side.ts";
 import { isFatal, type Topology } from "./topology.ts";
@@ -58,16 +58,13 @@ export class Consumers {
         { inDoubt: false },
       );
     for (let attempt = 0;; attempt++) {
-      if (this.#closing.signal.aborted) {
-        throw new ConnectionDisposedError(
-          "Cannot consume: the connection was disposed",
-        );
-      }
       try {
+        this.#closing.signal.throwIfAborted();
         await within(this.#start(desired), wait, late);
         return { cancel: () => this.#cancel(desired) };
       } catch (error) {
-        const failure = this.#explain(error, route);
+        const gaveUp = wait.signal?.aborted ? wait.signal.reason : undefined;
+        const failure = gaveUp ?? this.#explain(error, route);
         if (failure) {
           desired.abandoned = true;
           throw failure;
@@ -79,7 +76,11 @@ export class Consumers {
 
   /** Closes the channel: what is unacknowledged goes back to its queue. */
   async close(): Promise<void> {
-    this.#closing.abort();
+    this.#closing.abort(
+      new ConnectionDisposedError(
+        "Cannot consume: the connection was disposed",
+      ),
+    );
     this.#desired.clear();
     await (await this.#open?.catch(() => undefined))?.close();
     await this.#restoring;
@@ -87,9 +88,8 @@ export class Consumers {
 
   /** What to tell the user; undefined if it is a loss that heals. */
   #explain(error: unknown, route: QueueRoute): Error | undefined {
-    if (error instanceof RpcError || this.#closing.signal.aborted) {
-      return error as Error;
-    }
+    if (this.#closing.signal.aborted) return this.#closing.signal.reason;
+    if (error instanceof RpcError) return error;
     const { code, message } = error as Error & { code?: number };
     if (!isFatal(code)) return undefined;
     return new TopologyError(`Cannot consume ${route.queue.name}: ${message}`, {
@@ -103,11 +103,8 @@ export class Consumers {
 
   async #reopen(): Promise<Open<Channel>> {
     try {
-      const socket = await this.#side.up({
-        deadline: Infinity,
-        signal: this.#closing.signal,
-      });
-      const open = await openChannel(socket.model);
+      const { signal } = this.#closing;
+      const open = await openOn(this.#side, openChannel, signal);
       void open.ended.then(({ reason }) => this.#lost(reason));
       return open;
     } catch (error) {
@@ -164,9 +161,8 @@ export class Consumers {
     const deliver = (message: ConsumeMessage | null) =>
       this.#deliver(open, desired, tag, message);
     // Sent together: the limit is for the consumer that comes next on the channel.
-    const limited = prefetch > 0 ? open.channel.prefetch(prefetch) : undefined;
     await Promise.all([
-      limited,
+      open.channel.prefetch(prefetch),
       open.channel.consume(queue, deliver, { consumerTag: tag, exclusive }),
     ]);
     if (!open.alive) throw new Error("channel lost");

@@ -1,15 +1,9 @@
 /** The link to RabbitMQ: one connection to publish, one to consume, and the transports that lease channels on them. @module */
-import {
-  ConnectionDisposedError,
-  ConnectionFailedError,
-  InvalidValueError,
-} from "../../errors.ts";
-import { type Wait, within } from "../../deadlines.ts";
+import { ConnectionFailedError } from "../../errors.ts";
+import { type Wait, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
-import { inbox, type Route } from "../routes.ts";
+import { inbox } from "../routes.ts";
 import type {
-  ConsumeOptions,
-  Consumer,
   Delivery,
   InboxReader,
   Link,
@@ -19,9 +13,9 @@ import type {
   Transport,
 } from "../transport.ts";
 import { Consumers, type QueueRoute } from "./consumers.ts";
-import { Publisher, type PublisherParts } from "./publisher.ts";
 import { Side, type SideEvents } from "./side.ts";
 import { Topology } from "./topology.ts";
+import { RabbitTransport } from "./transport.ts";
 
 /** How to reach RabbitMQ. */
 export interface RabbitOptions {
@@ -74,6 +68,7 @@ export class RabbitLink implements Link {
   }
 
   async open(wait: Wait): Promise<Transport> {
+    wait.signal?.throwIfAborted();
     await this.#publishing.up(wait);
     await this.#consuming.up(wait);
     const parts = {
@@ -92,6 +87,7 @@ export class RabbitLink implements Link {
   }
 
   async listen(reader: InboxReader, wait: Wait): Promise<void> {
+    wait.signal?.throwIfAborted();
     this.#reader = reader;
     this.#listening ??= this.#startInbox().catch((error) => {
       this.#listening = undefined;
@@ -153,7 +149,13 @@ export class RabbitLink implements Link {
   #returned = (message: Message): void => this.#reader?.returned(message);
 
   #tell(event: LinkEvent): void {
-    for (const watcher of [...this.#watchers]) watcher(event);
+    for (const watcher of [...this.#watchers]) {
+      try {
+        watcher(event);
+      } catch (error) {
+        log("bus").error("A watcher threw: {error}", { error });
+      }
+    }
   }
 
   /** Connected = both connections are up; lost = the first of them is gone. */
@@ -175,111 +177,5 @@ export class RabbitLink implements Link {
       failed: (error) =>
         this.#tell({ type: "failed", reason: error.message, error }),
     };
-  }
-}
-
-/** Channels of one connection context, opened when they are first needed. */
-class RabbitTransport implements Transport {
-  readonly #publishers: {
-    readonly confirmed: Publisher;
-    readonly posted: Publisher;
-    readonly fanned: Publisher;
-  };
-  readonly #newConsumers: () => Consumers;
-  readonly #topology: Topology;
-  readonly #closed: () => void;
-  readonly #exclusive = new Set<Consumers>();
-  #shared: Consumers | undefined;
-  #disposing: Promise<void> | undefined;
-
-  constructor(
-    parts: PublisherParts,
-    consumers: () => Consumers,
-    topology: Topology,
-    closed: () => void,
-  ) {
-    this.#publishers = {
-      confirmed: new Publisher(parts, true),
-      posted: new Publisher(parts, false),
-      fanned: new Publisher(parts, true),
-    };
-    this.#newConsumers = consumers;
-    this.#topology = topology;
-    this.#closed = closed;
-  }
-
-  async declare(route: Route, wait: Wait): Promise<void> {
-    this.#check();
-    // A queue of one process alone comes with its consumer.
-    if (route.queue && !route.queue.fresh) {
-      await this.#topology.queue(route as QueueRoute, wait);
-    } else if (route.exchange) {
-      await this.#topology.exchange(route.exchange, wait);
-    }
-  }
-
-  async publish(route: Route, message: Message, wait: Wait): Promise<void> {
-    this.#check();
-    // A fanout exchange may vanish, and a 404 ends the channel: that must not hurt casts and replies.
-    const { fanned, confirmed } = this.#publishers;
-    await (route.exchange?.type === "fanout" ? fanned : confirmed).publish(
-      route,
-      message,
-      wait,
-    );
-  }
-
-  async post(route: Route, message: Message, wait: Wait): Promise<void> {
-    this.#check();
-    await this.#publishers.posted.post(route, message, wait);
-  }
-
-  async consume(
-    route: Route,
-    receive: (delivery: Delivery) => void,
-    options: ConsumeOptions,
-    wait: Wait,
-  ): Promise<Consumer> {
-    this.#check();
-    if (!route.queue) {
-      throw new InvalidValueError(
-        `Cannot consume the route ${route.key}: it has no queue`,
-      );
-    }
-    return await this.#consumersFor(options).add(
-      route as QueueRoute,
-      receive,
-      options,
-      wait,
-    );
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#disposing ??= this.#close();
-  }
-
-  /** A refused exclusive consumer ends its channel: it gets one of its own. */
-  #consumersFor({ exclusive }: ConsumeOptions): Consumers {
-    if (!exclusive) return this.#shared ??= this.#newConsumers();
-    const own = this.#newConsumers();
-    this.#exclusive.add(own);
-    return own;
-  }
-
-  #check(): void {
-    if (this.#disposing) {
-      throw new ConnectionDisposedError(
-        "Cannot use the connection: it was disposed",
-      );
-    }
-  }
-
-  async #close(): Promise<void> {
-    const consumers = [this.#shared, ...this.#exclusive];
-    await Promise.all(consumers.map((each) => each?.close()));
-    await Promise.all(
-      Object.values(this.#publishers).map((publisher) => publisher.close()),
-    );
-    this.#closed();
   }
 }

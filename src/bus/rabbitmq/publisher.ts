@@ -6,30 +6,27 @@ import type {
   Message as Returned,
   Options,
 } from "npm:amqplib@^2.3.1";
-import {
-  BlockedError,
-  ConnectionDisposedError,
-  ConnectionFailedError,
-  NoRouteError,
-  RejectedError,
-  TimeoutError,
-  UnconfirmedError,
-} from "../../errors.ts";
-import { pause, type Wait, within } from "../../deadlines.ts";
+import { pause, type Wait, within } from "../../wait.ts";
 import type { Route } from "../routes.ts";
 import type { Message } from "../transport.ts";
 import {
-  type ChannelEnd,
   type Open,
   openChannel,
   openConfirmChannel,
+  openOn,
 } from "./channel.ts";
+import {
+  disposed,
+  late,
+  type Outcome,
+  rejected,
+  Returns,
+  unroutable,
+  unsendable,
+} from "./outcomes.ts";
 import { fromAmqp, toAmqp } from "./properties.ts";
 import { backoff, type Side } from "./side.ts";
 import { isFatal, type Topology } from "./topology.ts";
-
-/** What became of one attempt to send. */
-type Outcome = "taken" | "returned" | "refused" | ChannelEnd;
 
 /** Attempts of a message on a channel that a refusal ended: it may have been another message's fault. */
 const SUSPECT = 3;
@@ -44,11 +41,6 @@ export interface PublisherParts {
   readonly returned: (message: Message) => void;
 }
 
-const where = (route: Route) =>
-  route.exchange
-    ? `exchange ${route.exchange.name}, key "${route.key}"`
-    : `queue ${route.key}`;
-
 /** One channel for sending. */
 export class Publisher {
   readonly #parts: PublisherParts;
@@ -57,8 +49,7 @@ export class Publisher {
   #open: Open<Channel | ConfirmChannel> | undefined;
   #opening: Promise<Open<Channel | ConfirmChannel>> | undefined;
   #drained: PromiseWithResolvers<void> | undefined;
-  /** Ids of confirmed sends that came back; the return always comes before its confirm. */
-  readonly #cameBack = new Set<string>();
+  readonly #returns = new Returns();
 
   /** With or without confirms. */
   constructor(parts: PublisherParts, confirms: boolean) {
@@ -68,20 +59,16 @@ export class Publisher {
 
   /** Sends and waits for the broker's word; see `Transport.publish`. */
   async publish(route: Route, message: Message, wait: Wait): Promise<void> {
+    const { id = crypto.randomUUID() } = message;
+    const told = message.id === id ? message : { ...message, id }; // what comes back is told by it
     let sent = false;
     for (let attempt = 0;; attempt++) {
-      const { channel, ended } = await this.#ready(route, wait, sent);
+      const open = this.#usable(route) ?? await this.#ready(route, wait, sent);
       sent = true;
-      const confirm = this.#send(
-        channel as ConfirmChannel,
-        ended,
-        route,
-        message,
-      );
       const outcome = await within(
-        confirm,
+        this.#send(open, route, told, id),
         wait,
-        () => this.#late(route, true),
+        () => late(this.#parts.side, route, true),
       );
       if (outcome === "taken") return;
       await this.#again(outcome, attempt, route, wait);
@@ -90,15 +77,16 @@ export class Publisher {
 
   /** Sends and does not wait; see `Transport.post`. */
   async post(route: Route, message: Message, wait: Wait): Promise<void> {
-    let open = this.#usable(route);
-    do open ??= await this.#ready(route, wait, false); while (
-      !this.#write(open.channel, route, message)
-    );
+    for (;;) {
+      const open = this.#usable(route) ?? await this.#ready(route, wait, false);
+      if (this.#write(open.channel, route, message)) return;
+      await pause(0, wait); // it is gone, and will say so
+    }
   }
 
   /** Closes the channel; what is under way fails. */
   async close(): Promise<void> {
-    this.#closing.abort();
+    this.#closing.abort(disposed(false));
     await (await this.#opening?.catch(() => undefined))?.close();
     await this.#open?.close();
   }
@@ -110,34 +98,11 @@ export class Publisher {
     route: Route,
     wait: Wait,
   ): Promise<void> {
-    if (outcome === "returned") {
-      throw new NoRouteError(
-        `No queue takes a message for ${
-          where(route)
-        }: nobody has served it yet`,
-        {
-          data: { key: route.key },
-        },
-      );
-    }
-    if (outcome === "refused") {
-      throw new RejectedError(
-        `The broker refused a message for ${
-          where(route)
-        }: its queue is full, or cannot store it`,
-      );
-    }
-    if (this.#closing.signal.aborted) throw this.#disposed(true);
-    if (outcome.code === 404 && route.exchange) {
-      this.#parts.topology.forget(route.exchange);
-    }
+    if (outcome === "returned") throw unroutable(route);
+    if (outcome === "refused") throw rejected(route);
+    if (this.#closing.signal.aborted) throw disposed(true);
     if (isFatal(outcome.code) && attempt + 1 >= SUSPECT) {
-      throw new RejectedError(
-        `The broker refused a message for ${where(route)}: ${outcome.reason}`,
-        {
-          data: { replyCode: outcome.code },
-        },
-      );
+      throw rejected(route, outcome);
     }
     await pause(attempt === 0 ? 0 : backoff(attempt), wait);
   }
@@ -158,26 +123,46 @@ export class Publisher {
   ): Promise<Open<Channel | ConfirmChannel>> {
     const { side, topology } = this.#parts;
     for (;;) {
-      if (this.#closing.signal.aborted) throw this.#disposed(sent);
+      if (this.#closing.signal.aborted) throw disposed(sent);
       if (side.failure) throw side.failure;
       if (side.blocked || !side.socket) {
-        await within(side.changed(), wait, () => this.#late(route, sent));
+        await this.#until(side.changed(), route, wait, sent);
         continue;
       }
-      if (route.exchange) await topology.exchange(route.exchange, wait);
-      const open = await within(
-        this.#channel(),
-        wait,
-        () => this.#late(route, sent),
-      );
-      if (this.#drained) {
-        await within(
-          this.#drained.promise,
+      if (route.exchange) {
+        await this.#until(
+          topology.exchange(route.exchange, wait),
+          route,
           wait,
-          () => this.#late(route, sent),
+          sent,
         );
+      }
+      const open = await this.#until(this.#channel(), route, wait, sent);
+      if (this.#drained) {
+        await this.#until(this.#drained.promise, route, wait, sent);
       } else if (open.alive && !side.blocked) return open;
       else await pause(0, wait);
+    }
+  }
+
+  /** Waits for what may take long, at most until the deadline or the publisher's own end. */
+  async #until<T>(
+    promise: Promise<T>,
+    route: Route,
+    { deadline, signal }: Wait,
+    sent: boolean,
+  ): Promise<T> {
+    const closing = this.#closing.signal;
+    const either = signal ? AbortSignal.any([closing, signal]) : closing;
+    try {
+      const wait = { deadline, signal: either };
+      return await within(
+        promise,
+        wait,
+        () => late(this.#parts.side, route, sent),
+      );
+    } catch (error) {
+      throw closing.aborted ? disposed(sent) : error;
     }
   }
 
@@ -190,16 +175,18 @@ export class Publisher {
   }
 
   async #reopen(): Promise<Open<Channel | ConfirmChannel>> {
-    const socket = await this.#parts.side.up({
-      deadline: Infinity,
-      signal: this.#closing.signal,
-    });
-    const open = await (this.#confirms ? openConfirmChannel : openChannel)(
-      socket.model,
+    const { side, topology } = this.#parts;
+    const open = await openOn<Channel | ConfirmChannel>(
+      side,
+      this.#confirms ? openConfirmChannel : openChannel,
+      this.#closing.signal,
     );
     open.channel.on("return", (message: Returned) => this.#returned(message));
     open.channel.on("drain", () => this.#drain());
-    void open.ended.then(() => this.#drain());
+    void open.ended.then(({ code }) => {
+      if (code === 404) topology.forget(); // an exchange is gone
+      this.#drain();
+    });
     this.#open = open;
     return open;
   }
@@ -210,22 +197,21 @@ export class Publisher {
   }
 
   #returned(message: Returned): void {
-    const id: unknown = message.properties.messageId;
-    if (this.#confirms && typeof id === "string") this.#cameBack.add(id);
+    if (this.#confirms) this.#returns.add(message);
     else this.#parts.returned(fromAmqp(message));
   }
 
   /** Resolves when the broker has spoken, or the channel is gone. */
   #send(
-    channel: ConfirmChannel,
-    ended: Promise<ChannelEnd>,
+    { channel, ended }: Open<Channel | ConfirmChannel>,
     route: Route,
     message: Message,
+    id: string,
   ): Promise<Outcome> {
     return new Promise((resolve, reject) => {
+      const exchange = route.exchange?.name ?? "";
       const confirmed = (error: unknown) => {
-        const back = message.id !== undefined &&
-          this.#cameBack.delete(message.id);
+        const back = this.#returns.take(id, exchange, route.key);
         if (back) resolve("returned");
         else if (!error) resolve("taken");
         else if ((error as Error).message === "message nacked") {
@@ -237,7 +223,7 @@ export class Publisher {
           void ended.then(resolve);
         }
       } catch (error) {
-        reject(error); // a header that AMQP cannot carry
+        reject(error); // AMQP cannot carry it
       }
     });
   }
@@ -249,11 +235,8 @@ export class Publisher {
     message: Message,
     confirmed?: (error: unknown) => void,
   ): boolean {
-    const body = Buffer.from(
-      message.body.buffer,
-      message.body.byteOffset,
-      message.body.byteLength,
-    );
+    const { buffer, byteOffset, byteLength } = message.body;
+    const body = Buffer.from(buffer, byteOffset, byteLength); // no copy
     const options: Options.Publish = toAmqp(message);
     const exchange = route.exchange?.name ?? "";
     try {
@@ -269,38 +252,8 @@ export class Publisher {
       if (!free) this.#drained ??= Promise.withResolvers();
       return true;
     } catch (error) {
-      if ((error as Error).name !== "IllegalOperationError") throw error;
-      return false;
+      if ((error as Error).name === "IllegalOperationError") return false;
+      throw unsendable(route, error as Error);
     }
-  }
-
-  #late(route: Route, sent: boolean): Error {
-    const { side } = this.#parts;
-    const what = `a message for ${where(route)}`;
-    if (side.blocked) {
-      return new BlockedError(
-        `The broker takes no messages (${side.blocked}): ${what} was not taken in time`,
-        { inDoubt: sent },
-      );
-    }
-    if (sent) {
-      return new UnconfirmedError(
-        `The broker did not confirm ${what} in time; it may have it`,
-      );
-    }
-    if (!side.socket) {
-      return new ConnectionFailedError(`Cannot send ${what}: ${side.reason}`);
-    }
-    return new TimeoutError(
-      `Cannot send ${what} in time: the connection is slower than what is sent`,
-      { inDoubt: false },
-    );
-  }
-
-  #disposed(sent: boolean): Error {
-    return new ConnectionDisposedError(
-      "Cannot send: the connection was disposed",
-      { inDoubt: sent },
-    );
   }
 }

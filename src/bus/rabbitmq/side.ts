@@ -3,7 +3,7 @@ import {
   ConnectionDisposedError,
   ConnectionFailedError,
 } from "../../errors.ts";
-import { pause, type Wait, within } from "../../deadlines.ts";
+import { pause, type Wait, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
 import {
   openSocket,

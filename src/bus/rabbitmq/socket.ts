@@ -25,7 +25,7 @@ export interface SocketSettings {
 
 /** The parts of amqplib's connection that its types do not show. */
 interface Inner {
-  readonly stream: Duplex & { ref?(): void; unref?(): void; destroy(): void };
+  readonly stream: Duplex & { ref?(): void; unref?(): void };
   readonly heartbeater: {
     readonly sendTimer?: Timer;
     readonly recvTimer?: Timer;
@@ -161,7 +161,9 @@ async function closeSocket(
   inner: Inner,
   gone: Promise<Error>,
 ): Promise<void> {
-  const timer = setTimeout(() => inner.stream.destroy(), 1_000);
+  // With an error, since amqplib would not notice a mere end before the next heartbeat.
+  const silent = () => inner.stream.destroy(new Error("no answer to close"));
+  const timer = setTimeout(silent, 1_000);
   try {
     await Promise.race([model.close(), gone]);
   } catch {

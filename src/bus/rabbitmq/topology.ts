@@ -5,7 +5,7 @@ import {
   TimeoutError,
   TopologyError,
 } from "../../errors.ts";
-import { pause, type Wait, within } from "../../deadlines.ts";
+import { pause, type Wait, within } from "../../wait.ts";
 import type { Exchange, Queue, Route } from "../routes.ts";
 import { type Open, openChannel } from "./channel.ts";
 import { backoff, type Side } from "./side.ts";
@@ -33,6 +33,10 @@ export function refused(
     data: { entity: what, replyCode: code ?? 0 },
   });
 }
+
+/** Two exchanges are the same if all their settings are. */
+const settings = ({ name, type, durable, autoDelete }: Exchange) =>
+  `${type} ${durable} ${autoDelete} ${name}`;
 
 const hex = () => crypto.randomUUID().replaceAll("-", "");
 
@@ -71,7 +75,8 @@ export class Topology {
 
   /** True if the exchange has been declared on this connection. */
   knows(exchange: Exchange): boolean {
-    return this.#known.has(exchange.name) && this.#epoch === this.#side.socket;
+    return this.#known.has(settings(exchange)) &&
+      this.#epoch === this.#side.socket;
   }
 
   /** Makes a route's exchange exist; once for each connection. */
@@ -82,12 +87,12 @@ export class Topology {
       wait,
       (channel) => assertExchange(channel, exchange),
     );
-    this.#known.add(exchange.name);
+    this.#known.add(settings(exchange));
   }
 
-  /** It is gone after all: the broker answered 404. */
-  forget(exchange: Exchange): void {
-    this.#known.delete(exchange.name);
+  /** Something is gone after all: the broker answered 404. */
+  forget(): void {
+    this.#known.clear();
   }
 
   /** Makes a route's queue exist, with its binding; resolves to its name. */
@@ -108,7 +113,7 @@ export class Topology {
           route.binding ?? route.key,
         );
       }
-      if (exchange) this.#known.add(exchange.name);
+      if (exchange) this.#known.add(settings(exchange));
       return name;
     });
   }
@@ -170,7 +175,7 @@ export class Topology {
       const tried = await this.#try(socket.model, wait, work);
       if ("value" in tried) return tried.value;
       if (isFatal(tried.code)) throw refused(what, tried.reason, tried.code);
-      if (tried.code === 404) this.#known.clear(); // an exchange that was there is gone
+      if (tried.code === 404) this.forget(); // an exchange that was there is gone
       if (tried.code === 404 && attempt > 0) {
         throw new TopologyError(`Cannot use ${what}: ${tried.reason}`, {
           data: { entity: what, replyCode: 404 },

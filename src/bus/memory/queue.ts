@@ -1,8 +1,8 @@
 /** A queue of the bus inside the process: order, prefetch, expiration, redelivery. @module */
-import { expireAt, forget, type Waiting } from "../deadlines.ts";
-import { TopologyError } from "../errors.ts";
-import type { Queue } from "./routes.ts";
-import type { ConsumeOptions, Delivery, Message } from "./transport.ts";
+import { expireAt, forget, type Waiting } from "../../deadlines.ts";
+import { TopologyError } from "../../errors.ts";
+import type { Queue } from "../routes.ts";
+import type { ConsumeOptions, Delivery, Message } from "../transport.ts";
 
 /** Whoever declared a queue; an exclusive one goes with its owner. */
 export type Owner = object;
@@ -48,6 +48,7 @@ export class MemoryQueue {
   #members: Member[] = [];
   #order = 0;
   #running = false;
+  #removed = false;
 
   /** Made by the bus. */
   constructor(name: string, settings: Queue, owner: Owner, gone: () => void) {
@@ -106,6 +107,8 @@ export class MemoryQueue {
 
   /** It is no more, with all that is in it. */
   remove(): void {
+    if (this.#removed) return;
+    this.#removed = true;
     for (const { waiting } of this.#items) if (waiting) forget(waiting);
     this.#items = [];
     this.#members = [];
@@ -113,6 +116,7 @@ export class MemoryQueue {
   }
 
   #insert(item: Item): void {
+    if (this.#removed) return;
     let at = this.#items.length;
     while (at > 0 && (this.#items[at - 1] as Item).order > item.order) at--;
     this.#items.splice(at, 0, item);
@@ -126,6 +130,7 @@ export class MemoryQueue {
   }
 
   #leave(member: Member): void {
+    if (!this.#members.includes(member)) return;
     this.#members = this.#members.filter((other) => other !== member);
     if (this.settings.autoDelete && this.consumers === 0) this.remove();
   }

@@ -1,0 +1,114 @@
+/** A broker inside the process: exchanges, queues and bindings, by the rules of RabbitMQ that Warren relies on. @module */
+import { isDeepStrictEqual } from "node:util";
+import { TopologyError } from "../../errors.ts";
+import type { Exchange, Queue, Route } from "../routes.ts";
+import type { Message } from "../transport.ts";
+import { MemoryQueue, type Owner } from "./queue.ts";
+
+interface BoundExchange {
+  readonly settings: Exchange;
+  readonly bindings: Set<{ readonly key: string; readonly queue: MemoryQueue }>;
+}
+
+/** Exchanges and queues of one bus. */
+export class Broker {
+  readonly #exchanges = new Map<string, BoundExchange>();
+  readonly #queues = new Map<string, MemoryQueue>();
+
+  exchange(settings: Exchange): BoundExchange {
+    const known = this.#exchanges.get(settings.name);
+    if (known && !isDeepStrictEqual(known.settings, settings)) {
+      throw new TopologyError(
+        `Cannot declare exchange ${settings.name}: it exists with other settings`,
+        {
+          data: { entity: `exchange ${settings.name}`, replyCode: 406 },
+        },
+      );
+    }
+    const exchange = known ?? { settings, bindings: new Set() };
+    this.#exchanges.set(settings.name, exchange);
+    return exchange;
+  }
+
+  /** The queue of a route; `owner` is who it goes with if it is exclusive. */
+  queue(route: Route, settings: Queue, owner: Owner): MemoryQueue {
+    const name = settings.fresh
+      ? `${settings.name}_${crypto.randomUUID()}`
+      : settings.name;
+    const exchange = route.exchange && this.exchange(route.exchange);
+    const known = this.#queues.get(name);
+    if (known && !isDeepStrictEqual(known.settings, settings)) {
+      throw new TopologyError(
+        `Cannot declare queue ${name}: it exists with other settings`,
+        {
+          data: { entity: `queue ${name}`, replyCode: 406 },
+        },
+      );
+    }
+    const queue = known ??
+      new MemoryQueue(name, settings, owner, () => this.#remove(queue));
+    this.#queues.set(name, queue);
+    if (exchange) this.#bind(exchange, route.binding ?? route.key, queue);
+    return queue;
+  }
+
+  /** True if a queue took it. */
+  publish(route: Route, message: Message): boolean {
+    const targets = route.exchange
+      ? this.#matching(this.exchange(route.exchange), route.key)
+      : this.#named(route.key);
+    for (const queue of targets) queue.push(message, route.key);
+    return targets.length > 0;
+  }
+
+  find(name: string): MemoryQueue | undefined {
+    return this.#queues.get(name);
+  }
+
+  /** Queues that go with an owner are gone. */
+  leave(owner: Owner): void {
+    for (const queue of this.#queues.values()) {
+      if (queue.owner === owner && queue.settings.exclusive) queue.remove();
+    }
+  }
+
+  /** All queues are gone, with what waits in them. */
+  clear(): void {
+    for (const queue of this.#queues.values()) queue.remove();
+  }
+
+  get queues(): readonly string[] {
+    return [...this.#queues.keys()];
+  }
+
+  #named(name: string): MemoryQueue[] {
+    const queue = this.#queues.get(name);
+    return queue ? [queue] : [];
+  }
+
+  #matching({ settings, bindings }: BoundExchange, key: string): MemoryQueue[] {
+    const bound = [...bindings].filter((binding) =>
+      settings.type === "fanout" || binding.key === key
+    );
+    return [...new Set(bound.map(({ queue }) => queue))];
+  }
+
+  #bind(exchange: BoundExchange, key: string, queue: MemoryQueue): void {
+    const bound = [...exchange.bindings].some((binding) =>
+      binding.key === key && binding.queue === queue
+    );
+    if (!bound) exchange.bindings.add({ key, queue });
+  }
+
+  #remove(queue: MemoryQueue): void {
+    this.#queues.delete(queue.name);
+    for (const [name, exchange] of this.#exchanges) {
+      const before = exchange.bindings.size;
+      for (const binding of exchange.bindings) {
+        if (binding.queue === queue) exchange.bindings.delete(binding);
+      }
+      const last = before > 0 && exchange.bindings.size === 0;
+      if (last && exchange.settings.autoDelete) this.#exchanges.delete(name);
+    }
+  }
+}

@@ -1,0 +1,74 @@
+/** The link to a bus inside the process: the same promises as a network's, without one. @module */
+import { inbox } from "../routes.ts";
+import type {
+  InboxReader,
+  Link,
+  LinkEvent,
+  Transport,
+  Wait,
+} from "../transport.ts";
+import { Broker } from "./broker.ts";
+import { MemoryTransport } from "./transport.ts";
+
+/** A bus of one process. */
+export class MemoryLink implements Link {
+  readonly inbox = `reply_${crypto.randomUUID().replaceAll("-", "")}`;
+  readonly #broker = new Broker();
+  readonly #transports = new Set<MemoryTransport>();
+  #reader: InboxReader | undefined;
+  #listening: MemoryTransport | undefined;
+
+  open({ signal }: Wait): Promise<Transport> {
+    return Promise.try(() => {
+      signal?.throwIfAborted();
+      return this.#lease();
+    });
+  }
+
+  async listen(reader: InboxReader, wait: Wait): Promise<void> {
+    wait.signal?.throwIfAborted();
+    this.#reader = reader;
+    if (this.#listening) return;
+    this.#listening = this.#lease();
+    await this.#listening.consume(
+      inbox(this.inbox),
+      (delivery) => this.#reader?.receive(delivery),
+      { prefetch: 0 },
+      wait,
+    );
+  }
+
+  consumers(queue: string, _wait: Wait): Promise<number | undefined> {
+    return Promise.resolve(this.#broker.find(queue)?.consumers);
+  }
+
+  watch(_watcher: (event: LinkEvent) => void): Disposable {
+    return { [Symbol.dispose]: () => {} }; // a bus in the process is never lost
+  }
+
+  rest(_resting: boolean): void {}
+
+  /** Names of all queues, for tests. */
+  get queues(): readonly string[] {
+    return this.#broker.queues;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(
+      [...this.#transports].map((transport) =>
+        transport[Symbol.asyncDispose]()
+      ),
+    );
+    this.#broker.clear();
+  }
+
+  #lease(): MemoryTransport {
+    const transport = new MemoryTransport(
+      this.#broker,
+      (message) => this.#reader?.returned(message),
+      () => this.#transports.delete(transport),
+    );
+    this.#transports.add(transport);
+    return transport;
+  }
+}

@@ -1,0 +1,118 @@
+/** One context's part of a bus inside the process. @module */
+import {
+  ConnectionDisposedError,
+  InvalidValueError,
+  NoRouteError,
+} from "../../errors.ts";
+import { log } from "../../telemetry.ts";
+import type { Route } from "../routes.ts";
+import type {
+  ConsumeOptions,
+  Consumer,
+  Delivery,
+  Message,
+  Transport,
+  Wait,
+} from "../transport.ts";
+import type { Broker } from "./broker.ts";
+import type { Owner } from "./queue.ts";
+
+/** One context's part of a bus. */
+export class MemoryTransport implements Transport, Owner {
+  readonly #broker: Broker;
+  readonly #returned: (message: Message) => void;
+  readonly #closed: () => void;
+  readonly #cancels = new Set<() => void>();
+  #disposed = false;
+
+  constructor(
+    broker: Broker,
+    returned: (message: Message) => void,
+    closed: () => void,
+  ) {
+    this.#broker = broker;
+    this.#returned = returned;
+    this.#closed = closed;
+  }
+
+  declare(route: Route, wait: Wait): Promise<void> {
+    return this.#use(wait, () => {
+      if (route.exchange) this.#broker.exchange(route.exchange);
+      if (route.queue && !route.queue.fresh) {
+        this.#broker.queue(route, route.queue, this);
+      }
+    });
+  }
+
+  publish(route: Route, message: Message, wait: Wait): Promise<void> {
+    return this.#use(wait, () => {
+      const taken = this.#broker.publish(route, message);
+      if (taken || !message.mandatory) return;
+      throw new NoRouteError(
+        `No queue takes a message for "${route.key}": nobody has served it yet`,
+        { data: { key: route.key } },
+      );
+    });
+  }
+
+  post(route: Route, message: Message, wait: Wait): Promise<void> {
+    return this.#use(wait, () => {
+      const taken = this.#broker.publish(route, message);
+      if (taken || !message.mandatory) return;
+      queueMicrotask(() => guarded(this.#returned, message));
+    });
+  }
+
+  consume(
+    route: Route,
+    receive: (delivery: Delivery) => void,
+    options: ConsumeOptions,
+    wait: Wait,
+  ): Promise<Consumer> {
+    return this.#use(wait, () => {
+      if (!route.queue) {
+        throw new InvalidValueError(
+          `Cannot consume the route ${route.key}: it has no queue`,
+        );
+      }
+      const queue = this.#broker.queue(route, route.queue, this);
+      const handle = queue.consume(
+        this,
+        (delivery) => guarded(receive, delivery),
+        options,
+      );
+      const close = () => handle.close();
+      this.#cancels.add(close);
+      return { cancel: () => Promise.resolve(handle.cancel()) };
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed = true;
+    for (const close of this.#cancels) close();
+    this.#cancels.clear();
+    this.#broker.leave(this);
+    this.#closed();
+    return Promise.resolve();
+  }
+
+  /** Does it at once, so that disposal is before it or after it; what goes wrong is a rejection, as with a network. */
+  #use<T>({ signal }: Wait, work: () => T): Promise<T> {
+    return Promise.try(() => {
+      signal?.throwIfAborted();
+      if (!this.#disposed) return work();
+      throw new ConnectionDisposedError(
+        "Cannot use the connection: it was disposed",
+      );
+    });
+  }
+}
+
+/** What a receiver throws hurts nobody else. */
+function guarded<T>(receive: (value: T) => void, value: T): void {
+  try {
+    receive(value);
+  } catch (error) {
+    log("bus").error("A receiver threw: {error}", { error });
+  }
+}

@@ -1,0 +1,121 @@
+/** The channels of one connection context on the link to RabbitMQ. @module */
+import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
+import type { Route } from "../routes.ts";
+import type {
+  ConsumeOptions,
+  Consumer,
+  Delivery,
+  Message,
+  Transport,
+  Wait,
+} from "../transport.ts";
+import type { Consumers, QueueRoute } from "./consumers.ts";
+import { Publisher, type PublisherParts } from "./publisher.ts";
+import type { Topology } from "./topology.ts";
+
+/** Channels of one connection context, opened when they are first needed. */
+export class RabbitTransport implements Transport {
+  readonly #publishers: {
+    readonly confirmed: Publisher;
+    readonly posted: Publisher;
+    readonly fanned: Publisher;
+  };
+  readonly #newConsumers: () => Consumers;
+  readonly #topology: Topology;
+  readonly #closed: () => void;
+  readonly #exclusive = new Set<Consumers>();
+  #shared: Consumers | undefined;
+  #disposing: Promise<void> | undefined;
+
+  constructor(
+    parts: PublisherParts,
+    consumers: () => Consumers,
+    topology: Topology,
+    closed: () => void,
+  ) {
+    this.#publishers = {
+      confirmed: new Publisher(parts, true),
+      posted: new Publisher(parts, false),
+      fanned: new Publisher(parts, true),
+    };
+    this.#newConsumers = consumers;
+    this.#topology = topology;
+    this.#closed = closed;
+  }
+
+  async declare(route: Route, wait: Wait): Promise<void> {
+    this.#check(wait);
+    // A queue of one process alone comes with its consumer.
+    if (route.queue && !route.queue.fresh) {
+      await this.#topology.queue(route as QueueRoute, wait);
+    } else if (route.exchange) {
+      await this.#topology.exchange(route.exchange, wait);
+    }
+  }
+
+  async publish(route: Route, message: Message, wait: Wait): Promise<void> {
+    this.#check(wait);
+    // A fanout exchange may vanish, and a 404 ends the channel: that must not hurt casts and replies.
+    const { fanned, confirmed } = this.#publishers;
+    await (route.exchange?.type === "fanout" ? fanned : confirmed).publish(
+      route,
+      message,
+      wait,
+    );
+  }
+
+  async post(route: Route, message: Message, wait: Wait): Promise<void> {
+    this.#check(wait);
+    await this.#publishers.posted.post(route, message, wait);
+  }
+
+  async consume(
+    route: Route,
+    receive: (delivery: Delivery) => void,
+    options: ConsumeOptions,
+    wait: Wait,
+  ): Promise<Consumer> {
+    this.#check(wait);
+    if (!route.queue) {
+      throw new InvalidValueError(
+        `Cannot consume the route ${route.key}: it has no queue`,
+      );
+    }
+    return await this.#consumersFor(options).add(
+      route as QueueRoute,
+      receive,
+      options,
+      wait,
+    );
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#disposing ??= this.#close();
+  }
+
+  /** A refused exclusive consumer ends its channel: it gets one of its own. */
+  #consumersFor({ exclusive }: ConsumeOptions): Consumers {
+    if (!exclusive) return this.#shared ??= this.#newConsumers();
+    const own = this.#newConsumers();
+    this.#exclusive.add(own);
+    return own;
+  }
+
+  #check({ signal }: Wait): void {
+    signal?.throwIfAborted();
+    if (this.#disposing) {
+      throw new ConnectionDisposedError(
+        "Cannot use the connection: it was disposed",
+      );
+    }
+  }
+
+  async #close(): Promise<void> {
+    const consumers = [this.#shared, ...this.#exclusive];
+    await Promise.all(consumers.map((each) => each?.close()));
+    await Promise.all(
+      Object.values(this.#publishers).map((publisher) => publisher.close()),
+    );
+    this.#closed();
+  }
+}

@@ -1,0 +1,61 @@
+/** The links of this process: one for each broker, however many connections there are. @module */
+import { Leases, type PoolOptions } from "../bus/pool.ts";
+import type { Link } from "../bus/transport.ts";
+import { outside } from "../rpc/context.ts";
+import { Inbox } from "../rpc/inbox.ts";
+import type { Limits } from "../wire/codec.ts";
+import type { ConnectionOptions } from "./connection_options.ts";
+
+/** A link of this process, with what is shared by all who use it. */
+export interface Shared {
+  /** Who uses it. */
+  readonly leases: Leases;
+  /** What comes for them. */
+  readonly inbox: Inbox;
+}
+
+const links = new Map<string, Shared>();
+
+/** The bounds of every link's pool. */
+const pool: PoolOptions = { size: 30, idle: 60_000 };
+
+/** The bus of a memory URL: `memory:name` and `memory://name` are one. */
+const busName = (url: URL) => url.host || url.pathname.replace(/^\/+/, "");
+
+/** What tells one link from another. */
+export function keyOf(
+  urls: readonly URL[],
+  { tls, heartbeat, maxMessageSize }: ConnectionOptions,
+): string {
+  const [first] = urls;
+  if (first?.protocol === "memory:") return `memory:${busName(first)}`;
+  return JSON.stringify([
+    urls.map(String).sort(),
+    tls,
+    heartbeat,
+    maxMessageSize,
+  ]);
+}
+
+/** The link of that key; made if there is none. */
+export function shared(key: string, make: () => Link, limits: Limits): Shared {
+  const known = links.get(key);
+  if (known) return known;
+  const link = outside(make);
+  const forget = () => {
+    if (links.get(key) === made) links.delete(key);
+  };
+  const made: Shared = {
+    leases: new Leases(link, forget, pool),
+    inbox: new Inbox(link, limits),
+  };
+  links.set(key, made);
+  // Whoever connects after a failure for good gets a new link, which may do better.
+  link.watch(({ type }) => type === "failed" && forget());
+  return made;
+}
+
+/** Closes all that is idle in the pools of this process (Nova: `rpc.cleanup`); what is in use stays. */
+export async function cleanup(): Promise<void> {
+  await Promise.all([...links.values()].map(({ leases }) => leases.cleanup()));
+}

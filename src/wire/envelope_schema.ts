@@ -1,0 +1,72 @@
+/** The schemas that check what arrives, in the neutral form. @module */
+import { z } from "npm:zod@^4.6.7";
+import type { Failure } from "../errors.ts";
+import type { Control, Notification, Reply, Request } from "./envelope.ts";
+
+/** AMQP has one byte for the length of a name, and an id may become one. */
+const short = (name: string) => utf8.encode(name).length <= 255;
+const utf8 = new TextEncoder();
+const text = z.string().min(1).max(255).refine(short, "more than 255 bytes");
+const fields = z.looseObject({});
+const duration = z.number().nonnegative();
+
+/** Checks a {@linkcode Request}. */
+export const requestSchema: z.ZodType<Request> = z.object({
+  kind: z.literal("request"),
+  id: text.optional(),
+  method: z.string(),
+  args: fields,
+  context: fields,
+  version: z.string().max(32).optional(),
+  namespace: z.string().max(255).optional(),
+  reply: z.object({
+    call: text,
+    queue: text,
+    form: z.enum(["single", "parts", "bare"]),
+  }).optional(),
+  timeout: duration.optional(),
+  warren: z.boolean().optional(),
+});
+
+/** Checks a {@linkcode Failure}. */
+export const failureSchema: z.ZodType<Failure> = z.object({
+  type: z.string(),
+  module: z.string(),
+  message: z.string(),
+  data: fields,
+  traceback: z.array(z.string()),
+});
+
+/** Checks a {@linkcode Reply}. */
+export const replySchema: z.ZodType<Reply> = z.object({
+  kind: z.literal("reply"),
+  id: text.optional(),
+  call: text.optional(),
+  result: z.unknown(),
+  failure: failureSchema.optional(),
+  ending: z.boolean(),
+  sequence: z.int().positive().optional(),
+  inbox: text.optional(),
+  parsed: z.boolean().optional(),
+  beat: z.boolean().optional(),
+});
+
+/** Checks a {@linkcode Notification}. */
+export const notificationSchema: z.ZodType<Notification> = z.object({
+  kind: z.literal("notification"),
+  id: text.optional(),
+  messageId: text,
+  publisherId: z.string(),
+  eventType: text,
+  priority: z.string().min(1).max(32),
+  payload: z.unknown(),
+  timestamp: z.string(),
+  context: fields,
+});
+
+/** Checks a {@linkcode Control}. */
+export const controlSchema: z.ZodType<Control> = z.object({
+  kind: z.literal("control"),
+  verb: z.literal("cancel"),
+  call: text,
+});

@@ -1,0 +1,22 @@
+/** A worker process of the fleet: `worker.ts <url> <host>`. Prints `ready`, serves until a signal, prints `stopped`. */
+import { implement, Service } from "../../mod.ts";
+import { fleet } from "./contract.ts";
+
+const [url = "", host = ""] = Deno.args;
+const heard: string[] = [];
+
+const manager = implement(fleet, {
+  who: () => host,
+  work: async ({ id, ms }) => {
+    console.log(`started ${id}`);
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    return host;
+  },
+  tell: ({ id }) => void heard.push(id),
+  heard: () => heard,
+});
+
+await using service = await Service.start({ url, host, manager });
+console.log("ready");
+await service.stopped;
+console.log("stopped");

@@ -1,0 +1,132 @@
+/** The log: what strangers send cannot forge its lines, and what is secret is never in it. */
+import assert from "node:assert/strict";
+import {
+  configure,
+  getTextFormatter,
+  type LogRecord,
+  reset,
+} from "npm:@logtape/logtape@^2.4.2";
+import { z } from "npm:zod@^4.6.7";
+import {
+  ConnectionFailedError,
+  contract,
+  createConnection,
+  type RpcErrorOptions,
+} from "../../mod.ts";
+import { brokerUrl } from "../setup/broker.ts";
+import { type Bus, failureOf, onEachBus } from "./bus.ts";
+
+/** Everything that Warren logs, as text, until disposed. */
+async function logged() {
+  const lines: string[] = [];
+  const text = getTextFormatter();
+  await configure({
+    sinks: { list: (record: LogRecord) => void lines.push(text(record)) },
+    loggers: [
+      { category: "warren", lowestLevel: "trace", sinks: ["list"] },
+      { category: ["logtape", "meta"], lowestLevel: "error" },
+    ],
+    reset: true,
+  });
+  return { lines, [Symbol.asyncDispose]: reset };
+}
+
+class Refused extends Error {
+  constructor(message: string, { data }: RpcErrorOptions = {}) {
+    super(message, { cause: data });
+  }
+}
+
+const api = (topic: string) =>
+  contract({
+    topic,
+    version: "1.0",
+    errors: { Refused },
+    procedures: {
+      map: { args: z.object({ map: z.record(z.string(), z.number()) }) },
+      exact: { args: z.strictObject({}) },
+      fail: {},
+    },
+  });
+
+async function serve(bus: Bus) {
+  return await bus.serve(api(bus.topic), {
+    map: () => {},
+    exact: () => {},
+    fail: () => {
+      throw new Refused("no");
+    },
+  });
+}
+
+const EVIL = "\r\nFAKE line\n\x1b[2J\u2028\u0085\u007f" + "y".repeat(100_000);
+
+onEachBus(
+  "names and keys of a stranger are one short line in the log and in errors",
+  async (bus) => {
+    await using log = await logged();
+    await using _worker = await serve(bus);
+    await using connection = await bus.connect();
+    const target = { topic: bus.topic };
+    const errors = [
+      await failureOf(connection.call(target, EVIL)),
+      await failureOf(connection.call({ ...target, version: EVIL }, "map")),
+      await failureOf(connection.call(target, "map", { map: { [EVIL]: "x" } })),
+      await failureOf(connection.call(target, "exact", { [EVIL]: 1 })),
+      await failureOf(
+        connection.call(target, "map", { map: 1 }, {
+          context: { [EVIL]: EVIL },
+        }),
+      ),
+    ];
+    assert.ok(log.lines.length >= errors.length);
+    for (
+      const text of [
+        ...log.lines,
+        ...errors.map(({ message }) => message),
+      ]
+    ) {
+      assert.ok(!/^FAKE/m.test(text), text.slice(0, 500));
+      // deno-lint-ignore no-control-regex
+      const found = /[\r\x1b\u2028\u0085\u007f]/.exec(text)?.index;
+      const around = text.slice((found ?? 0) - 100, (found ?? 0) + 20);
+      assert.equal(found, undefined, JSON.stringify(around));
+      assert.ok(text.length < 4_096, `${text.length} characters`);
+    }
+  },
+);
+
+const CANARY = "s3cret-canary";
+
+onEachBus(
+  "arguments, results and context values are never logged",
+  async (bus) => {
+    await using log = await logged();
+    await using _worker = await serve(bus);
+    await using connection = await bus.connect();
+    const client = connection.client(api(bus.topic), {
+      context: { auth_token: CANARY },
+    });
+    await client.call("map", { map: { [CANARY]: 1 } });
+    const target = { topic: bus.topic };
+    const errors = [
+      await failureOf(client.call("fail")),
+      await failureOf(connection.call(target, "map", { map: { a: CANARY } })),
+      await failureOf(connection.call(target, "nothing", { a: CANARY })),
+    ];
+    assert.ok(log.lines.length > 0);
+    const all = [...log.lines, ...errors.map((error) => Deno.inspect(error))];
+    for (const text of all) assert.ok(!text.includes(CANARY), text);
+  },
+);
+
+Deno.test("the password of a broker is in no log and in no error", async () => {
+  await using log = await logged();
+  const url = new URL(await brokerUrl());
+  url.password = CANARY;
+  const error = await failureOf(createConnection(url, { timeout: 20_000 }));
+  assert.ok(error instanceof ConnectionFailedError);
+  assert.ok(log.lines.length > 0);
+  const all = [...log.lines, Deno.inspect(error)];
+  for (const text of all) assert.ok(!text.includes(CANARY), text);
+});

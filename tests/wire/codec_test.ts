@@ -1,0 +1,299 @@
+/** Messages to bytes and back, and what is not a message. */
+import assert from "node:assert/strict";
+import fc from "npm:fast-check@^4.10.2";
+import { InvalidValueError } from "../../src/errors.ts";
+import { decode, encode, encodeControl } from "../../src/wire/codec.ts";
+import type { Notification, Reply, Request } from "../../src/wire/envelope.ts";
+import { folsom } from "../../src/wire/folsom.ts";
+
+const json = fc.jsonValue({ maxDepth: 4, noUnicodeString: false }).map(
+  (value) => JSON.parse(JSON.stringify(value)), // without -0, which JSON has not
+);
+const safeKey = fc.string({ minLength: 1, maxLength: 12 }).filter((key) =>
+  key !== "__proto__" && key !== "toJSON"
+);
+const fields = fc.dictionary(safeKey, json, { noNullPrototype: true }).filter(
+  (value) => !/"(__proto__|toJSON)"/.test(JSON.stringify(value)),
+);
+const value = json.filter((each) =>
+  !/"(__proto__|toJSON)"/.test(JSON.stringify(each) ?? "")
+);
+const text = fc.string({ minLength: 1, maxLength: 40 });
+const id = fc.uuid().map((uuid) => uuid.replaceAll("-", ""));
+const maybe = <T>(arbitrary: fc.Arbitrary<T>) =>
+  fc.option(arbitrary, { nil: undefined });
+
+const requests: fc.Arbitrary<Request> = fc.record({
+  kind: fc.constant("request" as const),
+  id,
+  method: fc.string(),
+  args: fields,
+  context: fields,
+  version: maybe(fc.constantFrom("1.0", "2.27")),
+  namespace: maybe(text),
+  reply: maybe(fc.record({
+    call: id,
+    queue: text,
+    form: fc.constantFrom("single" as const, "parts" as const),
+  })),
+  timeout: maybe(fc.integer({ min: 0 })),
+  warren: fc.constant(true),
+}).map((request) =>
+  request.reply ? request : { ...request, warren: false, timeout: undefined }
+);
+
+const replies: fc.Arbitrary<Reply> = fc.record({
+  kind: fc.constant("reply" as const),
+  id,
+  call: id,
+  result: value,
+  ending: fc.boolean(),
+  sequence: maybe(fc.integer({ min: 1 })),
+  inbox: maybe(text),
+  parsed: maybe(fc.constant(true)),
+  beat: maybe(fc.constant(true)),
+});
+
+const failures: fc.Arbitrary<Reply> = fc.record({
+  kind: fc.constant("reply" as const),
+  id,
+  call: id,
+  result: fc.constant(null),
+  ending: fc.constant(true),
+  failure: fc.record({
+    type: fc.string(),
+    module: fc.string(),
+    message: fc.string(),
+    data: fields,
+    traceback: fc.array(fc.string()),
+  }),
+});
+
+const notifications: fc.Arbitrary<Notification> = fc.record({
+  kind: fc.constant("notification" as const),
+  id,
+  messageId: fc.uuid(),
+  publisherId: fc.string(),
+  eventType: text,
+  priority: fc.constantFrom("INFO", "ERROR"),
+  payload: value,
+  timestamp: fc.string(),
+  context: fields,
+});
+
+const plain = (message: unknown) => JSON.parse(JSON.stringify(message));
+
+Deno.test.each(
+  [
+    ["request", requests],
+    ["reply", replies],
+    ["failure", failures],
+    ["notification", notifications],
+  ] as const,
+)("decode gives back every %s that encode wrote", (_name, all) => {
+  fc.assert(
+    fc.property(all as fc.Arbitrary<Request>, (message) => {
+      const { body, headers } = encode(message, folsom);
+      const decoded = decode(body, headers);
+      assert.ok("message" in decoded, JSON.stringify(decoded));
+      assert.equal(decoded.dialect, folsom);
+      assert.deepEqual(plain(decoded.message), plain(message));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test("decode gives back a control", () => {
+  const { body, headers } = encodeControl({
+    kind: "control",
+    verb: "cancel",
+    call: "c",
+  });
+  assert.deepEqual(decode(body, headers), {
+    message: { kind: "control", verb: "cancel", call: "c" },
+    dialect: folsom,
+  });
+});
+
+/** Keys that mean something, with values of any kind. */
+const words = fc.dictionary(
+  fc.constantFrom(
+    "method",
+    "args",
+    "version",
+    "namespace",
+    "result",
+    "failure",
+    "ending",
+    "event_type",
+    "message_id",
+    "priority",
+    "_msg_id",
+    "_reply_q",
+    "_timeout",
+    "_unique_id",
+    "_context_a",
+    "oslo.message",
+    "oslo.version",
+    "__proto__",
+    "constructor",
+    "toString",
+    "toJSON",
+  ),
+  fc.oneof(
+    fc.jsonValue(),
+    fc.string(),
+    fc.json(),
+    fc.constant({ tb: [{ toString: 1 }], kwargs: [], class: {} }),
+    fc.constant('{"tb":[{"valueOf":1,"toString":2}],"kwargs":{"__proto__":1}}'),
+  ),
+);
+const bodies = fc.oneof(
+  fc.uint8Array({ maxLength: 200 }),
+  fc.json().map((each) => new TextEncoder().encode(each)),
+  words.map((each) => new TextEncoder().encode(JSON.stringify(each))),
+);
+const headers = fc.dictionary(
+  fc.constantFrom(
+    "warren",
+    "warren-timeout",
+    "warren-sequence",
+    "warren-inbox",
+    "warren-parsed",
+    "warren-beat",
+    "warren-call",
+    "x-death",
+    "__proto__",
+    "toString",
+  ),
+  fc.anything(),
+);
+const controls = fc.record({
+  "warren-control": fc.anything(),
+  "warren-call": fc.anything(),
+});
+
+Deno.test("decode never throws: 10 000 hostile bodies and headers", () => {
+  const before = Reflect.ownKeys(Object.prototype);
+  let refused = 0;
+  const all = fc.oneof(
+    { weight: 9, arbitrary: headers },
+    { weight: 1, arbitrary: controls },
+  );
+  fc.assert(
+    fc.property(bodies, all, (body, tags) => {
+      const decoded = decode(body, tags);
+      if ("message" in decoded) return;
+      refused++;
+      assert.ok(decoded.refusal.reason.length > 0);
+      assert.ok(decoded.refusal.reason.length < 200);
+    }),
+    { numRuns: 10_000 },
+  );
+  assert.ok(refused > 1_000, `${refused} refused`);
+  assert.deepEqual(Reflect.ownKeys(Object.prototype), before);
+});
+
+const address = { _msg_id: "call", _reply_q: "inbox" };
+const known = { call: "call", queue: "inbox", form: "parts" };
+
+Deno.test.each([
+  ["an array", [], {}, /not a JSON object/, undefined],
+  ["a text", "text", {}, /not a JSON object/, undefined],
+  ["null", null, {}, /not a JSON object/, undefined],
+  ["an empty object", {}, {}, /neither a request/, undefined],
+  [
+    "args that are a list",
+    { method: "m", args: [], ...address },
+    {},
+    /wrong args/,
+    known,
+  ],
+  ["no args", { method: "m", ...address }, {}, /wrong args/, known],
+  [
+    "a method that is a number",
+    { method: 5, args: {}, ...address },
+    {},
+    /wrong method/,
+    known,
+  ],
+  [
+    "an endless version",
+    { method: "m", args: {}, version: "1".repeat(33), ...address },
+    {},
+    /wrong version/,
+    known,
+  ],
+  [
+    "a negative timeout",
+    { method: "m", args: {}, ...address },
+    { "warren-timeout": -1 },
+    /wrong timeout/,
+    known,
+  ],
+  [
+    "a reply address that is a number",
+    { method: "m", args: {}, ...address, _reply_q: 5 },
+    {},
+    /wrong reply\.queue/,
+    undefined,
+  ],
+  [
+    "an endless reply address",
+    { method: "m", args: {}, ...address, _reply_q: "q".repeat(256) },
+    {},
+    /wrong reply\.queue/,
+    undefined,
+  ],
+  [
+    "a reply with a wrong sequence",
+    { result: 1, _msg_id: "c" },
+    { "warren-sequence": 0 },
+    /wrong sequence/,
+    undefined,
+  ],
+  [
+    "a notification without a type",
+    { event_type: "", message_id: "m", priority: "INFO" },
+    {},
+    /wrong/,
+    undefined,
+  ],
+  [
+    "an unknown control",
+    {},
+    { "warren-control": "explode", "warren-call": "c" },
+    /unknown control/,
+    undefined,
+  ],
+])(
+  "decode refuses %s with a reason, and the reply address if it can be read",
+  (_name, body, tags, reason, reply) => {
+    const decoded = decode(
+      new TextEncoder().encode(JSON.stringify(body)),
+      tags,
+    );
+    assert.ok("refusal" in decoded);
+    assert.match(decoded.refusal.reason, reason);
+    assert.deepEqual(decoded.refusal.reply, reply);
+  },
+);
+
+Deno.test("encode refuses what JSON cannot carry, and what is larger than the limit", () => {
+  const request: Request = {
+    kind: "request",
+    method: "m",
+    args: { at: [new Date(0)] },
+    context: {},
+  };
+  assert.throws(() => encode(request, folsom), (error) => {
+    assert.ok(error instanceof InvalidValueError);
+    assert.equal(error.data.path, "args.at[0]");
+    return true;
+  });
+  const large = { ...request, args: { text: "x".repeat(1024 * 1024) } };
+  assert.throws(
+    () => encode(large, folsom),
+    /larger than the limit of 1048576; send less, or raise/,
+  );
+});
