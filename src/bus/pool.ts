@@ -1,5 +1,5 @@
 /** Leases on a link: counted, and pooled for those who ask often. The link is closed with its last lease. @module */
-import { ConnectionFailedError, TimeoutError } from "../errors.ts";
+import { TimeoutError } from "../errors.ts";
 import { type Wait, within } from "../wait.ts";
 import { clearTimeout, setTimeout } from "node:timers";
 import type { Link, Transport } from "./transport.ts";
@@ -88,11 +88,7 @@ export class Leases {
 
   async #open(pooled: boolean, wait: Wait): Promise<Transport> {
     try {
-      return await within(
-        this.link.open(wait),
-        wait,
-        () => new ConnectionFailedError("Cannot connect in time"),
-      );
+      return await this.link.open(wait);
     } catch (error) {
       if (pooled) this.#free();
       throw error;

@@ -43,12 +43,27 @@ export class Answers {
    * Sends an answer and waits until the broker has it. A caller that is gone, or that the answer cannot reach in time, is
    * no error of the worker's.
    *
-   * @throws {InvalidValueError} JSON cannot carry it.
+   * @throws {InvalidValueError} at once, if JSON cannot carry it.
    */
-  async send(address: Address, said: Said, wait: Wait): Promise<void> {
+  send(address: Address, said: Said, wait: Wait): Promise<void> {
+    return this.#publish(address.reply, this.#message(address, said), wait);
+  }
+
+  /** Shows the caller that the call is being worked on, and where it can be cancelled. */
+  async beat(address: Address, wait: Wait): Promise<void> {
     const { transport, inbox } = this.#parts;
-    const { call, queue } = address.reply;
+    await inbox.ready(wait);
+    const said: Said = { ending: false, beat: true, inbox: inbox.name };
     const message = this.#message(address, said);
+    await transport.post(direct(address.reply.queue), message, wait);
+  }
+
+  async #publish(
+    { call, queue }: ReplyAddress,
+    message: Message,
+    wait: Wait,
+  ): Promise<void> {
+    const { transport, inbox } = this.#parts;
     try {
       await transport.publish(direct(queue), message, wait);
     } catch (error) {
@@ -59,15 +74,6 @@ export class Answers {
       }
       log("rpc").info("An answer did not reach its caller: {error}", { error });
     }
-  }
-
-  /** Shows the caller that the call is being worked on, and where it can be cancelled. */
-  async beat(address: Address, wait: Wait): Promise<void> {
-    const { transport, inbox } = this.#parts;
-    await inbox.ready(wait);
-    const said: Said = { ending: false, beat: true, inbox: inbox.name };
-    const message = this.#message(address, said);
-    await transport.post(direct(address.reply.queue), message, wait);
   }
 
   #message({ reply, dialect }: Address, said: Said): Message {

@@ -168,14 +168,24 @@ export class Caller {
     errors: ErrorClasses | undefined,
   ): AsyncGenerator<Returned, void, undefined> {
     this.#check(asked.target);
-    const replies = stream(
-      this.#parts,
-      this.#waiting,
-      asked,
-      this.#route(asked.target),
-      bounds(),
-    );
-    for await (const reply of replies) yield this.#returned(reply, errors);
+    const limits = bounds();
+    const { first, rest } = await this.#routed(limits.wait, async () => {
+      const rest = stream(
+        this.#parts,
+        this.#waiting,
+        asked,
+        this.#route(asked.target),
+        limits,
+      );
+      return { first: await rest.next(), rest };
+    });
+    try {
+      for (let step = first; !step.done; step = await rest.next()) {
+        yield this.#returned(step.value, errors);
+      }
+    } finally {
+      await rest.return();
+    }
   }
 
   async #ask(asked: Asked, bounds: Bounds): Promise<Reply> {

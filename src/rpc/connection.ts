@@ -50,7 +50,7 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
   /** What `consume` will start. */
   readonly #planned: (() => Promise<void>)[] = [];
   readonly #consumers: Consumer[] = [];
-  readonly #listeners: (() => Promise<void>)[] = [];
+  readonly #listeners: ((grace: number) => Promise<void>)[] = [];
   #consuming = false;
   #disposing: Promise<void> | undefined;
 
@@ -162,7 +162,10 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
     );
   }
 
-  /** Joins a pool of workers: each pool gets every message of the topic, one member of it handles each. */
+  /**
+   * Joins a pool of workers: each pool gets every message of the topic, one member of it handles each. As in Nova, the
+   * pool's name is its queue's: choose one that is no topic.
+   */
   async createWorker(
     topic: string,
     dispatcher: Dispatcher,
@@ -170,6 +173,12 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
   ): Promise<void> {
     checkName("topic", topic);
     checkName("pool", pool);
+    if (pool === topic) {
+      throw new InvalidValueError(
+        `Invalid pool ${pool}: it is the topic's own queue; give a name that is no topic`,
+        { data: { path: "pool" } },
+      );
+    }
     await this.#plan(this.#parts.routes.pool(topic, pool), dispatcher);
   }
 
@@ -247,7 +256,7 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
       await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
       await Promise.all([
         this.#server.drain(grace),
-        ...this.#listeners.map((stop) => stop()),
+        ...this.#listeners.map((stop) => stop(grace)),
       ]);
     } finally {
       this.#caller.dispose();

@@ -149,6 +149,9 @@ function check(contract: Contract): void {
     if (typeof type !== "function") {
       fail(`errors.${name}`, `errors.${name} is not a class`);
     }
+    if (name.startsWith("warren.")) {
+      fail(`errors.${name}`, `errors.${name} is a name of Warren's own errors`);
+    }
   }
 }
 

@@ -23,13 +23,14 @@ export class Items implements Pending {
   #sequence = 0;
   /** Inbox of the worker that has the call, once it has shown itself. */
   worker: string | undefined;
-  /** Called at each sign of life. */
+  /** Called at each item. */
   alive: () => void = () => {};
 
   receive(reply: Reply): void {
     this.worker = reply.inbox ?? this.worker;
+    if (reply.beat) return; // a worker that lives and yields nothing is silent all the same
     this.alive();
-    if (reply.beat || !this.#inOrder(reply)) return;
+    if (!this.#inOrder(reply)) return;
     if (this.#next) this.#next.resolve(reply);
     else this.#arrived.push(reply);
     this.#next = undefined;

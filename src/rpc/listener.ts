@@ -1,5 +1,5 @@
 /** The other end of `notify` (Nova: notification listeners). @module */
-import { pause } from "../wait.ts";
+import { pause, within } from "../wait.ts";
 import { log, oneLine } from "../telemetry.ts";
 import type { Delivery } from "../bus/transport.ts";
 import { decode } from "../wire/codec.ts";
@@ -21,7 +21,10 @@ export interface ListenerOptions {
   readonly eventType?: string | undefined;
   /** Only this priority; default: all. */
   readonly priority?: Priority | undefined;
-  /** Listeners with one name share the events; each name gets all of them. Default: one pool for all. */
+  /**
+   * Listeners with one name share the events; each name gets all of them. Default: one pool for all. As in
+   * oslo.messaging, the name is that of the pool's queue: choose one that is no topic.
+   */
   readonly pool?: string | undefined;
 }
 
@@ -68,12 +71,15 @@ async function handle(
   }
 }
 
-/** Consumes events; resolves when it does. Returns how to stop, and resolves that when no event is in hand. */
+/**
+ * Consumes events; resolves when it does, to how to stop: that resolves when no event is in hand, or after `grace`
+ * milliseconds; what is in hand then comes again, to this listener or another.
+ */
 export async function listen(
   parts: NotificationParts,
   handler: NotificationHandler,
   options: ListenerOptions,
-): Promise<() => Promise<void>> {
+): Promise<(grace: number) => Promise<void>> {
   if (options.pool !== undefined) checkName("pool", options.pool);
   const wanted = matcher(options.eventType);
   const inHand = new Set<Promise<void>>();
@@ -113,8 +119,9 @@ export async function listen(
       parts.transport.consume(route, receive, { prefetch: PREFETCH }, wait)
     ),
   );
-  return async () => {
+  return async (grace) => {
     await Promise.all(consumers.map((consumer) => consumer.cancel()));
-    await Promise.all(inHand);
+    const end = { deadline: performance.now() + grace };
+    await within(Promise.all(inHand), end, () => undefined).catch(() => {});
   };
 }

@@ -124,32 +124,33 @@ export class Responder {
     );
   }
 
-  /** Sends a parsed value; where JSON cannot carry that, the value as the handler gave it. */
-  async #value(
+  /** Sends a parsed value; where JSON cannot carry that, the value as the handler gave it. Throws at once if neither. */
+  #value(
     job: Job,
     dialect: Dialect,
     value: unknown,
     said: Said,
   ): Promise<void> {
     try {
-      await this.#send(job, dialect, { ...said, result: value, parsed: true });
+      return this.#send(job, dialect, { ...said, result: value, parsed: true });
     } catch (error) {
       const given = error instanceof InvalidValueError && asGiven(value);
       if (!given) throw unsendable(job, error);
-      const sent = this.#send(job, dialect, { ...said, result: given.value });
-      await sent.catch((error) => {
+      try {
+        return this.#send(job, dialect, { ...said, result: given.value });
+      } catch (error) {
         throw unsendable(job, error);
-      });
+      }
     }
   }
 
-  async #send(job: Job, dialect: Dialect, said: Said): Promise<void> {
+  #send(job: Job, dialect: Dialect, said: Said): Promise<void> {
     const { reply, warren } = job.request;
-    if (!reply) return;
+    if (!reply) return Promise.resolve();
     const shown = warren && said.sequence !== undefined;
     const inbox = shown ? { inbox: this.#parts.inbox.name } : {};
     const deadline = Math.min(job.deadline, performance.now() + LONGEST_ANSWER);
-    await this.#answers.send({ reply, dialect }, { ...said, ...inbox }, {
+    return this.#answers.send({ reply, dialect }, { ...said, ...inbox }, {
       deadline,
     });
   }

@@ -1,5 +1,9 @@
 /** A service: managers that serve their topics on one host, from start to drained stop (Nova: `service.py`). @module */
-import { ConnectionFailedError, InvalidValueError } from "../errors.ts";
+import {
+  ConnectionDisposedError,
+  ConnectionFailedError,
+  InvalidValueError,
+} from "../errors.ts";
 import { log } from "../telemetry.ts";
 import { queueFor } from "../bus/routes.ts";
 import type { ConnectionContext } from "../rpc/connection.ts";
@@ -92,7 +96,10 @@ export class Service implements AsyncDisposable {
     return this.#connection.stats;
   }
 
-  /** Takes no more messages, finishes what is in hand within `grace`, and closes. Safe to call twice. */
+  /**
+   * Takes no more messages, finishes what is in hand within `grace`, and closes. Safe to call twice. SIGINT and SIGTERM
+   * do the same; a second one ends the process at once.
+   */
   stop(): Promise<void> {
     return this.#stopping ??= this.#stack.disposeAsync().finally(() =>
       this.#ended.resolve()
@@ -131,6 +138,11 @@ export class Service implements AsyncDisposable {
       });
     }
     await this.#connection.consume();
+    if (this.#stopping) {
+      throw new ConnectionDisposedError(
+        `The service on ${this.host} was stopped while it started`,
+      );
+    }
     this.#stack.use(new PeriodicTasks(managers.flatMap(periodicTasksOf)));
     for (const manager of managers) await manager.postStartHook();
     log("service").info("Serving {topics} on {host}", {

@@ -53,6 +53,12 @@ const utf8 = new TextEncoder();
 
 function checkWords(message: Spoken): void {
   if (message.kind === "request") {
+    if (Array.isArray(message.args)) {
+      throw new InvalidValueError(
+        "Invalid args: an array; give keyword arguments, an object",
+        { data: { path: "args" } },
+      );
+    }
     checkJson(message.args, "args");
     checkJson(message.context, "context");
   } else if (message.kind === "notification") {

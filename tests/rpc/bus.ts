@@ -107,14 +107,21 @@ export class Raw implements AsyncDisposable {
   }
 }
 
+/** No test takes half as long, on any machine. */
+const timeout = 60_000;
+
 /** Registers a test for each transport. */
 export function onEachBus(
   name: string,
   test: (bus: Bus) => Promise<void>,
 ): void {
-  Deno.test(`${name} (memory)`, async () => {
-    await using bus = new Bus(`memory:${crypto.randomUUID()}`);
-    await test(bus);
+  Deno.test({
+    name: `${name} (memory)`,
+    timeout,
+    fn: async () => {
+      await using bus = new Bus(`memory:${crypto.randomUUID()}`);
+      await test(bus);
+    },
   });
   onRabbit(name, test);
 }
@@ -124,9 +131,13 @@ export function onRabbit(
   name: string,
   test: (bus: Bus) => Promise<void>,
 ): void {
-  Deno.test(`${name} (rabbitmq)`, async () => {
-    await using bus = new Bus(await brokerUrl());
-    await test(bus);
+  Deno.test({
+    name: `${name} (rabbitmq)`,
+    timeout,
+    fn: async () => {
+      await using bus = new Bus(await brokerUrl());
+      await test(bus);
+    },
   });
 }
 

@@ -7,6 +7,7 @@ import {
   InvalidValueError,
   queueFor,
   RpcDispatcher,
+  TimeoutError,
 } from "../../mod.ts";
 import { until } from "../setup/probe.ts";
 import {
@@ -144,6 +145,38 @@ onEachBus(
     open.resolve();
     await Promise.all(calls);
     assert.equal(most, 3);
+  },
+);
+
+onEachBus(
+  "a request that waits for its turn past its deadline is dropped",
+  async (bus) => {
+    const api = sums(bus.topic);
+    const begun = Promise.withResolvers<void>();
+    const open = Promise.withResolvers<void>();
+    const tags: string[] = [];
+    await using worker = await bus.serve(
+      api,
+      sumHandlers({
+        wait: async ({ tag = "" }) => {
+          tags.push(tag);
+          begun.resolve();
+          await open.promise;
+        },
+      }),
+      { concurrency: 1, prefetch: 2 },
+    );
+    await using connection = await bus.connect();
+    const client = connection.client(api);
+    const first = client.call("wait", { tag: "first" });
+    await begun.promise;
+    const late = client.call("wait", { tag: "late" }, { timeout: 200 });
+    assert.ok(await failureOf(late) instanceof TimeoutError);
+    open.resolve();
+    await first;
+    await until("both are over", () => worker.stats.inHand === 0);
+    assert.deepEqual(tags, ["first"]);
+    assert.equal(worker.stats.dropped, 1);
   },
 );
 

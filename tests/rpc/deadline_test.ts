@@ -70,13 +70,17 @@ onEachBus(
     await using connection = await bus.connect();
     await (await bus.serve(api, sumHandlers()))[Symbol.asyncDispose]();
     const client = connection.client(api);
-    await failureOf(client.call("wait", { tag: "late" }, { timeout: 100 }));
+    // The broker counts from a little later than the caller; by the second deadline the first is over for both.
+    await Promise.all([
+      failureOf(client.call("wait", { tag: "late" }, { timeout: 100 })),
+      failureOf(client.call("wait", { tag: "later" }, { timeout: 400 })),
+    ]);
     await using _worker = await bus.serve(
       api,
       sumHandlers({ wait: ({ tag }) => void tags.push(tag) }),
     );
     await client.call("wait", { tag: "now" });
-    assert.deepEqual(tags, ["now"]);
+    assert.ok(tags.includes("now") && !tags.includes("late"), String(tags));
   },
 );
 

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { z } from "npm:zod@^4.6.7";
 import {
   contract,
+  InvalidValueError,
   NoRouteError,
   RemoteError,
   RpcDispatcher,
@@ -302,3 +303,43 @@ onEachBus(
     assert.match((await failureOf(items.next())).message, /async iterable/);
   },
 );
+
+onEachBus(
+  "an item that JSON cannot carry ends the stream at once, and its handler",
+  async (bus) => {
+    const finished = Promise.withResolvers<string>();
+    const api = contract({
+      topic: bus.topic,
+      version: "1.0",
+      procedures: { list: { yields: z.unknown() } },
+    });
+    await using _worker = await bus.serve(api, {
+      async *list(_, { signal }) {
+        try {
+          yield 1;
+          yield { n: NaN };
+          await aborted(signal);
+        } finally {
+          finished.resolve("finished");
+        }
+      },
+    });
+    await using connection = await bus.connect();
+    const items = connection.client(api).multicall("list");
+    assert.equal((await items.next()).value, 1);
+    const error = await failureOf(items.next());
+    assert.ok(error instanceof InvalidValueError);
+    assert.equal(error.data.path, "result.n");
+    assert.equal(await finished.promise, "finished");
+  },
+);
+
+onEachBus("multicall waits for a queue with waitForRoute", async (bus) => {
+  await using connection = await bus.connect({ waitForRoute: true });
+  await using hasty = await bus.connect();
+  const api = sums(bus.topic);
+  const items = all(connection.client(api).multicall("count", { to: 3 }));
+  await failureOf(hasty.client(api).call("add", { a: 1, b: 2 }));
+  await using _worker = await bus.serve(api, sumHandlers());
+  assert.deepEqual(await items, [1, 2, 3]);
+});

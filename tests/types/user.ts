@@ -24,7 +24,7 @@ class ComputeManager extends Manager implements Handlers<typeof compute> {
     await this.connection.client(sched).cast("hint", { id: name }, { context });
     const x: number = ram + n; return { id: name + x, host: "h", at: "2020-01-01T00:00:00Z" };
   }
-  async reboot({ id }: Args<typeof compute, "reboot">) { void id; throw new InstanceNotFound("no", { data: { id } }); }
+  async reboot({ id }: Args<typeof compute, "reboot">) { await this.connection.notify("reboot", { id }); throw new InstanceNotFound("no", { data: { id } }); }
   async *console({ id }: Args<typeof compute, "console">, { signal }: RequestContext) { while (!signal.aborted) yield id; }
   list() { return []; }
   poke() {}

@@ -246,6 +246,13 @@ Deno.test.each([
     undefined,
   ],
   [
+    "a reply address that is endless in bytes",
+    { method: "m", args: {}, ...address, _reply_q: "é".repeat(128) },
+    {},
+    /wrong reply\.queue/,
+    undefined,
+  ],
+  [
     "a reply with a wrong sequence",
     { result: 1, _msg_id: "c" },
     { "warren-sequence": 0 },

@@ -120,6 +120,14 @@ Deno.test.each([
   }
 });
 
+Deno.test("fromFailure looks at what the list itself has, and constructs nothing but errors", () => {
+  const inherited = Object.create({ Evil: RangeError });
+  const evil = failure({ type: "Evil" });
+  assert.equal(fromFailure(evil, inherited).constructor, RemoteError);
+  const odd = { Evil: Date as unknown as typeof NotFound };
+  assert.equal(fromFailure(evil, odd).constructor, RemoteError);
+});
+
 Deno.test("fromFailure lets no peer pretend a refusal that is not one of the three", () => {
   for (const type of ["TimeoutError", "RemoteError", "NoRouteError"]) {
     const back = fromFailure(failure({ type, module: "warren" }), classes);

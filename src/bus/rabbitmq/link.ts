@@ -132,12 +132,12 @@ export class RabbitLink implements Link {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(
-      [...this.#transports].map((transport) =>
+    await Promise.all([
+      this.#inboxConsumers?.close(),
+      ...[...this.#transports].map((transport) =>
         transport[Symbol.asyncDispose]()
       ),
-    );
-    await this.#inboxConsumers?.close();
+    ]);
     if (this.#listening && this.#consuming.socket) {
       await this.#topology.consuming.remove(this.inbox, {
         deadline: performance.now() + 1_000,

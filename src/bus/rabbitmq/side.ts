@@ -143,7 +143,7 @@ export class Side {
       if (stop.aborted) return;
       try {
         const since = performance.now();
-        await this.#live(await openSocket(this.#url(), this.#settings));
+        await this.#live(await openSocket(this.#url(), this.#settings, stop));
         connected = true;
         if (performance.now() - since > STEADY) attempt = 0;
       } catch (error) {

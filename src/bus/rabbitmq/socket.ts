@@ -91,7 +91,8 @@ function target(url: URL, heartbeat: number): Options.Connect {
 
 function socketOptions(
   { name, connectTimeout, tls }: SocketSettings,
-): SocketOptions {
+  signal: AbortSignal,
+): SocketOptions & { signal: AbortSignal } {
   const clientProperties = { connection_name: name, product: "warren" };
   const given = Object.entries(tls ?? {}).filter(([, value]) =>
     value !== undefined
@@ -99,6 +100,7 @@ function socketOptions(
   return {
     noDelay: true,
     keepAlive: true,
+    signal,
     timeout: connectTimeout,
     clientProperties,
     ...Object.fromEntries(given),
@@ -123,22 +125,28 @@ function lost(model: ChannelModel): Promise<Error> {
 }
 
 /**
- * Opens a connection.
+ * Opens a connection; `stop` ends the attempt, and nothing after it.
  *
  * @throws {ConnectionFailedError} without the password; `data.fatal` where trying again is of no use.
  */
 export async function openSocket(
   url: URL,
   settings: SocketSettings,
+  stop: AbortSignal,
 ): Promise<Socket> {
+  const attempt = new AbortController();
+  const giveUp = () => attempt.abort();
+  stop.addEventListener("abort", giveUp);
   let model: ChannelModel;
   try {
     model = await connect(
       target(url, settings.heartbeat),
-      socketOptions(settings),
+      socketOptions(settings, attempt.signal),
     );
   } catch (error) {
     throw refusal(url, error);
+  } finally {
+    stop.removeEventListener("abort", giveUp);
   }
   const gone = lost(model);
   const inner = model.connection as unknown as Inner;

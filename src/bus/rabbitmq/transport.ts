@@ -81,12 +81,13 @@ export class RabbitTransport implements Transport {
         `Cannot consume the route ${route.key}: it has no queue`,
       );
     }
-    return await this.#consumersFor(options).add(
-      route as QueueRoute,
-      receive,
-      options,
-      wait,
-    );
+    const consumers = this.#consumersFor(options);
+    try {
+      return await consumers.add(route as QueueRoute, receive, options, wait);
+    } catch (error) {
+      if (this.#exclusive.delete(consumers)) await consumers.close();
+      throw error;
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,220 @@
+/** The example as its reader runs it: in one process, on RabbitMQ, and as processes with the rights that the README names. */
+import assert from "node:assert/strict";
+import { Raw } from "./rpc/bus.ts";
+import { brokerUrl } from "./setup/broker.ts";
+import { until } from "./setup/probe.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname;
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** `examples/compute.ts`, with no `AMQP_URL` but the one that is given. */
+function compute(
+  rights: readonly string[],
+  words: readonly string[],
+  url?: string,
+): Deno.Command {
+  const { AMQP_URL: _, ...env } = Deno.env.toObject();
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", ...rights, "examples/compute.ts", ...words],
+    cwd: ROOT,
+    clearEnv: true,
+    env: { ...env, NO_COLOR: "1", ...(url && { AMQP_URL: url }) },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+async function run(words: readonly string[], url?: string): Promise<Outcome> {
+  const { code, stdout, stderr } = await compute(["-A"], words, url).output();
+  return { code, out: text(stdout), err: text(stderr) };
+}
+
+/** What a show must have shown, one after the other, wherever it ran. */
+const SHOWN = [
+  /gb07 {3}│ compute \(any host\), compute\.gb07 \(this host\)/,
+  /gb08 {3}│ compute \(any host\), compute\.gb08 \(this host\)/,
+  /call: one answer/,
+  /runInstance web-1: gb0[78] answers/,
+  /list on gb07: .*web-/,
+  /list on gb08: .*web-/,
+  /cast: no answer/,
+  /rebooted web-1/,
+  /multicall: a stream/,
+  /web-1: 9592 primes below 100000/,
+  /closed the console of web-1: .*cancelled/,
+  /batch-1: 25997 primes below 300000/,
+  /closed the console of batch-1: it has ended/,
+  /fanoutCast: no answer/,
+  /event {2}│ instance\.prune\.end/,
+  /event {2}│ instance\.audit/,
+  /no such instance: InstanceNotFound: No instance .*"host":"gb07"/,
+  /wrong arguments: .*\(INVALID\)/,
+  /no such host: .*\(NO_ROUTE\)/,
+  /no such topic: .*\(NO_ROUTE\)/,
+  /no such method: .*\(NO_SUCH_METHOD\)/,
+  /gb08 {3}│ ended with \d instances/,
+  /Done in \d/,
+];
+
+function assertShown({ code, out, err }: Outcome): void {
+  assert.equal(err, "");
+  assert.equal(code, 0);
+  for (const line of SHOWN) assert.match(out, line);
+  for (const host of ["gb07", "gb08"]) {
+    assert.match(out, new RegExp(`${host} {3}│ pruned`));
+    assert.match(out, new RegExp(`web-\\d: ${host} answers`), "calls spread");
+  }
+}
+
+Deno.test("compute.ts shows every verb in memory, within ten seconds", async () => {
+  const started = performance.now();
+  const outcome = await run([]);
+  assertShown(outcome);
+  // On a broker that others use as well, their listeners may take them.
+  for (const sender of ["compute.gb07", "compute.gb08", "show.caller"]) {
+    assert.match(outcome.out, new RegExp(`│ instance\\.\\w+.* from ${sender}`));
+  }
+  assert.ok(performance.now() - started < 10_000);
+});
+
+Deno.test("compute.ts shows the same on RabbitMQ", async () => {
+  const url = await brokerUrl();
+  const names = ["compute", "compute.gb07", "compute.gb08"];
+  await using _ = removing(url, names);
+  const outcome = await run([], url);
+  assertShown(outcome);
+  assert.match(outcome.out, /on RabbitMQ at /);
+});
+
+Deno.test("compute.ts explains itself, and what it did not understand", async () => {
+  const help = await run(["--help"]);
+  assert.equal(help.code, 0);
+  const named = /worker .*call .*cast .*fanout .*runInstance .*AMQP_URL/s;
+  assert.match(help.out, named);
+  const wrong: [words: string[], said: RegExp][] = [
+    [["wroker"], /^Unknown word "wroker"/],
+    [["call", "list"], /^No broker: set AMQP_URL or give --url/],
+    [["--bogus"], /^Unknown option '--bogus'/],
+    [["--host", "x"], /^Unknown option --host without worker or /],
+    [["cast", "--url", "amqp://x"], /^Nothing to cast: give a procedure/],
+    [["call", "list", "x", "--url", "amqp://x"], /^Unknown word "x": give key/],
+  ];
+  for (const [words, said] of wrong) {
+    const { code, out, err } = await run(words);
+    assert.deepEqual([code, out], [2, ""]);
+    assert.match(err, said);
+    assert.match(err, /^[^\n]*; see --help\n$/);
+  }
+});
+
+/** A worker process under a name of its own, with the least rights. */
+class Host implements AsyncDisposable {
+  readonly name = `gb-${crypto.randomUUID().slice(0, 8)}`;
+  readonly #child: Deno.ChildProcess;
+  readonly #reading: Promise<unknown>;
+  out = "";
+  err = "";
+
+  constructor(url: string) {
+    const { hostname, port } = new URL(url);
+    const rights = [
+      `--allow-net=${hostname}:${port || 5672}`,
+      "--allow-env=AMQP_URL",
+      "--allow-sys=hostname",
+      "--allow-read=examples/",
+    ];
+    const words = ["worker", "--host", this.name];
+    this.#child = compute(rights, words, url).spawn();
+    const { stdout, stderr } = this.#child;
+    this.#reading = Promise.all([
+      gather(stdout, (chunk) => this.out += chunk),
+      gather(stderr, (chunk) => this.err += chunk),
+    ]);
+  }
+
+  says(words: string): Promise<unknown> {
+    return until(words, () => this.out.includes(words) || this.err !== "");
+  }
+
+  async end(signal: Deno.Signal): Promise<number> {
+    this.#child.kill(signal);
+    await this.#reading;
+    return (await this.#child.status).code;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await this.#reading;
+    await this.#child.status;
+  }
+}
+
+async function gather(
+  stream: ReadableStream<Uint8Array>,
+  take: (chunk: string) => void,
+): Promise<void> {
+  const decoded = stream.pipeThrough(new TextDecoderStream());
+  for await (const chunk of decoded) take(chunk);
+}
+
+/** Removes queues at the end: the broker may be everybody's. */
+function removing(url: string, queues: readonly string[]): AsyncDisposable {
+  return {
+    async [Symbol.asyncDispose]() {
+      await using raw = await Raw.open(url);
+      for (const queue of queues) await raw.channel.deleteQueue(queue);
+    },
+  };
+}
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  Deno.test(`compute.ts worker serves callers with the least rights, until ${signal}`, async () => {
+    const url = await brokerUrl();
+    await using host = new Host(url);
+    await using _ = removing(url, [`compute.${host.name}`]);
+    await host.says("Serving compute");
+    const ask = (...words: string[]) =>
+      run([...words, "--host", host.name], url);
+
+    const made = await ask("call", "runInstance", "name=42", "upTo=200000");
+    assert.equal(made.err, "");
+    const { id, at, ...instance } = JSON.parse(made.out);
+    const expected = { name: "42", host: host.name, state: "running" };
+    assert.deepEqual(instance, expected);
+    assert.ok(Date.now() - Date.parse(at) < 60_000);
+
+    const console = await ask("call", "console", `id=${id}`);
+    const lines = "9592 primes below 100000\n17984 primes below 200000\n";
+    assert.deepEqual(console, { code: 0, out: lines, err: "" });
+
+    const cast = await ask("cast", "reboot", `id=${id}`);
+    assert.deepEqual(cast, { code: 0, out: "The broker has it\n", err: "" });
+    await host.says("rebooted 42");
+
+    const missing = await ask("call", "terminate", "id=none");
+    const said = `InstanceNotFound: No instance none on ${host.name}\n`;
+    assert.deepEqual(missing, { code: 1, out: "", err: said });
+    const invalid = await ask("call", "runInstance", "name=a", "upTo=many");
+    assert.deepEqual([invalid.code, invalid.out], [1, ""]);
+    assert.match(invalid.err, /^INVALID: .*upTo: [^\n]*\n$/);
+
+    assert.equal(await host.end(signal), 0);
+    assert.match(
+      host.out,
+      /ended with 1 instances\n.* stopped; 3 handled, 2 failed\n$/,
+    );
+    assert.equal(host.err, "");
+  });
+}
