@@ -10,7 +10,8 @@ Instances that count primes, on hosts that are called over RabbitMQ.
 
 Usage:
   compute.ts                  two hosts and a caller in this process: every verb at work,
-                              in memory, or on RabbitMQ where AMQP_URL is set
+                              in memory, or on RabbitMQ where AMQP_URL is set (there, one
+                              at a time: two would share the hosts gb07 and gb08)
   compute.ts worker           a host: serves until SIGINT or SIGTERM, then finishes what it has
   compute.ts call <procedure> [key=value …]     asks one host and prints its answer
   compute.ts cast <procedure> [key=value …]     tells one host, now or later

@@ -174,11 +174,12 @@ Deno.test("within() throws the reason of the signal, before and meanwhile", asyn
 
 Deno.test("within() looks after a promise that fails when nobody waits any more", async () => {
   const signal = AbortSignal.abort(new Error("enough"));
-  const fails = Promise.withResolvers<void>();
-  for (const wait of [{ deadline: Infinity, signal }, { deadline: 0 }]) {
+  const waits = [{ deadline: Infinity, signal }, { deadline: 0 }];
+  for (const wait of waits) {
+    const fails = Promise.withResolvers<void>();
     await assert.rejects(within(fails.promise, wait, later));
+    fails.reject(new Error("too late for anyone")); // unhandled, this ends the test run
   }
-  fails.reject(new Error("too late for anyone")); // unhandled, this ends the test run
   await pause(0, { deadline: Infinity });
   assert.ok(true);
 });

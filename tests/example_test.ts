@@ -190,9 +190,9 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
 
     const made = await ask("call", "runInstance", "name=42", "upTo=200000");
     assert.equal(made.err, "");
-    const { id, at, ...instance } = JSON.parse(made.out);
-    const expected = { name: "42", host: host.name, state: "running" };
-    assert.deepEqual(instance, expected);
+    const { id, at, state, ...instance } = JSON.parse(made.out);
+    assert.deepEqual(instance, { name: "42", host: host.name });
+    assert.match(state, /^(running|finished)$/); // it is a short one
     assert.ok(Date.now() - Date.parse(at) < 60_000);
 
     const console = await ask("call", "console", `id=${id}`);

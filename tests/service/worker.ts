@@ -34,7 +34,7 @@ const manager = implement(
       await told();
       return "finished";
     },
-    who: () => manager.host,
+    who: (): string => manager.host,
   },
 );
 await using service = await Service.start({ url, manager });

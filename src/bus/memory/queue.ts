@@ -130,7 +130,6 @@ export class MemoryQueue {
   }
 
   #leave(member: Member): void {
-    if (!this.#members.includes(member)) return;
     this.#members = this.#members.filter((other) => other !== member);
     if (this.settings.autoDelete && this.consumers === 0) this.remove();
   }

@@ -1,0 +1,737 @@
+/** What `transport.ts` promises, held by every transport: the bus inside the process, and RabbitMQ. */
+import assert from "node:assert/strict";
+import {
+  ConnectionDisposedError,
+  NoRouteError,
+  TopologyError,
+} from "../../src/errors.ts";
+import { direct, type Route, routes } from "../../src/bus/routes.ts";
+import type { Message } from "../../src/bus/transport.ts";
+import { until } from "../setup/probe.ts";
+import {
+  type Bus,
+  conforms,
+  consumer,
+  Mailbox,
+  message,
+  queue,
+  Reader,
+  soon,
+  text,
+} from "./support.ts";
+
+/** Sends texts one after the other. */
+async function send(bus: Bus, route: Route, ...texts: string[]): Promise<void> {
+  const transport = await bus.link.open(soon());
+  for (const each of texts) {
+    await transport.publish(route, message(each), soon());
+  }
+  await transport[Symbol.asyncDispose]();
+}
+
+/** What is in a queue, by taking it out: up to and without an end mark. */
+async function drain(bus: Bus, route: Route): Promise<string[]> {
+  await send(bus, direct(route.queue?.name ?? route.key), "END");
+  const { mail, dispose } = await consumer(bus, route);
+  await until("the end mark came", () => mail.texts.includes("END"));
+  for (const delivery of mail.deliveries) delivery.ack();
+  await dispose();
+  return mail.texts.filter((each) => each !== "END");
+}
+
+// Routing
+
+conforms(
+  "publish() by topic reaches the queue of the key alone",
+  async (bus) => {
+    const [one, other] = [bus.name(), bus.name()].map(bus.table.topic) as [
+      Route,
+      Route,
+    ];
+    const transport = await bus.link.open(soon());
+    await transport.declare(one, soon());
+    await transport.declare(other, soon());
+    await send(bus, one, "a", "b");
+    await send(bus, other, "c");
+    assert.deepEqual(await drain(bus, one), ["a", "b"]);
+    assert.deepEqual(await drain(bus, other), ["c"]);
+  },
+);
+
+conforms("publish() to a host does not reach the topic", async (bus) => {
+  const topic = bus.name();
+  const host: Route = bus.table.host(topic, "one");
+  const all = await consumer(bus, bus.table.topic(topic));
+  const own = await consumer(bus, { ...host, queue: queue(bus.name()).queue });
+  await send(bus, host, "host");
+  await send(bus, bus.table.topic(topic), "topic");
+  assert.equal((await own.first(1)).map(text)[0], "host");
+  assert.equal((await all.first(1)).map(text)[0], "topic");
+});
+
+conforms(
+  "publish() through the default exchange reaches the queue of that name",
+  async (bus) => {
+    const name = bus.name();
+    const { first } = await consumer(bus, queue(name));
+    await send(bus, direct(name), "x");
+    const [delivery] = await first(1);
+    assert.equal(delivery?.key, name);
+    assert.equal(delivery && text(delivery), "x");
+  },
+);
+
+conforms(
+  "a fanout gives each transport a queue of its own, gone with its transport",
+  async (bus) => {
+    const topic = bus.name();
+    const route = bus.table.fanout(topic);
+    const one = await consumer(bus, route);
+    const two = await consumer(bus, route);
+    await send(bus, route, "all");
+    assert.deepEqual((await one.first(1)).map(text), ["all"]);
+    assert.deepEqual((await two.first(1)).map(text), ["all"]);
+    await one.dispose();
+    await send(bus, route, "rest");
+    assert.deepEqual((await two.first(2)).map(text), ["all", "rest"]);
+    await two.dispose();
+    await assert.rejects(published(bus, route), NoRouteError);
+    assert.deepEqual(one.mail.texts, ["all"]);
+  },
+);
+
+conforms(
+  "a fanout works without durability too, when its exchange went with the last queue",
+  async (bus) => {
+    const exchange = bus.name();
+    const table = routes({ exchange, durable: false, queueType: "classic" });
+    const route = table.fanout(bus.name());
+    for (const each of ["first", "second"]) {
+      const { first, dispose } = await consumer(bus, route);
+      await send(bus, route, each);
+      assert.deepEqual((await first(1)).map(text), [each]);
+      await dispose();
+      await send(bus, route, "nobody");
+    }
+  },
+);
+
+conforms(
+  "a pool route gives each pool a copy, and one member of it",
+  async (bus) => {
+    const topic = bus.name();
+    const [a, b] = [bus.name(), bus.name()].map((pool) =>
+      bus.table.pool(topic, pool)
+    ) as [Route, Route];
+    const members = [];
+    for (const route of [a, a, b, b]) {
+      members.push(
+        await consumer(bus, route, 1),
+      );
+    }
+    await send(bus, a, "1", "2");
+    const [a1, a2, b1, b2] = members as [Member, Member, Member, Member];
+    for (const each of members) await each.first(1);
+    assert.deepEqual([...a1.mail.texts, ...a2.mail.texts].sort(), ["1", "2"]);
+    assert.deepEqual([...b1.mail.texts, ...b2.mail.texts].sort(), ["1", "2"]);
+  },
+);
+
+type Member = Awaited<ReturnType<typeof consumer>>;
+
+/** Publishes one mandatory message. */
+async function published(bus: Bus, route: Route, more: Partial<Message> = {}) {
+  const transport = await bus.link.open(soon());
+  try {
+    await transport.publish(
+      route,
+      message("mandatory", { mandatory: true, ...more }),
+      soon(),
+    );
+  } finally {
+    await transport[Symbol.asyncDispose]();
+  }
+}
+
+// What is carried
+
+conforms("a message arrives with all that it was sent with", async (bus) => {
+  const name = bus.name();
+  const { transport, first } = await consumer(bus, queue(name));
+  const sent: Message = {
+    body: new TextEncoder().encode("é€😀"),
+    headers: {
+      text: "é€😀",
+      zero: 0,
+      minus: -1.5,
+      yes: true,
+      no: false,
+      none: null,
+      big: Number.MAX_SAFE_INTEGER,
+    },
+    id: "id",
+    correlationId: "call",
+    replyTo: "inbox",
+    expiration: 60_000,
+    persistent: true,
+  };
+  await transport.publish(direct(name), sent, soon());
+  const [delivery] = await first(1);
+  assert.ok(delivery);
+  const { body, headers, ...rest } = delivery.message;
+  assert.deepEqual({ ...headers }, sent.headers);
+  assert.equal(text(delivery), "é€😀");
+  assert.deepEqual(rest, {
+    id: "id",
+    correlationId: "call",
+    replyTo: "inbox",
+    expiration: 60_000,
+    persistent: true,
+  });
+  assert.equal(delivery.redelivered, false);
+  assert.equal(body.byteLength, sent.body.byteLength);
+});
+
+conforms(
+  "a body arrives as it was: a view into a larger buffer, nothing, many frames",
+  async (bus) => {
+    const name = bus.name();
+    const { transport, first } = await consumer(bus, queue(name));
+    const large = new Uint8Array(1_000_000).map((_, at) => at % 251);
+    const bodies = [large.subarray(7, 1_000), large.subarray(5, 5), large];
+    for (const body of bodies) {
+      await transport.publish(direct(name), message("", { body }), soon());
+    }
+    const came = (await first(3)).map(({ message }) =>
+      Uint8Array.from(message.body)
+    );
+    assert.deepEqual(came, bodies.map((body) => Uint8Array.from(body)));
+  },
+);
+
+conforms("a queue keeps the order of what is sent to it", async (bus) => {
+  const route = queue(bus.name());
+  const transport = await bus.link.open(soon());
+  const mail = new Mailbox();
+  await transport.consume(
+    route,
+    (delivery) => (mail.receive(delivery), delivery.ack()),
+    { prefetch: 7 },
+    soon(),
+  );
+  const texts = Array.from({ length: 200 }, (_, at) => `${at}`);
+  const posts = texts.map((each) =>
+    transport.post(direct(route.key), message(each), soon())
+  );
+  await Promise.all(posts);
+  assert.deepEqual((await mail.first(200)).map(text), texts);
+});
+
+conforms(
+  "an expired message is not delivered, a younger one is",
+  async (bus) => {
+    const route = queue(bus.name());
+    const transport = await bus.link.open(soon());
+    await transport.declare(route, soon());
+    const put = (text: string, expiration?: number) =>
+      transport.publish(
+        direct(route.key),
+        message(text, { expiration }),
+        soon(),
+      );
+    await put("old", 1);
+    await put("young", 60_000);
+    await until("the old one has expired", async () => {
+      const { first, dispose } = await consumer(bus, route);
+      const [head] = await first(1);
+      await dispose();
+      return head !== undefined && text(head) === "young";
+    });
+    await put("ever");
+    assert.deepEqual(await drain(bus, route), ["young", "ever"]);
+  },
+);
+
+// Acknowledgements
+
+conforms("consumers of a queue share what is in it", async (bus) => {
+  const route = queue(bus.name());
+  const one = await consumer(bus, route, 1);
+  const two = await consumer(bus, route, 1);
+  await send(bus, direct(route.key), "a", "b");
+  const [first] = await one.first(1);
+  const [second] = await two.first(1);
+  assert.ok(first && second);
+  assert.deepEqual([text(first), text(second)].sort(), ["a", "b"]);
+});
+
+conforms("prefetch bounds what is unacknowledged", async (bus) => {
+  const route = queue(bus.name());
+  const bounded = await consumer(bus, route, 3);
+  await send(bus, direct(route.key), "1", "2", "3", "4", "5");
+  await bounded.first(3);
+  const rest = await consumer(bus, route);
+  assert.deepEqual((await rest.first(2)).map(text), ["4", "5"]);
+  assert.deepEqual(bounded.mail.texts, ["1", "2", "3"]);
+  await rest.cancel();
+  bounded.mail.deliveries[1]?.ack();
+  await send(bus, direct(route.key), "6", "7");
+  assert.equal((await bounded.first(4)).map(text)[3], "6");
+  bounded.mail.deliveries[0]?.reject(false);
+  assert.equal((await bounded.first(5)).map(text)[4], "7");
+});
+
+conforms(
+  "each consumer of a transport has its own prefetch; 0 is no bound",
+  async (bus) => {
+    const transport = await bus.link.open(soon());
+    const [bounded, unbounded] = [queue(bus.name()), queue(bus.name())];
+    const [few, all] = [new Mailbox(), new Mailbox()];
+    await transport.consume(bounded, few.receive, { prefetch: 1 }, soon());
+    await transport.consume(unbounded, all.receive, { prefetch: 0 }, soon());
+    await send(bus, direct(bounded.key), "1", "2");
+    await send(bus, direct(unbounded.key), "1", "2", "3");
+    await all.first(3);
+    assert.deepEqual(few.texts, ["1"]);
+  },
+);
+
+conforms("ack() takes a message out of its queue", async (bus) => {
+  const route = queue(bus.name());
+  const { first, dispose } = await consumer(bus, route);
+  await send(bus, direct(route.key), "done", "open");
+  const [done] = await first(2);
+  done?.ack();
+  await dispose();
+  assert.deepEqual(await drain(bus, route), ["open"]);
+});
+
+conforms("reject() puts a message back, or drops it", async (bus) => {
+  const route = queue(bus.name());
+  const { first, dispose } = await consumer(bus, route, 1);
+  await send(bus, direct(route.key), "a");
+  const [fresh] = await first(1);
+  fresh?.reject(true);
+  const [, again] = await first(2);
+  assert.deepEqual([fresh?.redelivered, again?.redelivered], [false, true]);
+  assert.equal(again && text(again), "a");
+  again?.reject(false);
+  await dispose();
+  assert.deepEqual(await drain(bus, route), []);
+});
+
+conforms(
+  "what a disposed transport held comes again, in its old order and marked",
+  async (bus) => {
+    const route = queue(bus.name());
+    const lost = await consumer(bus, route, 3);
+    await send(bus, direct(route.key), "1", "2", "3", "4", "5");
+    await lost.first(3);
+    await lost.dispose();
+    const { first } = await consumer(bus, route);
+    const came = await first(5);
+    assert.deepEqual(came.map(text), ["1", "2", "3", "4", "5"]);
+    const marks = came.map(({ redelivered }) => redelivered);
+    assert.deepEqual(marks, [true, true, true, false, false]);
+  },
+);
+
+conforms("settling twice does nothing", async (bus) => {
+  const route = queue(bus.name());
+  const { first, dispose } = await consumer(bus, route);
+  await send(bus, direct(route.key), "a", "b", "c");
+  const [a, b] = await first(3);
+  a?.ack();
+  a?.ack();
+  a?.reject(true);
+  b?.reject(false);
+  b?.reject(true);
+  b?.ack();
+  await send(bus, direct(route.key), "d"); // the channel is still open
+  await first(4);
+  await dispose();
+  assert.deepEqual(await drain(bus, route), ["c", "d"]);
+});
+
+conforms("settling after disposal does nothing", async (bus) => {
+  const route = queue(bus.name());
+  const { first, dispose } = await consumer(bus, route);
+  await send(bus, direct(route.key), "a", "b");
+  const [a, b] = await first(2);
+  await dispose();
+  a?.ack();
+  b?.reject(false);
+  assert.deepEqual(await drain(bus, route), ["a", "b"]);
+});
+
+conforms("cancel() takes no more and leaves what is held", async (bus) => {
+  const route = queue(bus.name());
+  const { first, cancel, dispose, mail } = await consumer(bus, route);
+  await send(bus, direct(route.key), "ack", "reject", "keep");
+  const [acked, rejected] = await first(3);
+  await cancel();
+  await send(bus, direct(route.key), "later");
+  acked?.ack();
+  rejected?.reject(true);
+  assert.deepEqual(await drain(bus, route), ["reject", "later"]);
+  await cancel(); // twice is fine
+  await dispose();
+  assert.deepEqual(await drain(bus, route), ["keep"]);
+  assert.equal(mail.deliveries.length, 3);
+});
+
+conforms(
+  "a receiver that throws hurts nobody, and holds its message",
+  async (bus) => {
+    const [bad, good] = [queue(bus.name()), queue(bus.name())];
+    const transport = await bus.link.open(soon());
+    const mail = new Mailbox();
+    let calls = 0;
+    const throwing = () => {
+      calls++;
+      throw new Error("a receiver's own fault");
+    };
+    await transport.consume(bad, throwing, { prefetch: 2 }, soon());
+    await transport.consume(good, mail.receive, { prefetch: 0 }, soon());
+    await send(bus, direct(bad.key), "1", "2");
+    await until("both were received", () => calls === 2);
+    await send(bus, direct(good.key), "fine");
+    await mail.first(1);
+    await transport[Symbol.asyncDispose]();
+    assert.deepEqual(await drain(bus, bad), ["1", "2"]);
+  },
+);
+
+// What nobody takes
+
+conforms(
+  "publish() refuses a mandatory message that no queue takes",
+  async (bus) => {
+    const nowhere = bus.name();
+    for (const route of [direct(nowhere), bus.table.topic(nowhere)]) {
+      await assert.rejects(published(bus, route), (error) => {
+        assert.ok(error instanceof NoRouteError);
+        assert.deepEqual(error.data, { key: nowhere });
+        return true;
+      });
+      await assert.rejects(
+        published(bus, route, { id: undefined }),
+        NoRouteError,
+      );
+    }
+  },
+);
+
+conforms(
+  "publish() tells each of many at once its own outcome",
+  async (bus) => {
+    const [route, nowhere] = [queue(bus.name()), direct(bus.name())];
+    const { transport, first } = await consumer(bus, route);
+    const id = crypto.randomUUID();
+    const sends = Array.from({ length: 100 }, (_, at) =>
+      transport.publish(
+        at % 2 ? nowhere : direct(route.key),
+        message(`${at}`, { mandatory: true, ...at > 89 ? { id } : {} }),
+        soon(),
+      ).then(() => "taken", (error) => error.code));
+    const expected = Array.from(
+      { length: 100 },
+      (_, at) => at % 2 ? "NO_ROUTE" : "taken",
+    );
+    assert.deepEqual(await Promise.all(sends), expected);
+    assert.equal((await first(50)).length, 50);
+  },
+);
+
+conforms("post() tells the reader of the inbox what came back", async (bus) => {
+  const reader = new Reader();
+  await bus.link.listen(reader, soon());
+  const transport = await bus.link.open(soon());
+  const nowhere = direct(bus.name());
+  await transport.post(nowhere, message("dropped"), soon());
+  await transport.publish(nowhere, message("dropped"), soon());
+  const sent = message("back", { mandatory: true, correlationId: "call" });
+  await transport.post(nowhere, sent, soon());
+  await until("the message came back", () => reader.back.length > 0);
+  const [back] = reader.back;
+  assert.equal(reader.back.length, 1);
+  assert.deepEqual([back?.id, back?.correlationId], [sent.id, "call"]);
+});
+
+conforms(
+  "the inbox brings what is sent to its name, to the newest reader",
+  async (bus) => {
+    const [old, now] = [new Reader(), new Reader()];
+    await bus.link.listen(old, soon());
+    await send(bus, direct(bus.link.inbox), "1");
+    await old.mail.first(1);
+    await bus.link.listen(now, soon());
+    await send(bus, direct(bus.link.inbox), "2");
+    assert.deepEqual((await now.mail.first(1)).map(text), ["2"]);
+    assert.equal(await bus.link.consumers(bus.link.inbox, soon()), 1);
+    assert.deepEqual(old.mail.texts, ["1"]);
+  },
+);
+
+// Queues that go, consumers that are alone
+
+conforms(
+  "consumers() counts, and knows no queue that is not there",
+  async (bus) => {
+    const route = queue(bus.name());
+    const count = () => bus.link.consumers(route.key, soon());
+    assert.equal(await count(), undefined);
+    const one = await consumer(bus, route);
+    assert.equal(await count(), 1);
+    const two = await consumer(bus, route);
+    assert.equal(await count(), 2);
+    await one.cancel();
+    assert.equal(await count(), 1);
+    await two.dispose();
+    assert.equal(await count(), 0);
+  },
+);
+
+conforms("an auto-delete queue goes with its last consumer", async (bus) => {
+  const route = queue(bus.name(), { autoDelete: true });
+  const count = () => bus.link.consumers(route.key, soon());
+  const one = await consumer(bus, route);
+  const two = await consumer(bus, route);
+  await one.cancel();
+  assert.equal(await count(), 1);
+  await send(bus, direct(route.key), "held");
+  const [held] = await two.first(1);
+  await two.cancel();
+  assert.equal(await count(), undefined);
+  await assert.rejects(published(bus, direct(route.key)), NoRouteError);
+  held?.reject(true); // into a queue that is no more
+
+  const heir = await consumer(bus, route); // the same name, another queue
+  await one.cancel();
+  await two.dispose();
+  assert.equal(await count(), 1);
+  await send(bus, direct(route.key), "new");
+  assert.deepEqual((await heir.first(1)).map(text), ["new"]);
+});
+
+conforms("an exclusive consumer is alone until it cancels", async (bus) => {
+  const route = queue(bus.name());
+  const alone = { prefetch: 0, exclusive: true };
+  const owner = await bus.link.open(soon());
+  const mail = new Mailbox();
+  const handle = await owner.consume(route, mail.receive, alone, soon());
+  const other = await bus.link.open(soon());
+  const bystander = new Mailbox();
+  const near = queue(bus.name());
+  await other.consume(near, bystander.receive, { prefetch: 0 }, soon());
+  await send(bus, direct(near.key), "held");
+  const [held] = await bystander.first(1);
+  const refused = (error: unknown) => {
+    assert.ok(error instanceof TopologyError);
+    assert.equal(error.data.entity, `queue ${route.key}`);
+    assert.equal(error.data.replyCode, 403);
+    return true;
+  };
+  const taking = other.consume(route, () => {}, alone, soon());
+  await assert.rejects(taking, refused);
+  held?.ack(); // its channel is still the same: it does not come again
+  await send(bus, direct(near.key), "unharmed");
+  await send(bus, direct(route.key), "mine");
+  await bystander.first(2);
+  await mail.first(1);
+  assert.deepEqual(bystander.texts, ["held", "unharmed"]);
+  const sharing = other.consume(route, () => {}, { prefetch: 0 }, soon());
+  await assert.rejects(sharing, refused);
+  await send(bus, direct(near.key), "restored");
+  await until("it still consumes", () => bystander.texts.includes("restored"));
+  await handle.cancel();
+  await other.consume(route, () => {}, alone, soon());
+  await assert.rejects(
+    owner.consume(route, mail.receive, alone, soon()),
+    TopologyError,
+  );
+});
+
+// Declarations
+
+conforms(
+  "declare() refuses what exists in another form, by name, and hurts nobody",
+  async (bus) => {
+    const name = bus.name();
+    const transport = await bus.link.open(soon());
+    const route = bus.table.topic(name);
+    await transport.declare(route, soon());
+    await transport.declare(route, soon()); // the same again is fine
+    const { mail } = await consumer(bus, route);
+    const entity = (expected: string) => (error: unknown) => {
+      assert.ok(error instanceof TopologyError);
+      assert.equal(error.data.entity, expected);
+      assert.equal(error.data.replyCode, 406);
+      assert.ok(error.message.includes(expected), error.message);
+      return true;
+    };
+    const otherQueue = queue(name, { arguments: { "x-max-length": 5 } });
+    await assert.rejects(
+      transport.declare(otherQueue, soon()),
+      entity(`queue ${name}`),
+    );
+    await assert.rejects(
+      transport.consume(otherQueue, () => {}, { prefetch: 0 }, soon()),
+      entity(`queue ${name}`),
+    );
+    assert.ok(route.exchange);
+    const exchange = { ...route.exchange, type: "fanout" as const };
+    await assert.rejects(
+      transport.declare({ key: "", exchange }, soon()),
+      entity(`exchange ${exchange.name}`),
+    );
+    await assert.rejects(
+      transport.publish({ key: "", exchange }, message("x"), soon()),
+      entity(`exchange ${exchange.name}`),
+    );
+    await transport.publish(route, message("unharmed"), soon());
+    assert.deepEqual((await mail.first(1)).map(text), ["unharmed"]);
+  },
+);
+
+// Waits
+
+conforms(
+  "an aborted signal ends every wait with its reason, and leaves nothing",
+  async (bus) => {
+    const route = bus.table.topic(bus.name());
+    const transport = await bus.link.open(soon());
+    const reason = new Error("enough");
+    const wait = { ...soon(), signal: AbortSignal.abort(reason) };
+    const uses = [
+      () => transport.declare(route, wait),
+      () => transport.publish(route, message("x"), wait),
+      () => transport.post(route, message("x"), wait),
+      () => transport.consume(route, () => {}, { prefetch: 0 }, wait),
+      () => bus.link.open(wait),
+      () => bus.link.listen(new Reader(), wait),
+    ];
+    for (const use of uses) {
+      await assert.rejects(use(), (error) => error === reason, `${use}`);
+    }
+    const controller = new AbortController();
+    const soonAborted = { ...soon(), signal: controller.signal };
+    const consuming = transport.consume(
+      route,
+      () => {},
+      { prefetch: 0 },
+      soonAborted,
+    );
+    controller.abort(reason);
+    const outcome = await consuming.then(() => 1, (error) => {
+      assert.equal(error, reason);
+      return 0;
+    });
+    // One that is asked for later is there, so the other one would be too.
+    await transport.consume(
+      queue(name),
+      () => {},
+      { prefetch: 0 },
+      soon(),
+    );
+    await until(
+      `${outcome} consumers are left`,
+      async () =>
+        (await bus.link.consumers(route.queue?.name ?? "", soon()) ?? 0) ===
+          outcome,
+    );
+  },
+);
+
+// Disposal
+
+conforms(
+  "a disposed transport refuses every use, and twice is fine",
+  async (bus) => {
+    const route = queue(bus.name());
+    const { transport, cancel } = await consumer(bus, route);
+    const other = await bus.link.open(soon());
+    await Promise.all([
+      transport[Symbol.asyncDispose](),
+      transport[Symbol.asyncDispose](),
+    ]);
+    await transport[Symbol.asyncDispose]();
+    await cancel();
+    const uses = [
+      () => transport.declare(route, soon()),
+      () => transport.publish(direct(route.key), message("x"), soon()),
+      () => transport.post(direct(route.key), message("x"), soon()),
+      () => transport.consume(route, () => {}, { prefetch: 0 }, soon()),
+    ];
+    for (const use of uses) {
+      await assert.rejects(use(), ConnectionDisposedError, `${use}`);
+    }
+    assert.equal(await bus.link.consumers(route.key, soon()), 0);
+    await other.publish(direct(route.key), message("unharmed"), soon());
+    assert.deepEqual(await drain(bus, route), ["unharmed"]);
+  },
+);
+
+conforms(
+  "disposal settles what is under way, and nothing of it stays",
+  async (bus) => {
+    const name = bus.name();
+    const routes = Array.from({ length: 5 }, () => queue(bus.name()));
+    const transport = await bus.link.open(soon());
+    await transport.declare(queue(name), soon());
+    const work = [
+      ...routes.map((route) =>
+        transport.consume(route, () => {}, { prefetch: 0 }, soon())
+      ),
+      ...routes.map((route) =>
+        transport.consume(
+          { ...route, key: bus.name() },
+          () => {},
+          { prefetch: 0, exclusive: true },
+          soon(),
+        )
+      ),
+      ...routes.map((route) => transport.declare(route, soon())),
+      ...Array.from(
+        { length: 50 },
+        () => transport.publish(direct(name), message("x"), soon()),
+      ),
+      transport.publish(bus.table.topic(name), message("x"), soon()),
+      transport.post(bus.table.topic(name), message("x"), soon()),
+    ];
+    const outcomes = Promise.allSettled(work);
+    await transport[Symbol.asyncDispose]();
+    for (const outcome of await outcomes) {
+      if (outcome.status === "fulfilled") continue;
+      const { reason } = outcome;
+      assert.ok(
+        reason instanceof ConnectionDisposedError ||
+          reason instanceof TopologyError && reason.data.replyCode === 403,
+        `${reason?.stack}`,
+      );
+    }
+    for (const { key } of routes) {
+      await until(
+        "no consumer is left",
+        async () => (await bus.link.consumers(key, soon()) ?? 0) === 0,
+      );
+    }
+  },
+);
+
+conforms("disposal of a link disposes its transports", async (bus) => {
+  const route = queue(bus.name());
+  const { transport } = await consumer(bus, route);
+  await bus.link.listen(new Reader(), soon());
+  await transport.publish(
+    direct(route.key),
+    message("left alone", { expiration: 60_000 }),
+    soon(),
+  );
+  await bus.link[Symbol.asyncDispose]();
+  await assert.rejects(
+    transport.publish(direct(route.key), message("x"), soon()),
+    ConnectionDisposedError,
+  );
+  await bus.link[Symbol.asyncDispose]();
+});

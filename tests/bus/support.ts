@@ -1,0 +1,267 @@
+/** What the tests of the transports share: a bus of each kind, messages, and a place where deliveries gather. */
+import amqp from "npm:amqplib@^2.3.1";
+import { MemoryLink } from "../../src/bus/memory/link.ts";
+import { RabbitLink } from "../../src/bus/rabbitmq/link.ts";
+import { type Queue, type Route, routes } from "../../src/bus/routes.ts";
+import type {
+  Delivery,
+  InboxReader,
+  Link,
+  LinkEvent,
+  Message,
+  Wait,
+} from "../../src/bus/transport.ts";
+import { brokerUrl } from "../setup/broker.ts";
+import { until } from "../setup/probe.ts";
+import { proxyTo, type TcpProxy } from "../setup/proxy.ts";
+
+/** A deadline that many milliseconds from now. */
+export const soon = (ms = 20_000): Wait => ({
+  deadline: performance.now() + ms,
+});
+
+/** A message with a text as its body. */
+export function message(text: string, more: Partial<Message> = {}): Message {
+  return {
+    body: new TextEncoder().encode(text),
+    headers: {},
+    id: crypto.randomUUID(),
+    ...more,
+  };
+}
+
+/** The body of what came, as text. */
+export const text = ({ message: { body } }: { message: Message }) =>
+  new TextDecoder().decode(body);
+
+/** Gathers deliveries in the order in which they came. */
+export class Mailbox {
+  /** All that came. */
+  readonly deliveries: Delivery[] = [];
+  /** To hand to `consume`. */
+  readonly receive = (delivery: Delivery): void =>
+    void this.deliveries.push(delivery);
+
+  /** The texts of all that came. */
+  get texts(): string[] {
+    return this.deliveries.map(text);
+  }
+
+  /** The first `count` deliveries, as soon as so many have come. */
+  async first(count: number): Promise<Delivery[]> {
+    const came = () => this.deliveries.length >= count;
+    await until(`${count} deliveries came`, came, 20_000, 2).catch(() => {
+      throw new Error(
+        `${count} deliveries expected, came: ${JSON.stringify(this.texts)}`,
+      );
+    });
+    return this.deliveries.slice(0, count);
+  }
+}
+
+/** A link of one kind, and names on it that are removed afterwards. */
+export interface Bus extends AsyncDisposable {
+  /** Under test. */
+  readonly link: Link;
+  /** The table of routes, under an exchange of the test's own. */
+  readonly table: ReturnType<typeof routes>;
+  /** A name that no other test uses: of a queue, a topic or an exchange. */
+  name(): string;
+}
+
+class TestBus implements Bus {
+  readonly link: Link;
+  readonly table: ReturnType<typeof routes>;
+  readonly #names: string[] = [];
+  readonly #clean: (names: readonly string[]) => Promise<void>;
+
+  constructor(link: Link, clean: (names: readonly string[]) => Promise<void>) {
+    this.link = link;
+    this.#clean = clean;
+    const exchange = this.name();
+    this.table = routes({ exchange, durable: true, queueType: "classic" });
+  }
+
+  name(): string {
+    const name = `test_${crypto.randomUUID().slice(0, 13)}`;
+    this.#names.push(name);
+    return name;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.link[Symbol.asyncDispose]();
+    await this.#clean(this.#names);
+  }
+}
+
+/** A bus in the process. */
+export function memoryBus(): Promise<Bus> {
+  return Promise.resolve(
+    new TestBus(new MemoryLink(), () => Promise.resolve()),
+  );
+}
+
+/** A bus on the broker that the tests run against, or on another. */
+export async function rabbitBus(url?: string): Promise<Bus> {
+  const base = url ?? await brokerUrl();
+  return new TestBus(
+    rabbitLink(base),
+    (names) => removeNames(base, names),
+  );
+}
+
+/** A link to some nodes. */
+export function rabbitLink(...urls: string[]): RabbitLink {
+  return new RabbitLink({
+    urls: urls.map((url) => new URL(url)),
+    name: "warren test",
+    heartbeat: 5,
+  });
+}
+
+/** A bus that reaches its broker through a proxy, and the proxy. */
+export interface Proxied extends Bus {
+  /** In front of the broker. */
+  readonly proxy: TcpProxy;
+  /** The broker without the proxy. */
+  readonly base: string;
+}
+
+/** A bus behind a proxy. */
+export async function proxiedBus(url?: string): Promise<Proxied> {
+  const base = url ?? await brokerUrl();
+  const proxy = proxyTo(base);
+  const bus = new TestBus(
+    rabbitLink(proxy.url(base)),
+    async (names) => {
+      await proxy[Symbol.asyncDispose]();
+      await removeNames(base, names);
+    },
+  );
+  return Object.assign(bus, { proxy, base });
+}
+
+/** Removes the queues, the exchanges and the fanout exchanges of these names. */
+export async function removeNames(
+  url: string,
+  names: readonly string[],
+): Promise<void> {
+  await plain(url, async (channel) => {
+    for (const name of names) {
+      await channel.deleteQueue(name);
+      await channel.deleteExchange(name);
+      await channel.deleteExchange(`${name}_fanout`);
+    }
+  });
+}
+
+/** Does something on a channel of a connection that knows nothing of Warren. */
+export async function plain<T>(
+  url: string,
+  work: (channel: amqp.ConfirmChannel) => Promise<T>,
+): Promise<T> {
+  const connection = await amqp.connect(url);
+  connection.on("error", () => {});
+  try {
+    const channel = await connection.createConfirmChannel();
+    channel.on("error", () => {});
+    return await work(channel);
+  } finally {
+    await connection.close();
+  }
+}
+
+/** Both kinds. */
+export const buses: readonly [name: string, open: () => Promise<Bus>][] = [
+  ["memory", memoryBus],
+  ["rabbitmq", () => rabbitBus()],
+];
+
+/** A test that every transport must pass. */
+export function conforms(
+  title: string,
+  body: (bus: Bus) => Promise<void>,
+): void {
+  for (const [name, open] of buses) {
+    Deno.test(`${name}: ${title}`, async () => {
+      await using bus = await open();
+      await body(bus);
+    });
+  }
+}
+
+/** A queue by its name alone, which a consumer declares. */
+export function queue(
+  name: string,
+  more: Partial<Queue> = {},
+): Route & { readonly queue: Queue } {
+  return {
+    key: name,
+    queue: {
+      name,
+      durable: true,
+      exclusive: false,
+      autoDelete: false,
+      arguments: {},
+      ...more,
+    },
+  };
+}
+
+/** What a link tells, in order. */
+export function eventsOf(link: Link): LinkEvent[] {
+  const events: LinkEvent[] = [];
+  link.watch((event) => void events.push(event));
+  return events;
+}
+
+/** Resolves when a link has told so many events of a type. */
+export async function told(
+  events: readonly LinkEvent[],
+  type: LinkEvent["type"],
+  times = 1,
+): Promise<void> {
+  await until(
+    `the link says "${type}" ${times} times`,
+    () => events.filter((event) => event.type === type).length >= times,
+    60_000,
+    5,
+  );
+}
+
+/** A mailbox that consumes a route, on a transport of its own. */
+export async function consumer(bus: Bus, route: Route, prefetch = 0) {
+  const transport = await bus.link.open(soon());
+  const mail = new Mailbox();
+  const handle = await transport.consume(
+    route,
+    mail.receive,
+    { prefetch },
+    soon(),
+  );
+  return {
+    transport,
+    mail,
+    first: (count: number) => mail.first(count),
+    cancel: () => handle.cancel(),
+    dispose: () => transport[Symbol.asyncDispose](),
+  };
+}
+
+/** Reads an inbox. */
+export class Reader implements InboxReader {
+  readonly mail = new Mailbox();
+  readonly back: Message[] = [];
+  readonly receive = this.mail.receive;
+  returned(message: Message): void {
+    this.back.push(message);
+    throw new Error("a reader's own fault"); // hurts nobody
+  }
+}
+
+/** No pause between two attempts to connect, until disposed: the jitter of the back-off draws nothing but zeros. */
+export function withoutPauses(): Disposable {
+  const random = Math.random;
+  Math.random = () => 0;
+  return { [Symbol.dispose]: () => void (Math.random = random) };
+}
