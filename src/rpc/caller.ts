@@ -73,7 +73,7 @@ export class Caller {
     this.#check(target);
     const bounds = callBounds(options, parentOf(options));
     await this.#parts.inbox.ready(bounds.wait);
-    return await this.#routed(bounds.wait, async () => {
+    return await this.#routed(target, bounds.wait, async () => {
       return this.#returned(
         await this.#ask({ id: newId(), target, method, args }, bounds),
         errors,
@@ -105,6 +105,7 @@ export class Caller {
       expiration,
     };
     await this.#routed(
+      target,
       bounds.wait,
       () =>
         this.#parts.transport.publish(
@@ -169,16 +170,20 @@ export class Caller {
   ): AsyncGenerator<Returned, void, undefined> {
     this.#check(asked.target);
     const limits = bounds();
-    const { first, rest } = await this.#routed(limits.wait, async () => {
-      const rest = stream(
-        this.#parts,
-        this.#waiting,
-        asked,
-        this.#route(asked.target),
-        limits,
-      );
-      return { first: await rest.next(), rest };
-    });
+    const { first, rest } = await this.#routed(
+      asked.target,
+      limits.wait,
+      async () => {
+        const rest = stream(
+          this.#parts,
+          this.#waiting,
+          asked,
+          this.#route(asked.target),
+          limits,
+        );
+        return { first: await rest.next(), rest };
+      },
+    );
     try {
       for (let step = first; !step.done; step = await rest.next()) {
         yield this.#returned(step.value, errors);
@@ -259,17 +264,30 @@ export class Caller {
     );
   }
 
-  /** Tries again while there is no queue, if the connection waits for routes. */
-  async #routed<T>(wait: Wait, send: () => Promise<T>): Promise<T> {
+  /** Says whom nobody serves; tries again while there is no queue, if the connection waits for routes. */
+  async #routed<T>(
+    target: Target,
+    wait: Wait,
+    send: () => Promise<T>,
+  ): Promise<T> {
     for (;;) {
       try {
         return await send();
       } catch (error) {
+        if (!(error instanceof NoRouteError)) throw error;
         const patient = this.#parts.waitForRoute && !this.#disposed &&
           performance.now() + ROUTE_POLL < wait.deadline;
-        if (!patient || !(error instanceof NoRouteError)) throw error;
+        if (!patient) throw nobody(target, error);
       }
       await pause(ROUTE_POLL, wait);
     }
   }
+}
+
+function nobody({ topic, host }: Target, cause: NoRouteError): NoRouteError {
+  const whom = host === undefined ? topic : `${topic} on host ${host}`;
+  const text = `Nobody serves ${whom}: there is no queue ${
+    queueFor(topic, host)
+  }`;
+  return new NoRouteError(text, { cause, data: { topic, host } });
 }

@@ -21,6 +21,7 @@ export class Items implements Pending {
   #next: PromiseWithResolvers<Reply> | undefined;
   #failed: { readonly error: unknown } | undefined;
   #sequence = 0;
+  #run: string | undefined;
   /** Inbox of the worker that has the call, once it has shown itself. */
   worker: string | undefined;
   /** Called at each item. */
@@ -51,20 +52,28 @@ export class Items implements Pending {
     return this.#next.promise;
   }
 
-  /** False for an item that came twice; a gap ends the stream. Only Warren numbers its items. */
-  #inOrder({ sequence }: Reply): boolean {
+  /** False for an item that came twice; a gap, or another run of the handler, ends the stream. Only Warren numbers its items. */
+  #inOrder({ sequence, run }: Reply): boolean {
     if (sequence === undefined) return true;
     const last = this.#sequence;
+    if ((this.#run ??= run) !== run) {
+      return this.#interrupt("Another run of the handler took its place");
+    }
     if (sequence <= last) return false;
     if (sequence > last + 1) {
-      const text = `Items ${last + 1} to ${
-        sequence - 1
-      } of the stream were lost`;
-      this.fail(new StreamInterruptedError(text, { data: { sequence: last } }));
-      return false;
+      return this.#interrupt(`Items ${last + 1} to ${sequence - 1} were lost`);
     }
     this.#sequence = sequence;
     return true;
+  }
+
+  #interrupt(why: string): false {
+    const sequence = this.#sequence;
+    const text = `The stream was interrupted after item ${sequence}`;
+    this.fail(
+      new StreamInterruptedError(`${text}: ${why}`, { data: { sequence } }),
+    );
+    return false;
   }
 }
 

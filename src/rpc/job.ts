@@ -2,6 +2,7 @@
 import { ConnectionDisposedError, RpcError, TimeoutError } from "../errors.ts";
 import { expireAt, forget } from "../deadlines.ts";
 import type { Delivery } from "../bus/transport.ts";
+import type { Dialect } from "../wire/dialect.ts";
 import type { Request } from "../wire/envelope.ts";
 import { newId } from "./context.ts";
 import { type ServedContext, starting } from "./outcome.ts";
@@ -14,13 +15,18 @@ export class Job {
   readonly context: ServedContext;
   /** When the caller gives up, in milliseconds of the monotonic clock. */
   readonly deadline: number;
+  /** In which words it was asked, and is answered. */
+  readonly dialect: Dialect;
+  /** Set once items of a stream are on their way: another worker could only begin it anew. */
+  streaming = false;
   readonly #delivery: Delivery;
   readonly #controller = new AbortController();
   #abandoned = false;
 
   /** The clock starts at arrival: how long the message waited in its queue is bounded by its expiration. */
-  constructor(delivery: Delivery, request: Request) {
+  constructor(delivery: Delivery, request: Request, dialect: Dialect) {
     this.request = request;
+    this.dialect = dialect;
     this.#delivery = delivery;
     const timeout = request.timeout ?? Infinity;
     this.deadline = performance.now() + timeout;
@@ -67,9 +73,10 @@ export class Job {
     if (!this.#abandoned) this.#delivery.ack();
   }
 
-  /** The worker stops: its handler is told, and the message stays unacknowledged. */
+  /** The worker stops: its handler is told. The message stays unacknowledged, unless a stream has begun. */
   abandon(): void {
-    this.#abandoned = true;
+    if (this.streaming) this.settle();
+    else this.#abandoned = true;
     this.#controller.abort(new ConnectionDisposedError("The service stops"));
   }
 

@@ -1,10 +1,11 @@
 /** Answers of a worker, in the form that the request asked for. @module */
-import { InvalidValueError } from "../errors.ts";
+import { InvalidValueError, StreamInterruptedError } from "../errors.ts";
 import { expireAt, forget } from "../deadlines.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { ReplyAddress } from "../wire/envelope.ts";
 import { type ErrorClasses, toFailure } from "../wire/failure.ts";
 import { type AnswerParts, Answers, type Said } from "./answers.ts";
+import { newId } from "./context.ts";
 import type { Job } from "./job.ts";
 import { asGiven, errorClassesOf, isRefusal } from "./outcome.ts";
 
@@ -23,6 +24,8 @@ const BEAT = 5_000;
 const LONGEST_ANSWER = 60_000;
 /** Items of a stream that the broker has not confirmed yet, at most. */
 const WINDOW = 32;
+/** Milliseconds to tell a caller that the worker stops. */
+const GOODBYE = 1_000;
 /** Characters of an error's text where the whole error is larger than a message may be. */
 const BRIEF = 200;
 
@@ -38,17 +41,17 @@ export class Responder {
   }
 
   /** The result of a handler; nothing for a cast, or if nobody waits any more. */
-  async result(job: Job, dialect: Dialect, result: unknown): Promise<void> {
+  async result(job: Job, result: unknown): Promise<void> {
     const { reply } = job.request;
     if (!reply || job.over) return;
     const value = result === undefined ? null : result;
     const single = reply.form === "single";
-    await this.#value(job, dialect, value, { ending: single });
-    if (!single) await this.#send(job, dialect, { ending: true });
+    await this.#value(job, value, { ending: single });
+    if (!single) await this.#send(job, { ending: true });
   }
 
   /** What a handler threw, or the dispatcher refused. */
-  async failure(job: Job, dialect: Dialect, error: unknown): Promise<void> {
+  async failure(job: Job, error: unknown): Promise<void> {
     if (!job.request.reply || job.over) return;
     const { errors, tracebacks } = this.#parts;
     const failure = toFailure(error, {
@@ -57,31 +60,32 @@ export class Responder {
       traceback: tracebacks,
     });
     try {
-      await this.#send(job, dialect, { failure, ending: true });
+      await this.#send(job, { failure, ending: true });
     } catch (tooLarge) {
       if (!(tooLarge instanceof InvalidValueError)) throw tooLarge;
       const message = failure.message.slice(0, BRIEF);
       const brief = { ...failure, message, data: {}, traceback: [] };
-      await this.#send(job, dialect, { failure: brief, ending: true });
+      await this.#send(job, { failure: brief, ending: true });
     }
   }
 
   /** The items of a stream, then its ending. At most 32 are on their way to the broker at once. */
   async stream(
     job: Job,
-    dialect: Dialect,
     items: AsyncIterable<unknown>,
   ): Promise<void> {
     const underway = new Set<Promise<void>>();
-    const { warren } = job.request;
-    const numbered = (n: number) => warren ? { sequence: n } : {};
+    const { warren, reply } = job.request;
+    const run = newId();
+    const numbered = (sequence: number) => warren ? { sequence, run } : {};
     let sequence = 0;
     let failed: { readonly error: unknown } | undefined;
     for await (const item of items) {
       if (job.over || failed) break;
       if (!wanted(job, item)) continue;
+      job.streaming = reply !== undefined;
       const said = { ending: false, ...numbered(++sequence) };
-      const sent: Promise<void> = this.#value(job, dialect, item, said)
+      const sent: Promise<void> = this.#value(job, item, said)
         .catch((error) => void (failed ??= { error }))
         .finally(() => underway.delete(sent));
       underway.add(sent);
@@ -90,12 +94,25 @@ export class Responder {
     await Promise.all(underway);
     if (failed) throw failed.error;
     if (job.over) return;
-    await this.#send(job, dialect, { ending: true, ...numbered(sequence + 1) });
+    await this.#send(job, { ending: true, ...numbered(sequence + 1) });
+  }
+
+  /** Tells the caller of a stream that the worker stops in the middle of it. */
+  async interrupted({ request: { reply }, dialect }: Job): Promise<void> {
+    if (!reply) return;
+    const error = new StreamInterruptedError("The worker stopped");
+    const failure = toFailure(error, { refusal: true });
+    const wait = { deadline: performance.now() + GOODBYE };
+    await this.#answers.send(
+      { reply, dialect },
+      { failure, ending: true },
+      wait,
+    );
   }
 
   /** Signs of life for a caller that understands them, until disposed. */
-  beats(job: Job, dialect: Dialect): Disposable {
-    const { reply, warren } = job.request;
+  beats(job: Job): Disposable {
+    const { request: { reply, warren }, dialect } = job;
     if (!warren || !reply) return { [Symbol.dispose]: () => {} };
     const beat = () => {
       const soon = performance.now() + BEAT;
@@ -127,25 +144,24 @@ export class Responder {
   /** Sends a parsed value; where JSON cannot carry that, the value as the handler gave it. Throws at once if neither. */
   #value(
     job: Job,
-    dialect: Dialect,
     value: unknown,
     said: Said,
   ): Promise<void> {
     try {
-      return this.#send(job, dialect, { ...said, result: value, parsed: true });
+      return this.#send(job, { ...said, result: value, parsed: true });
     } catch (error) {
       const given = error instanceof InvalidValueError && asGiven(value);
       if (!given) throw unsendable(job, error);
       try {
-        return this.#send(job, dialect, { ...said, result: given.value });
+        return this.#send(job, { ...said, result: given.value });
       } catch (error) {
         throw unsendable(job, error);
       }
     }
   }
 
-  #send(job: Job, dialect: Dialect, said: Said): Promise<void> {
-    const { reply, warren } = job.request;
+  #send(job: Job, said: Said): Promise<void> {
+    const { request: { reply, warren }, dialect } = job;
     if (!reply) return Promise.resolve();
     const shown = warren && said.sequence !== undefined;
     const inbox = shown ? { inbox: this.#parts.inbox.name } : {};

@@ -86,8 +86,8 @@ export class Server {
         `a ${message.kind} where requests are served`,
       );
     }
-    const job = new Job(delivery, message);
-    const done = this.#serve(job, dispatcher, dialect)
+    const job = new Job(delivery, message, dialect);
+    const done = this.#serve(job, dispatcher)
       .catch((error) => log("rpc").error("Serving failed: {error}", { error }))
       .finally(() => this.#jobs.delete(job));
     this.#jobs.set(job, done);
@@ -109,22 +109,22 @@ export class Server {
     forget(waiting);
   }
 
-  #stop(): void {
+  /** What has begun to stream is not begun anew elsewhere: its caller is told. */
+  async #stop(): Promise<void> {
     this.#stopped = true;
-    for (const job of this.#jobs.keys()) job.abandon();
+    const jobs = [...this.#jobs.keys()];
+    for (const job of jobs) job.abandon();
+    const streams = jobs.filter(({ streaming }) => streaming);
+    await Promise.all(streams.map((job) => this.#responder.interrupted(job)));
   }
 
-  async #serve(
-    job: Job,
-    dispatcher: Dispatcher,
-    dialect: Dialect,
-  ): Promise<void> {
+  async #serve(job: Job, dispatcher: Dispatcher): Promise<void> {
     using _registered = job.register(this.#parts.inbox.running);
     const permit = await this.#permits.acquire();
     try {
       if (job.over) return void this.#counts.dropped++;
-      using _beats = this.#responder.beats(job, dialect);
-      await this.#run(job, dispatcher, dialect, permit);
+      using _beats = this.#responder.beats(job);
+      await this.#run(job, dispatcher, permit);
     } finally {
       permit[Symbol.dispose]();
       job.settle();
@@ -135,7 +135,6 @@ export class Server {
   async #run(
     job: Job,
     dispatcher: Dispatcher,
-    dialect: Dialect,
     permit: Disposable,
   ): Promise<void> {
     const { request, context } = job;
@@ -148,17 +147,17 @@ export class Server {
         args,
         namespace,
       );
-      if (isStream(result)) await this.#responder.stream(job, dialect, result);
+      if (isStream(result)) await this.#responder.stream(job, result);
       else {
         permit[Symbol.dispose]();
-        await this.#responder.result(job, dialect, result);
+        await this.#responder.result(job, result);
       }
       this.#counts.handled++;
     } catch (error) {
       permit[Symbol.dispose]();
       this.#counts.failed++;
       this.#logFailure(request, error, job.over);
-      await this.#responder.failure(job, dialect, error);
+      await this.#responder.failure(job, error);
     }
   }
 

@@ -37,16 +37,29 @@ export interface ConnectionOptions {
   readonly heartbeat?: number | undefined;
 }
 
+/** The schemes of brokers; a network's needs a host. */
+function isBroker({ protocol, host }: URL): boolean {
+  return protocol === "memory:" ||
+    (["amqp:", "amqps:"].includes(protocol) && host !== "");
+}
+
+/** False where a part of it is not well encoded. */
+function decodes({ username, password }: URL): boolean {
+  try {
+    decodeURIComponent(username + password);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function parseUrl(url: string | URL): URL {
   const parsed = URL.parse(String(url));
-  if (parsed && ["amqp:", "amqps:", "memory:"].includes(parsed.protocol)) {
-    return parsed;
-  }
-  // The URL itself may hold a password, even where it is malformed.
+  if (parsed && isBroker(parsed) && decodes(parsed)) return parsed;
+  // The URL itself is not shown: it may hold a password, even where it is malformed.
+  const scheme = parsed ? ` with scheme ${parsed.protocol}` : "";
   throw new InvalidValueError(
-    `Invalid broker URL${
-      parsed ? ` with scheme ${parsed.protocol}` : ""
-    }: give amqp://user:password@host:port/vhost, amqps://… or memory:name`,
+    `Invalid broker URL${scheme}: give amqp://user:password@host:port/vhost, amqps://… or memory:name, with the special characters of user and password as %xx`,
     { data: { path: "url" } },
   );
 }

@@ -10,6 +10,8 @@ export interface HostEnvironment {
   readonly host: string;
   /** To call others. */
   readonly connection: ConnectionContext;
+  /** Fires when the service begins to stop: end here what does not end by itself, e.g. endless streams. */
+  readonly stopping: AbortSignal;
   /** Fires when the service has stopped: release here what the manager holds. */
   readonly signal: AbortSignal;
 }

@@ -116,6 +116,7 @@ export class Service implements AsyncDisposable {
     managers: readonly Manager[],
     options: ServiceOptions,
   ): Promise<void> {
+    const stopping = new AbortController();
     const gone = new AbortController();
     this.#stack.defer(() => gone.abort());
     this.#stack.use(this.#connection);
@@ -134,6 +135,7 @@ export class Service implements AsyncDisposable {
       await manager.initHost({
         host: this.host,
         connection: this.#connection,
+        stopping: stopping.signal,
         signal: gone.signal,
       });
     }
@@ -144,6 +146,7 @@ export class Service implements AsyncDisposable {
       );
     }
     this.#stack.use(new PeriodicTasks(managers.flatMap(periodicTasksOf)));
+    this.#stack.defer(() => stopping.abort()); // deferred last, so it comes first
     for (const manager of managers) await manager.postStartHook();
     log("service").info("Serving {topics} on {host}", {
       topics: managers.map(({ contract }) => contract.topic),

@@ -62,6 +62,8 @@ export interface Reply {
   readonly ending: boolean;
   /** Position in a stream, from 1; Warren's own. */
   readonly sequence?: number | undefined;
+  /** Which run of the handler an item of a stream is from: two runs are never mixed; Warren's own. */
+  readonly run?: string | undefined;
   /** Inbox of the worker, for controls; Warren's own. */
   readonly inbox?: string | undefined;
   /** True if the result is the output of the worker's schema; Warren's own. */

@@ -46,6 +46,7 @@ export const replySchema: z.ZodType<Reply> = z.object({
   failure: failureSchema.optional(),
   ending: z.boolean(),
   sequence: z.int().positive().optional(),
+  run: text.optional(),
   inbox: text.optional(),
   parsed: z.boolean().optional(),
   beat: z.boolean().optional(),

@@ -6,16 +6,18 @@ import {
   InvalidValueError,
   NoSuchMethodError,
   RemoteError,
+  StreamInterruptedError,
   UnsupportedVersionError,
 } from "../errors.ts";
 
 /** Error classes by their name on the wire, `module.Class`. */
 export type ErrorClasses = Readonly<Record<string, ErrorClass>>;
 
-/** Refusals by the worker's dispatcher: the only errors of Warren that keep their class over the wire. */
+/** What a worker itself says of a request: the only errors of Warren that keep their class over the wire. */
 const refusals: ErrorClasses = {
   InvalidValueError,
   NoSuchMethodError,
+  StreamInterruptedError,
   UnsupportedVersionError,
 };
 const REFUSAL = "warren";

@@ -10,6 +10,7 @@ export const header = {
   warren: "warren",
   timeout: "warren-timeout",
   sequence: "warren-sequence",
+  run: "warren-run",
   inbox: "warren-inbox",
   parsed: "warren-parsed",
   beat: "warren-beat",
@@ -34,6 +35,7 @@ export function replyHeaders(reply: Reply): WireHeaders {
     [header.warren]: PROTOCOL,
   };
   if (reply.sequence !== undefined) headers[header.sequence] = reply.sequence;
+  if (reply.run !== undefined) headers[header.run] = reply.run;
   if (reply.inbox !== undefined) headers[header.inbox] = reply.inbox;
   if (reply.parsed) headers[header.parsed] = true;
   if (reply.beat) headers[header.beat] = true;
@@ -51,6 +53,7 @@ export function ownHeaders(kind: Spoken["kind"], headers: Fields): Fields {
   if (kind !== "reply") return {};
   return {
     sequence: headers[header.sequence],
+    run: headers[header.run],
     inbox: headers[header.inbox],
     parsed: headers[header.parsed],
     beat: headers[header.beat],

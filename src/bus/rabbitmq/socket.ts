@@ -48,11 +48,13 @@ export interface Socket {
   hold(alive: boolean): void;
 }
 
-/** A URL for an error or a log: without its password, its query and its user. */
-export function shown(url: URL): string {
-  return `${url.protocol}//${url.host}${
-    url.pathname === "/" ? "" : url.pathname
-  }`;
+/** What a virtual host's name usually is. Anything else may be a password in the wrong place. */
+const plainPath = /^\/[\w.%-]*$/;
+
+/** A URL for an error or a log: without its user, its password and its query. */
+export function shown({ protocol, host, pathname }: URL): string {
+  const path = plainPath.test(pathname) ? pathname : "/…";
+  return `${protocol}//${host}${pathname.length > 1 ? path : ""}`;
 }
 
 /** One write for all that is sent in a turn of the event loop, in place of one for each message. */
@@ -186,20 +188,21 @@ async function closeSocket(
  * What amqplib says when trying again is of no use: wrong login, wrong virtual host (whose reason, in the broker's
  * connection.close in place of open-ok, it does not show).
  */
-const fatal =
+const refusedLogin =
   /ACCESS[_-]REFUSED|NOT[_-]ALLOWED|Expected ConnectionOpenOk; got <ConnectionClose/;
+/** What Deno says where the process lacks the permission. */
+const refusedNet = /Requires net access/;
 
 function refusal(url: URL, error: unknown): ConnectionFailedError {
   const reason = error instanceof Error
     ? error.message || String((error as { code?: string }).code)
     : String(error);
-  const hint = fatal.test(reason)
+  const login = refusedLogin.test(reason);
+  const hint = login
     ? "; check the user, the password and the virtual host"
     : "";
   return new ConnectionFailedError(
     `Cannot connect to ${shown(url)}: ${reason}${hint}`,
-    {
-      data: { url: shown(url), fatal: fatal.test(reason) },
-    },
+    { data: { url: shown(url), fatal: login || refusedNet.test(reason) } },
   );
 }
