@@ -601,12 +601,15 @@ conforms(
   async (bus) => {
     const route = bus.table.topic(bus.name());
     const transport = await bus.link.open(soon());
+    const name = bus.name();
+    await transport.post(direct(name), message("to warm up"), soon());
     const reason = new Error("enough");
     const wait = { ...soon(), signal: AbortSignal.abort(reason) };
     const uses = [
       () => transport.declare(route, wait),
       () => transport.publish(route, message("x"), wait),
       () => transport.post(route, message("x"), wait),
+      () => transport.post(direct(name), message("x"), wait),
       () => transport.consume(route, () => {}, { prefetch: 0 }, wait),
       () => bus.link.open(wait),
       () => bus.link.listen(new Reader(), wait),

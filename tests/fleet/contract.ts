@@ -15,5 +15,7 @@ export const fleet = contract({
     /** Remembered, so that `heard` can tell what came. */
     tell: { args: z.object({ id: z.string() }) },
     heard: { result: z.array(z.string()) },
+    /** Numbers without end, each with the host that counts. */
+    tail: { yields: z.string() },
   },
 });

@@ -1,6 +1,10 @@
 /** Two worker processes and a caller on RabbitMQ, and what happens to them when one of the three dies. */
 import assert from "node:assert/strict";
-import { type ConnectionContext, createConnection } from "../../mod.ts";
+import {
+  type ConnectionContext,
+  createConnection,
+  StreamInterruptedError,
+} from "../../mod.ts";
 import { privateBroker, rabbitmqServer } from "../setup/broker.ts";
 import { until } from "../setup/probe.ts";
 import { fleet } from "./contract.ts";
@@ -89,6 +93,25 @@ Deno.test({
     assert.ok(interrupted > 0);
     assert.deepEqual([...new Set(answers)], ["b"]);
     assert.equal(answers.length, 40);
+  },
+});
+
+Deno.test({
+  name: `Fleet: kill -9 of a worker that streams is told ${needs}`,
+  ignore,
+  async fn() {
+    await using broker = await privateBroker();
+    await using a = await startWorker("a", broker.url);
+    await using connection = await createConnection(broker.url);
+    const stream = connection.client(fleet).multicall("tail");
+    const items: string[] = [];
+    while (items.length < 5) items.push((await stream.next()).value ?? "");
+    await using _b = await startWorker("b", broker.url);
+    a.kill("SIGKILL");
+    await assert.rejects(async () => {
+      for await (const item of stream) items.push(item);
+    }, StreamInterruptedError);
+    assert.deepEqual(items, items.map((_, at) => `a ${at + 1}`));
   },
 });
 

@@ -14,6 +14,12 @@ const manager = implement(fleet, {
   },
   tell: ({ id }) => void heard.push(id),
   heard: () => heard,
+  async *tail(_, { signal }) {
+    for (let n = 1; !signal.aborted; n++) {
+      yield `${host} ${n}`;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  },
 });
 
 await using service = await Service.start({ url, host, manager });

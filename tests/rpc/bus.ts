@@ -160,24 +160,22 @@ export async function failureOf(promise: Promise<unknown>): Promise<Error> {
   throw new Error(`No rejection with an error: ${Deno.inspect(outcome)}`);
 }
 
-/** Adds numbers, waits, streams: a contract that most tests can use. */
-// deno-lint-ignore explicit-function-return-type explicit-module-boundary-types
-export const sums = (topic: string) =>
-  contract({
-    topic,
-    version: "1.0",
-    procedures: {
-      add: {
-        args: z.object({ a: z.number(), b: z.number() }),
-        result: z.number(),
-      },
-      wait: { args: z.object({ tag: z.string() }).partial() },
-      count: { args: z.object({ to: z.number() }), yields: z.number() },
-    },
-  });
+const procedures = {
+  add: {
+    args: z.object({ a: z.number(), b: z.number() }),
+    result: z.number(),
+  },
+  wait: { args: z.object({ tag: z.string() }).partial() },
+  count: { args: z.object({ to: z.number() }), yields: z.number() },
+};
 
 /** The contract of {@linkcode sums}. */
-export type Sums = ReturnType<typeof sums>;
+export type Sums = Contract<typeof procedures>;
+
+/** Adds numbers, waits, streams: a contract that most tests can use. */
+export function sums(topic: string): Sums {
+  return contract({ topic, version: "1.0", procedures });
+}
 
 /** Handlers for {@linkcode sums}; a test gives those that it looks at. */
 export function sumHandlers(own: Partial<Handlers<Sums>> = {}): Handlers<Sums> {

@@ -54,7 +54,7 @@ export class Consumers {
     const desired: Desired = { route, receive, options };
     const late = () =>
       new TimeoutError(
-        `Cannot consume ${route.queue.name} in time: ${this.#side.reason}`,
+        `Cannot consume ${route.queue.name} in time: ${this.#side.why}`,
         { inDoubt: false },
       );
     for (let attempt = 0;; attempt++) {

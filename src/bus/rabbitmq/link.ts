@@ -98,7 +98,7 @@ export class RabbitLink implements Link {
       wait,
       () =>
         new ConnectionFailedError(
-          `Cannot consume the inbox in time: ${this.#consuming.reason}`,
+          `Cannot consume the inbox in time: ${this.#consuming.why}`,
         ),
     );
   }

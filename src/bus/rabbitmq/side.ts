@@ -77,6 +77,12 @@ export class Side {
     this.#running ??= this.#run();
   }
 
+  /** What a wait that ended too late was waiting for. */
+  get why(): string {
+    return this.blocked ??
+      (this.socket ? "the broker does not answer" : this.reason);
+  }
+
   /** Waits for a change of state: up, down, blocked, unblocked, failed. */
   changed(): Promise<void> {
     return this.#change.promise;

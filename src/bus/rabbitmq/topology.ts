@@ -152,15 +152,10 @@ export class Topology {
       turn,
       wait,
       () =>
-        new TimeoutError(`Cannot declare ${what} in time: ${this.#why()}`, {
+        new TimeoutError(`Cannot declare ${what} in time: ${this.#side.why}`, {
           inDoubt: false,
         }),
     );
-  }
-
-  #why(): string {
-    return this.#side.blocked ??
-      (this.#side.socket ? "the broker does not answer" : this.#side.reason);
   }
 
   async #attempt<T>(
