@@ -48,9 +48,12 @@ export { cleanup } from "./src/service/links.ts";
 export { launch } from "./src/service/launcher.ts";
 export {
   implement,
+  inheritedTasks,
   Manager,
+  runPeriodicTasks,
   SchedulerDependentManager,
 } from "./src/service/manager.ts";
+export { Leadership } from "./src/rpc/leadership.ts";
 export { Service } from "./src/service/service.ts";
 export { queueFor } from "./src/bus/routes.ts";
 
@@ -97,7 +100,7 @@ export type {
   ImplementOptions,
   Serves,
 } from "./src/service/manager.ts";
-export type { PeriodicTask } from "./src/service/periodic.ts";
+export type { PeriodicTask, TaskState } from "./src/service/periodic_task.ts";
 export type {
   Managers,
   ServiceOptions,

@@ -84,6 +84,19 @@ export function inbox(name: string): Route {
   return { key: name, queue };
 }
 
+/** The queue whose only consumer leads the fleet in a task; it holds no message, and goes when nobody stands any more. */
+export function election(topic: string, task: string): Route {
+  const name = `${topic}.leader.${task}`;
+  const queue: Queue = {
+    name,
+    durable: true,
+    exclusive: false,
+    autoDelete: false,
+    arguments: { "x-expires": 60_000 },
+  };
+  return { key: name, queue };
+}
+
 /** Nova's name of a topic's queue: `<topic>` for all workers, `<topic>.<host>` for one host. */
 export function queueFor(topic: string, host?: string): string {
   return host === undefined ? topic : `${topic}.${host}`;

@@ -45,12 +45,14 @@ export interface Delivery {
 export interface ConsumeOptions {
   /** Unacknowledged deliveries at most; 0 = any number. */
   readonly prefetch: number;
-  /** The only consumer of its queue. */
+  /** The only consumer of its queue. It is not restored after a loss: another may be the only one by then. */
   readonly exclusive?: boolean;
 }
 
-/** A consumer that is restored after every loss until it is cancelled. */
+/** A consumer that is restored after every loss until it is cancelled; an exclusive one is not. */
 export interface Consumer {
+  /** Resolves when it consumes no more: cancelled, disposed, or lost where it is not restored. */
+  readonly ended: Promise<void>;
   /** Takes no more; what it has stays with it until settled or until the transport is disposed. */
   cancel(): Promise<void>;
 }

@@ -11,6 +11,7 @@ import type {
 import type { Contract } from "./contract.ts";
 import { makeClient } from "./contract_client.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import { Leadership } from "./leadership.ts";
 import { checkName } from "./names.ts";
 import {
   listen,
@@ -188,6 +189,17 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
     this.#consuming = true;
     await this.#parts.inbox.ready(castBounds({}).wait); // callers must be able to cancel
     for (const start of this.#planned.splice(0)) await start();
+  }
+
+  /**
+   * Stands for the leadership of a topic's workers in one task, until disposed. At most one of those who are connected
+   * leads at a time, but a leader that is cut off learns of it later than its successor: a hint, not a lock.
+   */
+  lead(topic: string, task: string): Leadership {
+    this.#check();
+    checkName("topic", topic);
+    checkName("task", task);
+    return new Leadership(this.#parts.transport, topic, task);
   }
 
   /** What the server half has done so far. */

@@ -2,7 +2,9 @@
 import type { Contract, Endpoint, Handlers } from "../rpc/contract.ts";
 import type { ConnectionContext } from "../rpc/connection.ts";
 import { type Dispatcher, RpcDispatcher } from "../rpc/dispatcher.ts";
-import type { PeriodicTask } from "./periodic.ts";
+import { log } from "../telemetry.ts";
+import { nameOf as taskName, type PeriodicTask } from "./periodic_task.ts";
+import { TaskRunner } from "./task_runner.ts";
 
 /** What a service gives its managers before the first message. */
 export interface HostEnvironment {
@@ -106,5 +108,41 @@ export function periodicTasksOf(manager: Manager): readonly PeriodicTask[] {
       { signal },
     );
   };
-  return [{ every: REPORT, run: report }, ...manager.periodic];
+  const name = "update_service_capabilities";
+  return [{ name, every: REPORT, run: report }, ...manager.periodic];
+}
+
+/**
+ * The tasks that a base class has, for a subclass that adds some of its own (Nova: a subclass inherits `periodic_task`s).
+ *
+ * @example
+ * ```ts ignore
+ * class GpuManager extends ComputeManager {
+ *   override readonly periodic = [...inheritedTasks(this), { every: 5_000, run: () => this.cool() }];
+ * }
+ * ```
+ */
+export function inheritedTasks(manager: Manager): readonly PeriodicTask[] {
+  return manager.periodic;
+}
+
+/**
+ * Runs each periodic task of a manager once, in order, e.g. in a test (Nova: `periodic_tasks`).
+ *
+ * @throws what the first task that fails throws, if `raiseOnError`; else failures are logged.
+ */
+export async function runPeriodicTasks(
+  manager: Manager,
+  options: { readonly raiseOnError?: boolean | undefined } = {},
+): Promise<void> {
+  const { signal } = new AbortController();
+  for (const [at, task] of periodicTasksOf(manager).entries()) {
+    const name = taskName(task, at);
+    try {
+      await new TaskRunner(task, name).once(signal);
+    } catch (error) {
+      if (options.raiseOnError) throw error;
+      log("service").error("Periodic {name} failed: {error}", { name, error });
+    }
+  }
 }

@@ -1,52 +1,69 @@
-/** Periodic tasks of managers: they never overlap with themselves, and one that fails comes again (Nova: `periodic_tasks`). @module */
-import { duration } from "../rpc/options.ts";
-import { log } from "../telemetry.ts";
+/** The periodic tasks of a manager while its service runs. @module */
+import type { Clock } from "./clock.ts";
+import {
+  checkTask,
+  nameOf,
+  type PeriodicTask,
+  type TaskState,
+} from "./periodic_task.ts";
+import { TaskRunner } from "./task_runner.ts";
 
-/** Something that a manager does again and again. */
-export interface PeriodicTask {
-  /** Milliseconds between the end of one run and the start of the next; the first run comes after as many. */
-  readonly every: number;
-  /** The work. `signal` fires when the service stops. */
-  run(signal: AbortSignal): void | Promise<void>;
+/** What periodic tasks run by. */
+export interface PeriodicOptions {
+  /** Time; default the process's own. */
+  readonly clock?: Clock | undefined;
+  /** Stands for election to run a task; tells how it goes. */
+  readonly lead?: ((name: string) => Election) | undefined;
 }
 
-/** Runs tasks until disposed; disposal waits for those that are running. */
+/** Whether this member of the fleet leads. */
+export interface Election extends AsyncDisposable {
+  /** Fires when it leads no more; undefined while it does not lead. */
+  readonly leading: AbortSignal | undefined;
+}
+
+/** Runs tasks until disposed; disposal tells those that are running, and waits for them. */
 export class PeriodicTasks implements AsyncDisposable {
   readonly #stop = new AbortController();
-  readonly #loops: Promise<void>[];
+  readonly #runners: readonly TaskRunner[];
+  readonly #elections: Election[] = [];
+  readonly #loops: readonly Promise<void>[];
 
-  /** Starts them. */
-  constructor(tasks: readonly PeriodicTask[]) {
-    for (const task of tasks) duration("every", task.every);
-    this.#loops = tasks.map((task) => this.#loop(task));
+  /**
+   * Starts them.
+   *
+   * @throws {InvalidValueError} a time is no duration in milliseconds.
+   */
+  constructor(tasks: readonly PeriodicTask[], options: PeriodicOptions = {}) {
+    tasks.forEach(checkTask);
+    this.#runners = tasks.map((task, at) => this.#runner(task, at, options));
+    this.#loops = this.#runners.map((runner) => runner.loop(this.#stop.signal));
+  }
+
+  /** What each of them has done, and will do. */
+  get states(): readonly TaskState[] {
+    return this.#runners.map(({ state }) => state);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await Promise.all(this.#loops);
-  }
-
-  async #loop(task: PeriodicTask): Promise<void> {
-    const { signal } = this.#stop;
-    while (await elapsed(task.every, signal)) {
-      try {
-        await task.run(signal);
-      } catch (error) {
-        log("service").error("A periodic task failed: {error}", { error });
-      }
-    }
-  }
-}
-
-/** True after `ms`, false as soon as the signal fires. */
-function elapsed(ms: number, signal: AbortSignal): Promise<boolean> {
-  if (signal.aborted) return Promise.resolve(false);
-  return new Promise((resolve) => {
-    const stopped = () => (clearTimeout(timer), resolve(false));
-    const timer = setTimeout(
-      () => (signal.removeEventListener("abort", stopped), resolve(true)),
-      ms,
+    await Promise.all(
+      this.#elections.map((each) => each[Symbol.asyncDispose]()),
     );
-    signal.addEventListener("abort", stopped, { once: true });
-  });
+  }
+
+  #runner(
+    task: PeriodicTask,
+    at: number,
+    options: PeriodicOptions,
+  ): TaskRunner {
+    const name = nameOf(task, at);
+    if (!task.leader || !options.lead) {
+      return new TaskRunner(task, name, options.clock);
+    }
+    const election = options.lead(name);
+    this.#elections.push(election);
+    return new TaskRunner(task, name, options.clock, () => election.leading);
+  }
 }

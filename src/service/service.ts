@@ -15,6 +15,7 @@ import { createConnection } from "./connect.ts";
 import type { BrokerUrl, ConnectionOptions } from "./connection_options.ts";
 import { type Manager, periodicTasksOf } from "./manager.ts";
 import { PeriodicTasks } from "./periodic.ts";
+import type { TaskState } from "./periodic_task.ts";
 
 /** One manager, or several. */
 export type Managers = Manager | readonly Manager[];
@@ -54,6 +55,7 @@ export class Service implements AsyncDisposable {
   readonly #connection: ConnectionContext;
   readonly #ended = Promise.withResolvers<void>();
   readonly #stack = new AsyncDisposableStack();
+  readonly #periodic: PeriodicTasks[] = [];
   #stopping: Promise<void> | undefined;
 
   private constructor(host: string, connection: ConnectionContext) {
@@ -94,6 +96,11 @@ export class Service implements AsyncDisposable {
   /** What it has done so far. */
   get stats(): ServerStats {
     return this.#connection.stats;
+  }
+
+  /** What its managers do again and again: the last run of each task, and the next. */
+  get tasks(): readonly TaskState[] {
+    return this.#periodic.flatMap(({ states }) => states);
   }
 
   /**
@@ -145,7 +152,7 @@ export class Service implements AsyncDisposable {
         `The service on ${this.host} was stopped while it started`,
       );
     }
-    this.#stack.use(new PeriodicTasks(managers.flatMap(periodicTasksOf)));
+    for (const manager of managers) this.#startTasks(manager);
     this.#stack.defer(() => stopping.abort()); // deferred last, so it comes first
     for (const manager of managers) await manager.postStartHook();
     log("service").info("Serving {topics} on {host}", {
@@ -162,6 +169,13 @@ export class Service implements AsyncDisposable {
       dispatcher,
     );
     await this.#connection.createConsumer(topic, dispatcher, { fanout: true });
+  }
+
+  #startTasks(manager: Manager): void {
+    const { topic } = manager.contract;
+    const lead = (task: string) => this.#connection.lead(topic, task);
+    const tasks = new PeriodicTasks(periodicTasksOf(manager), { lead });
+    this.#periodic.push(this.#stack.use(tasks));
   }
 
   #listenToSignals(): void {

@@ -116,6 +116,25 @@ Deno.test({
 });
 
 Deno.test({
+  name: `Fleet: kill -9 of the leader, and another leads ${needs}`,
+  ignore,
+  async fn() {
+    await using broker = await privateBroker();
+    await using a = await startWorker("a", broker.url, ["--leader"]);
+    await a.printed("sweep");
+    await using b = await startWorker("b", broker.url, ["--leader"]);
+    const sweeps = a.count("sweep");
+    await until("more sweeps", () => a.count("sweep") > sweeps + 20);
+    assert.equal(b.count("sweep"), 0);
+    a.kill("SIGKILL");
+    await until("a successor", () => b.count("sweep") > 0, 20_000);
+    await a.exit();
+    const [last, first] = [a.numbers("sweep").at(-1), b.numbers("sweep")[0]];
+    assert.ok(Number(last) < Number(first));
+  },
+});
+
+Deno.test({
   name:
     `Fleet: a restart of the broker heals without restarting a process ${needs}`,
   ignore,

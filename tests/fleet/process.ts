@@ -9,10 +9,10 @@ export class FleetProcess implements AsyncDisposable {
   #changed: PromiseWithResolvers<void> = Promise.withResolvers();
   #ended = false;
 
-  constructor(host: string, url: string) {
+  constructor(host: string, url: string, flags: readonly string[] = []) {
     const script = new URL("./worker.ts", import.meta.url).pathname;
     this.#child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", script, url, host],
+      args: ["run", "-A", script, url, host, ...flags],
       stdin: "null",
       stdout: "piped",
       stderr: "inherit",
@@ -35,6 +35,12 @@ export class FleetProcess implements AsyncDisposable {
   /** Lines printed so far that begin so. */
   count(start: string): number {
     return this.#lines.filter((line) => line.startsWith(start)).length;
+  }
+
+  /** The numbers of the lines that begin so. */
+  numbers(start: string): number[] {
+    const lines = this.#lines.filter((line) => line.startsWith(start));
+    return lines.map((line) => Number(line.slice(start.length)));
   }
 
   kill(signal: Deno.Signal): void {
@@ -70,8 +76,9 @@ export class FleetProcess implements AsyncDisposable {
 export async function startWorker(
   host: string,
   url: string,
+  flags?: readonly string[],
 ): Promise<FleetProcess> {
-  const worker = new FleetProcess(host, url);
+  const worker = new FleetProcess(host, url, flags);
   await worker.printed("ready");
   return worker;
 }

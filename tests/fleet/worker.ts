@@ -1,5 +1,5 @@
-/** A worker process of the fleet: `worker.ts <url> <host>`. Prints `ready`, serves until a signal, prints `stopped`. */
-import { implement, Service } from "../../mod.ts";
+/** A worker process of the fleet: `worker.ts <url> <host>`. Prints `ready`, serves until a signal, prints `stopped`; with `--leader` it stands for the task `sweep`. */
+import { implement, type PeriodicTask, Service } from "../../mod.ts";
 import { fleet } from "./contract.ts";
 
 const [url = "", host = ""] = Deno.args;
@@ -21,6 +21,18 @@ const manager = implement(fleet, {
     }
   },
 });
+
+if (Deno.args.includes("--leader")) {
+  const sweep: PeriodicTask = {
+    name: "sweep",
+    every: 50,
+    initialDelay: 0,
+    leader: true,
+    run: () =>
+      console.log(`sweep ${performance.timeOrigin + performance.now()}`),
+  };
+  Object.assign(manager, { periodic: [sweep] });
+}
 
 await using service = await Service.start({ url, host, manager });
 console.log("ready");

@@ -6,11 +6,11 @@ export async function until<T>(
   check: () => T | Promise<T>,
   ms = 10_000,
   every = 20,
-): Promise<T> {
+): Promise<Exclude<T, undefined | null | false>> {
   const deadline = performance.now() + ms;
   for (;;) {
     const found = await check();
-    if (found) return found;
+    if (found) return found as Exclude<T, undefined | null | false>;
     if (performance.now() > deadline) {
       throw new Error(`Waited ${ms} ms in vain: ${what}`);
     }

@@ -24,10 +24,13 @@ interface Member {
   readonly receive: (delivery: Delivery) => void;
   readonly options: ConsumeOptions;
   readonly held: Set<Item>;
+  readonly ended: PromiseWithResolvers<void>;
 }
 
 /** How a consumer leaves. */
 export interface MemoryConsumer {
+  /** Resolves when it has left, or its queue is gone. */
+  readonly ended: Promise<void>;
   /** No more deliveries; what is held may still be settled. */
   cancel(): void;
   /** As a lost channel: what is held goes back. */
@@ -96,10 +99,17 @@ export class MemoryQueue {
         },
       );
     }
-    const member: Member = { owner, receive, options, held: new Set() };
+    const member: Member = {
+      owner,
+      receive,
+      options,
+      held: new Set(),
+      ended: Promise.withResolvers(),
+    };
     this.#members.push(member);
     this.#run();
     return {
+      ended: member.ended.promise,
       cancel: () => this.#leave(member),
       close: () => this.#close(member),
     };
@@ -111,6 +121,7 @@ export class MemoryQueue {
     this.#removed = true;
     for (const { waiting } of this.#items) if (waiting) forget(waiting);
     this.#items = [];
+    for (const { ended } of this.#members) ended.resolve();
     this.#members = [];
     this.#gone();
   }

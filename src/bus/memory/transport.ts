@@ -81,9 +81,11 @@ export class MemoryTransport implements Transport, Owner {
         (delivery) => guarded(receive, delivery),
         options,
       );
-      const close = () => handle.close();
-      this.#cancels.add(close);
-      return { cancel: () => Promise.resolve(handle.cancel()) };
+      this.#cancels.add(handle.close);
+      return {
+        ended: handle.ended,
+        cancel: () => Promise.resolve(handle.cancel()),
+      };
     });
   }
 

@@ -27,6 +27,8 @@ interface Desired {
   tag?: string | undefined;
   /** Nobody wants it any more. */
   abandoned?: boolean;
+  /** Resolved when it is not restored any more. */
+  readonly ended: PromiseWithResolvers<void>;
 }
 
 /** Consumers that share a channel. */
@@ -44,6 +46,11 @@ export class Consumers {
     this.#topology = topology;
   }
 
+  /** True if there is nothing that it should consume. */
+  get idle(): boolean {
+    return this.#desired.size === 0;
+  }
+
   /** Consumes from now on. */
   async add(
     route: QueueRoute,
@@ -51,7 +58,8 @@ export class Consumers {
     options: ConsumeOptions,
     wait: Wait,
   ): Promise<Consumer> {
-    const desired: Desired = { route, receive, options };
+    const ended = Promise.withResolvers<void>();
+    const desired: Desired = { route, receive, options, ended };
     const late = () =>
       new TimeoutError(
         `Cannot consume ${route.queue.name} in time: ${this.#side.why}`,
@@ -61,7 +69,7 @@ export class Consumers {
       try {
         this.#closing.signal.throwIfAborted();
         await within(this.#start(desired), wait, late);
-        return { cancel: () => this.#cancel(desired) };
+        return { ended: ended.promise, cancel: () => this.#cancel(desired) };
       } catch (error) {
         const gaveUp = wait.signal?.aborted ? wait.signal.reason : undefined;
         const failure = gaveUp ?? this.#explain(error, route);
@@ -81,7 +89,7 @@ export class Consumers {
         "Cannot consume: the connection was disposed",
       ),
     );
-    this.#desired.clear();
+    for (const desired of this.#desired) this.#forget(desired);
     await (await this.#open?.catch(() => undefined))?.close();
     await this.#restoring;
   }
@@ -115,10 +123,22 @@ export class Consumers {
 
   #lost(reason: string): void {
     this.#open = undefined;
-    for (const desired of this.#desired) desired.tag = undefined;
+    for (const desired of this.#desired) this.#gone(desired);
     if (this.#closing.signal.aborted || this.#desired.size === 0) return;
     log("bus").warn("Consuming channel lost: {reason}", { reason });
     this.#restore();
+  }
+
+  /** It consumes no more. An exclusive one is not restored: another may be the only one by then. */
+  #gone(desired: Desired): void {
+    desired.tag = undefined;
+    if (desired.options.exclusive) this.#forget(desired);
+  }
+
+  #forget(desired: Desired): void {
+    desired.abandoned = true;
+    this.#desired.delete(desired);
+    desired.ended.resolve();
   }
 
   #restore(): void {
@@ -179,7 +199,7 @@ export class Consumers {
     message: ConsumeMessage | null,
   ): void {
     if (message === null) {
-      if (desired.tag === tag) desired.tag = undefined;
+      if (desired.tag === tag) this.#gone(desired);
       if (desired.abandoned) return;
       log("bus").warn("Queue {queue} is gone: declaring it again", {
         queue: desired.route.queue.name,
@@ -194,8 +214,7 @@ export class Consumers {
   }
 
   async #cancel(desired: Desired): Promise<void> {
-    desired.abandoned = true;
-    this.#desired.delete(desired);
+    this.#forget(desired);
     const open = await this.#open?.catch(() => undefined);
     if (!open?.alive || desired.tag === undefined) return;
     const cancelled = open.channel.cancel(desired.tag).catch(() => {}); // lost meanwhile: as good as cancelled

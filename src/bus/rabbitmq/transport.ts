@@ -97,7 +97,8 @@ export class RabbitTransport implements Transport {
   /** A refused exclusive consumer ends its channel: it gets one of its own. */
   #consumersFor({ exclusive }: ConsumeOptions): Consumers {
     if (!exclusive) return this.#shared ??= this.#newConsumers();
-    const own = this.#newConsumers();
+    const idle = [...this.#exclusive].find((each) => each.idle);
+    const own = idle ?? this.#newConsumers();
     this.#exclusive.add(own);
     return own;
   }

@@ -1,0 +1,54 @@
+/** Periodic tasks as data (Nova: `manager.py`, `periodic_task`). @module */
+import { duration } from "../rpc/options.ts";
+
+/** Something that a manager does again and again. */
+export interface PeriodicTask {
+  /** For the log and for `service.tasks`; default: its position in the list. */
+  readonly name?: string | undefined;
+  /** Milliseconds from the start of one run to the start of the next; a run that takes longer delays the next. */
+  readonly every: number;
+  /** Milliseconds until the first run; default `every`, 0 = at once. */
+  readonly initialDelay?: number | undefined;
+  /** Up to so many milliseconds more before each run, at random, so that a fleet does not act as one; default 0. */
+  readonly jitter?: number | undefined;
+  /** Only the leader among the services of the topic runs it. A hint, not a lock: see the README. */
+  readonly leader?: boolean | undefined;
+  /** The work. `signal` fires when the service stops, or is no longer the leader. */
+  run(signal: AbortSignal): void | Promise<void>;
+}
+
+/** What a periodic task has done, and will do. Times are epoch milliseconds of this machine's clock. */
+export interface TaskState {
+  /** Its name. */
+  readonly name: string;
+  /** Runs that ended. */
+  readonly runs: number;
+  /** Those of them that threw. */
+  readonly failures: number;
+  /** True while it runs. */
+  readonly running: boolean;
+  /** Start of the last run. */
+  readonly lastRun?: number | undefined;
+  /** Start of the next run, if nothing delays it. */
+  readonly nextRun?: number | undefined;
+  /** Milliseconds that the last run took. */
+  readonly duration?: number | undefined;
+  /** What the last run threw; undefined if it went well. */
+  readonly lastError?: unknown;
+}
+
+/**
+ * Checks the times of a task.
+ *
+ * @throws {InvalidValueError} naming the one that is no duration in milliseconds.
+ */
+export function checkTask(task: PeriodicTask): void {
+  duration("every", task.every);
+  if (task.initialDelay) duration("initialDelay", task.initialDelay);
+  if (task.jitter) duration("jitter", task.jitter);
+}
+
+/** The name of a task in a list. */
+export function nameOf({ name }: PeriodicTask, position: number): string {
+  return name ?? `task-${position + 1}`;
+}
