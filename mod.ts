@@ -64,7 +64,10 @@ export type {
   RpcErrorOptions,
 } from "./src/errors.ts";
 export type { AnyArgs } from "./src/rpc/connection.ts";
-export type { ConnectionEventMap } from "./src/rpc/connection_parts.ts";
+export type {
+  ConnectionEventMap,
+  ConnectionEvents,
+} from "./src/rpc/connection_events.ts";
 export type { Client, ClientOptions, Rest } from "./src/rpc/client.ts";
 export type { ContextValues, RequestContext } from "./src/rpc/context.ts";
 export type * from "./src/rpc/contract.ts";

@@ -1,6 +1,6 @@
 /** One answer on its way to a caller's queue. @module */
 import { InvalidValueError, NoRouteError, RpcError } from "../errors.ts";
-import { log } from "../telemetry.ts";
+import { log, oneLine } from "../telemetry.ts";
 import { direct } from "../bus/routes.ts";
 import type { Message, Transport, Wait } from "../bus/transport.ts";
 import { encode, type Limits } from "../wire/codec.ts";
@@ -72,7 +72,10 @@ export class Answers {
       if (error instanceof NoRouteError) {
         inbox.running.get(call)?.("the caller is gone");
       }
-      log("rpc").info("An answer did not reach its caller: {error}", { error });
+      const reason = oneLine(error.message);
+      log("rpc").info("An answer did not reach its caller: {reason}", {
+        reason,
+      });
     }
   }
 

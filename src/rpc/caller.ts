@@ -11,7 +11,8 @@ import type { Message, Wait } from "../bus/transport.ts";
 import type { Reply } from "../wire/envelope.ts";
 import { type ErrorClasses, fromFailure } from "../wire/failure.ts";
 import { newId } from "./context.ts";
-import { stream } from "./items.ts";
+import { ItemStream } from "./item_stream.ts";
+import { type OpenStream, openStream } from "./open_stream.ts";
 import {
   type Bounds,
   callBounds,
@@ -32,18 +33,11 @@ import {
   statement,
 } from "./question.ts";
 import { Answer } from "./replies.ts";
+import { nobody, type Returned, type StreamShape } from "./returned.ts";
 import { Waiting } from "./waiting.ts";
 
 /** Keyword arguments. */
 type Args = Readonly<Record<string, unknown>>;
-
-/** One value that came back. */
-export interface Returned {
-  /** The value; null where there is none. */
-  readonly value: unknown;
-  /** True if the worker's schema has parsed it. */
-  readonly parsed: boolean;
-}
 
 /** Milliseconds that may pass after the deadline to learn whether anybody listens. */
 const GRACE = 150;
@@ -139,57 +133,56 @@ export class Caller {
   }
 
   /** Answers one by one. Lazy: nothing is sent before the first `next()`. Ending it cancels the worker. */
-  multicall(
+  multicall<T>(
     target: Target,
     method: string,
     args: Args,
     options: CallOptions,
-    errors?: ErrorClasses,
-  ): AsyncGenerator<Returned, void, undefined> {
-    const parent = parentOf(options); // a generator's body would see the context of whoever pulls it
-    return this.#multicall(
-      { id: newId(), target, method, args },
-      () => callBounds(options, parent),
-      errors,
-    );
+    shape: StreamShape<T>,
+  ): AsyncGenerator<T, void, undefined> {
+    const parent = parentOf(options); // whoever pulls may serve another request
+    return new ItemStream({
+      begin: async (opened) => {
+        this.#check(target);
+        const bounds = callBounds(options, parent);
+        await shape.prepare?.();
+        return await this.#routed(target, bounds.wait, () => {
+          const asked = { id: newId(), target, method, args };
+          return this.#first(asked, bounds, opened);
+        });
+      },
+      item: (reply) => shape.item(this.#returned(reply, shape.errors)),
+    });
   }
 
-  /** All that waits fails, and nothing more is sent. */
-  dispose(): void {
+  /** All that waits fails, workers are told, and nothing more is sent. */
+  async dispose(): Promise<void> {
     this.#disposed = true;
     const text = "The connection was disposed while the call was under way";
-    this.#waiting.close(() =>
+    await this.#waiting.close(() =>
       new ConnectionDisposedError(text, { inDoubt: true })
     );
   }
 
-  async *#multicall(
+  async #first(
     asked: Asked,
-    bounds: () => Bounds,
-    errors: ErrorClasses | undefined,
-  ): AsyncGenerator<Returned, void, undefined> {
-    this.#check(asked.target);
-    const limits = bounds();
-    const { first, rest } = await this.#routed(
-      asked.target,
-      limits.wait,
-      async () => {
-        const rest = stream(
-          this.#parts,
-          this.#waiting,
-          asked,
-          this.#route(asked.target),
-          limits,
-        );
-        return { first: await rest.next(), rest };
-      },
+    bounds: Bounds,
+    opened: (stream: OpenStream) => void,
+  ): Promise<Reply> {
+    const route = this.#route(asked.target);
+    const stream = await openStream(
+      this.#parts,
+      this.#waiting,
+      asked,
+      route,
+      bounds,
     );
+    opened(stream);
     try {
-      for (let step = first; !step.done; step = await rest.next()) {
-        yield this.#returned(step.value, errors);
-      }
-    } finally {
-      await rest.return();
+      return await stream.items.next();
+    } catch (error) {
+      if (error instanceof NoRouteError) stream.close(false); // there may be another try
+      throw error;
     }
   }
 
@@ -201,17 +194,18 @@ export class Caller {
     let posted = false;
     const giveUp = () => {
       answer.fail(wait.signal?.reason);
-      this.#waiting.cancel(asked.id, answer.worker, wait.deadline);
+      this.#waiting.cancel(asked.id, answer.worker);
     };
-    const late = () => posted && void this.#timeout(asked, timeout, answer); // else `post` tells why it waits
-    const expiry = expireAt(wait.deadline, late);
+    const late = () => void this.#timeout(asked, timeout, answer);
+    // While the request waits to be sent, `post` knows best why it does.
+    const expiry = expireAt(wait.deadline, () => posted && late());
     wait.signal?.addEventListener("abort", giveUp);
     try {
-      const sent = this.#parts.transport.post(
-        this.#route(asked.target),
-        message,
-        wait,
-      ).then(() => void (posted = true));
+      const route = this.#route(asked.target);
+      const sent = this.#parts.transport.post(route, message, wait).then(() => {
+        posted = true;
+        if (performance.now() >= wait.deadline) late();
+      });
       await Promise.race([sent, answer.promise]); // the connection may be disposed while the request still waits
       return await answer.promise;
     } finally {
@@ -282,12 +276,4 @@ export class Caller {
       await pause(ROUTE_POLL, wait);
     }
   }
-}
-
-function nobody({ topic, host }: Target, cause: NoRouteError): NoRouteError {
-  const whom = host === undefined ? topic : `${topic} on host ${host}`;
-  const text = `Nobody serves ${whom}: there is no queue ${
-    queueFor(topic, host)
-  }`;
-  return new NoRouteError(text, { cause, data: { topic, host } });
 }

@@ -1,13 +1,11 @@
 /** The connection context: client and server over one leased transport (Nova: `ConnectionContext`). @module */
 import { ConnectionDisposedError, InvalidValueError } from "../errors.ts";
 import type { Routes } from "../bus/routes.ts";
-import type { Consumer, LinkEvent } from "../bus/transport.ts";
+import type { Consumer, Delivery, LinkEvent, Wait } from "../bus/transport.ts";
 import { Caller } from "./caller.ts";
 import type { Client, ClientOptions } from "./client.ts";
-import type {
-  ConnectionEventMap,
-  ConnectionParts,
-} from "./connection_parts.ts";
+import { ConnectionEvents } from "./connection_events.ts";
+import type { ConnectionParts } from "./connection_parts.ts";
 import type { Contract } from "./contract.ts";
 import { makeClient } from "./contract_client.ts";
 import type { Dispatcher } from "./dispatcher.ts";
@@ -25,6 +23,7 @@ import {
   type SendOptions,
   type Target,
 } from "./options.ts";
+import type { Returned } from "./returned.ts";
 import { Server, type ServerStats } from "./server.ts";
 
 /** Any keyword arguments. */
@@ -43,7 +42,8 @@ export function connectionOf(parts: ConnectionParts): ConnectionContext {
  * Disposal stops consuming, lets handlers finish, fails the calls that still wait with `ConnectionDisposedError`, and
  * gives the channels back. Any use after it throws the same error.
  */
-export class ConnectionContext extends EventTarget implements AsyncDisposable {
+export class ConnectionContext extends ConnectionEvents
+  implements AsyncDisposable {
   readonly #parts: ConnectionParts;
   readonly #caller: Caller;
   readonly #server: Server;
@@ -52,7 +52,11 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
   readonly #planned: (() => Promise<void>)[] = [];
   readonly #consumers: Consumer[] = [];
   readonly #listeners: ((grace: number) => Promise<void>)[] = [];
+  /** Ends what is being set up when the context is disposed. */
+  readonly #ending = new AbortController();
   #consuming = false;
+  /** Whether the transport is as new, and may go back to a pool. */
+  #reusable = true;
   #disposing: Promise<void> | undefined;
 
   static {
@@ -119,10 +123,8 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
     options: SendOptions = {},
   ): AsyncGenerator<unknown, void, undefined> {
     this.#check();
-    const items = this.#caller.multicall(target, method, args, options);
-    return (async function* () {
-      for await (const { value } of items) yield value;
-    })();
+    const item = ({ value }: Returned) => value;
+    return this.#caller.multicall(target, method, args, options, { item });
   }
 
   /** Sends an event to whoever listens, now or later: it waits in the queue of its priority. */
@@ -141,7 +143,8 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
     options: ListenerOptions = {},
   ): Promise<void> {
     this.#check();
-    this.#listeners.push(await listen(this.#parts, handler, options));
+    const wait = this.#setUp();
+    this.#listeners.push(await listen(this.#parts, handler, options, wait));
   }
 
   /**
@@ -187,8 +190,10 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
   async consume(): Promise<void> {
     this.#check();
     this.#consuming = true;
-    await this.#parts.inbox.ready(castBounds({}).wait); // callers must be able to cancel
-    for (const start of this.#planned.splice(0)) await start();
+    await this.#parts.inbox.ready(this.#setUp()); // callers must be able to cancel
+    for (let start; (start = this.#planned[0]); this.#planned.shift()) {
+      await start();
+    }
   }
 
   /**
@@ -199,6 +204,7 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
     this.#check();
     checkName("topic", topic);
     checkName("task", task);
+    this.#reusable = false;
     return new Leadership(this.#parts.transport, topic, task);
   }
 
@@ -212,27 +218,6 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
     return this.#disposing ??= this.#dispose();
   }
 
-  /** Listens to one of {@linkcode ConnectionEventMap}. */
-  override addEventListener<K extends keyof ConnectionEventMap>(
-    type: K,
-    listener: (event: ConnectionEventMap[K]) => void,
-    options?: AddEventListenerOptions | boolean,
-  ): void;
-  /** Listens. */
-  override addEventListener(
-    type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: AddEventListenerOptions | boolean,
-  ): void;
-  /** Listens. */
-  override addEventListener(
-    type: string,
-    listener: ((event: never) => void) | EventListenerObject | null,
-    options?: AddEventListenerOptions | boolean,
-  ): void {
-    super.addEventListener(type, listener as EventListener, options);
-  }
-
   async #plan(
     route: ReturnType<Routes["topic"]>,
     dispatcher: Dispatcher,
@@ -244,26 +229,31 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
       );
     }
     const { transport, prefetch } = this.#parts;
-    await transport.declare(route, castBounds({}).wait);
+    await transport.declare(route, this.#setUp());
+    const receive = (delivery: Delivery) =>
+      this.#server.receive(delivery, dispatcher);
     const start = async () => {
-      const receive = (delivery: Parameters<Server["receive"]>[0]) =>
-        this.#server.receive(delivery, dispatcher);
-      this.#consumers.push(
-        await transport.consume(
-          route,
-          receive,
-          { prefetch },
-          castBounds({}).wait,
-        ),
-      );
+      const wait = this.#setUp();
+      const options = { prefetch };
+      const consumer = await transport.consume(route, receive, options, wait);
+      this.#consumers.push(consumer);
     };
     if (this.#consuming) await start();
     else this.#planned.push(start);
   }
 
+  /** Bounds of making a consumer, after which the transport is no longer as new. */
+  #setUp(): Wait {
+    this.#reusable = false;
+    return castBounds({ signal: this.#ending.signal }).wait;
+  }
+
   /** Handlers finish first, since they may call others on this connection. */
   async #dispose(): Promise<void> {
     const { grace, release } = this.#parts;
+    this.#ending.abort(
+      new ConnectionDisposedError("The connection was disposed meanwhile"),
+    );
     try {
       await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
       await Promise.all([
@@ -271,9 +261,9 @@ export class ConnectionContext extends EventTarget implements AsyncDisposable {
         ...this.#listeners.map((stop) => stop(grace)),
       ]);
     } finally {
-      this.#caller.dispose();
+      await this.#caller.dispose();
       this.#watching[Symbol.dispose]();
-      await release(this.#consumers.length + this.#listeners.length === 0);
+      await release(this.#reusable);
     }
   }
 

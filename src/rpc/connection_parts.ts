@@ -6,22 +6,6 @@ import type { Dialect } from "../wire/dialect.ts";
 import type { ErrorClasses } from "../wire/failure.ts";
 import type { Inbox } from "./inbox.ts";
 
-/** Events of a connection. */
-export interface ConnectionEventMap {
-  /** The broker is lost; the link is coming back by itself. */
-  readonly disconnected: CustomEvent<{ readonly reason: string }>;
-  /** The broker is back; topology and consumers follow at once. */
-  readonly connected: Event;
-  /** The broker takes no messages. */
-  readonly blocked: CustomEvent<{ readonly reason: string }>;
-  /** The broker takes messages again. */
-  readonly unblocked: Event;
-  /** The link is given up: what is wrong does not heal by itself. */
-  readonly failed: CustomEvent<
-    { readonly reason: string; readonly error: Error }
-  >;
-}
-
 /** What a connection context is made of. */
 export interface ConnectionParts {
   /** Channels. */

@@ -34,11 +34,26 @@ export function requestContext(values: ContextValues = {}): RequestContext {
   };
 }
 
-const served = new AsyncLocalStorage<RequestContext | undefined>();
+/** A handler at work. */
+interface Scope {
+  readonly context: RequestContext;
+  /** True when it has ended: what it began in the background goes on without its deadline. */
+  over: boolean;
+}
 
-/** Runs a handler: its calls inherit from `context`. */
-export function serve<T>(context: RequestContext, work: () => T): T {
-  return served.run(context, work);
+const served = new AsyncLocalStorage<Scope | undefined>();
+
+/** Runs a handler: its calls inherit from `context` until it ends. */
+export async function serve<T>(
+  context: RequestContext,
+  work: () => T | PromiseLike<T>,
+): Promise<T> {
+  const scope: Scope = { context, over: false };
+  try {
+    return await served.run(scope, work);
+  } finally {
+    scope.over = true;
+  }
 }
 
 /** Runs what outlives a request, e.g. a link: its events must not seem to belong to the request that made it. */
@@ -46,9 +61,12 @@ export function outside<T>(work: () => T): T {
   return served.run(undefined, work);
 }
 
-/** The request that is being served here; undefined outside a handler. */
+/** The request that is being served here; undefined outside a handler. Of one that has ended, its values alone. */
 export function inherited(): RequestContext | undefined {
-  return served.getStore();
+  const scope = served.getStore();
+  if (!scope?.over) return scope?.context;
+  const { values, requestId } = scope.context;
+  return { ...requestContext(values), requestId };
 }
 
 /** True for a whole context, false for bare values. */

@@ -4,7 +4,7 @@ import {
   NoSuchMethodError,
   UnsupportedVersionError,
 } from "../errors.ts";
-import type { Caller, Returned } from "./caller.ts";
+import type { Caller } from "./caller.ts";
 import type { Client, ClientOptions } from "./client.ts";
 import type { Contract, Procedure } from "./contract.ts";
 import { parseVersion, serves } from "./names.ts";
@@ -14,6 +14,7 @@ import type {
   SendOptions,
   Target,
 } from "./options.ts";
+import type { Returned } from "./returned.ts";
 import { parse } from "./schema.ts";
 
 type Args = Readonly<Record<string, unknown>>;
@@ -97,27 +98,14 @@ class ContractClient {
     options: CallOptions = {},
   ): AsyncGenerator<unknown, void, undefined> {
     const merged = { ...this.#defaults, ...options };
-    const target = { ...this.#target(method).target, host: merged.host };
-    const items = this.#caller.multicall(
-      target,
-      method,
-      args,
-      merged,
-      this.#contract.errors,
-    );
-    return this.#items(method, args, items);
-  }
-
-  async *#items(
-    method: string,
-    args: Args,
-    items: AsyncGenerator<Returned, void, undefined>,
-  ): AsyncGenerator<unknown, void, undefined> {
-    const plan = await this.#plan(method, args);
+    const plan = this.#target(method, true);
+    const target = { ...plan.target, host: merged.host };
     const { yields } = plan.procedure;
-    for await (const item of items) {
-      yield yields ? await this.#parsed(plan, yields, item) : item.value;
-    }
+    return this.#caller.multicall(target, method, args, merged, {
+      errors: this.#contract.errors,
+      prepare: () => this.#checkArgs(plan, args),
+      item: (item) => yields ? this.#parsed(plan, yields, item) : item.value,
+    });
   }
 
   /** A worker of Warren has parsed the value, unless JSON could not carry what came out. */
@@ -131,31 +119,34 @@ class ContractClient {
       : parse(schema, value, `result of ${this.#contract.topic}.${name}`);
   }
 
-  /** Checks the arguments. They are sent as given: the worker's schema transforms them. */
   async #plan(method: string, args: Args): Promise<Plan> {
-    const plan = this.#target(method);
-    if (plan.procedure.args) {
-      await parse(
-        plan.procedure.args,
-        args,
-        `arguments of ${this.#contract.topic}.${method}`,
-      );
-    }
+    const plan = this.#target(method, false);
+    await this.#checkArgs(plan, args);
     return plan;
   }
 
+  /** They are sent as given: the worker's schema transforms them. */
+  async #checkArgs({ name, procedure }: Plan, args: Args): Promise<void> {
+    if (!procedure.args) return;
+    const what = `arguments of ${this.#contract.topic}.${name}`;
+    await parse(procedure.args, args, what);
+  }
+
   /** A client asks for the version in which the procedure came, so that it works with older workers too. */
-  #target(name: string): Plan {
+  #target(name: string, stream: boolean): Plan {
     const { topic, namespace, version, procedures } = this.#contract;
     const procedure = Object.hasOwn(procedures, name)
       ? procedures[name]
       : undefined;
     if (!procedure) {
-      throw new NoSuchMethodError(
-        `No procedure ${
-          JSON.stringify(name)
-        } in the contract ${topic} ${version}`,
-      );
+      const text = `No procedure ${JSON.stringify(name)} in the contract`;
+      throw new NoSuchMethodError(`${text} ${topic} ${version}`);
+    }
+    if ((procedure.yields !== undefined) !== stream) {
+      const verb = stream
+        ? "no stream: use call or cast"
+        : "a stream: use multicall";
+      throw new InvalidValueError(`${topic}.${name} is ${verb}`);
     }
     const since = procedure.since ?? `${parseVersion(version)?.major ?? 1}.0`;
     const { versionCap: cap } = this.#defaults;

@@ -121,7 +121,12 @@ function checkSince(
   }
 }
 
-function check(contract: Contract): void {
+/**
+ * Checks a contract, e.g. one that was written by hand.
+ *
+ * @throws {InvalidValueError} naming what is wrong and what would be right.
+ */
+export function checkContract(contract: Contract): void {
   if (typeof contract !== "object" || contract === null) {
     fail("", "it is not an object");
   }
@@ -177,6 +182,6 @@ function check(contract: Contract): void {
 export function contract<const P extends Procedures>(
   declared: Contract<P & Exact<P> & Travels<P>>,
 ): Contract<P> {
-  check(declared);
+  checkContract(declared);
   return declared;
 }

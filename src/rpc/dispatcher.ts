@@ -7,6 +7,7 @@ import {
 import { oneLine } from "../telemetry.ts";
 import { type RequestContext, serve } from "./context.ts";
 import type { Contract, Endpoint, Procedure } from "./contract.ts";
+import { checkContract } from "./define.ts";
 import { parseVersion, serves, type Version } from "./names.ts";
 import {
   checked,
@@ -52,18 +53,12 @@ interface Entry {
 
 function entry(endpoint: Endpoint): Entry {
   const { contract } = endpoint;
-  const version = parseVersion(contract.version);
-  if (!version) {
-    throw new InvalidValueError(
-      `Invalid contract ${contract.topic}: its version is ${
-        oneLine(contract.version)
-      }`,
-    );
-  }
+  checkContract(contract);
+  const version = parseVersion(contract.version) as Version;
   const methods = new Map<string, Served>();
   for (const [name, procedure] of Object.entries(contract.procedures)) {
     const handler: unknown = Reflect.get(endpoint, name);
-    if (typeof handler !== "function" || name in Object.prototype) {
+    if (typeof handler !== "function") {
       throw new InvalidValueError(
         `Cannot serve ${contract.topic} ${contract.version}: the manager has no method ${
           oneLine(name)

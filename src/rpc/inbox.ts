@@ -1,5 +1,5 @@
 /** The private inbox of a link: replies for those who wait, controls for those who work. One for each link. @module */
-import { NoRouteError } from "../errors.ts";
+import { InvalidValueError, NoRouteError } from "../errors.ts";
 import { log } from "../telemetry.ts";
 import type { Delivery, Link, Message, Wait } from "../bus/transport.ts";
 import { decode, type Limits } from "../wire/codec.ts";
@@ -12,6 +12,8 @@ export class Inbox {
   readonly pending: Map<string, Pending> = new Map();
   /** How to cancel what runs here, by the id of the call. */
   readonly running: Map<string, (reason: string) => void> = new Map();
+  /** Who can tell a worker that nobody waits for its call. */
+  readonly cancellers: Set<(call: string, worker: string) => void> = new Set();
   /** Replies that nobody waited for, and messages that were none. */
   readonly strays = { late: 0, refused: 0 };
   readonly #link: Link;
@@ -54,7 +56,12 @@ export class Inbox {
     delivery.ack(); // what it tells is kept in memory alone, so it is of no use to another process
     const { body, headers, correlationId } = delivery.message;
     const decoded = decode(body, headers, this.#limits);
-    if ("refusal" in decoded) return this.#refuse(decoded.refusal.reason);
+    if ("refusal" in decoded) {
+      const { reason } = decoded.refusal;
+      const text = `Refused the answer: ${reason}`;
+      this.pending.get(correlationId ?? "")?.fail(new InvalidValueError(text));
+      return this.#refuse(reason);
+    }
     const { message } = decoded;
     if (message.kind === "reply") {
       return this.#reply(message, message.call ?? correlationId);
@@ -68,6 +75,9 @@ export class Inbox {
     if (pending) return pending.receive(reply);
     this.strays.late++;
     log("rpc").debug("A reply came that nobody waits for");
+    const [cancel] = this.cancellers;
+    const goesOn = reply.inbox !== undefined && !reply.ending;
+    if (goesOn && call !== undefined) cancel?.(call, reply.inbox);
   }
 
   #refuse(reason: string): void {

@@ -1,7 +1,8 @@
 /** The other end of `notify` (Nova: notification listeners). @module */
 import { pause, within } from "../wait.ts";
+import { ConnectionDisposedError } from "../errors.ts";
 import { log, oneLine } from "../telemetry.ts";
-import type { Delivery } from "../bus/transport.ts";
+import type { Delivery, Wait } from "../bus/transport.ts";
 import { decode } from "../wire/codec.ts";
 import type { Notification } from "../wire/envelope.ts";
 import { type RequestContext, requestContext, serve } from "./context.ts";
@@ -13,11 +14,13 @@ import {
   type Priority,
   TOPIC,
 } from "./notifications.ts";
-import { castBounds } from "./options.ts";
 
 /** Options of `createListener`. */
 export interface ListenerOptions {
-  /** Only events of this type; `*` stands for any characters. Others are acknowledged and dropped. */
+  /**
+   * Only events of this type; `*` stands for any characters. Others are acknowledged and dropped: listeners that want
+   * different events need pools of their own.
+   */
   readonly eventType?: string | undefined;
   /** Only this priority; default: all. */
   readonly priority?: Priority | undefined;
@@ -52,9 +55,11 @@ async function handle(
   delivery: Delivery,
   event: Notification,
   handler: NotificationHandler,
+  signal: AbortSignal,
 ): Promise<void> {
   const context = {
     ...requestContext(event.context),
+    signal,
     requestId: event.id ?? event.messageId,
   };
   try {
@@ -79,10 +84,12 @@ export async function listen(
   parts: NotificationParts,
   handler: NotificationHandler,
   options: ListenerOptions,
+  wait: Wait,
 ): Promise<(grace: number) => Promise<void>> {
   if (options.pool !== undefined) checkName("pool", options.pool);
   const wanted = matcher(options.eventType);
   const inHand = new Set<Promise<void>>();
+  const ending = new AbortController();
   const receive = (delivery: Delivery) => {
     const decoded = decode(
       delivery.message.body,
@@ -97,12 +104,10 @@ export async function listen(
       return delivery.reject(false);
     }
     if (!wanted(event.eventType)) return delivery.ack();
-    const work = handle(delivery, event, handler).finally(() =>
-      inHand.delete(work)
-    );
+    const work = handle(delivery, event, handler, ending.signal)
+      .finally(() => inHand.delete(work));
     inHand.add(work);
   };
-  const { wait } = castBounds({});
   const chosen = options.priority === undefined
     ? priorities
     : [checkPriority(options.priority)];
@@ -123,5 +128,6 @@ export async function listen(
     await Promise.all(consumers.map((consumer) => consumer.cancel()));
     const end = { deadline: performance.now() + grace };
     await within(Promise.all(inHand), end, () => undefined).catch(() => {});
+    ending.abort(new ConnectionDisposedError("The listener stops"));
   };
 }

@@ -33,12 +33,28 @@ export function errorClassesOf(
   return isObject(error) ? classesOf.get(error) ?? {} : {};
 }
 
+/** What was given, without the keys that parsing dropped: they are not for the caller. */
+function pruned(given: unknown, parsed: unknown): unknown {
+  if (!isObject(given) || !isObject(parsed)) return given;
+  if (Array.isArray(given)) {
+    return Array.isArray(parsed)
+      ? given.map((item, at) => pruned(item, parsed[at]))
+      : given;
+  }
+  if (Object.getPrototypeOf(parsed) !== Object.prototype) return given; // a Date, a Map, …
+  const known = new Map<string, unknown>(Object.entries(parsed));
+  const kept = Object.entries(given).filter(([key]) => known.has(key));
+  return Object.fromEntries(
+    kept.map(([key, value]) => [key, pruned(value, known.get(key))]),
+  );
+}
+
 /** What the handler gave for a parsed value, to be sent where JSON cannot carry the parsed one (e.g. a `Date`). */
 export function asGiven(
   parsed: unknown,
 ): { readonly value: unknown } | undefined {
   const known = isObject(parsed) && givenFor.has(parsed);
-  return known ? { value: givenFor.get(parsed) } : undefined;
+  return known ? { value: pruned(givenFor.get(parsed), parsed) } : undefined;
 }
 
 /** Marks an error as the dispatcher's refusal. */

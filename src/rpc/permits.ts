@@ -3,20 +3,32 @@
 /** Permits, handed out in order of asking. */
 export class Permits {
   #free: number;
-  readonly #waiting: ((permit: Disposable) => void)[] = [];
+  readonly #waiting = new Set<(permit: Disposable) => void>();
 
   /** `limit` at once. */
   constructor(limit: number) {
     this.#free = limit;
   }
 
-  /** A permit, now or when one is given back. */
-  acquire(): Disposable | Promise<Disposable> {
-    if (this.#free === 0) {
-      return new Promise((resolve) => this.#waiting.push(resolve));
+  /** A permit, now or when one is given back; undefined if the signal fires before. */
+  acquire(
+    signal: AbortSignal,
+  ): Disposable | undefined | Promise<Disposable | undefined> {
+    if (signal.aborted) return undefined;
+    if (this.#free > 0) {
+      this.#free--;
+      return this.#permit();
     }
-    this.#free--;
-    return this.#permit();
+    return new Promise((resolve) => {
+      const given = (permit: Disposable | undefined) => {
+        signal.removeEventListener("abort", gaveUp);
+        this.#waiting.delete(given);
+        resolve(permit);
+      };
+      const gaveUp = () => given(undefined);
+      signal.addEventListener("abort", gaveUp);
+      this.#waiting.add(given);
+    });
   }
 
   #permit(): Disposable {
@@ -30,7 +42,7 @@ export class Permits {
   }
 
   #release(): void {
-    const next = this.#waiting.shift();
+    const [next] = this.#waiting;
     if (next) next(this.#permit());
     else this.#free++;
   }

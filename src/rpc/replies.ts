@@ -3,6 +3,8 @@ import type { Reply } from "../wire/envelope.ts";
 
 /** Someone who waits for the answers to one call. */
 export interface Pending {
+  /** Inbox of the worker that has the call, once it has shown itself. */
+  readonly worker: string | undefined;
   /** Takes an answer, or a part of one. */
   receive(reply: Reply): void;
   /** Ends the wait with an error. */

@@ -1,4 +1,5 @@
 /** Answers of a worker, in the form that the request asked for. @module */
+import { setImmediate } from "node:timers/promises";
 import { InvalidValueError, StreamInterruptedError } from "../errors.ts";
 import { expireAt, forget } from "../deadlines.ts";
 import type { Dialect } from "../wire/dialect.ts";
@@ -78,9 +79,11 @@ export class Responder {
     const { warren, reply } = job.request;
     const run = newId();
     const numbered = (sequence: number) => warren ? { sequence, run } : {};
-    let sequence = 0;
+    let sequence = 0, pulled = 0;
     let failed: { readonly error: unknown } | undefined;
     for await (const item of items) {
+      // A generator that awaits nothing must not keep the process from everything else.
+      if (++pulled % WINDOW === 0) await setImmediate();
       if (job.over || failed) break;
       if (!wanted(job, item)) continue;
       job.streaming = reply !== undefined;

@@ -1,5 +1,6 @@
 /** The worker's half: from a delivery to a handler, back to the caller, and only then acknowledged. @module */
 import { expireAt, forget } from "../deadlines.ts";
+import { InvalidValueError } from "../errors.ts";
 import { log, oneLine } from "../telemetry.ts";
 import type { Delivery, Transport } from "../bus/transport.ts";
 import { decode, type Limits } from "../wire/codec.ts";
@@ -67,17 +68,11 @@ export class Server {
 
   /** Takes a delivery. Never throws: nothing that arrives can hurt a worker. */
   receive(delivery: Delivery, dispatcher: Dispatcher): void {
-    const decoded = decode(
-      delivery.message.body,
-      delivery.message.headers,
-      this.#parts.limits,
-    );
+    const { body, headers } = delivery.message;
+    const decoded = decode(body, headers, this.#parts.limits);
     if ("refusal" in decoded) {
-      return this.#refuse(
-        delivery,
-        decoded.refusal.reason,
-        decoded.refusal.reply,
-      );
+      const { reason, reply = addressOf(delivery) } = decoded.refusal;
+      return this.#refuse(delivery, reason, reply);
     }
     const { message, dialect } = decoded;
     if (message.kind !== "request") {
@@ -120,13 +115,18 @@ export class Server {
 
   async #serve(job: Job, dispatcher: Dispatcher): Promise<void> {
     using _registered = job.register(this.#parts.inbox.running);
-    const permit = await this.#permits.acquire();
+    const { signal } = job.context;
+    const permit = await this.#permits.acquire(signal);
+    // A handler that goes on when nobody waits any more does not keep others from their turn.
+    const free = () => permit?.[Symbol.dispose]();
+    signal.addEventListener("abort", free);
     try {
-      if (job.over) return void this.#counts.dropped++;
+      if (!permit || job.over) return void this.#counts.dropped++;
       using _beats = this.#responder.beats(job);
       await this.#run(job, dispatcher, permit);
     } finally {
-      permit[Symbol.dispose]();
+      signal.removeEventListener("abort", free);
+      free();
       job.settle();
     }
   }
@@ -147,6 +147,7 @@ export class Server {
         args,
         namespace,
       );
+      if (isStream(result) && !request.reply) throw unwanted(request);
       if (isStream(result)) await this.#responder.stream(job, result);
       else {
         permit[Symbol.dispose]();
@@ -195,4 +196,16 @@ export class Server {
 function isStream(result: unknown): result is AsyncIterable<unknown> {
   return typeof result === "object" && result !== null &&
     Symbol.asyncIterator in result;
+}
+
+/** A stream that nobody reads has no end: it is not begun. */
+function unwanted({ method }: Request): InvalidValueError {
+  const what = oneLine(method, 60);
+  return new InvalidValueError(`Cannot cast ${what}: it is a stream`);
+}
+
+/** Where a message that cannot be read wants its answer, by its properties. */
+function addressOf({ message }: Delivery): ReplyAddress | undefined {
+  const { replyTo: queue, correlationId: call } = message;
+  return queue && call ? { queue, call, form: "single" } : undefined;
 }

@@ -23,7 +23,7 @@ import {
   type WireHeaders,
 } from "./headers.ts";
 import { checkJson } from "./carriable.ts";
-import { defaultLimits, type Limits, parseJson } from "./json.ts";
+import { defaultLimits, type Limits, parseJson, unacceptable } from "./json.ts";
 
 export { defaultLimits, type Limits };
 
@@ -80,9 +80,14 @@ export function encode(
 ): Encoded {
   checkWords(message);
   const body = utf8.encode(dialect.encode(message, form));
-  if (body.length > limits.bytes) {
+  const reason = unacceptable(body, limits);
+  if (reason !== undefined) {
     throw new InvalidValueError(
-      `A ${message.kind} of ${body.length} bytes is larger than the limit of ${limits.bytes}; send less, or raise the option maxMessageSize at both ends`,
+      `Cannot send a ${message.kind} of ${reason}; send less${
+        body.length > limits.bytes
+          ? ", or raise the option maxMessageSize at both ends"
+          : ""
+      }`,
       { data: { bytes: body.length, limit: limits.bytes } },
     );
   }

@@ -17,8 +17,14 @@ export const defaultLimits: Limits = {
   nodes: 100_000,
 };
 
-/** Why a text is not parsed; undefined if nothing is wrong with it so far. */
-function hostile(bytes: Uint8Array, limits: Limits): string | undefined {
+/** Why a body is not accepted; undefined if it is. The sender asks as well as the receiver. */
+export function unacceptable(
+  bytes: Uint8Array,
+  limits: Limits,
+): string | undefined {
+  if (bytes.length > limits.bytes) {
+    return `${bytes.length} bytes, the limit is ${limits.bytes}`;
+  }
   let depth = 0, nodes = 1, quoted = false;
   for (let i = 0; i < bytes.length; i++) {
     const byte = bytes[i];
@@ -48,10 +54,7 @@ export function parseJson(
   bytes: Uint8Array,
   limits: Limits,
 ): { value: unknown } | { refused: string } {
-  if (bytes.length > limits.bytes) {
-    return { refused: `${bytes.length} bytes, the limit is ${limits.bytes}` };
-  }
-  const reason = hostile(bytes, limits);
+  const reason = unacceptable(bytes, limits);
   if (reason !== undefined) return { refused: reason };
   try {
     const text = utf8.decode(bytes);

@@ -4,7 +4,7 @@ import {
   InvalidValueError,
   NoRouteError,
 } from "../../errors.ts";
-import { log } from "../../telemetry.ts";
+import { log, oneLine } from "../../telemetry.ts";
 import type { Route } from "../routes.ts";
 import type {
   ConsumeOptions,
@@ -49,7 +49,9 @@ export class MemoryTransport implements Transport, Owner {
       const taken = this.#broker.publish(route, message);
       if (taken || !message.mandatory) return;
       throw new NoRouteError(
-        `No queue takes a message for "${route.key}": nobody has served it yet`,
+        `No queue takes a message for ${
+          oneLine(route.key)
+        }: nobody has served it yet`,
         { data: { key: route.key } },
       );
     });

@@ -20,7 +20,9 @@ export type QueueRoute = Route & { readonly queue: Queue };
 
 /** What should be consumed: data, from which every new channel is made. */
 interface Desired {
-  readonly route: QueueRoute;
+  route: QueueRoute;
+  /** Another queue that will do as well, where this one's node is gone. */
+  readonly renew?: (() => QueueRoute) | undefined;
   readonly receive: (delivery: Delivery) => void;
   readonly options: ConsumeOptions;
   /** Name at the broker; a new one each time, so that an old channel's cannot be meant. */
@@ -30,6 +32,9 @@ interface Desired {
   /** Resolved when it is not restored any more. */
   readonly ended: PromiseWithResolvers<void>;
 }
+
+/** Milliseconds that one queue may take to be consumed again before the next has its turn. */
+const PATIENCE = 3_000;
 
 /** Consumers that share a channel. */
 export class Consumers {
@@ -57,9 +62,10 @@ export class Consumers {
     receive: (delivery: Delivery) => void,
     options: ConsumeOptions,
     wait: Wait,
+    renew?: () => QueueRoute,
   ): Promise<Consumer> {
     const ended = Promise.withResolvers<void>();
-    const desired: Desired = { route, receive, options, ended };
+    const desired: Desired = { route, renew, receive, options, ended };
     const late = () =>
       new TimeoutError(
         `Cannot consume ${route.queue.name} in time: ${this.#side.why}`,
@@ -68,7 +74,7 @@ export class Consumers {
     for (let attempt = 0;; attempt++) {
       try {
         this.#closing.signal.throwIfAborted();
-        await within(this.#start(desired), wait, late);
+        await within(this.#start(desired, wait.deadline), wait, late);
         return { ended: ended.promise, cancel: () => this.#cancel(desired) };
       } catch (error) {
         const gaveUp = wait.signal?.aborted ? wait.signal.reason : undefined;
@@ -149,33 +155,35 @@ export class Consumers {
 
   /** Brings back all that has no consumer now; goes on until nothing is missing. */
   async #restoreAll(): Promise<void> {
-    const signal = this.#closing.signal;
-    for (let attempt = 0; !signal.aborted && !this.#side.failure;) {
-      const missing = [...this.#desired].find(({ tag }) => tag === undefined);
-      if (!missing) return;
-      try {
-        await this.#start(missing);
-        attempt = 0;
-      } catch (error) {
-        if (signal.aborted) return;
-        if (error instanceof TopologyError) return this.#side.fail(error);
-        log("bus").warn("Cannot consume {queue} yet: {error}", {
-          queue: missing.route.queue.name,
-          error,
-        });
-        await pause(backoff(attempt++), { deadline: Infinity, signal }).catch(
-          () => {},
-        );
-      }
+    const { signal } = this.#closing;
+    for (let attempt = 0; !signal.aborted && !this.#side.failure; attempt++) {
+      const missing = [...this.#desired].filter(({ tag }) => !tag);
+      if (missing.length === 0) return;
+      // One whose node is gone must not keep the others waiting.
+      for (const desired of missing) await this.#restoreOne(desired);
+      const wait = { deadline: Infinity, signal };
+      await pause(backoff(attempt), wait).catch(() => {});
     }
   }
 
-  async #start(desired: Desired): Promise<void> {
-    const queue = await this.#topology.queue(desired.route, {
-      deadline: Infinity,
-      signal: this.#closing.signal,
-    });
-    const open = await this.#channel();
+  async #restoreOne(desired: Desired): Promise<void> {
+    try {
+      await this.#start(desired, performance.now() + PATIENCE);
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      if (error instanceof TopologyError) return this.#side.fail(error);
+      const { name: queue } = desired.route.queue;
+      log("bus").warn("Cannot consume {queue} yet: {error}", { queue, error });
+      const gone = error instanceof RpcError && error.data.replyCode === 404;
+      if (gone && desired.renew) desired.route = desired.renew();
+    }
+  }
+
+  async #start(desired: Desired, deadline: number): Promise<void> {
+    const wait = { deadline, signal: this.#closing.signal };
+    const queue = await this.#topology.queue(desired.route, wait);
+    const late = () => new TimeoutError("no channel", { inDoubt: false });
+    const open = await within(this.#channel(), wait, late);
     const { prefetch, exclusive = false } = desired.options;
     const tag = crypto.randomUUID();
     const deliver = (message: ConsumeMessage | null) =>

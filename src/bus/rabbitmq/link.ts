@@ -29,12 +29,17 @@ export interface RabbitOptions {
   readonly name?: string | undefined;
 }
 
+function newInbox(): string {
+  return `reply_${crypto.randomUUID().replaceAll("-", "")}`;
+}
+
 /** Unread messages of the inbox at most. */
 const INBOX_PREFETCH = 1_000;
 
 /** The process's way to one RabbitMQ broker or cluster. */
 export class RabbitLink implements Link {
-  readonly inbox = `reply_${crypto.randomUUID().replaceAll("-", "")}`;
+  /** Kept across reconnects; another one only where the node of its queue is gone. */
+  inbox = newInbox();
   readonly #publishing: Side;
   readonly #consuming: Side;
   readonly #topology: {
@@ -104,15 +109,19 @@ export class RabbitLink implements Link {
   }
 
   async #startInbox(): Promise<void> {
-    const route = inbox(this.inbox) as QueueRoute;
+    const route = () => inbox(this.inbox) as QueueRoute;
+    const renew = () => {
+      this.inbox = newInbox();
+      return route();
+    };
     const receive = (delivery: Delivery) => this.#reader?.receive(delivery);
     const consumers = this.#inboxConsumers ??= new Consumers(
       this.#consuming,
       this.#topology.consuming,
     );
-    await consumers.add(route, receive, { prefetch: INBOX_PREFETCH }, {
-      deadline: Infinity,
-    });
+    const options = { prefetch: INBOX_PREFETCH };
+    const wait = { deadline: Infinity };
+    await consumers.add(route(), receive, options, wait, renew);
   }
 
   consumers(queue: string, wait: Wait): Promise<number | undefined> {

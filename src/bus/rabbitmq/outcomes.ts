@@ -10,6 +10,7 @@ import {
   TimeoutError,
   UnconfirmedError,
 } from "../../errors.ts";
+import { oneLine } from "../../telemetry.ts";
 import type { Route } from "../routes.ts";
 import type { ChannelEnd } from "./channel.ts";
 import type { Side } from "./side.ts";
@@ -19,8 +20,8 @@ export type Outcome = "taken" | "returned" | "refused" | ChannelEnd;
 
 const where = (route: Route) =>
   route.exchange
-    ? `exchange ${route.exchange.name}, key "${route.key}"`
-    : `queue ${route.key}`;
+    ? `exchange ${route.exchange.name}, key ${oneLine(route.key)}`
+    : `queue ${oneLine(route.key)}`; // a reply's is what the caller said
 
 /** No queue takes it. */
 export function unroutable(route: Route): Error {

@@ -21,6 +21,9 @@ function checkHeaders(headers: Message["headers"]): void {
   }
 }
 
+/** The longest expiration that the broker takes, about 49 days in milliseconds; what may wait longer has none. */
+const LONGEST = 2 ** 32 - 1;
+
 /** Options of amqplib's publish. Always JSON, as every peer expects (oslo.messaging reads nothing else). */
 export function toAmqp(message: Message): Options.Publish {
   checkHeaders(message.headers);
@@ -36,8 +39,8 @@ export function toAmqp(message: Message): Options.Publish {
     options.correlationId = message.correlationId;
   }
   if (message.replyTo !== undefined) options.replyTo = message.replyTo;
-  // The broker takes whole milliseconds, and 0 would drop it at once.
-  if (message.expiration !== undefined) {
+  // The broker takes whole milliseconds in 32 bits, and 0 would drop it at once.
+  if (message.expiration !== undefined && message.expiration <= LONGEST) {
     options.expiration = String(Math.max(1, Math.ceil(message.expiration)));
   }
   return options;

@@ -96,9 +96,9 @@ function socketOptions(
   signal: AbortSignal,
 ): SocketOptions & { signal: AbortSignal } {
   const clientProperties = { connection_name: name, product: "warren" };
-  const given = Object.entries(tls ?? {}).filter(([, value]) =>
-    value !== undefined
-  );
+  const { ca, cert, key, servername } = tls ?? {}; // nothing else: no option turns verification off
+  const given = Object.entries({ ca, cert, key, servername })
+    .filter(([, value]) => value !== undefined);
   return {
     noDelay: true,
     keepAlive: true,
@@ -106,6 +106,7 @@ function socketOptions(
     timeout: connectTimeout,
     clientProperties,
     ...Object.fromEntries(given),
+    rejectUnauthorized: true,
   };
 }
 

@@ -1,10 +1,6 @@
 /** Declares exchanges, queues and bindings, on a channel where a refusal hurts nobody else. @module */
 import type { Channel } from "npm:amqplib@^2.3.1";
-import {
-  ConnectionFailedError,
-  TimeoutError,
-  TopologyError,
-} from "../../errors.ts";
+import { TimeoutError, TopologyError } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
 import type { Exchange, Queue, Route } from "../routes.ts";
 import { type Open, openChannel } from "./channel.ts";
@@ -57,6 +53,18 @@ async function assertQueue(channel: Channel, queue: Queue): Promise<string> {
     arguments: args,
   });
   return name;
+}
+
+/** Why an attempt came to nothing. */
+interface Refused {
+  readonly code?: number | undefined;
+  readonly reason: string;
+}
+
+function tooLate(what: string, last: Refused | undefined, why: string): Error {
+  const text = `Cannot declare ${what} in time: ${last?.reason ?? why}`;
+  const data = last?.code === undefined ? {} : { replyCode: last.code };
+  return new TimeoutError(text, { inDoubt: false, data });
 }
 
 /** The declaring half of a side. */
@@ -125,6 +133,7 @@ export class Topology {
         `queue ${queue}`,
         wait,
         (channel) => channel.checkQueue(queue),
+        false,
       )).consumerCount;
     } catch {
       return undefined;
@@ -137,59 +146,48 @@ export class Topology {
       `queue ${queue}`,
       wait,
       (channel) => channel.deleteQueue(queue),
+      false,
     ).catch(() => {});
   }
 
-  /** One at a time, so that a refusal, which ends the channel, is told to the one who asked. */
-  #alone<T>(
+  /** One at a time, so that a refusal, which ends the channel, is told to the one who asked. What may heal is tried again. */
+  async #alone<T>(
     what: string,
     wait: Wait,
     work: (channel: Channel) => Promise<T>,
+    patient = true,
   ): Promise<T> {
-    const turn = this.#tail.then(() => this.#attempt(what, wait, work));
-    this.#tail = turn.catch(() => {});
-    return within(
-      turn,
-      wait,
-      () =>
-        new TimeoutError(`Cannot declare ${what} in time: ${this.#side.why}`, {
-          inDoubt: false,
-        }),
-    );
-  }
-
-  async #attempt<T>(
-    what: string,
-    wait: Wait,
-    work: (channel: Channel) => Promise<T>,
-  ): Promise<T> {
+    let last: Refused | undefined;
+    const late = () => tooLate(what, last, this.#side.why);
     for (let attempt = 0;; attempt++) {
-      const socket = await this.#side.up(wait);
-      if (socket !== this.#epoch) this.#known = new Set();
-      this.#epoch = socket;
-      const tried = await this.#try(socket.model, wait, work);
+      const turn = this.#tail.then(() => this.#turn(wait, work));
+      this.#tail = turn.catch(() => {});
+      const tried = await within(turn, wait, late);
       if ("value" in tried) return tried.value;
       if (isFatal(tried.code)) throw refused(what, tried.reason, tried.code);
-      if (tried.code === 404) this.forget(); // an exchange that was there is gone
-      if (tried.code === 404 && attempt > 0) {
-        throw new TopologyError(`Cannot use ${what}: ${tried.reason}`, {
-          data: { entity: what, replyCode: 404 },
-        });
-      }
-      if (performance.now() >= wait.deadline) {
-        throw new ConnectionFailedError(
-          `Cannot declare ${what}: ${tried.reason}`,
-        );
-      }
+      if (tried.code === 404) this.forget(); // an exchange that was there is gone, or a queue's node is
+      last = tried;
+      if (!patient || performance.now() >= wait.deadline) throw late();
       await pause(backoff(attempt), wait);
     }
+  }
+
+  async #turn<T>(
+    wait: Wait,
+    work: (channel: Channel) => Promise<T>,
+  ): Promise<{ value: T } | Refused> {
+    if (performance.now() >= wait.deadline) return { reason: "too late" };
+    const socket = await this.#side.up(wait);
+    if (socket !== this.#epoch) this.#known = new Set();
+    this.#epoch = socket;
+    return await this.#try(socket.model, wait, work);
   }
 
   async #try<T>(
     model: Parameters<typeof openChannel>[0],
     wait: Wait,
     work: (channel: Channel) => Promise<T>,
-  ): Promise<{ value: T } | { code?: number | undefined; reason: string }> {
+  ): Promise<{ value: T } | Refused> {
     const late = () => new TimeoutError("no answer in time");
     try {
       const open = this.#open?.alive

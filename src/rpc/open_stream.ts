@@ -1,0 +1,77 @@
+/** The beginning and the end of a stream on the caller's side. @module */
+import { expireAt, forget } from "../deadlines.ts";
+import { TimeoutError } from "../errors.ts";
+import type { Route } from "../bus/routes.ts";
+import { Items } from "./items.ts";
+import type { Bounds } from "./options.ts";
+import { type Asked, type CallerParts, question } from "./question.ts";
+import type { Waiting } from "./waiting.ts";
+
+/** A stream that has been asked for. */
+export interface OpenStream {
+  /** What comes. */
+  readonly items: Items;
+  /** Waits for no more; `cancel` tells the worker so. */
+  close(cancel: boolean): void;
+}
+
+/** Ends a stream when nothing comes for too long, or its signal fires, whether somebody pulls or not. */
+function watch(
+  items: Items,
+  { wait: { signal, deadline }, timeout }: Bounds,
+  what: string,
+  cancel: () => void,
+): Disposable {
+  const end = (error: unknown, hasty: boolean) => {
+    items.fail(error, hasty);
+    cancel();
+  };
+  const text = `Nothing came from ${what} for ${Math.round(timeout)} ms`;
+  const silent = () => end(new TimeoutError(text), false);
+  const aborted = () => end(signal?.reason, true);
+  let expiry = expireAt(deadline, silent);
+  items.alive = () => {
+    forget(expiry);
+    expiry = expireAt(performance.now() + timeout, silent);
+  };
+  signal?.addEventListener("abort", aborted);
+  return {
+    [Symbol.dispose]: () => {
+      items.alive = () => {};
+      forget(expiry);
+      signal?.removeEventListener("abort", aborted);
+    },
+  };
+}
+
+/** Asks for a stream. */
+export async function openStream(
+  parts: CallerParts,
+  waiting: Waiting,
+  asked: Asked,
+  route: Route,
+  bounds: Bounds,
+): Promise<OpenStream> {
+  await parts.inbox.ready(bounds.wait);
+  const { id, method, target } = asked;
+  const items = new Items();
+  const expected = waiting.expect(id, items);
+  const tell = () => waiting.cancel(id, items.worker);
+  const watched = watch(items, bounds, `${method} of ${target.topic}`, tell);
+  let open = true;
+  const close = (cancel: boolean) => {
+    if (!open) return;
+    open = false;
+    watched[Symbol.dispose]();
+    expected[Symbol.dispose]();
+    if (cancel) tell();
+  };
+  try {
+    const message = question(parts, asked, bounds);
+    await parts.transport.post(route, message, bounds.wait);
+  } catch (error) {
+    close(false);
+    throw error;
+  }
+  return { items, close };
+}

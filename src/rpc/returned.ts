@@ -1,0 +1,35 @@
+/** What a caller gets back. @module */
+import { NoRouteError } from "../errors.ts";
+import { queueFor } from "../bus/routes.ts";
+import type { ErrorClasses } from "../wire/failure.ts";
+import type { Target } from "./options.ts";
+
+/** One value that came back. */
+export interface Returned {
+  /** The value; null where there is none. */
+  readonly value: unknown;
+  /** True if the worker's schema has parsed it. */
+  readonly parsed: boolean;
+}
+
+/** What becomes of the items of a stream. */
+export interface StreamShape<T> {
+  /** Error classes of the contract. */
+  readonly errors?: ErrorClasses | undefined;
+  /** Done before the request is sent. */
+  prepare?(): Promise<unknown>;
+  /** The item for a value that came. */
+  item(returned: Returned): T | Promise<T>;
+}
+
+/** Says whom nobody serves. */
+export function nobody(
+  { topic, host }: Target,
+  cause: NoRouteError,
+): NoRouteError {
+  const whom = host === undefined ? topic : `${topic} on host ${host}`;
+  const text = `Nobody serves ${whom}: there is no queue ${
+    queueFor(topic, host)
+  }`;
+  return new NoRouteError(text, { cause, data: { topic, host } });
+}
