@@ -14,10 +14,12 @@ export class Items implements Pending {
   worker: string | undefined;
   /** Called at each item. */
   alive: () => void = () => {};
+  /** Called when it ends with an error: nothing more is awaited, whether somebody pulls or not. */
+  failed: () => void = () => {};
 
   receive(reply: Reply): void {
     this.worker = reply.inbox ?? this.worker;
-    if (reply.beat) return; // a worker that lives and yields nothing is silent all the same
+    if (this.#failed || reply.beat) return; // a worker that lives and yields nothing is silent all the same
     this.alive();
     if (!this.#inOrder(reply)) return;
     if (this.#next) this.#next.resolve(reply);
@@ -29,6 +31,7 @@ export class Items implements Pending {
   fail(error: unknown, hasty = false): void {
     if (hasty) this.#arrived = [];
     this.#failed ??= { error };
+    this.failed();
     this.#next?.reject(error);
     this.#next = undefined;
   }

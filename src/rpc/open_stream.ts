@@ -58,12 +58,15 @@ export async function openStream(
   const expected = waiting.expect(id, items);
   const tell = () => waiting.cancel(id, items.worker);
   const watched = watch(items, bounds, `${method} of ${target.topic}`, tell);
+  items.failed = () => {
+    watched[Symbol.dispose]();
+    expected[Symbol.dispose]();
+  };
   let open = true;
   const close = (cancel: boolean) => {
     if (!open) return;
     open = false;
-    watched[Symbol.dispose]();
-    expected[Symbol.dispose]();
+    items.failed();
     if (cancel) tell();
   };
   try {

@@ -11,8 +11,8 @@ import { keyOf, shared } from "./links.ts";
 import {
   type BrokerUrl,
   type ConnectionOptions,
-  count,
   parseUrls,
+  whole,
 } from "./connection_options.ts";
 
 function makeLink(
@@ -42,16 +42,16 @@ export async function createConnection(
   url: BrokerUrl,
   options: ConnectionOptions = {},
 ): Promise<ConnectionContext> {
-  const {
-    pooled = false,
-    timeout = 60_000,
-    signal,
-    queueType = "classic",
-    maxMessageSize = defaultLimits.bytes,
-  } = options;
+  const { pooled = false, timeout = 60_000, signal } = options;
+  const { queueType = "classic", grace = 30_000, heartbeat = 10 } = options;
+  const { maxMessageSize = defaultLimits.bytes, concurrency = 64 } = options;
+  const { prefetch = concurrency } = options;
+  whole("maxMessageSize", maxMessageSize, 1, 512 * 1024 * 1024);
+  whole("concurrency", concurrency, 1, 65_535);
+  whole("prefetch", prefetch, 1, 65_535);
+  whole("heartbeat", heartbeat, 0, 3_600);
+  if (grace !== 0) duration("grace", grace);
   const limits: Limits = { ...defaultLimits, bytes: maxMessageSize };
-  const concurrency = count("concurrency", options.concurrency ?? 64);
-  const prefetch = count("prefetch", options.prefetch ?? concurrency);
   const wait = {
     deadline: performance.now() + duration("timeout", timeout),
     signal,
@@ -74,7 +74,7 @@ export async function createConnection(
     concurrency,
     prefetch,
     tracebacks: options.tracebacks ?? false,
-    grace: options.grace ?? 30_000,
+    grace,
     publisherId: options.publisherId ?? "warren",
     release: (reusable) => leases.release(transport, pooled, reusable),
     watch: (watcher) => leases.link.watch(watcher),

@@ -82,16 +82,21 @@ export function parseUrls(url: BrokerUrl): readonly URL[] {
 }
 
 /**
- * A number of things.
+ * A whole number.
  *
  * @throws {InvalidValueError} naming the option.
  */
-export function count(name: string, value: number): number {
-  if (Number.isInteger(value) && value > 0 && value <= 65_535) return value;
+export function whole(
+  name: string,
+  value: number,
+  least: number,
+  most: number,
+): number {
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
   throw new InvalidValueError(
     `Invalid option ${name} ${
       String(value)
-    }: give a whole number from 1 to 65535`,
+    }: give a whole number from ${least} to ${most}`,
     { data: { path: name } },
   );
 }

@@ -1,4 +1,7 @@
 /** The periodic tasks of a manager while its service runs. @module */
+import { TimeoutError } from "../errors.ts";
+import { log } from "../telemetry.ts";
+import { within } from "../wait.ts";
 import type { Clock } from "./clock.ts";
 import {
   checkTask,
@@ -45,12 +48,27 @@ export class PeriodicTasks implements AsyncDisposable {
     return this.#runners.map(({ state }) => state);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Tells those that are running, and starts no other. */
+  stop(): void {
     this.#stop.abort();
-    await Promise.all(this.#loops);
-    await Promise.all(
-      this.#elections.map((each) => each[Symbol.asyncDispose]()),
+  }
+
+  /** Resolves when all have ended, at `deadline` (milliseconds of `performance.now()`) at the latest. */
+  async ended(deadline: number): Promise<void> {
+    const all = Promise.all([
+      ...this.#loops,
+      ...this.#elections.map((each) => each[Symbol.asyncDispose]()),
+    ]);
+    const late = () => new TimeoutError("A periodic task ignores its signal");
+    await within(all, { deadline }, late).catch(({ message: reason }) =>
+      log("service").error("{reason}: it is left behind", { reason })
     );
+  }
+
+  /** Stops them, and waits for those that are running. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stop();
+    await this.ended(Infinity);
   }
 
   #runner(

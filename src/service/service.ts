@@ -46,6 +46,12 @@ const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGINT", "SIGTERM"];
 
+/** Milliseconds that a service has to finish, unless said otherwise. */
+const GRACE = 30_000;
+
+/** Managers of running services. */
+const taken = new WeakSet<Manager>();
+
 /** A running service. */
 export class Service implements AsyncDisposable {
   /** Name of the host. */
@@ -57,6 +63,7 @@ export class Service implements AsyncDisposable {
   readonly #stack = new AsyncDisposableStack();
   readonly #periodic: PeriodicTasks[] = [];
   #stopping: Promise<void> | undefined;
+  #stoppedAt = 0;
 
   private constructor(host: string, connection: ConnectionContext) {
     this.host = host;
@@ -108,14 +115,17 @@ export class Service implements AsyncDisposable {
    * do the same; a second one ends the process at once.
    */
   stop(): Promise<void> {
-    return this.#stopping ??= this.#stack.disposeAsync().finally(() =>
-      this.#ended.resolve()
-    );
+    return this.#stopping ??= this.#stop();
   }
 
   /** The same as `stop()`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  async #stop(): Promise<void> {
+    this.#stoppedAt = performance.now();
+    await this.#stack.disposeAsync().finally(() => this.#ended.resolve());
   }
 
   /** What is deferred first is undone last. */
@@ -126,15 +136,14 @@ export class Service implements AsyncDisposable {
     const stopping = new AbortController();
     const gone = new AbortController();
     this.#stack.defer(() => gone.abort());
+    this.#stack.defer(() => this.#endTasks(options.grace));
     this.#stack.use(this.#connection);
+    for (const manager of managers) this.#take(manager);
     this.#connection.addEventListener(
       "failed",
       ({ detail }) => this.#fail(detail.error),
     );
     if (options.signals ?? true) this.#listenToSignals();
-    for (const manager of managers) {
-      Object.assign(manager, { host: this.host, connection: this.#connection });
-    }
     for (const [topic, dispatcher] of dispatchers(managers, options.wrap)) {
       await this.#createConsumers(topic, dispatcher);
     }
@@ -153,7 +162,10 @@ export class Service implements AsyncDisposable {
       );
     }
     for (const manager of managers) this.#startTasks(manager);
-    this.#stack.defer(() => stopping.abort()); // deferred last, so it comes first
+    this.#stack.defer(() => { // deferred last, so it comes first
+      stopping.abort();
+      for (const tasks of this.#periodic) tasks.stop();
+    });
     for (const manager of managers) await manager.postStartHook();
     log("service").info("Serving {topics} on {host}", {
       topics: managers.map(({ contract }) => contract.topic),
@@ -175,7 +187,26 @@ export class Service implements AsyncDisposable {
     const { topic } = manager.contract;
     const lead = (task: string) => this.#connection.lead(topic, task);
     const tasks = new PeriodicTasks(periodicTasksOf(manager), { lead });
-    this.#periodic.push(this.#stack.use(tasks));
+    this.#periodic.push(tasks);
+  }
+
+  /** What remains of the grace time is for tasks that are still running. */
+  async #endTasks(grace = GRACE): Promise<void> {
+    const deadline = this.#stoppedAt + grace;
+    await Promise.all(this.#periodic.map((tasks) => tasks.ended(deadline)));
+  }
+
+  /** A manager belongs to one running service: it knows its host and connection. */
+  #take(manager: Manager): void {
+    if (taken.has(manager)) {
+      throw new InvalidValueError(
+        `Invalid option manager: the manager of ${manager.contract.topic} serves on ${manager.host} already; make another`,
+        { data: { path: "manager" } },
+      );
+    }
+    taken.add(manager);
+    this.#stack.defer(() => void taken.delete(manager));
+    Object.assign(manager, { host: this.host, connection: this.#connection });
   }
 
   #listenToSignals(): void {

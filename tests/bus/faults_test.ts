@@ -130,11 +130,14 @@ onNode("all is restored after the broker closed the connections", async () => {
     bus,
     async () => void await node.ctl("close_all_connections", "a test"),
   );
-  const logs = [...Deno.readDirSync(`${node.folder}/log`)].map(({ name }) =>
-    Deno.readTextFileSync(`${node.folder}/log/${name}`)
-  );
-  assert.match(logs.join(), /a test/);
-  assert.doesNotMatch(logs.join(), /unknown delivery tag|unexpected_frame/);
+  const logs = await until("the log of it", () => {
+    const files = [...Deno.readDirSync(`${node.folder}/log`)];
+    const text = files.map(({ name }) =>
+      Deno.readTextFileSync(`${node.folder}/log/${name}`)
+    ).join();
+    return text.includes("a test") && text;
+  });
+  assert.doesNotMatch(logs, /unknown delivery tag|unexpected_frame/);
 });
 
 Deno.test("what is sent to the inbox while it is away arrives when it is back", async () => {

@@ -301,6 +301,13 @@ Deno.test("encode refuses what JSON cannot carry, and what is larger than the li
   const large = { ...request, args: { text: "x".repeat(1024 * 1024) } };
   assert.throws(
     () => encode(large, folsom),
-    /larger than the limit of 1048576; send less, or raise/,
+    /a request of 1048\d+ bytes, the limit is 1048576; send less, or raise/,
   );
+});
+
+Deno.test("encode refuses what no receiver would accept: too many values, too deep", () => {
+  const base: Request = { kind: "request", method: "m", args: {}, context: {} };
+  const many = { ...base, args: { list: Array(110_000).fill(0) } };
+  assert.throws(() => encode(many, folsom), /more than 100000 values/);
+  assert.ok(encode({ ...base, args: { list: Array(90_000).fill(0) } }, folsom));
 });

@@ -1,5 +1,4 @@
 /** A queue of the bus inside the process: order, prefetch, expiration, redelivery. @module */
-import { expireAt, forget, type Waiting } from "../../deadlines.ts";
 import { TopologyError } from "../../errors.ts";
 import type { Queue } from "../routes.ts";
 import type { ConsumeOptions, Delivery, Message } from "../transport.ts";
@@ -15,8 +14,6 @@ interface Item {
   /** When it is too old, in milliseconds of the monotonic clock. */
   readonly expires: number;
   redelivered: boolean;
-  /** In the queue, and not with a consumer. */
-  waiting?: Waiting;
 }
 
 interface Member {
@@ -69,6 +66,7 @@ export class MemoryQueue {
   /** Takes a message. */
   push(message: Message, key: string): void {
     const expires = performance.now() + (message.expiration ?? Infinity);
+    this.#dropOld();
     this.#insert({
       message,
       key,
@@ -119,7 +117,6 @@ export class MemoryQueue {
   remove(): void {
     if (this.#removed) return;
     this.#removed = true;
-    for (const { waiting } of this.#items) if (waiting) forget(waiting);
     this.#items = [];
     for (const { ended } of this.#members) ended.resolve();
     this.#members = [];
@@ -131,13 +128,12 @@ export class MemoryQueue {
     let at = this.#items.length;
     while (at > 0 && (this.#items[at - 1] as Item).order > item.order) at--;
     this.#items.splice(at, 0, item);
-    if (item.expires < Infinity) {
-      item.waiting = expireAt(item.expires, () => this.#drop(item));
-    }
   }
 
-  #drop(item: Item): void {
-    this.#items = this.#items.filter((other) => other !== item);
+  /** What is too old is dropped when it would be its turn, as RabbitMQ does: no timer keeps the process alive. */
+  #dropOld(): void {
+    const now = performance.now();
+    while ((this.#items[0]?.expires ?? Infinity) <= now) this.#items.shift();
   }
 
   #leave(member: Member): void {
@@ -168,7 +164,7 @@ export class MemoryQueue {
   }
 
   #deliver(): void {
-    while (this.#items.length > 0) {
+    for (this.#dropOld(); this.#items.length > 0; this.#dropOld()) {
       const turn = this.#members.findIndex(({ held, options: { prefetch } }) =>
         prefetch === 0 || held.size < prefetch
       );
@@ -180,7 +176,6 @@ export class MemoryQueue {
         member,
       ];
       const item = this.#items.shift() as Item;
-      if (item.waiting) forget(item.waiting);
       member.held.add(item);
       member.receive(this.#delivery(member, item));
     }

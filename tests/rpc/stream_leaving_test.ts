@@ -1,0 +1,135 @@
+/** Streams that are left: at any moment, by whatever way, the worker is told and nobody hangs. */
+import assert from "node:assert/strict";
+import { type Handlers, InvalidValueError } from "../../mod.ts";
+import { until } from "../setup/probe.ts";
+import { aborted, onEachBus, sumHandlers, type Sums, sums } from "./bus.ts";
+
+/** A stream without end, which says how far it is and when it has ended. */
+class Counter {
+  produced = 0;
+  ended = 0;
+
+  /** Handlers with a `count` that awaits nothing. */
+  handlers(): Handlers<Sums> {
+    // deno-fmt-ignore-start
+    const count = async function* (this: Counter, _: unknown, { signal }: { signal: AbortSignal }) {
+      try {
+        while (!signal.aborted) yield ++this.produced;
+      } finally {
+        this.ended++;
+      }
+    }.bind(this);
+    // deno-fmt-ignore-end
+    return sumHandlers({ count });
+  }
+}
+
+const to = 1; // nobody looks at it
+
+onEachBus(
+  "a stream that awaits nothing leaves timers and others their turn",
+  async (bus) => {
+    const counter = new Counter();
+    const api = sums(bus.topic);
+    await using _worker = await bus.serve(api, counter.handlers());
+    await using connection = await bus.connect();
+    const client = connection.client(api);
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 1);
+    for await (const n of client.multicall("count", { to })) {
+      if (n % 50 === 0) {
+        assert.equal(
+          await client.call("add", { a: n, b: 1 }),
+          n + 1,
+        );
+      }
+      if (ticks > 3) break;
+    }
+    clearInterval(timer);
+    await until("the worker has ended it", () => counter.ended === 1);
+    assert.ok(ticks > 3);
+  },
+);
+
+onEachBus(
+  "abort ends a stream at once, whatever is buffered, also while nobody pulls",
+  async (bus) => {
+    const counter = new Counter();
+    const api = sums(bus.topic);
+    await using _worker = await bus.serve(api, counter.handlers());
+    await using connection = await bus.connect();
+    const client = connection.client(api);
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    const { signal } = controller;
+    const stream = client.multicall("count", { to }, { signal });
+    await stream.next();
+    await until("many items wait", () => counter.produced > 200);
+    controller.abort(reason);
+    await until("the worker has ended it", () => counter.ended === 1);
+    await assert.rejects(stream.next(), (error) => error === reason);
+  },
+);
+
+onEachBus(
+  "return() does not wait for the item that next() awaits",
+  async (bus) => {
+    const api = sums(bus.topic);
+    const signals: AbortSignal[] = [];
+    await using _worker = await bus.serve(
+      api,
+      sumHandlers({
+        async *count(_, { signal }) {
+          signals.push(signal);
+          yield 1;
+          await aborted(signal);
+        },
+      }),
+    );
+    await using connection = await bus.connect();
+    const stream = connection.client(api).multicall("count", { to });
+    await stream.next();
+    const next = stream.next();
+    assert.deepEqual(await stream.return(), { done: true, value: undefined });
+    assert.deepEqual(await next, { done: true, value: undefined });
+    assert.deepEqual(await stream.next(), { done: true, value: undefined });
+    await until("the worker is told", () => signals[0]?.aborted);
+  },
+);
+
+onEachBus(
+  "disposing one of two contexts ends its streams on the worker",
+  async (bus) => {
+    const counter = new Counter();
+    const api = sums(bus.topic);
+    await using _worker = await bus.serve(api, counter.handlers());
+    await using _other = await bus.connect();
+    const connection = await bus.connect();
+    const stream = connection.client(api).multicall("count", { to });
+    await stream.next();
+    await connection[Symbol.asyncDispose]();
+    await until("the worker has ended it", () => counter.ended === 1);
+    assert.equal(counter.ended, 1);
+  },
+);
+
+onEachBus(
+  "a stream is refused by call and cast, a value by multicall, for those without types too",
+  async (bus) => {
+    await using connection = await bus.connect();
+    const client = connection.client(sums(bus.topic));
+    const untyped = client as unknown as Record<
+      string,
+      (method: string) => Promise<unknown>
+    >;
+    await assert.rejects(
+      () => untyped.call?.("count") ?? Promise.resolve(),
+      InvalidValueError,
+    );
+    await assert.rejects(
+      () => untyped.cast?.("count") ?? Promise.resolve(),
+      InvalidValueError,
+    );
+    assert.throws(() => untyped.multicall?.("add"), InvalidValueError);
+  },
+);
