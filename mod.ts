@@ -97,6 +97,7 @@ export type {
   ConnectionOptions,
 } from "./src/service/connection_options.ts";
 export type { TlsOptions } from "./src/bus/transport.ts";
+export type { LaunchOptions } from "./src/service/launcher.ts";
 export type {
   HostEnvironment,
   Implementation,

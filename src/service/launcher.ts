@@ -1,25 +1,62 @@
-/** Several services in one process (Nova: `ServiceLauncher`). @module */
+/** Several services in one process, or in several (Nova: `ServiceLauncher`, `ProcessLauncher`). @module */
+import { count } from "./connection_options.ts";
+import { WORKER } from "./control.ts";
 import type { Service } from "./service.ts";
+import { supervise } from "./supervisor.ts";
+import { serve, work } from "./worker.ts";
+
+/** How to launch services. */
+export interface LaunchOptions {
+  /** Processes that each run all the services; default: none but this one. */
+  readonly workers?: number | undefined;
+  /**
+   * Arguments with which this Deno starts a worker; default: `run -A`, this program and its arguments, or what a compiled
+   * program was given.
+   */
+  readonly args?: readonly string[] | undefined;
+}
 
 /**
  * Starts services, waits until all have stopped. If one cannot start or is lost, the others are stopped, and its error is
  * thrown.
  *
+ * With `workers`, this process runs no service. It starts the program again as so many workers, in which the same call
+ * runs the services, and looks after them:
+ *
+ * - What they print is printed here line by line, after `[worker 1] ` and so on.
+ * - A worker that ends unasked is started again, at most once a second. SIGTERM to a worker drains it.
+ * - SIGINT or SIGTERM drains all workers, and `launch` resolves when they have ended. A second one ends all at once, with
+ *   exit code 130 or 143.
+ * - SIGHUP replaces one worker after the other, each when its successor has started its services; not on Windows.
+ * - Workers ignore SIGINT and SIGHUP, which a terminal sends to them too. If this process dies, they drain, and end within
+ *   four seconds. A worker that has drained has five seconds to end.
+ *
+ * The code before and after the call runs in every process; `WARREN_WORKER` is a worker's number, and unset or empty in
+ * the launcher. A worker's stdin belongs to its launcher. The launcher needs `--allow-run` for Deno itself and
+ * `--allow-env=WARREN_WORKER`; so does a worker for the latter.
+ *
+ * @throws {InvalidValueError} `workers` is not a whole number from 1.
+ * @throws {Deno.errors.NotCapable} a permission is missing.
  * @example
  * ```ts ignore
  * await launch([
  *   () => Service.start({ url, manager: new ComputeManager() }),
  *   () => Service.start({ url, manager: new SchedulerManager() }),
- * ]);
+ * ], { workers: 4 });
  * ```
  */
 export async function launch(
   services: readonly (() => Promise<Service>)[],
+  options: LaunchOptions = {},
 ): Promise<void> {
-  await using running = new AsyncDisposableStack();
-  const stopped: Promise<void>[] = [];
-  for (const start of services) {
-    stopped.push(running.use(await start()).stopped);
-  }
-  await Promise.all(stopped);
+  if (options.workers === undefined) return await serve(services);
+  const workers = count("workers", options.workers);
+  if (Deno.env.get(WORKER)) return await work(services);
+  await supervise(workers, options.args ?? sameProgram());
+}
+
+function sameProgram(): readonly string[] {
+  return Deno.build.standalone
+    ? Deno.args
+    : ["run", "-A", Deno.mainModule, ...Deno.args];
 }

@@ -16,6 +16,7 @@ import type { BrokerUrl, ConnectionOptions } from "./connection_options.ts";
 import { type Manager, periodicTasksOf } from "./manager.ts";
 import { PeriodicTasks } from "./periodic.ts";
 import type { TaskState } from "./periodic_task.ts";
+import { onSignals, SIGNALS, signalsLeft } from "./signals.ts";
 
 /** One manager, or several. */
 export type Managers = Manager | readonly Manager[];
@@ -36,15 +37,11 @@ export interface ServiceOptions<M extends Managers = Managers>
   readonly host?: string | undefined;
   /** Who serves. Managers of one topic share its consumers. */
   readonly manager: M & Serving<M>;
-  /** Drain on SIGINT and SIGTERM; default true. */
+  /** Drain on SIGINT and SIGTERM; default true. In a worker of `launch` its launcher decides. */
   readonly signals?: boolean | undefined;
   /** Adds behaviour around all handlers: authorization, audit, transactions. */
   readonly wrap?: ((inner: Dispatcher) => Dispatcher) | undefined;
 }
-
-const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
-  ? ["SIGINT"]
-  : ["SIGINT", "SIGTERM"];
 
 /** Milliseconds that a service has to finish, unless said otherwise. */
 const GRACE = 30_000;
@@ -143,7 +140,9 @@ export class Service implements AsyncDisposable {
       "failed",
       ({ detail }) => this.#fail(detail.error),
     );
-    if (options.signals ?? true) this.#listenToSignals();
+    if ((options.signals ?? true) && !signalsLeft()) {
+      this.#stack.use(onSignals(SIGNALS, () => void this.stop()));
+    }
     for (const [topic, dispatcher] of dispatchers(managers, options.wrap)) {
       await this.#createConsumers(topic, dispatcher);
     }
@@ -207,14 +206,6 @@ export class Service implements AsyncDisposable {
     taken.add(manager);
     this.#stack.defer(() => void taken.delete(manager));
     Object.assign(manager, { host: this.host, connection: this.#connection });
-  }
-
-  #listenToSignals(): void {
-    const stop = () => void this.stop();
-    for (const signal of SIGNALS) {
-      Deno.addSignalListener(signal, stop);
-      this.#stack.defer(() => Deno.removeSignalListener(signal, stop));
-    }
   }
 
   #fail(error: Error): void {

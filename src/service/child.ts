@@ -1,0 +1,116 @@
+/** A worker's process, as its launcher sees it. @module */
+import { expireAt, forget } from "../deadlines.ts";
+import { DRAIN, READY, WORKER } from "./control.ts";
+import { type Output, toLines } from "./worker_output.ts";
+
+/** Milliseconds that output may come after its process: one that the worker had started may still hold the pipe. */
+const LATE = 1_000;
+
+/** How to start workers. */
+export interface Program {
+  /** Arguments for this Deno. */
+  readonly args: readonly string[];
+  /** Gets what they print. */
+  readonly stdout: Output;
+  /** Gets what they print as errors. */
+  readonly stderr: Output;
+}
+
+/** One process of a worker. */
+export class Child {
+  /** True when all its services have started; false if it ended before. */
+  readonly ready: Promise<boolean>;
+  /** Resolves when the process has ended. */
+  readonly exited: Promise<Deno.CommandStatus>;
+  /** Resolves when it has ended and all that it printed is through. */
+  readonly ended: Promise<void>;
+  readonly #process: Deno.ChildProcess;
+  readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #ready = Promise.withResolvers<boolean>();
+  readonly #cut = new AbortController();
+  #alive = true;
+  #asked = false;
+
+  /** Starts the process of worker number `worker`; throws what Deno throws if it cannot. */
+  constructor(worker: number, { args, stdout, stderr }: Program) {
+    this.#process = new Deno.Command(Deno.execPath(), {
+      args: [...args],
+      env: { [WORKER]: String(worker) },
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#stdin = this.#process.stdin.getWriter();
+    this.#stdin.closed.catch(() => {}); // it may end before it has read
+    this.ready = this.#ready.promise;
+    this.exited = this.#exit();
+    const name = `[worker ${worker}] `;
+    const passed = [
+      this.#pass(this.#process.stdout, stdout, name),
+      this.#pass(this.#process.stderr, stderr, name),
+    ];
+    this.ended = this.#end(passed);
+  }
+
+  /** Its process. */
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  /** Whether the process runs. */
+  get alive(): boolean {
+    return this.#alive;
+  }
+
+  /** Whether it was asked to end. */
+  get asked(): boolean {
+    return this.#asked;
+  }
+
+  /** Asks it to drain and end. Safe to call again, and after its end. */
+  drain(): void {
+    this.#asked = true;
+    this.#stdin.write(new TextEncoder().encode(DRAIN)).catch(() => {});
+  }
+
+  /** Ends it at once. */
+  kill(): void {
+    if (this.#alive) this.#process.kill("SIGKILL");
+  }
+
+  /** What is passed on of a line. A program may have printed a part of a line when the worker said that it is ready. */
+  #heard(line: string, name: string): string {
+    if (!line.endsWith(READY)) return `${name}${line}\n`;
+    this.#ready.resolve(true);
+    const rest = line.slice(0, -READY.length);
+    return rest === "" ? "" : `${name}${rest}\n`;
+  }
+
+  async #exit(): Promise<Deno.CommandStatus> {
+    const status = await this.#process.status;
+    this.#alive = false;
+    this.#ready.resolve(false);
+    this.#stdin.abort().catch(() => {});
+    return status;
+  }
+
+  async #end(passed: readonly Promise<void>[]): Promise<void> {
+    await this.exited;
+    const late = expireAt(performance.now() + LATE, () => this.#cut.abort());
+    await Promise.all(passed);
+    forget(late);
+  }
+
+  async #pass(
+    from: ReadableStream<Uint8Array<ArrayBuffer>>,
+    to: Output,
+    name: string,
+  ): Promise<void> {
+    const lines = toLines((lines) => {
+      const texts = lines.map((line) => this.#heard(line, name));
+      return to.print(texts.join(""));
+    });
+    const text = from.pipeThrough(new TextDecoderStream());
+    await text.pipeTo(lines, { signal: this.#cut.signal }).catch(() => {});
+  }
+}

@@ -1,0 +1,45 @@
+/** Signals that end a process, and who acts on them: each service, or the launcher of a worker process. @module */
+
+/** What asks a process to drain. */
+export const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT"]
+  : ["SIGINT", "SIGTERM"];
+
+/** What a terminal sends to every process of a group, workers and launcher alike. */
+const GROUP: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT"]
+  : ["SIGINT", "SIGHUP"];
+
+let left = false;
+
+/** From now on this process is deaf to the signals of a group: its launcher gets them as well, and alone decides. */
+export function leaveSignals(): void {
+  if (left) return;
+  left = true;
+  for (const signal of GROUP) Deno.addSignalListener(signal, () => {});
+}
+
+/** Whether a launcher decides for the services of this process. */
+export function signalsLeft(): boolean {
+  return left;
+}
+
+/** Listens until disposed. */
+export function onSignals(
+  signals: readonly Deno.Signal[],
+  act: (signal: Deno.Signal) => void,
+): Disposable {
+  const listeners = signals.map((signal) =>
+    [signal, () => act(signal)] as const
+  );
+  for (const [signal, listener] of listeners) {
+    Deno.addSignalListener(signal, listener);
+  }
+  return {
+    [Symbol.dispose]: () => {
+      for (const [signal, listener] of listeners) {
+        Deno.removeSignalListener(signal, listener);
+      }
+    },
+  };
+}

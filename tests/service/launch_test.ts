@@ -1,0 +1,235 @@
+/** `launch` with workers: how they start, end, die, and follow each other. */
+import assert from "node:assert/strict";
+import { type Client, InvalidValueError, launch } from "../../mod.ts";
+import { type Bus, failureOf, onRabbit } from "../rpc/bus.ts";
+import { until } from "../setup/probe.ts";
+import { launched as api } from "./launched_contract.ts";
+import { Launched, type Launching, runs } from "./launched_process.ts";
+
+type Api = Client<ReturnType<typeof api>>;
+
+/** A launcher whose workers have all started. */
+async function start(bus: Bus, launching: Launching): Promise<Launched> {
+  const launched = new Launched(bus, launching);
+  await launched.heard("serving", launching.workers);
+  return launched;
+}
+
+/** Calls that take so long; resolves when each of them is in a handler, and gives the promise of their outcome. */
+async function hold(launched: Launched, client: Api, ms: number, count = 20) {
+  const before = launched.said("holding").length;
+  const calls = Array.from(
+    { length: count },
+    () => client.call("hold", { ms }),
+  );
+  const settled = Promise.allSettled(calls);
+  await launched.heard("holding", before + count);
+  return { settled };
+}
+
+/** Who answered; fails if a call did. */
+function answers(settled: readonly PromiseSettledResult<number>[]): number[] {
+  return settled.map((outcome) => {
+    if (outcome.status === "rejected") throw outcome.reason;
+    return outcome.value;
+  });
+}
+
+const sorted = (pids: Iterable<number>) => [...new Set(pids)].sort();
+
+const draining = [
+  ["SIGTERM to the launcher", "SIGTERM", false],
+  ["SIGINT to the launcher", "SIGINT", false],
+  ["SIGINT to the whole group", "SIGINT", true],
+  ["SIGTERM to the whole group", "SIGTERM", true],
+] as const;
+
+for (const [what, signal, group] of draining) {
+  onRabbit(`${what} drains all workers`, async (bus) => {
+    await using launched = await start(bus, { workers: 2, group });
+    await using connection = await bus.connect();
+    const client = connection.client(api(bus.topic));
+    const { settled } = await hold(launched, client, 1_000);
+    if (group) Deno.kill(-launched.pid, signal);
+    else launched.kill(signal);
+    const workers = sorted(launched.said("born"));
+    assert.deepEqual(sorted(answers(await settled)), workers);
+    assert.equal(await launched.exit(), 0);
+    assert.equal(workers.some(runs), false);
+    const said = launched.lines;
+    assert.equal(said.filter((line) => line === "ended").length, 1);
+    assert.ok(said.includes("[worker 1] ended"));
+    assert.ok(said.includes("[worker 2] ended"));
+    const others = said.filter((line) =>
+      !/^\[worker [12]\] (born|serving|holding) \d+$/.test(line)
+    );
+    assert.equal(others.length, 3, others.join("\n"));
+  });
+}
+
+/** Calls at a steady rate, whatever the answers do. */
+class Load {
+  /** Why calls failed. */
+  readonly #failed: unknown[] = [];
+  readonly #calls: Promise<void>[] = [];
+  readonly #began = performance.now();
+  readonly #timer: ReturnType<typeof setInterval>;
+  #answered = 0;
+
+  constructor(client: Api, rate: number) {
+    this.#timer = setInterval(() => {
+      const due = (performance.now() - this.#began) * rate / 1_000;
+      while (this.#calls.length < due) {
+        this.#calls.push(this.#call(client, this.#calls.length));
+      }
+    }, 5);
+  }
+
+  /** Resolves when so many more calls have been answered. */
+  async answered(more: number): Promise<void> {
+    const goal = this.#answered + more;
+    const done = () => this.#answered >= goal || this.#failed.length > 0;
+    await until(`${goal} answers`, done, 20_000);
+  }
+
+  /** Sends no more, and waits for every outcome. */
+  async end() {
+    clearInterval(this.#timer);
+    const seconds = (performance.now() - this.#began) / 1_000;
+    await Promise.all(this.#calls);
+    const [sent, failed] = [this.#calls.length, this.#failed];
+    return { sent, failed, answered: this.#answered, seconds };
+  }
+
+  async #call(client: Api, n: number): Promise<void> {
+    try {
+      assert.equal(await client.call("echo", { n }, { timeout: 20_000 }), n);
+      this.#answered++;
+    } catch (error) {
+      this.#failed.push(error);
+    }
+  }
+}
+
+/** Resolves when another process of a worker serves. */
+async function successor(
+  launched: Launched,
+  worker: number,
+  ms: number,
+): Promise<number | undefined> {
+  const before = launched.said("serving", worker).length;
+  const next = () => launched.said("serving", worker)[before];
+  return await until(`another worker ${worker}`, next, ms);
+}
+
+onRabbit("A second signal ends launcher and workers at once", async (bus) => {
+  await using launched = await start(bus, { workers: 2 });
+  await using connection = await bus.connect({ grace: 0 });
+  const client = connection.client(api(bus.topic));
+  const { settled } = await hold(launched, client, 60_000, 4);
+  launched.kill("SIGTERM");
+  launched.kill("SIGINT"); // another, since the system merges equal ones
+  assert.ok([130, 143].includes(await launched.exit()));
+  const workers = launched.said("born");
+  await until("the workers are gone", () => !workers.some(runs), 2_000);
+  assert.equal(launched.lines.some((line) => line.endsWith("ended")), false);
+  await connection[Symbol.asyncDispose]();
+  await settled;
+});
+
+onRabbit("kill -9 of a worker: another within 2 s", async (bus) => {
+  await using launched = await start(bus, { workers: 2 });
+  const [victim] = launched.said("serving", 2);
+  const next = successor(launched, 2, 2_000);
+  Deno.kill(victim!, "SIGKILL");
+  assert.notEqual(await next, victim);
+  assert.equal(launched.said("born", 1).length, 1, "the other one goes on");
+  launched.kill("SIGTERM");
+  assert.equal(await launched.exit(), 0);
+});
+
+onRabbit("SIGTERM to a worker drains it, and another follows", async (bus) => {
+  await using launched = await start(bus, { workers: 1 });
+  await using connection = await bus.connect();
+  const client = connection.client(api(bus.topic));
+  const { settled } = await hold(launched, client, 300);
+  const [old] = launched.said("serving");
+  const next = successor(launched, 1, 10_000);
+  Deno.kill(old!, "SIGTERM");
+  assert.deepEqual(sorted(answers(await settled)), [old]);
+  await next;
+  assert.ok(launched.lines.includes("[worker 1] ended"));
+  launched.kill("SIGTERM");
+  assert.equal(await launched.exit(), 0);
+  assert.equal(launched.said("born").length, 2);
+});
+
+onRabbit("kill -9 of the launcher: its workers drain and end", async (bus) => {
+  await using launched = await start(bus, { workers: 4 });
+  await using connection = await bus.connect({ grace: 0 });
+  const client = connection.client(api(bus.topic));
+  const workers = launched.said("born");
+  // Some end in time. Others never would, and their workers end all the same.
+  const short = await hold(launched, client, 500, 8);
+  const long = await hold(launched, client, 60_000, 2);
+  launched.kill("SIGKILL");
+  await until("no worker is left", () => !workers.some(runs), 5_000);
+  assert.equal(answers(await short.settled).length, 8);
+  await connection[Symbol.asyncDispose]();
+  await long.settled;
+});
+
+Deno.test("A worker that dies at birth is started once a second at most", async () => {
+  const bus = { url: "memory:none", topic: "none" };
+  const began = performance.now();
+  await using launched = new Launched(bus, { workers: 2, stillborn: true });
+  await Promise.all([1, 2].map((worker) => launched.heard("born", 4, worker)));
+  for (const worker of [1, 2]) {
+    const births = launched.said("born", worker).length;
+    assert.ok(births <= 1 + (performance.now() - began) / 1_000);
+  }
+  assert.ok(
+    launched.lines.some((line) => /^\[worker 1\] .*expected/.test(line)),
+  );
+  launched.kill("SIGTERM");
+  assert.equal(await launched.exit(), 0);
+});
+
+onRabbit(
+  "Four workers are replaced under 500 calls/s, no call fails",
+  async (bus) => {
+    await using launched = await start(bus, { workers: 4 });
+    await using connection = await bus.connect();
+    const old = launched.said("serving");
+    const load = new Load(connection.client(api(bus.topic)), 500);
+    await load.answered(500);
+    launched.kill("SIGHUP");
+    await launched.heard("serving", 8);
+    await until("the old ones are gone", () => !old.some(runs), 20_000);
+    await load.answered(500);
+    const { sent, failed, answered, seconds } = await load.end();
+    assert.equal(failed.length, 0, Deno.inspect(failed[0]));
+    assert.equal(answered, sent);
+    assert.ok(sent >= 450 * seconds, `${sent} calls in ${seconds} s`);
+    // One after the other: a worker's successor serves before the next worker gets his.
+    const births = launched.lines.filter((line) =>
+      /(born|serving) \d+$/.test(line)
+    ).slice(8);
+    assert.deepEqual(
+      births.map((line) => line.replace(/ \d+$/, "")),
+      [1, 2, 3, 4].flatMap((
+        k,
+      ) => [`[worker ${k}] born`, `[worker ${k}] serving`]),
+    );
+    launched.kill("SIGTERM");
+    assert.equal(await launched.exit(), 0);
+  },
+);
+
+Deno.test("launch refuses a number of workers that is none", async () => {
+  for (const workers of [0, 1.5, -1, NaN]) {
+    const error = await failureOf(launch([], { workers }));
+    assert.ok(error instanceof InvalidValueError);
+    assert.deepEqual(error.data, { path: "workers" });
+  }
+});
