@@ -32,7 +32,7 @@ export interface LaunchOptions {
  *   four seconds. A worker that has drained has five seconds to end.
  *
  * The code before and after the call runs in every process; `WARREN_WORKER` is a worker's number, and unset or empty in
- * the launcher. A worker's stdin belongs to its launcher. The launcher needs `--allow-run` for Deno itself and
+ * the launcher; programs that a worker starts inherit it. A worker's stdin belongs to its launcher. The launcher needs `--allow-run` for Deno itself and
  * `--allow-env=WARREN_WORKER`; so does a worker for the latter.
  *
  * @throws {InvalidValueError} `workers` is not a whole number from 1.

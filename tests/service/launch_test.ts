@@ -182,7 +182,10 @@ onRabbit("kill -9 of the launcher: its workers drain and end", async (bus) => {
 Deno.test("A worker that dies at birth is started once a second at most", async () => {
   const bus = { url: "memory:none", topic: "none" };
   const began = performance.now();
-  await using launched = new Launched(bus, { workers: 2, stillborn: true });
+  await using launched = new Launched(bus, {
+    workers: 2,
+    file: import.meta.filename!,
+  });
   await Promise.all([1, 2].map((worker) => launched.heard("born", 4, worker)));
   for (const worker of [1, 2]) {
     const births = launched.said("born", worker).length;
@@ -225,6 +228,30 @@ onRabbit(
     assert.equal(await launched.exit(), 0);
   },
 );
+
+onRabbit("A program that cannot start replaces no worker", async (bus) => {
+  const file = await Deno.makeTempFile({ prefix: "warren-launch-" });
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => Deno.remove(file).catch(() => {}));
+  await Deno.remove(file);
+  const launched = stack.use(await start(bus, { workers: 1, file }));
+  const connection = stack.use(await bus.connect());
+  const client = connection.client(api(bus.topic));
+  const [old] = launched.said("serving");
+  await Deno.writeTextFile(file, "");
+  launched.kill("SIGHUP");
+  await launched.heard("born", 3);
+  assert.equal(await client.call("hold", { ms: 0 }), old);
+  await Deno.remove(file);
+  await launched.heard("serving", 2);
+  await until("the old one is gone", () => !runs(old!));
+  assert.equal(
+    await client.call("hold", { ms: 0 }),
+    launched.said("serving")[1],
+  );
+  launched.kill("SIGTERM");
+  assert.equal(await launched.exit(), 0);
+});
 
 Deno.test("launch refuses a number of workers that is none", async () => {
   for (const workers of [0, 1.5, -1, NaN]) {

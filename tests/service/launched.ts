@@ -1,11 +1,11 @@
 /**
- * A program with workers: `launched.ts <url> <topic> <workers> [stillborn]`. A worker prints `born <pid>`, `serving <pid>`
+ * A program with workers: `launched.ts <url> <topic> <workers> [file]`. A worker dies at birth while there is such a file. It prints `born <pid>`, `serving <pid>`
  * when it has started, and `holding <pid>` as an error; launcher and workers print `ended` at their end.
  */
 import { implement, launch, Service } from "../../mod.ts";
 import { launched } from "./launched_contract.ts";
 
-const [url = "", topic = "", workers = "", stillborn] = Deno.args;
+const [url = "", topic = "", workers = "", file] = Deno.args;
 
 const later = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -21,9 +21,11 @@ const manager = implement(launched(topic), {
   },
 });
 
+const exists = (path: string) => Deno.stat(path).then(() => true, () => false);
+
 async function start(): Promise<Service> {
   console.log(`born ${Deno.pid}`);
-  if (stillborn) throw new Error("expected");
+  if (file && await exists(file)) throw new Error("expected");
   const service = await Service.start({ url, manager, host: "one" });
   console.log(`serving ${Deno.pid}`);
   return service;

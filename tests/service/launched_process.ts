@@ -21,7 +21,8 @@ export interface Launching {
   readonly workers: number;
   /** A group of its own, so that a signal to the group does not reach the test. */
   readonly group?: boolean;
-  readonly stillborn?: boolean;
+  /** While there is such a file, workers die at birth. */
+  readonly file?: string;
 }
 
 /** A running `launched.ts`. Disposal kills what still runs of it. */
@@ -33,12 +34,12 @@ export class Launched implements AsyncDisposable {
 
   constructor(
     { url, topic }: Pick<Bus, "url" | "topic">,
-    { workers, group = false, stillborn = false }: Launching,
+    { workers, group = false, file }: Launching,
   ) {
     const script = new URL("launched.ts", import.meta.url).pathname;
     const args = ["run", "-A", script, url, topic, String(workers)];
     this.#child = new Deno.Command(Deno.execPath(), {
-      args: stillborn ? [...args, "stillborn"] : args,
+      args: file ? [...args, file] : args,
       stdin: "piped", // it ends when this ends
       stdout: "piped",
       stderr: "piped",
