@@ -4,7 +4,7 @@ import type { Service } from "./service.ts";
 import { leaveSignals, onSignals, SIGNALS } from "./signals.ts";
 
 /** Milliseconds that a worker has to drain once its launcher is gone, and that its program has once it has drained. */
-const ORPHANED = 4_000;
+const ORPHANED = 3_500;
 const DRAINED = 5_000;
 
 /** Starts a service. */
