@@ -1,5 +1,5 @@
 /** Several services in one process, or in several (Nova: `ServiceLauncher`, `ProcessLauncher`). @module */
-import { count } from "./connection_options.ts";
+import { whole } from "./connection_options.ts";
 import { WORKER } from "./control.ts";
 import type { Service } from "./service.ts";
 import { supervise } from "./supervisor.ts";
@@ -50,7 +50,7 @@ export async function launch(
   options: LaunchOptions = {},
 ): Promise<void> {
   if (options.workers === undefined) return await serve(services);
-  const workers = count("workers", options.workers);
+  const workers = whole("workers", options.workers, 1, 1_024);
   if (Deno.env.get(WORKER)) return await work(services);
   await supervise(workers, options.args ?? sameProgram());
 }
