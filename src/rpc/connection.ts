@@ -55,6 +55,8 @@ export class ConnectionContext extends ConnectionEvents
   /** Ends what is being set up when the context is disposed. */
   readonly #ending = new AbortController();
   #consuming = false;
+  /** True when disposal has waited for the handlers. */
+  #closed = false;
   /** Whether the transport is as new, and may go back to a pool. */
   #reusable = true;
   #disposing: Promise<void> | undefined;
@@ -201,7 +203,7 @@ export class ConnectionContext extends ConnectionEvents
    * leads at a time, but a leader that is cut off learns of it later than its successor: a hint, not a lock.
    */
   lead(topic: string, task: string): Leadership {
-    this.#check();
+    this.#check(this.#disposing !== undefined);
     checkName("topic", topic);
     checkName("task", task);
     this.#reusable = false;
@@ -244,6 +246,7 @@ export class ConnectionContext extends ConnectionEvents
 
   /** Bounds of making a consumer, after which the transport is no longer as new. */
   #setUp(): Wait {
+    this.#check(this.#disposing !== undefined);
     this.#reusable = false;
     return castBounds({ signal: this.#ending.signal }).wait;
   }
@@ -261,14 +264,16 @@ export class ConnectionContext extends ConnectionEvents
         ...this.#listeners.map((stop) => stop(grace)),
       ]);
     } finally {
+      this.#closed = true;
       await this.#caller.dispose();
       this.#watching[Symbol.dispose]();
       await release(this.#reusable);
     }
   }
 
-  #check(): void {
-    if (this.#disposing) {
+  /** Handlers that still finish may call, cast and notify. */
+  #check(closed = this.#closed): void {
+    if (closed) {
       throw new ConnectionDisposedError(
         "Cannot use the connection: it was disposed",
       );

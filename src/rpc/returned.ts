@@ -28,8 +28,8 @@ export function nobody(
   cause: NoRouteError,
 ): NoRouteError {
   const whom = host === undefined ? topic : `${topic} on host ${host}`;
-  const text = `Nobody serves ${whom}: there is no queue ${
-    queueFor(topic, host)
-  }`;
+  const queue = queueFor(topic, host);
+  const text =
+    `Nobody serves ${whom}: there is no queue ${queue} yet; start a worker, or connect with waitForRoute`;
   return new NoRouteError(text, { cause, data: { topic, host } });
 }

@@ -57,7 +57,7 @@ function parseUrl(url: string | URL): URL {
   const parsed = URL.parse(String(url));
   if (parsed && isBroker(parsed) && decodes(parsed)) return parsed;
   // The URL itself is not shown: it may hold a password, even where it is malformed.
-  const scheme = parsed ? ` with scheme ${parsed.protocol}` : "";
+  const scheme = parsed ? ` with scheme ${parsed.protocol.slice(0, -1)}` : "";
   throw new InvalidValueError(
     `Invalid broker URL${scheme}: give amqp://user:password@host:port/vhost, amqps://… or memory:name, with the special characters of user and password as %xx`,
     { data: { path: "url" } },

@@ -24,9 +24,9 @@ export abstract class Manager implements Endpoint {
   abstract readonly contract: Contract;
   /** What it does again and again while the service runs. */
   readonly periodic: readonly PeriodicTask[] = [];
-  /** Name of the host; set by the service before `initHost`. */
+  /** Name of the host; set by the service before `initHost`. A test may set it with `Object.assign(manager, { host })`. */
   declare readonly host: string;
-  /** To call others; set by the service before `initHost`. */
+  /** To call others; set by the service before `initHost`, or by a test as above. */
   declare readonly connection: ConnectionContext;
   /** Called when the queues exist and before the first message is taken. */
   initHost(_environment: HostEnvironment): void | Promise<void> {}

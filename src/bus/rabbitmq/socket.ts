@@ -192,18 +192,21 @@ async function closeSocket(
 const refusedLogin =
   /ACCESS[_-]REFUSED|NOT[_-]ALLOWED|Expected ConnectionOpenOk; got <ConnectionClose/;
 /** What Deno says where the process lacks the permission. */
-const refusedNet = /Requires net access/;
+const refusedNet = /Requires net access|EPERM|NotCapable/;
 
 function refusal(url: URL, error: unknown): ConnectionFailedError {
   const reason = error instanceof Error
     ? error.message || String((error as { code?: string }).code)
     : String(error);
   const login = refusedLogin.test(reason);
+  const net = refusedNet.test(reason);
   const hint = login
     ? "; check the user, the password and the virtual host"
+    : net
+    ? `; the process needs the permission --allow-net=${url.host}`
     : "";
   return new ConnectionFailedError(
     `Cannot connect to ${shown(url)}: ${reason}${hint}`,
-    { data: { url: shown(url), fatal: login || refusedNet.test(reason) } },
+    { data: { url: shown(url), fatal: login || net } },
   );
 }
