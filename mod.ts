@@ -43,6 +43,9 @@ export { ConnectionContext } from "./src/rpc/connection.ts";
 export { requestContext } from "./src/rpc/context.ts";
 export { contract } from "./src/rpc/define.ts";
 export { RpcDispatcher } from "./src/rpc/dispatcher.ts";
+export { loadConfig } from "./src/service/config.ts";
+export { describeConfig } from "./src/service/config_describe.ts";
+export { watchConfig } from "./src/service/config_watch.ts";
 export { createConnection } from "./src/service/connect.ts";
 export { cleanup } from "./src/service/links.ts";
 export { launch } from "./src/service/launcher.ts";
@@ -92,6 +95,16 @@ export type {
   SchemaResult,
 } from "./src/rpc/schema.ts";
 export type { ServerStats } from "./src/rpc/server.ts";
+export type {
+  Config,
+  ConfigOptions,
+  LogLevel,
+} from "./src/service/config_types.ts";
+export type {
+  ConfigReload,
+  ConfigWatcher,
+  WatchConfigOptions,
+} from "./src/service/config_watch.ts";
 export type {
   BrokerUrl,
   ConnectionOptions,

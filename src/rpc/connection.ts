@@ -22,6 +22,7 @@ import {
   type CastOptions,
   type SendOptions,
   type Target,
+  whole,
 } from "./options.ts";
 import type { Returned } from "./returned.ts";
 import { Server, type ServerStats } from "./server.ts";
@@ -213,6 +214,21 @@ export class ConnectionContext extends ConnectionEvents
   /** What the server half has done so far. */
   get stats(): ServerStats {
     return this.#server.stats;
+  }
+
+  /** Handlers at once, over all consumers. */
+  get concurrency(): number {
+    return this.#server.concurrency;
+  }
+
+  /**
+   * Holds from now on; handlers that run are left alone. A consumer never has more in hand than the `prefetch` with which
+   * it began.
+   *
+   * @throws {InvalidValueError} it is no whole number from 1 to 65535.
+   */
+  set concurrency(handlers: number) {
+    this.#server.concurrency = whole("concurrency", handlers, 1, 65_535);
   }
 
   /** Ends it; see the class. Safe at any time, and twice. */

@@ -70,6 +70,26 @@ export function duration(name: string, value: number): number {
   );
 }
 
+/**
+ * A whole number.
+ *
+ * @throws {InvalidValueError} naming the option.
+ */
+export function whole(
+  name: string,
+  value: number,
+  least: number,
+  most: number,
+): number {
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new InvalidValueError(
+    `Invalid option ${name} ${
+      String(value)
+    }: give a whole number from ${least} to ${most}`,
+    { data: { path: name } },
+  );
+}
+
 /** The request whose handler is calling: given, or found. */
 export function parentOf({ context }: SendOptions): RequestContext | undefined {
   return context && isRequestContext(context) ? context : inherited();

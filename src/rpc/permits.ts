@@ -2,12 +2,26 @@
 
 /** Permits, handed out in order of asking. */
 export class Permits {
+  #limit: number;
+  /** Below 0 while more are out than a lowered limit allows. */
   #free: number;
   readonly #waiting = new Set<(permit: Disposable) => void>();
 
   /** `limit` at once. */
   constructor(limit: number) {
-    this.#free = limit;
+    this.#limit = this.#free = limit;
+  }
+
+  /** How many at once. */
+  get limit(): number {
+    return this.#limit;
+  }
+
+  /** What is out stays out: a lower limit holds when enough has come back. */
+  set limit(limit: number) {
+    this.#free += limit - this.#limit;
+    this.#limit = limit;
+    this.#grant();
   }
 
   /** A permit, now or when one is given back; undefined if the signal fires before. */
@@ -42,8 +56,16 @@ export class Permits {
   }
 
   #release(): void {
-    const [next] = this.#waiting;
-    if (next) next(this.#permit());
-    else this.#free++;
+    this.#free++;
+    this.#grant();
+  }
+
+  #grant(): void {
+    while (this.#free > 0) {
+      const [next] = this.#waiting;
+      if (!next) return;
+      this.#free--;
+      next(this.#permit());
+    }
   }
 }

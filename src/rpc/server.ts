@@ -66,6 +66,16 @@ export class Server {
     return { ...this.#counts, inHand: this.#jobs.size };
   }
 
+  /** Handlers at once. */
+  get concurrency(): number {
+    return this.#permits.limit;
+  }
+
+  /** Holds from now on; handlers that run are left alone. */
+  set concurrency(limit: number) {
+    this.#permits.limit = limit;
+  }
+
   /** Takes a delivery. Never throws: nothing that arrives can hurt a worker. */
   receive(delivery: Delivery, dispatcher: Dispatcher): void {
     const { body, headers } = delivery.message;

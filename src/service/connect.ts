@@ -4,7 +4,7 @@ import { RabbitLink } from "../bus/rabbitmq/link.ts";
 import { routes } from "../bus/routes.ts";
 import type { Link } from "../bus/transport.ts";
 import { type ConnectionContext, connectionOf } from "../rpc/connection.ts";
-import { duration } from "../rpc/options.ts";
+import { duration, whole } from "../rpc/options.ts";
 import { defaultLimits, type Limits } from "../wire/codec.ts";
 import { folsom } from "../wire/folsom.ts";
 import { keyOf, shared } from "./links.ts";
@@ -12,7 +12,6 @@ import {
   type BrokerUrl,
   type ConnectionOptions,
   parseUrls,
-  whole,
 } from "./connection_options.ts";
 
 function makeLink(

@@ -80,23 +80,3 @@ export function parseUrls(url: BrokerUrl): readonly URL[] {
   }
   return urls;
 }
-
-/**
- * A whole number.
- *
- * @throws {InvalidValueError} naming the option.
- */
-export function whole(
-  name: string,
-  value: number,
-  least: number,
-  most: number,
-): number {
-  if (Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new InvalidValueError(
-    `Invalid option ${name} ${
-      String(value)
-    }: give a whole number from ${least} to ${most}`,
-    { data: { path: name } },
-  );
-}

@@ -1,5 +1,5 @@
 /** Several services in one process, or in several (Nova: `ServiceLauncher`, `ProcessLauncher`). @module */
-import { whole } from "./connection_options.ts";
+import { whole } from "../rpc/options.ts";
 import { WORKER } from "./control.ts";
 import type { Service } from "./service.ts";
 import { supervise } from "./supervisor.ts";

@@ -3,7 +3,7 @@ import { Leases, type PoolOptions } from "../bus/pool.ts";
 import type { Link } from "../bus/transport.ts";
 import { outside } from "../rpc/context.ts";
 import { Inbox } from "../rpc/inbox.ts";
-import type { Limits } from "../wire/codec.ts";
+import { defaultLimits, type Limits } from "../wire/codec.ts";
 import type { ConnectionOptions } from "./connection_options.ts";
 
 /** A link of this process, with what is shared by all who use it. */
@@ -25,7 +25,8 @@ const busName = (url: URL) => url.host || url.pathname.replace(/^\/+/, "");
 /** What tells one link from another. */
 export function keyOf(
   urls: readonly URL[],
-  { tls, heartbeat, maxMessageSize }: ConnectionOptions,
+  { tls, heartbeat = 10, maxMessageSize = defaultLimits.bytes }:
+    ConnectionOptions,
 ): string {
   const [first] = urls;
   if (first?.protocol === "memory:") return `memory:${busName(first)}`;

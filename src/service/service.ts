@@ -107,6 +107,20 @@ export class Service implements AsyncDisposable {
     return this.#periodic.flatMap(({ states }) => states);
   }
 
+  /** Handlers at once, over all consumers. */
+  get concurrency(): number {
+    return this.#connection.concurrency;
+  }
+
+  /**
+   * Holds from now on; handlers that run are left alone. See {@linkcode ConnectionContext.concurrency}.
+   *
+   * @throws {InvalidValueError} it is no whole number from 1 to 65535.
+   */
+  set concurrency(handlers: number) {
+    this.#connection.concurrency = handlers;
+  }
+
   /**
    * Takes no more messages, finishes what is in hand within `grace`, and closes. Safe to call twice. SIGINT and SIGTERM
    * do the same; a second one ends the process at once.

@@ -1,0 +1,119 @@
+/** One value of the configuration: how it is read, checked and shown. @module */
+import { z } from "npm:zod@^4.6.7";
+import { checkName } from "../rpc/names.ts";
+import { parseUrls } from "./connection_options.ts";
+import { shown } from "./config_mask.ts";
+
+/** One value of the configuration. */
+export interface Field<T> {
+  /** Its variable. */
+  readonly variable: string;
+  /** What is right. */
+  readonly schema: z.ZodType<T>;
+  /** The same in words, after "give". */
+  readonly allowed: string;
+  /** From the text of a variable to a value for the schema, which refuses what is none. */
+  readonly fromText: (text: string) => unknown;
+  /** Where nothing is given. */
+  readonly fallback: T;
+  /** A wrong value as it may be seen. */
+  readonly shown: (value: unknown) => string;
+  /** A right value as it may be seen. */
+  print(value: T): string;
+}
+
+/** A field; `more` says what is not as usual. */
+export function field<T>(
+  variable: string,
+  schema: z.ZodType<T>,
+  allowed: string,
+  fallback: T,
+  more: Partial<Field<T>> = {},
+): Field<T> {
+  const fromText = (text: string): unknown => text;
+  const print = String;
+  return {
+    variable,
+    schema,
+    allowed,
+    fallback,
+    fromText,
+    shown,
+    print,
+    ...more,
+  };
+}
+
+/** What `undefined` stands for, and any other value as it is. */
+export const or = (
+  absent: string,
+): { print: (value: unknown) => string } => ({
+  print: (value) => String(value ?? absent),
+});
+
+/** A number in a variable. */
+export const numeric: Pick<Field<number>, "fromText"> = {
+  fromText: (text) => /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text,
+};
+
+/** Whole numbers from 1. */
+export const whole = (most: number): z.ZodType<number> =>
+  z.int().min(1).max(most);
+
+/** Milliseconds, Infinity included. */
+export const duration = (fits: (value: number) => boolean): z.ZodType<number> =>
+  z.custom<number>((value) => typeof value === "number" && fits(value));
+
+/** Any text but the empty one. */
+export const text: z.ZodType<string | undefined> = z.string().min(1);
+
+/** Yes or no. */
+export function flag(variable: string, fallback: boolean): Field<boolean> {
+  const words: Record<string, boolean> = { true: true, false: false };
+  return field(variable, z.boolean(), "true or false", fallback, {
+    fromText: (word) => Object.hasOwn(words, word) ? words[word] : word,
+  });
+}
+
+/** True if that throws nothing. */
+function passes(check: () => unknown): boolean {
+  try {
+    check();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a URL names its broker, and a login that can be read. */
+function complete(url: URL): boolean {
+  if (url.protocol === "memory:") return true;
+  const { host, username, password } = url;
+  return host !== "" && passes(() => decodeURIComponent(username + password));
+}
+
+/** URLs that `createConnection` takes, each with its host. */
+export const urls: z.ZodType<readonly string[]> = z.union([
+  z.string().transform((one) => [one]),
+  z.array(z.string()),
+]).refine((list) =>
+  passes(() => parseUrls(list)) && list.every((one) => complete(new URL(one)))
+);
+
+/** A name of a host. */
+export const name: z.ZodType<string | undefined> = z.string()
+  .refine((value) => passes(() => checkName("host", value)));
+
+/** A text that may be PEM, of which nothing is shown. */
+export function pem(variable: string): Field<string | undefined> {
+  return field(
+    variable,
+    text,
+    "PEM, or the path of a file with it",
+    undefined,
+    {
+      shown: () => "(hidden)",
+      print: (value) => value === undefined ? "none" : "(PEM)",
+    },
+  );
+}

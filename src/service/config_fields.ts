@@ -1,0 +1,120 @@
+/** What can be configured: each value's variable, default, and what is allowed. @module */
+import { z } from "npm:zod@^4.6.7";
+import { defaultLimits } from "../wire/codec.ts";
+import {
+  duration,
+  type Field,
+  field,
+  flag,
+  name,
+  numeric,
+  or,
+  pem,
+  text,
+  urls,
+  whole,
+} from "./config_field.ts";
+import { maskedUrls, shownUrls } from "./config_mask.ts";
+import type { Flat, Key, LogLevel } from "./config_types.ts";
+
+const LEVELS = ["trace", "debug", "info", "warning", "error", "fatal"] as const;
+
+/** All that can be configured, in the order in which it is described. */
+export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
+  url: field<readonly string[]>(
+    "AMQP_URL",
+    urls,
+    "amqp://user:password@host:port/vhost, amqps://… or memory:name, or several of one cluster",
+    ["amqp://localhost"],
+    {
+      fromText: (list) => list.split(",").map((one) => one.trim()),
+      shown: shownUrls,
+      print: maskedUrls,
+    },
+  ),
+  host: field<string | undefined>(
+    "WARREN_HOST",
+    name,
+    '1 to 200 of the characters A-Z a-z 0-9 _ . -, without a leading "amq."',
+    undefined,
+    or("the machine's name"),
+  ),
+  concurrency: field(
+    "WARREN_CONCURRENCY",
+    whole(65_535),
+    "a whole number from 1 to 65535",
+    64,
+    numeric,
+  ),
+  prefetch: field<number | undefined>(
+    "WARREN_PREFETCH",
+    whole(65_535),
+    "a whole number from 1 to 65535",
+    undefined,
+    { ...numeric, ...or("as concurrency") },
+  ),
+  queueType: field<"classic" | "quorum">(
+    "WARREN_QUEUE_TYPE",
+    z.enum(["classic", "quorum"]),
+    "classic or quorum",
+    "classic",
+  ),
+  timeout: field(
+    "WARREN_TIMEOUT",
+    duration((ms) => ms > 0),
+    "milliseconds above 0",
+    60_000,
+    numeric,
+  ),
+  grace: field(
+    "WARREN_GRACE",
+    duration((ms) => ms >= 0),
+    "milliseconds, 0 or more",
+    30_000,
+    numeric,
+  ),
+  heartbeat: field(
+    "WARREN_HEARTBEAT",
+    whole(65_535),
+    "whole seconds from 1 to 65535",
+    10,
+    numeric,
+  ),
+  maxMessageSize: field(
+    "WARREN_MAX_MESSAGE_SIZE",
+    whole(536_870_912), // the most that RabbitMQ can be set to
+    "whole bytes from 1 to 536870912",
+    defaultLimits.bytes,
+    numeric,
+  ),
+  tracebacks: flag("WARREN_TRACEBACKS", false),
+  waitForRoute: flag("WARREN_WAIT_FOR_ROUTE", false),
+  pooled: flag("WARREN_POOLED", false),
+  signals: flag("WARREN_SIGNALS", true),
+  publisherId: field<string | undefined>(
+    "WARREN_PUBLISHER_ID",
+    text,
+    "a text that is not empty",
+    undefined,
+    or("the service's own name"),
+  ),
+  "tls.ca": pem("WARREN_TLS_CA"),
+  "tls.cert": pem("WARREN_TLS_CERT"),
+  "tls.key": pem("WARREN_TLS_KEY"),
+  "tls.servername": field<string | undefined>(
+    "WARREN_TLS_SERVERNAME",
+    text,
+    "a host name",
+    undefined,
+    or("the host of the URL"),
+  ),
+  logLevel: field<LogLevel>(
+    "WARREN_LOG_LEVEL",
+    z.enum(LEVELS),
+    `one of ${LEVELS.join(", ")}`,
+    "info",
+  ),
+};
+
+/** The paths, in the order in which they are described. */
+export const keys = Object.keys(fields) as readonly Key[];

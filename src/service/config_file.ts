@@ -1,0 +1,78 @@
+/** The files of the configuration, read without ever asking the user for a permission. @module */
+import {
+  isPlain,
+  type Level,
+  levelOf,
+  type Origin,
+  wrong,
+} from "./config_level.ts";
+import { shown } from "./config_mask.ts";
+
+/** Why a file cannot be read. The system's own words would name it, and it may be a secret that was put in its place. */
+function reason(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "there is no such file";
+  if (error instanceof Deno.errors.NotCapable) {
+    return "this program may not read it without --allow-read";
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "the system does not let this user read it";
+  }
+  return `reading it failed (${error instanceof Error ? error.name : "?"})`;
+}
+
+/** Gives the text of a file, or the reason why it cannot. */
+function readText(path: string): { text: string } | { why: string } {
+  try {
+    // Asked first, since reading what is neither granted nor denied would prompt.
+    const { state } = Deno.permissions.querySync({ name: "read", path });
+    if (state !== "granted") throw new Deno.errors.NotCapable();
+    return { text: Deno.readTextFileSync(path) };
+  } catch (error) {
+    return { why: reason(error) };
+  }
+}
+
+/** What is wrong with JSON, without the piece of it that the parser's own words hold. */
+function place(error: unknown): string {
+  const [, at] = /\((line \d+ column \d+)\)$/.exec(String(error)) ?? [];
+  return at ? `it is no JSON from ${at}` : "it is no JSON";
+}
+
+/**
+ * The level of the file.
+ *
+ * @throws {InvalidValueError} it cannot be read, is no JSON object, or something in it is wrong.
+ */
+export function fileLevel(path: string, named: Origin): Level {
+  const read = readText(path);
+  const refuse = (why: string) =>
+    wrong(named, shown(path), `the path of a file with a JSON object; ${why}`);
+  if ("why" in read) throw refuse(read.why);
+  let json: unknown;
+  try {
+    json = JSON.parse(read.text);
+  } catch (error) {
+    throw refuse(place(error));
+  }
+  if (!isPlain(json)) throw refuse("what it holds is none");
+  return levelOf(json, (name) => ({ noun: "key", name, file: path }));
+}
+
+/**
+ * PEM as it is, or from the file that is named in its place.
+ *
+ * @throws {InvalidValueError} there is no PEM.
+ */
+export function pemOf(given: string, origin: Origin): string {
+  const isPem = (text: string) => text.trimStart().startsWith("-----BEGIN ");
+  if (isPem(given)) return given;
+  const read = readText(given);
+  if ("text" in read && isPem(read.text)) return read.text;
+  // The path is not shown: it may be a key that lost its first line.
+  const why = "why" in read ? read.why : "there is no PEM in it";
+  throw wrong(
+    origin,
+    "(hidden)",
+    `PEM, or the path of a file with it; ${why}`,
+  );
+}

@@ -1,0 +1,70 @@
+/** What a configuration is. @module */
+import type { TlsOptions } from "../bus/transport.ts";
+import type { BrokerUrl } from "./connection_options.ts";
+
+/** A level of the log, LogTape's words. */
+export type LogLevel =
+  | "trace"
+  | "debug"
+  | "info"
+  | "warning"
+  | "error"
+  | "fatal";
+
+/**
+ * What `loadConfig` gives: validated and frozen. It goes as it is into `Service.start({ ...config, manager })` and
+ * `createConnection(config.url, config)`. Printed, it hides its secrets.
+ */
+export interface Config {
+  /** One broker, or the nodes of a cluster. `AMQP_URL`, with commas between; default `amqp://localhost`. */
+  readonly url: readonly string[];
+  /** Name of this host. `WARREN_HOST`; default: the machine's name. */
+  readonly host: string | undefined;
+  /** Handlers at once. `WARREN_CONCURRENCY`; default 64. */
+  readonly concurrency: number;
+  /** Unacknowledged requests for each consumer. `WARREN_PREFETCH`; default: as concurrency. */
+  readonly prefetch: number | undefined;
+  /** Queue type of topic and host queues. `WARREN_QUEUE_TYPE`; default `classic`. */
+  readonly queueType: "classic" | "quorum";
+  /** Milliseconds until connecting is given up. `WARREN_TIMEOUT`; default 60 000. */
+  readonly timeout: number;
+  /** Milliseconds that a stop gives to requests in hand. `WARREN_GRACE`; default 30 000. */
+  readonly grace: number;
+  /** Seconds between heartbeats. `WARREN_HEARTBEAT`; default 10. */
+  readonly heartbeat: number;
+  /** Bytes of a message at most. `WARREN_MAX_MESSAGE_SIZE`; default 1 MiB. */
+  readonly maxMessageSize: number;
+  /** Whether callers see the stacks of errors. `WARREN_TRACEBACKS`; default false. */
+  readonly tracebacks: boolean;
+  /** Wait for a queue to appear. `WARREN_WAIT_FOR_ROUTE`; default false. */
+  readonly waitForRoute: boolean;
+  /** Channels from a pool. `WARREN_POOLED`; default false. */
+  readonly pooled: boolean;
+  /** Drain on SIGINT and SIGTERM. `WARREN_SIGNALS`; default true. */
+  readonly signals: boolean;
+  /** Who sends notifications. `WARREN_PUBLISHER_ID`; default: the service's own name. */
+  readonly publisherId: string | undefined;
+  /** For `amqps:`. `WARREN_TLS_CA`, `_CERT`, `_KEY` are PEM or the path of a file with it; `WARREN_TLS_SERVERNAME`. */
+  readonly tls: TlsOptions | undefined;
+  /** For your set-up of the log; Warren itself sets up none. `WARREN_LOG_LEVEL`; default `info`. */
+  readonly logLevel: LogLevel;
+}
+
+/** The values one by one: what is nested has a path. */
+export type Flat =
+  & Omit<Config, "tls">
+  & { readonly [K in keyof TlsOptions as `tls.${K}`]-?: string | undefined };
+
+/** The path of a value. */
+export type Key = keyof Flat;
+
+/** What the program itself says: it comes before the environment and the file. */
+export interface ConfigOptions extends
+  Readonly<
+    Partial<{ [K in Exclude<keyof Config, "url">]: Config[K] | undefined }>
+  > {
+  /** One broker, or the nodes of a cluster. */
+  readonly url?: BrokerUrl | undefined;
+  /** Path of the JSON file, in place of the one that `WARREN_CONFIG` names. */
+  readonly file?: string | undefined;
+}
