@@ -38,8 +38,8 @@ function variable(name: string): string | undefined {
 
 /** Refuses misspelled variables, where the names of all may be seen. */
 function checkVariables(): void {
-  const { state, partial } = Deno.permissions.querySync({ name: "env" });
-  if (state !== "granted" || partial) return;
+  const { state } = Deno.permissions.querySync({ name: "env" });
+  if (state !== "granted") return;
   for (const name of Object.keys(Deno.env.toObject())) {
     if (!name.startsWith("WARREN_") || FOREIGN.test(name)) continue;
     if (variables.includes(name)) continue;
