@@ -99,12 +99,8 @@ export class ConnectionContext extends ConnectionEvents
     options: CastOptions = {},
   ): Promise<void> {
     this.#check();
-    await this.#caller.cast(
-      { ...target, host: options.host ?? target.host },
-      method,
-      args,
-      options,
-    );
+    const { host = target.host } = options;
+    await this.#caller.cast({ ...target, host }, method, args, options);
   }
 
   /** No answer, to every worker, untyped. See {@linkcode Client}. */
@@ -221,12 +217,7 @@ export class ConnectionContext extends ConnectionEvents
     return this.#server.concurrency;
   }
 
-  /**
-   * Holds from now on; handlers that run are left alone. A consumer never has more in hand than the `prefetch` with which
-   * it began.
-   *
-   * @throws {InvalidValueError} it is no whole number from 1 to 65535.
-   */
+  /** 1 to 65535; holds from now on. A consumer keeps the `prefetch` with which it began. */
   set concurrency(handlers: number) {
     this.#server.concurrency = whole("concurrency", handlers, 1, 65_535);
   }

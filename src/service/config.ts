@@ -19,6 +19,7 @@ import {
 } from "./config_level.ts";
 import { shown } from "./config_mask.ts";
 import { remember } from "./config_origins.ts";
+import { WORKER } from "./control.ts";
 import type { Config, ConfigOptions, Flat, Key } from "./config_types.ts";
 
 /** Names the file. */
@@ -42,7 +43,7 @@ function checkVariables(): void {
   if (state !== "granted") return;
   for (const name of Object.keys(Deno.env.toObject())) {
     if (!name.startsWith("WARREN_") || FOREIGN.test(name)) continue;
-    if (variables.includes(name)) continue;
+    if (variables.includes(name) || name === WORKER) continue;
     throw unknownName({ noun: "variable", name }, variables);
   }
 }

@@ -419,7 +419,9 @@ Deno.test("A configuration goes as it is into Service.start and createConnection
   assert.equal(await client.call("add", { a: 1, b: 2 }, { host: "gb07" }), 3);
   const [broker, defaults] = [[new URL("amqp://a")], within({}, loadConfig)];
   assert.equal(keyOf(broker, defaults), keyOf(broker, {}), "one link for both");
-  await using other = await Service.start({ ...config, host: "x", manager });
+  const another = implement(sums("sums"), sumHandlers());
+  const own = { host: "x", manager: another };
+  await using other = await Service.start({ ...config, ...own });
   assert.equal(other.host, "x", "what is said explicitly wins");
 });
 
