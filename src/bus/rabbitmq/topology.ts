@@ -166,7 +166,7 @@ export class Topology {
       if ("value" in tried) return tried.value;
       if (isFatal(tried.code)) throw refused(what, tried.reason, tried.code);
       if (tried.code === 404) this.forget(); // an exchange that was there is gone, or a queue's node is
-      last = tried;
+      if (!last || tried.code !== undefined) last = tried;
       if (!patient || performance.now() >= wait.deadline) throw late();
       await pause(backoff(attempt), wait);
     }
