@@ -48,7 +48,7 @@ export async function createConnection(
   whole("maxMessageSize", maxMessageSize, 1, 512 * 1024 * 1024);
   whole("concurrency", concurrency, 1, 65_535);
   whole("prefetch", prefetch, 1, 65_535);
-  whole("heartbeat", heartbeat, 0, 3_600);
+  whole("heartbeat", heartbeat, 0, 65_535);
   if (grace !== 0) duration("grace", grace);
   const limits: Limits = { ...defaultLimits, bytes: maxMessageSize };
   const wait = {
