@@ -69,11 +69,8 @@ export function direct(queue: string): Route {
   return { key: queue };
 }
 
-/**
- * The private inbox of a link: durable and not exclusive, so that its name and what is in it outlive a lost connection;
- * removed by the broker after 60 s without its owner.
- */
-export function inbox(name: string): Route {
+/** A durable queue that the broker removes when nobody has consumed it for a minute. */
+function passing(name: string): Route {
   const queue: Queue = {
     name,
     durable: true,
@@ -84,17 +81,14 @@ export function inbox(name: string): Route {
   return { key: name, queue };
 }
 
-/** The queue whose only consumer leads the fleet in a task; it holds no message, and goes when nobody stands any more. */
+/** The private inbox of a link: not exclusive, so that its name and what is in it outlive a lost connection. */
+export function inbox(name: string): Route {
+  return passing(name);
+}
+
+/** The queue whose only consumer leads the fleet in a task; it holds no message. */
 export function election(topic: string, task: string): Route {
-  const name = `${topic}.leader.${task}`;
-  const queue: Queue = {
-    name,
-    durable: true,
-    exclusive: false,
-    autoDelete: false,
-    arguments: { "x-expires": 60_000 },
-  };
-  return { key: name, queue };
+  return passing(`${topic}.leader.${task}`);
 }
 
 /** Nova's name of a topic's queue: `<topic>` for all workers, `<topic>.<host>` for one host. */

@@ -4,9 +4,6 @@ import type { Route } from "./routes.ts";
 
 export type { Wait };
 
-/** Values of a header. */
-export type HeaderValue = string | number | boolean | null;
-
 /** Bytes with what the broker needs to know of them. */
 export interface Message {
   /** Body. */
