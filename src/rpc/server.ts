@@ -10,6 +10,7 @@ import type { ErrorClasses } from "../wire/failure.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Inbox } from "./inbox.ts";
 import { Job } from "./job.ts";
+import { Latency, type LatencyStats } from "./latency.ts";
 import { Permits } from "./permits.ts";
 import { Responder } from "./responder.ts";
 
@@ -41,8 +42,12 @@ export interface ServerStats {
   readonly refused: number;
   /** Requests that were not started: expired, or given up by the caller. */
   readonly dropped: number;
+  /** Requests that the broker had delivered before, here or elsewhere. */
+  readonly redelivered: number;
   /** Requests in hand now. */
   readonly inHand: number;
+  /** How long handlers took. */
+  readonly latency: LatencyStats;
 }
 
 /** Serves requests of all consumers of one connection context. */
@@ -51,7 +56,8 @@ export class Server {
   readonly #permits: Permits;
   readonly #responder: Responder;
   readonly #jobs = new Map<Job, Promise<void>>();
-  #counts = { handled: 0, failed: 0, refused: 0, dropped: 0 };
+  #counts = { handled: 0, failed: 0, refused: 0, dropped: 0, redelivered: 0 };
+  readonly #latency = new Latency();
   #stopped = false;
 
   /** Ready to receive. */
@@ -63,7 +69,8 @@ export class Server {
 
   /** What it has done so far. */
   get stats(): ServerStats {
-    return { ...this.#counts, inHand: this.#jobs.size };
+    const latency = this.#latency.stats;
+    return { ...this.#counts, inHand: this.#jobs.size, latency };
   }
 
   /** Handlers at once. */
@@ -91,6 +98,7 @@ export class Server {
         `a ${message.kind} where requests are served`,
       );
     }
+    if (delivery.redelivered) this.#counts.redelivered++;
     const job = new Job(delivery, message, dialect);
     const done = this.#serve(job, dispatcher)
       .catch((error) => log("rpc").error("Serving failed: {error}", { error }))
@@ -148,6 +156,7 @@ export class Server {
     permit: Disposable,
   ): Promise<void> {
     const { request, context } = job;
+    const ended = this.#timed(permit);
     try {
       const { version = "1.0", method, args, namespace } = request;
       const result = await dispatcher.dispatch(
@@ -160,16 +169,28 @@ export class Server {
       if (isStream(result) && !request.reply) throw unwanted(request);
       if (isStream(result)) await this.#responder.stream(job, result);
       else {
-        permit[Symbol.dispose]();
+        ended();
         await this.#responder.result(job, result);
       }
+      ended();
       this.#counts.handled++;
     } catch (error) {
-      permit[Symbol.dispose]();
+      ended();
       this.#counts.failed++;
       this.#logFailure(request, error, job.over);
       await this.#responder.failure(job, error);
     }
+  }
+
+  /** What to call when the handler has ended; the first time counts. */
+  #timed(permit: Disposable): () => void {
+    const began = performance.now();
+    let running = true;
+    return () => {
+      if (running) this.#latency.add(performance.now() - began);
+      running = false;
+      permit[Symbol.dispose]();
+    };
   }
 
   #logFailure(request: Request, error: unknown, over: boolean): void {
