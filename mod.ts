@@ -48,6 +48,8 @@ export { describeConfig } from "./src/service/config_describe.ts";
 export { watchConfig } from "./src/service/config_watch.ts";
 export { createConnection } from "./src/service/connect.ts";
 export { cleanup } from "./src/service/links.ts";
+export { memoryServiceStore } from "./src/service/memory_store.ts";
+export { sqliteServiceStore } from "./src/service/sqlite_store.ts";
 export { launch } from "./src/service/launcher.ts";
 export {
   implement,
@@ -94,6 +96,10 @@ export type {
   SchemaIssue,
   SchemaResult,
 } from "./src/rpc/schema.ts";
+export type { ServicesOptions } from "./src/rpc/discovery.ts";
+export type { LatencyStats } from "./src/rpc/latency.ts";
+export type { Inquiry, ServiceFilter } from "./src/rpc/service_contract.ts";
+export type * from "./src/rpc/service_report.ts";
 export type { ServerStats } from "./src/rpc/server.ts";
 export type {
   Config,
@@ -112,6 +118,7 @@ export type {
 export type { TlsOptions } from "./src/bus/transport.ts";
 export type { LaunchOptions } from "./src/service/launcher.ts";
 export type {
+  Capabilities,
   HostEnvironment,
   Implementation,
   ImplementOptions,
@@ -119,8 +126,9 @@ export type {
 } from "./src/service/manager.ts";
 export type { PeriodicTask, TaskState } from "./src/service/periodic_task.ts";
 export type {
+  Front,
   Managers,
   ServiceOptions,
   Serving,
-} from "./src/service/service.ts";
+} from "./src/service/service_options.ts";
 export type { Notification } from "./src/wire/envelope.ts";

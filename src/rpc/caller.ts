@@ -11,6 +11,7 @@ import type { Message, Wait } from "../bus/transport.ts";
 import type { Reply } from "../wire/envelope.ts";
 import { type ErrorClasses, fromFailure } from "../wire/failure.ts";
 import { newId } from "./context.ts";
+import { type Gather, gather } from "./gather.ts";
 import { ItemStream } from "./item_stream.ts";
 import { type OpenStream, openStream } from "./open_stream.ts";
 import {
@@ -130,6 +131,20 @@ export class Caller {
       message,
       bounds.wait,
     );
+  }
+
+  /** Asks all who serve a topic; resolves when the time is over. */
+  async gather(
+    target: Target,
+    method: string,
+    args: Args,
+    options: SendOptions,
+    receive: Gather,
+  ): Promise<void> {
+    this.#check(target);
+    const bounds = callBounds(options, parentOf(options));
+    const asked = { id: newId(), target, method, args };
+    await gather(this.#parts, this.#waiting, asked, bounds, receive);
   }
 
   /** Answers one by one. Lazy: nothing is sent before the first `next()`. Ending it cancels the worker. */

@@ -1,16 +1,17 @@
 /** The connection context: client and server over one leased transport (Nova: `ConnectionContext`). @module */
 import { ConnectionDisposedError, InvalidValueError } from "../errors.ts";
 import type { Routes } from "../bus/routes.ts";
-import type { Consumer, Delivery, LinkEvent, Wait } from "../bus/transport.ts";
+import type { Delivery, Wait } from "../bus/transport.ts";
 import { Caller } from "./caller.ts";
 import type { Client, ClientOptions } from "./client.ts";
-import { ConnectionEvents } from "./connection_events.ts";
+import { ConnectionEvents, tell } from "./connection_events.ts";
 import type { ConnectionParts } from "./connection_parts.ts";
 import type { Contract } from "./contract.ts";
 import { makeClient } from "./contract_client.ts";
+import { discover, type ServicesOptions } from "./discovery.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { Leadership } from "./leadership.ts";
-import { checkName } from "./names.ts";
+import { checkName, checkPool } from "./names.ts";
 import {
   listen,
   type ListenerOptions,
@@ -26,6 +27,8 @@ import {
 } from "./options.ts";
 import type { Returned } from "./returned.ts";
 import { Server, type ServerStats } from "./server.ts";
+import type { ServiceStatus } from "./service_report.ts";
+import { Subscriptions } from "./subscriptions.ts";
 
 /** Any keyword arguments. */
 export type AnyArgs = Readonly<Record<string, unknown>>;
@@ -49,13 +52,10 @@ export class ConnectionContext extends ConnectionEvents
   readonly #caller: Caller;
   readonly #server: Server;
   readonly #watching: Disposable;
-  /** What `consume` will start. */
-  readonly #planned: (() => Promise<void>)[] = [];
-  readonly #consumers: Consumer[] = [];
-  readonly #listeners: ((grace: number) => Promise<void>)[] = [];
+  readonly #subscriptions: Subscriptions;
   /** Ends what is being set up when the context is disposed. */
   readonly #ending = new AbortController();
-  #consuming = false;
+  #draining: Promise<void> | undefined;
   /** True when disposal has waited for the handlers. */
   #closed = false;
   /** Whether the transport is as new, and may go back to a pool. */
@@ -71,7 +71,8 @@ export class ConnectionContext extends ConnectionEvents
     this.#parts = parts;
     this.#caller = new Caller(parts);
     this.#server = new Server(parts);
-    this.#watching = parts.watch((event) => this.#tell(event));
+    this.#subscriptions = new Subscriptions(parts);
+    this.#watching = parts.watch((event) => tell(this, event));
   }
 
   /** The typed verbs of a contract; `defaults` hold for all its calls. */
@@ -143,7 +144,8 @@ export class ConnectionContext extends ConnectionEvents
   ): Promise<void> {
     this.#check();
     const wait = this.#setUp();
-    this.#listeners.push(await listen(this.#parts, handler, options, wait));
+    const stop = await listen(this.#parts, handler, options, wait);
+    this.#subscriptions.addListener(stop);
   }
 
   /**
@@ -158,11 +160,8 @@ export class ConnectionContext extends ConnectionEvents
     options: { readonly fanout?: boolean | undefined } = {},
   ): Promise<void> {
     checkName("topic", topic);
-    const { routes } = this.#parts;
-    await this.#plan(
-      options.fanout ? routes.fanout(topic) : routes.topic(topic),
-      dispatcher,
-    );
+    const row = options.fanout ? "fanout" : "topic";
+    await this.#plan(this.#parts.routes[row](topic), dispatcher);
   }
 
   /**
@@ -175,24 +174,32 @@ export class ConnectionContext extends ConnectionEvents
     pool: string,
   ): Promise<void> {
     checkName("topic", topic);
-    checkName("pool", pool);
-    if (pool === topic) {
-      throw new InvalidValueError(
-        `Invalid pool ${pool}: it is the topic's own queue; give a name that is no topic`,
-        { data: { path: "pool" } },
-      );
-    }
+    checkPool(topic, pool);
     await this.#plan(this.#parts.routes.pool(topic, pool), dispatcher);
   }
 
   /** Starts all consumers; later ones start at once. */
   async consume(): Promise<void> {
     this.#check();
-    this.#consuming = true;
-    await this.#parts.inbox.ready(this.#setUp()); // callers must be able to cancel
-    for (let start; (start = this.#planned[0]); this.#planned.shift()) {
-      await start();
-    }
+    const wait = this.#setUp();
+    await this.#parts.inbox.ready(wait); // callers must be able to cancel
+    await this.#subscriptions.start(wait);
+  }
+
+  /**
+   * The services of the fleet, as they answer; then those of a store that did not; with `watch`, also what changes from
+   * then on. Every service answers, also while all its handlers are busy.
+   *
+   * @throws {InvalidValueError} an option is wrong.
+   * @throws {ConnectionDisposedError} the connection is disposed while services are watched.
+   */
+  services(
+    options: ServicesOptions = {},
+  ): AsyncGenerator<ServiceStatus, void, undefined> {
+    this.#check();
+    this.#reusable = false;
+    const { signal: closing } = this.#ending;
+    return discover({ ...this.#parts, caller: this.#caller, closing }, options);
   }
 
   /**
@@ -200,7 +207,7 @@ export class ConnectionContext extends ConnectionEvents
    * leads at a time, but a leader that is cut off learns of it later than its successor: a hint, not a lock.
    */
   lead(topic: string, task: string): Leadership {
-    this.#check(this.#disposing !== undefined);
+    this.#check(this.#draining !== undefined);
     checkName("topic", topic);
     checkName("task", task);
     this.#reusable = false;
@@ -222,6 +229,14 @@ export class ConnectionContext extends ConnectionEvents
     this.#server.concurrency = whole("concurrency", handlers, 1, 65_535);
   }
 
+  /**
+   * Takes no more messages; resolves when all that is in hand is done, or after `grace`. The verbs go on, nothing new can be
+   * consumed. Disposal begins with it. Safe to call twice.
+   */
+  drain(): Promise<void> {
+    return this.#draining ??= this.#drain();
+  }
+
   /** Ends it; see the class. Safe at any time, and twice. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.#disposing ??= this.#dispose();
@@ -237,45 +252,40 @@ export class ConnectionContext extends ConnectionEvents
         "Cannot consume: give a dispatcher, e.g. new RpcDispatcher([manager])",
       );
     }
-    const { transport, prefetch } = this.#parts;
-    await transport.declare(route, this.#setUp());
     const receive = (delivery: Delivery) =>
       this.#server.receive(delivery, dispatcher);
-    const start = async () => {
-      const wait = this.#setUp();
-      const options = { prefetch };
-      const consumer = await transport.consume(route, receive, options, wait);
-      this.#consumers.push(consumer);
-    };
-    if (this.#consuming) await start();
-    else this.#planned.push(start);
+    await this.#subscriptions.add(route, receive, this.#setUp());
   }
 
   /** Bounds of making a consumer, after which the transport is no longer as new. */
   #setUp(): Wait {
-    this.#check(this.#disposing !== undefined);
+    this.#check(this.#draining !== undefined);
     this.#reusable = false;
     return castBounds({ signal: this.#ending.signal }).wait;
   }
 
   /** Handlers finish first, since they may call others on this connection. */
   async #dispose(): Promise<void> {
-    const { grace, release } = this.#parts;
-    this.#ending.abort(
-      new ConnectionDisposedError("The connection was disposed meanwhile"),
-    );
     try {
-      await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
-      await Promise.all([
-        this.#server.drain(grace),
-        ...this.#listeners.map((stop) => stop(grace)),
-      ]);
+      await this.drain();
     } finally {
       this.#closed = true;
       await this.#caller.dispose();
       this.#watching[Symbol.dispose]();
-      await release(this.#reusable);
+      await this.#parts.release(this.#reusable);
     }
+  }
+
+  async #drain(): Promise<void> {
+    const { grace } = this.#parts;
+    this.#ending.abort(
+      new ConnectionDisposedError("The connection was disposed meanwhile"),
+    );
+    await this.#subscriptions.cancel();
+    await Promise.all([
+      this.#server.drain(grace),
+      this.#subscriptions.stopListeners(grace),
+    ]);
   }
 
   /** Handlers that still finish may call, cast and notify. */
@@ -285,13 +295,5 @@ export class ConnectionContext extends ConnectionEvents
         "Cannot use the connection: it was disposed",
       );
     }
-  }
-
-  #tell(event: LinkEvent): void {
-    this.dispatchEvent(
-      "reason" in event
-        ? new CustomEvent(event.type, { detail: event })
-        : new Event(event.type),
-    );
   }
 }

@@ -1,4 +1,5 @@
 /** What a connection context tells. @module */
+import type { LinkEvent } from "../bus/transport.ts";
 
 /** Events of a connection. */
 export interface ConnectionEventMap {
@@ -14,6 +15,15 @@ export interface ConnectionEventMap {
   readonly failed: CustomEvent<
     { readonly reason: string; readonly error: Error }
   >;
+}
+
+/** Tells of what happened to a link. */
+export function tell(target: ConnectionEvents, event: LinkEvent): void {
+  target.dispatchEvent(
+    "reason" in event
+      ? new CustomEvent(event.type, { detail: event })
+      : new Event(event.type),
+  );
 }
 
 /** An `EventTarget` whose events are known. */

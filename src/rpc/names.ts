@@ -23,6 +23,20 @@ export function checkName(what: string, name: unknown): asserts name is string {
   );
 }
 
+/**
+ * Checks the name of a pool of workers of a topic: it is that of the pool's queue.
+ *
+ * @throws {InvalidValueError}
+ */
+export function checkPool(topic: string, pool: unknown): void {
+  checkName("pool", pool);
+  if (pool !== topic) return;
+  throw new InvalidValueError(
+    `Invalid pool ${pool}: it is the topic's own queue; give a name that is no topic`,
+    { data: { path: "pool" } },
+  );
+}
+
 /** `major.minor`. */
 export interface Version {
   /** Changes that break callers. */

@@ -99,6 +99,8 @@ export interface TaskInfo {
   readonly nextRun?: number | undefined;
   /** Milliseconds that the last run took. */
   readonly duration?: number | undefined;
+  /** What the last run threw, in one line; undefined if it went well. */
+  readonly lastError?: string | undefined;
 }
 
 /** What a service answers to `stats`, over all its topics since its start. */

@@ -51,7 +51,8 @@ export async function launch(
 ): Promise<void> {
   if (options.workers === undefined) return await serve(services);
   const workers = whole("workers", options.workers, 1, 1_024);
-  if (Deno.env.get(WORKER)) return await work(services);
+  const worker = Deno.env.get(WORKER);
+  if (worker) return await work(services, Number(worker));
   await supervise(workers, options.args ?? sameProgram());
 }
 

@@ -32,16 +32,29 @@ export abstract class Manager implements Endpoint {
   initHost(_environment: HostEnvironment): void | Promise<void> {}
   /** Called when the service takes messages. */
   postStartHook(): void | Promise<void> {}
+  /** Called when the service stops and no handler runs any more; `connection` can still be used. Managers in reverse order. */
+  cleanupHost(): void | Promise<void> {}
   /** The dispatcher for this manager and further endpoints of its topic (Nova: `create_rpc_dispatcher`, `additional_apis`). */
   createRpcDispatcher(additional: readonly Endpoint[] = []): Dispatcher {
     return new RpcDispatcher([this, ...additional]);
   }
 }
 
-/** A manager that tells schedulers what it can do (Nova: `SchedulerDependentManager`). */
+/** What a host can do, as it is told to schedulers; a list where it has several kinds of it, as in Nova. */
+export type Capabilities =
+  | Readonly<Record<string, unknown>>
+  | readonly Readonly<Record<string, unknown>>[];
+
+/**
+ * A manager that tells schedulers what it can do (Nova: `manager.py`, `SchedulerDependentManager`): a periodic task,
+ * `update_service_capabilities`, casts `{ service_name, host, capabilities }` to every worker of the topic `scheduler` once
+ * a minute; `spacing` of the service sets another time.
+ */
 export abstract class SchedulerDependentManager extends Manager {
-  /** What is told, once a minute, as `update_service_capabilities` to every worker of the topic `scheduler`. */
-  abstract capabilities(): Readonly<Record<string, unknown>>;
+  /** Version that schedulers are asked for. Nova's take `2.0`. */
+  readonly schedulerVersion: string = "1.0";
+  /** What is told; nothing is, as long as this gives `undefined`. */
+  abstract capabilities(): Capabilities | undefined;
 }
 
 /** A manager made of an object literal. */
@@ -56,6 +69,10 @@ export type Serves<M extends Manager> = M & Handlers<M["contract"]>;
 export interface ImplementOptions {
   /** See {@linkcode Manager.initHost}. */
   readonly initHost?: Manager["initHost"];
+  /** See {@linkcode Manager.postStartHook}. */
+  readonly postStartHook?: Manager["postStartHook"];
+  /** See {@linkcode Manager.cleanupHost}. */
+  readonly cleanupHost?: Manager["cleanupHost"];
   /** See {@linkcode Manager.periodic}. */
   readonly periodic?: readonly PeriodicTask[];
 }
@@ -92,17 +109,19 @@ export function implement<C extends Contract>(
   ) as unknown as Implementation<C>;
 }
 
-/** Milliseconds between two reports to the schedulers. */
+/** Milliseconds between two casts to the schedulers (Nova: `periodic_interval`). */
 const REPORT = 60_000;
 
 /** All that a manager does again and again, its base class's part included. */
 export function periodicTasksOf(manager: Manager): readonly PeriodicTask[] {
   if (!(manager instanceof SchedulerDependentManager)) return manager.periodic;
   const report = async (signal: AbortSignal) => {
+    const capabilities = manager.capabilities();
+    if (capabilities === undefined) return;
     const { contract: { topic: service_name }, host } = manager;
-    const args = { service_name, host, capabilities: manager.capabilities() };
+    const args = { service_name, host, capabilities };
     await manager.connection.fanoutCast(
-      { topic: "scheduler" },
+      { topic: "scheduler", version: manager.schedulerVersion },
       "update_service_capabilities",
       args,
       { signal },

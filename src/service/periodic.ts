@@ -1,8 +1,7 @@
 /** The periodic tasks of a manager while its service runs. @module */
-import { TimeoutError } from "../errors.ts";
-import { log } from "../telemetry.ts";
-import { within } from "../wait.ts";
+import { duration } from "../rpc/options.ts";
 import type { Clock } from "./clock.ts";
+import { leave } from "./leave.ts";
 import {
   checkTask,
   nameOf,
@@ -15,6 +14,8 @@ import { TaskRunner } from "./task_runner.ts";
 export interface PeriodicOptions {
   /** Time; default the process's own. */
   readonly clock?: Clock | undefined;
+  /** Milliseconds in place of a task's `every`, by its name. */
+  readonly spacing?: Readonly<Record<string, number>> | undefined;
   /** Stands for election to run a task; tells how it goes. */
   readonly lead?: ((name: string) => Election) | undefined;
 }
@@ -28,6 +29,7 @@ export interface Election extends AsyncDisposable {
 /** Runs tasks until disposed; disposal tells those that are running, and waits for them. */
 export class PeriodicTasks implements AsyncDisposable {
   readonly #stop = new AbortController();
+  readonly #tasks: readonly PeriodicTask[];
   readonly #runners: readonly TaskRunner[];
   readonly #elections: Election[] = [];
   readonly #loops: readonly Promise<void>[];
@@ -39,13 +41,36 @@ export class PeriodicTasks implements AsyncDisposable {
    */
   constructor(tasks: readonly PeriodicTask[], options: PeriodicOptions = {}) {
     tasks.forEach(checkTask);
+    this.#tasks = tasks;
     this.#runners = tasks.map((task, at) => this.#runner(task, at, options));
+    if (options.spacing) this.space(options.spacing);
     this.#loops = this.#runners.map((runner) => runner.loop(this.#stop.signal));
   }
 
   /** What each of them has done, and will do. */
   get states(): readonly TaskState[] {
     return this.#runners.map(({ state }) => state);
+  }
+
+  /** Names of them. */
+  get names(): readonly string[] {
+    return this.#tasks.map(nameOf);
+  }
+
+  /**
+   * Spaces tasks anew, by their names; those that are not named go back to their own `every`.
+   *
+   * @throws {InvalidValueError} it is no duration in milliseconds.
+   */
+  space(spacing: Readonly<Record<string, number>>): void {
+    for (const [name, every] of Object.entries(spacing)) {
+      duration(`spacing.${name}`, every);
+    }
+    for (const [at, task] of this.#tasks.entries()) {
+      const { [nameOf(task, at)]: every = task.every } = spacing;
+      const runner = this.#runners[at];
+      if (runner) runner.every = every;
+    }
   }
 
   /** Tells those that are running, and starts no other. */
@@ -59,10 +84,7 @@ export class PeriodicTasks implements AsyncDisposable {
       ...this.#loops,
       ...this.#elections.map((each) => each[Symbol.asyncDispose]()),
     ]);
-    const late = () => new TimeoutError("A periodic task ignores its signal");
-    await within(all, { deadline }, late).catch(({ message: reason }) =>
-      log("service").error("{reason}: it is left behind", { reason })
-    );
+    await leave("A periodic task that ignores its signal", () => all, deadline);
   }
 
   /** Stops them, and waits for those that are running. */

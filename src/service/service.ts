@@ -1,53 +1,41 @@
 /** A service: managers that serve their topics on one host, from start to drained stop (Nova: `service.py`). @module */
-import {
-  ConnectionDisposedError,
-  ConnectionFailedError,
-  InvalidValueError,
-} from "../errors.ts";
+import { ConnectionDisposedError, ConnectionFailedError } from "../errors.ts";
 import { log } from "../telemetry.ts";
-import { queueFor } from "../bus/routes.ts";
 import type { ConnectionContext } from "../rpc/connection.ts";
-import type { Handlers } from "../rpc/contract.ts";
-import type { Dispatcher } from "../rpc/dispatcher.ts";
 import { checkName } from "../rpc/names.ts";
 import type { ServerStats } from "../rpc/server.ts";
+import type { ServiceState } from "../rpc/service_report.ts";
 import { createConnection } from "./connect.ts";
-import type { BrokerUrl, ConnectionOptions } from "./connection_options.ts";
+import type { HealthServer } from "./health.ts";
+import { createConsumers, take } from "./hosting.ts";
+import { leave } from "./leave.ts";
+import { LinkState } from "./link_state.ts";
 import { type Manager, periodicTasksOf } from "./manager.ts";
 import { PeriodicTasks } from "./periodic.ts";
 import type { TaskState } from "./periodic_task.ts";
-import { onSignals, SIGNALS, signalsLeft } from "./signals.ts";
-
-/** One manager, or several. */
-export type Managers = Manager | readonly Manager[];
-
-/** Whatever is missing or wrong in a manager, measured by its contract. */
-export type Serving<M> = M extends Manager
-  ? (string extends keyof M["contract"]["procedures"] ? unknown
-    : Handlers<M["contract"]>)
-  : M extends readonly Manager[] ? { readonly [I in keyof M]: Serving<M[I]> }
-  : never;
-
-/** How to start a service. */
-export interface ServiceOptions<M extends Managers = Managers>
-  extends ConnectionOptions {
-  /** The broker. */
-  readonly url: BrokerUrl;
-  /** Name of this host in `<topic>.<host>`; default: the machine's name. */
-  readonly host?: string | undefined;
-  /** Who serves. Managers of one topic share its consumers. */
-  readonly manager: M & Serving<M>;
-  /** Drain on SIGINT and SIGTERM; default true. In a worker of `launch` its launcher decides. */
-  readonly signals?: boolean | undefined;
-  /** Adds behaviour around all handlers: authorization, audit, transactions. */
-  readonly wrap?: ((inner: Dispatcher) => Dispatcher) | undefined;
-}
+import { type Reporting, reportOn } from "./reporting.ts";
+import {
+  checkOptions,
+  connecting,
+  type Managers,
+  managersOf,
+  type ServiceOptions,
+} from "./service_options.ts";
+import { answerForHealth } from "./service_health.ts";
+import { onSignals, SIGNALS, workerNumber } from "./signals.ts";
 
 /** Milliseconds that a service has to finish, unless said otherwise. */
 const GRACE = 30_000;
+/** Milliseconds that each step of a stop has at least, also when the grace time is over. */
+const LEAST = 1_000;
 
-/** Managers of running services. */
-const taken = new WeakSet<Manager>();
+/** Options of the context that reports: it serves but short questions. */
+const REPORTER = {
+  pooled: false,
+  concurrency: 64,
+  prefetch: 64,
+  grace: LEAST,
+} as const;
 
 /** A running service. */
 export class Service implements AsyncDisposable {
@@ -55,46 +43,57 @@ export class Service implements AsyncDisposable {
   readonly host: string;
   /** Resolves when the service has stopped; rejects if its link to the broker is given up. */
   readonly stopped: Promise<void>;
-  readonly #connection: ConnectionContext;
+  readonly #managers: readonly Manager[];
+  readonly #options: ServiceOptions;
   readonly #ended = Promise.withResolvers<void>();
+  /** What is deferred first is undone last. */
   readonly #stack = new AsyncDisposableStack();
+  readonly #stopping = new AbortController();
+  readonly #link = new LinkState();
   readonly #periodic: PeriodicTasks[] = [];
-  #stopping: Promise<void> | undefined;
-  #stoppedAt = 0;
+  #connection!: ConnectionContext;
+  #health: HealthServer | undefined;
+  #reporting: Reporting | undefined;
+  #signals: Disposable | undefined;
+  #state: ServiceState = "starting";
+  #halting: Promise<void> | undefined;
+  #removed = false;
+  #deadline = Infinity;
 
-  private constructor(host: string, connection: ConnectionContext) {
-    this.host = host;
-    this.#connection = connection;
+  private constructor(options: ServiceOptions) {
+    checkOptions(options);
+    this.#managers = managersOf(options.manager);
+    this.#options = options;
+    this.host = options.host ?? Deno.hostname();
+    checkName("host", this.host);
     this.stopped = this.#ended.promise;
     this.stopped.catch(() => {}); // whoever awaits it gets the error
   }
 
   /**
-   * Starts a service: makes the queues of its topics, calls `initHost`, takes messages, calls `postStartHook`.
+   * Starts a service: makes the queues of its topics, calls `initHost`, takes messages, calls `postStartHook`, starts its
+   * fronts. `stop` undoes that in the reverse order.
    *
    * @throws {ConnectionFailedError} the broker cannot be reached.
    * @throws {InvalidValueError} a manager lacks a method of its contract, or an option is wrong.
+   * @throws {ConnectionDisposedError} a signal came, or it was stopped, while it started.
    */
   static async start<const M extends Managers>(
     options: ServiceOptions<M>,
   ): Promise<Service> {
-    const managers = managersOf(options.manager);
-    const host = options.host ?? Deno.hostname();
-    checkName("host", host);
-    const publisherId = options.publisherId ??
-      `${managers[0]?.contract.topic}.${host}`;
-    const connection = await createConnection(options.url, {
-      ...options,
-      publisherId,
-    });
-    const service = new Service(host, connection);
+    const service = new Service(options);
     try {
-      await service.#start(managers, options);
+      await service.#start();
     } catch (error) {
       await service.stop();
       throw error;
     }
     return service;
+  }
+
+  /** Where it is in its life. */
+  get state(): ServiceState {
+    return this.#state;
   }
 
   /** What it has done so far. */
@@ -105,6 +104,11 @@ export class Service implements AsyncDisposable {
   /** What its managers do again and again: the last run of each task, and the next. */
   get tasks(): readonly TaskState[] {
     return this.#periodic.flatMap(({ states }) => states);
+  }
+
+  /** Where `/livez` and `/readyz` are answered; undefined without `healthPort`, or while a predecessor has the port. */
+  get healthUrl(): string | undefined {
+    return this.#health?.url;
   }
 
   /** Handlers at once, over all consumers. */
@@ -122,11 +126,29 @@ export class Service implements AsyncDisposable {
   }
 
   /**
-   * Takes no more messages, finishes what is in hand within `grace`, and closes. Safe to call twice. SIGINT and SIGTERM
-   * do the same; a second one ends the process at once.
+   * Spaces periodic tasks anew, from now on: milliseconds by the name of a task; those that are not named go back to their
+   * own `every`. Names that no task has are for other services.
+   *
+   * @throws {InvalidValueError} it is no duration.
+   */
+  space(spacing: Readonly<Record<string, number>>): void {
+    checkOptions({ ...this.#options, spacing });
+    for (const tasks of this.#periodic) tasks.space(spacing);
+  }
+
+  /**
+   * Stops its fronts, takes no more messages, finishes what is in hand within `grace`, calls `cleanupHost`, says that it has
+   * stopped, and closes. Safe to call twice. SIGINT and SIGTERM do the same; a second one ends the process at once.
    */
   stop(): Promise<void> {
-    return this.#stopping ??= this.#stop();
+    return this.#halting ??= this.#halt();
+  }
+
+  /** Stops, and removes its record from the store: it is not expected back (Nova: `Service.kill`). */
+  async kill(): Promise<void> {
+    this.#removed = true;
+    await this.stop();
+    await this.#reporting?.records?.remove();
   }
 
   /** The same as `stop()`. */
@@ -134,92 +156,134 @@ export class Service implements AsyncDisposable {
     return this.stop();
   }
 
-  async #stop(): Promise<void> {
-    this.#stoppedAt = performance.now();
-    await this.#stack.disposeAsync().finally(() => this.#ended.resolve());
-  }
-
-  /** What is deferred first is undone last. */
-  async #start(
-    managers: readonly Manager[],
-    options: ServiceOptions,
-  ): Promise<void> {
-    const stopping = new AbortController();
+  async #start(): Promise<void> {
     const gone = new AbortController();
+    this.#health = answerForHealth(this.#options, this, this.#link);
+    if (this.#health) this.#stack.use(this.#health);
     this.#stack.defer(() => gone.abort());
-    this.#stack.defer(() => this.#endTasks(options.grace));
-    this.#stack.use(this.#connection);
-    for (const manager of managers) this.#take(manager);
-    this.#connection.addEventListener(
-      "failed",
-      ({ detail }) => this.#fail(detail.error),
-    );
-    if ((options.signals ?? true) && !signalsLeft()) {
-      this.#stack.use(onSignals(SIGNALS, () => void this.stop()));
+    if ((this.#options.signals ?? true) && workerNumber() === undefined) {
+      this.#signals = onSignals(SIGNALS, () => void this.stop());
     }
-    for (const [topic, dispatcher] of dispatchers(managers, options.wrap)) {
-      await this.#createConsumers(topic, dispatcher);
-    }
+    await this.#connect();
+    const [managers, connection] = [this.#managers, this.#connection];
     for (const manager of managers) {
-      await manager.initHost({
-        host: this.host,
-        connection: this.#connection,
-        stopping: stopping.signal,
-        signal: gone.signal,
-      });
+      this.#stack.use(take(manager, this.host, connection));
     }
-    await this.#connection.consume();
-    if (this.#stopping) {
-      throw new ConnectionDisposedError(
-        `The service on ${this.host} was stopped while it started`,
-      );
-    }
+    const { wrap } = this.#options;
+    await createConsumers(connection, managers, this.host, wrap);
+    for (const manager of managers) await this.#initHost(manager, gone.signal);
+    this.#defer(() => this.#drain());
+    await connection.consume();
+    this.#check();
     for (const manager of managers) this.#startTasks(manager);
-    this.#stack.defer(() => { // deferred last, so it comes first
-      stopping.abort();
-      for (const tasks of this.#periodic) tasks.stop();
-    });
     for (const manager of managers) await manager.postStartHook();
+    await this.#startFronts();
+    this.#become("up");
     log("service").info("Serving {topics} on {host}", {
       topics: managers.map(({ contract }) => contract.topic),
       host: this.host,
     });
   }
 
-  /** The three consumers of Nova's service (`service.py`, `Service.start`). */
-  async #createConsumers(topic: string, dispatcher: Dispatcher): Promise<void> {
-    await this.#connection.createConsumer(topic, dispatcher);
-    await this.#connection.createConsumer(
-      queueFor(topic, this.host),
-      dispatcher,
+  async #halt(): Promise<void> {
+    this.#deadline = performance.now() + (this.#options.grace ?? GRACE);
+    this.#signals?.[Symbol.dispose]();
+    this.#become("stopping");
+    this.#stopping.abort();
+    for (const tasks of this.#periodic) tasks.stop();
+    await this.#stack.disposeAsync().finally(() => this.#ended.resolve());
+  }
+
+  #become(state: ServiceState): void {
+    this.#state = state;
+    void this.#reporting?.reporter.report();
+  }
+
+  #check(): void {
+    if (!this.#halting) return;
+    throw new ConnectionDisposedError(
+      `The service on ${this.host} was stopped while it started`,
     );
-    await this.#connection.createConsumer(topic, dispatcher, { fanout: true });
+  }
+
+  #defer(undo: () => unknown): void {
+    this.#check();
+    this.#stack.defer(async () => void await undo());
+  }
+
+  /** Two contexts on one link: the second answers for the service while all handlers of the first are busy. */
+  async #connect(): Promise<void> {
+    const { url } = this.#options;
+    const { signal } = this.#stopping;
+    const options = connecting(this.#options, this.host, signal);
+    const connection = await this.#own(createConnection(url, options));
+    this.#connection = connection;
+    this.#link.follow(connection);
+    connection.addEventListener(
+      "failed",
+      ({ detail }) => this.#fail(detail.error),
+    );
+    const own = await createConnection(url, { ...options, ...REPORTER });
+    const { reporter } = this.#reporting = reportOn(
+      this,
+      this.#managers,
+      this.#options,
+      connection,
+      own,
+    );
+    await this.#own(Promise.resolve(reporter));
+    this.#defer(async () => {
+      this.#state = this.#removed ? "removed" : "stopped";
+      await reporter.report();
+    });
+    await reporter.start();
+    this.#check();
+  }
+
+  /** It is disposed when the service stops; at once, if the service has been stopped meanwhile. */
+  async #own<T extends AsyncDisposable>(opening: Promise<T>): Promise<T> {
+    const opened = await opening;
+    if (this.#halting) await opened[Symbol.asyncDispose]();
+    this.#check();
+    return this.#stack.use(opened);
+  }
+
+  async #initHost(manager: Manager, signal: AbortSignal): Promise<void> {
+    await manager.initHost({
+      host: this.host,
+      connection: this.#connection,
+      stopping: this.#stopping.signal,
+      signal,
+    });
+    const what = `cleanupHost of ${manager.contract.topic}`;
+    this.#defer(() => this.#leave(what, () => manager.cleanupHost()));
   }
 
   #startTasks(manager: Manager): void {
     const { topic } = manager.contract;
+    const { spacing } = this.#options;
     const lead = (task: string) => this.#connection.lead(topic, task);
-    const tasks = new PeriodicTasks(periodicTasksOf(manager), { lead });
-    this.#periodic.push(tasks);
+    const tasks = periodicTasksOf(manager);
+    this.#periodic.push(new PeriodicTasks(tasks, { lead, spacing }));
   }
 
-  /** What remains of the grace time is for tasks that are still running. */
-  async #endTasks(grace = GRACE): Promise<void> {
-    const deadline = this.#stoppedAt + grace;
-    await Promise.all(this.#periodic.map((tasks) => tasks.ended(deadline)));
-  }
-
-  /** A manager belongs to one running service: it knows its host and connection. */
-  #take(manager: Manager): void {
-    if (taken.has(manager)) {
-      throw new InvalidValueError(
-        `Invalid option manager: the manager of ${manager.contract.topic} serves on ${manager.host} already; make another`,
-        { data: { path: "manager" } },
-      );
+  async #startFronts(): Promise<void> {
+    for (const front of this.#options.fronts ?? []) {
+      await front.start();
+      this.#defer(() => this.#leave("A front's stop", () => front.stop()));
     }
-    taken.add(manager);
-    this.#stack.defer(() => void taken.delete(manager));
-    Object.assign(manager, { host: this.host, connection: this.#connection });
+    this.#check();
+  }
+
+  /** Handlers and tasks share the grace time. */
+  async #drain(): Promise<void> {
+    const tasks = this.#periodic.map((each) => each.ended(this.#deadline));
+    await Promise.all([this.#connection.drain(), ...tasks]);
+  }
+
+  async #leave(what: string, work: () => unknown): Promise<void> {
+    const least = performance.now() + LEAST;
+    await leave(what, work, Math.max(this.#deadline, least));
   }
 
   #fail(error: Error): void {
@@ -231,31 +295,4 @@ export class Service implements AsyncDisposable {
     );
     void this.stop();
   }
-}
-
-function managersOf(given: Managers): readonly Manager[] {
-  const managers = Array.isArray(given)
-    ? given as readonly Manager[]
-    : [given as Manager];
-  if (managers.length > 0 && managers.every((manager) => manager?.contract)) {
-    return managers;
-  }
-  throw new InvalidValueError(
-    "Invalid option manager: give at least one manager with a contract",
-    { data: { path: "manager" } },
-  );
-}
-
-/** One dispatcher for each topic, over all its managers. */
-function dispatchers(
-  managers: readonly Manager[],
-  wrap: ServiceOptions["wrap"],
-): Map<string, Dispatcher> {
-  const byTopic = Map.groupBy(managers, ({ contract }) => contract.topic);
-  const made = new Map<string, Dispatcher>();
-  for (const [topic, [first, ...others]] of byTopic) {
-    const dispatcher = (first as Manager).createRpcDispatcher(others);
-    made.set(topic, wrap ? wrap(dispatcher) : dispatcher);
-  }
-  return made;
 }

@@ -10,18 +10,22 @@ const GROUP: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGINT", "SIGHUP"];
 
-let left = false;
+let number: number | undefined;
 
-/** From now on this process is deaf to the signals of a group: its launcher gets them as well, and alone decides. */
-export function leaveSignals(): void {
-  if (left) return;
-  left = true;
-  for (const signal of GROUP) Deno.addSignalListener(signal, () => {});
+/**
+ * From now on this process is a launcher's worker, and deaf to the signals of a group: its launcher gets them as well, and
+ * alone decides.
+ */
+export function becomeWorker(worker: number): void {
+  if (number === undefined) {
+    for (const signal of GROUP) Deno.addSignalListener(signal, () => {});
+  }
+  number = worker;
 }
 
-/** Whether a launcher decides for the services of this process. */
-export function signalsLeft(): boolean {
-  return left;
+/** The number of this process among the workers of its launcher; undefined if nobody launched it. */
+export function workerNumber(): number | undefined {
+  return number;
 }
 
 /** Listens until disposed. */

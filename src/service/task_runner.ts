@@ -17,6 +17,11 @@ export class TaskRunner {
   readonly #clock: Clock;
   /** Fires when this member leads no more; undefined while it does not lead. */
   readonly #leading: (() => AbortSignal | undefined) | undefined;
+  #every: number;
+  /** What the next run is counted from: the start of the last one, or of the loop; undefined if that has a delay of its own. */
+  #from: number | undefined;
+  /** Fires when the next run is at another time than was waited for. */
+  #moved = new AbortController();
   #runs = 0;
   #failures = 0;
   #running = false;
@@ -31,6 +36,7 @@ export class TaskRunner {
     leading?: () => AbortSignal | undefined,
   ) {
     this.#task = task;
+    this.#every = task.every;
     this.#name = name;
     this.#clock = clock;
     this.#leading = leading;
@@ -51,19 +57,39 @@ export class TaskRunner {
     };
   }
 
+  /** Milliseconds from run to run: holds from now on, for the next run too, unless that is the first, with a delay of its own. */
+  set every(every: number) {
+    this.#every = every;
+    if (this.#next === undefined || this.#from === undefined) return;
+    this.#next = this.#from + every + this.#jitter();
+    this.#moved.abort();
+    this.#moved = new AbortController();
+  }
+
   /** Runs it until the signal fires; resolves when the last run has ended. */
   async loop(stop: AbortSignal): Promise<void> {
-    const { every, initialDelay = every } = this.#task;
-    this.#next = this.#clock.now() + initialDelay + this.#jitter();
-    for (;;) {
-      const wait = Math.max(0, this.#next - this.#clock.now());
-      if (!await this.#clock.sleep(wait, stop)) break;
-      const started = this.#clock.now();
+    const { initialDelay } = this.#task;
+    const now = this.#clock.now();
+    if (initialDelay === undefined) this.#from = now;
+    this.#next = now + (initialDelay ?? this.#every) + this.#jitter();
+    while (await this.#due(stop)) {
+      this.#from = this.#clock.now();
       await this.#turn(stop);
-      const due = started + every + this.#jitter();
+      const due = this.#from + this.#every + this.#jitter();
       this.#next = Math.max(due, this.#clock.now()); // what was missed is not caught up
     }
     this.#next = undefined;
+  }
+
+  /** True when the next run is due, false as soon as it is to stop. */
+  async #due(stop: AbortSignal): Promise<boolean> {
+    for (;;) {
+      const moved = this.#moved.signal;
+      const wait = Math.max(0, (this.#next ?? 0) - this.#clock.now());
+      const either = AbortSignal.any([stop, moved]);
+      if (await this.#clock.sleep(wait, either)) return true;
+      if (stop.aborted) return false;
+    }
   }
 
   /** Runs it once; throws what it throws. */

@@ -1,7 +1,7 @@
 /** The services of one process, alone or as a launcher's worker. @module */
 import { READY } from "./control.ts";
 import type { Service } from "./service.ts";
-import { leaveSignals, onSignals, SIGNALS } from "./signals.ts";
+import { becomeWorker, onSignals, SIGNALS } from "./signals.ts";
 
 /** Milliseconds that a worker has to drain once its launcher is gone, and that its program has once it has drained. */
 const ORPHANED = 3_500;
@@ -54,10 +54,13 @@ async function unlessAsked(
   return service;
 }
 
-/** Runs the services of a worker until they stop, or its launcher says so or is gone. */
-export async function work(services: readonly Start[]): Promise<void> {
+/** Runs the services of worker number `worker` until they stop, or its launcher says so or is gone. */
+export async function work(
+  services: readonly Start[],
+  worker: number,
+): Promise<void> {
   const drain = new AbortController();
-  leaveSignals();
+  becomeWorker(worker);
   const terms = SIGNALS.filter((signal) => signal !== "SIGINT");
   using term = onSignals(terms, () => {
     term[Symbol.dispose](); // a second one ends it at once

@@ -1,0 +1,43 @@
+/** One question to all who serve a fanout, and their answers as they come. @module */
+import { NoRouteError } from "../errors.ts";
+import { within } from "../wait.ts";
+import type { Reply } from "../wire/envelope.ts";
+import type { Bounds } from "./options.ts";
+import { type Asked, type CallerParts, question } from "./question.ts";
+import type { Pending } from "./replies.ts";
+import type { Waiting } from "./waiting.ts";
+
+/** Gets an answer, with the milliseconds since the question was sent. */
+export type Gather = (reply: Reply, roundTrip: number) => void;
+
+/** The time is over: no error. */
+const OVER = Symbol("over");
+
+/** Asks; resolves when the time is over, or at once where nobody is there to answer. */
+export async function gather(
+  parts: CallerParts,
+  waiting: Waiting,
+  asked: Asked,
+  bounds: Bounds,
+  receive: Gather,
+): Promise<void> {
+  await parts.inbox.ready(bounds.wait);
+  const route = parts.routes.fanout(asked.target.topic);
+  const message = question(parts, asked, bounds, bounds.timeout);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const began = performance.now();
+  const pending: Pending = {
+    worker: undefined, // there may be many
+    receive: (reply) => {
+      if (!reply.beat) receive(reply, performance.now() - began);
+    },
+    fail: (error) => error instanceof NoRouteError ? resolve() : reject(error),
+  };
+  using _expected = waiting.expect(asked.id, pending);
+  await parts.transport.post(route, message, bounds.wait);
+  try {
+    await within(promise, bounds.wait, () => OVER);
+  } catch (error) {
+    if (error !== OVER) throw error;
+  }
+}

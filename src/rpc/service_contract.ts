@@ -1,0 +1,142 @@
+/** What services say of themselves, and what they can be asked: both ends on one page. @module */
+import { z } from "npm:zod@^4.6.7";
+import type { Contract, Procedure } from "./contract.ts";
+import type {
+  ServiceInfo,
+  ServiceKey,
+  ServiceReport,
+  ServiceStats,
+} from "./service_report.ts";
+
+/** Milliseconds, or a number of things. */
+const amount = z.number().nonnegative();
+const words = z.string().max(255);
+
+/** Checks a report. A newer service may say more. */
+export const reportSchema: z.ZodType<ServiceReport> = z.looseObject({
+  id: words.min(1),
+  host: words,
+  topic: words,
+  binary: words,
+  version: words,
+  reportCount: amount,
+  zone: words.optional(),
+  worker: amount.optional(),
+  state: z.enum(["starting", "up", "stopping", "stopped", "removed"]),
+  interval: amount,
+  startedAt: z.number(),
+});
+
+const procedureSchema = z.looseObject({
+  args: z.looseObject({}).optional(),
+  result: z.looseObject({}).optional(),
+  yields: z.looseObject({}).optional(),
+  since: words,
+  delivery: z.enum(["at-least-once", "at-most-once"]),
+});
+
+const infoSchema: z.ZodType<ServiceInfo> = z.looseObject({
+  process: z.looseObject({ pid: amount, runtime: words }),
+  contracts: z.array(z.looseObject({
+    topic: words,
+    version: words,
+    namespace: words.optional(),
+    procedures: z.record(z.string(), procedureSchema),
+  })),
+  consumers: z.array(z.string()),
+  concurrency: amount,
+  prefetch: amount,
+});
+
+const taskSchema = z.looseObject({
+  name: z.string(),
+  runs: amount,
+  failures: amount,
+  running: z.boolean(),
+  lastRun: z.number().optional(),
+  nextRun: z.number().optional(),
+  duration: amount.optional(),
+  lastError: z.string().optional(),
+});
+
+const statsSchema: z.ZodType<ServiceStats> = z.looseObject({
+  handled: amount,
+  failed: amount,
+  refused: amount,
+  dropped: amount,
+  redelivered: amount,
+  inHand: amount,
+  latency: z.looseObject({
+    p50: amount,
+    p90: amount,
+    p99: amount,
+    max: amount,
+  }),
+  tasks: z.array(taskSchema),
+});
+
+/** What a service answers: a report for each of its topics, and what was asked for. */
+export interface ServiceAnswer {
+  /** Those of its topics that were asked for. */
+  readonly reports: readonly ServiceReport[];
+  /** To `info`. */
+  readonly info?: ServiceInfo | undefined;
+  /** To `stats`. */
+  readonly stats?: ServiceStats | undefined;
+}
+
+/** Who is meant by a question. */
+export interface ServiceFilter {
+  /** Only who serves it. */
+  readonly topic?: string | undefined;
+  /** Only there. */
+  readonly host?: string | undefined;
+}
+
+/** Checks an answer. */
+export const answerSchema: z.ZodType<ServiceAnswer> = z.looseObject({
+  reports: z.array(reportSchema),
+  info: infoSchema.optional(),
+  stats: statsSchema.optional(),
+});
+
+const filterSchema: z.ZodType<ServiceFilter, object> = z.looseObject({
+  topic: words.optional(),
+  host: words.optional(),
+});
+
+/** What can be asked. */
+export type Inquiry = "ping" | "info" | "stats";
+
+const inquiry = { args: filterSchema, result: answerSchema };
+
+/** What every service answers, whatever its handlers do. It is asked by a fanout: nobody knows who is there. */
+export const inquiries: Contract<Readonly<Record<Inquiry, Procedure>>> = {
+  topic: "warren.services",
+  version: "1.0",
+  procedures: { ping: inquiry, info: inquiry, stats: inquiry },
+};
+
+/** Checks what a service broadcasts: a report for each of its topics. */
+export const broadcastSchema: z.ZodType<{
+  readonly reports: readonly ServiceReport[];
+}> = z.looseObject({ reports: z.array(reportSchema) });
+
+/** Where services report: a fanout to whoever watches them, which are few. */
+export const REPORTS = { topic: "warren.reports", version: "1.0" } as const;
+/** The procedure of a report. */
+export const REPORT = "report";
+
+/** True if a report is of a service that is meant. */
+export function meant(
+  { topic, host }: ServiceFilter,
+  report: Pick<ServiceReport, "topic" | "host">,
+): boolean {
+  return (topic === undefined || topic === report.topic) &&
+    (host === undefined || host === report.host);
+}
+
+/** What names a service over all its runs, as one text. */
+export function keyText({ host, topic, binary, worker }: ServiceKey): string {
+  return JSON.stringify([host, topic, binary, worker ?? 0]);
+}

@@ -1,0 +1,56 @@
+/** Who a service is, in its reports and records. @module */
+import { newId } from "../rpc/context.ts";
+import type { ServiceKey, ServiceReport } from "../rpc/service_report.ts";
+import type { Manager } from "./manager.ts";
+import type { ServiceOptions } from "./service_options.ts";
+import { workerNumber } from "./signals.ts";
+
+/** What a report says of a service at all times. */
+export type Identity = Omit<
+  ServiceReport,
+  "topic" | "version" | "reportCount" | "state"
+>;
+
+/** A topic of a service, and in which version it is served. */
+export type ServedTopic = Pick<ServiceReport, "topic" | "version">;
+
+/** Milliseconds between two reports, unless said otherwise (Nova: `report_interval`). */
+const INTERVAL = 10_000;
+
+/** Of a service that starts now. */
+export function identityOf(
+  managers: readonly Manager[],
+  host: string,
+  { binary, zone, reportInterval: interval = INTERVAL }: ServiceOptions,
+): Identity {
+  return {
+    id: newId(),
+    host,
+    binary: binary ?? managers[0]?.contract.topic ?? "",
+    zone,
+    worker: workerNumber(),
+    interval,
+    startedAt: Date.now(),
+  };
+}
+
+/** The topics of a service, each with the version of the program, or that of its first contract. */
+export function topicsOf(
+  managers: readonly Manager[],
+  version: string | undefined,
+): readonly ServedTopic[] {
+  const topics = new Map<string, string>();
+  for (const { contract } of managers) {
+    if (topics.has(contract.topic)) continue;
+    topics.set(contract.topic, version ?? contract.version);
+  }
+  return Array.from(topics, ([topic, version]) => ({ topic, version }));
+}
+
+/** What names its records. */
+export function keysOf(
+  { host, binary, worker }: Identity,
+  topics: readonly ServedTopic[],
+): readonly ServiceKey[] {
+  return topics.map(({ topic }) => ({ host, topic, binary, worker }));
+}

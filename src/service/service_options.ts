@@ -1,0 +1,118 @@
+/** How to start a service, and what is checked of it. @module */
+import { InvalidValueError } from "../errors.ts";
+import { oneLine } from "../telemetry.ts";
+import type { Handlers } from "../rpc/contract.ts";
+import type { Dispatcher } from "../rpc/dispatcher.ts";
+import { duration, whole } from "../rpc/options.ts";
+import type { ServiceStore } from "../rpc/service_report.ts";
+import type { BrokerUrl, ConnectionOptions } from "./connection_options.ts";
+import type { Manager } from "./manager.ts";
+
+/** One manager, or several. */
+export type Managers = Manager | readonly Manager[];
+
+/** Whatever is missing or wrong in a manager, measured by its contract. */
+export type Serving<M> = M extends Manager
+  ? (string extends keyof M["contract"]["procedures"] ? unknown
+    : Handlers<M["contract"]>)
+  : M extends readonly Manager[] ? { readonly [I in keyof M]: Serving<M[I]> }
+  : never;
+
+/** What runs beside the managers, e.g. an HTTP server in front of them (Nova: `WSGIService`). */
+export interface Front {
+  /** Called when the service takes messages. What it throws fails the start. */
+  start(): unknown;
+  /** Called first when the service stops: it may still use the managers and their connection. */
+  stop(): unknown;
+}
+
+/** How to start a service. */
+export interface ServiceOptions<M extends Managers = Managers>
+  extends ConnectionOptions {
+  /** The broker. */
+  readonly url: BrokerUrl;
+  /** Name of this host in `<topic>.<host>`; default: the machine's name. */
+  readonly host?: string | undefined;
+  /** Who serves. Managers of one topic share its consumers. */
+  readonly manager: M & Serving<M>;
+  /** Drain on SIGINT and SIGTERM; default true. In a worker of `launch` its launcher decides. */
+  readonly signals?: boolean | undefined;
+  /** Adds behaviour around all handlers: authorization, audit, transactions. */
+  readonly wrap?: ((inner: Dispatcher) => Dispatcher) | undefined;
+  /** What starts after the managers and stops before them. */
+  readonly fronts?: readonly Front[] | undefined;
+  /** Milliseconds between two reports to whoever watches (Nova: `report_interval`); default 10 000, 0 = none. */
+  readonly reportInterval?: number | undefined;
+  /** Where its record is kept, so that others find it when it does not answer any more. */
+  readonly store?: ServiceStore | undefined;
+  /** Name of the program in its reports; default: its first topic. */
+  readonly binary?: string | undefined;
+  /** Version of the program in its reports; default: those of its contracts. */
+  readonly version?: string | undefined;
+  /** Where it runs, in its reports, e.g. an availability zone. */
+  readonly zone?: string | undefined;
+  /** Milliseconds in place of a periodic task's `every`, by the name of the task. */
+  readonly spacing?: Readonly<Record<string, number>> | undefined;
+  /**
+   * TCP port for `GET /livez` and `GET /readyz`; default: none; 0 = a free one. Worker n of `launch` takes the n-th port
+   * after it.
+   */
+  readonly healthPort?: number | undefined;
+  /** Address of that port; default `0.0.0.0`: all of the machine's. */
+  readonly healthHostname?: string | undefined;
+}
+
+/**
+ * The managers of a service.
+ *
+ * @throws {InvalidValueError} there is none, or one has no contract.
+ */
+export function managersOf(given: Managers): readonly Manager[] {
+  const managers = Array.isArray(given)
+    ? given as readonly Manager[]
+    : [given as Manager];
+  if (managers.length > 0 && managers.every((manager) => manager?.contract)) {
+    return managers;
+  }
+  throw new InvalidValueError(
+    "Invalid option manager: give at least one manager with a contract",
+    { data: { path: "manager" } },
+  );
+}
+
+/**
+ * Checks what a service is told beyond what its connection is.
+ *
+ * @throws {InvalidValueError} naming the option that is wrong.
+ */
+export function checkOptions(options: ServiceOptions): void {
+  const { reportInterval = 0, healthPort = 0, spacing = {} } = options;
+  if (reportInterval !== 0) duration("reportInterval", reportInterval);
+  whole("healthPort", healthPort, 0, 65_535);
+  for (const [task, every] of Object.entries(spacing)) {
+    duration(`spacing.${task}`, every);
+  }
+  for (const name of ["binary", "version", "zone"] as const) {
+    const text = options[name];
+    if (text === undefined || /^[\x20-\x7e]{1,200}$/.test(text)) continue;
+    throw new InvalidValueError(
+      `Invalid option ${name} "${
+        oneLine(text, 60)
+      }": give 1 to 200 printable ASCII characters`,
+      { data: { path: name } },
+    );
+  }
+}
+
+/** Options of a service's connection: it notifies as `<topic>.<host>`, and connects no more once the service stops. */
+export function connecting(
+  options: ServiceOptions,
+  host: string,
+  stopping: AbortSignal,
+): ConnectionOptions {
+  const [manager] = managersOf(options.manager);
+  const { publisherId = `${manager?.contract.topic}.${host}`, signal } =
+    options;
+  const signals = signal ? [signal, stopping] : [stopping];
+  return { ...options, publisherId, signal: AbortSignal.any(signals) };
+}
