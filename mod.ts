@@ -109,6 +109,7 @@ export type {
 export type {
   ConfigReload,
   ConfigWatcher,
+  Following,
   WatchConfigOptions,
 } from "./src/service/config_watch.ts";
 export type {

@@ -1,5 +1,6 @@
 /** Who serves: by asking, by listening, and by what a store remembers (Nova: `nova-manage service list`). @module */
-import { log } from "../telemetry.ts";
+import { InvalidValueError } from "../errors.ts";
+import { log, oneLine } from "../telemetry.ts";
 import { within } from "../wait.ts";
 import type { Routes } from "../bus/routes.ts";
 import type { Consumer, Delivery, Transport } from "../bus/transport.ts";
@@ -7,6 +8,7 @@ import { decode, type Limits } from "../wire/codec.ts";
 import type { Reply } from "../wire/envelope.ts";
 import { Arrivals } from "./arrivals.ts";
 import type { Caller } from "./caller.ts";
+import { checkName } from "./names.ts";
 import {
   answerSchema,
   broadcastSchema,
@@ -110,6 +112,17 @@ function answered(sightings: Sightings, ask: Inquiry) {
   };
 }
 
+/** Checks what nobody else checks on the way. */
+function check({ ask, topic, host }: ServicesOptions): void {
+  if (topic !== undefined) checkName("topic", topic);
+  if (host !== undefined) checkName("host", host);
+  if (ask === undefined || Object.hasOwn(inquiries.procedures, ask)) return;
+  throw new InvalidValueError(
+    `Invalid option ask ${oneLine(ask, 40)}: give ping, info or stats`,
+    { data: { path: "ask" } },
+  );
+}
+
 /** Services as they are found; those that are watched go on as they change. */
 export async function* discover(
   parts: DiscoveryParts,
@@ -117,6 +130,7 @@ export async function* discover(
 ): AsyncGenerator<ServiceStatus, void, undefined> {
   const { ask = "ping", watch = false, timeout = WINDOW, store } = options;
   const { topic, host } = options;
+  check(options);
   const arrivals = new Arrivals<ServiceStatus>();
   const left = new AbortController();
   const signals = [left.signal, parts.closing, options.signal];

@@ -3,6 +3,7 @@ import { z } from "npm:zod@^4.6.7";
 import { checkName } from "../rpc/names.ts";
 import { parseUrls } from "./connection_options.ts";
 import { shown } from "./config_mask.ts";
+import { LABEL } from "./service_options.ts";
 
 /** One value of the configuration. */
 export interface Field<T> {
@@ -56,6 +57,15 @@ export const numeric: Pick<Field<number>, "fromText"> = {
   fromText: (text) => /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text,
 };
 
+/** Numbers by their names: `name=number`, with commas between. What is none is left for the schema to refuse. */
+export function pairs(text: string): Record<string, unknown> {
+  const entries = text.split(",").map((pair) => {
+    const [name = "", value = ""] = pair.split("=").map((part) => part.trim());
+    return [name, numeric.fromText(value)];
+  });
+  return Object.fromEntries(entries);
+}
+
 /** Whole numbers from 1. */
 export const whole = (most: number): z.ZodType<number> =>
   z.int().min(1).max(most);
@@ -66,6 +76,9 @@ export const duration = (fits: (value: number) => boolean): z.ZodType<number> =>
 
 /** Any text but the empty one. */
 export const text: z.ZodType<string | undefined> = z.string().min(1);
+
+/** What names something in a report. */
+export const label: z.ZodType<string | undefined> = z.string().regex(LABEL);
 
 /** Yes or no. */
 export function flag(variable: string, fallback: boolean): Field<boolean> {

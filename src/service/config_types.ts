@@ -44,6 +44,21 @@ export interface Config {
   readonly signals: boolean;
   /** Who sends notifications. `WARREN_PUBLISHER_ID`; default: the service's own name. */
   readonly publisherId: string | undefined;
+  /** Milliseconds between two reports of a service, 0 = none. `WARREN_REPORT_INTERVAL`; default 10 000. */
+  readonly reportInterval: number;
+  /** Name of the program in its reports. `WARREN_BINARY`; default: the service's first topic. */
+  readonly binary: string | undefined;
+  /** Where it runs, in its reports. `WARREN_ZONE`. */
+  readonly zone: string | undefined;
+  /** Port for `/livez` and `/readyz`. `WARREN_HEALTH_PORT`; default: none. */
+  readonly healthPort: number | undefined;
+  /** Address of that port. `WARREN_HEALTH_HOSTNAME`; default `0.0.0.0`. */
+  readonly healthHostname: string;
+  /**
+   * Milliseconds in place of a periodic task's `every`, by its name. `WARREN_SPACING`, `name=milliseconds` with commas
+   * between.
+   */
+  readonly spacing: Readonly<Record<string, number>>;
   /** For `amqps:`. `WARREN_TLS_CA`, `_CERT`, `_KEY` are PEM or the path of a file with it; `WARREN_TLS_SERVERNAME`. */
   readonly tls: TlsOptions | undefined;
   /** For your set-up of the log; Warren itself sets up none. `WARREN_LOG_LEVEL`; default `info`. */

@@ -22,12 +22,18 @@ export interface ConfigReload {
   readonly restart: readonly string[];
 }
 
+/** What follows a configuration: a service, or a connection. */
+export interface Following {
+  /** Handlers at once. */
+  concurrency: number;
+  /** Spaces periodic tasks anew. */
+  space?(spacing: Readonly<Record<string, number>>): void;
+}
+
 /** Who follows the configuration. */
 export interface WatchConfigOptions {
-  /** Services and connections whose `concurrency` follows. */
-  readonly services?:
-    | readonly { concurrency: number }[]
-    | undefined;
+  /** Services, whose `concurrency` and `spacing` follow, and connections, whose `concurrency` does. */
+  readonly services?: readonly Following[] | undefined;
   /** Sets the level of your log. */
   readonly logLevel?: ((level: LogLevel) => void) | undefined;
   /** Told of every time that it was read again and found right. */
@@ -51,6 +57,11 @@ function appliers({ services, logLevel }: WatchConfigOptions): Appliers {
   if (services && services.length > 0) {
     live.concurrency = ({ concurrency }) => {
       for (const service of services) service.concurrency = concurrency;
+    };
+  }
+  if (services?.some((each) => each.space)) {
+    live.spacing = ({ spacing }) => {
+      for (const service of services) service.space?.(spacing);
     };
   }
   return live;
@@ -141,7 +152,7 @@ class Watcher implements ConfigWatcher {
 
 /**
  * Reads a configuration again on SIGHUP (not on Windows, where `reload()` is left), with the same options: the
- * environment of a process rarely changes, its file does. The log level and the `concurrency` of services follow at
+ * environment of a process rarely changes, its file does. The log level and the `concurrency` and `spacing` of services follow at
  * once; whatever else changed is named in one line of the log, since it needs a restart. A configuration that became
  * wrong is one line of the log, and changes nothing.
  *

@@ -8,6 +8,9 @@ import type { ServiceStore } from "../rpc/service_report.ts";
 import type { BrokerUrl, ConnectionOptions } from "./connection_options.ts";
 import type { Manager } from "./manager.ts";
 
+/** What may name a program, its version or its zone. */
+export const LABEL = /^[\x20-\x7e]{1,200}$/;
+
 /** One manager, or several. */
 export type Managers = Manager | readonly Manager[];
 
@@ -94,7 +97,7 @@ export function checkOptions(options: ServiceOptions): void {
   }
   for (const name of ["binary", "version", "zone"] as const) {
     const text = options[name];
-    if (text === undefined || /^[\x20-\x7e]{1,200}$/.test(text)) continue;
+    if (text === undefined || LABEL.test(text)) continue;
     throw new InvalidValueError(
       `Invalid option ${name} "${
         oneLine(text, 60)

@@ -93,9 +93,8 @@ export class Topology {
     await this.#alone(
       `exchange ${exchange.name}`,
       wait,
-      (channel) => assertExchange(channel, exchange),
+      (channel) => this.#exchange(channel, exchange),
     );
-    this.#known.add(settings(exchange));
   }
 
   /** Something is gone after all: the broker answered 404. */
@@ -110,9 +109,7 @@ export class Topology {
   ): Promise<string> {
     const { exchange, queue } = route;
     return await this.#alone(`queue ${queue.name}`, wait, async (channel) => {
-      if (exchange && !this.knows(exchange)) {
-        await assertExchange(channel, exchange);
-      }
+      if (exchange) await this.#exchange(channel, exchange);
       const name = await assertQueue(channel, queue);
       if (exchange) {
         await channel.bindQueue(
@@ -121,9 +118,15 @@ export class Topology {
           route.binding ?? route.key,
         );
       }
-      if (exchange) this.#known.add(settings(exchange));
       return name;
     });
+  }
+
+  /** Whoever asked while it was being declared need not ask the broker. */
+  async #exchange(channel: Channel, exchange: Exchange): Promise<void> {
+    if (this.knows(exchange)) return;
+    await assertExchange(channel, exchange);
+    this.#known.add(settings(exchange));
   }
 
   /** Consumers of a queue; undefined if there is no such queue, or no answer in time. */

@@ -1,0 +1,142 @@
+/** Liveness and readiness: what they answer in each part of a service's life. */
+import assert from "node:assert/strict";
+import { implement, InvalidValueError, Service } from "../../mod.ts";
+import { HealthServer } from "../../src/service/health.ts";
+import {
+  Endless,
+  failureOf,
+  onEachBus,
+  sumHandlers,
+  sums,
+} from "../rpc/bus.ts";
+import { privateBroker, rabbitmqServer } from "../setup/broker.ts";
+import { freePort, until } from "../setup/probe.ts";
+
+const healthHostname = "127.0.0.1";
+
+/** Status and body of both paths. */
+async function asked(url: string | undefined) {
+  const answers = await Promise.all(
+    ["livez", "readyz"].map(async (path) => {
+      const response = await fetch(`${url}/${path}`);
+      return [response.status, await response.json()] as const;
+    }),
+  );
+  const [[live, { state, link }], [ready]] = answers as [
+    readonly [number, { state: string; link: string }],
+    readonly [number, unknown],
+  ];
+  return { live, ready, state, link };
+}
+
+onEachBus(
+  "a service is ready when it has started, and until it stops",
+  async (bus) => {
+    const endless = new Endless();
+    const port = await freePort();
+    const url = `http://${healthHostname}:${port}`;
+    const seen: unknown[] = [];
+    const manager = implement(
+      sums(bus.topic),
+      sumHandlers({ wait: (_, { signal }) => endless.run(signal) }),
+      { initHost: async () => void seen.push(await asked(url)) },
+    );
+    const service = await Service.start({
+      url: bus.url,
+      host: "one",
+      signals: false,
+      grace: 300,
+      manager,
+      healthPort: port,
+      healthHostname,
+    });
+    assert.equal(service.healthUrl, url);
+    seen.push(await asked(url));
+    await using connection = await bus.connect();
+    const call = failureOf(
+      connection.client(sums(bus.topic)).call("wait", {}, { timeout: 2_000 }),
+    );
+    await endless.began;
+    const stopped = service.stop();
+    seen.push(await asked(url));
+    await stopped;
+    await connection[Symbol.asyncDispose]();
+    await call;
+    assert.deepEqual(seen, [
+      { live: 200, ready: 503, state: "starting", link: "up" },
+      { live: 200, ready: 200, state: "up", link: "up" },
+      { live: 200, ready: 503, state: "stopping", link: "up" },
+    ]);
+    await assert.rejects(fetch(`${url}/livez`), TypeError);
+  },
+);
+
+Deno.test("health answers GET and HEAD of two paths, and nothing else", async () => {
+  const options = { port: 0, hostname: healthHostname };
+  const check = () => ({ live: true, ready: false, detail: { state: "up" } });
+  await using health = HealthServer.start(options, check);
+  const status = async (path: string, method: string) => {
+    const response = await fetch(`${health.url}${path}`, { method });
+    const body = await response.text();
+    return [response.status, body && JSON.parse(body).status];
+  };
+  assert.deepEqual(await status("/livez", "GET"), [200, "ok"]);
+  assert.deepEqual(await status("/livez", "HEAD"), [200, ""]);
+  assert.deepEqual(await status("/readyz", "GET"), [503, "unavailable"]);
+  assert.deepEqual(await status("/livez", "POST"), [405, "GET only"]);
+  assert.deepEqual(await status("/", "GET"), [404, "unknown path"]);
+});
+
+Deno.test("a port that is taken fails the start; a patient one waits for it", async () => {
+  const check = () => ({ live: true, ready: true, detail: {} });
+  const first = HealthServer.start(
+    { port: 0, hostname: healthHostname },
+    check,
+  );
+  const port = Number(new URL(String(first.url)).port);
+  const options = { port, hostname: healthHostname };
+  const message = new RegExp(`^Cannot answer for health on .*:${port}: `);
+  const manager = implement(sums("health"), sumHandlers());
+  const refused = await failureOf(
+    Service.start({
+      url: "memory:health",
+      host: "one",
+      manager,
+      healthPort: port,
+      healthHostname,
+    }),
+  );
+  assert.ok(refused instanceof InvalidValueError);
+  assert.match(refused.message, message);
+  await using second = HealthServer.start({ ...options, patient: true }, check);
+  assert.equal(second.url, undefined);
+  await first[Symbol.asyncDispose]();
+  await until("the second has the port", () => second.url);
+  const response = await fetch(`${second.url}/readyz`);
+  assert.equal((await response.json()).status, "ok");
+});
+
+Deno.test({
+  name: "a lost broker makes a service unready, and leaves it alive",
+  ignore: rabbitmqServer === undefined,
+  async fn() {
+    await using broker = await privateBroker();
+    await using service = await Service.start({
+      url: broker.url,
+      host: "one",
+      signals: false,
+      manager: implement(sums("health"), sumHandlers()),
+      healthPort: 0,
+      healthHostname,
+    });
+    const is = async (live: number, ready: number, link: string) => {
+      const now = await asked(service.healthUrl);
+      return now.live === live && now.ready === ready && now.link === link;
+    };
+    assert.ok(await is(200, 200, "up"));
+    await broker.kill();
+    await until("it recovers", () => is(200, 503, "recovering"));
+    await broker.start();
+    await until("it is back", () => is(200, 200, "up"), 30_000);
+  },
+});
