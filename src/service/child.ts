@@ -29,6 +29,7 @@ export class Child {
   readonly #ready = Promise.withResolvers<boolean>();
   readonly #cut = new AbortController();
   #alive = true;
+  #serving = false;
   #asked = false;
 
   /** Starts the process of worker number `worker`; throws what Deno throws if it cannot. */
@@ -62,6 +63,11 @@ export class Child {
     return this.#alive;
   }
 
+  /** Whether its services have started, and it was not asked to end. */
+  get serving(): boolean {
+    return this.#serving && this.#alive && !this.#asked;
+  }
+
   /** Whether it was asked to end. */
   get asked(): boolean {
     return this.#asked;
@@ -81,6 +87,7 @@ export class Child {
   /** What is passed on of a line. A program may have printed a part of a line when the worker said that it is ready. */
   #heard(line: string, name: string): string {
     if (!line.endsWith(READY)) return `${name}${line}\n`;
+    this.#serving = true;
     this.#ready.resolve(true);
     const rest = line.slice(0, -READY.length);
     return rest === "" ? "" : `${name}${rest}\n`;

@@ -98,7 +98,13 @@ function configOf(flat: Flat): Config {
   const tls = { ca, cert, key, servername };
   const given = Object.values(tls).some((value) => value !== undefined);
   const url = Object.freeze([...config.url]);
-  return { ...config, url, tls: given ? Object.freeze(tls) : undefined };
+  const spacing = Object.freeze({ ...config.spacing });
+  return {
+    ...config,
+    url,
+    spacing,
+    tls: given ? Object.freeze(tls) : undefined,
+  };
 }
 
 /**

@@ -60,8 +60,8 @@ export const numeric: Pick<Field<number>, "fromText"> = {
 /** Numbers by their names: `name=number`, with commas between. What is none is left for the schema to refuse. */
 export function pairs(text: string): Record<string, unknown> {
   const entries = text.split(",").map((pair) => {
-    const [name = "", value = ""] = pair.split("=").map((part) => part.trim());
-    return [name, numeric.fromText(value)];
+    const [name = "", ...value] = pair.split("=").map((part) => part.trim());
+    return [name, numeric.fromText(value.join("="))];
   });
   return Object.fromEntries(entries);
 }

@@ -13,6 +13,14 @@ export interface Health {
   readonly detail: Readonly<Record<string, unknown>>;
 }
 
+/** Where to answer, if at all. */
+export interface HealthPort {
+  /** TCP port; 0 = a free one, undefined = none. */
+  readonly port: number | undefined;
+  /** Address; default {@linkcode EVERYWHERE}. */
+  readonly hostname: string | undefined;
+}
+
 /** Where to answer. */
 export interface HealthOptions {
   /** TCP port; 0 = a free one. */
@@ -22,6 +30,9 @@ export interface HealthOptions {
   /** Waits while another process has the port: a predecessor that drains. */
   readonly patient?: boolean | undefined;
 }
+
+/** Address, unless said otherwise: who probes is rarely on the same machine. */
+export const EVERYWHERE = "0.0.0.0";
 
 /** Milliseconds between two tries to get the port of a predecessor. */
 const RETRY = 500;

@@ -14,6 +14,13 @@ export interface LaunchOptions {
    * program was given.
    */
   readonly args?: readonly string[] | undefined;
+  /**
+   * TCP port on which the launcher answers `GET /livez` and `GET /readyz` for its workers: ready when each of them serves.
+   * Default: none. Without workers, give the services themselves a port.
+   */
+  readonly healthPort?: number | undefined;
+  /** Address of that port; default `0.0.0.0`. */
+  readonly healthHostname?: string | undefined;
 }
 
 /**
@@ -53,7 +60,10 @@ export async function launch(
   const workers = whole("workers", options.workers, 1, 1_024);
   const worker = Deno.env.get(WORKER);
   if (worker) return await work(services, Number(worker));
-  await supervise(workers, options.args ?? sameProgram());
+  const { healthPort: port, healthHostname: hostname } = options;
+  if (port !== undefined) whole("healthPort", port, 0, 65_535);
+  const args = options.args ?? sameProgram();
+  await supervise(workers, args, { port, hostname });
 }
 
 function sameProgram(): readonly string[] {

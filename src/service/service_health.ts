@@ -1,12 +1,9 @@
 /** When a service is live, and when it is ready. @module */
 import type { ServiceState } from "../rpc/service_report.ts";
-import { HealthServer } from "./health.ts";
+import { EVERYWHERE, HealthServer } from "./health.ts";
 import type { LinkState } from "./link_state.ts";
 import type { ServiceOptions } from "./service_options.ts";
 import { workerNumber } from "./signals.ts";
-
-/** Address, unless said otherwise: who probes is rarely on the same machine. */
-const EVERYWHERE = "0.0.0.0";
 
 /**
  * Answers for a service, if a port is given. It is live unless its link is given up; ready while it is up and its link is

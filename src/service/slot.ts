@@ -25,6 +25,11 @@ export class Slot {
     this.#program = program;
   }
 
+  /** Whether a process of it serves. */
+  get serving(): boolean {
+    return [...this.#children].some(({ serving }) => serving);
+  }
+
   /** Starts the worker; throws what Deno throws if it cannot. Resolves when it has been stopped and has ended. */
   start(): Promise<void> {
     this.#next = performance.now() + SPACING;

@@ -1,5 +1,6 @@
 /** The launcher's process: it serves nothing itself, and answers for its workers (Nova: `ProcessLauncher`). @module */
 import { log } from "../telemetry.ts";
+import { EVERYWHERE, type HealthPort, HealthServer } from "./health.ts";
 import { onSignals, SIGNALS } from "./signals.ts";
 import { Slot } from "./slot.ts";
 import { Output } from "./worker_output.ts";
@@ -19,6 +20,7 @@ const RESTART: readonly Deno.Signal[] = Deno.build.os === "windows"
 export async function supervise(
   workers: number,
   args: readonly string[],
+  health: HealthPort,
 ): Promise<void> {
   const stdout = new Output(Deno.stdout);
   const stderr = new Output(Deno.stderr);
@@ -26,6 +28,7 @@ export async function supervise(
     { length: workers },
     (_, index) => new Slot(index + 1, { args, stdout, stderr }),
   );
+  await using _health = answering(slots, health);
   using _end = onSignals(SIGNALS, ending(slots));
   using _restart = onSignals(RESTART, restarting(slots));
   const ended: Promise<void>[] = [];
@@ -37,6 +40,19 @@ export async function supervise(
   } finally {
     await Promise.all(ended);
   }
+}
+
+/** Answers for all workers, if there is a port: it is ready when each of them serves. */
+function answering(
+  slots: readonly Slot[],
+  { port, hostname = EVERYWHERE }: HealthPort,
+): HealthServer | undefined {
+  if (port === undefined) return undefined;
+  return HealthServer.start({ port, hostname }, () => {
+    const serving = slots.filter((slot) => slot.serving).length;
+    const detail = { workers: slots.length, serving };
+    return { live: true, ready: serving === slots.length, detail };
+  });
 }
 
 /** The first signal drains the workers, a second one ends them and this process at once. */

@@ -34,7 +34,13 @@ if (Deno.args.includes("--leader")) {
   Object.assign(manager, { periodic: [sweep] });
 }
 
-await using service = await Service.start({ url, host, manager });
+await using service = await Service.start({
+  url,
+  host,
+  manager,
+  reportInterval: 200,
+});
 console.log("ready");
 await service.stopped;
-console.log("stopped");
+const { handled, redelivered } = service.stats;
+console.log(`handled ${handled}\nredelivered ${redelivered}\nstopped`);

@@ -1,11 +1,5 @@
 /** The log: what strangers send cannot forge its lines, and what is secret is never in it. */
 import assert from "node:assert/strict";
-import {
-  configure,
-  getTextFormatter,
-  type LogRecord,
-  reset,
-} from "npm:@logtape/logtape@^2.4.2";
 import { z } from "npm:zod@^4.6.7";
 import {
   ConnectionFailedError,
@@ -13,23 +7,9 @@ import {
   createConnection,
   type RpcErrorOptions,
 } from "../../mod.ts";
+import { logged } from "../setup/logged.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { type Bus, failureOf, onEachBus } from "./bus.ts";
-
-/** Everything that Warren logs, as text, until disposed. */
-async function logged() {
-  const lines: string[] = [];
-  const text = getTextFormatter();
-  await configure({
-    sinks: { list: (record: LogRecord) => void lines.push(text(record)) },
-    loggers: [
-      { category: "warren", lowestLevel: "trace", sinks: ["list"] },
-      { category: ["logtape", "meta"], lowestLevel: "error" },
-    ],
-    reset: true,
-  });
-  return { lines, [Symbol.asyncDispose]: reset };
-}
 
 class Refused extends Error {
   constructor(message: string, { data }: RpcErrorOptions = {}) {

@@ -82,6 +82,12 @@ const LEVELS: readonly [
   ["pooled", "WARREN_POOLED", false, "true", true, false],
   ["signals", "WARREN_SIGNALS", true, "false", false, true],
   ["publisherId", "WARREN_PUBLISHER_ID", "a", "b", "b", "c"],
+  ["reportInterval", "WARREN_REPORT_INTERVAL", 0, "2", 2, 3],
+  ["binary", "WARREN_BINARY", "a", "b c", "b c", "d"],
+  ["zone", "WARREN_ZONE", "a", "b", "b", "c"],
+  ["healthPort", "WARREN_HEALTH_PORT", 0, "2", 2, 3],
+  ["healthHostname", "WARREN_HEALTH_HOSTNAME", "::", "::1", "::1", "127.0.0.1"],
+  ["spacing", "WARREN_SPACING", { a: 1 }, "b=2, c=3.5", { b: 2, c: 3.5 }, {}],
   ["logLevel", "WARREN_LOG_LEVEL", "trace", "error", "error", "fatal"],
   [
     "url",
@@ -174,7 +180,7 @@ Deno.test("TLS: PEM, or the path of its file; each part has its own level", () =
   );
 });
 
-const WRONG: readonly [Environment, unknown, expected: string][] = [
+const WRONG: readonly (readonly [Environment, unknown, expected: string])[] = [
   [
     { WARREN_CONCURRENCY: "many" },
     {},
@@ -210,6 +216,25 @@ const WRONG: readonly [Environment, unknown, expected: string][] = [
     {},
     'variable WARREN_TIMEOUT "1e3": give milliseconds above 0',
   ],
+  [
+    { WARREN_HEALTH_PORT: "tcp://10.0.0.1:80" },
+    {},
+    'variable WARREN_HEALTH_PORT "tcp://10.0.0.1:80": give a whole number from 0 to 65535',
+  ],
+  [
+    { WARREN_ZONE: "a\n" },
+    { zone: "b\nc" },
+    'option zone "b\\nc": give 1 to 200 printable ASCII characters',
+  ],
+  ...["a", "a=", "a=0", "=1", "a=1,", "a=1=2", "a=x"].map((text) =>
+    [
+      { WARREN_SPACING: text },
+      {},
+      `variable WARREN_SPACING "${text}": give milliseconds above 0 by the name of a task`,
+    ] as const
+  ),
+  [{}, { spacing: 5 }, "option spacing 5: give milliseconds above 0 by the"],
+  [{}, { spacing: { a: -1 } }, "option spacing {…}: give milliseconds above"],
   [
     { AMQP_URL: "http://ada:pw@broker/x" },
     {},

@@ -65,7 +65,11 @@ Deno.test("concurrency can be changed while handlers run", async () => {
 
 Deno.test("watchConfig: reload() applies what is live and names the rest, against what runs", () => {
   using file = temporary({ concurrency: 8, logLevel: "info", prefetch: 20 });
-  const follower = { concurrency: 8 };
+  const spacings: unknown[] = [];
+  const follower = {
+    concurrency: 8,
+    space: (spacing: unknown) => void spacings.push(spacing),
+  };
   const levels: string[] = [];
   const reloads: [readonly string[], readonly string[]][] = [];
   within({ WARREN_CONFIG: file.path }, () => {
@@ -100,6 +104,10 @@ Deno.test("watchConfig: reload() applies what is live and names the rest, agains
       ["prefetch"],
     ]);
     assert.equal(watcher.config.grace, 5, "options still come first");
+    const spaced = { ...next, concurrency: 21, spacing: { sweep: 5 } };
+    assert.deepEqual(reload(spaced), [["spacing"], ["prefetch"]]);
+    assert.deepEqual(reload(spaced), [[], ["prefetch"]]);
+    assert.deepEqual(spacings, [{ sweep: 5 }]);
   });
 });
 

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { type Client, InvalidValueError, launch } from "../../mod.ts";
 import { type Bus, failureOf, onRabbit } from "../rpc/bus.ts";
-import { until } from "../setup/probe.ts";
+import { Load } from "../setup/load.ts";
+import { freePorts, until } from "../setup/probe.ts";
 import { launched as api } from "./launched_contract.ts";
 import { Launched, type Launching, runs } from "./launched_process.ts";
 
@@ -35,6 +36,8 @@ function answers(settled: readonly PromiseSettledResult<number>[]): number[] {
   });
 }
 
+const sum = (counts: readonly number[]) =>
+  counts.reduce((all, count) => all + count, 0);
 const sorted = (pids: Iterable<number>) => [...new Set(pids)].sort();
 
 const draining = [
@@ -61,54 +64,11 @@ for (const [what, signal, group] of draining) {
     assert.ok(said.includes("[worker 1] ended"));
     assert.ok(said.includes("[worker 2] ended"));
     const others = said.filter((line) =>
-      !/^\[worker [12]\] (born|serving|holding) \d+$/.test(line)
+      !/^\[worker [12]\] (born|serving|holding|handled|redelivered) \d+$/
+        .test(line)
     );
     assert.equal(others.length, 3, others.join("\n"));
   });
-}
-
-/** Calls at a steady rate, whatever the answers do. */
-class Load {
-  /** Why calls failed. */
-  readonly #failed: unknown[] = [];
-  readonly #calls: Promise<void>[] = [];
-  readonly #began = performance.now();
-  readonly #timer: ReturnType<typeof setInterval>;
-  #answered = 0;
-
-  constructor(client: Api, rate: number) {
-    this.#timer = setInterval(() => {
-      const due = (performance.now() - this.#began) * rate / 1_000;
-      while (this.#calls.length < due) {
-        this.#calls.push(this.#call(client, this.#calls.length));
-      }
-    }, 5);
-  }
-
-  /** Resolves when so many more calls have been answered. */
-  async answered(more: number): Promise<void> {
-    const goal = this.#answered + more;
-    const done = () => this.#answered >= goal || this.#failed.length > 0;
-    await until(`${goal} answers`, done, 20_000);
-  }
-
-  /** Sends no more, and waits for every outcome. */
-  async end() {
-    clearInterval(this.#timer);
-    const seconds = (performance.now() - this.#began) / 1_000;
-    await Promise.all(this.#calls);
-    const [sent, failed] = [this.#calls.length, this.#failed];
-    return { sent, failed, answered: this.#answered, seconds };
-  }
-
-  async #call(client: Api, n: number): Promise<void> {
-    try {
-      assert.equal(await client.call("echo", { n }, { timeout: 20_000 }), n);
-      this.#answered++;
-    } catch (error) {
-      this.#failed.push(error);
-    }
-  }
 }
 
 /** Resolves when another process of a worker serves. */
@@ -204,7 +164,10 @@ onRabbit(
     await using launched = await start(bus, { workers: 4 });
     await using connection = await bus.connect();
     const old = launched.said("serving");
-    const load = new Load(connection.client(api(bus.topic)), 500);
+    const client = connection.client(api(bus.topic));
+    const load = new Load(500, async (n) => {
+      assert.equal(await client.call("echo", { n }, { timeout: 20_000 }), n);
+    });
     await load.answered(500);
     launched.kill("SIGHUP");
     await launched.heard("serving", 8);
@@ -224,6 +187,58 @@ onRabbit(
         k,
       ) => [`[worker ${k}] born`, `[worker ${k}] serving`]),
     );
+    launched.kill("SIGTERM");
+    assert.equal(await launched.exit(), 0);
+    assert.equal(sum(launched.said("handled")), sent, "each was handled once");
+    assert.equal(sum(launched.said("redelivered")), 0);
+  },
+);
+
+/** Status and body of an answer for health; status 0 where nobody answers. */
+async function health(port: number, path: string) {
+  try {
+    const response = await fetch(`http://127.0.0.1:${port}/${path}`);
+    return { ...await response.json(), status: response.status };
+  } catch {
+    return { status: 0 };
+  }
+}
+
+onRabbit(
+  "The launcher answers for all workers, each worker for itself",
+  async (bus) => {
+    const port = freePorts(3);
+    await using launched = await start(bus, { workers: 2, port });
+    const all = { status: 200, workers: 2, serving: 2 };
+    const own = { status: 200, state: "up", link: "up" };
+    await until("all are ready", async () => {
+      const answer = await health(port, "readyz");
+      return answer.serving === 2 && answer;
+    });
+    const { status, workers, serving } = await health(port, "readyz");
+    assert.deepEqual({ status, workers, serving }, all);
+    for (const worker of [1, 2]) {
+      const { status, state, link } = await health(port + worker, "readyz");
+      assert.deepEqual({ status, state, link }, own);
+    }
+    const [victim] = launched.said("serving", 1);
+    Deno.kill(victim!, "SIGKILL");
+    await until("one is missing", async () => {
+      const answer = await health(port, "readyz");
+      return answer.status === 503 && answer.serving === 1;
+    });
+    assert.equal((await health(port, "livez")).status, 200);
+    await until("all are back", async () => {
+      return (await health(port, "readyz")).status === 200;
+    });
+    // A successor takes its predecessor's port over.
+    launched.kill("SIGHUP");
+    await launched.heard("serving", 5);
+    for (const worker of [1, 2]) {
+      await until(`worker ${worker} answers`, async () => {
+        return (await health(port + worker, "readyz")).status === 200;
+      });
+    }
     launched.kill("SIGTERM");
     assert.equal(await launched.exit(), 0);
   },

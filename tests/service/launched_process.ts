@@ -23,6 +23,8 @@ export interface Launching {
   readonly group?: boolean;
   /** While there is such a file, workers die at birth. */
   readonly file?: string;
+  /** Where the launcher answers for health; its workers do so on the ports after it. */
+  readonly port?: number;
 }
 
 /** A running `launched.ts`. Disposal kills what still runs of it. */
@@ -34,12 +36,12 @@ export class Launched implements AsyncDisposable {
 
   constructor(
     { url, topic }: Pick<Bus, "url" | "topic">,
-    { workers, group = false, file }: Launching,
+    { workers, group = false, file = "/none", port }: Launching,
   ) {
     const script = new URL("launched.ts", import.meta.url).pathname;
     const args = ["run", "-A", script, url, topic, String(workers)];
     this.#child = new Deno.Command(Deno.execPath(), {
-      args: file ? [...args, file] : args,
+      args: [...args, file, ...(port ? [String(port)] : [])],
       stdin: "piped", // it ends when this ends
       stdout: "piped",
       stderr: "piped",

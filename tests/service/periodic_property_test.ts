@@ -150,3 +150,37 @@ Deno.test("jitter delays each run by less than it says", async () => {
   assert.ok(gaps.every((gap) => gap >= 100 && gap < 120), gaps.join());
   assert.ok(new Set(gaps).size > 1);
 });
+
+Deno.test("a new spacing holds from then on, counted from the start of the last run", async () => {
+  const spacing = fc.integer({ min: 1, max: 60 });
+  await fc.assert(
+    fc.asyncProperty(plans, spacing, spacing, async (plan, when, every) => {
+      const clock = new FakeClock();
+      const planned = new Planned(plan, clock);
+      const task = { ...planned.task, name: "one" };
+      const tasks = new PeriodicTasks([task], { clock });
+      await clock.advance(when);
+      const { starts } = planned;
+      const before = starts.length;
+      tasks.space({ one: every, another: 1 });
+      await clock.advance(300);
+      assert.equal(planned.overlaps, 0);
+      // What is due by then: at once, if the new spacing says that it should have been.
+      const takes = (n: number) =>
+        (plan.runs[n % plan.runs.length] as Run).takes;
+      for (let n = Math.max(before, 1); n < starts.length; n++) {
+        const due = Number(starts[n - 1]) + Math.max(every, takes(n - 1));
+        assert.equal(starts[n], n === before ? Math.max(due, when) : due);
+      }
+      if (before === 0) {
+        const first = plan.initialDelay ?? Math.max(every, when);
+        assert.equal(starts[0], first);
+      }
+      tasks.space({});
+      const ended = tasks[Symbol.asyncDispose]();
+      await clock.advance(200);
+      await ended;
+    }),
+    { numRuns: 100 },
+  );
+});

@@ -1,7 +1,9 @@
 /** Periodic tasks: never twice at once, not ended by a failure, waited for. */
 import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
 import { z } from "npm:zod@^4.6.7";
 import {
+  type Capabilities,
   contract,
   implement,
   InvalidValueError,
@@ -113,21 +115,61 @@ Deno.test("a SchedulerDependentManager tells every scheduler what it can do", as
       procedures: {},
     });
     override readonly periodic = [{ every: 5, run: () => {} }];
+    ram: Capabilities | undefined;
     capabilities() {
-      return { ram: 512 };
+      return this.ram;
     }
   }
   const manager = new Compute();
-  const service = await Service.start({ url: bus.url, host: "one", manager });
   const [report, own, ...others] = periodicTasksOf(manager);
   assert.deepEqual([report?.every, own?.every, others], [60_000, 5, []]);
-  await report?.run(new AbortController().signal);
-  await until("both schedulers know", () => told.length === 2);
-  const expected = {
-    service_name: bus.topic,
+  const spacing = { update_service_capabilities: 20 };
+  const options = { url: bus.url, host: "one", manager, spacing };
+  await using service = await Service.start(options);
+  const runs = () =>
+    service.tasks.find(({ name }) => name === report?.name)?.runs ?? 0;
+  await until("it had nothing to tell", () => runs() > 2);
+  assert.deepEqual(told, []);
+  const heard = (capabilities: unknown) =>
+    until(JSON.stringify(capabilities), () => {
+      const [one, two] = told.splice(0).slice(-2);
+      const expected = { service_name: bus.topic, host: "one", capabilities };
+      return isDeepStrictEqual([one, two], [expected, expected]);
+    });
+  manager.ram = { ram: 512 };
+  await heard({ ram: 512 });
+  manager.ram = [{ ram: 512 }, { ram: 16 }];
+  await heard([{ ram: 512 }, { ram: 16 }]);
+  const before = runs();
+  await until("it goes on", () => runs() > before + 2);
+});
+
+Deno.test("spacing is by the name of a task, from the start and while a service runs", async () => {
+  await using bus = new Bus(`memory:${crypto.randomUUID()}`);
+  const runs = { fast: 0, slow: 0, other: 0 };
+  const task = (name: keyof typeof runs) => ({
+    name,
+    every: 60_000,
+    run: () => void runs[name]++,
+  });
+  const manager = implement(sums(bus.topic), sumHandlers(), {
+    periodic: [task("fast"), task("slow"), task("other")],
+  });
+  await using service = await Service.start({
+    url: bus.url,
     host: "one",
-    capabilities: { ram: 512 },
-  };
-  assert.deepEqual(told, [expected, expected]);
-  await service.stop();
+    manager,
+    spacing: { fast: 1, nobody: 5 },
+  });
+  await until("the fast one runs", () => runs.fast > 3);
+  assert.deepEqual([runs.slow, runs.other], [0, 0]);
+  service.space({ slow: 1 });
+  await until("the slow one runs", () => runs.slow > 3);
+  const { fast } = runs;
+  await until("it goes on", () => runs.slow > 10);
+  assert.equal(runs.fast, fast, "back to its own");
+  assert.equal(runs.other, 0);
+  assert.throws(() => service.space({ slow: 0 }), InvalidValueError);
+  const wrong = { url: bus.url, manager, spacing: { slow: NaN } };
+  await assert.rejects(Service.start(wrong), InvalidValueError);
 });

@@ -62,20 +62,33 @@ export function closeQuietly(closer: { close(): void }): void {
 
 const given = new Set<number>();
 
+/** Free, and never given before. */
+function isFree(port: number): boolean {
+  if (given.has(port)) return false;
+  try {
+    Deno.listen({ hostname: "127.0.0.1", port }).close();
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.AddrInUse) return false;
+    throw error;
+  }
+}
+
 /**
- * A free loopback port below the range from which systems take the source ports of outgoing
+ * The first of so many free loopback ports in a row, below the range from which systems take the source ports of outgoing
  * connections: a reconnecting client must not be able to sit on the port of a node that is down.
  */
-export function freePort(): number {
+export function freePorts(count: number): number {
   for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000);
-    if (given.has(port)) continue;
-    try {
-      Deno.listen({ hostname: "127.0.0.1", port }).close();
-      given.add(port);
-      return port;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    }
+    const first = 20_000 + Math.floor(Math.random() * 12_000);
+    const ports = Array.from({ length: count }, (_, n) => first + n);
+    if (!ports.every(isFree)) continue;
+    for (const port of ports) given.add(port);
+    return first;
   }
+}
+
+/** A free loopback port. */
+export function freePort(): number {
+  return freePorts(1);
 }
