@@ -189,7 +189,8 @@ export class Service implements AsyncDisposable {
     this.#deadline = performance.now() + (this.#options.grace ?? GRACE);
     this.#signals?.[Symbol.dispose]();
     this.#become("stopping");
-    this.#stopping.abort();
+    const text = `The service on ${this.host} was told to stop`;
+    this.#stopping.abort(new ConnectionDisposedError(text));
     for (const tasks of this.#periodic) tasks.stop();
     await this.#stack.disposeAsync().finally(() => this.#ended.resolve());
   }
@@ -199,11 +200,9 @@ export class Service implements AsyncDisposable {
     void this.#reporting?.reporter.report();
   }
 
+  /** A start goes no further once it is told to stop. */
   #check(): void {
-    if (!this.#halting) return;
-    throw new ConnectionDisposedError(
-      `The service on ${this.host} was stopped while it started`,
-    );
+    this.#stopping.signal.throwIfAborted();
   }
 
   #defer(undo: () => unknown): void {
@@ -243,7 +242,7 @@ export class Service implements AsyncDisposable {
   /** It is disposed when the service stops; at once, if the service has been stopped meanwhile. */
   async #own<T extends AsyncDisposable>(opening: Promise<T>): Promise<T> {
     const opened = await opening;
-    if (this.#halting) await opened[Symbol.asyncDispose]();
+    if (this.#stopping.signal.aborted) await opened[Symbol.asyncDispose]();
     this.#check();
     return this.#stack.use(opened);
   }
