@@ -116,6 +116,7 @@ export type {
   BrokerUrl,
   ConnectionOptions,
 } from "./src/service/connection_options.ts";
+export type { NovaProfile } from "./src/service/profiles.ts";
 export type { TlsOptions } from "./src/bus/transport.ts";
 export type { LaunchOptions } from "./src/service/launcher.ts";
 export type {

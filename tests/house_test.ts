@@ -118,7 +118,7 @@ const FORBIDDEN: [from: string, to: string][] = [
   ["src/bus/memory/link.ts", "src/rpc/client.ts"],
   ["src/rpc/server.ts", "src/bus/memory/link.ts"],
   ["src/rpc/server.ts", "src/bus/rabbitmq/link.ts"],
-  ["src/rpc/server.ts", "src/wire/folsom.ts"],
+  ["src/rpc/server.ts", "src/wire/body.ts"],
   ["src/rpc/server.ts", "src/service/service.ts"],
   ["src/service/service.ts", "src/bus/memory/link.ts"],
   ["src/service/service.ts", "mod.ts"],
@@ -135,7 +135,7 @@ const ALLOWED: [from: string, to: string][] = [
   ["src/rpc/server.ts", "src/wire/failure.ts"],
   ["src/rpc/server.ts", "src/bus/routes.ts"],
   ["src/service/connect.ts", "src/bus/rabbitmq/link.ts"],
-  ["src/service/connect.ts", "src/wire/folsom.ts"],
+  ["src/service/connect.ts", "src/wire/body.ts"],
   ["mod.ts", "src/errors.ts"],
   ["src/cli/main.ts", "mod.ts"],
 ];

@@ -24,8 +24,13 @@ export interface Queue {
   readonly autoDelete: boolean;
   /** `x-…` arguments. */
   readonly arguments: Readonly<Record<string, string | number>>;
-  /** True for a queue of one process alone: a new name each time, so that an old one can never be in the way. */
-  readonly fresh?: boolean;
+  /**
+   * For a queue of one process alone: a new name each time, so that an old one can never be in the way. A text stands in the
+   * name before a number, in place of random characters.
+   */
+  readonly fresh?: true | string | undefined;
+  /** It keeps its name when it is restored, and is removed with its consumer. */
+  readonly temporary?: boolean;
 }
 
 /** A row: how a message is routed, and where it waits. */
@@ -40,16 +45,6 @@ export interface Route {
   readonly queue?: Queue;
 }
 
-/** What a profile decides. */
-export interface Profile {
-  /** Name of the control exchange. */
-  readonly exchange: string;
-  /** Whether exchanges and queues outlive the broker. */
-  readonly durable: boolean;
-  /** `x-queue-type` of shared queues. */
-  readonly queueType: "classic" | "quorum";
-}
-
 /** The rows of a profile. */
 export interface Routes {
   /** Any worker of a topic (Nova: TopicConsumer on `<topic>`). */
@@ -62,6 +57,8 @@ export interface Routes {
   pool(topic: string, pool: string): Route;
   /** Events of one priority (Nova: NotifyPublisher, `notifications.<priority>`). */
   notify(topic: string, priority: string): Route;
+  /** The private inbox of a link (Nova: DirectConsumer). */
+  inbox(name: string): Route;
 }
 
 /** A queue by its name alone, through the default exchange: replies and controls. */
@@ -69,8 +66,11 @@ export function direct(queue: string): Route {
   return { key: queue };
 }
 
-/** A durable queue that the broker removes when nobody has consumed it for a minute. */
-function passing(name: string): Route {
+/**
+ * A durable queue that the broker removes when nobody has consumed it for a minute; not exclusive, so that its name and
+ * what is in it outlive a lost connection.
+ */
+export function passing(name: string): Route {
   const queue: Queue = {
     name,
     durable: true,
@@ -79,11 +79,6 @@ function passing(name: string): Route {
     arguments: { "x-expires": 60_000 },
   };
   return { key: name, queue };
-}
-
-/** The private inbox of a link: not exclusive, so that its name and what is in it outlive a lost connection. */
-export function inbox(name: string): Route {
-  return passing(name);
 }
 
 /** The queue whose only consumer leads the fleet in a task; it holds no message. */
@@ -96,45 +91,19 @@ export function queueFor(topic: string, host?: string): string {
   return host === undefined ? topic : `${topic}.${host}`;
 }
 
-/** The table for one profile. */
-export function routes(
-  { exchange: name, durable, queueType }: Profile,
-): Routes {
-  const control: Exchange = { name, type: "topic", durable, autoDelete: false };
-  const shared = (name: string): Queue => ({
-    name,
-    durable: durable || queueType === "quorum",
-    exclusive: false,
-    autoDelete: false,
-    arguments: queueType === "quorum" ? { "x-queue-type": "quorum" } : {},
-  });
-  const row = (key: string, queue = key): Route => ({
-    exchange: control,
-    key,
-    queue: shared(queue),
-  });
-  return {
-    topic: (topic) => row(topic),
-    host: (topic, host) => row(queueFor(topic, host)),
-    pool: (topic, pool) => row(topic, pool),
-    notify: (topic, priority) => row(`${topic}.${priority}`),
-    fanout: (topic) => ({
-      exchange: {
-        name: `${topic}_fanout`,
-        type: "fanout",
-        durable,
-        autoDelete: !durable,
-      },
-      key: "",
-      binding: topic,
-      queue: {
-        name: `${topic}_fanout`,
-        durable: false,
-        exclusive: true,
-        autoDelete: true,
-        arguments: {},
-        fresh: true,
-      },
-    }),
-  };
+/** An exchange of one queue by the name of both: where peers answer that know no other way (Grizzly, Folsom). */
+export function answering(name: string): Exchange {
+  return { name, type: "direct", durable: false, autoDelete: true };
+}
+
+const uses = new Map<string, number>();
+
+/** A name that no other queue of this process has, with random characters or the number of its use; see `Queue.fresh`. */
+export function freshName(name: string, fresh: true | string): string {
+  if (fresh === true) {
+    return `${name}_${crypto.randomUUID().replaceAll("-", "")}`;
+  }
+  const number = (uses.get(fresh) ?? 0) + 1;
+  uses.set(fresh, number);
+  return `${name}_${fresh}:${number}`;
 }

@@ -100,6 +100,14 @@ export type LinkEvent =
   }
   | { readonly type: "unblocked" };
 
+/** The private inbox of a link, by the rules of a profile. */
+export interface InboxForm {
+  /** In its name, in place of random characters. */
+  readonly member?: string | undefined;
+  /** Its route. */
+  route(name: string): Route;
+}
+
 /** Who reads the private inbox of a link. */
 export interface InboxReader {
   /** A message came to the inbox. It must not throw. */
@@ -119,6 +127,11 @@ export interface Link extends AsyncDisposable {
   readonly inbox: string;
   /** Reads the inbox from now on, on a channel of its own; the second call waits for the first. */
   listen(reader: InboxReader, wait: Wait): Promise<void>;
+  /**
+   * Has answers come to the inbox that are sent to an exchange of that name, and to its key, until disposed (Folsom
+   * `impl_kombu.py`, DirectPublisher). It is gone after a loss that took the inbox with it.
+   */
+  answerAt(exchange: string, wait: Wait): Promise<Disposable>;
   /** Consumers of a queue now; undefined where it cannot be told by the deadline. */
   consumers(queue: string, wait: Wait): Promise<number | undefined>;
   /** Tells of losses and returns, until disposed. */

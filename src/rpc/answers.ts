@@ -45,8 +45,24 @@ export class Answers {
    *
    * @throws {InvalidValueError} at once, if JSON cannot carry it.
    */
-  send(address: Address, said: Said, wait: Wait): Promise<void> {
-    return this.#publish(address.reply, this.#message(address, said), wait);
+  send(
+    address: Address,
+    said: Said,
+    wait: Wait,
+    keep?: (message: Message) => void,
+  ): Promise<void> {
+    const message = this.#message(address, said);
+    keep?.(message);
+    return this.#publish(address.reply, message, wait);
+  }
+
+  /** Sends again what was sent. */
+  async repeat(
+    reply: ReplyAddress,
+    messages: readonly Message[],
+    wait: Wait,
+  ): Promise<void> {
+    for (const message of messages) await this.#publish(reply, message, wait);
   }
 
   /** Shows the caller that the call is being worked on, and where it can be cancelled. */
@@ -80,15 +96,16 @@ export class Answers {
   }
 
   #message({ reply, dialect }: Address, said: Said): Message {
+    const id = newId();
     const answer: Reply = {
       kind: "reply",
-      id: newId(),
+      id: reply.ids === false ? undefined : id,
       call: reply.call,
       ...said,
     };
     return {
       ...encode(answer, dialect, this.#parts.limits, reply.form),
-      id: answer.id,
+      id,
       correlationId: reply.call,
       mandatory: true,
     };

@@ -1,5 +1,8 @@
 /** What arrives by itself on its way to whoever pulls it. @module */
 
+/** Items that wait at most; of what comes faster than it is pulled, the newest are kept. */
+const MOST = 20_000;
+
 /** A queue of one reader. */
 export class Arrivals<T> {
   readonly #here: T[] = [];
@@ -10,6 +13,7 @@ export class Arrivals<T> {
   push(item: T): void {
     if (this.#end) return;
     this.#here.push(item);
+    if (this.#here.length > MOST) this.#here.shift();
     this.#waiting?.resolve();
   }
 

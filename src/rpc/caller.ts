@@ -1,15 +1,11 @@
 /** The caller's half: from a verb to the wire, and from the answer to the awaiting promise. @module */
-import {
-  ConnectionDisposedError,
-  NoRouteError,
-  TimeoutError,
-} from "../errors.ts";
-import { expireAt, forget } from "../deadlines.ts";
+import { ConnectionDisposedError, NoRouteError } from "../errors.ts";
 import { pause } from "../wait.ts";
-import { queueFor, type Route } from "../bus/routes.ts";
+import type { Route } from "../bus/routes.ts";
 import type { Message, Wait } from "../bus/transport.ts";
 import type { Reply } from "../wire/envelope.ts";
 import { type ErrorClasses, fromFailure } from "../wire/failure.ts";
+import { ask, type AskParts } from "./ask.ts";
 import { newId } from "./context.ts";
 import { type Gather, gather } from "./gather.ts";
 import { ItemStream } from "./item_stream.ts";
@@ -26,22 +22,14 @@ import {
   type SendOptions,
   type Target,
 } from "./options.ts";
-import {
-  type Asked,
-  type CallerParts,
-  finite,
-  question,
-  statement,
-} from "./question.ts";
-import { Answer } from "./replies.ts";
+import { AnswerExchanges } from "./old_peers.ts";
+import { type Asked, type CallerParts, finite, statement } from "./question.ts";
 import { nobody, type Returned, type StreamShape } from "./returned.ts";
 import { Waiting } from "./waiting.ts";
 
 /** Keyword arguments. */
 type Args = Readonly<Record<string, unknown>>;
 
-/** Milliseconds that may pass after the deadline to learn whether anybody listens. */
-const GRACE = 150;
 /** Milliseconds between two tries while a queue does not exist yet. */
 const ROUTE_POLL = 100;
 
@@ -49,12 +37,16 @@ const ROUTE_POLL = 100;
 export class Caller {
   readonly #parts: CallerParts;
   readonly #waiting: Waiting;
+  readonly #asking: AskParts;
   #disposed = false;
 
   /** On a transport. */
   constructor(parts: CallerParts) {
     this.#parts = parts;
-    this.#waiting = new Waiting(parts.transport, parts.inbox);
+    const { transport, inbox, oldPeers } = parts;
+    const waiting = this.#waiting = new Waiting(transport, inbox);
+    const exchanges = new AnswerExchanges(inbox, oldPeers);
+    this.#asking = { ...parts, waiting, exchanges };
   }
 
   /** One answer. */
@@ -185,13 +177,7 @@ export class Caller {
     opened: (stream: OpenStream) => void,
   ): Promise<Reply> {
     const route = this.#route(asked.target);
-    const stream = await openStream(
-      this.#parts,
-      this.#waiting,
-      asked,
-      route,
-      bounds,
-    );
+    const stream = await openStream(this.#asking, asked, route, bounds);
     opened(stream);
     try {
       return await stream.items.next();
@@ -201,32 +187,8 @@ export class Caller {
     }
   }
 
-  async #ask(asked: Asked, bounds: Bounds): Promise<Reply> {
-    const { wait, timeout } = bounds;
-    const answer = new Answer();
-    const message = question(this.#parts, asked, bounds, timeout);
-    using _expected = this.#waiting.expect(asked.id, answer);
-    let posted = false;
-    const giveUp = () => {
-      answer.fail(wait.signal?.reason);
-      this.#waiting.cancel(asked.id, answer.worker);
-    };
-    const late = () => void this.#timeout(asked, timeout, answer);
-    // While the request waits to be sent, `post` knows best why it does.
-    const expiry = expireAt(wait.deadline, () => posted && late());
-    wait.signal?.addEventListener("abort", giveUp);
-    try {
-      const route = this.#route(asked.target);
-      const sent = this.#parts.transport.post(route, message, wait).then(() => {
-        posted = true;
-        if (performance.now() >= wait.deadline) late();
-      });
-      await Promise.race([sent, answer.promise]); // the connection may be disposed while the request still waits
-      return await answer.promise;
-    } finally {
-      forget(expiry);
-      wait.signal?.removeEventListener("abort", giveUp);
-    }
+  #ask(asked: Asked, bounds: Bounds): Promise<Reply> {
+    return ask(this.#asking, asked, this.#route(asked.target), bounds);
   }
 
   #check(target: Target): void {
@@ -248,29 +210,6 @@ export class Caller {
       throw fromFailure(reply.failure, { ...this.#parts.errors, ...errors });
     }
     return { value: reply.result ?? null, parsed: reply.parsed === true };
-  }
-
-  /** Says with the timeout whether anybody listens, if the broker tells in time. */
-  async #timeout(
-    { target, method }: Asked,
-    timeout: number,
-    answer: Answer,
-  ): Promise<void> {
-    const queue = queueFor(target.topic, target.host);
-    const consumers = await this.#parts.inbox.consumers(queue, {
-      deadline: performance.now() + GRACE,
-    });
-    const who = consumers === 0
-      ? "nobody consumes its queue"
-      : `its queue has ${consumers} consumers`;
-    const text = `No answer to ${method} from ${queue} within ${
-      Math.round(timeout)
-    } ms`;
-    answer.fail(
-      new TimeoutError(consumers === undefined ? text : `${text}; ${who}`, {
-        consumers,
-      }),
-    );
   }
 
   /** Says whom nobody serves; tries again while there is no queue, if the connection waits for routes. */

@@ -1,7 +1,7 @@
 /** The connection context: client and server over one leased transport (Nova: `ConnectionContext`). @module */
 import { ConnectionDisposedError, InvalidValueError } from "../errors.ts";
 import type { Routes } from "../bus/routes.ts";
-import type { Delivery, Wait } from "../bus/transport.ts";
+import type { Wait } from "../bus/transport.ts";
 import { Caller } from "./caller.ts";
 import type { Client, ClientOptions } from "./client.ts";
 import { ConnectionEvents, tell } from "./connection_events.ts";
@@ -33,6 +33,9 @@ import { Subscriptions } from "./subscriptions.ts";
 /** Any keyword arguments. */
 export type AnyArgs = Readonly<Record<string, unknown>>;
 
+const disposed = () =>
+  new ConnectionDisposedError("Cannot use the connection: it was disposed");
+
 let make: (parts: ConnectionParts) => ConnectionContext;
 
 /** A context of its parts; users call `createConnection`. */
@@ -56,8 +59,8 @@ export class ConnectionContext extends ConnectionEvents
   /** Ends what is being set up when the context is disposed. */
   readonly #ending = new AbortController();
   #draining: Promise<void> | undefined;
-  /** True when disposal has waited for the handlers. */
-  #closed = false;
+  /** Fires when disposal has waited for the handlers. */
+  readonly #closing = new AbortController();
   /** Whether the transport is as new, and may go back to a pool. */
   #reusable = true;
   #disposing: Promise<void> | undefined;
@@ -198,7 +201,7 @@ export class ConnectionContext extends ConnectionEvents
   ): AsyncGenerator<ServiceStatus, void, undefined> {
     this.#check();
     this.#reusable = false;
-    const { signal: closing } = this.#ending;
+    const { signal: closing } = this.#closing;
     return discover({ ...this.#parts, caller: this.#caller, closing }, options);
   }
 
@@ -230,11 +233,11 @@ export class ConnectionContext extends ConnectionEvents
   }
 
   /**
-   * Takes no more messages; resolves when all that is in hand is done, or after `grace`. The verbs go on, nothing new can be
-   * consumed. Disposal begins with it. Safe to call twice.
+   * Takes no more messages; resolves when all that is in hand is done, or after `grace` milliseconds. The verbs go on,
+   * nothing new can be consumed. Disposal begins with it. Safe to call twice.
    */
-  drain(): Promise<void> {
-    return this.#draining ??= this.#drain();
+  drain(grace: number = this.#parts.grace): Promise<void> {
+    return this.#draining ??= this.#drain(grace);
   }
 
   /** Ends it; see the class. Safe at any time, and twice. */
@@ -252,8 +255,7 @@ export class ConnectionContext extends ConnectionEvents
         "Cannot consume: give a dispatcher, e.g. new RpcDispatcher([manager])",
       );
     }
-    const receive = (delivery: Delivery) =>
-      this.#server.receive(delivery, dispatcher);
+    const receive = this.#server.receiver(dispatcher);
     await this.#subscriptions.add(route, receive, this.#setUp());
   }
 
@@ -269,18 +271,15 @@ export class ConnectionContext extends ConnectionEvents
     try {
       await this.drain();
     } finally {
-      this.#closed = true;
+      this.#closing.abort(disposed());
       await this.#caller.dispose();
       this.#watching[Symbol.dispose]();
       await this.#parts.release(this.#reusable);
     }
   }
 
-  async #drain(): Promise<void> {
-    const { grace } = this.#parts;
-    this.#ending.abort(
-      new ConnectionDisposedError("The connection was disposed meanwhile"),
-    );
+  async #drain(grace: number): Promise<void> {
+    this.#ending.abort(disposed());
     await this.#subscriptions.cancel();
     await Promise.all([
       this.#server.drain(grace),
@@ -289,11 +288,7 @@ export class ConnectionContext extends ConnectionEvents
   }
 
   /** Handlers that still finish may call, cast and notify. */
-  #check(closed = this.#closed): void {
-    if (closed) {
-      throw new ConnectionDisposedError(
-        "Cannot use the connection: it was disposed",
-      );
-    }
+  #check(closed = this.#closing.signal.aborted): void {
+    if (closed) throw disposed();
   }
 }

@@ -5,6 +5,7 @@ import type { Limits } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { ErrorClasses } from "../wire/failure.ts";
 import type { Inbox } from "./inbox.ts";
+import type { OldPeers } from "./old_peers.ts";
 
 /** What a connection context is made of. */
 export interface ConnectionParts {
@@ -22,6 +23,8 @@ export interface ConnectionParts {
   readonly errors: ErrorClasses;
   /** Whether a call waits for a queue instead of failing at once. */
   readonly waitForRoute: boolean;
+  /** Whether servers are reckoned with that know no reply queue. */
+  readonly oldPeers: OldPeers;
   /** Handlers at once. */
   readonly concurrency: number;
   /** Unacknowledged requests for each consumer. */

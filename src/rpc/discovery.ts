@@ -10,12 +10,12 @@ import { Arrivals } from "./arrivals.ts";
 import type { Caller } from "./caller.ts";
 import { checkName } from "./names.ts";
 import {
-  answerSchema,
-  broadcastSchema,
+  answerIn,
   inquiries,
   type Inquiry,
   REPORT,
   REPORTS,
+  reportsIn,
   type ServiceFilter,
 } from "./service_contract.ts";
 import type { ServiceStatus, ServiceStore } from "./service_report.ts";
@@ -65,8 +65,7 @@ function listening(
     const decoded = decode(body, headers, limits);
     const request = "message" in decoded ? decoded.message : undefined;
     if (request?.kind !== "request" || request.method !== REPORT) return;
-    const { data } = broadcastSchema.safeParse(request.args);
-    for (const report of data?.reports ?? []) sightings.heard(report);
+    for (const report of reportsIn(request.args)) sightings.heard(report);
   };
 }
 
@@ -100,9 +99,12 @@ async function remember(
 }
 
 function answered(sightings: Sightings, ask: Inquiry) {
-  return ({ result }: Reply, roundTrip: number): void => {
-    const { data } = answerSchema.safeParse(result);
-    const { reports = [], info, stats } = data ?? {};
+  return ({ result, failure }: Reply, roundTrip: number): void => {
+    if (failure) {
+      const reason = oneLine(`${failure.type}: ${failure.message}`);
+      log("rpc").warn("A service cannot answer: {reason}", { reason });
+    }
+    const { reports, info, stats } = answerIn(result);
     const more: Partial<ServiceStatus> = {
       roundTrip,
       ...(ask === "info" && { info }),
@@ -124,22 +126,36 @@ function check({ ask, topic, host }: ServicesOptions): void {
 }
 
 /** Services as they are found; those that are watched go on as they change. */
-export async function* discover(
+export function discover(
   parts: DiscoveryParts,
   options: ServicesOptions,
+): AsyncGenerator<ServiceStatus, void, undefined> {
+  const left = new AbortController();
+  const found = run(parts, options, left);
+  const { return: end } = found;
+  // A generator's own `return` would wait for a `next` under way, and that for the next change.
+  found.return = (value) => {
+    left.abort();
+    return end.call(found, value);
+  };
+  return found;
+}
+
+async function* run(
+  parts: DiscoveryParts,
+  options: ServicesOptions,
+  left: AbortController,
 ): AsyncGenerator<ServiceStatus, void, undefined> {
   const { ask = "ping", watch = false, timeout = WINDOW, store } = options;
   const { topic, host } = options;
   check(options);
   const arrivals = new Arrivals<ServiceStatus>();
-  const left = new AbortController();
   const signals = [left.signal, parts.closing, options.signal];
   const signal = AbortSignal.any(signals.filter((each) => each !== undefined));
   signal.throwIfAborted();
-  signal.addEventListener(
-    "abort",
-    () => arrivals.end({ error: signal.reason }),
-  );
+  signal.addEventListener("abort", () => {
+    arrivals.end(left.signal.aborted ? {} : { error: signal.reason });
+  });
   using sightings = new Sightings(
     { topic, host },
     watch,

@@ -150,7 +150,13 @@ export class RpcDispatcher implements Dispatcher {
           `No endpoint for ${asked} of ${this.topics.join(", ")}; served: ${
             have.join(", ")
           }. Attempted method: ${oneLine(method, 60)}`,
-          { data: { version: oneLine(version, 20), served: have } },
+          {
+            data: {
+              version: oneLine(version, 20),
+              method: oneLine(method, 60),
+              served: have,
+            },
+          },
         ),
       );
     }

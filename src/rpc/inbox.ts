@@ -42,6 +42,11 @@ export class Inbox {
     this.#ready = true;
   }
 
+  /** Has answers come here that are sent to an exchange of that name, until disposed. */
+  answerAt(exchange: string, wait: Wait): Promise<Disposable> {
+    return this.#link.answerAt(exchange, wait);
+  }
+
   /** Consumers of a queue, for the text of a timeout; asked once for all the calls that time out together. */
   consumers(queue: string, wait: Wait): Promise<number | undefined> {
     const asked = this.#asked.get(queue) ??
@@ -64,20 +69,22 @@ export class Inbox {
     }
     const { message } = decoded;
     if (message.kind === "reply") {
-      return this.#reply(message, message.call ?? correlationId);
+      // Folsom says the call only by where it answers.
+      const call = message.call ?? correlationId ?? delivery.key;
+      return this.#reply(message, call);
     }
     if (message.kind !== "control") return this.#refuse(`a ${message.kind}`);
     this.running.get(message.call)?.("the caller cancelled it");
   }
 
-  #reply(reply: Reply, call: string | undefined): void {
-    const pending = call === undefined ? undefined : this.pending.get(call);
+  #reply(reply: Reply, call: string): void {
+    const pending = this.pending.get(call);
     if (pending) return pending.receive(reply);
     this.strays.late++;
     log("rpc").debug("A reply came that nobody waits for");
     const [cancel] = this.cancellers;
     const goesOn = reply.inbox !== undefined && !reply.ending;
-    if (goesOn && call !== undefined) cancel?.(call, reply.inbox);
+    if (goesOn) cancel?.(call, reply.inbox);
   }
 
   #refuse(reason: string): void {

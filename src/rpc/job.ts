@@ -1,7 +1,7 @@
 /** One request in hand: its context, its deadline, and its delivery, which is settled once. @module */
 import { ConnectionDisposedError, RpcError, TimeoutError } from "../errors.ts";
 import { expireAt, forget } from "../deadlines.ts";
-import type { Delivery } from "../bus/transport.ts";
+import type { Delivery, Message } from "../bus/transport.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Request } from "../wire/envelope.ts";
 import { newId } from "./context.ts";
@@ -19,6 +19,8 @@ export class Job {
   readonly dialect: Dialect;
   /** Set once items of a stream are on their way: another worker could only begin it anew. */
   streaming = false;
+  /** What was answered, to be said again if the request comes again; not the items of a stream. */
+  readonly answers: Message[] = [];
   readonly #delivery: Delivery;
   readonly #controller = new AbortController();
   #abandoned = false;
@@ -40,6 +42,16 @@ export class Job {
         if (delivery === "at-most-once") this.#delivery.ack();
       },
     };
+  }
+
+  /** True if it goes back to its queue. */
+  get abandoned(): boolean {
+    return this.#abandoned;
+  }
+
+  /** Bytes of what was answered. */
+  get kept(): number {
+    return this.answers.reduce((sum, { body }) => sum + body.length, 0);
   }
 
   /** True when nobody waits for the result any more. */

@@ -1,11 +1,11 @@
 /** The beginning and the end of a stream on the caller's side. @module */
 import { expireAt, forget } from "../deadlines.ts";
 import { TimeoutError } from "../errors.ts";
-import type { Route } from "../bus/routes.ts";
+import { queueFor, type Route } from "../bus/routes.ts";
+import type { AskParts } from "./ask.ts";
 import { Items } from "./items.ts";
 import type { Bounds } from "./options.ts";
-import { type Asked, type CallerParts, question } from "./question.ts";
-import type { Waiting } from "./waiting.ts";
+import { type Asked, question } from "./question.ts";
 
 /** A stream that has been asked for. */
 export interface OpenStream {
@@ -46,21 +46,23 @@ function watch(
 
 /** Asks for a stream. */
 export async function openStream(
-  parts: CallerParts,
-  waiting: Waiting,
+  parts: AskParts,
   asked: Asked,
   route: Route,
   bounds: Bounds,
 ): Promise<OpenStream> {
   await parts.inbox.ready(bounds.wait);
   const { id, method, target } = asked;
+  const { waiting, exchanges } = parts;
   const items = new Items();
   const expected = waiting.expect(id, items);
   const tell = () => waiting.cancel(id, items.worker);
   const watched = watch(items, bounds, `${method} of ${target.topic}`, tell);
+  let exchange: Disposable | undefined;
   items.failed = () => {
     watched[Symbol.dispose]();
     expected[Symbol.dispose]();
+    exchange?.[Symbol.dispose]();
   };
   let open = true;
   const close = (cancel: boolean) => {
@@ -70,7 +72,10 @@ export async function openStream(
     if (cancel) tell();
   };
   try {
-    const message = question(parts, asked, bounds);
+    const queue = queueFor(target.topic, target.host);
+    exchange = await exchanges.prepare(queue, id, bounds.wait);
+    const { monitor: _, ...unmonitored } = bounds; // the silence between two items is bounded anyway
+    const message = question(parts, asked, unmonitored);
     await parts.transport.post(route, message, bounds.wait);
   } catch (error) {
     close(false);

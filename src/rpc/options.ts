@@ -24,10 +24,17 @@ export interface SendOptions {
 export interface CallOptions extends SendOptions {
   /** Only that host. */
   readonly host?: string | undefined;
+  /**
+   * For `call`: fails as soon as the worker has given no sign of life for so many milliseconds, 2000 or more, while
+   * `timeout` goes on (oslo.messaging: `call_monitor_timeout`). Default: none.
+   */
+  readonly monitor?: number | undefined;
 }
 
 /** Options of `cast`. */
-export interface CastOptions extends CallOptions {
+export interface CastOptions extends SendOptions {
+  /** Only that host. */
+  readonly host?: string | undefined;
   /** Milliseconds that the message may wait for a worker; default: for ever. */
   readonly ttl?: number | undefined;
 }
@@ -44,6 +51,8 @@ export interface Target {
   readonly namespace?: string | undefined;
 }
 
+/** The least that every oslo.messaging server can be asked for: it beats twice in that time, at most once a second. */
+const LEAST_MONITOR = 2_000;
 /** Milliseconds that a verb waits if nothing else is said. */
 const DEFAULT_TIMEOUT = 60_000;
 
@@ -55,6 +64,8 @@ export interface Bounds {
   readonly timeout: number;
   /** Values that travel. */
   readonly values: ContextValues;
+  /** Milliseconds within which the worker gives signs of life; undefined = any. */
+  readonly monitor?: number | undefined;
 }
 
 /**
@@ -115,7 +126,7 @@ function either(
  * @throws {TimeoutError} if nothing is left.
  */
 export function callBounds(
-  options: SendOptions,
+  options: CallOptions,
   parent: RequestContext | undefined,
 ): Bounds {
   const left = parent ? parent.deadline - Date.now() : Infinity;
@@ -135,7 +146,18 @@ export function callBounds(
     wait: { deadline: performance.now() + timeout, signal },
     timeout,
     values: valuesOf(options, parent),
+    monitor: options.monitor === undefined
+      ? undefined
+      : monitored(options.monitor),
   };
+}
+
+function monitored(ms: number): number {
+  if (duration("monitor", ms) >= LEAST_MONITOR && ms < Infinity) return ms;
+  throw new InvalidValueError(
+    `Invalid option monitor ${ms}: give ${LEAST_MONITOR} milliseconds or more`,
+    { data: { path: "monitor" } },
+  );
 }
 
 /** Bounds of a verb that leaves a message behind: it inherits values alone. */

@@ -6,6 +6,7 @@ import type { Dialect } from "../wire/dialect.ts";
 import type { Request } from "../wire/envelope.ts";
 import type { ErrorClasses } from "../wire/failure.ts";
 import type { Inbox } from "./inbox.ts";
+import type { OldPeers } from "./old_peers.ts";
 import type { Bounds, Target } from "./options.ts";
 
 /** What a caller needs. */
@@ -24,6 +25,8 @@ export interface CallerParts {
   readonly errors: ErrorClasses;
   /** Whether to wait for a queue instead of failing at once. */
   readonly waitForRoute: boolean;
+  /** Whether servers are reckoned with that know no reply queue. */
+  readonly oldPeers: OldPeers;
 }
 
 /** What is asked of whom. */
@@ -46,11 +49,12 @@ export function finite(ms: number): number | undefined {
 function request(
   { id, target, method, args }: Asked,
   { values }: Bounds,
+  { ids }: Dialect,
 ): Request {
   const { version, namespace } = target;
   return {
     kind: "request",
-    id,
+    id: ids ? id : undefined,
     method,
     args,
     context: values,
@@ -65,7 +69,8 @@ export function statement(
   asked: Asked,
   bounds: Bounds,
 ): Message {
-  return { ...encode(request(asked, bounds), dialect, limits), id: asked.id };
+  const said = encode(request(asked, bounds, dialect), dialect, limits);
+  return { ...said, id: asked.id };
 }
 
 /** A message that wants an answer; `timeout` is told to the worker, if it has one. */
@@ -77,11 +82,13 @@ export function question(
 ): Message {
   const { inbox: { name: queue }, dialect, limits } = parts;
   const { id } = asked;
-  const reply = { call: id, queue, form: "single" } as const;
-  const full = {
-    ...request(asked, bounds),
-    reply,
-    warren: true,
+  const { form } = dialect;
+  const full: Request = {
+    ...request(asked, bounds, dialect),
+    reply: { call: id, queue: form === "bare" ? id : queue, form },
+    // Who is asked as Folsom asks answers as Folsom's servers do.
+    warren: form !== "bare",
+    monitor: bounds.monitor,
     timeout: finite(timeout),
   };
   const expiration = finite(bounds.timeout);

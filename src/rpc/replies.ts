@@ -17,6 +17,8 @@ export class Answer implements Pending {
   #last: Reply | undefined;
   /** Inbox of the worker that has the call, once it has shown itself. */
   worker: string | undefined;
+  /** Called at each sign of life. */
+  alive: () => void = () => {};
 
   /** The answer: a reply with the result, or with a failure. */
   get promise(): Promise<Reply> {
@@ -25,6 +27,7 @@ export class Answer implements Pending {
 
   receive(reply: Reply): void {
     this.worker = reply.inbox ?? this.worker;
+    this.alive();
     if (reply.beat) return;
     const empty = reply.result === null || reply.result === undefined;
     if (!empty || this.#last === undefined) this.#last = reply;

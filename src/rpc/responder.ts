@@ -2,6 +2,7 @@
 import { setImmediate } from "node:timers/promises";
 import { InvalidValueError, StreamInterruptedError } from "../errors.ts";
 import { expireAt, forget } from "../deadlines.ts";
+import type { Message, Wait } from "../bus/transport.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { ReplyAddress } from "../wire/envelope.ts";
 import { type ErrorClasses, toFailure } from "../wire/failure.ts";
@@ -58,6 +59,7 @@ export class Responder {
     const failure = toFailure(error, {
       classes: { ...errors, ...errorClassesOf(error) },
       refusal: isRefusal(error) || error instanceof Unsendable,
+      foreign: !job.request.warren,
       traceback: tracebacks,
     });
     try {
@@ -113,19 +115,29 @@ export class Responder {
     );
   }
 
-  /** Signs of life for a caller that understands them, until disposed. */
+  /** Signs of life for a caller that understands them, or asked for them, until disposed. */
   beats(job: Job): Disposable {
-    const { request: { reply, warren }, dialect } = job;
-    if (!warren || !reply) return { [Symbol.dispose]: () => {} };
+    const { request: { reply, warren, monitor }, dialect } = job;
+    const half = monitor ? monitor / 2 : Infinity; // as oslo.messaging does
+    const every = Math.min(half, warren ? BEAT : Infinity);
+    if (!reply || every === Infinity) return { [Symbol.dispose]: () => {} };
     const beat = () => {
-      const soon = performance.now() + BEAT;
+      const soon = performance.now() + every;
       next = expireAt(soon, beat);
       if (job.over) return;
       const sent = this.#answers.beat({ reply, dialect }, { deadline: soon });
       sent.catch(() => {}); // the next one may come through
     };
-    let next = expireAt(performance.now() + FIRST_BEAT, beat);
+    const first = warren ? FIRST_BEAT : every;
+    let next = expireAt(performance.now() + first, beat);
     return { [Symbol.dispose]: () => forget(next) };
+  }
+
+  /** The request came again: what was answered to it is said again, if it is kept. */
+  async repeat(earlier: Job, job: Job): Promise<void> {
+    const { reply } = job.request;
+    if (!reply || job.over) return;
+    await this.#answers.repeat(reply, earlier.answers, answerBy(job));
   }
 
   /** Tells the sender of a message that was no request why it was refused. */
@@ -168,11 +180,21 @@ export class Responder {
     if (!reply) return Promise.resolve();
     const shown = warren && said.sequence !== undefined;
     const inbox = shown ? { inbox: this.#parts.inbox.name } : {};
-    const deadline = Math.min(job.deadline, performance.now() + LONGEST_ANSWER);
-    return this.#answers.send({ reply, dialect }, { ...said, ...inbox }, {
-      deadline,
-    });
+    const keep = (message: Message) => {
+      if (!job.streaming) job.answers.push(message);
+    };
+    const address = { reply, dialect };
+    return this.#answers.send(
+      address,
+      { ...said, ...inbox },
+      answerBy(job),
+      keep,
+    );
   }
+}
+
+function answerBy({ deadline }: Job): Wait {
+  return { deadline: Math.min(deadline, performance.now() + LONGEST_ANSWER) };
 }
 
 /** Nobody gets the items of a cast, and a caller that is not Warren would take an empty item for a sign of life. */

@@ -10,6 +10,7 @@ import type { ErrorClasses } from "../wire/failure.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Inbox } from "./inbox.ts";
 import { Job } from "./job.ts";
+import { type Entry, Ledger } from "./ledger.ts";
 import { Latency, type LatencyStats } from "./latency.ts";
 import { Permits } from "./permits.ts";
 import { Responder } from "./responder.ts";
@@ -44,6 +45,8 @@ export interface ServerStats {
   readonly dropped: number;
   /** Requests that the broker had delivered before, here or elsewhere. */
   readonly redelivered: number;
+  /** Requests that had come before, and were not run again. */
+  readonly repeated: number;
   /** Requests in hand now. */
   readonly inHand: number;
   /** How long handlers took. */
@@ -56,7 +59,14 @@ export class Server {
   readonly #permits: Permits;
   readonly #responder: Responder;
   readonly #jobs = new Map<Job, Promise<void>>();
-  #counts = { handled: 0, failed: 0, refused: 0, dropped: 0, redelivered: 0 };
+  #counts = {
+    handled: 0,
+    failed: 0,
+    refused: 0,
+    dropped: 0,
+    redelivered: 0,
+    repeated: 0,
+  };
   readonly #latency = new Latency();
   #stopped = false;
 
@@ -83,8 +93,13 @@ export class Server {
     this.#permits.limit = limit;
   }
 
-  /** Takes a delivery. Never throws: nothing that arrives can hurt a worker. */
-  receive(delivery: Delivery, dispatcher: Dispatcher): void {
+  /** Takes the deliveries of one consumer. Never throws: nothing that arrives can hurt a worker. */
+  receiver(dispatcher: Dispatcher): (delivery: Delivery) => void {
+    const ledger = new Ledger();
+    return (delivery) => this.#receive(delivery, dispatcher, ledger);
+  }
+
+  #receive(delivery: Delivery, dispatcher: Dispatcher, ledger: Ledger): void {
     const { body, headers } = delivery.message;
     const decoded = decode(body, headers, this.#parts.limits);
     if ("refusal" in decoded) {
@@ -100,10 +115,24 @@ export class Server {
     }
     if (delivery.redelivered) this.#counts.redelivered++;
     const job = new Job(delivery, message, dialect);
-    const done = this.#serve(job, dispatcher)
+    const { id } = message;
+    const earlier = id === undefined ? undefined : ledger.find(id);
+    const work = earlier
+      ? this.#repeat(job, earlier)
+      : this.#serve(job, dispatcher);
+    const done = work
       .catch((error) => log("rpc").error("Serving failed: {error}", { error }))
       .finally(() => this.#jobs.delete(job));
     this.#jobs.set(job, done);
+    if (!earlier && id !== undefined) ledger.begin(id, job, done);
+  }
+
+  /** A request that came before is not run again: the answer of its first run is enough, or is given again. */
+  async #repeat(job: Job, { job: first, ended, at }: Entry): Promise<void> {
+    this.#counts.repeated++;
+    if (at !== undefined) await this.#responder.repeat(first, job);
+    else await ended;
+    if (!first.abandoned) job.settle();
   }
 
   /**

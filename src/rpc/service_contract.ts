@@ -4,6 +4,7 @@ import type { Contract, Procedure } from "./contract.ts";
 import type {
   ServiceInfo,
   ServiceKey,
+  ServiceRecord,
   ServiceReport,
   ServiceStats,
 } from "./service_report.ts";
@@ -12,8 +13,8 @@ import type {
 const amount = z.number().nonnegative();
 const words = z.string().max(255);
 
-/** Checks a report. A newer service may say more. */
-export const reportSchema: z.ZodType<ServiceReport> = z.looseObject({
+/** A newer service may say more. */
+const reportSchema: z.ZodType<ServiceReport> = z.looseObject({
   id: words.min(1),
   host: words,
   topic: words,
@@ -22,7 +23,9 @@ export const reportSchema: z.ZodType<ServiceReport> = z.looseObject({
   reportCount: amount,
   zone: words.optional(),
   worker: amount.optional(),
-  state: z.enum(["starting", "up", "stopping", "stopped", "removed"]),
+  // A newer service may have more states; it is there, whatever it calls it.
+  state: z.enum(["starting", "up", "stopping", "stopped", "removed"])
+    .catch("up"),
   interval: amount,
   startedAt: z.number(),
 });
@@ -32,7 +35,7 @@ const procedureSchema = z.looseObject({
   result: z.looseObject({}).optional(),
   yields: z.looseObject({}).optional(),
   since: words,
-  delivery: z.enum(["at-least-once", "at-most-once"]),
+  delivery: z.enum(["at-least-once", "at-most-once"]).catch("at-least-once"),
 });
 
 const infoSchema: z.ZodType<ServiceInfo> = z.looseObject({
@@ -65,6 +68,7 @@ const statsSchema: z.ZodType<ServiceStats> = z.looseObject({
   refused: amount,
   dropped: amount,
   redelivered: amount,
+  repeated: amount,
   inHand: amount,
   latency: z.looseObject({
     p50: amount,
@@ -93,12 +97,40 @@ export interface ServiceFilter {
   readonly host?: string | undefined;
 }
 
-/** Checks an answer. */
-export const answerSchema: z.ZodType<ServiceAnswer> = z.looseObject({
+/** Checks an answer, as it is sent. */
+const answerSchema: z.ZodType<ServiceAnswer> = z.looseObject({
   reports: z.array(reportSchema),
   info: infoSchema.optional(),
   stats: statsSchema.optional(),
 });
+
+const reportsSchema = z.looseObject({ reports: z.array(z.unknown()) });
+
+/** The reports in what came: those that can be read. */
+export function reportsIn(value: unknown): readonly ServiceReport[] {
+  const { reports = [] } = reportsSchema.safeParse(value).data ?? {};
+  return reports.map((report) => reportSchema.safeParse(report).data)
+    .filter((report) => report !== undefined);
+}
+
+/** A record that was kept; undefined where it cannot be read. */
+export function recordIn(value: unknown): ServiceRecord | undefined {
+  const { updatedAt } = Object(value);
+  const report = reportSchema.safeParse(value).data;
+  return report && typeof updatedAt === "number"
+    ? { ...report, updatedAt }
+    : undefined;
+}
+
+/** What is in an answer that came: what cannot be read, e.g. of a newer service, is left out. */
+export function answerIn(value: unknown): ServiceAnswer {
+  const { info, stats } = Object(value);
+  return {
+    reports: reportsIn(value),
+    info: infoSchema.safeParse(info).data,
+    stats: statsSchema.safeParse(stats).data,
+  };
+}
 
 const filterSchema: z.ZodType<ServiceFilter, object> = z.looseObject({
   topic: words.optional(),
@@ -116,11 +148,6 @@ export const inquiries: Contract<Readonly<Record<Inquiry, Procedure>>> = {
   version: "1.0",
   procedures: { ping: inquiry, info: inquiry, stats: inquiry },
 };
-
-/** Checks what a service broadcasts: a report for each of its topics. */
-export const broadcastSchema: z.ZodType<{
-  readonly reports: readonly ServiceReport[];
-}> = z.looseObject({ reports: z.array(reportSchema) });
 
 /** Where services report: a fanout to whoever watches them, which are few. */
 export const REPORTS = { topic: "warren.reports", version: "1.0" } as const;

@@ -1,4 +1,5 @@
 /** Which services there are, as far as they were heard of: what is new of them is told once. @module */
+import { log } from "../telemetry.ts";
 import { expireAt, forget, type Waiting } from "../deadlines.ts";
 import { keyText, meant, type ServiceFilter } from "./service_contract.ts";
 import type {
@@ -9,6 +10,9 @@ import type {
 
 /** Intervals without a report after which a service is down (Nova: `service_down_time`, six of them). */
 const MISSED = 3;
+
+/** Services that are watched at once, at most. */
+const MOST = 20_000;
 
 /** A service that lives. */
 interface Sighting {
@@ -30,8 +34,11 @@ export class Sightings implements Disposable {
   readonly #watch: boolean;
   readonly #tell: (status: ServiceStatus) => void;
   readonly #alive = new Map<string, Sighting>();
-  /** Who was heard of, over all runs. */
-  readonly #known = new Set<string>();
+  /** When the newest run of each of them started. */
+  readonly #newest = new Map<string, number>();
+  #flooded = false;
+  /** Who was heard of before the store was asked. */
+  #known: Set<string> | undefined = new Set();
 
   /** Tells of services that are meant; of their silence too, if they are watched. */
   constructor(
@@ -55,9 +62,11 @@ export class Sightings implements Disposable {
 
   /** What a store has of services that were not heard of themselves. One that should have reported since is down. */
   recorded(records: readonly ServiceRecord[]): void {
+    const known = this.#known;
+    this.#known = undefined;
     for (const { updatedAt, ...report } of records) {
       if (!meant(this.#meant, report)) continue;
-      if (this.#known.has(keyText(report))) continue;
+      if (known?.has(keyText(report))) continue;
       const left = updatedAt + MISSED * report.interval - Date.now();
       const down = !ended(report) && left <= 0;
       if (!down) this.#keep(report, left);
@@ -73,29 +82,43 @@ export class Sightings implements Disposable {
   /** Remembers it while it lives; gives what it said before. */
   #keep(report: ServiceReport, silent: number): ServiceReport | undefined {
     const run = JSON.stringify([report.id, report.topic]);
-    const before = this.#alive.get(run);
-    if (before) forget(before.silence);
+    const key = keyText(report);
+    const before = this.#forget(run);
+    this.#known?.add(key);
+    if (ended(report)) return before;
+    const { startedAt } = report;
+    const newest = this.#newest.get(key) ?? startedAt;
+    this.#newest.set(key, Math.max(newest, startedAt));
+    const at = this.#watch ? performance.now() + silent : Infinity;
+    const silence = expireAt(at, () => this.#silent(run));
+    this.#alive.set(run, { report, silence });
+    if (this.#alive.size > MOST) this.#forgetOldest();
+    return before;
+  }
+
+  #forget(run: string): ServiceReport | undefined {
+    const { report, silence } = this.#alive.get(run) ?? {};
+    if (!report || !silence) return undefined;
+    forget(silence);
     this.#alive.delete(run);
-    this.#known.add(keyText(report));
-    if (!ended(report)) {
-      const silence = expireAt(
-        this.#watch ? performance.now() + silent : Infinity,
-        () => this.#silent(run),
-      );
-      this.#alive.set(run, { report, silence });
-    }
-    return before?.report;
+    const key = keyText(report);
+    if (this.#newest.get(key) === report.startedAt) this.#newest.delete(key);
+    return report;
+  }
+
+  /** Nobody has so many services: somebody makes them up. */
+  #forgetOldest(): void {
+    const [oldest] = this.#alive.keys();
+    if (oldest !== undefined) this.#forget(oldest);
+    if (!this.#flooded) log("rpc").warn(`More than ${MOST} services report`);
+    this.#flooded = true;
   }
 
   /** One whose next run has reported is not down: it was replaced. */
   #silent(run: string): void {
-    const report = this.#alive.get(run)?.report;
-    if (!report || !this.#alive.delete(run)) return;
-    const key = keyText(report);
-    const follows = (other: ServiceReport) =>
-      keyText(other) === key && other.startedAt > report.startedAt;
-    const others = [...this.#alive.values()];
-    if (others.some(({ report }) => follows(report))) return;
-    this.#tell({ ...report, state: "down" });
+    const report = this.#forget(run);
+    if (!report) return;
+    const newest = this.#newest.get(keyText(report)) ?? 0;
+    if (newest <= report.startedAt) this.#tell({ ...report, state: "down" });
   }
 }

@@ -102,8 +102,8 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   ),
   reportInterval: field(
     "WARREN_REPORT_INTERVAL",
-    duration((ms) => ms >= 0),
-    "milliseconds, 0 or more",
+    duration((ms) => ms >= 0 && ms <= 86_400_000),
+    "milliseconds from 0 to 86400000",
     10_000,
     numeric,
   ),

@@ -1,12 +1,17 @@
 /** From a URL to a connection: the one place that picks concrete parts. @module */
+import { InvalidValueError } from "../errors.ts";
+import { oneLine } from "../telemetry.ts";
 import { MemoryLink } from "../bus/memory/link.ts";
 import { RabbitLink } from "../bus/rabbitmq/link.ts";
-import { routes } from "../bus/routes.ts";
-import type { Link } from "../bus/transport.ts";
+import { type Profile, routes } from "../bus/profile.ts";
+import type { OldPeers } from "../rpc/old_peers.ts";
+import type { Routes } from "../bus/routes.ts";
+import type { InboxForm, Link } from "../bus/transport.ts";
 import { type ConnectionContext, connectionOf } from "../rpc/connection.ts";
 import { duration, whole } from "../rpc/options.ts";
 import { defaultLimits, type Limits } from "../wire/codec.ts";
-import { folsom } from "../wire/folsom.ts";
+import { type Dialect, dialects } from "../wire/dialect.ts";
+import { profileOf } from "./profiles.ts";
 import { keyOf, shared } from "./links.ts";
 import {
   type BrokerUrl,
@@ -17,10 +22,25 @@ import {
 function makeLink(
   urls: readonly URL[],
   { tls, heartbeat, publisherId: name }: ConnectionOptions,
+  inbox: InboxForm,
 ): Link {
   return urls[0]?.protocol === "memory:"
-    ? new MemoryLink()
-    : new RabbitLink({ urls, tls, heartbeat, name });
+    ? new MemoryLink(inbox)
+    : new RabbitLink({ urls, tls, heartbeat, name, inbox });
+}
+
+function dialectOf(name: ConnectionOptions["dialect"] = "grizzly"): Dialect {
+  if (Object.hasOwn(dialects, name)) return dialects[name];
+  throw new InvalidValueError(
+    `Invalid option dialect ${oneLine(name, 40)}: give grizzly, folsom or oslo`,
+    { data: { path: "dialect" } },
+  );
+}
+
+/** Folsom's servers may be on an OpenStack bus; none of them understands an envelope. */
+function oldPeersOf({ name }: Dialect, { nova }: Profile): OldPeers {
+  if (name === "folsom") return "always";
+  return nova && name === "grizzly" ? "learn" : "never";
 }
 
 /**
@@ -56,17 +76,22 @@ export async function createConnection(
     signal,
   };
   const urls = parseUrls(url);
+  const profile = profileOf(options.profile, queueType);
+  const dialect = dialectOf(options.dialect);
+  const table: Routes = routes(profile);
+  const form: InboxForm = { member: profile.nova?.member, route: table.inbox };
   const { leases, inbox } = shared(
-    keyOf(urls, options),
-    () => makeLink(urls, options),
+    keyOf(urls, options, profile),
+    () => makeLink(urls, options, form),
     limits,
   );
   const transport = await leases.acquire(pooled, wait);
   return connectionOf({
     transport,
     inbox,
-    routes: routes({ exchange: "warren", durable: true, queueType }),
-    dialect: folsom,
+    routes: table,
+    dialect,
+    oldPeers: oldPeersOf(dialect, profile),
     limits,
     errors: options.errors ?? {},
     waitForRoute: options.waitForRoute ?? false,

@@ -1,6 +1,7 @@
 /** How to connect: URLs and options, and what is checked of them. @module */
 import { type ErrorClass, InvalidValueError } from "../errors.ts";
 import type { TlsOptions } from "../bus/transport.ts";
+import type { NovaProfile } from "./profiles.ts";
 
 /** One broker, or the nodes of a cluster: `amqp://user:password@host:5672/vhost`, `amqps://…`, `memory:name`. */
 export type BrokerUrl = string | URL | readonly (string | URL)[];
@@ -13,6 +14,16 @@ export interface ConnectionOptions {
   readonly timeout?: number | undefined;
   /** Gives up connecting sooner. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Whose bus it is: `warren` (default), or OpenStack's, `nova`: its names, its flags, its exchange `nova`; or the forms in
+   * which a cloud differs from that.
+   */
+  readonly profile?: "warren" | "nova" | NovaProfile | undefined;
+  /**
+   * How requests and events are said. `grizzly` (default): as Folsom, Grizzly and oslo.messaging servers all answer;
+   * `folsom`; `oslo`, in an envelope. Answers are always said as the request was.
+   */
+  readonly dialect?: "grizzly" | "folsom" | "oslo" | undefined;
   /** Queue type of topic and host queues; default `classic`. `quorum` for clusters. */
   readonly queueType?: "classic" | "quorum" | undefined;
   /** Wait until the deadline for a queue to appear, instead of `NoRouteError` at once; default false. */

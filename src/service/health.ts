@@ -67,7 +67,10 @@ export class HealthServer implements AsyncDisposable {
   /** Where it answers; undefined while another process has the port. */
   get url(): string | undefined {
     const { hostname, port } = this.#server?.addr ?? {};
-    return hostname === undefined ? undefined : `http://${hostname}:${port}`;
+    if (hostname === undefined) return undefined;
+    return `http://${
+      hostname.includes(":") ? `[${hostname}]` : hostname
+    }:${port}`;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -102,6 +105,8 @@ export class HealthServer implements AsyncDisposable {
 
   async #wait(): Promise<void> {
     const { signal } = this.#waiting;
+    const { port } = this.#options;
+    log("service").info("Port {port} is taken: waiting for it", { port });
     try {
       do await pause(RETRY, { deadline: Infinity, signal }); while (
         !this.#listen()
@@ -113,7 +118,7 @@ export class HealthServer implements AsyncDisposable {
   }
 
   #answer({ method, url }: Request): Response {
-    const { pathname } = new URL(url);
+    const pathname = URL.parse(url)?.pathname ?? ""; // its host may be anything
     if (!["/livez", "/readyz"].includes(pathname)) {
       return Response.json({ status: "unknown path" }, { status: 404 });
     }

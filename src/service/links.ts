@@ -1,5 +1,6 @@
 /** The links of this process: one for each broker, however many connections there are. @module */
 import { Leases, type PoolOptions } from "../bus/pool.ts";
+import type { Profile } from "../bus/profile.ts";
 import type { Link } from "../bus/transport.ts";
 import { outside } from "../rpc/context.ts";
 import { Inbox } from "../rpc/inbox.ts";
@@ -22,11 +23,12 @@ const pool: PoolOptions = { size: 30, idle: 60_000 };
 /** The bus of a memory URL: `memory:name` and `memory://name` are one. */
 const busName = (url: URL) => url.host || url.pathname.replace(/^\/+/, "");
 
-/** What tells one link from another. */
+/** What tells one link from another. On one bus inside the process all have one link, whatever its first user's profile. */
 export function keyOf(
   urls: readonly URL[],
   { tls, heartbeat = 10, maxMessageSize = defaultLimits.bytes }:
     ConnectionOptions,
+  { nova }: Profile,
 ): string {
   const [first] = urls;
   if (first?.protocol === "memory:") return `memory:${busName(first)}`;
@@ -35,6 +37,7 @@ export function keyOf(
     tls,
     heartbeat,
     maxMessageSize,
+    nova,
   ]);
 }
 

@@ -1,4 +1,5 @@
 /** What a service tells of itself: at an interval, and to whoever asks (Nova: `service.py`, `report_state`). @module */
+import { TopologyError } from "../errors.ts";
 import { log } from "../telemetry.ts";
 import type { ConnectionContext } from "../rpc/connection.ts";
 import { RpcDispatcher } from "../rpc/dispatcher.ts";
@@ -36,6 +37,11 @@ export interface Reported {
   stats(): ServiceStats;
 }
 
+/** True where the broker's user has no right to the queues of the fleet: that is no reason not to serve. */
+function isForbidden(error: unknown): error is TopologyError {
+  return error instanceof TopologyError && error.data.replyCode === 403;
+}
+
 /** Milliseconds that a report may take to get to the broker. */
 const PATIENCE = 1_000;
 
@@ -56,10 +62,11 @@ export class Reporter implements AsyncDisposable {
   async start(): Promise<void> {
     const { records, identity: { interval: every } } = this.#reported;
     await records?.open();
-    const dispatcher = new RpcDispatcher([this.#endpoint()]);
-    const { topic } = inquiries;
-    await this.#connection.createConsumer(topic, dispatcher, { fanout: true });
-    await this.#connection.consume();
+    await this.#listen().catch((error) => {
+      if (!isForbidden(error)) throw error;
+      const { message: reason } = error;
+      log("service").warn("Nobody can ask this service: {reason}", { reason });
+    });
     const run = () => this.report();
     void run();
     const tasks = every > 0 ? [{ name: "report_state", every, run }] : [];
@@ -81,6 +88,13 @@ export class Reporter implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#periodic?.[Symbol.asyncDispose]();
     await this.#connection[Symbol.asyncDispose]();
+  }
+
+  async #listen(): Promise<void> {
+    const dispatcher = new RpcDispatcher([this.#endpoint()]);
+    const { topic } = inquiries;
+    await this.#connection.createConsumer(topic, dispatcher, { fanout: true });
+    await this.#connection.consume();
   }
 
   #endpoint() {

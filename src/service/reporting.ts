@@ -39,7 +39,7 @@ export function reportOn(
   const identity = identityOf(managers, subject.host, options);
   const topics = topicsOf(managers, options.version);
   const records = options.store &&
-    new Records(options.store, keysOf(identity, topics));
+    new Records(options.store, keysOf(identity, topics), identity);
   const contracts = managers.map(({ contract }) => contractInfo(contract));
   const consumers = topics.flatMap(({ topic }) => [
     topic,

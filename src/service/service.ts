@@ -6,7 +6,6 @@ import { checkName } from "../rpc/names.ts";
 import type { ServerStats } from "../rpc/server.ts";
 import type { ServiceState } from "../rpc/service_report.ts";
 import { createConnection } from "./connect.ts";
-import type { HealthServer } from "./health.ts";
 import { createConsumers, take } from "./hosting.ts";
 import { leave } from "./leave.ts";
 import { LinkState } from "./link_state.ts";
@@ -21,7 +20,7 @@ import {
   managersOf,
   type ServiceOptions,
 } from "./service_options.ts";
-import { answerForHealth } from "./service_health.ts";
+import { answerForHealth, type Answering } from "./service_health.ts";
 import { onSignals, SIGNALS, workerNumber } from "./signals.ts";
 
 /** Milliseconds that a service has to finish, unless said otherwise. */
@@ -52,10 +51,11 @@ export class Service implements AsyncDisposable {
   readonly #link = new LinkState();
   readonly #periodic: PeriodicTasks[] = [];
   #connection!: ConnectionContext;
-  #health: HealthServer | undefined;
+  #health: Answering | undefined;
   #reporting: Reporting | undefined;
   #signals: Disposable | undefined;
   #state: ServiceState = "starting";
+  #starting: Promise<void> | undefined;
   #halting: Promise<void> | undefined;
   #removed = false;
   #deadline = Infinity;
@@ -74,7 +74,7 @@ export class Service implements AsyncDisposable {
    * Starts a service: makes the queues of its topics, calls `initHost`, takes messages, calls `postStartHook`, starts its
    * fronts. `stop` undoes that in the reverse order.
    *
-   * @throws {ConnectionFailedError} the broker cannot be reached.
+   * @throws {ConnectionFailedError} the broker cannot be reached, or the link to it was given up meanwhile.
    * @throws {InvalidValueError} a manager lacks a method of its contract, or an option is wrong.
    * @throws {ConnectionDisposedError} a signal came, or it was stopped, while it started.
    */
@@ -83,7 +83,7 @@ export class Service implements AsyncDisposable {
   ): Promise<Service> {
     const service = new Service(options);
     try {
-      await service.#start();
+      await (service.#starting = service.#start());
     } catch (error) {
       await service.stop();
       throw error;
@@ -141,14 +141,16 @@ export class Service implements AsyncDisposable {
    * stopped, and closes. Safe to call twice. SIGINT and SIGTERM do the same; a second one ends the process at once.
    */
   stop(): Promise<void> {
-    return this.#halting ??= this.#halt();
+    const why = `The service on ${this.host} was told to stop`;
+    return this.#halting ??= this.#halt(new ConnectionDisposedError(why));
   }
 
   /** Stops, and removes its record from the store: it is not expected back (Nova: `Service.kill`). */
   async kill(): Promise<void> {
+    const over = this.#state === "stopped";
     this.#removed = true;
     await this.stop();
-    await this.#reporting?.records?.remove();
+    if (over) await this.#reporting?.records?.remove();
   }
 
   /** The same as `stop()`. */
@@ -169,15 +171,18 @@ export class Service implements AsyncDisposable {
     for (const manager of managers) {
       this.#stack.use(take(manager, this.host, connection));
     }
-    const { wrap } = this.#options;
+    const { wrap, fronts = [] } = this.#options;
     await createConsumers(connection, managers, this.host, wrap);
     for (const manager of managers) await this.#initHost(manager, gone.signal);
-    this.#defer(() => this.#drain());
-    await connection.consume();
-    this.#check();
+    this.#stack.defer(() => this.#drain());
+    await this.#step(() => connection.consume());
     for (const manager of managers) this.#startTasks(manager);
-    for (const manager of managers) await manager.postStartHook();
-    await this.#startFronts();
+    for (const each of managers) await this.#step(() => each.postStartHook());
+    for (const front of fronts) {
+      await this.#step(() => front.start());
+      this.#undo("A front's stop", () => front.stop());
+    }
+    this.#check();
     this.#become("up");
     log("service").info("Serving {topics} on {host}", {
       topics: managers.map(({ contract }) => contract.topic),
@@ -185,13 +190,14 @@ export class Service implements AsyncDisposable {
     });
   }
 
-  async #halt(): Promise<void> {
+  /** A start that is under way ends with its step, so that what the step did is undone in its turn. */
+  async #halt(reason: Error): Promise<void> {
     this.#deadline = performance.now() + (this.#options.grace ?? GRACE);
     this.#signals?.[Symbol.dispose]();
     this.#become("stopping");
-    const text = `The service on ${this.host} was told to stop`;
-    this.#stopping.abort(new ConnectionDisposedError(text));
+    this.#stopping.abort(reason);
     for (const tasks of this.#periodic) tasks.stop();
+    await this.#leave("The start", () => this.#starting?.catch(() => {}));
     await this.#stack.disposeAsync().finally(() => this.#ended.resolve());
   }
 
@@ -205,9 +211,15 @@ export class Service implements AsyncDisposable {
     this.#stopping.signal.throwIfAborted();
   }
 
-  #defer(undo: () => unknown): void {
+  async #step(work: () => unknown): Promise<void> {
     this.#check();
-    this.#stack.defer(async () => void await undo());
+    await work();
+  }
+
+  #undo(what: string, undo: () => unknown): void {
+    const leave = () => this.#leave(what, undo);
+    if (this.#stack.disposed) void leave(); // the step outlasted the stop
+    else this.#stack.defer(leave);
   }
 
   /** Two contexts on one link: the second answers for the service while all handlers of the first are busy. */
@@ -231,7 +243,7 @@ export class Service implements AsyncDisposable {
       own,
     );
     await this.#own(Promise.resolve(reporter));
-    this.#defer(async () => {
+    this.#stack.defer(async () => {
       this.#state = this.#removed ? "removed" : "stopped";
       await reporter.report();
     });
@@ -248,14 +260,11 @@ export class Service implements AsyncDisposable {
   }
 
   async #initHost(manager: Manager, signal: AbortSignal): Promise<void> {
-    await manager.initHost({
-      host: this.host,
-      connection: this.#connection,
-      stopping: this.#stopping.signal,
-      signal,
-    });
+    const [connection, stopping] = [this.#connection, this.#stopping.signal];
+    const environment = { host: this.host, connection, stopping, signal };
+    await this.#step(() => manager.initHost(environment));
     const what = `cleanupHost of ${manager.contract.topic}`;
-    this.#defer(() => this.#leave(what, () => manager.cleanupHost()));
+    this.#undo(what, () => manager.cleanupHost());
   }
 
   #startTasks(manager: Manager): void {
@@ -266,18 +275,13 @@ export class Service implements AsyncDisposable {
     this.#periodic.push(new PeriodicTasks(tasks, { lead, spacing }));
   }
 
-  async #startFronts(): Promise<void> {
-    for (const front of this.#options.fronts ?? []) {
-      await front.start();
-      this.#defer(() => this.#leave("A front's stop", () => front.stop()));
-    }
-    this.#check();
-  }
-
   /** Handlers and tasks share the grace time. */
   async #drain(): Promise<void> {
+    const { grace = GRACE } = this.#options;
     const tasks = this.#periodic.map((each) => each.ended(this.#deadline));
-    await Promise.all([this.#connection.drain(), ...tasks]);
+    const left = this.#deadline - performance.now();
+    const drain = Math.max(left, Math.min(grace, LEAST));
+    await Promise.all([this.#connection.drain(drain), ...tasks]);
   }
 
   async #leave(what: string, work: () => unknown): Promise<void> {
@@ -285,13 +289,11 @@ export class Service implements AsyncDisposable {
     await leave(what, work, Math.max(this.#deadline, least));
   }
 
-  #fail(error: Error): void {
-    this.#ended.reject(
-      new ConnectionFailedError(
-        `The service on ${this.host} lost its broker for good: ${error.message}`,
-        { cause: error },
-      ),
-    );
-    void this.stop();
+  #fail(cause: Error): void {
+    const text =
+      `The service on ${this.host} lost its broker for good: ${cause.message}`;
+    const error = new ConnectionFailedError(text, { cause });
+    this.#ended.reject(error);
+    this.#halting ??= this.#halt(error);
   }
 }

@@ -1,33 +1,84 @@
-/** When a service is live, and when it is ready. @module */
+/** When the services of this process are live, and when they are ready. @module */
 import type { ServiceState } from "../rpc/service_report.ts";
-import { EVERYWHERE, HealthServer } from "./health.ts";
+import { EVERYWHERE, type Health, HealthServer } from "./health.ts";
 import type { LinkState } from "./link_state.ts";
 import type { ServiceOptions } from "./service_options.ts";
 import { workerNumber } from "./signals.ts";
 
+/** A port, and those for whom it answers. */
+interface Shared {
+  readonly server: HealthServer;
+  readonly checks: Set<() => Health>;
+}
+
+const ports = new Map<string, Shared>();
+
+/** Live if all are, ready if all are. */
+function joined(checks: Iterable<() => Health>): Health {
+  const all = Array.from(checks, (check) => check());
+  const [first] = all;
+  const detail = all.length === 1 && first
+    ? first.detail
+    : { services: all.map(({ detail }) => detail) };
+  return {
+    live: all.every(({ live }) => live),
+    ready: all.every(({ ready }) => ready),
+    detail,
+  };
+}
+
+function share(port: number, hostname: string): Shared {
+  const patient = workerNumber() !== undefined; // for its predecessor
+  const checks = new Set<() => Health>();
+  const server = HealthServer.start(
+    { port, hostname, patient },
+    () => joined(checks),
+  );
+  return { server, checks };
+}
+
+/** Answers for one service, maybe among others. */
+export interface Answering extends AsyncDisposable {
+  /** Where; undefined while another process has the port. */
+  readonly url: string | undefined;
+}
+
 /**
- * Answers for a service, if a port is given. It is live unless its link is given up; ready while it is up and its link is
- * there.
+ * Answers for a service, if a port is given; services of one process may have the same. It is live unless its link is given
+ * up; ready while it is up and its link is there.
  *
  * @throws {InvalidValueError} the port cannot be had.
  */
 export function answerForHealth(
   { healthPort, healthHostname: hostname = EVERYWHERE }: ServiceOptions,
-  service: { readonly state: ServiceState },
+  service: { readonly host: string; readonly state: ServiceState },
   link: LinkState,
-): HealthServer | undefined {
+): Answering | undefined {
   if (healthPort === undefined) return undefined;
-  const worker = workerNumber() ?? 0;
-  const port = healthPort === 0 ? 0 : healthPort + worker;
-  const options = { port, hostname, patient: worker > 0 };
-  return HealthServer.start(options, () => {
-    const { condition } = link;
-    const { state } = service;
-    const up = condition === "up" || condition === "blocked";
-    return {
-      live: condition !== "failed",
-      ready: state === "up" && up,
-      detail: { state, link: condition },
-    };
-  });
+  const port = healthPort === 0 ? 0 : healthPort + (workerNumber() ?? 0);
+  const key = port === 0 ? crypto.randomUUID() : `${hostname} ${port}`;
+  const { server, checks } = ports.get(key) ?? share(port, hostname);
+  ports.set(key, { server, checks });
+  const check = () => conditionOf(service.state, link);
+  checks.add(check);
+  return {
+    get url() {
+      return server.url;
+    },
+    async [Symbol.asyncDispose]() {
+      checks.delete(check);
+      if (checks.size > 0) return;
+      ports.delete(key);
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function conditionOf(state: ServiceState, { condition }: LinkState): Health {
+  const up = condition === "up" || condition === "blocked";
+  return {
+    live: condition !== "failed",
+    ready: state === "up" && up,
+    detail: { state, link: condition },
+  };
 }

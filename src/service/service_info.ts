@@ -58,6 +58,7 @@ export function contractInfo(contract: Contract): ContractInfo {
 export function taskInfo({ lastError, ...state }: TaskState): TaskInfo {
   return {
     ...state,
+    nextRun: Number.isFinite(state.nextRun) ? state.nextRun : undefined,
     lastError: lastError === undefined ? undefined : oneLine(lastError),
   };
 }

@@ -83,6 +83,9 @@ export function managersOf(given: Managers): readonly Manager[] {
   );
 }
 
+/** A day in milliseconds. */
+const LONGEST = 86_400_000;
+
 /**
  * Checks what a service is told beyond what its connection is.
  *
@@ -90,7 +93,7 @@ export function managersOf(given: Managers): readonly Manager[] {
  */
 export function checkOptions(options: ServiceOptions): void {
   const { reportInterval = 0, healthPort = 0, spacing = {} } = options;
-  if (reportInterval !== 0) duration("reportInterval", reportInterval);
+  whole("reportInterval", Math.ceil(reportInterval), 0, LONGEST);
   whole("healthPort", healthPort, 0, 65_535);
   for (const [task, every] of Object.entries(spacing)) {
     duration(`spacing.${task}`, every);

@@ -1,7 +1,7 @@
 /** A store of services in an SQLite file, for the processes of one machine. @module */
 import { DatabaseSync } from "node:sqlite";
-import { keyText } from "../rpc/service_contract.ts";
-import type { ServiceRecord, ServiceStore } from "../rpc/service_report.ts";
+import { keyText, recordIn } from "../rpc/service_contract.ts";
+import type { ServiceStore } from "../rpc/service_report.ts";
 
 /** Milliseconds that another process may hold the file; nothing else runs here meanwhile. */
 const BUSY = 100;
@@ -14,8 +14,23 @@ const SCHEMA = `
     record TEXT NOT NULL
   ) STRICT`;
 
-const parse = (row: Record<string, unknown>): ServiceRecord =>
-  JSON.parse(String(row.record));
+/** A row that cannot be read is none. */
+function parse(row: Record<string, unknown> | undefined) {
+  try {
+    return row && recordIn(JSON.parse(String(row.record)));
+  } catch {
+    return undefined;
+  }
+}
+
+/** What tells one file from another of the same name; undefined if there is none, or the system does not say. */
+function fileAt(path: string): number | undefined {
+  try {
+    return Deno.statSync(path).ino ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 /**
  * Keeps the records of services in an SQLite file, which is made if there is none. The file is opened when it is first
@@ -29,6 +44,7 @@ const parse = (row: Record<string, unknown>): ServiceRecord =>
  */
 export function sqliteServiceStore(path: string): ServiceStore & Disposable {
   let open: DatabaseSync | undefined;
+  let file: number | undefined;
   const close = () => {
     open?.close();
     open = undefined;
@@ -36,9 +52,11 @@ export function sqliteServiceStore(path: string): ServiceStore & Disposable {
   const use = <T>(work: (database: DatabaseSync) => T): Promise<T> =>
     Promise.try(() => {
       try {
+        if (file !== fileAt(path)) close(); // it was removed, or replaced
         if (!open) {
           open = new DatabaseSync(path);
           open.exec(SCHEMA);
+          file = fileAt(path);
         }
         return work(open);
       } catch (error) {
@@ -50,8 +68,7 @@ export function sqliteServiceStore(path: string): ServiceStore & Disposable {
     get: (key) =>
       use((database) => {
         const text = "SELECT record FROM warren_services WHERE key = ?";
-        const row = database.prepare(text).get(keyText(key));
-        return row && parse(row);
+        return parse(database.prepare(text).get(keyText(key)));
       }),
     put: (record) =>
       use((database) => {
@@ -66,6 +83,7 @@ export function sqliteServiceStore(path: string): ServiceStore & Disposable {
     list: () =>
       use((database) =>
         database.prepare("SELECT record FROM warren_services").all().map(parse)
+          .filter((record) => record !== undefined)
       ),
     [Symbol.dispose]: close,
   };

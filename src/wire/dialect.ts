@@ -1,25 +1,58 @@
-/** One way of saying a message in JSON. @module */
-import type {
-  Fields,
-  Notification,
-  Reply,
-  ReplyForm,
-  Request,
-} from "./envelope.ts";
+/** How a message is said: what a request asks for, and what is put around the body. @module */
+import type { Notification, Reply, ReplyForm, Request } from "./envelope.ts";
 
 /** What a dialect says in a body of its own (controls travel in headers alone). */
 export type Spoken = Request | Reply | Notification;
 
-/** Words to JSON text and back; pure, and knows nothing of queues. */
+/** One way of saying things; pure, and knows nothing of queues. */
 export interface Dialect {
   /** Name, as in the `dialect` option. */
-  readonly name: string;
-  /** True if each call has a reply queue of its own (Folsom); false if one queue serves all. */
-  readonly replyPerCall: boolean;
-  /** True if a body is in this dialect. */
-  recognises(body: Fields): boolean;
-  /** The body for a message, as JSON text. A reply takes the form that its request asked for. */
-  encode(message: Spoken, form?: ReplyForm): string;
-  /** The raw neutral form of a body, still to be checked by its schema; undefined if it is none of the three. */
-  decode(body: Fields): { readonly kind: Spoken["kind"] } & Fields | undefined;
+  readonly name: "folsom" | "grizzly" | "oslo";
+  /** Form of the answer that its requests ask for. `bare`: each call has a reply queue of its own. */
+  readonly form: ReplyForm;
+  /** Whether messages have ids (`_unique_id`). */
+  readonly ids: boolean;
+  /** What goes over the wire for the text of a body. */
+  seal(text: string): string;
 }
+
+/**
+ * Folsom (2012.2): no ids, a queue for the answers of each call, which is named by its id, and answers of two messages
+ * (Folsom `rpc/amqp.py`, `_process_data`).
+ */
+export const folsom: Dialect = {
+  name: "folsom",
+  form: "bare",
+  ids: false,
+  seal: (text) => text,
+};
+
+/**
+ * The default: un-enveloped as Grizzly (2013.1), with `_reply_q` and `_unique_id`, and with the `_timeout` of today's
+ * oslo.messaging, so that Folsom, Grizzly and oslo.messaging servers all answer it.
+ */
+export const grizzly: Dialect = {
+  name: "grizzly",
+  form: "single",
+  ids: true,
+  seal: (text) => text,
+};
+
+/** oslo.messaging: the body is a text within an envelope (Havana `rpc/common.py`, `serialize_msg`). */
+export const oslo: Dialect = {
+  name: "oslo",
+  form: "single",
+  ids: true,
+  seal: (text) =>
+    JSON.stringify({ "oslo.version": VERSION, "oslo.message": text }),
+};
+
+/** Version of the envelope. */
+const VERSION = "2.0";
+
+/** By their names. */
+export const dialects: Readonly<Record<Dialect["name"], Dialect>> = {
+  folsom,
+  grizzly,
+  oslo,
+};

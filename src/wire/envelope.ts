@@ -20,6 +20,8 @@ export interface ReplyAddress {
   readonly queue: string;
   /** Form of the answer. */
   readonly form: ReplyForm;
+  /** False for a caller whose messages have no ids (Folsom): its answers have none either. */
+  readonly ids?: boolean | undefined;
 }
 
 /** Someone wants something done. */
@@ -42,6 +44,8 @@ export interface Request {
   readonly reply?: ReplyAddress | undefined;
   /** Milliseconds that the caller still waits, from when it sent; undefined = not said. */
   readonly timeout?: number | undefined;
+  /** Milliseconds within which the caller wants a sign of life, again and again (`_timeout`); undefined = none. */
+  readonly monitor?: number | undefined;
   /** True when the sender is Warren, and understands beats and controls. */
   readonly warren?: boolean | undefined;
 }

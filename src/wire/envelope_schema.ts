@@ -23,8 +23,10 @@ export const requestSchema: z.ZodType<Request> = z.object({
     call: text,
     queue: text,
     form: z.enum(["single", "parts", "bare"]),
+    ids: z.boolean().optional(),
   }).optional(),
   timeout: duration.optional(),
+  monitor: duration.optional(),
   warren: z.boolean().optional(),
 });
 

@@ -1,5 +1,6 @@
 /** Errors to and from the wire. Nothing is ever constructed by a name that came: only what a list names. @module */
 import { checkJson } from "./carriable.ts";
+import { fromForeign, toForeign } from "./foreign.ts";
 import {
   type ErrorClass,
   type Failure,
@@ -28,6 +29,8 @@ export interface FailureOptions {
   readonly classes?: ErrorClasses | undefined;
   /** True for the dispatcher's own refusal, false for what a handler threw. */
   readonly refusal: boolean;
+  /** True where the peer is not Warren: refusals are said in its words. */
+  readonly foreign?: boolean | undefined;
   /** Whether the stack goes along; default false. */
   readonly traceback?: boolean | undefined;
 }
@@ -95,20 +98,28 @@ export function toFailure(thrown: unknown, options: FailureOptions): Failure {
       traceback: [],
     };
   }
-  const listed = nameOf(thrown, options.classes ?? {});
-  const name = options.refusal
-    ? { module: REFUSAL, type: textOf(thrown, "name") }
-    : listed === undefined
-    ? { module: "", type: textOf(thrown, "name") }
-    : split(listed);
   const stack = options.traceback ? textOf(thrown, "stack").split("\n") : [];
   const traceback = stack.map((line) => `${line}\n`);
-  return {
-    ...name,
+  const said = options.refusal && options.foreign
+    ? toForeign(thrown)
+    : undefined;
+  return said ? { ...said, traceback } : {
+    ...wireName(thrown, options),
     message: textOf(thrown, "message"),
     data: dataOf(thrown),
     traceback,
   };
+}
+
+function wireName(
+  thrown: Error,
+  { refusal, classes = {} }: FailureOptions,
+): Pick<Failure, "module" | "type"> {
+  if (refusal) return { module: REFUSAL, type: textOf(thrown, "name") };
+  const listed = nameOf(thrown, classes);
+  return listed === undefined
+    ? { module: "", type: textOf(thrown, "name") }
+    : split(listed);
 }
 
 /** The error for a failure that came: of a listed class, a refusal, or a `RemoteError`. */
@@ -119,7 +130,7 @@ export function fromFailure(failure: Failure, classes: ErrorClasses): Error {
   const list = module === REFUSAL ? refusals : classes;
   const key = module === REFUSAL ? type : name;
   const found = Object.hasOwn(list, key) ? list[key] : undefined;
-  if (found === undefined) return remote;
+  if (found === undefined) return fromForeign(failure, remote) ?? remote;
   try {
     const error = new found(message, { data, cause: remote });
     return error instanceof Error ? error : remote;

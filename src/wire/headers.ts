@@ -21,9 +21,9 @@ export const header = {
 /** Version of Warren's headers. */
 const PROTOCOL = 1;
 
-/** Headers of a request: only one that wants an answer has any. */
+/** Headers of a request: only one that wants Warren's own kind of answer has any. */
 export function requestHeaders(request: Request): WireHeaders {
-  if (!request.reply) return {};
+  if (!request.reply || !request.warren) return {};
   return request.timeout === undefined
     ? { [header.warren]: PROTOCOL }
     : { [header.warren]: PROTOCOL, [header.timeout]: request.timeout };

@@ -5,7 +5,8 @@ import {
   NoRouteError,
   TopologyError,
 } from "../../src/errors.ts";
-import { direct, type Route, routes } from "../../src/bus/routes.ts";
+import { routes } from "../../src/bus/profile.ts";
+import { direct, type Route } from "../../src/bus/routes.ts";
 import type { Message } from "../../src/bus/transport.ts";
 import { until } from "../setup/probe.ts";
 import {
@@ -104,7 +105,12 @@ conforms(
   "a fanout works without durability too, when its exchange went with the last queue",
   async (bus) => {
     const exchange = bus.name();
-    const table = routes({ exchange, durable: false, queueType: "classic" });
+    const table = routes({
+      exchange,
+      durable: false,
+      autoDelete: false,
+      queueType: "classic",
+    });
     const route = table.fanout(bus.name());
     for (const each of ["first", "second"]) {
       const { first, dispose } = await consumer(bus, route);

@@ -2,7 +2,8 @@
 import amqp from "npm:amqplib@^2.3.1";
 import { MemoryLink } from "../../src/bus/memory/link.ts";
 import { RabbitLink } from "../../src/bus/rabbitmq/link.ts";
-import { type Queue, type Route, routes } from "../../src/bus/routes.ts";
+import { routes } from "../../src/bus/profile.ts";
+import type { Queue, Route } from "../../src/bus/routes.ts";
 import type {
   Delivery,
   InboxReader,
@@ -79,7 +80,12 @@ class TestBus implements Bus {
     this.link = link;
     this.#clean = clean;
     const exchange = this.name();
-    this.table = routes({ exchange, durable: true, queueType: "classic" });
+    this.table = routes({
+      exchange,
+      durable: true,
+      autoDelete: false,
+      queueType: "classic",
+    });
   }
 
   name(): string {

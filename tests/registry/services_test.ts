@@ -6,9 +6,10 @@ import {
   contract,
   implement,
   InvalidValueError,
-  Manager,
+  type Manager,
   memoryServiceStore,
 } from "../../mod.ts";
+import { Sightings } from "../../src/rpc/sightings.ts";
 import { REPORT, REPORTS } from "../../src/rpc/service_contract.ts";
 import { all, failureOf, onEachBus, sumHandlers, sums } from "../rpc/bus.ts";
 import { until } from "../setup/probe.ts";
@@ -167,6 +168,7 @@ onEachBus("stats tells what a service has done, and its tasks", async (bus) => {
     refused: 0,
     dropped: 0,
     redelivered: 0,
+    repeated: 0,
     inHand: 0,
   });
   assert.ok(latency.max > 0 && latency.p50 <= latency.p99);
@@ -313,14 +315,15 @@ onEachBus(
       {},
       { reports: 7 },
       { reports: [{}] },
-      { reports: [{ ...report, state: "great" }] },
       { reports: [{ ...report, interval: -1 }] },
       { reports: [{ ...report, host: "h".repeat(300) }] },
     ];
     for (const body of bodies) await stranger.fanoutCast(REPORTS, REPORT, body);
     await stranger.fanoutCast(REPORTS, "constructor", { reports: [report] });
-    const good = { ...report, host: "two", more: { news: true } };
-    await stranger.fanoutCast(REPORTS, REPORT, { reports: [good] });
+    // A newer service may say more, and have words that nobody here knows.
+    const good = { ...report, host: "two", state: "new", more: { news: true } };
+    const reports = [{ ...report, id: 7 }, good];
+    await stranger.fanoutCast(REPORTS, REPORT, { reports });
     assert.equal((await watch.next()).host, "two");
   },
 );
@@ -372,3 +375,44 @@ onEachBus(
     assert.deepEqual(await found(connection, bus, options), []);
   },
 );
+
+onEachBus("a watch can be left while it waits", async (bus) => {
+  await using connection = await bus.connect();
+  const watch = connection.services({ topic: bus.topic, watch: true });
+  const next = watch.next();
+  await using _service = await serve(bus);
+  assert.equal((await next).value?.topic, bus.topic);
+  const waiting = (async () => {
+    while (!(await watch.next()).done);
+  })();
+  await watch.return();
+  await waiting;
+});
+
+Deno.test("Sightings tell of thousands that fall silent together, in time", async () => {
+  const down: string[] = [];
+  using sightings = new Sightings({}, true, ({ host, state }) => {
+    if (state === "down") down.push(host);
+  });
+  const report = {
+    topic: "t",
+    binary: "b",
+    version: "1",
+    reportCount: 1,
+    state: "up",
+    interval: 100,
+    startedAt: 1,
+  } as const;
+  for (let n = 0; n < 10_000; n++) {
+    sightings.heard({ ...report, id: `${n}`, host: `h${n}` });
+  }
+  sightings.heard({
+    ...report,
+    id: "next",
+    host: "h7",
+    startedAt: 2,
+    interval: 1e6,
+  });
+  await until("all but one are down", () => down.length >= 9_999);
+  assert.ok(!down.includes("h7"), "its next run is up");
+});

@@ -1,5 +1,6 @@
 /** Stores of services, and the records that services leave there. */
 import assert from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
 import {
   memoryServiceStore,
   type ServiceRecord,
@@ -194,3 +195,68 @@ onEachBus(
     );
   },
 );
+
+onEachBus(
+  "an old run that ends leaves its successor's record alone",
+  async (bus) => {
+    const store = memoryServiceStore();
+    const old = await serve(bus, { store, reportInterval: 0 });
+    const other = await serve(bus, { store, reportInterval: 0 });
+    await using next = await serve(bus, { store, reportInterval: 0 });
+    const state = async () => (await store.list()).map(({ state }) => state);
+    await old.stop();
+    assert.deepEqual(await state(), ["up"]);
+    await other.kill();
+    assert.deepEqual(await state(), ["up"]);
+    await next.kill();
+    assert.deepEqual(await state(), []);
+  },
+);
+
+onEachBus(
+  "a store that hangs holds up no stop, and has the last word in the end",
+  async (bus) => {
+    const inner = memoryServiceStore();
+    const gate: { closed?: Promise<void> } = {};
+    const store: ServiceStore = {
+      ...inner,
+      put: async (record) => {
+        await gate.closed;
+        await inner.put(record);
+      },
+    };
+    const service = await serve(bus, { store, reportInterval: 10 });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    gate.closed = promise;
+    const began = performance.now();
+    await service.kill();
+    const ms = performance.now() - began;
+    assert.ok(ms < 3_500, `${ms} ms`);
+    assert.equal((await inner.list()).length, 1);
+    resolve();
+    await until("it is removed", async () => (await inner.list()).length === 0);
+  },
+);
+
+Deno.test("an SQLite row that cannot be read is none, and a file that is gone is made again", async () => {
+  await using file = temporary();
+  using store = sqliteServiceStore(file.path);
+  await store.put(record);
+  await store.put({ ...record, host: "two" });
+  const database = new DatabaseSync(file.path);
+  database.exec(
+    `UPDATE warren_services SET record = '{"id":' WHERE record LIKE '%"one"%'`,
+  );
+  database.close();
+  assert.equal(await store.get(record), undefined);
+  assert.deepEqual((await store.list()).map(({ host }) => host), ["two"]);
+  await store.put(record);
+  assert.equal((await store.list()).length, 2);
+  for (const end of ["", "-wal", "-shm"]) {
+    await Deno.remove(`${file.path}${end}`).catch(() => {});
+  }
+  assert.deepEqual(await store.list(), []);
+  await store.put(record);
+  using other = sqliteServiceStore(file.path);
+  assert.deepEqual(await other.list(), [record]);
+});

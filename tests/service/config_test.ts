@@ -11,6 +11,7 @@ import {
   loadConfig,
   Service,
 } from "../../mod.ts";
+import { profileOf } from "../../src/service/profiles.ts";
 import { keyOf } from "../../src/service/links.ts";
 import { sumHandlers, sums } from "../rpc/bus.ts";
 import {
@@ -54,6 +55,12 @@ Deno.test("Without anything given, the defaults hold", () => {
     pooled: false,
     signals: true,
     publisherId: undefined,
+    reportInterval: 10_000,
+    binary: undefined,
+    zone: undefined,
+    healthPort: undefined,
+    healthHostname: "0.0.0.0",
+    spacing: {},
     tls: undefined,
     logLevel: "info",
   });
@@ -443,7 +450,12 @@ Deno.test("A configuration goes as it is into Service.start and createConnection
   const client = connection.client(sums("sums"));
   assert.equal(await client.call("add", { a: 1, b: 2 }, { host: "gb07" }), 3);
   const [broker, defaults] = [[new URL("amqp://a")], within({}, loadConfig)];
-  assert.equal(keyOf(broker, defaults), keyOf(broker, {}), "one link for both");
+  const profile = profileOf();
+  assert.equal(
+    keyOf(broker, defaults, profile),
+    keyOf(broker, {}, profile),
+    "one link for both",
+  );
   const another = implement(sums("sums"), sumHandlers());
   const own = { host: "x", manager: another };
   await using other = await Service.start({ ...config, ...own });

@@ -87,6 +87,48 @@ Deno.test("health answers GET and HEAD of two paths, and nothing else", async ()
   assert.deepEqual(await status("/", "GET"), [404, "unknown path"]);
 });
 
+onEachBus(
+  "services of one process may share a port, which answers for all",
+  async (bus) => {
+    const port = freePort();
+    const health = { healthPort: port, healthHostname };
+    const start = (host: string) =>
+      Service.start({
+        url: bus.url,
+        host,
+        signals: false,
+        manager: implement(sums(bus.topic), sumHandlers()),
+        ...health,
+      });
+    await using _one = await start("one");
+    const two = await start("two");
+    const url = `http://${healthHostname}:${port}/readyz`;
+    const up = { state: "up", link: "up" };
+    const body = async () => await (await fetch(url)).json();
+    assert.deepEqual(await body(), { status: "ok", services: [up, up] });
+    await two.stop();
+    assert.deepEqual(await body(), { status: "ok", ...up });
+  },
+);
+
+Deno.test("health answers a request whose host is no host", async () => {
+  const options = { port: 0, hostname: "::1" };
+  const check = () => ({ live: true, ready: true, detail: {} });
+  await using health = HealthServer.start(options, check);
+  assert.match(String(health.url), /^http:\/\/\[::1\]:\d+$/);
+  assert.equal(
+    await (await fetch(`${health.url}/livez`)).text(),
+    '{"status":"ok"}',
+  );
+  const { port } = new URL(String(health.url));
+  using socket = await Deno.connect({ hostname: "::1", port: Number(port) });
+  const request =
+    "GET /livez HTTP/1.1\r\nHost: [bad\r\nConnection: close\r\n\r\n";
+  await socket.write(new TextEncoder().encode(request));
+  const answer = await new Response(socket.readable).text();
+  assert.match(answer, /^HTTP\/1\.1 404 /);
+});
+
 Deno.test("a port that is taken fails the start; a patient one waits for it", async () => {
   const check = () => ({ live: true, ready: true, detail: {} });
   const first = HealthServer.start(

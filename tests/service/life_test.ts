@@ -1,7 +1,7 @@
 /** The life of a service: each step in its order, and undone in the reverse order. */
 import assert from "node:assert/strict";
 import {
-  ConnectionDisposedError,
+  ConnectionFailedError,
   type Front,
   type HostEnvironment,
   implement,
@@ -207,7 +207,62 @@ onEachBus(
     const front = { start: () => seen.push("front"), stop: () => {} };
     const options = { url: bus.url, host: "one", signals: false, manager };
     const start = Service.start({ ...options, fronts: [front] });
-    assert.ok(await failureOf(start) instanceof ConnectionDisposedError);
-    assert.deepEqual(seen, ["initHost"]);
+    assert.ok(await failureOf(start) instanceof ConnectionFailedError);
+    assert.deepEqual(seen, ["initHost", "cleanupHost"]);
+  },
+);
+
+onEachBus(
+  "a front that starts when the link is given up is stopped, and none after it starts",
+  async (bus) => {
+    const diary = new Diary();
+    const manager = implement(sums(bus.topic), sumHandlers());
+    const web: Front = {
+      start: () => {
+        diary.write("web start");
+        const detail = { reason: "expected", error: new Error("expected") };
+        const event = new CustomEvent("failed", { detail });
+        manager.connection.dispatchEvent(event);
+      },
+      stop: () => diary.write("web stop"),
+    };
+    const fronts = [web, diary.front("never")];
+    const options = { url: bus.url, host: "one", signals: false, manager };
+    const start = Service.start({ ...options, fronts });
+    assert.match((await failureOf(start)).message, /lost its broker.*expected/);
+    assert.deepEqual(diary.entries, ["web start", "web stop"]);
+  },
+);
+
+onEachBus(
+  "fronts, handlers and cleanupHost share the grace time",
+  async (bus) => {
+    const never = new Promise<void>(() => {});
+    const endless = new Endless();
+    const manager = implement(
+      sums(bus.topic),
+      sumHandlers({
+        wait: (_, { signal }) => Promise.race([endless.run(signal), never]),
+      }),
+      { cleanupHost: () => never },
+    );
+    const service = await Service.start({
+      url: bus.url,
+      host: "one",
+      signals: false,
+      grace: 1_500,
+      manager,
+      fronts: [{ start: () => {}, stop: () => never }],
+    });
+    await using connection = await bus.connect();
+    const client = connection.client(sums(bus.topic));
+    const call = failureOf(client.call("wait", {}, { timeout: 8_000 }));
+    await endless.began;
+    const began = performance.now();
+    await service.stop();
+    const ms = performance.now() - began;
+    assert.ok(ms < 1_500 + 2 * 1_000 + 500, `${ms} ms`);
+    await connection[Symbol.asyncDispose]();
+    await call;
   },
 );

@@ -1,7 +1,7 @@
 /** A broker inside the process: exchanges, queues and bindings, by the rules of RabbitMQ that Warren relies on. @module */
 import { isDeepStrictEqual } from "node:util";
 import { TopologyError } from "../../errors.ts";
-import type { Exchange, Queue, Route } from "../routes.ts";
+import { type Exchange, freshName, type Queue, type Route } from "../routes.ts";
 import type { Message } from "../transport.ts";
 import { MemoryQueue, type Owner } from "./queue.ts";
 
@@ -33,7 +33,7 @@ export class Broker {
   /** The queue of a route; `owner` is who it goes with if it is exclusive. */
   queue(route: Route, settings: Queue, owner: Owner): MemoryQueue {
     const name = settings.fresh
-      ? `${settings.name}_${crypto.randomUUID()}`
+      ? freshName(settings.name, settings.fresh)
       : settings.name;
     const exchange = route.exchange && this.exchange(route.exchange);
     const known = this.#queues.get(name);
@@ -50,6 +50,23 @@ export class Broker {
     this.#queues.set(name, queue);
     if (exchange) this.#bind(exchange, route.binding ?? route.key, queue);
     return queue;
+  }
+
+  /** Binds a queue that is there; gives how to undo that. */
+  bind(settings: Exchange, key: string, name: string): () => void {
+    const exchange = this.exchange(settings);
+    const queue = this.#queues.get(name);
+    if (queue) this.#bind(exchange, key, queue);
+    return () => {
+      for (const binding of exchange.bindings) {
+        if (binding.key === key && binding.queue === queue) {
+          exchange.bindings.delete(binding);
+        }
+      }
+      if (exchange.bindings.size === 0 && settings.autoDelete) {
+        this.#exchanges.delete(settings.name);
+      }
+    };
   }
 
   /** True if a queue took it. */

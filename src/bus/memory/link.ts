@@ -1,6 +1,7 @@
 /** The link to a bus inside the process: the same promises as a network's, without one. @module */
-import { inbox } from "../routes.ts";
+import { answering, freshName, passing } from "../routes.ts";
 import type {
+  InboxForm,
   InboxReader,
   Link,
   LinkEvent,
@@ -12,11 +13,18 @@ import { MemoryTransport } from "./transport.ts";
 
 /** A bus of one process. */
 export class MemoryLink implements Link {
-  readonly inbox = `reply_${crypto.randomUUID().replaceAll("-", "")}`;
+  readonly inbox: string;
+  readonly #form: InboxForm;
   readonly #broker = new Broker();
   readonly #transports = new Set<MemoryTransport>();
   #reader: InboxReader | undefined;
   #listening: MemoryTransport | undefined;
+
+  /** A new bus, whose inbox has that form. */
+  constructor(form: InboxForm = { route: passing }) {
+    this.#form = form;
+    this.inbox = freshName("reply", form.member ?? true);
+  }
 
   open({ signal }: Wait): Promise<Transport> {
     return Promise.try(() => {
@@ -31,11 +39,16 @@ export class MemoryLink implements Link {
     if (this.#listening) return;
     this.#listening = this.#lease();
     await this.#listening.consume(
-      inbox(this.inbox),
+      this.#form.route(this.inbox),
       (delivery) => this.#reader?.receive(delivery),
       { prefetch: 0 },
       wait,
     );
+  }
+
+  answerAt(exchange: string, _wait: Wait): Promise<Disposable> {
+    const undo = this.#broker.bind(answering(exchange), exchange, this.inbox);
+    return Promise.resolve({ [Symbol.dispose]: undo });
   }
 
   consumers(queue: string, _wait: Wait): Promise<number | undefined> {

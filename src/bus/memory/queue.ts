@@ -138,7 +138,8 @@ export class MemoryQueue {
 
   #leave(member: Member): void {
     this.#members = this.#members.filter((other) => other !== member);
-    if (this.settings.autoDelete && this.consumers === 0) this.remove();
+    const { autoDelete, temporary } = this.settings;
+    if ((autoDelete || temporary) && this.consumers === 0) this.remove();
   }
 
   #close(member: Member): void {

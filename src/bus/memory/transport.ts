@@ -5,7 +5,7 @@ import {
   NoRouteError,
 } from "../../errors.ts";
 import { log, oneLine } from "../../telemetry.ts";
-import type { Route } from "../routes.ts";
+import type { Queue, Route } from "../routes.ts";
 import type {
   ConsumeOptions,
   Consumer,
@@ -38,7 +38,7 @@ export class MemoryTransport implements Transport, Owner {
   declare(route: Route, wait: Wait): Promise<void> {
     return this.#use(wait, () => {
       if (route.exchange) this.#broker.exchange(route.exchange);
-      if (route.queue && !route.queue.fresh) {
+      if (route.queue && !read(route.queue).fresh) {
         this.#broker.queue(route, route.queue, this);
       }
     });
@@ -77,7 +77,7 @@ export class MemoryTransport implements Transport, Owner {
           `Cannot consume the route ${route.key}: it has no queue`,
         );
       }
-      const queue = this.#broker.queue(route, route.queue, this);
+      const queue = this.#broker.queue(route, read(route.queue), this);
       const handle = queue.consume(
         this,
         (delivery) => guarded(receive, delivery),
@@ -110,6 +110,12 @@ export class MemoryTransport implements Transport, Owner {
       );
     });
   }
+}
+
+/** Each reader of a stream gets all that comes while it reads: here that is a queue of its own. */
+function read(queue: Queue): Queue {
+  const stream = queue.arguments["x-queue-type"] === "stream";
+  return stream ? { ...queue, fresh: true, temporary: true } : queue;
 }
 
 /** What a receiver throws hurts nobody else. */

@@ -27,12 +27,18 @@ interface Desired {
   readonly options: ConsumeOptions;
   /** Name at the broker; a new one each time, so that an old channel's cannot be meant. */
   tag?: string | undefined;
+  /** Where it is in a stream: the offset of the last message. */
+  offset?: number;
   /** Nobody wants it any more. */
   abandoned?: boolean;
   /** Resolved when it is not restored any more. */
   readonly ended: PromiseWithResolvers<void>;
 }
 
+/** Unacknowledged messages of a stream, where no limit was given: a stream must have one. */
+const STREAM_PREFETCH = 100;
+/** Milliseconds to remove a queue that nobody needs any more. */
+const REMOVAL = 1_000;
 /** Milliseconds that one queue may take to be consumed again before the next has its turn. */
 const PATIENCE = 3_000;
 
@@ -95,9 +101,11 @@ export class Consumers {
         "Cannot consume: the connection was disposed",
       ),
     );
-    for (const desired of this.#desired) this.#forget(desired);
+    const left = [...this.#desired];
+    for (const desired of left) this.#forget(desired);
     await (await this.#open?.catch(() => undefined))?.close();
     await this.#restoring;
+    await Promise.all(left.map((desired) => this.#remove(desired)));
   }
 
   /** What to tell the user; undefined if it is a loss that heals. */
@@ -182,16 +190,25 @@ export class Consumers {
   async #start(desired: Desired, deadline: number): Promise<void> {
     const wait = { deadline, signal: this.#closing.signal };
     const queue = await this.#topology.queue(desired.route, wait);
+    desired.route = kept(desired.route, queue);
     const late = () => new TimeoutError("no channel", { inDoubt: false });
     const open = await within(this.#channel(), wait, late);
-    const { prefetch, exclusive = false } = desired.options;
+    const { exclusive = false } = desired.options;
+    const stream = isStream(desired.route);
+    const prefetch = desired.options.prefetch || (stream ? STREAM_PREFETCH : 0);
+    const offset = desired.offset === undefined ? "next" : desired.offset + 1;
+    const args = stream ? { "x-stream-offset": offset } : {};
     const tag = crypto.randomUUID();
     const deliver = (message: ConsumeMessage | null) =>
       this.#deliver(open, desired, tag, message);
     // Sent together: the limit is for the consumer that comes next on the channel.
     await Promise.all([
       open.channel.prefetch(prefetch),
-      open.channel.consume(queue, deliver, { consumerTag: tag, exclusive }),
+      open.channel.consume(queue, deliver, {
+        consumerTag: tag,
+        exclusive,
+        arguments: args,
+      }),
     ]);
     if (!open.alive) throw new Error("channel lost");
     desired.tag = tag;
@@ -214,11 +231,20 @@ export class Consumers {
       });
       return this.#restore();
     }
+    const offset = message.properties.headers?.["x-stream-offset"];
+    if (typeof offset === "number") desired.offset = offset;
     try {
       desired.receive(delivery(open, message));
     } catch (error) {
       log("bus").error("A receiver threw: {error}", { error });
     }
+  }
+
+  /** What the broker would keep for half an hour (oslo.messaging deletes its fanout queue as well). */
+  async #remove({ route: { queue } }: Desired): Promise<void> {
+    if (!queue.temporary || queue.fresh || !this.#side.socket) return;
+    const wait = { deadline: performance.now() + REMOVAL };
+    await this.#topology.remove(queue.name, wait);
   }
 
   async #cancel(desired: Desired): Promise<void> {
@@ -227,7 +253,19 @@ export class Consumers {
     if (!open?.alive || desired.tag === undefined) return;
     const cancelled = open.channel.cancel(desired.tag).catch(() => {}); // lost meanwhile: as good as cancelled
     await Promise.race([cancelled, open.ended]);
+    await this.#remove(desired);
   }
+}
+
+const isStream = ({ queue }: QueueRoute) =>
+  queue.arguments["x-queue-type"] === "stream";
+
+/** A temporary queue keeps the name that it got. */
+function kept(route: QueueRoute, name: string): QueueRoute {
+  const { queue } = route;
+  return queue.temporary && queue.fresh
+    ? { ...route, queue: { ...queue, name, fresh: undefined } }
+    : route;
 }
 
 /** A delivery on one channel; once that is gone, its acknowledgements mean nothing, and sending one would be an error. */

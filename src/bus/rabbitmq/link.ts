@@ -2,9 +2,10 @@
 import { ConnectionFailedError } from "../../errors.ts";
 import { type Wait, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
-import { inbox } from "../routes.ts";
+import { answering, freshName, passing } from "../routes.ts";
 import type {
   Delivery,
+  InboxForm,
   InboxReader,
   Link,
   LinkEvent,
@@ -27,10 +28,8 @@ export interface RabbitOptions {
   readonly tls?: TlsOptions | undefined;
   /** Name of the program, shown by the broker. */
   readonly name?: string | undefined;
-}
-
-function newInbox(): string {
-  return `reply_${crypto.randomUUID().replaceAll("-", "")}`;
+  /** Form of the inbox; default: Warren's. */
+  readonly inbox?: InboxForm | undefined;
 }
 
 /** Unread messages of the inbox at most. */
@@ -39,7 +38,8 @@ const INBOX_PREFETCH = 1_000;
 /** The process's way to one RabbitMQ broker or cluster. */
 export class RabbitLink implements Link {
   /** Kept across reconnects; another one only where the node of its queue is gone. */
-  inbox = newInbox();
+  inbox: string;
+  readonly #form: InboxForm;
   readonly #publishing: Side;
   readonly #consuming: Side;
   readonly #topology: {
@@ -54,7 +54,10 @@ export class RabbitLink implements Link {
   #up = 0;
 
   /** Begins to connect at once. */
-  constructor({ urls, heartbeat = 10, tls, name = "warren" }: RabbitOptions) {
+  constructor(options: RabbitOptions) {
+    const { urls, heartbeat = 10, tls, name = "warren" } = options;
+    this.#form = options.inbox ?? { route: passing };
+    this.inbox = this.#newInbox();
     const settings = { heartbeat, connectTimeout: 10_000, tls };
     const side = (role: string) =>
       new Side(
@@ -108,10 +111,14 @@ export class RabbitLink implements Link {
     );
   }
 
+  #newInbox(): string {
+    return freshName("reply", this.#form.member ?? true);
+  }
+
   async #startInbox(): Promise<void> {
-    const route = () => inbox(this.inbox) as QueueRoute;
+    const route = () => this.#form.route(this.inbox) as QueueRoute;
     const renew = () => {
-      this.inbox = newInbox();
+      this.inbox = this.#newInbox();
       return route();
     };
     const receive = (delivery: Delivery) => this.#reader?.receive(delivery);
@@ -122,6 +129,15 @@ export class RabbitLink implements Link {
     const options = { prefetch: INBOX_PREFETCH };
     const wait = { deadline: Infinity };
     await consumers.add(route(), receive, options, wait, renew);
+  }
+
+  async answerAt(name: string, wait: Wait): Promise<Disposable> {
+    const topology = this.#topology.consuming;
+    const binding = { queue: this.inbox, exchange: answering(name), key: name };
+    await topology.bind(binding, wait);
+    const soon = { deadline: performance.now() + 1_000 };
+    const dispose = () => void topology.unbind(binding, soon);
+    return { [Symbol.dispose]: dispose };
   }
 
   consumers(queue: string, wait: Wait): Promise<number | undefined> {

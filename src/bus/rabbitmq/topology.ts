@@ -2,7 +2,7 @@
 import type { Channel } from "npm:amqplib@^2.3.1";
 import { TimeoutError, TopologyError } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
-import type { Exchange, Queue, Route } from "../routes.ts";
+import { type Exchange, freshName, type Queue, type Route } from "../routes.ts";
 import { type Open, openChannel } from "./channel.ts";
 import { backoff, type Side } from "./side.ts";
 
@@ -14,27 +14,44 @@ export function isFatal(code: number | undefined): boolean {
   return code !== undefined && FATAL.has(code);
 }
 
-/** The broker's answer to a declaration that it refuses, as an error that names the entity. */
+/** What RabbitMQ says where something exists in another form. */
+const INEQUIVALENT =
+  /inequivalent arg '([^']*)' for .*: received (.*?) but current is (.*?)\s*$/;
+
+/** What differs, where the broker says it: the argument, the value that was wanted, the one that exists. */
+function difference(reason: string): Record<string, string> {
+  const [, argument, wanted, existing] = INEQUIVALENT.exec(reason) ?? [];
+  if (!argument || !wanted || !existing) return {};
+  const value = (said: string) =>
+    said.replace(/^the value |^'|'$/g, "").replace(/^'|' of type '.*$/g, "");
+  return { argument, wanted: value(wanted), existing: value(existing) };
+}
+
+function adviceFor(code: number | undefined, reason: string): string {
+  if (/transient_nonexcl_queues/.test(reason)) {
+    return "; the broker refuses queues that are neither durable nor exclusive: permit the deprecated feature transient_nonexcl_queues, or give the profile `durable: true` and `transientQuorum: true`, here and at the peers";
+  }
+  if (code === 406) {
+    return "; it exists with other settings: declare it as it is, delete it, use another name, or another virtual host";
+  }
+  return code === 403 ? "; the user lacks the permission" : "";
+}
+
+/** The broker's answer to a declaration that it refuses, as an error that names the entity and what differs. */
 export function refused(
   what: string,
   reason: string,
   code?: number,
 ): TopologyError {
-  const advice = code === 406
-    ? "; it exists with other settings: delete it, use another name, or another virtual host"
-    : code === 403
-    ? "; the user lacks the permission"
-    : "";
-  return new TopologyError(`Cannot declare ${what}: ${reason}${advice}`, {
-    data: { entity: what, replyCode: code ?? 0 },
-  });
+  return new TopologyError(
+    `Cannot declare ${what}: ${reason}${adviceFor(code, reason)}`,
+    { data: { entity: what, replyCode: code ?? 0, ...difference(reason) } },
+  );
 }
 
 /** Two exchanges are the same if all their settings are. */
 const settings = ({ name, type, durable, autoDelete }: Exchange) =>
   `${type} ${durable} ${autoDelete} ${name}`;
-
-const hex = () => crypto.randomUUID().replaceAll("-", "");
 
 async function assertExchange(
   channel: Channel,
@@ -45,7 +62,7 @@ async function assertExchange(
 
 async function assertQueue(channel: Channel, queue: Queue): Promise<string> {
   const { durable, exclusive, autoDelete, arguments: args } = queue;
-  const name = queue.fresh ? `${queue.name}_${hex()}` : queue.name;
+  const name = queue.fresh ? freshName(queue.name, queue.fresh) : queue.name;
   await channel.assertQueue(name, {
     durable,
     exclusive,
@@ -53,6 +70,16 @@ async function assertQueue(channel: Channel, queue: Queue): Promise<string> {
     arguments: args,
   });
   return name;
+}
+
+/** What leads from an exchange to a queue. */
+export interface Binding {
+  /** Name of the queue. */
+  readonly queue: string;
+  /** The exchange. */
+  readonly exchange: Exchange;
+  /** Routing key. */
+  readonly key: string;
 }
 
 /** Why an attempt came to nothing. */
@@ -127,6 +154,25 @@ export class Topology {
     if (this.knows(exchange)) return;
     await assertExchange(channel, exchange);
     this.#known.add(settings(exchange));
+  }
+
+  /** Binds a queue that is there to an exchange, which is made. */
+  async bind({ queue, exchange, key }: Binding, wait: Wait): Promise<void> {
+    const what = `exchange ${exchange.name}`;
+    await this.#alone(what, wait, async (channel) => {
+      await assertExchange(channel, exchange);
+      await channel.bindQueue(queue, exchange.name, key);
+    });
+  }
+
+  /** Undoes that; an exchange that goes with its last binding is gone. */
+  async unbind({ queue, exchange, key }: Binding, wait: Wait): Promise<void> {
+    await this.#alone(
+      `queue ${queue}`,
+      wait,
+      (channel) => channel.unbindQueue(queue, exchange.name, key),
+      false,
+    ).catch(() => {});
   }
 
   /** Consumers of a queue; undefined if there is no such queue, or no answer in time. */

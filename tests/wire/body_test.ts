@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { decode, encode } from "../../src/wire/codec.ts";
 import type { Reply, Request } from "../../src/wire/envelope.ts";
-import { folsom } from "../../src/wire/folsom.ts";
+import { grizzly } from "../../src/wire/dialect.ts";
 import vectors from "../fixtures/wire/unenveloped.json" with { type: "json" };
 
 const utf8 = new TextEncoder();
@@ -25,7 +25,8 @@ const CONTEXT = {
   project_name: null,
   instance_lock_checked: false,
 };
-const folsomCall = { call: CALL, queue: CALL, form: "bare" };
+const bare = { call: CALL, queue: CALL, form: "bare" };
+const folsomCall = { ...bare, ids: false };
 const request = (fields: object) => ({
   kind: "request",
   context: CONTEXT,
@@ -88,7 +89,7 @@ const MEANINGS: Record<string, object> = {
     method: "echo",
     args: { value: 1 },
     version: "2.27",
-    reply: folsomCall,
+    reply: bare,
   }),
   grizzly_call_single_reply_queue: request({
     id: UNIQUE,
@@ -147,6 +148,7 @@ Deno.test("decode reads Havana's null namespace and oslo's _timeout in an un-env
     call: CALL,
     queue: INBOX,
     form: "single",
+    ids: false,
   });
 });
 
@@ -161,7 +163,7 @@ const ask: Request = {
 };
 
 Deno.test("encode writes one request that Folsom, Grizzly and oslo servers answer", () => {
-  assert.deepEqual(said(encode(ask, folsom).body), {
+  assert.deepEqual(said(encode(ask, grizzly).body), {
     method: "echo",
     args: { value: 1 },
     version: "1.0",
@@ -176,7 +178,7 @@ Deno.test("encode writes one request that Folsom, Grizzly and oslo servers answe
 Deno.test("encode writes a cast without reply fields, and the namespace where there is one", () => {
   const { reply: _, ...cast } = ask;
   assert.deepEqual(
-    said(encode({ ...cast, namespace: "base" }, folsom).body),
+    said(encode({ ...cast, namespace: "base" }, grizzly).body),
     {
       method: "echo",
       args: { value: 1 },
@@ -222,13 +224,21 @@ Deno.test.each(
       ending: true,
       ...ids,
     }],
-    ["bare", { result: 5, ending: false }, { result: 5, failure: null }],
-    ["bare", { ending: true }, { result: null, failure: null, ending: true }],
+    ["bare", { result: 5, ending: false }, {
+      result: 5,
+      failure: null,
+      _unique_id: UNIQUE,
+    }],
+    ["bare", { ending: true, id: undefined }, {
+      result: null,
+      failure: null,
+      ending: true,
+    }],
   ] as const,
 )("encode writes a reply in the form %s", (form, fields, expected) => {
   const answer: Reply = { kind: "reply", id: UNIQUE, call: CALL, ...fields };
   assert.deepEqual(
-    said(encode(answer, folsom, undefined, form).body),
+    said(encode(answer, grizzly, undefined, form).body),
     expected,
   );
 });
@@ -243,7 +253,7 @@ Deno.test.each(["single", "parts", "bare"] as const)(
       failure,
       ending: true,
     };
-    const body = said(encode(answer, folsom, undefined, form).body);
+    const body = said(encode(answer, grizzly, undefined, form).body);
     assert.equal(typeof body.failure, "string");
     assert.deepEqual(JSON.parse(body.failure), {
       class: "NotFound",

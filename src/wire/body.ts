@@ -1,14 +1,11 @@
 /**
- * Un-enveloped messages, as Folsom and Grizzly send them and every oslo.messaging reads them.
- *
- * The request carries `_msg_id`, `_reply_q`, `_timeout: null` and `_unique_id`, so that Folsom, Grizzly and oslo servers
- * all answer it; the key `_timeout` in a request asks for one message with `ending: true` (oslo ≥ 6.3), its absence for
- * a result and then an ending (Folsom `rpc/amqp.py`, `_process_data`).
+ * The words of Nova's messages, whatever is put around them: Folsom, Grizzly and oslo.messaging say the same in the same
+ * keys (Folsom `rpc/amqp.py`, `pack_context`, `msg_reply`; oslo.messaging `_drivers/amqpdriver.py`).
  *
  * @module
  */
 import type { Failure } from "../errors.ts";
-import type { Dialect, Spoken } from "./dialect.ts";
+import type { Spoken } from "./dialect.ts";
 import type {
   Fields,
   Notification,
@@ -36,11 +33,20 @@ function unpackContext(body: Fields): Fields {
   return context;
 }
 
-function replyFields({ call, queue, form }: ReplyAddress): Fields {
+/** The key `_timeout` asks for one message with `ending: true` (oslo.messaging ≥ 6.3), its absence for two. */
+function replyFields(
+  { call, queue, form }: ReplyAddress,
+  monitor: number | undefined,
+): Fields {
   if (form === "bare") return { _msg_id: call };
   return form === "parts"
     ? { _msg_id: call, _reply_q: queue }
-    : { _msg_id: call, _reply_q: queue, _timeout: null };
+    : { _msg_id: call, _reply_q: queue, _timeout: seconds(monitor) };
+}
+
+/** Whole seconds, as every oslo.messaging reads them. */
+function seconds(ms: number | undefined): number | null {
+  return ms === undefined ? null : Math.ceil(ms / 1_000);
 }
 
 function encodeRequest(request: Request): Fields {
@@ -49,7 +55,7 @@ function encodeRequest(request: Request): Fields {
     args: request.args,
     namespace: request.namespace, // undefined keys are left out by JSON.stringify
     version: request.version,
-    ...(request.reply && replyFields(request.reply)),
+    ...(request.reply && replyFields(request.reply, request.monitor)),
     _unique_id: request.id,
     ...packContext(request.context),
   };
@@ -64,7 +70,8 @@ function encodeReply(reply: Reply, form: ReplyForm): Fields {
       : reply.ending && !reply.failure
       ? { ending: true }
       : {}),
-    ...(form === "bare" ? {} : { _msg_id: reply.call, _unique_id: reply.id }),
+    ...(form === "bare" ? {} : { _msg_id: reply.call }),
+    _unique_id: reply.id,
   };
 }
 
@@ -112,9 +119,15 @@ function decodeRequest(body: Fields): Fields {
     context: unpackContext(body),
     version: body.version,
     namespace: body.namespace ?? undefined, // Havana sends null
-    reply: call === undefined || call === null
-      ? undefined
-      : { call, queue: queue ?? call, form },
+    monitor: typeof body._timeout === "number"
+      ? Math.trunc(body._timeout) * 1_000 // as oslo.messaging reads it
+      : undefined,
+    reply: call === undefined || call === null ? undefined : {
+      call,
+      queue: queue ?? call,
+      form,
+      ...("_unique_id" in body ? {} : { ids: false }),
+    },
   };
 }
 
@@ -169,27 +182,28 @@ function decodeNotification(body: Fields): Fields {
   };
 }
 
-/** The un-enveloped dialect. */
-export const folsom: Dialect = {
-  name: "folsom",
-  replyPerCall: false,
-  recognises: (body) => !("oslo.message" in body),
-  encode(message: Spoken, form: ReplyForm = "single"): string {
-    if (message.kind === "request") {
-      return JSON.stringify(encodeRequest(message));
-    }
-    if (message.kind === "reply") {
-      return JSON.stringify(encodeReply(message, form));
-    }
-    return JSON.stringify(encodeNotification(message));
-  },
-  decode(body) {
-    if ("method" in body) return { kind: "request", ...decodeRequest(body) };
-    if ("failure" in body || "result" in body) {
-      return { kind: "reply", ...decodeReply(body) };
-    }
-    return "event_type" in body
-      ? { kind: "notification", ...decodeNotification(body) }
-      : undefined;
-  },
-};
+/** The body of a message, as JSON text. A reply takes the form that its request asked for. */
+export function encodeBody(
+  message: Spoken,
+  form: ReplyForm = "single",
+): string {
+  if (message.kind === "request") return JSON.stringify(encodeRequest(message));
+  return JSON.stringify(
+    message.kind === "reply"
+      ? encodeReply(message, form)
+      : encodeNotification(message),
+  );
+}
+
+/** The raw neutral form of a body, still to be checked by its schema; undefined if it is none of the three. */
+export function decodeBody(
+  body: Fields,
+): { readonly kind: Spoken["kind"] } & Fields | undefined {
+  if ("method" in body) return { kind: "request", ...decodeRequest(body) };
+  if ("failure" in body || "result" in body) {
+    return { kind: "reply", ...decodeReply(body) };
+  }
+  return "event_type" in body
+    ? { kind: "notification", ...decodeNotification(body) }
+    : undefined;
+}

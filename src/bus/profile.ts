@@ -1,0 +1,127 @@
+/** The table of rows for one profile: whose bus it is decides names and flags. @module */
+import {
+  answering,
+  type Exchange,
+  passing,
+  type Queue,
+  queueFor,
+  type Route,
+  type Routes,
+} from "./routes.ts";
+
+/** What a profile decides. */
+export interface Profile {
+  /** Name of the control exchange. */
+  readonly exchange: string;
+  /** Whether the control exchange and the shared queues outlive the broker. */
+  readonly durable: boolean;
+  /** Whether they go when nobody uses them any more. */
+  readonly autoDelete: boolean;
+  /** `x-queue-type` of shared queues. */
+  readonly queueType: "classic" | "quorum";
+  /** OpenStack's forms of what belongs to one process; undefined = Warren's. */
+  readonly nova?: NovaForms | undefined;
+}
+
+/** How oslo.messaging keeps what belongs to one process. */
+export interface NovaForms {
+  /** Reply and fanout queues are durable quorum queues (`rabbit_transient_quorum_queue`). */
+  readonly transientQuorum: boolean;
+  /** All processes read fanouts from one stream for each topic (`rabbit_stream_fanout`). */
+  readonly streamFanout: boolean;
+  /** In place of random characters in the names of such queues (`use_queue_manager`: `<hostname>:<process>`). */
+  readonly member?: string | undefined;
+}
+
+/** Milliseconds after which oslo.messaging's queues of one process expire (`rabbit_transient_queues_ttl`). */
+const NOVA_TTL = 1_800_000;
+/** The same, for a stream. */
+const NOVA_AGE = "1800s";
+
+const QUORUM = { "x-queue-type": "quorum" } as const;
+
+/** The table for one profile. */
+export function routes(profile: Profile): Routes {
+  const { exchange: name, durable, autoDelete, queueType, nova } = profile;
+  const lasting = durable || queueType === "quorum";
+  const control: Exchange = {
+    name,
+    type: "topic",
+    durable: lasting,
+    autoDelete,
+  };
+  const row = (key: string, queue = key): Route => ({
+    exchange: control,
+    key,
+    queue: {
+      name: queue,
+      durable: lasting,
+      exclusive: false,
+      autoDelete,
+      arguments: queueType === "quorum" ? QUORUM : {},
+    },
+  });
+  return {
+    topic: (topic) => row(topic),
+    host: (topic, host) => row(queueFor(topic, host)),
+    pool: (topic, pool) => row(topic, pool),
+    notify: (topic, priority) => row(`${topic}.${priority}`),
+    fanout: (topic) => nova ? novaFanout(topic, nova) : fanout(topic),
+    inbox: (inbox) => nova ? novaInbox(inbox, nova) : passing(inbox),
+  };
+}
+
+function fanoutExchange(
+  topic: string,
+  durable: boolean,
+  autoDelete: boolean,
+): Exchange {
+  return { name: `${topic}_fanout`, type: "fanout", durable, autoDelete };
+}
+
+function fanout(topic: string): Route {
+  const queue: Queue = {
+    name: `${topic}_fanout`,
+    durable: false,
+    exclusive: true,
+    autoDelete: true,
+    arguments: {},
+    fresh: true,
+  };
+  const exchange = fanoutExchange(topic, true, false);
+  return { exchange, key: "", binding: topic, queue };
+}
+
+/** A queue of one process that expires (oslo.messaging: `declare_fanout_consumer`, `declare_direct_consumer`). */
+function expiring({ transientQuorum }: NovaForms, name: string): Queue {
+  const expires = { "x-expires": NOVA_TTL };
+  return {
+    name,
+    durable: transientQuorum,
+    exclusive: false,
+    autoDelete: false,
+    arguments: transientQuorum ? { ...expires, ...QUORUM } : expires,
+    temporary: true,
+  };
+}
+
+function novaFanout(topic: string, nova: NovaForms): Route {
+  const { transientQuorum, streamFanout, member } = nova;
+  const name = `${topic}_fanout`;
+  const exchange = fanoutExchange(topic, transientQuorum || streamFanout, true);
+  const stream: Queue = {
+    name,
+    durable: true,
+    exclusive: false,
+    autoDelete: false,
+    arguments: { "x-queue-type": "stream", "x-max-age": NOVA_AGE },
+  };
+  const own: Queue = { ...expiring(nova, name), fresh: member ?? true };
+  const queue = streamFanout ? stream : own;
+  return { exchange, key: "", binding: topic, queue };
+}
+
+/** Its exchange is for servers that answer to one: Grizzly, Havana, oslo.messaging before 10. */
+function novaInbox(name: string, nova: NovaForms): Route {
+  return { exchange: answering(name), key: name, queue: expiring(nova, name) };
+}

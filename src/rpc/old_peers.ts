@@ -1,0 +1,39 @@
+/** Where servers answer that know no reply queue: an exchange of each call's own (Folsom `rpc/amqp.py`, `msg_reply`). @module */
+import type { Wait } from "../wait.ts";
+import type { Inbox } from "./inbox.ts";
+
+/**
+ * Whether such servers are reckoned with: `never`, `always`, or until one that is no such server has answered for a queue.
+ */
+export type OldPeers = "never" | "learn" | "always";
+
+/** Makes those exchanges. */
+export class AnswerExchanges {
+  readonly #inbox: Inbox;
+  readonly #mode: OldPeers;
+  /** Queues whose servers know the reply queue. */
+  readonly #newer = new Set<string>();
+
+  /** They lead to an inbox. */
+  constructor(inbox: Inbox, mode: OldPeers) {
+    this.#inbox = inbox;
+    this.#mode = mode;
+  }
+
+  /** Makes one for a call to a queue, if its server may need it; it is gone when that is disposed. */
+  async prepare(
+    queue: string,
+    call: string,
+    wait: Wait,
+  ): Promise<Disposable | undefined> {
+    if (this.#mode === "never" || this.#newer.has(queue)) return undefined;
+    return await this.#inbox.answerAt(call, wait);
+  }
+
+  /** An answer came; only an old server leaves out the id of the call. */
+  learn(queue: string, call: string | undefined): void {
+    if (this.#mode !== "learn") return;
+    if (call === undefined) this.#newer.delete(queue);
+    else this.#newer.add(queue);
+  }
+}

@@ -1,0 +1,88 @@
+/** Whose bus it is: Warren's own, or OpenStack's, in one of its forms. @module */
+import { InvalidValueError } from "../errors.ts";
+import type { Profile } from "../bus/profile.ts";
+import { checkName } from "../rpc/names.ts";
+import { oneLine } from "../telemetry.ts";
+
+/**
+ * The forms of an OpenStack bus. Without any of them it is what Folsom, Grizzly and oslo.messaging declare by default. All
+ * peers of a bus must be set up alike: the broker refuses what differs.
+ */
+export interface NovaProfile {
+  /** Name of the control exchange (`control_exchange`); default `nova`. Other projects have their own, e.g. `cinder`. */
+  readonly exchange?: string | undefined;
+  /** Whether the control exchange and the shared queues outlive the broker (`amqp_durable_queues`); default false. */
+  readonly durable?: boolean | undefined;
+  /** Whether they go when nobody uses them any more (`amqp_auto_delete`); default false. */
+  readonly autoDelete?: boolean | undefined;
+  /** Whether reply and fanout queues are quorum queues (`rabbit_transient_quorum_queue`); default false. */
+  readonly transientQuorum?: boolean | undefined;
+  /** Whether fanouts are read from a stream (`rabbit_stream_fanout`); default false. */
+  readonly streamFanout?: boolean | undefined;
+  /**
+   * `<hostname>:<process>`, in the names of reply and fanout queues in place of random characters (`use_queue_manager`); no
+   * two processes may have the same.
+   */
+  readonly member?: string | undefined;
+}
+
+const MEMBER = /^[A-Za-z0-9_.:-]{1,150}$/;
+const FLAGS = ["durable", "autoDelete", "transientQuorum", "streamFanout"];
+const KEYS = ["exchange", "member", ...FLAGS];
+
+function wrong(what: string, value: unknown, allowed: string) {
+  const shown = typeof value === "string"
+    ? JSON.stringify(oneLine(value, 60))
+    : typeof value;
+  return new InvalidValueError(
+    `Invalid option ${what} ${shown}: give ${allowed}`,
+    { data: { path: what } },
+  );
+}
+
+function check(forms: NovaProfile): void {
+  for (const [key, value] of Object.entries(forms)) {
+    if (!KEYS.includes(key)) {
+      throw wrong(`profile.${oneLine(key, 60)}`, value, KEYS.join(", "));
+    }
+    if (value === undefined || !FLAGS.includes(key)) continue;
+    if (typeof value !== "boolean") {
+      throw wrong(`profile.${key}`, value, "true or false");
+    }
+  }
+  const { exchange, member } = forms;
+  if (exchange !== undefined) checkName("profile.exchange", exchange);
+  if (member !== undefined && !MEMBER.test(member)) {
+    throw wrong("profile.member", member, "1 to 150 of A-Z a-z 0-9 _ . : -");
+  }
+}
+
+/**
+ * The profile of a connection.
+ *
+ * @throws {InvalidValueError} it is none.
+ */
+export function profileOf(
+  profile: "warren" | "nova" | NovaProfile = "warren",
+  queueType: "classic" | "quorum" = "classic",
+): Profile {
+  if (profile === "warren") {
+    return { exchange: "warren", durable: true, autoDelete: false, queueType };
+  }
+  const forms = profile === "nova" ? {} : profile;
+  if (typeof forms !== "object" || forms === null) {
+    throw wrong("profile", profile, "warren, nova, or the forms of nova");
+  }
+  check(forms);
+  return {
+    exchange: forms.exchange ?? "nova",
+    durable: forms.durable ?? false,
+    autoDelete: forms.autoDelete ?? false,
+    queueType,
+    nova: {
+      transientQuorum: forms.transientQuorum ?? false,
+      streamFanout: forms.streamFanout ?? false,
+      member: forms.member,
+    },
+  };
+}
