@@ -60,6 +60,9 @@ export {
 } from "./src/service/manager.ts";
 export { Leadership } from "./src/rpc/leadership.ts";
 export { Service } from "./src/service/service.ts";
+export { notified } from "./src/rpc/notified.ts";
+export { publisherId } from "./src/rpc/notifications.ts";
+export { testNotifier } from "./src/rpc/notification_drivers.ts";
 export { queueFor } from "./src/bus/routes.ts";
 
 export type {
@@ -79,10 +82,18 @@ export type * from "./src/rpc/contract.ts";
 export type * from "./src/rpc/travels.ts";
 export type { Dispatcher } from "./src/rpc/dispatcher.ts";
 export type {
+  Handled,
   ListenerOptions,
   NotificationHandler,
 } from "./src/rpc/listener.ts";
-export type { NotifyOptions, Priority } from "./src/rpc/notifications.ts";
+export type {
+  NotificationDriver,
+  NotificationSettings,
+  TestNotifier,
+} from "./src/rpc/notification_drivers.ts";
+export type { NotifiedOptions } from "./src/rpc/notified.ts";
+export type { NotifyOptions } from "./src/rpc/notifications.ts";
+export type { Priority } from "./src/rpc/priority.ts";
 export type {
   CallOptions,
   CastOptions,

@@ -18,6 +18,8 @@ export interface Address {
   readonly reply: ReplyAddress;
   /** The dialect of the request. */
   readonly dialect: Dialect;
+  /** Whether who asked is Warren: others get no headers. */
+  readonly warren?: boolean | undefined;
 }
 
 /** What sending answers needs. */
@@ -95,7 +97,7 @@ export class Answers {
     }
   }
 
-  #message({ reply, dialect }: Address, said: Said): Message {
+  #message({ reply, dialect, warren }: Address, said: Said): Message {
     const id = newId();
     const answer: Reply = {
       kind: "reply",
@@ -103,8 +105,11 @@ export class Answers {
       call: reply.call,
       ...said,
     };
+    const { limits } = this.#parts;
+    const { body, headers } = encode(answer, dialect, limits, reply.form);
     return {
-      ...encode(answer, dialect, this.#parts.limits, reply.form),
+      body,
+      headers: warren ? headers : {},
       id,
       correlationId: reply.call,
       mandatory: true,

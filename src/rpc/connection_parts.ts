@@ -5,6 +5,7 @@ import type { Limits } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { ErrorClasses } from "../wire/failure.ts";
 import type { Inbox } from "./inbox.ts";
+import type { NotificationSettings } from "./notification_drivers.ts";
 import type { OldPeers } from "./old_peers.ts";
 
 /** What a connection context is made of. */
@@ -33,6 +34,10 @@ export interface ConnectionParts {
   readonly tracebacks: boolean;
   /** Milliseconds that disposal gives to what is in hand. */
   readonly grace: number;
+  /** What is done with events. */
+  readonly notifications: NotificationSettings;
+  /** Whether the bus is OpenStack's. */
+  readonly openstack: boolean;
   /** Who notifies. */
   readonly publisherId: string;
   /** Gives the transport back; `reusable` if it is as new. */

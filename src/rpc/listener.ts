@@ -7,13 +7,8 @@ import { decode } from "../wire/codec.ts";
 import type { Notification } from "../wire/envelope.ts";
 import { type RequestContext, requestContext, serve } from "./context.ts";
 import { checkName } from "./names.ts";
-import {
-  checkPriority,
-  type NotificationParts,
-  priorities,
-  type Priority,
-  TOPIC,
-} from "./notifications.ts";
+import { type NotificationParts, TOPIC } from "./notification_drivers.ts";
+import { checkPriority, priorities, type Priority } from "./priority.ts";
 
 /** Options of `createListener`. */
 export interface ListenerOptions {
@@ -22,6 +17,8 @@ export interface ListenerOptions {
    * different events need pools of their own.
    */
   readonly eventType?: string | undefined;
+  /** Topic of the events; default `notifications`. Nova's versioned ones have `versioned_notifications`. */
+  readonly topic?: string | undefined;
   /** Only this priority; default: all. */
   readonly priority?: Priority | undefined;
   /**
@@ -31,11 +28,14 @@ export interface ListenerOptions {
   readonly pool?: string | undefined;
 }
 
-/** Handles an event; acknowledged when it returns. If it throws, the event comes again. */
+/** What becomes of an event: nothing more, or it comes again (oslo.messaging: `NotificationResult`). */
+export type Handled = void | "requeue";
+
+/** Handles an event; acknowledged when it returns. If it returns `"requeue"` or throws, the event comes again. */
 export type NotificationHandler = (
   event: Notification,
   context: RequestContext,
-) => void | Promise<void>;
+) => Handled | Promise<Handled>;
 
 /** Events that a listener has in hand at most. */
 const PREFETCH = 64;
@@ -63,17 +63,18 @@ async function handle(
     requestId: event.id ?? event.messageId,
   };
   try {
-    await serve(context, () => handler(event, context));
-    delivery.ack();
+    const handled = await serve(context, () => handler(event, context));
+    if (handled !== "requeue") return delivery.ack();
   } catch (error) {
     log("rpc").error("The handler of {event} failed: {error}", {
       event: oneLine(event.eventType, 60),
       error,
     });
-    // Not at once a second time: a handler that always fails must not turn in circles.
-    if (delivery.redelivered) await pause(RETRY, { deadline: Infinity });
-    delivery.reject(true);
   }
+  // Not at once a second time: a handler that always fails must not turn in circles.
+  const wait = { deadline: Infinity, signal };
+  if (delivery.redelivered) await pause(RETRY, wait).catch(() => {});
+  delivery.reject(true);
 }
 
 /**
@@ -86,7 +87,9 @@ export async function listen(
   options: ListenerOptions,
   wait: Wait,
 ): Promise<(grace: number) => Promise<void>> {
-  if (options.pool !== undefined) checkName("pool", options.pool);
+  const { pool, topic = TOPIC } = options;
+  if (pool !== undefined) checkName("pool", pool);
+  checkName("topic", topic);
   const wanted = matcher(options.eventType);
   const inHand = new Set<Promise<void>>();
   const ending = new AbortController();
@@ -112,13 +115,13 @@ export async function listen(
     ? priorities
     : [checkPriority(options.priority)];
   const routes = chosen.map((priority) => {
-    const route = parts.routes.notify(TOPIC, priority);
-    return options.pool === undefined || !route.queue
+    const route = parts.routes.notify(topic, priority);
+    return pool === undefined || !route.queue
       ? route
-      : { ...route, queue: { ...route.queue, name: options.pool } };
+      : { ...route, queue: { ...route.queue, name: pool } };
   });
   for (const route of routes) await parts.transport.declare(route, wait);
-  const consumed = options.pool === undefined ? routes : routes.slice(0, 1); // one queue for all
+  const consumed = pool === undefined ? routes : routes.slice(0, 1); // one queue for all
   const consumers = await Promise.all(
     consumed.map((route) =>
       parts.transport.consume(route, receive, { prefetch: PREFETCH }, wait)

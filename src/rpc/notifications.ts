@@ -1,78 +1,44 @@
 /** Events: whoever notifies need not know who listens (Nova: `notifier/api.py`). @module */
 import { InvalidValueError } from "../errors.ts";
 import { oneLine } from "../telemetry.ts";
-import type { Routes } from "../bus/routes.ts";
-import type { Transport } from "../bus/transport.ts";
-import { encode, type Limits } from "../wire/codec.ts";
-import type { Dialect } from "../wire/dialect.ts";
+import { checkJson } from "../wire/codec.ts";
 import type { Notification } from "../wire/envelope.ts";
 import { newId } from "./context.ts";
+import { eventContext } from "./event_context.ts";
+import { checkName } from "./names.ts";
+import {
+  drive,
+  type NotificationParts,
+  type NotificationSettings,
+} from "./notification_drivers.ts";
+import { checkPriority, type Priority } from "./priority.ts";
 import { castBounds, type SendOptions } from "./options.ts";
-
-/** How urgent an event is; each has a queue of its own. */
-export type Priority =
-  | "audit"
-  | "debug"
-  | "info"
-  | "warn"
-  | "error"
-  | "critical"
-  | "sample";
-
-/** All of them. */
-export const priorities: readonly Priority[] = [
-  "audit",
-  "debug",
-  "info",
-  "warn",
-  "error",
-  "critical",
-  "sample",
-];
 
 /** Options of `notify`. */
 export interface NotifyOptions extends SendOptions {
-  /** Default `info`. */
+  /** Default: the connection's, `info`. */
   readonly priority?: Priority | undefined;
   /** Who says it, `service.host`; default: the connection's. */
   readonly publisherId?: string | undefined;
 }
 
-/** What notifications need. */
-export interface NotificationParts {
-  /** To send and consume on. */
-  readonly transport: Transport;
-  /** Where events go. */
-  readonly routes: Routes;
-  /** How to say it. */
-  readonly dialect: Dialect;
-  /** Bounds on messages. */
-  readonly limits: Limits;
-  /** Who says it unless a call says otherwise. */
-  readonly publisherId: string;
+/**
+ * The name of who sends events (Nova: `publisher_id`).
+ *
+ * @throws {InvalidValueError} one of them is no name.
+ */
+export function publisherId(service: string, host: string): string {
+  checkName("service", service);
+  checkName("host", host);
+  return `${service}.${host}`;
 }
 
-/** Topic of the events (Nova: `notification_topics`). */
-export const TOPIC = "notifications";
 /**
- * Checks a priority.
+ * Checks a type: no listener takes an event without one, or with an endless one.
  *
  * @throws {InvalidValueError}
  */
-export function checkPriority(priority: Priority): Priority {
-  if (priorities.includes(priority)) return priority;
-  throw new InvalidValueError(
-    `Invalid option priority ${oneLine(priority, 40)}: give one of ${
-      priorities.join(", ")
-    }`,
-    {
-      data: { path: "priority" },
-    },
-  );
-}
-
-/** No listener takes an event without a type, or with an endless one. */
-function checkEventType(eventType: string): void {
+export function checkEventType(eventType: string): void {
   const { length } = new TextEncoder().encode(eventType);
   if (typeof eventType === "string" && length > 0 && length <= 255) return;
   throw new InvalidValueError(
@@ -81,39 +47,64 @@ function checkEventType(eventType: string): void {
   );
 }
 
+function wrong(path: string, value: unknown, allowed: string) {
+  const text = `Invalid option notifications.${path} ${oneLine(value, 40)}`;
+  return new InvalidValueError(`${text}: give ${allowed}`, {
+    data: { path: `notifications.${path}` },
+  });
+}
+
+/**
+ * Checks settings.
+ *
+ * @throws {InvalidValueError} naming the one that is wrong.
+ */
+export function checkSettings(
+  settings: NotificationSettings = {},
+): NotificationSettings {
+  const { drivers = [], priority, format = "1.0", topics = [] } = settings;
+  for (const driver of drivers) {
+    if (typeof driver === "function") continue;
+    if (!["bus", "log", "none"].includes(driver)) {
+      throw wrong("drivers", driver, "bus, log, none, or functions");
+    }
+  }
+  if (priority !== undefined) checkPriority(priority);
+  if (!["1.0", "2.0"].includes(format)) {
+    throw wrong("format", format, "1.0 or 2.0");
+  }
+  for (const topic of topics) checkName("notifications.topics", topic);
+  return settings;
+}
+
 /** As Python writes a UTC time: `2026-11-22 10:33:35.514820`. */
 function timestamp(): string {
   return new Date().toISOString().replace("T", " ").replace("Z", "000");
 }
 
-/** Sends an event. Its queue is made first, so that nothing is lost before the first listener. */
+/** Sends an event to its drivers. */
 export async function notify(
   parts: NotificationParts,
   eventType: string,
   payload: unknown,
   options: NotifyOptions,
 ): Promise<void> {
-  const priority = checkPriority(options.priority ?? "info");
+  const { notifications, openstack } = parts;
+  const fallback = notifications.priority ?? "info";
+  const priority = checkPriority(options.priority ?? fallback);
   checkEventType(eventType);
+  checkJson(payload ?? null, "payload");
   const { wait, values } = castBounds(options);
-  const id = newId();
   const event: Notification = {
     kind: "notification",
-    id,
+    id: newId(),
     messageId: crypto.randomUUID(),
     publisherId: options.publisherId ?? parts.publisherId,
     eventType,
     priority: priority.toUpperCase(),
     payload,
     timestamp: timestamp(),
-    context: values,
+    context: eventContext(values, openstack),
   };
-  const encoded = encode(event, parts.dialect, parts.limits);
-  const route = parts.routes.notify(TOPIC, priority);
-  await parts.transport.declare(route, wait);
-  await parts.transport.publish(
-    route,
-    { ...encoded, id, persistent: true },
-    wait,
-  );
+  await drive(parts, event, wait);
 }

@@ -103,13 +103,14 @@ export class Responder {
   }
 
   /** Tells the caller of a stream that the worker stops in the middle of it. */
-  async interrupted({ request: { reply }, dialect }: Job): Promise<void> {
+  async interrupted({ request, dialect }: Job): Promise<void> {
+    const { reply, warren } = request;
     if (!reply) return;
     const error = new StreamInterruptedError("The worker stopped");
     const failure = toFailure(error, { refusal: true });
     const wait = { deadline: performance.now() + GOODBYE };
     await this.#answers.send(
-      { reply, dialect },
+      { reply, dialect, warren },
       { failure, ending: true },
       wait,
     );
@@ -125,7 +126,8 @@ export class Responder {
       const soon = performance.now() + every;
       next = expireAt(soon, beat);
       if (job.over) return;
-      const sent = this.#answers.beat({ reply, dialect }, { deadline: soon });
+      const address = { reply, dialect, warren };
+      const sent = this.#answers.beat(address, { deadline: soon });
       sent.catch(() => {}); // the next one may come through
     };
     const first = warren ? FIRST_BEAT : every;
@@ -183,7 +185,7 @@ export class Responder {
     const keep = (message: Message) => {
       if (!job.streaming) job.answers.push(message);
     };
-    const address = { reply, dialect };
+    const address = { reply, dialect, warren };
     return this.#answers.send(
       address,
       { ...said, ...inbox },

@@ -4,6 +4,7 @@ import { oneLine } from "../telemetry.ts";
 import { MemoryLink } from "../bus/memory/link.ts";
 import { RabbitLink } from "../bus/rabbitmq/link.ts";
 import { type Profile, routes } from "../bus/profile.ts";
+import { checkSettings } from "../rpc/notifications.ts";
 import type { OldPeers } from "../rpc/old_peers.ts";
 import type { Routes } from "../bus/routes.ts";
 import type { InboxForm, Link } from "../bus/transport.ts";
@@ -99,6 +100,8 @@ export async function createConnection(
     prefetch,
     tracebacks: options.tracebacks ?? false,
     grace,
+    notifications: checkSettings(options.notifications),
+    openstack: profile.nova !== undefined,
     publisherId: options.publisherId ?? "warren",
     release: (reusable) => leases.release(transport, pooled, reusable),
     watch: (watcher) => leases.link.watch(watcher),

@@ -1,6 +1,7 @@
 /** How to connect: URLs and options, and what is checked of them. @module */
 import { type ErrorClass, InvalidValueError } from "../errors.ts";
 import type { TlsOptions } from "../bus/transport.ts";
+import type { NotificationSettings } from "../rpc/notification_drivers.ts";
 import type { NovaProfile } from "./profiles.ts";
 
 /** One broker, or the nodes of a cluster: `amqp://user:password@host:5672/vhost`, `amqps://…`, `memory:name`. */
@@ -42,6 +43,8 @@ export interface ConnectionOptions {
   readonly grace?: number | undefined;
   /** Who sends notifications, `service.host`; default `warren`. */
   readonly publisherId?: string | undefined;
+  /** Where events go, and how they are said. */
+  readonly notifications?: NotificationSettings | undefined;
   /** For `amqps:`. Certificates are always verified. */
   readonly tls?: TlsOptions | undefined;
   /** Seconds between heartbeats; default 10. A dead broker is noticed within three. */

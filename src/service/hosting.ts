@@ -3,6 +3,7 @@ import { InvalidValueError } from "../errors.ts";
 import { queueFor } from "../bus/routes.ts";
 import type { ConnectionContext } from "../rpc/connection.ts";
 import type { Dispatcher } from "../rpc/dispatcher.ts";
+import { withBaseApi } from "./base_api.ts";
 import type { Manager } from "./manager.ts";
 import type { ServiceOptions } from "./service_options.ts";
 
@@ -33,13 +34,13 @@ export function take(
 /** One dispatcher for each topic, over all its managers. */
 function dispatchers(
   managers: readonly Manager[],
-  wrap: ServiceOptions["wrap"],
+  { wrap = (inner) => inner, baseApi = true }: ServiceOptions,
 ): Map<string, Dispatcher> {
   const byTopic = Map.groupBy(managers, ({ contract }) => contract.topic);
   const made = new Map<string, Dispatcher>();
   for (const [topic, [first, ...others]] of byTopic) {
-    const dispatcher = (first as Manager).createRpcDispatcher(others);
-    made.set(topic, wrap ? wrap(dispatcher) : dispatcher);
+    const dispatcher = wrap((first as Manager).createRpcDispatcher(others));
+    made.set(topic, baseApi ? withBaseApi(dispatcher, topic) : dispatcher);
   }
   return made;
 }
@@ -49,9 +50,9 @@ export async function createConsumers(
   connection: ConnectionContext,
   managers: readonly Manager[],
   host: string,
-  wrap: ServiceOptions["wrap"],
+  options: ServiceOptions,
 ): Promise<void> {
-  for (const [topic, dispatcher] of dispatchers(managers, wrap)) {
+  for (const [topic, dispatcher] of dispatchers(managers, options)) {
     await connection.createConsumer(topic, dispatcher);
     await connection.createConsumer(queueFor(topic, host), dispatcher);
     await connection.createConsumer(topic, dispatcher, { fanout: true });

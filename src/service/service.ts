@@ -171,8 +171,8 @@ export class Service implements AsyncDisposable {
     for (const manager of managers) {
       this.#stack.use(take(manager, this.host, connection));
     }
-    const { wrap, fronts = [] } = this.#options;
-    await createConsumers(connection, managers, this.host, wrap);
+    const { fronts = [] } = this.#options;
+    await createConsumers(connection, managers, this.host, this.#options);
     for (const manager of managers) await this.#initHost(manager, gone.signal);
     this.#stack.defer(() => this.#drain());
     await this.#step(() => connection.consume());

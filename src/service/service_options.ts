@@ -42,6 +42,8 @@ export interface ServiceOptions<M extends Managers = Managers>
   readonly signals?: boolean | undefined;
   /** Adds behaviour around all handlers: authorization, audit, transactions. */
   readonly wrap?: ((inner: Dispatcher) => Dispatcher) | undefined;
+  /** Whether `oslo_rpc_server_ping`, and `ping` of Nova's namespace `baseapi`, are answered, without `wrap`; default true. */
+  readonly baseApi?: boolean | undefined;
   /** What starts after the managers and stops before them. */
   readonly fronts?: readonly Front[] | undefined;
   /** Milliseconds between two reports to whoever watches (Nova: `report_interval`); default 10 000, 0 = none. */

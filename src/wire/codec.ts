@@ -26,7 +26,7 @@ import { checkJson } from "./carriable.ts";
 import { isEnvelope, unseal } from "./oslo.ts";
 import { defaultLimits, type Limits, parseJson, unacceptable } from "./json.ts";
 
-export { defaultLimits, type Limits };
+export { checkJson, defaultLimits, type Limits };
 
 /** A message ready to go. */
 export interface Encoded {

@@ -1,9 +1,14 @@
-/** Warren's own headers; no peer needs them. @module */
+/**
+ * Warren's own headers; no peer needs them. All are texts: that is the one type of a header's value which every AMQP client
+ * reads alike. py-amqp takes the 16-bit integers of others for texts, and loses its connection over them.
+ *
+ * @module
+ */
 import type { Spoken } from "./dialect.ts";
 import type { Fields, Reply, Request } from "./envelope.ts";
 
-/** Values of the headers that Warren sends. */
-export type WireHeaders = Readonly<Record<string, string | number | boolean>>;
+/** Headers as Warren sends them. */
+export type WireHeaders = Readonly<Record<string, string>>;
 
 /** Names of Warren's headers. */
 export const header = {
@@ -19,43 +24,51 @@ export const header = {
 } as const;
 
 /** Version of Warren's headers. */
-const PROTOCOL = 1;
+const PROTOCOL = "1";
+const YES = "true";
 
 /** Headers of a request: only one that wants Warren's own kind of answer has any. */
 export function requestHeaders(request: Request): WireHeaders {
   if (!request.reply || !request.warren) return {};
   return request.timeout === undefined
     ? { [header.warren]: PROTOCOL }
-    : { [header.warren]: PROTOCOL, [header.timeout]: request.timeout };
+    : { [header.warren]: PROTOCOL, [header.timeout]: `${request.timeout}` };
 }
 
-/** Headers of a reply. */
+/** Headers of a reply to Warren. */
 export function replyHeaders(reply: Reply): WireHeaders {
-  const headers: Record<string, string | number | boolean> = {
-    [header.warren]: PROTOCOL,
-  };
-  if (reply.sequence !== undefined) headers[header.sequence] = reply.sequence;
-  if (reply.run !== undefined) headers[header.run] = reply.run;
-  if (reply.inbox !== undefined) headers[header.inbox] = reply.inbox;
-  if (reply.parsed) headers[header.parsed] = true;
-  if (reply.beat) headers[header.beat] = true;
+  const headers: Record<string, string> = { [header.warren]: PROTOCOL };
+  const { sequence, run, inbox } = reply;
+  if (sequence !== undefined) headers[header.sequence] = `${sequence}`;
+  if (run !== undefined) headers[header.run] = run;
+  if (inbox !== undefined) headers[header.inbox] = inbox;
+  if (reply.parsed) headers[header.parsed] = YES;
+  if (reply.beat) headers[header.beat] = YES;
   return headers;
 }
+
+/** What is no number is left for the schema to refuse. */
+function number(said: unknown): unknown {
+  if (typeof said !== "string") return said;
+  return /^\d{1,16}(\.\d+)?(e[+-]?\d{1,3})?$/.test(said) ? Number(said) : said;
+}
+
+const flag = (said: unknown) => said === YES ? true : said;
 
 /** What Warren's headers add to the raw neutral form of a message. */
 export function ownHeaders(kind: Spoken["kind"], headers: Fields): Fields {
   if (kind === "request") {
     return {
       warren: header.warren in headers,
-      timeout: headers[header.timeout],
+      timeout: number(headers[header.timeout]),
     };
   }
   if (kind !== "reply") return {};
   return {
-    sequence: headers[header.sequence],
+    sequence: number(headers[header.sequence]),
     run: headers[header.run],
     inbox: headers[header.inbox],
-    parsed: headers[header.parsed],
-    beat: headers[header.beat],
+    parsed: flag(headers[header.parsed]),
+    beat: flag(headers[header.beat]),
   };
 }

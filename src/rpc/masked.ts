@@ -1,0 +1,26 @@
+/** Values as a log may show them: what looks like a secret is masked (Folsom `rpc/common.py`, `_safe_log`). @module */
+
+/** Keys whose values are secrets, whatever they are. */
+const SECRET =
+  /(pass|password|passwd|passphrase|secret|token|api_?key|private_?key|credentials?)$/i;
+/** What stands for a secret. */
+const MASK = "<SANITIZED>";
+/** Nested values that are looked at. */
+const DEEP = 64;
+
+/** True for the name of something that no log, and no event, should hold. */
+export function isSecret(key: string): boolean {
+  return SECRET.test(key);
+}
+
+/** A copy whose secrets are masked. */
+export function masked(value: unknown, depth: number = DEEP): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (depth === 0) return "…";
+  if (Array.isArray(value)) return value.map((item) => masked(item, depth - 1));
+  const entries = Object.entries(value).map(([key, item]) => [
+    key,
+    isSecret(key) ? MASK : masked(item, depth - 1),
+  ]);
+  return Object.fromEntries(entries);
+}
