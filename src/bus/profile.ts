@@ -40,6 +40,9 @@ const NOVA_AGE = "1800s";
 
 const QUORUM = { "x-queue-type": "quorum" } as const;
 
+/** How topics of Warren's own begin: they are the same on every bus, so that all its services find each other. */
+const OWN = "warren.";
+
 /** The table for one profile. */
 export function routes(profile: Profile): Routes {
   const { exchange: name, durable, autoDelete, queueType, nova } = profile;
@@ -66,7 +69,8 @@ export function routes(profile: Profile): Routes {
     host: (topic, host) => row(queueFor(topic, host)),
     pool: (topic, pool) => row(topic, pool),
     notify: (topic, priority) => row(`${topic}.${priority}`),
-    fanout: (topic) => nova ? novaFanout(topic, nova) : fanout(topic),
+    fanout: (topic) =>
+      nova && !topic.startsWith(OWN) ? novaFanout(topic, nova) : fanout(topic),
     inbox: (inbox) => nova ? novaInbox(inbox, nova) : passing(inbox),
   };
 }

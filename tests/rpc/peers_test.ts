@@ -26,7 +26,8 @@ async function ask(bus: Bus, request: Body, count: number): Promise<Body[]> {
   const queue = "_reply_q" in request ? `reply_${call}` : call;
   await raw.channel.assertQueue(queue, { exclusive: true });
   const reply = "_reply_q" in request ? { _reply_q: queue } : {};
-  const body = { args: {}, _msg_id: call, ...request, ...reply };
+  const id = "_unique_id" in request ? { _unique_id: call } : {};
+  const body = { args: {}, _msg_id: call, ...request, ...reply, ...id };
   raw.channel.publish("warren", bus.topic, Buffer.from(JSON.stringify(body)));
   const answers: Body[] = [];
   await until(`${count} answers`, async () => {
@@ -38,7 +39,7 @@ async function ask(bus: Bus, request: Body, count: number): Promise<Body[]> {
     assert.equal(_msg_id, "_reply_q" in request ? call : undefined);
     assert.equal(
       typeof _unique_id,
-      "_reply_q" in request ? "string" : "undefined",
+      "_unique_id" in request ? "string" : "undefined",
     );
     return rest;
   });
@@ -65,13 +66,21 @@ const part = (result: unknown) => ({ result, failure: null });
 for (
   const [name, address, answer, items] of [
     ["Folsom", {}, [part(5), ending], [part(1), part(2), ending]],
+    ["Grizzly (default)", { _unique_id: "" }, [part(5), ending], [
+      part(1),
+      part(2),
+      ending,
+    ]],
     [
       "Grizzly",
-      { _reply_q: "" },
+      { _reply_q: "", _unique_id: "" },
       [part(5), ending],
       [part(1), part(2), ending],
     ],
-    ["oslo", { _reply_q: "", _timeout: null }, [{ ...part(5), ending: true }], [
+    ["oslo", { _reply_q: "", _timeout: null, _unique_id: "" }, [{
+      ...part(5),
+      ending: true,
+    }], [
       { ...part(1), ending: false },
       { ...part(2), ending: false },
       ending,
@@ -105,7 +114,11 @@ for (
         [],
       ]);
       const [unknown = {}] = await ask(bus, { method: "no", ...address }, 1);
-      assert.match(String(unknown.failure), /NoSuchMethodError/);
+      const refusal = JSON.parse(String(unknown.failure));
+      assert.deepEqual([refusal.module, refusal.class], [
+        "oslo_messaging.rpc.dispatcher",
+        "NoSuchMethod",
+      ]);
     },
   );
 }

@@ -1,4 +1,4 @@
-/** Installs RabbitMQ from Debian's or Ubuntu's own packages, for machines that have no broker at all. */
+/** Installs what the tests need from Debian's or Ubuntu's own packages, for machines that have nothing at all. */
 
 const BY_HAND =
   "No AMQP broker found and none can be installed from here: run " +
@@ -13,7 +13,7 @@ const SCRIPT = `
 policy=/usr/sbin/policy-rc.d
 put_back() { rm -f $policy; [ ! -e $policy.kept ] || mv $policy.kept $policy; }
 get() {
-  apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends rabbitmq-server openssl
+  apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "$@"
 }
 export DEBIAN_FRONTEND=noninteractive
 trap put_back EXIT
@@ -21,20 +21,28 @@ trap 'exit 130' HUP INT TERM
 [ ! -e $policy ] || mv $policy $policy.kept
 printf '#!/bin/sh\\nexit 101\\n' >$policy
 chmod 755 $policy
-get || { apt-get update && get; } || exit 1
-if command -v systemctl >/dev/null; then systemctl disable rabbitmq-server || true; fi
+get "$@" || { apt-get update && get "$@"; } || exit 1
+if [ "$1" = rabbitmq-server ] && command -v systemctl >/dev/null; then systemctl disable rabbitmq-server || true; fi
 `;
 
-/** Installs rabbitmq-server as root by apt-get, or fails with one sentence that says what to do. */
+/** Installs rabbitmq-server, or fails with one sentence that says what to do. */
 export async function installRabbitmq(): Promise<void> {
+  await aptInstall(["rabbitmq-server", "openssl"], BY_HAND);
+}
+
+/** Installs packages as root by apt-get, or fails with one sentence that says what to do. */
+export async function aptInstall(
+  packages: readonly string[],
+  byHand: string,
+): Promise<void> {
   const possible = Deno.build.os === "linux" && Deno.uid() === 0 &&
     await exists("/usr/bin/apt-get");
-  if (!possible) throw new Error(BY_HAND);
+  if (!possible) throw new Error(byHand);
   console.log(
-    "No broker here: installing rabbitmq-server by apt-get; its service stays off.",
+    `Installing ${packages.join(", ")} by apt-get; services stay off.`,
   );
   const { success, stdout, stderr } = await new Deno.Command("sh", {
-    args: ["-c", SCRIPT],
+    args: ["-c", SCRIPT, "install", ...packages],
     stdin: "null",
   }).output();
   if (success) return;
@@ -42,7 +50,7 @@ export async function installRabbitmq(): Promise<void> {
   console.error(
     `${decoder.decode(stdout)}${decoder.decode(stderr)}`.slice(-4_000),
   );
-  throw new Error(BY_HAND);
+  throw new Error(byHand);
 }
 
 function exists(path: string): Promise<boolean> {

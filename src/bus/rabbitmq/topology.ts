@@ -16,15 +16,21 @@ export function isFatal(code: number | undefined): boolean {
 
 /** What RabbitMQ says where something exists in another form. */
 const INEQUIVALENT =
-  /inequivalent arg '([^']*)' for .*: received (.*?) but current is (.*?)\s*$/;
+  /inequivalent arg '([^']*)' for (\w+) '([^']*)' in vhost '[^']*': received (.*) but current is (.*?)"?$/;
 
-/** What differs, where the broker says it: the argument, the value that was wanted, the one that exists. */
+/** What differs, where the broker says it: of what, the argument, the value that was wanted, the one that exists. */
 function difference(reason: string): Record<string, string> {
-  const [, argument, wanted, existing] = INEQUIVALENT.exec(reason) ?? [];
-  if (!argument || !wanted || !existing) return {};
+  const parts = INEQUIVALENT.exec(reason);
+  if (!parts) return {};
+  const [, argument = "", kind, name, wanted = "", existing = ""] = parts;
   const value = (said: string) =>
-    said.replace(/^the value |^'|'$/g, "").replace(/^'|' of type '.*$/g, "");
-  return { argument, wanted: value(wanted), existing: value(existing) };
+    /^(?:the value )?'([^']*)'/.exec(said)?.[1] ?? said;
+  return {
+    entity: `${kind} ${name}`,
+    argument,
+    wanted: value(wanted),
+    existing: value(existing),
+  };
 }
 
 function adviceFor(code: number | undefined, reason: string): string {
