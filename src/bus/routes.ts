@@ -96,6 +96,18 @@ export function answering(name: string): Exchange {
   return { name, type: "direct", durable: false, autoDelete: true };
 }
 
+/** The queue for the answers of one call, which has its name (Folsom `impl_kombu.py`, DirectConsumer). */
+export function answers(call: string): Route {
+  const queue: Queue = {
+    name: call,
+    durable: false,
+    exclusive: true,
+    autoDelete: true,
+    arguments: {},
+  };
+  return { exchange: answering(call), key: call, queue };
+}
+
 const uses = new Map<string, number>();
 
 /** A name that no other queue of this process has, with random characters or the number of its use; see `Queue.fresh`. */

@@ -127,11 +127,8 @@ export interface Link extends AsyncDisposable {
   readonly inbox: string;
   /** Reads the inbox from now on, on a channel of its own; the second call waits for the first. */
   listen(reader: InboxReader, wait: Wait): Promise<void>;
-  /**
-   * Has answers come to the inbox that are sent to an exchange of that name, and to its key, until disposed (Folsom
-   * `impl_kombu.py`, DirectPublisher). It is gone after a loss that took the inbox with it.
-   */
-  answerAt(exchange: string, wait: Wait): Promise<Disposable>;
+  /** Reads, besides the inbox, the queue for the answers of one call, until disposed; see `answers`. */
+  answersTo(call: string, wait: Wait): Promise<Disposable>;
   /** Consumers of a queue now; undefined where it cannot be told by the deadline. */
   consumers(queue: string, wait: Wait): Promise<number | undefined>;
   /** Tells of losses and returns, until disposed. */

@@ -3,7 +3,7 @@ import { TimeoutError } from "../errors.ts";
 import { expireAt, forget } from "../deadlines.ts";
 import { queueFor, type Route } from "../bus/routes.ts";
 import type { Reply } from "../wire/envelope.ts";
-import type { AnswerExchanges } from "./old_peers.ts";
+import type { AnswerQueues } from "./old_peers.ts";
 import type { Bounds } from "./options.ts";
 import { type Asked, type CallerParts, question } from "./question.ts";
 import { Answer } from "./replies.ts";
@@ -14,7 +14,7 @@ export interface AskParts extends CallerParts {
   /** Who waits for what. */
   readonly waiting: Waiting;
   /** Where old servers answer. */
-  readonly exchanges: AnswerExchanges;
+  readonly queues: AnswerQueues;
 }
 
 /** Milliseconds that may pass after the deadline to learn whether anybody listens. */
@@ -27,18 +27,18 @@ export async function ask(
   route: Route,
   bounds: Bounds,
 ): Promise<Reply> {
-  const { waiting, exchanges, transport } = parts;
+  const { waiting, queues, transport } = parts;
   const { wait } = bounds;
   const queue = queueFor(asked.target.topic, asked.target.host);
   const answer = new Answer();
   const message = question(parts, asked, bounds, bounds.timeout);
   using _expected = waiting.expect(asked.id, answer);
   using limits = watch(parts, asked, bounds, answer);
-  using _exchange = await exchanges.prepare(queue, asked.id, wait);
+  using _answers = await queues.prepare(queue, asked.id, wait);
   const sent = transport.post(route, message, wait).then(limits.begin);
   await Promise.race([sent, answer.promise]); // the connection may be disposed while the request still waits
   const reply = await answer.promise;
-  exchanges.learn(queue, reply.call);
+  queues.learn(queue, reply.call);
   return reply;
 }
 

@@ -22,7 +22,7 @@ import {
   type SendOptions,
   type Target,
 } from "./options.ts";
-import { AnswerExchanges } from "./old_peers.ts";
+import { AnswerQueues } from "./old_peers.ts";
 import { type Asked, type CallerParts, finite, statement } from "./question.ts";
 import { nobody, type Returned, type StreamShape } from "./returned.ts";
 import { Waiting } from "./waiting.ts";
@@ -45,8 +45,8 @@ export class Caller {
     this.#parts = parts;
     const { transport, inbox, oldPeers } = parts;
     const waiting = this.#waiting = new Waiting(transport, inbox);
-    const exchanges = new AnswerExchanges(inbox, oldPeers);
-    this.#asking = { ...parts, waiting, exchanges };
+    const queues = new AnswerQueues(inbox, oldPeers);
+    this.#asking = { ...parts, waiting, queues };
   }
 
   /** One answer. */

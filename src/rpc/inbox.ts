@@ -42,9 +42,9 @@ export class Inbox {
     this.#ready = true;
   }
 
-  /** Has answers come here that are sent to an exchange of that name, until disposed. */
-  answerAt(exchange: string, wait: Wait): Promise<Disposable> {
-    return this.#link.answerAt(exchange, wait);
+  /** Answers to a call come here that are sent to a queue or an exchange of its name, until disposed. */
+  answersTo(call: string, wait: Wait): Promise<Disposable> {
+    return this.#link.answersTo(call, wait);
   }
 
   /** Consumers of a queue, for the text of a timeout; asked once for all the calls that time out together. */

@@ -49,11 +49,6 @@ export class Job {
     return this.#abandoned;
   }
 
-  /** Bytes of what was answered. */
-  get kept(): number {
-    return this.answers.reduce((sum, { body }) => sum + body.length, 0);
-  }
-
   /** True when nobody waits for the result any more. */
   get over(): boolean {
     return this.#controller.signal.aborted;

@@ -1,65 +1,88 @@
 /** Requests that this process has in hand or has answered, by their ids: one that comes again is not run again. @module */
+import type { Message } from "../bus/transport.ts";
 import type { Job } from "./job.ts";
 
-/** A request that was begun. */
-export interface Entry {
-  /** Its job; what it answered is kept for a while. */
+/** A request that runs. */
+interface Running {
   readonly job: Job;
   /** Resolves when it has ended. */
   readonly ended: Promise<void>;
-  /** When it ended, in milliseconds of the monotonic clock; undefined while it runs. */
-  at?: number;
 }
 
-/** Milliseconds, from its end, that a request is remembered, and how many are at most. */
-const WINDOW = 600_000;
-const MOST = 100_000;
-/** Milliseconds that its answer is kept, and bytes of all answers at most. */
-const ANSWERS = 60_000;
-const BYTES = 32 * 1024 * 1024;
+/** What is known of a request that has come before: that it runs, or what was answered, as far as that is kept. */
+export type Known = Running | { readonly answers: readonly Message[] };
+
+/** Ended requests of a while, with what was answered. */
+interface Generation<T> {
+  readonly since: number;
+  readonly entries: Map<string, T>;
+  /** Bytes of the answers. */
+  bytes: number;
+}
+
+/** Two generations hold 100 000 ids at most, for 10 minutes at least if they are fewer. */
+const IDS = { ms: 600_000, entries: 50_000, bytes: Infinity };
+/** Their answers are kept for a minute, and are 32 MiB at most. */
+const ANSWERS = { ms: 60_000, entries: Infinity, bytes: 16 * 1024 * 1024 };
+
+/** Remembers by generations: the older of two goes as a whole, so that no entry has to be looked for. */
+class Memory<T> {
+  readonly #limits: typeof IDS;
+  #young: Generation<T> = fresh();
+  #old: Generation<T> = fresh();
+
+  constructor(limits: typeof IDS) {
+    this.#limits = limits;
+  }
+
+  get(id: string): T | undefined {
+    return this.#young.entries.get(id) ?? this.#old.entries.get(id);
+  }
+
+  set(id: string, value: T, bytes: number): void {
+    const { since, entries } = this.#young;
+    const { ms, entries: most, bytes: heaviest } = this.#limits;
+    const full = entries.size >= most || this.#young.bytes + bytes > heaviest;
+    if (full || performance.now() - since >= ms) {
+      this.#old = this.#young;
+      this.#young = fresh();
+    }
+    this.#young.entries.set(id, value);
+    this.#young.bytes += bytes;
+  }
+}
+
+function fresh<T>(): Generation<T> {
+  return { since: performance.now(), entries: new Map(), bytes: 0 };
+}
+
+const bytesOf = (answers: readonly Message[]) =>
+  answers.reduce((sum, { body }) => sum + body.length, 0);
 
 /** Remembers the requests of one consumer. Those without an id (Folsom) are never the same. */
 export class Ledger {
-  /** Ended ones in the order of their ends, behind those that run. */
-  readonly #entries = new Map<string, Entry>();
-  /** Entries whose answers are kept, in the order of their ends. */
-  readonly #answered = new Set<Entry>();
-  #bytes = 0;
+  readonly #running = new Map<string, Running>();
+  readonly #ended = new Memory<true>(IDS);
+  readonly #answers = new Memory<readonly Message[]>(ANSWERS);
 
-  /** The request with that id, if it is remembered. */
-  find(id: string): Entry | undefined {
-    return this.#entries.get(id);
+  /** What is known of the request with that id. */
+  find(id: string): Known | undefined {
+    const running = this.#running.get(id);
+    if (running || !this.#ended.get(id)) return running;
+    return { answers: this.#answers.get(id) ?? [] };
   }
 
   /** A request begins. */
   begin(id: string, job: Job, ended: Promise<void>): void {
-    const entry: Entry = { job, ended };
-    this.#entries.set(id, entry);
-    void ended.then(() => this.#end(id, entry));
+    this.#running.set(id, { job, ended });
+    void ended.then(() => this.#end(id, job));
   }
 
   /** One that goes back to its queue was not done: it may come again. */
-  #end(id: string, entry: Entry): void {
-    this.#entries.delete(id);
-    if (entry.job.abandoned) return;
-    const now = entry.at = performance.now();
-    this.#entries.set(id, entry);
-    this.#bytes += entry.job.kept;
-    if (entry.job.kept > 0) this.#answered.add(entry);
-    this.#forget(now);
-  }
-
-  #forget(now: number): void {
-    for (const entry of this.#answered) {
-      if (this.#bytes <= BYTES && now - (entry.at ?? now) <= ANSWERS) break;
-      this.#answered.delete(entry);
-      this.#bytes -= entry.job.kept;
-      entry.job.answers.length = 0;
-    }
-    for (const [id, { at }] of this.#entries) {
-      if (at === undefined) continue; // it runs
-      if (this.#entries.size <= MOST && now - at <= WINDOW) break;
-      this.#entries.delete(id);
-    }
+  #end(id: string, { abandoned, answers }: Job): void {
+    this.#running.delete(id);
+    if (abandoned) return;
+    this.#ended.set(id, true, 0);
+    if (answers.length > 0) this.#answers.set(id, answers, bytesOf(answers));
   }
 }

@@ -1,4 +1,4 @@
-/** Where servers answer that know no reply queue: an exchange of each call's own (Folsom `rpc/amqp.py`, `msg_reply`). @module */
+/** Where servers answer that know no reply queue: a queue of each call's own (Folsom `rpc/amqp.py`, `msg_reply`). @module */
 import type { Wait } from "../wait.ts";
 import type { Inbox } from "./inbox.ts";
 
@@ -7,14 +7,14 @@ import type { Inbox } from "./inbox.ts";
  */
 export type OldPeers = "never" | "learn" | "always";
 
-/** Makes those exchanges. */
-export class AnswerExchanges {
+/** Makes those queues. */
+export class AnswerQueues {
   readonly #inbox: Inbox;
   readonly #mode: OldPeers;
   /** Queues whose servers know the reply queue. */
   readonly #newer = new Set<string>();
 
-  /** They lead to an inbox. */
+  /** They are read with an inbox. */
   constructor(inbox: Inbox, mode: OldPeers) {
     this.#inbox = inbox;
     this.#mode = mode;
@@ -27,7 +27,7 @@ export class AnswerExchanges {
     wait: Wait,
   ): Promise<Disposable | undefined> {
     if (this.#mode === "never" || this.#newer.has(queue)) return undefined;
-    return await this.#inbox.answerAt(call, wait);
+    return await this.#inbox.answersTo(call, wait);
   }
 
   /** An answer came; only an old server leaves out the id of the call. */

@@ -53,16 +53,16 @@ export async function openStream(
 ): Promise<OpenStream> {
   await parts.inbox.ready(bounds.wait);
   const { id, method, target } = asked;
-  const { waiting, exchanges } = parts;
+  const { waiting, queues } = parts;
   const items = new Items();
   const expected = waiting.expect(id, items);
   const tell = () => waiting.cancel(id, items.worker);
   const watched = watch(items, bounds, `${method} of ${target.topic}`, tell);
-  let exchange: Disposable | undefined;
+  let answers: Disposable | undefined;
   items.failed = () => {
     watched[Symbol.dispose]();
     expected[Symbol.dispose]();
-    exchange?.[Symbol.dispose]();
+    answers?.[Symbol.dispose]();
   };
   let open = true;
   const close = (cancel: boolean) => {
@@ -73,7 +73,7 @@ export async function openStream(
   };
   try {
     const queue = queueFor(target.topic, target.host);
-    exchange = await exchanges.prepare(queue, id, bounds.wait);
+    answers = await queues.prepare(queue, id, bounds.wait);
     const { monitor: _, ...unmonitored } = bounds; // the silence between two items is bounded anyway
     const message = question(parts, asked, unmonitored);
     await parts.transport.post(route, message, bounds.wait);

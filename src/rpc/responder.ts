@@ -135,11 +135,10 @@ export class Responder {
     return { [Symbol.dispose]: () => forget(next) };
   }
 
-  /** The request came again: what was answered to it is said again, if it is kept. */
-  async repeat(earlier: Job, job: Job): Promise<void> {
+  /** The request came again: what was answered to it is said again. */
+  async repeat(job: Job, answers: readonly Message[]): Promise<void> {
     const { reply } = job.request;
-    if (!reply || job.over) return;
-    await this.#answers.repeat(reply, earlier.answers, answerBy(job));
+    if (reply) await this.#answers.repeat(reply, answers, answerBy(job));
   }
 
   /** Tells the sender of a message that was no request why it was refused. */

@@ -10,7 +10,7 @@ import type { ErrorClasses } from "../wire/failure.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Inbox } from "./inbox.ts";
 import { Job } from "./job.ts";
-import { type Entry, Ledger } from "./ledger.ts";
+import { type Known, Ledger } from "./ledger.ts";
 import { Latency, type LatencyStats } from "./latency.ts";
 import { Permits } from "./permits.ts";
 import { Responder } from "./responder.ts";
@@ -127,12 +127,12 @@ export class Server {
     if (!earlier && id !== undefined) ledger.begin(id, job, done);
   }
 
-  /** A request that came before is not run again: the answer of its first run is enough, or is given again. */
-  async #repeat(job: Job, { job: first, ended, at }: Entry): Promise<void> {
+  /** A request that came before is not run again: its first run answers it, or has, and what it said is said again. */
+  async #repeat(job: Job, known: Known): Promise<void> {
     this.#counts.repeated++;
-    if (at !== undefined) await this.#responder.repeat(first, job);
-    else await ended;
-    if (!first.abandoned) job.settle();
+    if ("answers" in known) await this.#responder.repeat(job, known.answers);
+    else await known.ended;
+    if ("answers" in known || !known.job.abandoned) job.settle();
   }
 
   /**

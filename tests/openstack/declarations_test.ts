@@ -281,8 +281,10 @@ Deno.test({
     assert.deepEqual(dataOf(await start({ durable: true })), [
       ...["queue compute", "x-max-length", "none", "5", 406],
     ]);
+    await raw.channel.deleteQueue("compute");
+    await raw.channel.assertQueue("compute", { durable: true });
     assert.deepEqual(dataOf(await start({ durable: true }, "quorum")), [
-      ...["queue compute", "x-queue-type", "quorum", "classic", 406],
+      ...["queue compute", "x-queue-type", "quorum", "none", 406],
     ]);
   },
 });

@@ -52,23 +52,6 @@ export class Broker {
     return queue;
   }
 
-  /** Binds a queue that is there; gives how to undo that. */
-  bind(settings: Exchange, key: string, name: string): () => void {
-    const exchange = this.exchange(settings);
-    const queue = this.#queues.get(name);
-    if (queue) this.#bind(exchange, key, queue);
-    return () => {
-      for (const binding of exchange.bindings) {
-        if (binding.key === key && binding.queue === queue) {
-          exchange.bindings.delete(binding);
-        }
-      }
-      if (exchange.bindings.size === 0 && settings.autoDelete) {
-        this.#exchanges.delete(settings.name);
-      }
-    };
-  }
-
   /** True if a queue took it. */
   publish(route: Route, message: Message): boolean {
     const targets = route.exchange

@@ -1,6 +1,7 @@
 /** The link to a bus inside the process: the same promises as a network's, without one. @module */
-import { answering, freshName, passing } from "../routes.ts";
+import { answers, freshName, passing } from "../routes.ts";
 import type {
+  Delivery,
   InboxForm,
   InboxReader,
   Link,
@@ -46,9 +47,17 @@ export class MemoryLink implements Link {
     );
   }
 
-  answerAt(exchange: string, _wait: Wait): Promise<Disposable> {
-    const undo = this.#broker.bind(answering(exchange), exchange, this.inbox);
-    return Promise.resolve({ [Symbol.dispose]: undo });
+  async answersTo(call: string, wait: Wait): Promise<Disposable> {
+    const receive = (delivery: Delivery) => this.#reader?.receive(delivery);
+    const transport = this.#listening ??= this.#lease();
+    const options = { prefetch: 0 };
+    const reader = await transport.consume(
+      answers(call),
+      receive,
+      options,
+      wait,
+    );
+    return { [Symbol.dispose]: () => void reader.cancel() };
   }
 
   consumers(queue: string, _wait: Wait): Promise<number | undefined> {

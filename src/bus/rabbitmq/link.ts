@@ -2,7 +2,7 @@
 import { ConnectionFailedError } from "../../errors.ts";
 import { type Wait, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
-import { answering, freshName, passing } from "../routes.ts";
+import { answers, freshName, passing } from "../routes.ts";
 import type {
   Delivery,
   InboxForm,
@@ -121,23 +121,27 @@ export class RabbitLink implements Link {
       this.inbox = this.#newInbox();
       return route();
     };
-    const receive = (delivery: Delivery) => this.#reader?.receive(delivery);
-    const consumers = this.#inboxConsumers ??= new Consumers(
+    const options = { prefetch: INBOX_PREFETCH };
+    const wait = { deadline: Infinity };
+    const readers = this.#inboxReaders();
+    await readers.add(route(), this.#receive, options, wait, renew);
+  }
+
+  #inboxReaders(): Consumers {
+    return this.#inboxConsumers ??= new Consumers(
       this.#consuming,
       this.#topology.consuming,
     );
-    const options = { prefetch: INBOX_PREFETCH };
-    const wait = { deadline: Infinity };
-    await consumers.add(route(), receive, options, wait, renew);
   }
 
-  async answerAt(name: string, wait: Wait): Promise<Disposable> {
-    const topology = this.#topology.consuming;
-    const binding = { queue: this.inbox, exchange: answering(name), key: name };
-    await topology.bind(binding, wait);
-    const soon = { deadline: performance.now() + 1_000 };
-    const dispose = () => void topology.unbind(binding, soon);
-    return { [Symbol.dispose]: dispose };
+  #receive = (delivery: Delivery): void => this.#reader?.receive(delivery);
+
+  async answersTo(call: string, wait: Wait): Promise<Disposable> {
+    const route = answers(call) as QueueRoute;
+    const options = { prefetch: INBOX_PREFETCH };
+    const readers = this.#inboxReaders();
+    const reader = await readers.add(route, this.#receive, options, wait);
+    return { [Symbol.dispose]: () => void reader.cancel() };
   }
 
   consumers(queue: string, wait: Wait): Promise<number | undefined> {

@@ -78,16 +78,6 @@ async function assertQueue(channel: Channel, queue: Queue): Promise<string> {
   return name;
 }
 
-/** What leads from an exchange to a queue. */
-export interface Binding {
-  /** Name of the queue. */
-  readonly queue: string;
-  /** The exchange. */
-  readonly exchange: Exchange;
-  /** Routing key. */
-  readonly key: string;
-}
-
 /** Why an attempt came to nothing. */
 interface Refused {
   readonly code?: number | undefined;
@@ -160,25 +150,6 @@ export class Topology {
     if (this.knows(exchange)) return;
     await assertExchange(channel, exchange);
     this.#known.add(settings(exchange));
-  }
-
-  /** Binds a queue that is there to an exchange, which is made. */
-  async bind({ queue, exchange, key }: Binding, wait: Wait): Promise<void> {
-    const what = `exchange ${exchange.name}`;
-    await this.#alone(what, wait, async (channel) => {
-      await assertExchange(channel, exchange);
-      await channel.bindQueue(queue, exchange.name, key);
-    });
-  }
-
-  /** Undoes that; an exchange that goes with its last binding is gone. */
-  async unbind({ queue, exchange, key }: Binding, wait: Wait): Promise<void> {
-    await this.#alone(
-      `queue ${queue}`,
-      wait,
-      (channel) => channel.unbindQueue(queue, exchange.name, key),
-      false,
-    ).catch(() => {});
   }
 
   /** Consumers of a queue; undefined if there is no such queue, or no answer in time. */
