@@ -1,6 +1,7 @@
 /** The other end of `notify` (Nova: notification listeners). @module */
 import { pause, within } from "../wait.ts";
-import { ConnectionDisposedError } from "../errors.ts";
+import { ConnectionDisposedError, InvalidValueError } from "../errors.ts";
+import type { Queue, Route } from "../bus/routes.ts";
 import { log, oneLine } from "../telemetry.ts";
 import type { Delivery, Wait } from "../bus/transport.ts";
 import { decode } from "../wire/codec.ts";
@@ -26,6 +27,11 @@ export interface ListenerOptions {
    * oslo.messaging, the name is that of the pool's queue: choose one that is no topic.
    */
   readonly pool?: string | undefined;
+  /**
+   * Queues of its own, gone with it: it gets all events from now on, and takes none from others. Default false. Without a
+   * pool.
+   */
+  readonly exclusive?: boolean | undefined;
 }
 
 /** What becomes of an event: nothing more, or it comes again (oslo.messaging: `NotificationResult`). */
@@ -77,6 +83,36 @@ async function handle(
   delivery.reject(true);
 }
 
+/** A queue of one listener alone. */
+function exclusive(name: string): Queue {
+  const own = { durable: false, exclusive: true, autoDelete: true } as const;
+  return { name: `${name}_listener`, ...own, arguments: {}, fresh: true };
+}
+
+/** The routes of the priorities that are wanted, each with the queue that the listener reads. */
+function routesOf(
+  { routes }: NotificationParts,
+  { pool, topic = TOPIC, priority, exclusive: own }: ListenerOptions,
+): readonly Route[] {
+  if (pool !== undefined) checkName("pool", pool);
+  checkName("topic", topic);
+  if (own && pool !== undefined) {
+    throw new InvalidValueError(
+      `Invalid option exclusive true: the pool ${pool} is shared; give one of them`,
+      { data: { path: "exclusive" } },
+    );
+  }
+  const chosen = priority === undefined
+    ? priorities
+    : [checkPriority(priority)];
+  return chosen.map((priority) => {
+    const route = routes.notify(topic, priority);
+    if (own) return { ...route, queue: exclusive(route.key) };
+    if (pool === undefined || !route.queue) return route;
+    return { ...route, queue: { ...route.queue, name: pool } };
+  });
+}
+
 /**
  * Consumes events; resolves when it does, to how to stop: that resolves when no event is in hand, or after `grace`
  * milliseconds; what is in hand then comes again, to this listener or another.
@@ -87,9 +123,7 @@ export async function listen(
   options: ListenerOptions,
   wait: Wait,
 ): Promise<(grace: number) => Promise<void>> {
-  const { pool, topic = TOPIC } = options;
-  if (pool !== undefined) checkName("pool", pool);
-  checkName("topic", topic);
+  const { pool } = options;
   const wanted = matcher(options.eventType);
   const inHand = new Set<Promise<void>>();
   const ending = new AbortController();
@@ -111,15 +145,7 @@ export async function listen(
       .finally(() => inHand.delete(work));
     inHand.add(work);
   };
-  const chosen = options.priority === undefined
-    ? priorities
-    : [checkPriority(options.priority)];
-  const routes = chosen.map((priority) => {
-    const route = parts.routes.notify(topic, priority);
-    return pool === undefined || !route.queue
-      ? route
-      : { ...route, queue: { ...route.queue, name: pool } };
-  });
+  const routes = routesOf(parts, options);
   for (const route of routes) await parts.transport.declare(route, wait);
   const consumed = pool === undefined ? routes : routes.slice(0, 1); // one queue for all
   const consumers = await Promise.all(

@@ -3,6 +3,7 @@ import { z } from "npm:zod@^4.6.7";
 import { checkName } from "../rpc/names.ts";
 import { parseUrls } from "./connection_options.ts";
 import { shown } from "./config_mask.ts";
+import { type NovaProfile, profileOf } from "./profiles.ts";
 import { LABEL } from "./service_options.ts";
 
 /** One value of the configuration. */
@@ -111,6 +112,13 @@ export const urls: z.ZodType<readonly string[]> = z.union([
   z.array(z.string()),
 ]).refine((list) =>
   passes(() => parseUrls(list)) && list.every((one) => complete(new URL(one)))
+);
+
+/** A profile that `createConnection` takes. */
+export const profile: z.ZodType<"warren" | "nova" | NovaProfile> = z.custom<
+  "warren" | "nova" | NovaProfile
+>(
+  (given) => passes(() => profileOf(given as NovaProfile)),
 );
 
 /** A name of a host. */

@@ -12,12 +12,14 @@ import {
   or,
   pairs,
   pem,
+  profile,
   text,
   urls,
   whole,
 } from "./config_field.ts";
 import { maskedUrls, shownUrls } from "./config_mask.ts";
 import type { Flat, Key, LogLevel } from "./config_types.ts";
+import type { NovaProfile } from "./profiles.ts";
 
 const LEVELS = ["trace", "debug", "info", "warning", "error", "fatal"] as const;
 
@@ -54,6 +56,22 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     "a whole number from 1 to 65535",
     undefined,
     { ...numeric, ...or("as concurrency") },
+  ),
+  profile: field<"warren" | "nova" | NovaProfile>(
+    "WARREN_PROFILE",
+    profile,
+    "warren, nova, or an object with its forms",
+    "warren",
+    {
+      print: (given) =>
+        typeof given === "string" ? given : JSON.stringify(given),
+    },
+  ),
+  dialect: field<"grizzly" | "folsom" | "oslo">(
+    "WARREN_DIALECT",
+    z.enum(["grizzly", "folsom", "oslo"]),
+    "grizzly, folsom or oslo",
+    "grizzly",
   ),
   queueType: field<"classic" | "quorum">(
     "WARREN_QUEUE_TYPE",

@@ -1,5 +1,6 @@
 /** What a configuration is. @module */
 import type { TlsOptions } from "../bus/transport.ts";
+import type { NovaProfile } from "./profiles.ts";
 import type { BrokerUrl } from "./connection_options.ts";
 
 /** A level of the log, LogTape's words. */
@@ -24,6 +25,10 @@ export interface Config {
   readonly concurrency: number;
   /** Unacknowledged requests for each consumer. `WARREN_PREFETCH`; default: as concurrency. */
   readonly prefetch: number | undefined;
+  /** Whose bus it is. `WARREN_PROFILE`; default `warren`. */
+  readonly profile: "warren" | "nova" | NovaProfile;
+  /** How requests are said. `WARREN_DIALECT`; default `grizzly`. */
+  readonly dialect: "grizzly" | "folsom" | "oslo";
   /** Queue type of topic and host queues. `WARREN_QUEUE_TYPE`; default `classic`. */
   readonly queueType: "classic" | "quorum";
   /** Milliseconds until connecting is given up. `WARREN_TIMEOUT`; default 60 000. */

@@ -45,6 +45,8 @@ Deno.test("Without anything given, the defaults hold", () => {
     host: undefined,
     concurrency: 64,
     prefetch: undefined,
+    profile: "warren",
+    dialect: "grizzly",
     queueType: "classic",
     timeout: 60_000,
     grace: 30_000,
@@ -79,6 +81,8 @@ const LEVELS: readonly [
   ["host", "WARREN_HOST", "a", "b", "b", "c"],
   ["concurrency", "WARREN_CONCURRENCY", 1, "2", 2, 3],
   ["prefetch", "WARREN_PREFETCH", 1, " 2\n", 2, 3],
+  ["profile", "WARREN_PROFILE", { durable: true }, "nova", "nova", "nova"],
+  ["dialect", "WARREN_DIALECT", "grizzly", "oslo", "oslo", "folsom"],
   ["queueType", "WARREN_QUEUE_TYPE", "classic", "quorum", "quorum", "classic"],
   ["timeout", "WARREN_TIMEOUT", Infinity, "2.5", 2.5, 3],
   ["grace", "WARREN_GRACE", 1, "0", 0, 3],
@@ -233,6 +237,12 @@ const WRONG: readonly (readonly [Environment, unknown, expected: string])[] = [
     { zone: "b\nc" },
     'option zone "b\\nc": give 1 to 200 printable ASCII characters',
   ],
+  [
+    { WARREN_PROFILE: "cloud" },
+    {},
+    'variable WARREN_PROFILE "cloud": give warren, nova, or an object',
+  ],
+  [{}, { profile: { durabel: true } }, "option profile {…}: give warren, nova"],
   ...["a", "a=", "a=0", "=1", "a=1,", "a=1=2", "a=x"].map((text) =>
     [
       { WARREN_SPACING: text },
