@@ -77,7 +77,7 @@ export class Records {
   #isLater(record: ServiceRecord | undefined): boolean {
     const { id, startedAt } = this.#run;
     return record !== undefined && record.id !== id &&
-      record.startedAt >= startedAt;
+      record.startedAt > startedAt;
   }
 
   async #read(): Promise<void> {
