@@ -1,5 +1,6 @@
 /** Periodic tasks as data (Nova: `manager.py`, `periodic_task`). @module */
 import { duration } from "../rpc/options.ts";
+import type { TaskInfo } from "../rpc/service_report.ts";
 
 /** Something that a manager does again and again. */
 export interface PeriodicTask {
@@ -18,21 +19,7 @@ export interface PeriodicTask {
 }
 
 /** What a periodic task has done, and will do. Times are epoch milliseconds of this machine's clock. */
-export interface TaskState {
-  /** Its name. */
-  readonly name: string;
-  /** Runs that ended. */
-  readonly runs: number;
-  /** Those of them that threw. */
-  readonly failures: number;
-  /** True while it runs. */
-  readonly running: boolean;
-  /** Start of the last run. */
-  readonly lastRun?: number | undefined;
-  /** Start of the next run, if nothing delays it. */
-  readonly nextRun?: number | undefined;
-  /** Milliseconds that the last run took. */
-  readonly duration?: number | undefined;
+export interface TaskState extends Omit<TaskInfo, "lastError"> {
   /** What the last run threw; undefined if it went well. */
   readonly lastError?: unknown;
 }
