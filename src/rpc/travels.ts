@@ -9,8 +9,18 @@ export type Exact<P> = {
   };
 };
 
+/** Any value that JSON carries, as deep as it may be. */
+export type JsonValue =
+  | string
+  | number
+  | boolean
+  | null
+  | undefined
+  | readonly JsonValue[]
+  | { readonly [key: string]: JsonValue };
+
 /** What JSON carries of a type; `never` where it cannot. */
-export type Json<T> = T extends string | number | boolean | null | undefined ? T
+export type Json<T> = T extends JsonValue ? T
   : T extends
     | bigint
     | symbol

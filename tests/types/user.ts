@@ -66,6 +66,8 @@ interface Inst { readonly id: string; readonly host: string }
 export const explicit: ContractOf<{ run: { args: { name: string }; result: Inst }; tail: { yields: string }; poke: Record<never, never> }> = contract({ topic: "t", version: "1.0", procedures: {
   run: { args: z.object({ name: z.string() }), result: z.object({ id: z.string(), host: z.string() }) }, tail: { yields: z.string() }, poke: {} } });
 (await c.client(explicit).call("run", { name: "x" })).host.trim(); await c.client(explicit).call("poke"); for await (const l of c.client(explicit).multicall("tail")) l.trim();
+export const anyJson = contract({ topic: "t", version: "1.0", procedures: { echo: { args: z.object({ value: z.json() }), result: z.json() } } });
+await c.client(anyJson).call("echo", { value: { a: [1, { b: null }] } });
 // --- must not compile
 // @ts-expect-error argless
 export const q: number = null! as Args<typeof compute, "poke">;
@@ -101,3 +103,5 @@ export const wrong: ContractOf<{ run: { args: { name: string } } }> = contract({
 // @ts-expect-error fanout has no host
 await client.fanoutCast("reboot", { id: "x" }, { host: "h" });
 export async function more() { const l = await createConnection(["amqp://a", "amqp://b"], { queueType: "quorum", waitForRoute: true }); await l.createListener((e, x) => { void e.payload; void x.requestId; }, { eventType: "instance.*", pool: "audit" }); }
+// @ts-expect-error a record of what JSON cannot carry
+contract({ topic: "t", version: "1.0", procedures: { a: { args: z.object({ value: z.record(z.string(), z.bigint()) }) } } });
