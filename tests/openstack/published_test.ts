@@ -397,9 +397,11 @@ onCloud("a failure of Folsom's ends the call, in its words", async (bus) => {
 });
 
 onCloud(
-  "once a server that knows the reply queue has answered, calls make no exchange",
+  "once a server that knows the reply queue has answered, calls make no queue",
   async (bus) => {
-    const manager = implement(sums(bus.topic), sumHandlers());
+    const open = Promise.withResolvers<void>();
+    const handlers = sumHandlers({ wait: () => open.promise });
+    const manager = implement(sums(bus.topic), handlers);
     const options = {
       url: bus.url,
       profile: bus.profile,
@@ -410,15 +412,28 @@ onCloud(
     const raw = await bus.raw();
     const connection = await bus.connect();
     const client = connection.client(sums(bus.topic));
-    await client.call("add", { a: 1, b: 2 });
-    // A second queue sees what is asked.
+    /** Whether a call that is under way has a queue of its own. */
+    const hasQueue = async (call: string) => {
+      const other = await bus.raw();
+      other.channel.on("error", () => {});
+      // It is the caller's alone: another is refused, or told that there is none.
+      const error = await failureOf(other.channel.checkQueue(call));
+      assert.match(error.message, /404|405/);
+      return /405/.test(error.message);
+    };
     await raw.channel.assertQueue(`${bus.topic}-see`, { exclusive: true });
     await raw.channel.bindQueue(`${bus.topic}-see`, bus.topic, bus.topic);
+    const seen = async () => {
+      const { _msg_id } = bodyOf((await got(raw, `${bus.topic}-see`)).content);
+      return String(_msg_id);
+    };
+    const first = client.call("wait");
+    assert.equal(await hasQueue(await seen()), true);
     await client.call("add", { a: 1, b: 2 });
-    const { _msg_id } = bodyOf((await got(raw, `${bus.topic}-see`)).content);
-    const other = await bus.raw();
-    const lost = new Promise((resolve) => other.channel.on("error", resolve));
-    await assert.rejects(other.channel.checkExchange(String(_msg_id)));
-    assert.match(String(await lost), /404/);
+    await seen();
+    const second = client.call("wait");
+    assert.equal(await hasQueue(await seen()), false);
+    open.resolve();
+    await Promise.all([first, second]);
   },
 );

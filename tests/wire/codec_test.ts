@@ -4,7 +4,7 @@ import fc from "npm:fast-check@^4.10.2";
 import { InvalidValueError } from "../../src/errors.ts";
 import { decode, encode, encodeControl } from "../../src/wire/codec.ts";
 import type { Notification, Reply, Request } from "../../src/wire/envelope.ts";
-import { grizzly } from "../../src/wire/dialect.ts";
+import { grizzly, oslo } from "../../src/wire/dialect.ts";
 
 const json = fc.jsonValue({ maxDepth: 4, noUnicodeString: false }).map(
   (value) => JSON.parse(JSON.stringify(value)), // without -0, which JSON has not
@@ -316,4 +316,55 @@ Deno.test("encode refuses what no receiver would accept: too many values, too de
   assert.ok(
     encode({ ...base, args: { list: Array(90_000).fill(0) } }, grizzly),
   );
+});
+
+const envelopes: [string, object, RegExp][] = [
+  [
+    "an older version",
+    { "oslo.version": "1.0", "oslo.message": "{}" },
+    /version/,
+  ],
+  [
+    "a newer version",
+    { "oslo.version": "2.1", "oslo.message": "{}" },
+    /version/,
+  ],
+  ["no version", { "oslo.version": null, "oslo.message": "{}" }, /version/],
+  [
+    "an object in it",
+    { "oslo.version": "2.0", "oslo.message": {} },
+    /without a text/,
+  ],
+  ["no JSON in it", { "oslo.version": "2.0", "oslo.message": "{" }, /not JSON/],
+  [
+    "a list in it",
+    { "oslo.version": "2.0", "oslo.message": "[]" },
+    /not a JSON object/,
+  ],
+  ["what is nested too deep in it", {
+    "oslo.version": "2.0",
+    "oslo.message": `{"method":"m","args":${"[".repeat(100)}${
+      "]".repeat(100)
+    }}`,
+  }, /nested deeper/],
+  ["an envelope in it", {
+    "oslo.version": "2.0",
+    "oslo.message": '{"oslo.version":"2.0","oslo.message":"{}"}',
+  }, /neither a request/],
+];
+
+Deno.test.each(envelopes)(
+  "decode refuses an envelope with %s",
+  (_name, body, reason) => {
+    const decoded = decode(new TextEncoder().encode(JSON.stringify(body)), {});
+    assert.ok("refusal" in decoded);
+    assert.match(decoded.refusal.reason, reason);
+  },
+);
+
+Deno.test("encode refuses what its receiver would refuse within an envelope", () => {
+  const base = { kind: "request", id: "i", method: "m", context: {} } as const;
+  const list = Array(100_000).fill(0);
+  const request: Request = { ...base, args: { list } };
+  assert.throws(() => encode(request, oslo), /more than 100000 values/);
 });
