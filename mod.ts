@@ -111,7 +111,7 @@ export type { ServicesOptions } from "./src/rpc/discovery.ts";
 export type { LatencyStats } from "./src/rpc/latency.ts";
 export type { Inquiry, ServiceFilter } from "./src/rpc/service_contract.ts";
 export type * from "./src/rpc/service_report.ts";
-export type { ServerStats } from "./src/rpc/server.ts";
+export type { ServerStats } from "./src/rpc/server_stats.ts";
 export type {
   Config,
   ConfigOptions,

@@ -96,17 +96,53 @@ export function answering(name: string): Exchange {
   return { name, type: "direct", durable: false, autoDelete: true };
 }
 
-/** The queue for the answers of one call, which has its name (Folsom `impl_kombu.py`, DirectConsumer). */
+/**
+ * The queue for the answers of one call, which has its name (Folsom `impl_kombu.py`, DirectConsumer). Not exclusive, as there:
+ * after a loss that the broker has not noticed yet, it could not be declared again.
+ */
 export function answers(call: string): Route {
   const queue: Queue = {
     name: call,
     durable: false,
-    exclusive: true,
+    exclusive: false,
     autoDelete: true,
     arguments: {},
   };
   return { exchange: answering(call), key: call, queue };
 }
+
+/** A queue beside another, of the same kind. */
+function beside({ name, arguments: args }: Queue, part: string): Queue {
+  const type = args["x-queue-type"];
+  return {
+    name: `${name}.${part}`,
+    durable: true,
+    exclusive: false,
+    autoDelete: false,
+    arguments: type === undefined ? {} : { "x-queue-type": type },
+  };
+}
+
+/** Where what failed waits before it goes back to its queue: one queue for each time, since a queue is served in order. */
+export function delayed(queue: Queue, ms: number): Route {
+  const delay = beside(queue, `delay.${ms}`);
+  const args = {
+    ...delay.arguments,
+    "x-message-ttl": ms,
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-routing-key": queue.name,
+  };
+  return { key: delay.name, queue: { ...delay, arguments: args } };
+}
+
+/** Where what cannot be handled is kept for whoever looks after it. */
+export function dead(queue: Queue): Route {
+  const letters = beside(queue, "dead");
+  return { key: letters.name, queue: letters };
+}
+
+/** Names of hosts whose queue would be one of those beside the queue of a topic, or of another host. */
+export const BESIDE = /(^|\.)(dead|delay\.\d+|leader\.[^.]*)$/;
 
 const uses = new Map<string, number>();
 

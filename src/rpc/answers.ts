@@ -1,12 +1,14 @@
 /** One answer on its way to a caller's queue. @module */
 import { InvalidValueError, NoRouteError, RpcError } from "../errors.ts";
 import { log, oneLine } from "../telemetry.ts";
+import { pause } from "../wait.ts";
 import { direct } from "../bus/routes.ts";
 import type { Message, Transport, Wait } from "../bus/transport.ts";
 import { encode, type Limits } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Reply, ReplyAddress } from "../wire/envelope.ts";
 import { newId } from "./context.ts";
+import { GoneQueues } from "./gone_queues.ts";
 import type { Inbox } from "./inbox.ts";
 
 /** What an answer says, whoever gets it. */
@@ -20,6 +22,8 @@ export interface Address {
   readonly dialect: Dialect;
   /** Whether who asked is Warren: others get no headers. */
   readonly warren?: boolean | undefined;
+  /** Called if the caller is gone. */
+  readonly gone?: (() => void) | undefined;
 }
 
 /** What sending answers needs. */
@@ -32,9 +36,14 @@ export interface AnswerParts {
   readonly limits: Limits;
 }
 
+/** Milliseconds that a caller's queue may be away, and between two tries. */
+const PATIENCE = 5_000;
+const RETRY = 250;
+
 /** Sends answers. */
 export class Answers {
   readonly #parts: AnswerParts;
+  readonly #gone = new GoneQueues();
 
   /** On a transport. */
   constructor(parts: AnswerParts) {
@@ -55,7 +64,7 @@ export class Answers {
   ): Promise<void> {
     const message = this.#message(address, said);
     keep?.(message);
-    return this.#publish(address.reply, message, wait);
+    return this.#publish(address, message, wait);
   }
 
   /** Sends again what was sent. */
@@ -64,36 +73,60 @@ export class Answers {
     messages: readonly Message[],
     wait: Wait,
   ): Promise<void> {
-    for (const message of messages) await this.#publish(reply, message, wait);
+    for (const message of messages) {
+      await this.#publish({ reply }, message, wait);
+    }
   }
 
   /** Shows the caller that the call is being worked on, and where it can be cancelled. */
-  async beat(address: Address, wait: Wait): Promise<void> {
+  async beat(
+    address: Address,
+    wait: Wait,
+    sent: (id: string | undefined) => void,
+  ): Promise<void> {
     const { transport, inbox } = this.#parts;
     await inbox.ready(wait);
     const said: Said = { ending: false, beat: true, inbox: inbox.name };
     const message = this.#message(address, said);
+    sent(message.id);
     await transport.post(direct(address.reply.queue), message, wait);
   }
 
   async #publish(
-    { call, queue }: ReplyAddress,
+    { reply: { queue }, gone }: Pick<Address, "reply" | "gone">,
     message: Message,
     wait: Wait,
   ): Promise<void> {
-    const { transport, inbox } = this.#parts;
     try {
-      await transport.publish(direct(queue), message, wait);
+      await this.#deliver(queue, message, wait);
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
       if (error instanceof InvalidValueError) throw error;
-      if (error instanceof NoRouteError) {
-        inbox.running.get(call)?.("the caller is gone");
-      }
+      if (error instanceof NoRouteError) gone?.();
       const reason = oneLine(error.message);
       log("rpc").info("An answer did not reach its caller: {reason}", {
         reason,
       });
+    }
+  }
+
+  /** A caller's queue may be away for a moment, e.g. while the broker starts anew (oslo.messaging tries for a minute). */
+  async #deliver(queue: string, message: Message, wait: Wait): Promise<void> {
+    const patience = this.#gone.has(queue) ? 0 : PATIENCE;
+    const end = Math.min(wait.deadline, performance.now() + patience);
+    for (;;) {
+      try {
+        return await this.#parts.transport.publish(
+          direct(queue),
+          message,
+          wait,
+        );
+      } catch (error) {
+        const away = error instanceof NoRouteError;
+        if (away && performance.now() >= end) this.#gone.add(queue);
+        if (!away || performance.now() >= end) throw error;
+      }
+      await pause(RETRY, { deadline: end });
     }
   }
 

@@ -31,15 +31,21 @@ export async function ask(
   const { wait } = bounds;
   const queue = queueFor(asked.target.topic, asked.target.host);
   const answer = new Answer();
+  answer.promise.catch(() => {}); // it may fail before anybody awaits it
   const message = question(parts, asked, bounds, bounds.timeout);
   using _expected = waiting.expect(asked.id, answer);
   using limits = watch(parts, asked, bounds, answer);
   using _answers = await queues.prepare(queue, asked.id, wait);
   const sent = transport.post(route, message, wait).then(limits.begin);
   await Promise.race([sent, answer.promise]); // the connection may be disposed while the request still waits
-  const reply = await answer.promise;
-  queues.learn(queue, reply.call);
-  return reply;
+  try {
+    const reply = await answer.promise;
+    queues.learn(queue, reply.call);
+    return reply;
+  } catch (error) {
+    if (error instanceof TimeoutError) queues.learn(queue, undefined); // an old server may serve the queue now
+    throw error;
+  }
 }
 
 /** Fails an answer at its deadline, on its signal, and when its worker falls silent, until disposed. */

@@ -1,8 +1,13 @@
 /** The caller's half: from a verb to the wire, and from the answer to the awaiting promise. @module */
-import { ConnectionDisposedError, NoRouteError } from "../errors.ts";
+import {
+  ConnectionDisposedError,
+  InvalidValueError,
+  NoRouteError,
+} from "../errors.ts";
 import { pause } from "../wait.ts";
-import type { Route } from "../bus/routes.ts";
+import { queueFor, type Route } from "../bus/routes.ts";
 import type { Message, Wait } from "../bus/transport.ts";
+import { grizzly } from "../wire/dialect.ts";
 import type { Reply } from "../wire/envelope.ts";
 import { type ErrorClasses, fromFailure } from "../wire/failure.ts";
 import { ask, type AskParts } from "./ask.ts";
@@ -59,6 +64,12 @@ export class Caller {
   ): Promise<Returned> {
     this.#check(target);
     const bounds = callBounds(options, parentOf(options));
+    if (bounds.monitor !== undefined && this.#parts.dialect.form === "bare") {
+      throw new InvalidValueError(
+        "Invalid option monitor: no server of Folsom gives signs of life; use another dialect",
+        { data: { path: "monitor" } },
+      );
+    }
     await this.#parts.inbox.ready(bounds.wait);
     return await this.#routed(target, bounds.wait, async () => {
       return this.#returned(
@@ -136,7 +147,8 @@ export class Caller {
     this.#check(target);
     const bounds = callBounds(options, parentOf(options));
     const asked = { id: newId(), target, method, args };
-    await gather(this.#parts, this.#waiting, asked, bounds, receive);
+    const parts = { ...this.#parts, dialect: grizzly }; // only Warren is asked so
+    await gather(parts, this.#waiting, asked, bounds, receive);
   }
 
   /** Answers one by one. Lazy: nothing is sent before the first `next()`. Ending it cancels the worker. */
@@ -180,7 +192,10 @@ export class Caller {
     const stream = await openStream(this.#asking, asked, route, bounds);
     opened(stream);
     try {
-      return await stream.items.next();
+      const reply = await stream.items.next();
+      const { topic, host } = asked.target;
+      this.#asking.queues.learn(queueFor(topic, host), reply.call);
+      return reply;
     } catch (error) {
       if (error instanceof NoRouteError) stream.close(false); // there may be another try
       throw error;

@@ -19,6 +19,7 @@ import {
 } from "./listener.ts";
 import { notify, type NotifyOptions } from "./notifications.ts";
 import {
+  type CallOptions,
   castBounds,
   type CastOptions,
   type SendOptions,
@@ -26,7 +27,8 @@ import {
   whole,
 } from "./options.ts";
 import type { Returned } from "./returned.ts";
-import { Server, type ServerStats } from "./server.ts";
+import { Server } from "./server.ts";
+import type { ServerStats } from "./server_stats.ts";
 import type { ServiceStatus } from "./service_report.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
@@ -89,10 +91,12 @@ export class ConnectionContext extends ConnectionEvents
     target: Target,
     method: string,
     args: AnyArgs = {},
-    options: SendOptions = {},
+    options: CallOptions = {},
   ): Promise<unknown> {
     this.#check();
-    return (await this.#caller.call(target, method, args, options)).value;
+    const { host = target.host } = options;
+    const whom = { ...target, host };
+    return (await this.#caller.call(whom, method, args, options)).value;
   }
 
   /** No answer, untyped. See {@linkcode Client}. */
@@ -255,7 +259,7 @@ export class ConnectionContext extends ConnectionEvents
         "Cannot consume: give a dispatcher, e.g. new RpcDispatcher([manager])",
       );
     }
-    const receive = this.#server.receiver(dispatcher);
+    const receive = this.#server.receiver(dispatcher, route.queue);
     await this.#subscriptions.add(route, receive, this.#setUp());
   }
 

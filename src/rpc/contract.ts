@@ -3,6 +3,22 @@ import type { ErrorClass } from "../errors.ts";
 import type { RequestContext } from "./context.ts";
 import type { Input, Output, Schema } from "./schema.ts";
 
+/** Milliseconds that a cast may wait for its next attempt: each is a queue of its own. */
+export type RetryDelay =
+  | 100
+  | 1_000
+  | 5_000
+  | 30_000
+  | 120_000
+  | 600_000
+  | 3_600_000;
+/** What becomes of a cast whose handler throws. */
+export interface RetryPolicy {
+  /** Attempts in all, the first included: 1 to 100. After the last it is a dead letter. */
+  readonly attempts: number;
+  /** Waits before the further attempts, in order; the last holds for all that follow. Default: all from 1000 to 600 000. */
+  readonly backoff?: readonly RetryDelay[];
+}
 /** What every procedure of a contract may say. */
 export interface ProcedureOptions {
   /** Keyword arguments: a schema of an object; without it the procedure takes none. */
@@ -14,6 +30,8 @@ export interface ProcedureOptions {
    * another. `"at-most-once"`: before the handler (Nova's old way).
    */
   readonly delivery?: "at-least-once" | "at-most-once";
+  /** Further attempts at a cast whose handler throws; default: none. A call's caller decides itself. */
+  readonly retry?: RetryPolicy;
 }
 /** A procedure whose value comes back, or nothing. */
 export interface UnaryProcedure extends ProcedureOptions {

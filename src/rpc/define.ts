@@ -2,6 +2,7 @@
 import { InvalidValueError } from "../errors.ts";
 import type { Contract, Procedure, Procedures } from "./contract.ts";
 import { checkName, parseVersion, serves } from "./names.ts";
+import { wrongRetry } from "./retry_policy.ts";
 import { isSchema } from "./schema.ts";
 import type { Exact, Travels } from "./travels.ts";
 
@@ -12,6 +13,7 @@ const PROCEDURE_KEYS = new Set([
   "yields",
   "since",
   "delivery",
+  "retry",
 ]);
 const DELIVERIES = new Set<unknown>([
   undefined,
@@ -101,6 +103,8 @@ function checkProcedure(
     );
   }
   checkSince(path, procedure.since, version);
+  const wrong = procedure.retry && wrongRetry(procedure);
+  if (wrong) fail(`${path}.retry`, `${path}.retry ${wrong}`);
 }
 
 function checkSince(

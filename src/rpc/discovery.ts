@@ -1,4 +1,5 @@
 /** Who serves: by asking, by listening, and by what a store remembers (Nova: `nova-manage service list`). @module */
+import { loggable } from "../masked.ts";
 import { InvalidValueError } from "../errors.ts";
 import { log, oneLine } from "../telemetry.ts";
 import { within } from "../wait.ts";
@@ -94,7 +95,9 @@ async function remember(
     sightings.recorded(await within(store.list(), wait, late));
   } catch (error) {
     if (signal.aborted) throw error;
-    log("rpc").warn("The store of services cannot be read: {error}", { error });
+    log("rpc").warn("The store of services cannot be read: {error}", {
+      error: loggable(error),
+    });
   }
 }
 

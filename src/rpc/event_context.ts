@@ -1,6 +1,6 @@
 /** What of a request's context goes along with an event: whoever listens is not the one who was asked. @module */
 import type { ContextValues } from "./context.ts";
-import { isSecret } from "./masked.ts";
+import { isSecret } from "../masked.ts";
 
 /** What oslo.messaging lets pass (`notify/notifier.py`, `_sanitize_context`). */
 const OPENSTACK: ReadonlySet<string> = new Set([

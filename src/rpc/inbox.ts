@@ -5,13 +5,14 @@ import type { Delivery, Link, Message, Wait } from "../bus/transport.ts";
 import { decode, type Limits } from "../wire/codec.ts";
 import type { Reply } from "../wire/envelope.ts";
 import type { Pending } from "./replies.ts";
+import { RunningCalls } from "./running.ts";
 
 /** Reads one inbox. */
 export class Inbox {
   /** Calls that wait, by their id. */
   readonly pending: Map<string, Pending> = new Map();
-  /** How to cancel what runs here, by the id of the call. */
-  readonly running: Map<string, (reason: string) => void> = new Map();
+  /** What runs here. */
+  readonly running: RunningCalls = new RunningCalls();
   /** Who can tell a worker that nobody waits for its call. */
   readonly cancellers: Set<(call: string, worker: string) => void> = new Set();
   /** Replies that nobody waited for, and messages that were none. */
@@ -74,7 +75,7 @@ export class Inbox {
       return this.#reply(message, call);
     }
     if (message.kind !== "control") return this.#refuse(`a ${message.kind}`);
-    this.running.get(message.call)?.("the caller cancelled it");
+    this.running.cancel(message.call);
   }
 
   #reply(reply: Reply, call: string): void {
@@ -92,11 +93,11 @@ export class Inbox {
     log("rpc").warn("Refused a message in the inbox: {reason}", { reason });
   }
 
-  /** A request that found no queue fails its call; an answer that found none ends the work for it. */
-  #returned({ correlationId: call = "" }: Message): void {
+  /** A request that found no queue fails its call; a worker's sign of life that found none says that its caller may be gone. */
+  #returned({ correlationId: call = "", id }: Message): void {
     const text =
       "No queue takes the request: nobody has served this topic or host yet";
     this.pending.get(call)?.fail(new NoRouteError(text));
-    this.running.get(call)?.("the caller is gone");
+    this.running.returned(call, id);
   }
 }

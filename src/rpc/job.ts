@@ -5,10 +5,16 @@ import type { Delivery, Message } from "../bus/transport.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Request } from "../wire/envelope.ts";
 import { newId } from "./context.ts";
+import type { RetryPolicy } from "./contract.ts";
 import { type ServedContext, starting } from "./outcome.ts";
+import type { RunningCall, RunningCalls } from "./running.ts";
+
+/** Milliseconds in which a caller's queue is made anew after a loss, and after which an old loss tells nothing. */
+const RESTORED = 900;
+const FORGIVEN = 30_000;
 
 /** A request from its arrival to its acknowledgement. */
-export class Job {
+export class Job implements RunningCall {
   /** What is asked. */
   readonly request: Request;
   /** What the handler sees. */
@@ -19,11 +25,17 @@ export class Job {
   readonly dialect: Dialect;
   /** Set once items of a stream are on their way: another worker could only begin it anew. */
   streaming = false;
+  /** Its procedure's policy, once its handler starts. */
+  retry: RetryPolicy | undefined;
+  /** The last sign of life that was sent. */
+  beat: string | undefined;
   /** What was answered, to be said again if the request comes again; not the items of a stream. */
   readonly answers: Message[] = [];
   readonly #delivery: Delivery;
   readonly #controller = new AbortController();
   #abandoned = false;
+  #acknowledged = false;
+  #returnedAt = -Infinity;
 
   /** The clock starts at arrival: how long the message waited in its queue is bounded by its expiration. */
   constructor(delivery: Delivery, request: Request, dialect: Dialect) {
@@ -37,9 +49,10 @@ export class Job {
       values: request.context,
       signal: this.#controller.signal,
       deadline: Date.now() + timeout,
-      attempt: 1,
-      [starting]: ({ delivery }) => {
-        if (delivery === "at-most-once") this.#delivery.ack();
+      attempt: request.attempt ?? 1,
+      [starting]: ({ delivery, retry }) => {
+        this.retry = retry;
+        if (delivery === "at-most-once") this.#settled();
       },
     };
   }
@@ -55,29 +68,58 @@ export class Job {
   }
 
   /** Ends it at its deadline, or when the caller says so, until disposed. */
-  register(running: Map<string, (reason: string) => void>): Disposable {
+  register(running: RunningCalls): Disposable {
     const expiry = expireAt(
       this.deadline,
       () => this.#end(new TimeoutError("The caller's deadline passed")),
     );
     const call = this.request.reply?.call;
-    if (call !== undefined) {
-      running.set(
-        call,
-        (reason) => this.#end(new RpcError("ABORTED", `Aborted: ${reason}`)),
-      );
-    }
+    const known = call === undefined ? undefined : running.add(call, this);
     return {
       [Symbol.dispose]: () => {
         forget(expiry);
-        if (call !== undefined) running.delete(call);
+        known?.[Symbol.dispose]();
       },
     };
   }
 
+  end(reason: string): void {
+    this.#end(new RpcError("ABORTED", `Aborted: ${reason}`));
+  }
+
+  /** One sign of life may find no queue while that is made anew after a loss; a second one soon after finds its caller gone. */
+  returned(message: string | undefined): void {
+    if (message === undefined || message !== this.beat) return;
+    const since = performance.now() - this.#returnedAt;
+    if (since >= RESTORED && since <= FORGIVEN) this.end("the caller is gone");
+    else if (since > FORGIVEN) this.#returnedAt = performance.now();
+  }
+
+  /** What came, for another attempt at it. */
+  get message(): Message {
+    return this.#delivery.message;
+  }
+
+  /** True once it is acknowledged. */
+  get settled(): boolean {
+    return this.#acknowledged;
+  }
+
+  /** Back into its queue, as if it had not come: it could not be taken care of. */
+  giveBack(): void {
+    if (this.#acknowledged || this.#abandoned) return;
+    this.#abandoned = true;
+    this.#delivery.reject(true);
+  }
+
   /** Acknowledges it, unless it was abandoned: then its queue keeps it for another worker. */
   settle(): void {
-    if (!this.#abandoned) this.#delivery.ack();
+    if (!this.#abandoned) this.#settled();
+  }
+
+  #settled(): void {
+    this.#acknowledged = true;
+    this.#delivery.ack();
   }
 
   /** The worker stops: its handler is told. The message stays unacknowledged, unless a stream has begun. */

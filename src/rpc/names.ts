@@ -1,5 +1,6 @@
 /** Names that may become part of a routing key, and versions. @module */
 import { InvalidValueError } from "../errors.ts";
+import { BESIDE } from "../bus/routes.ts";
 
 const NAME = /^[A-Za-z0-9_.-]+$/;
 const LONGEST = 200;
@@ -20,6 +21,20 @@ export function checkName(what: string, name: unknown): asserts name is string {
   throw new InvalidValueError(
     `Invalid ${what} ${shown}: give 1 to ${LONGEST} of the characters A-Z a-z 0-9 _ . -, without a leading "amq."`,
     { data: { path: what } },
+  );
+}
+
+/**
+ * Checks the name of a host.
+ *
+ * @throws {InvalidValueError}
+ */
+export function checkHost(host: unknown): asserts host is string {
+  checkName("host", host);
+  if (!BESIDE.test(host)) return;
+  throw new InvalidValueError(
+    `Invalid host "${host}": names that end so are those of queues beside a host's own; give another`,
+    { data: { path: "host" } },
   );
 }
 

@@ -1,11 +1,13 @@
 /** Where events go (Nova: `notifier/api.py`, `notification_driver`). @module */
 import { log, oneLine } from "../telemetry.ts";
 import type { Transport, Wait } from "../bus/transport.ts";
+import { TimeoutError } from "../errors.ts";
+import { within } from "../wait.ts";
 import type { Routes } from "../bus/routes.ts";
 import { encode, type Limits } from "../wire/codec.ts";
 import { type Dialect, grizzly, oslo } from "../wire/dialect.ts";
 import type { Notification } from "../wire/envelope.ts";
-import { masked } from "./masked.ts";
+import { loggable, masked } from "../masked.ts";
 import type { Priority } from "./priority.ts";
 
 /**
@@ -126,12 +128,13 @@ export async function drive(
 ): Promise<void> {
   const { drivers } = parts.notifications;
   if (!drivers) return await toBus(parts, event, wait);
+  const late = () => new TimeoutError("The driver takes too long");
   const taking = drivers.map((driver) =>
-    take(driver, parts, event, wait).catch((error) => {
+    within(take(driver, parts, event, wait), wait, late).catch((error) => {
       const name = typeof driver === "string" ? driver : driver.name;
       log("notification").error("The driver {name} failed: {error}", {
         name: oneLine(name || "function", 60),
-        error,
+        error: loggable(error),
       });
     })
   );

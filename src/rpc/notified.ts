@@ -1,4 +1,5 @@
 /** Functions that tell of themselves (Nova: `notifier/api.py`, `notify_decorator`; `exception.py`, `wrap_exception`). @module */
+import { loggable } from "../masked.ts";
 import { log } from "../telemetry.ts";
 import type { ConnectionContext } from "./connection.ts";
 import { checkEventType, type NotifyOptions } from "./notifications.ts";
@@ -37,7 +38,9 @@ export function notified<A extends readonly unknown[], R>(
   const tell = (phase: string, body: object, more: NotifyOptions = {}) =>
     connection.notify(`${eventType}.${phase}`, body, { ...notify, ...more })
       .catch((error) =>
-        log("notification").error("An event was not sent: {error}", { error })
+        log("notification").error("An event was not sent: {error}", {
+          error: loggable(error),
+        })
       );
   return async (...args) => {
     const body = payload?.(...args) ?? {};

@@ -30,7 +30,7 @@ export class AnswerQueues {
     return await this.#inbox.answersTo(call, wait);
   }
 
-  /** An answer came; only an old server leaves out the id of the call. */
+  /** An answer came, in which only an old server leaves out the id of the call; or none did. */
   learn(queue: string, call: string | undefined): void {
     if (this.#mode !== "learn") return;
     if (call === undefined) this.#newer.delete(queue);

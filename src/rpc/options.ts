@@ -8,7 +8,7 @@ import {
   isRequestContext,
   type RequestContext,
 } from "./context.ts";
-import { checkName } from "./names.ts";
+import { checkHost, checkName } from "./names.ts";
 
 /** Options of every verb. */
 export interface SendOptions {
@@ -179,7 +179,7 @@ export function castBounds(options: SendOptions): Bounds {
 export function checkTarget({ topic, host, namespace }: Target): void {
   checkName("topic", topic);
   if (host !== undefined) {
-    checkName("host", host);
+    checkHost(host);
     checkName("topic with host", queueFor(topic, host)); // together they name a queue
   }
   if (namespace !== undefined) checkName("namespace", namespace);

@@ -3,10 +3,13 @@ import { setImmediate } from "node:timers/promises";
 import { InvalidValueError, StreamInterruptedError } from "../errors.ts";
 import { expireAt, forget } from "../deadlines.ts";
 import type { Message, Wait } from "../bus/transport.ts";
-import type { Dialect } from "../wire/dialect.ts";
-import type { ReplyAddress } from "../wire/envelope.ts";
 import { type ErrorClasses, toFailure } from "../wire/failure.ts";
-import { type AnswerParts, Answers, type Said } from "./answers.ts";
+import {
+  type Address,
+  type AnswerParts,
+  Answers,
+  type Said,
+} from "./answers.ts";
 import { newId } from "./context.ts";
 import type { Job } from "./job.ts";
 import { asGiven, errorClassesOf, isRefusal } from "./outcome.ts";
@@ -127,7 +130,8 @@ export class Responder {
       next = expireAt(soon, beat);
       if (job.over) return;
       const address = { reply, dialect, warren };
-      const sent = this.#answers.beat(address, { deadline: soon });
+      const wait = { deadline: soon };
+      const sent = this.#answers.beat(address, wait, (id) => job.beat = id);
       sent.catch(() => {}); // the next one may come through
     };
     const first = warren ? FIRST_BEAT : every;
@@ -142,19 +146,12 @@ export class Responder {
   }
 
   /** Tells the sender of a message that was no request why it was refused. */
-  async refuse(
-    reply: ReplyAddress,
-    dialect: Dialect,
-    reason: string,
-  ): Promise<void> {
+  async refuse(address: Address, reason: string): Promise<void> {
     const error = new InvalidValueError(`Refused the request: ${reason}`);
-    const failure = toFailure(error, { refusal: true });
+    const foreign = !address.warren;
+    const failure = toFailure(error, { refusal: true, foreign });
     const wait = { deadline: performance.now() + LONGEST_ANSWER };
-    await this.#answers.send(
-      { reply, dialect },
-      { failure, ending: true },
-      wait,
-    );
+    await this.#answers.send(address, { failure, ending: true }, wait);
   }
 
   /** Sends a parsed value; where JSON cannot carry that, the value as the handler gave it. Throws at once if neither. */
@@ -184,7 +181,8 @@ export class Responder {
     const keep = (message: Message) => {
       if (!job.streaming) job.answers.push(message);
     };
-    const address = { reply, dialect, warren };
+    const gone = () => job.end("the caller is gone");
+    const address = { reply, dialect, warren, gone };
     return this.#answers.send(
       address,
       { ...said, ...inbox },

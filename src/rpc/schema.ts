@@ -1,5 +1,6 @@
 /** Standard Schema: the interface that zod, valibot, arktype and others share (https://standardschema.dev). @module */
 import { InvalidValueError } from "../errors.ts";
+import { isSecret } from "../masked.ts";
 import { oneLine } from "../telemetry.ts";
 
 /** Any Standard Schema (zod, valibot, arktype, …). */
@@ -76,6 +77,14 @@ function pathOf({ path = [] }: SchemaIssue): string {
     .join(".");
 }
 
+/** What is wrong in the words of the library, which may hold the value: of a secret nothing is said. */
+function messageOf({ path = [], message }: SchemaIssue): string {
+  const keys = path.map((key) =>
+    String(typeof key === "object" ? key.key : key)
+  );
+  return keys.some(isSecret) ? "it is not as it should be" : shown(message);
+}
+
 /** Issues that an error names. */
 const MOST = 5;
 
@@ -84,7 +93,7 @@ function invalid(
   issues: readonly SchemaIssue[],
 ): InvalidValueError {
   const list = issues.slice(0, MOST).map((issue) =>
-    `${pathOf(issue) || "the whole"}: ${shown(issue.message)}`
+    `${pathOf(issue) || "the whole"}: ${messageOf(issue)}`
   );
   return new InvalidValueError(`Invalid ${what}: ${list.join("; ")}`, {
     data: { path: issues[0] ? pathOf(issues[0]) : "", issues: list },

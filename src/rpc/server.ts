@@ -1,19 +1,23 @@
 /** The worker's half: from a delivery to a handler, back to the caller, and only then acknowledged. @module */
+import { loggable } from "../masked.ts";
 import { expireAt, forget } from "../deadlines.ts";
 import { InvalidValueError } from "../errors.ts";
 import { log, oneLine } from "../telemetry.ts";
+import type { Queue } from "../bus/routes.ts";
 import type { Delivery, Transport } from "../bus/transport.ts";
 import { decode, type Limits } from "../wire/codec.ts";
-import type { Dialect } from "../wire/dialect.ts";
 import type { ReplyAddress, Request } from "../wire/envelope.ts";
 import type { ErrorClasses } from "../wire/failure.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Inbox } from "./inbox.ts";
+import type { Address } from "./answers.ts";
+import { FailedCasts, type Fate } from "./failed_casts.ts";
 import { Job } from "./job.ts";
 import { type Known, Ledger } from "./ledger.ts";
-import { Latency, type LatencyStats } from "./latency.ts";
+import { Latency } from "./latency.ts";
 import { Permits } from "./permits.ts";
 import { Responder } from "./responder.ts";
+import type { ServerStats } from "./server_stats.ts";
 
 /** What a server needs. */
 export interface ServerParts {
@@ -21,8 +25,6 @@ export interface ServerParts {
   readonly transport: Transport;
   /** To be cancelled by. */
   readonly inbox: Inbox;
-  /** For refusals of messages in no known dialect. */
-  readonly dialect: Dialect;
   /** Handlers at once. */
   readonly concurrency: number;
   /** Bounds on messages. */
@@ -31,26 +33,15 @@ export interface ServerParts {
   readonly errors: ErrorClasses;
   /** Whether callers see stacks. */
   readonly tracebacks: boolean;
+  /** Whether the bus is OpenStack's. */
+  readonly openstack: boolean;
 }
 
-/** What a server has done. */
-export interface ServerStats {
-  /** Handlers that returned. */
-  readonly handled: number;
-  /** Handlers that threw, and requests that the dispatcher refused. */
-  readonly failed: number;
-  /** Messages that were no requests. */
-  readonly refused: number;
-  /** Requests that were not started: expired, or given up by the caller. */
-  readonly dropped: number;
-  /** Requests that the broker had delivered before, here or elsewhere. */
-  readonly redelivered: number;
-  /** Requests that had come before, and were not run again. */
-  readonly repeated: number;
-  /** Requests in hand now. */
-  readonly inHand: number;
-  /** How long handlers took. */
-  readonly latency: LatencyStats;
+/** One consumer: who serves what comes there, what came before, and its queue, if others may read it too. */
+interface Lane {
+  readonly dispatcher: Dispatcher;
+  readonly ledger: Ledger;
+  readonly queue: Queue | undefined;
 }
 
 /** Serves requests of all consumers of one connection context. */
@@ -58,6 +49,7 @@ export class Server {
   readonly #parts: ServerParts;
   readonly #permits: Permits;
   readonly #responder: Responder;
+  readonly #casts: FailedCasts;
   readonly #jobs = new Map<Job, Promise<void>>();
   #counts = {
     handled: 0,
@@ -66,6 +58,8 @@ export class Server {
     dropped: 0,
     redelivered: 0,
     repeated: 0,
+    retried: 0,
+    dead: 0,
   };
   readonly #latency = new Latency();
   #stopped = false;
@@ -75,6 +69,7 @@ export class Server {
     this.#parts = parts;
     this.#permits = new Permits(parts.concurrency);
     this.#responder = new Responder(parts);
+    this.#casts = new FailedCasts(parts);
   }
 
   /** What it has done so far. */
@@ -94,17 +89,24 @@ export class Server {
   }
 
   /** Takes the deliveries of one consumer. Never throws: nothing that arrives can hurt a worker. */
-  receiver(dispatcher: Dispatcher): (delivery: Delivery) => void {
-    const ledger = new Ledger();
-    return (delivery) => this.#receive(delivery, dispatcher, ledger);
+  receiver(
+    dispatcher: Dispatcher,
+    queue?: Queue,
+  ): (delivery: Delivery) => void {
+    const lane: Lane = {
+      dispatcher,
+      queue: queue?.fresh ? undefined : queue,
+      ledger: new Ledger(),
+    };
+    return (delivery) => this.#receive(delivery, lane);
   }
 
-  #receive(delivery: Delivery, dispatcher: Dispatcher, ledger: Ledger): void {
+  #receive(delivery: Delivery, lane: Lane): void {
     const { body, headers } = delivery.message;
     const decoded = decode(body, headers, this.#parts.limits);
     if ("refusal" in decoded) {
-      const { reason, reply = addressOf(delivery) } = decoded.refusal;
-      return this.#refuse(delivery, reason, reply);
+      const { reason, reply = addressOf(delivery), ...from } = decoded.refusal;
+      return this.#refuse(delivery, reason, reply && { reply, ...from });
     }
     const { message, dialect } = decoded;
     if (message.kind !== "request") {
@@ -115,16 +117,16 @@ export class Server {
     }
     if (delivery.redelivered) this.#counts.redelivered++;
     const job = new Job(delivery, message, dialect);
-    const { id } = message;
-    const earlier = id === undefined ? undefined : ledger.find(id);
-    const work = earlier
-      ? this.#repeat(job, earlier)
-      : this.#serve(job, dispatcher);
+    const one = identityOf(message);
+    const earlier = one === undefined ? undefined : lane.ledger.find(one);
+    const work = earlier ? this.#repeat(job, earlier) : this.#serve(job, lane);
     const done = work
-      .catch((error) => log("rpc").error("Serving failed: {error}", { error }))
+      .catch((error) =>
+        log("rpc").error("Serving failed: {error}", { error: loggable(error) })
+      )
       .finally(() => this.#jobs.delete(job));
     this.#jobs.set(job, done);
-    if (!earlier && id !== undefined) ledger.begin(id, job, done);
+    if (!earlier && one !== undefined) lane.ledger.begin(one, job, done);
   }
 
   /** A request that came before is not run again: its first run answers it, or has, and what it said is said again. */
@@ -133,6 +135,7 @@ export class Server {
     if ("answers" in known) await this.#responder.repeat(job, known.answers);
     else await known.ended;
     if ("answers" in known || !known.job.abandoned) job.settle();
+    else job.giveBack();
   }
 
   /**
@@ -160,7 +163,7 @@ export class Server {
     await Promise.all(streams.map((job) => this.#responder.interrupted(job)));
   }
 
-  async #serve(job: Job, dispatcher: Dispatcher): Promise<void> {
+  async #serve(job: Job, lane: Lane): Promise<void> {
     using _registered = job.register(this.#parts.inbox.running);
     const { signal } = job.context;
     const permit = await this.#permits.acquire(signal);
@@ -169,8 +172,11 @@ export class Server {
     signal.addEventListener("abort", free);
     try {
       if (!permit || job.over) return void this.#counts.dropped++;
+      if (Number(job.request.expires) <= Date.now()) {
+        return this.#count(await this.#casts.expired(job, lane.queue));
+      }
       using _beats = this.#responder.beats(job);
-      await this.#run(job, dispatcher, permit);
+      await this.#run(job, lane, permit);
     } finally {
       signal.removeEventListener("abort", free);
       free();
@@ -179,16 +185,12 @@ export class Server {
   }
 
   /** The permit is given back when the handler ends; the answer's confirmation needs none. */
-  async #run(
-    job: Job,
-    dispatcher: Dispatcher,
-    permit: Disposable,
-  ): Promise<void> {
+  async #run(job: Job, lane: Lane, permit: Disposable): Promise<void> {
     const { request, context } = job;
     const ended = this.#timed(permit);
     try {
       const { version = "1.0", method, args, namespace } = request;
-      const result = await dispatcher.dispatch(
+      const result = await lane.dispatcher.dispatch(
         context,
         version,
         method,
@@ -208,7 +210,14 @@ export class Server {
       this.#counts.failed++;
       this.#logFailure(request, error, job.over);
       await this.#responder.failure(job, error);
+      if (request.reply) return;
+      this.#count(await this.#casts.failed(job, error, lane.queue));
     }
+  }
+
+  #count(fate: Fate): void {
+    if (fate === "again") this.#counts.retried++;
+    if (fate === "dead") this.#counts.dead++;
   }
 
   /** What to call when the handler has ended; the first time counts. */
@@ -227,26 +236,31 @@ export class Server {
     if (over) {
       log("rpc").debug("{method} ended after its caller: {error}", {
         method,
-        error,
+        error: loggable(error),
       });
     } else if (request.reply) {
-      log("rpc").info("{method} failed: {error}", { method, error });
-    } else {log("rpc").error(
-        "The cast {method} failed, and nobody is told: {error}",
-        { method, error },
-      );}
+      log("rpc").info("{method} failed: {error}", {
+        method,
+        error: loggable(error),
+      });
+    } else {log("rpc").error("The cast {method} failed: {error}", {
+        method,
+        error: loggable(error),
+      });}
   }
 
-  #refuse(delivery: Delivery, reason: string, reply?: ReplyAddress): void {
+  #refuse(delivery: Delivery, reason: string, address?: Address): void {
     this.#counts.refused++;
     log("rpc").warn("Refused a message for {key}: {reason}", {
       key: oneLine(delivery.key, 60),
       reason: oneLine(reason),
     });
-    if (reply) {
-      this.#responder.refuse(reply, this.#parts.dialect, reason).catch(
+    if (address) {
+      this.#responder.refuse(address, reason).catch(
         (error) =>
-          log("rpc").info("A refusal was not told: {error}", { error }),
+          log("rpc").info("A refusal was not told: {error}", {
+            error: loggable(error),
+          }),
       );
     }
     delivery.reject(false); // dropped, or dead-lettered where the broker's policy says so
@@ -262,6 +276,12 @@ function isStream(result: unknown): result is AsyncIterable<unknown> {
 function unwanted({ method }: Request): InvalidValueError {
   const what = oneLine(method, 60);
   return new InvalidValueError(`Cannot cast ${what}: it is a stream`);
+}
+
+/** What tells one request from another: a stranger may have made up its id, but who asks for an answer gets his own. */
+function identityOf({ id, attempt, reply }: Request): string | undefined {
+  if (id === undefined) return undefined;
+  return JSON.stringify([id, attempt ?? 1, reply?.call, reply?.queue]);
 }
 
 /** Where a message that cannot be read wants its answer, by its properties. */

@@ -69,6 +69,8 @@ const statsSchema: z.ZodType<ServiceStats> = z.looseObject({
   dropped: amount,
   redelivered: amount,
   repeated: amount,
+  retried: amount,
+  dead: amount,
   inHand: amount,
   latency: z.looseObject({
     p50: amount,

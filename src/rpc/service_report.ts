@@ -1,5 +1,5 @@
 /** What a service tells of itself, to its fleet and to whoever asks. @module */
-import type { ServerStats } from "./server.ts";
+import type { ServerStats } from "./server_stats.ts";
 
 /**
  * Where a service is in its life, by its own word: `removed` is the last one of a service that was ended by `kill`. A

@@ -1,4 +1,5 @@
 /** Liveness and readiness over HTTP, for whoever restarts processes and routes to them. @module */
+import { loggable } from "../masked.ts";
 import { InvalidValueError } from "../errors.ts";
 import { log } from "../telemetry.ts";
 import { pause, within } from "../wait.ts";
@@ -113,7 +114,9 @@ export class HealthServer implements AsyncDisposable {
       );
     } catch (error) {
       if (signal.aborted) return;
-      log("service").error("No answers for health: {error}", { error });
+      log("service").error("No answers for health: {error}", {
+        error: loggable(error),
+      });
     }
   }
 

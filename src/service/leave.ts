@@ -1,4 +1,5 @@
 /** Waiting for what may not end by itself, while a service stops. @module */
+import { loggable } from "../masked.ts";
 import { TimeoutError } from "../errors.ts";
 import { log } from "../telemetry.ts";
 import { within } from "../wait.ts";
@@ -13,6 +14,9 @@ export async function leave(
   try {
     await within(Promise.try(work), { deadline }, late);
   } catch (error) {
-    log("service").error("{what} failed: {error}", { what, error });
+    log("service").error("{what} failed: {error}", {
+      what,
+      error: loggable(error),
+    });
   }
 }

@@ -1,4 +1,5 @@
 /** Managers: the objects whose methods serve a contract (Nova: `manager.py`). @module */
+import { loggable } from "../masked.ts";
 import type { Contract, Endpoint, Handlers } from "../rpc/contract.ts";
 import type { ConnectionContext } from "../rpc/connection.ts";
 import { type Dispatcher, RpcDispatcher } from "../rpc/dispatcher.ts";
@@ -161,7 +162,10 @@ export async function runPeriodicTasks(
       await new TaskRunner(task, name).once(signal);
     } catch (error) {
       if (options.raiseOnError) throw error;
-      log("service").error("Periodic {name} failed: {error}", { name, error });
+      log("service").error("Periodic {name} failed: {error}", {
+        name,
+        error: loggable(error),
+      });
     }
   }
 }

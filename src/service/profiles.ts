@@ -20,8 +20,8 @@ export interface NovaProfile {
   /** Whether fanouts are read from a stream (`rabbit_stream_fanout`); default false. */
   readonly streamFanout?: boolean | undefined;
   /**
-   * `<hostname>:<process>`, in the names of reply and fanout queues in place of random characters (`use_queue_manager`); no
-   * two processes may have the same.
+   * `<hostname>:<process>`, in the names of reply and fanout queues in place of random characters (`use_queue_manager`);
+   * followed by the process's number and a number of the queue.
    */
   readonly member?: string | undefined;
 }
@@ -82,7 +82,8 @@ export function profileOf(
     nova: {
       transientQuorum: forms.transientQuorum ?? false,
       streamFanout: forms.streamFanout ?? false,
-      member: forms.member,
+      // Two processes of one name would read each other's answers.
+      member: forms.member && `${forms.member}.${Deno.pid}`,
     },
   };
 }

@@ -2,8 +2,8 @@
 import { ConnectionDisposedError, ConnectionFailedError } from "../errors.ts";
 import { log } from "../telemetry.ts";
 import type { ConnectionContext } from "../rpc/connection.ts";
-import { checkName } from "../rpc/names.ts";
-import type { ServerStats } from "../rpc/server.ts";
+import { checkHost } from "../rpc/names.ts";
+import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceState } from "../rpc/service_report.ts";
 import { createConnection } from "./connect.ts";
 import { createConsumers, take } from "./hosting.ts";
@@ -65,7 +65,7 @@ export class Service implements AsyncDisposable {
     this.#managers = managersOf(options.manager);
     this.#options = options;
     this.host = options.host ?? Deno.hostname();
-    checkName("host", this.host);
+    checkHost(this.host);
     this.stopped = this.#ended.promise;
     this.stopped.catch(() => {}); // whoever awaits it gets the error
   }

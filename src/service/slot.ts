@@ -1,4 +1,5 @@
 /** A worker's place: whatever happens to its process, another takes over. @module */
+import { loggable } from "../masked.ts";
 import { expireAt, forget, type Waiting } from "../deadlines.ts";
 import { log } from "../telemetry.ts";
 import { Child, type Program } from "./child.ts";
@@ -95,7 +96,7 @@ export class Slot {
       const { worker } = this;
       log("service").error("Worker {worker} cannot be started: {error}", {
         worker,
-        error,
+        error: loggable(error),
       });
       return undefined;
     }

@@ -1,4 +1,5 @@
 /** One periodic task: when it runs, and what came of it. @module */
+import { loggable } from "../masked.ts";
 import { log } from "../telemetry.ts";
 import { type Clock, monotonic } from "./clock.ts";
 import type { PeriodicTask, TaskState } from "./periodic_task.ts";
@@ -120,7 +121,10 @@ export class TaskRunner {
       await this.once(led ? AbortSignal.any([stop, led]) : stop);
     } catch (error) {
       const name = this.#name;
-      log("service").error("Periodic {name} failed: {error}", { name, error });
+      log("service").error("Periodic {name} failed: {error}", {
+        name,
+        error: loggable(error),
+      });
     }
   }
 

@@ -42,6 +42,10 @@ export interface Refusal {
   readonly reason: string;
   /** Where the refusal can be told, if the message said so. */
   readonly reply?: ReplyAddress | undefined;
+  /** In which dialect it was said, as far as that can be told. */
+  readonly dialect: Dialect;
+  /** Whether the sender is Warren. */
+  readonly warren: boolean;
 }
 
 /** What arrived. */
@@ -103,6 +107,29 @@ export function encode(
   };
 }
 
+/** What Warren puts into the headers of a message that failed: for its next attempt, or for whoever looks after it. */
+export function failedHeaders(failed: Failed): WireHeaders {
+  const { attempt, expires, reason, queue } = failed;
+  return {
+    [header.attempt]: `${attempt}`,
+    ...(expires !== undefined && { [header.expires]: `${expires}` }),
+    ...(reason !== undefined && { [header.reason]: reason }),
+    ...(queue !== undefined && { [header.queue]: queue }),
+  };
+}
+
+/** What is told of a message that failed. */
+export interface Failed {
+  /** The attempt that is next, or that was the last. */
+  readonly attempt: number;
+  /** When it is to be dropped: epoch milliseconds. */
+  readonly expires?: number | undefined;
+  /** Why it is a dead letter. */
+  readonly reason?: string | undefined;
+  /** In which queue it was. */
+  readonly queue?: string | undefined;
+}
+
 /** The bytes of a control. */
 export function encodeControl(control: Control): Encoded {
   return {
@@ -117,12 +144,18 @@ const schemas = {
   notification: notificationSchema,
 } as const;
 
-/** A refusal in answer to a request that still says where its answer goes. */
-function refuse(reason: string, raw?: Fields): Decoded {
+/** A refusal in answer to a message that may still say where its answer goes. */
+function refuse(
+  reason: string,
+  headers: Fields,
+  dialect: Dialect = grizzly,
+  raw?: Fields,
+): Decoded {
   const reply = raw?.kind === "request"
     ? requestSchema.safeParse({ ...raw, ...blank }).data?.reply
     : undefined;
-  return { refusal: { reason, reply } };
+  const warren = header.warren in headers;
+  return { refusal: { reason, reply, dialect, warren } };
 }
 
 /** In place of whatever may be wrong with a request, to see whether its reply address is right. */
@@ -135,6 +168,8 @@ const blank = {
   namespace: undefined,
   timeout: undefined,
   monitor: undefined,
+  attempt: undefined,
+  expires: undefined,
 };
 
 function decodeControl(headers: Fields): Decoded {
@@ -146,7 +181,7 @@ function decodeControl(headers: Fields): Decoded {
   const parsed = controlSchema.safeParse(raw);
   return parsed.success
     ? { message: parsed.data, dialect: grizzly }
-    : refuse("an unknown control");
+    : refuse("an unknown control", headers);
 }
 
 /** Parsed JSON that is an object, or a refusal in a few words. */
@@ -168,13 +203,16 @@ export function decode(
 ): Decoded {
   if (header.control in headers) return decodeControl(headers);
   const outer = objectOf(parseJson(body, limits));
-  if ("refused" in outer) return refuse(outer.refused);
+  if ("refused" in outer) return refuse(outer.refused, headers);
   const enveloped = isEnvelope(outer.fields);
   const dialect = enveloped ? oslo : grizzly;
   const inner = enveloped ? objectOf(unseal(outer.fields, limits)) : outer;
-  if ("refused" in inner) return refuse(inner.refused);
+  if ("refused" in inner) return refuse(inner.refused, headers, dialect);
   const raw = decodeBody(inner.fields);
-  if (!raw) return refuse("neither a request, a reply nor a notification");
+  if (!raw) {
+    const reason = "neither a request, a reply nor a notification";
+    return refuse(reason, headers, dialect);
+  }
   const parsed = schemas[raw.kind].safeParse({
     ...raw,
     ...ownHeaders(raw.kind, headers),
@@ -185,6 +223,8 @@ export function decode(
     `a ${raw.kind} with a wrong ${issue?.path.join(".") || "shape"}: ${
       issue?.message ?? "invalid"
     }`,
+    headers,
+    dialect,
     raw,
   );
 }

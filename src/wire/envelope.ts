@@ -46,6 +46,10 @@ export interface Request {
   readonly timeout?: number | undefined;
   /** Milliseconds within which the caller wants a sign of life, again and again (`_timeout`); undefined = none. */
   readonly monitor?: number | undefined;
+  /** Which attempt it is; undefined = the first. Warren's own. */
+  readonly attempt?: number | undefined;
+  /** When its sender would have it dropped, by the clock of the worker that failed first: epoch ms. Warren's own. */
+  readonly expires?: number | undefined;
   /** True when the sender is Warren, and understands beats and controls. */
   readonly warren?: boolean | undefined;
 }

@@ -27,6 +27,8 @@ export const requestSchema: z.ZodType<Request> = z.object({
   }).optional(),
   timeout: duration.optional(),
   monitor: duration.optional(),
+  attempt: z.int().positive().optional(),
+  expires: z.number().optional(),
   warren: z.boolean().optional(),
 });
 

@@ -19,6 +19,10 @@ export const header = {
   inbox: "warren-inbox",
   parsed: "warren-parsed",
   beat: "warren-beat",
+  attempt: "warren-attempt",
+  expires: "warren-expires",
+  reason: "warren-reason",
+  queue: "warren-queue",
   control: "warren-control",
   call: "warren-call",
 } as const;
@@ -61,6 +65,8 @@ export function ownHeaders(kind: Spoken["kind"], headers: Fields): Fields {
     return {
       warren: header.warren in headers,
       timeout: number(headers[header.timeout]),
+      attempt: number(headers[header.attempt]),
+      expires: number(headers[header.expires]),
     };
   }
   if (kind !== "reply") return {};

@@ -201,7 +201,7 @@ Deno.test({
       exchange("fanout", true, true),
     );
     const [reply] = Object.keys(queues).filter((each) => /^reply/.test(each));
-    assert.match(String(reply), /^reply_gb07:compute:\d+$/);
+    assert.match(String(reply), /^reply_gb07:compute\.\d+:\d+$/);
     await stack.disposeAsync();
     const left = Object.keys((await declared(broker)).queues);
     assert.ok(left.includes("compute_fanout"), "the stream stays");

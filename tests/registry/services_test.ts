@@ -169,6 +169,8 @@ onEachBus("stats tells what a service has done, and its tasks", async (bus) => {
     dropped: 0,
     redelivered: 0,
     repeated: 0,
+    retried: 0,
+    dead: 0,
     inHand: 0,
   });
   assert.ok(latency.max > 0 && latency.p50 <= latency.p99);

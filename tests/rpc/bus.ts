@@ -28,7 +28,8 @@ export class Bus implements AsyncDisposable {
   constructor(url: string) {
     this.url = url;
     const { topic } = this;
-    this.#queues = [topic, `${topic}.one`, `${topic}.two`];
+    const queues = [topic, `${topic}.one`, `${topic}.two`];
+    this.#queues = queues.flatMap((name) => [name, `${name}.dead`]);
   }
 
   /** A connection. */

@@ -10,6 +10,35 @@ interface BoundExchange {
   readonly bindings: Set<{ readonly key: string; readonly queue: MemoryQueue }>;
 }
 
+type Settings = Readonly<Record<string, unknown>>;
+
+const flat = ({ arguments: args, ...settings }: Queue): Settings => ({
+  ...settings,
+  ...args,
+});
+
+/** It exists in another form: the error says in what, as RabbitMQ's. */
+function otherwise(
+  entity: string,
+  wanted: Settings,
+  existing: Settings,
+): TopologyError {
+  const names = Object.keys({ ...wanted, ...existing });
+  const argument = names.find((name) => wanted[name] !== existing[name]) ?? "";
+  const said = (value: unknown) => value === undefined ? "none" : `${value}`;
+  const data = {
+    entity,
+    argument,
+    wanted: said(wanted[argument]),
+    existing: said(existing[argument]),
+    replyCode: 406,
+  };
+  return new TopologyError(
+    `Cannot declare ${entity}: its ${argument} is ${data.existing}, not ${data.wanted}`,
+    { data },
+  );
+}
+
 /** Exchanges and queues of one bus. */
 export class Broker {
   readonly #exchanges = new Map<string, BoundExchange>();
@@ -18,12 +47,8 @@ export class Broker {
   exchange(settings: Exchange): BoundExchange {
     const known = this.#exchanges.get(settings.name);
     if (known && !isDeepStrictEqual(known.settings, settings)) {
-      throw new TopologyError(
-        `Cannot declare exchange ${settings.name}: it exists with other settings`,
-        {
-          data: { entity: `exchange ${settings.name}`, replyCode: 406 },
-        },
-      );
+      const entity = `exchange ${settings.name}`;
+      throw otherwise(entity, { ...settings }, { ...known.settings });
     }
     const exchange = known ?? { settings, bindings: new Set() };
     this.#exchanges.set(settings.name, exchange);
@@ -38,15 +63,12 @@ export class Broker {
     const exchange = route.exchange && this.exchange(route.exchange);
     const known = this.#queues.get(name);
     if (known && !isDeepStrictEqual(known.settings, settings)) {
-      throw new TopologyError(
-        `Cannot declare queue ${name}: it exists with other settings`,
-        {
-          data: { entity: `queue ${name}`, replyCode: 406 },
-        },
-      );
+      throw otherwise(`queue ${name}`, flat(settings), flat(known.settings));
     }
-    const queue = known ??
-      new MemoryQueue(name, settings, owner, () => this.#remove(queue));
+    const queue = known ?? new MemoryQueue(name, settings, owner, {
+      removed: () => this.#remove(queue),
+      deadLetter: (key, message) => this.publish({ key }, message),
+    });
     this.#queues.set(name, queue);
     if (exchange) this.#bind(exchange, route.binding ?? route.key, queue);
     return queue;

@@ -1,4 +1,5 @@
 /** A queue of the bus inside the process: order, prefetch, expiration, redelivery. @module */
+import { expireAt, forget, type Waiting } from "../../deadlines.ts";
 import { TopologyError } from "../../errors.ts";
 import type { Queue } from "../routes.ts";
 import type { ConsumeOptions, Delivery, Message } from "../transport.ts";
@@ -24,10 +25,20 @@ interface Member {
   readonly ended: PromiseWithResolvers<void>;
 }
 
+/** What a queue tells its broker. */
+export interface QueueEvents {
+  /** It is gone. */
+  removed(): void;
+  /** A message was too old; `key` is the queue where it goes. */
+  deadLetter(key: string, message: Message): void;
+}
+
 /** How a consumer leaves. */
 export interface MemoryConsumer {
   /** Resolves when it has left, or its queue is gone. */
   readonly ended: Promise<void>;
+  /** Deliveries that are not settled yet. */
+  readonly held: number;
   /** No more deliveries; what is held may still be settled. */
   cancel(): void;
   /** As a lost channel: what is held goes back. */
@@ -42,7 +53,8 @@ export class MemoryQueue {
   readonly settings: Queue;
   /** Who declared it. */
   readonly owner: Owner;
-  readonly #gone: () => void;
+  readonly #events: QueueEvents;
+  #waiting: Waiting | undefined;
   #items: Item[] = [];
   /** Consumers; the first is the next in turn. */
   #members: Member[] = [];
@@ -51,11 +63,16 @@ export class MemoryQueue {
   #removed = false;
 
   /** Made by the bus. */
-  constructor(name: string, settings: Queue, owner: Owner, gone: () => void) {
+  constructor(
+    name: string,
+    settings: Queue,
+    owner: Owner,
+    events: QueueEvents,
+  ) {
     this.name = name;
     this.settings = settings;
     this.owner = owner;
-    this.#gone = gone;
+    this.#events = events;
   }
 
   /** How many consume it. */
@@ -65,8 +82,9 @@ export class MemoryQueue {
 
   /** Takes a message. */
   push(message: Message, key: string): void {
-    const expires = performance.now() + (message.expiration ?? Infinity);
-    this.#dropOld();
+    const { "x-message-ttl": ttl = Infinity } = this.settings.arguments;
+    const age = Math.min(message.expiration ?? Infinity, Number(ttl));
+    const expires = performance.now() + age;
     this.#insert({
       message,
       key,
@@ -74,6 +92,7 @@ export class MemoryQueue {
       expires,
       redelivered: false,
     });
+    this.#dropOld();
     this.#run();
   }
 
@@ -108,6 +127,9 @@ export class MemoryQueue {
     this.#run();
     return {
       ended: member.ended.promise,
+      get held() {
+        return member.held.size;
+      },
       cancel: () => this.#leave(member),
       close: () => this.#close(member),
     };
@@ -118,9 +140,10 @@ export class MemoryQueue {
     if (this.#removed) return;
     this.#removed = true;
     this.#items = [];
+    this.#arm();
     for (const { ended } of this.#members) ended.resolve();
     this.#members = [];
-    this.#gone();
+    this.#events.removed();
   }
 
   #insert(item: Item): void {
@@ -130,10 +153,33 @@ export class MemoryQueue {
     this.#items.splice(at, 0, item);
   }
 
-  /** What is too old is dropped when it would be its turn, as RabbitMQ does: no timer keeps the process alive. */
+  /** What is too old is dropped when it would be its turn, as RabbitMQ does, or goes where the queue's arguments say. */
   #dropOld(): void {
     const now = performance.now();
-    while ((this.#items[0]?.expires ?? Infinity) <= now) this.#items.shift();
+    while ((this.#items[0]?.expires ?? Infinity) <= now) {
+      this.#deadLetter(this.#items.shift() as Item);
+    }
+    this.#arm();
+  }
+
+  get #deadLetters(): boolean {
+    return this.settings.arguments["x-dead-letter-exchange"] === "";
+  }
+
+  /** Only the default exchange is known here. */
+  #deadLetter({ message: { expiration: _, ...message }, key }: Item): void {
+    if (!this.#deadLetters) return;
+    const { "x-dead-letter-routing-key": to = key } = this.settings.arguments;
+    this.#events.deadLetter(String(to), message);
+  }
+
+  /** Looks again when the first is too old. */
+  #arm(): void {
+    if (this.#waiting) forget(this.#waiting);
+    this.#waiting = undefined;
+    const [first] = this.#items;
+    if (!first || !this.#deadLetters) return;
+    this.#waiting = expireAt(first.expires, () => this.#dropOld());
   }
 
   #leave(member: Member): void {

@@ -84,10 +84,11 @@ export class MemoryTransport implements Transport, Owner {
         options,
       );
       this.#cancels.add(handle.close);
-      return {
-        ended: handle.ended,
-        cancel: () => Promise.resolve(handle.cancel()),
+      const cancel = () => {
+        handle.cancel();
+        if (handle.held === 0) this.#cancels.delete(handle.close); // nothing goes back at the end
       };
+      return { ended: handle.ended, cancel: () => Promise.try(cancel) };
     });
   }
 

@@ -27,8 +27,9 @@ interface Desired {
   readonly options: ConsumeOptions;
   /** Name at the broker; a new one each time, so that an old channel's cannot be meant. */
   tag?: string | undefined;
-  /** Where it is in a stream: the offset of the last message. */
+  /** Where it is in a stream: the offset of the last message, and when it began to read, in epoch seconds. */
   offset?: number;
+  began?: number;
   /** Nobody wants it any more. */
   abandoned?: boolean;
   /** Resolved when it is not restored any more. */
@@ -196,8 +197,7 @@ export class Consumers {
     const { exclusive = false } = desired.options;
     const stream = isStream(desired.route);
     const prefetch = desired.options.prefetch || (stream ? STREAM_PREFETCH : 0);
-    const offset = desired.offset === undefined ? "next" : desired.offset + 1;
-    const args = stream ? { "x-stream-offset": offset } : {};
+    const args = stream ? { "x-stream-offset": offsetOf(desired) } : {};
     const tag = crypto.randomUUID();
     const deliver = (message: ConsumeMessage | null) =>
       this.#deliver(open, desired, tag, message);
@@ -259,6 +259,14 @@ export class Consumers {
 
 const isStream = ({ queue }: QueueRoute) =>
   queue.arguments["x-queue-type"] === "stream";
+
+/** A reader begins with what comes next; after a loss it goes on where it was, or with what has come since it began. */
+function offsetOf(desired: Desired): unknown {
+  if (desired.offset !== undefined) return desired.offset + 1;
+  const { began } = desired;
+  desired.began ??= Math.floor(Date.now() / 1_000);
+  return began === undefined ? "next" : { "!": "timestamp", value: began };
+}
 
 /** A temporary queue keeps the name that it got. */
 function kept(route: QueueRoute, name: string): QueueRoute {

@@ -149,7 +149,8 @@ export class Topology {
   async #exchange(channel: Channel, exchange: Exchange): Promise<void> {
     if (this.knows(exchange)) return;
     await assertExchange(channel, exchange);
-    this.#known.add(settings(exchange));
+    // One that goes with its last queue may be gone at any time.
+    if (!exchange.autoDelete) this.#known.add(settings(exchange));
   }
 
   /** Consumers of a queue; undefined if there is no such queue, or no answer in time. */

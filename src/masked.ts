@@ -24,3 +24,22 @@ export function masked(value: unknown, depth: number = DEEP): unknown {
   ]);
   return Object.fromEntries(entries);
 }
+
+/** Errors within errors that are looked at. */
+const CAUSES = 4;
+
+/** What was thrown, as a log may show it: an error with its stack, its data masked, and nothing else that it carries. */
+export function loggable(thrown: unknown, depth: number = CAUSES): unknown {
+  if (!(thrown instanceof Error) || depth === 0) return masked(thrown);
+  try {
+    const { name, message, stack, cause } = thrown;
+    const shown = new Error(message);
+    const more = {
+      ...("data" in thrown && { data: masked(thrown.data) }),
+      ...(cause !== undefined && { cause: loggable(cause, depth - 1) }),
+    };
+    return Object.assign(shown, { name, stack }, more);
+  } catch {
+    return "an error that cannot be read";
+  }
+}

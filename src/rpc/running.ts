@@ -1,0 +1,40 @@
+/** Calls that run here, by the ids that their callers gave them: strangers may have given the same. @module */
+
+/** One of them. */
+export interface RunningCall {
+  /** Nobody wants it any more. */
+  end(reason: string): void;
+  /** A message to its caller came back: no queue took it. */
+  returned(message: string | undefined): void;
+}
+
+/** All of one link. */
+export class RunningCalls {
+  readonly #calls = new Map<string, Set<RunningCall>>();
+
+  /** Known until disposed. */
+  add(call: string, running: RunningCall): Disposable {
+    const same = this.#calls.get(call) ?? new Set();
+    this.#calls.set(call, same.add(running));
+    return {
+      [Symbol.dispose]: () => {
+        same.delete(running);
+        if (same.size === 0) this.#calls.delete(call);
+      },
+    };
+  }
+
+  /** Its caller wants no more of it. */
+  cancel(call: string): void {
+    for (const running of this.#calls.get(call) ?? []) {
+      running.end("the caller cancelled it");
+    }
+  }
+
+  /** A message about it came back. */
+  returned(call: string, message: string | undefined): void {
+    for (const running of this.#calls.get(call) ?? []) {
+      running.returned(message);
+    }
+  }
+}
