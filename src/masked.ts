@@ -25,6 +25,16 @@ export function masked(value: unknown, depth: number = DEEP): unknown {
   return Object.fromEntries(entries);
 }
 
+/** The part of a URL before its host, and what follows a name of a secret. */
+const USER = /(:\/\/)[^\s@"'<>]{1,512}@/g;
+const SAID =
+  /\b(\w{0,64}(?:pass|password|passwd|passphrase|secret|token|api_?key|private_?key)["']?\s{0,8}[=:]\s{0,8}["']?)[^\s"',;&]+/gi;
+
+/** A text with what looks like a secret in it masked. */
+export function maskedText(text: string): string {
+  return text.replace(USER, `$1${MASK}@`).replace(SAID, `$1${MASK}`);
+}
+
 /** Errors within errors that are looked at. */
 const CAUSES = 4;
 
@@ -32,8 +42,9 @@ const CAUSES = 4;
 export function loggable(thrown: unknown, depth: number = CAUSES): unknown {
   if (!(thrown instanceof Error) || depth === 0) return masked(thrown);
   try {
-    const { name, message, stack, cause } = thrown;
-    const shown = new Error(message);
+    const { name, message, cause } = thrown;
+    const stack = maskedText(`${thrown.stack}`);
+    const shown = new Error(maskedText(message));
     const more = {
       ...("data" in thrown && { data: masked(thrown.data) }),
       ...(cause !== undefined && { cause: loggable(cause, depth - 1) }),

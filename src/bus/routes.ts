@@ -141,8 +141,8 @@ export function dead(queue: Queue): Route {
   return { key: letters.name, queue: letters };
 }
 
-/** Names of hosts whose queue would be one of those beside the queue of a topic, or of another host. */
-export const BESIDE = /(^|\.)(dead|delay\.\d+|leader\.[^.]*)$/;
+/** Names of queues beside those of topics, hosts and pools. */
+export const BESIDE = /\.(dead|delay\.\d+|leader\..+)$/;
 
 const uses = new Map<string, number>();
 

@@ -32,7 +32,7 @@ export async function ask(
   const queue = queueFor(asked.target.topic, asked.target.host);
   const answer = new Answer();
   answer.promise.catch(() => {}); // it may fail before anybody awaits it
-  const message = question(parts, asked, bounds, bounds.timeout);
+  const message = question(parts, asked, bounds, { timeout: bounds.timeout });
   using _expected = waiting.expect(asked.id, answer);
   using limits = watch(parts, asked, bounds, answer);
   using _answers = await queues.prepare(queue, asked.id, wait);

@@ -53,8 +53,8 @@ export interface Client<C extends Contract> {
     ...rest: Rest<CallArgs<C, K>, SendOptions>
   ): Promise<void>;
   /**
-   * A stream. Lazy, and can be iterated once; `break` cancels it on the worker. `timeout` is the longest silence
-   * between two items.
+   * A stream. Lazy, and can be iterated once; `break` cancels it on the worker, which runs at most 32 items ahead.
+   * `timeout` is the longest silence between two items, while fewer than 16 wait to be read.
    */
   multicall<K extends StreamName<C>>(
     method: K,

@@ -11,7 +11,7 @@ import { makeClient } from "./contract_client.ts";
 import { discover, type ServicesOptions } from "./discovery.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { Leadership } from "./leadership.ts";
-import { checkName, checkPool } from "./names.ts";
+import { checkName, checkPool, checkTopic } from "./names.ts";
 import {
   listen,
   type ListenerOptions,
@@ -166,7 +166,7 @@ export class ConnectionContext extends ConnectionEvents
     dispatcher: Dispatcher,
     options: { readonly fanout?: boolean | undefined } = {},
   ): Promise<void> {
-    checkName("topic", topic);
+    checkTopic(topic);
     const row = options.fanout ? "fanout" : "topic";
     await this.#plan(this.#parts.routes[row](topic), dispatcher);
   }
@@ -180,7 +180,7 @@ export class ConnectionContext extends ConnectionEvents
     dispatcher: Dispatcher,
     pool: string,
   ): Promise<void> {
-    checkName("topic", topic);
+    checkTopic(topic);
     checkPool(topic, pool);
     await this.#plan(this.#parts.routes.pool(topic, pool), dispatcher);
   }
@@ -215,7 +215,7 @@ export class ConnectionContext extends ConnectionEvents
    */
   lead(topic: string, task: string): Leadership {
     this.#check(this.#draining !== undefined);
-    checkName("topic", topic);
+    checkTopic(topic);
     checkName("task", task);
     this.#reusable = false;
     return new Leadership(this.#parts.transport, topic, task);
@@ -259,7 +259,8 @@ export class ConnectionContext extends ConnectionEvents
         "Cannot consume: give a dispatcher, e.g. new RpcDispatcher([manager])",
       );
     }
-    const receive = this.#server.receiver(dispatcher, route.queue);
+    const shared = route.exchange?.type === "fanout" ? undefined : route.queue;
+    const receive = this.#server.receiver(dispatcher, shared);
     await this.#subscriptions.add(route, receive, this.#setUp());
   }
 

@@ -30,11 +30,11 @@ export interface ProcedureOptions {
    * another. `"at-most-once"`: before the handler (Nova's old way).
    */
   readonly delivery?: "at-least-once" | "at-most-once";
-  /** Further attempts at a cast whose handler throws; default: none. A call's caller decides itself. */
-  readonly retry?: RetryPolicy;
 }
 /** A procedure whose value comes back, or nothing. */
 export interface UnaryProcedure extends ProcedureOptions {
+  /** Further attempts at a cast whose handler throws; default: none. A call's caller decides itself. */
+  readonly retry?: RetryPolicy;
   /** What the caller gets; without it the call resolves to `undefined`. */
   readonly result?: Schema;
   /** A procedure returns or yields, not both. */
@@ -46,6 +46,8 @@ export interface StreamProcedure extends ProcedureOptions {
   readonly yields: Schema;
   /** A procedure returns or yields, not both. */
   readonly result?: never;
+  /** A stream cannot be cast. */
+  readonly retry?: never;
 }
 /** One entry of a contract. */
 export type Procedure = UnaryProcedure | StreamProcedure;

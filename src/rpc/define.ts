@@ -1,7 +1,7 @@
 /** Declares contracts, and checks at run time what types cannot say, for JavaScript users too. @module */
 import { InvalidValueError } from "../errors.ts";
 import type { Contract, Procedure, Procedures } from "./contract.ts";
-import { checkName, parseVersion, serves } from "./names.ts";
+import { checkName, checkTopic, parseVersion, serves } from "./names.ts";
 import { wrongRetry } from "./retry_policy.ts";
 import { isSchema } from "./schema.ts";
 import type { Exact, Travels } from "./travels.ts";
@@ -103,8 +103,8 @@ function checkProcedure(
     );
   }
   checkSince(path, procedure.since, version);
-  const wrong = procedure.retry && wrongRetry(procedure);
-  if (wrong) fail(`${path}.retry`, `${path}.retry ${wrong}`);
+  const wrong = wrongRetry(procedure);
+  if (wrong) fail(`${path}.retry`, `${path}.retry${wrong}`);
 }
 
 function checkSince(
@@ -135,7 +135,7 @@ export function checkContract(contract: Contract): void {
     fail("", "it is not an object");
   }
   checkKeys("", contract, KEYS);
-  checkName("topic", contract.topic);
+  checkTopic(contract.topic);
   if (contract.namespace !== undefined) {
     checkName("namespace", contract.namespace);
   }

@@ -9,7 +9,7 @@ import { decode, type Limits } from "../wire/codec.ts";
 import type { Reply } from "../wire/envelope.ts";
 import { Arrivals } from "./arrivals.ts";
 import type { Caller } from "./caller.ts";
-import { checkName } from "./names.ts";
+import { checkName, checkTopic } from "./names.ts";
 import {
   answerIn,
   inquiries,
@@ -119,7 +119,7 @@ function answered(sightings: Sightings, ask: Inquiry) {
 
 /** Checks what nobody else checks on the way. */
 function check({ ask, topic, host }: ServicesOptions): void {
-  if (topic !== undefined) checkName("topic", topic);
+  if (topic !== undefined) checkTopic(topic);
   if (host !== undefined) checkName("host", host);
   if (ask === undefined || Object.hasOwn(inquiries.procedures, ask)) return;
   throw new InvalidValueError(

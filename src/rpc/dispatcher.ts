@@ -11,6 +11,7 @@ import { checkContract } from "./define.ts";
 import { parseVersion, serves, type Version } from "./names.ts";
 import {
   checked,
+  found,
   marking,
   refuse,
   refusing,
@@ -104,6 +105,7 @@ export class RpcDispatcher implements Dispatcher {
   ): Promise<unknown> {
     const served = this.#find(version, method, namespace);
     const { procedure, contract } = served;
+    (context as ServedContext)[found]?.(procedure);
     const what = `${contract.topic}.${served.name}`;
     const parsed = procedure.args
       ? await refusing(() =>

@@ -1,19 +1,22 @@
 /** Casts that failed: tried again later, or kept as dead letters. Nothing is acknowledged before the broker has the copy. @module */
-import { loggable } from "../masked.ts";
+import { loggable, maskedText } from "../masked.ts";
 import { NoRouteError } from "../errors.ts";
 import { log, oneLine } from "../telemetry.ts";
 import { pause } from "../wait.ts";
 import { dead, delayed, type Queue, type Route } from "../bus/routes.ts";
 import type { Message, Transport, Wait } from "../bus/transport.ts";
-import { failedHeaders } from "../wire/codec.ts";
+import { againHeaders, deadHeaders, keptHeaders } from "../wire/codec.ts";
 import type { Job } from "./job.ts";
 import { isRefusal } from "./outcome.ts";
 import { delayAfter } from "./retry_policy.ts";
 
 /** Milliseconds that the broker may take for a copy. */
 const PATIENCE = 30_000;
-/** Milliseconds before a message that could not be copied goes back into its queue. */
+/** Milliseconds before a message that could not be copied goes back into its queue: twice as long each time, to the most. */
 const RETRY = 1_000;
+const LONGEST_RETRY = 60_000;
+/** Characters of an error that are looked at. */
+const LONG = 2_000;
 
 /** What became of a cast that failed. */
 export type Fate = "again" | "dead" | "back" | "dropped";
@@ -31,6 +34,8 @@ export class FailedCasts {
   readonly #parts: FailedCastsParts;
   /** Queues that were made. */
   readonly #made = new Set<string>();
+  /** How long the next message waits that cannot be copied. */
+  #retry = RETRY;
 
   /** On a transport. */
   constructor(parts: FailedCastsParts) {
@@ -43,15 +48,9 @@ export class FailedCasts {
     const refused = isRefusal(error);
     const ms = refused ? undefined : delayAfter(attempt, job.retry);
     const kept = job.retry !== undefined || !this.#parts.openstack;
-    if (!queue || job.settled || !kept) return "dropped";
-    const expires = expiresOf(job);
-    if (ms === undefined) {
-      const reason = `${error instanceof Error ? error.name : "thrown"}: ${
-        error instanceof Error ? error.message : String(error)
-      }`;
-      return await this.#bury(job, queue, reason);
-    }
-    const headers = failedHeaders({ attempt: attempt + 1, expires });
+    if (!queue || !kept || !waits(job)) return "dropped";
+    if (ms === undefined) return await this.#bury(job, queue, reasonOf(error));
+    const headers = againHeaders(attempt + 1, expiresOf(job));
     return await this.#copy(job, delayed(queue, ms), headers)
       ? "again"
       : "back";
@@ -59,15 +58,21 @@ export class FailedCasts {
 
   /** Its sender would have it dropped by now. */
   async expired(job: Job, queue?: Queue): Promise<Fate> {
-    if (!queue || job.settled) return "dropped";
-    return await this.#bury(job, queue, "Expired before its next attempt");
+    if (!queue || this.#parts.openstack || !waits(job)) return "dropped";
+    return await this.#bury(job, queue, "Expired before its next attempt", 1);
   }
 
-  async #bury(job: Job, queue: Queue, why: string): Promise<Fate> {
-    const { attempt } = job.context;
-    const reason = oneLine(why);
-    const failed = { attempt, reason, queue: queue.name };
-    const headers = failedHeaders(failed);
+  /** `spared`: how many of its attempts there have not been. */
+  async #bury(
+    job: Job,
+    queue: Queue,
+    reason: string,
+    spared = 0,
+  ): Promise<Fate> {
+    const attempts = job.context.attempt - spared;
+    const burials = (job.request.burials ?? 0) + 1;
+    const failed = { attempts, burials, reason, queue: queue.name };
+    const headers = deadHeaders(failed);
     return await this.#copy(job, dead(queue), headers) ? "dead" : "back";
   }
 
@@ -80,12 +85,17 @@ export class FailedCasts {
     const wait = { deadline: performance.now() + PATIENCE };
     try {
       await this.#send(route, copyOf(job.message, headers), wait);
+      this.#retry = RETRY;
       return true;
     } catch (error) {
+      if (job.abandoned) return false;
       log("rpc").error("A cast that failed goes back into its queue: {error}", {
         error: loggable(error),
       });
-      await pause(RETRY, { deadline: Infinity });
+      const ms = this.#retry;
+      this.#retry = Math.min(2 * ms, LONGEST_RETRY);
+      const { signal } = job.context; // fires when the worker stops: its messages go back then anyway
+      await pause(ms, { deadline: Infinity, signal }).catch(() => {});
       job.giveBack();
       return false;
     }
@@ -107,17 +117,31 @@ export class FailedCasts {
   }
 }
 
+/** False if its queue has it again, or it needs none. */
+function waits({ settled, abandoned }: Job): boolean {
+  return !settled && !abandoned;
+}
+
+/** What was thrown, in one line, without what looks like a secret; anything can be thrown. */
+function reasonOf(thrown: unknown): string {
+  try {
+    const text = thrown instanceof Error
+      ? `${thrown.name}: ${thrown.message}`
+      : `thrown: ${thrown}`;
+    return oneLine(maskedText(text.slice(0, LONG)));
+  } catch {
+    return "thrown: what cannot be read";
+  }
+}
+
 /** As it came, but for what is said of it now. What a broker has put there is its own. */
 function copyOf(
   { body, headers, id }: Message,
   more: Readonly<Record<string, string>>,
 ): Message {
-  const kept = Object.entries(headers).filter(([name, value]) =>
-    !name.startsWith("x-") && typeof value !== "object"
-  );
   return {
     body,
-    headers: { ...Object.fromEntries(kept), ...more },
+    headers: { ...keptHeaders(headers), ...more },
     id,
     persistent: true,
     mandatory: true,

@@ -23,7 +23,7 @@ export async function gather(
 ): Promise<void> {
   await parts.inbox.ready(bounds.wait);
   const route = parts.routes.fanout(asked.target.topic);
-  const message = question(parts, asked, bounds, bounds.timeout);
+  const message = question(parts, asked, bounds, { timeout: bounds.timeout });
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const began = performance.now();
   const pending: Pending = {

@@ -75,7 +75,9 @@ export class Inbox {
       return this.#reply(message, call);
     }
     if (message.kind !== "control") return this.#refuse(`a ${message.kind}`);
-    this.running.cancel(message.call);
+    const { verb, call, credit = 0 } = message;
+    if (verb === "credit") this.running.grant(call, credit);
+    else this.running.cancel(call);
   }
 
   #reply(reply: Reply, call: string): void {

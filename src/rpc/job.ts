@@ -5,8 +5,9 @@ import type { Delivery, Message } from "../bus/transport.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Request } from "../wire/envelope.ts";
 import { newId } from "./context.ts";
+import { Credit } from "./credit.ts";
 import type { RetryPolicy } from "./contract.ts";
-import { type ServedContext, starting } from "./outcome.ts";
+import { found, type ServedContext, starting } from "./outcome.ts";
 import type { RunningCall, RunningCalls } from "./running.ts";
 
 /** Milliseconds in which a caller's queue is made anew after a loss, and after which an old loss tells nothing. */
@@ -25,8 +26,10 @@ export class Job implements RunningCall {
   readonly dialect: Dialect;
   /** Set once items of a stream are on their way: another worker could only begin it anew. */
   streaming = false;
-  /** Its procedure's policy, once its handler starts. */
+  /** Its procedure's policy, once that is found. */
   retry: RetryPolicy | undefined;
+  /** How far its stream may run ahead. */
+  readonly #credit: Credit;
   /** The last sign of life that was sent. */
   beat: string | undefined;
   /** What was answered, to be said again if the request comes again; not the items of a stream. */
@@ -42,6 +45,7 @@ export class Job implements RunningCall {
     this.request = request;
     this.dialect = dialect;
     this.#delivery = delivery;
+    this.#credit = new Credit(request.credit);
     const timeout = request.timeout ?? Infinity;
     this.deadline = performance.now() + timeout;
     this.context = {
@@ -50,8 +54,8 @@ export class Job implements RunningCall {
       signal: this.#controller.signal,
       deadline: Date.now() + timeout,
       attempt: request.attempt ?? 1,
-      [starting]: ({ delivery, retry }) => {
-        this.retry = retry;
+      [found]: ({ retry }) => void (this.retry = retry),
+      [starting]: ({ delivery }) => {
         if (delivery === "at-most-once") this.#settled();
       },
     };
@@ -85,6 +89,15 @@ export class Job implements RunningCall {
 
   end(reason: string): void {
     this.#end(new RpcError("ABORTED", `Aborted: ${reason}`));
+  }
+
+  grant(upTo: number): void {
+    this.#credit.grant(upTo);
+  }
+
+  /** Resolves when an item of its stream may come; to false if nobody waits for it any more. */
+  room(item: number): Promise<boolean> {
+    return this.#credit.room(item, this.context.signal);
   }
 
   /** One sign of life may find no queue while that is made anew after a loss; a second one soon after finds its caller gone. */

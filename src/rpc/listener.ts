@@ -8,7 +8,7 @@ import type { Delivery, Wait } from "../bus/transport.ts";
 import { decode } from "../wire/codec.ts";
 import type { Notification } from "../wire/envelope.ts";
 import { type RequestContext, requestContext, serve } from "./context.ts";
-import { checkName } from "./names.ts";
+import { checkName, checkTopic } from "./names.ts";
 import { type NotificationParts, TOPIC } from "./notification_drivers.ts";
 import { checkPriority, priorities, type Priority } from "./priority.ts";
 
@@ -96,7 +96,7 @@ function routesOf(
   { pool, topic = TOPIC, priority, exclusive: own }: ListenerOptions,
 ): readonly Route[] {
   if (pool !== undefined) checkName("pool", pool);
-  checkName("topic", topic);
+  checkTopic(topic);
   if (own && pool !== undefined) {
     throw new InvalidValueError(
       `Invalid option exclusive true: the pool ${pool} is shared; give one of them`,

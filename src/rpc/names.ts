@@ -24,6 +24,15 @@ export function checkName(what: string, name: unknown): asserts name is string {
   );
 }
 
+/** A queue of that name would be one of those beside another. */
+function checkApart(what: string, name: string, queue: string): void {
+  if (!BESIDE.test(queue)) return;
+  throw new InvalidValueError(
+    `Invalid ${what} "${name}": names that end in .dead, .delay.<ms> or .leader.<task> are those of queues beside another; give another name`,
+    { data: { path: what } },
+  );
+}
+
 /**
  * Checks the name of a host.
  *
@@ -31,11 +40,17 @@ export function checkName(what: string, name: unknown): asserts name is string {
  */
 export function checkHost(host: unknown): asserts host is string {
   checkName("host", host);
-  if (!BESIDE.test(host)) return;
-  throw new InvalidValueError(
-    `Invalid host "${host}": names that end so are those of queues beside a host's own; give another`,
-    { data: { path: "host" } },
-  );
+  checkApart("host", host, `.${host}`);
+}
+
+/**
+ * Checks the name of a topic.
+ *
+ * @throws {InvalidValueError}
+ */
+export function checkTopic(topic: unknown): asserts topic is string {
+  checkName("topic", topic);
+  checkApart("topic", topic, topic);
 }
 
 /**
@@ -45,6 +60,7 @@ export function checkHost(host: unknown): asserts host is string {
  */
 export function checkPool(topic: string, pool: unknown): void {
   checkName("pool", pool);
+  checkApart("pool", pool, pool);
   if (pool !== topic) return;
   throw new InvalidValueError(
     `Invalid pool ${pool}: it is the topic's own queue; give a name that is no topic`,

@@ -3,6 +3,7 @@ import { expireAt, forget } from "../deadlines.ts";
 import { TimeoutError } from "../errors.ts";
 import { queueFor, type Route } from "../bus/routes.ts";
 import type { AskParts } from "./ask.ts";
+import { CREDIT } from "./credit.ts";
 import { Items } from "./items.ts";
 import type { Bounds } from "./options.ts";
 import { type Asked, question } from "./question.ts";
@@ -15,7 +16,7 @@ export interface OpenStream {
   close(cancel: boolean): void;
 }
 
-/** Ends a stream when nothing comes for too long, or its signal fires, whether somebody pulls or not. */
+/** Ends a stream when nothing comes for too long while there is room for it, or its signal fires, whether somebody pulls or not. */
 function watch(
   items: Items,
   { wait: { signal, deadline }, timeout }: Bounds,
@@ -32,7 +33,9 @@ function watch(
   let expiry = expireAt(deadline, silent);
   items.alive = () => {
     forget(expiry);
-    expiry = expireAt(performance.now() + timeout, silent);
+    // It may be the worker who waits.
+    const until = items.full ? Infinity : performance.now() + timeout;
+    expiry = expireAt(until, silent);
   };
   signal?.addEventListener("abort", aborted);
   return {
@@ -55,6 +58,7 @@ export async function openStream(
   const { id, method, target } = asked;
   const { waiting, queues } = parts;
   const items = new Items();
+  items.more = (upTo) => waiting.credit(id, items.worker, upTo);
   const expected = waiting.expect(id, items);
   const tell = () => waiting.cancel(id, items.worker);
   const watched = watch(items, bounds, `${method} of ${target.topic}`, tell);
@@ -75,7 +79,7 @@ export async function openStream(
     const queue = queueFor(target.topic, target.host);
     answers = await queues.prepare(queue, id, bounds.wait);
     const { monitor: _, ...unmonitored } = bounds; // the silence between two items is bounded anyway
-    const message = question(parts, asked, unmonitored);
+    const message = question(parts, asked, unmonitored, { credit: CREDIT });
     await parts.transport.post(route, message, bounds.wait);
   } catch (error) {
     close(false);

@@ -8,7 +8,7 @@ import {
   isRequestContext,
   type RequestContext,
 } from "./context.ts";
-import { checkHost, checkName } from "./names.ts";
+import { checkHost, checkName, checkTopic } from "./names.ts";
 
 /** Options of every verb. */
 export interface SendOptions {
@@ -177,7 +177,7 @@ export function castBounds(options: SendOptions): Bounds {
  * @throws {InvalidValueError} naming the part that is wrong.
  */
 export function checkTarget({ topic, host, namespace }: Target): void {
-  checkName("topic", topic);
+  checkTopic(topic);
   if (host !== undefined) {
     checkHost(host);
     checkName("topic with host", queueFor(topic, host)); // together they name a queue

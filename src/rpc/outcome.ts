@@ -4,12 +4,15 @@ import type { RequestContext } from "./context.ts";
 import type { Contract, Procedure } from "./contract.ts";
 import { parse, type Schema } from "./schema.ts";
 
-/** What the server wants to know before a handler starts; a symbol, so that a copy of the context keeps it. */
+/** What the server wants to know before a handler starts; symbols, so that a copy of the context keeps them. */
+export const found: unique symbol = Symbol("warren.found");
 export const starting: unique symbol = Symbol("warren.starting");
 
 /** A context as the server makes it. */
 export interface ServedContext extends RequestContext {
-  /** Called when the handler is about to start. */
+  /** Called when it is known which procedure is meant. */
+  readonly [found]?: (procedure: Procedure) => void;
+  /** Called when its handler is about to start. */
   readonly [starting]?: (procedure: Procedure) => void;
 }
 

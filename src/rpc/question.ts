@@ -41,6 +41,14 @@ export interface Asked {
   readonly args: Readonly<Record<string, unknown>>;
 }
 
+/** What a worker is told of a caller's patience. */
+export interface Told {
+  /** Milliseconds that it waits. */
+  readonly timeout?: number;
+  /** Items of a stream that it takes before it has read any. */
+  readonly credit?: number;
+}
+
 /** Milliseconds as they travel: no limit is not said. */
 export function finite(ms: number): number | undefined {
   return ms === Infinity ? undefined : ms;
@@ -73,12 +81,12 @@ export function statement(
   return { ...said, id: asked.id };
 }
 
-/** A message that wants an answer; `timeout` is told to the worker, if it has one. */
+/** A message that wants an answer; `timeout` is told to the worker, if it has one, and so is what it may yield. */
 export function question(
   parts: CallerParts,
   asked: Asked,
   bounds: Bounds,
-  timeout = Infinity,
+  { timeout = Infinity, credit }: Told = {},
 ): Message {
   const { inbox: { name: queue }, dialect, limits } = parts;
   const { id } = asked;
@@ -90,6 +98,7 @@ export function question(
     warren: form !== "bare",
     monitor: bounds.monitor,
     timeout: finite(timeout),
+    credit,
   };
   const expiration = finite(bounds.timeout);
   return {

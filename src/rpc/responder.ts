@@ -98,6 +98,7 @@ export class Responder {
         .finally(() => underway.delete(sent));
       underway.add(sent);
       if (underway.size >= WINDOW) await Promise.race(underway);
+      if (!(await job.room(sequence + 1))) break;
     }
     await Promise.all(underway);
     if (failed) throw failed.error;

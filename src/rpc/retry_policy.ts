@@ -1,4 +1,5 @@
 /** When a cast that failed is tried again. @module */
+import { oneLine } from "../telemetry.ts";
 import type { Procedure, RetryDelay, RetryPolicy } from "./contract.ts";
 
 /** All waits that there are. */
@@ -13,20 +14,32 @@ const BACKOFF: readonly RetryDelay[] = [
 ];
 
 const MOST = 100;
+const KEYS = ["attempts", "backoff"];
+const ALLOWED = `allowed are ${KEYS.join(", ")}`;
 
-/** What is wrong with the policy of a procedure, in words; undefined if nothing is. */
+const said = (value: unknown) => oneLine(JSON.stringify(value) ?? value, 60);
+
+/** What is wrong with the policy of a procedure, in words that follow its path; undefined if nothing is. */
 export function wrongRetry(
   { retry, delivery, yields }: Procedure,
 ): string | undefined {
-  const { attempts, backoff = BACKOFF } = Object(retry) as RetryPolicy;
-  if (delivery === "at-most-once") return "contradicts at-most-once";
-  if (yields) return "is for casts, and a stream cannot be cast";
-  if (!Number.isInteger(attempts) || attempts < 1 || attempts > MOST) {
-    return `has ${attempts} attempts; give 1 to ${MOST}`;
+  if (retry === undefined) return undefined;
+  if (typeof retry !== "object" || retry === null) {
+    return ` is ${said(retry)}; give { attempts, backoff }`;
   }
-  const known = Array.isArray(backoff) && backoff.length > 0 &&
-    backoff.every((ms) => DELAYS.includes(ms));
-  return known ? undefined : `has no such backoff; give ${DELAYS.join(", ")}`;
+  const other = Object.keys(retry).find((key) => !KEYS.includes(key));
+  if (other !== undefined) return `.${other} is no option; ${ALLOWED}`;
+  const { attempts, backoff = BACKOFF } = retry;
+  if (delivery === "at-most-once") return " contradicts at-most-once";
+  if (yields) return " is for casts, and a stream cannot be cast";
+  if (!Number.isInteger(attempts) || attempts < 1 || attempts > MOST) {
+    return `.attempts is ${said(attempts)}; give 1 to ${MOST}`;
+  }
+  const list = Array.isArray(backoff) && backoff.length > 0;
+  const wrong = list ? backoff.find((ms) => !DELAYS.includes(ms)) : undefined;
+  if (list && wrong === undefined) return undefined;
+  const has = list ? `has ${said(wrong)}` : `is ${said(backoff)}`;
+  return `.backoff ${has}; give a list of one or more of ${DELAYS.join(", ")}`;
 }
 
 /** Milliseconds before the attempt that follows `attempt`; undefined if none does. */

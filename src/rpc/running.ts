@@ -4,6 +4,8 @@
 export interface RunningCall {
   /** Nobody wants it any more. */
   end(reason: string): void;
+  /** Items of its stream up to that number may come. */
+  grant(upTo: number): void;
   /** A message to its caller came back: no queue took it. */
   returned(message: string | undefined): void;
 }
@@ -29,6 +31,11 @@ export class RunningCalls {
     for (const running of this.#calls.get(call) ?? []) {
       running.end("the caller cancelled it");
     }
+  }
+
+  /** Its caller has read items. */
+  grant(call: string, upTo: number): void {
+    for (const running of this.#calls.get(call) ?? []) running.grant(upTo);
   }
 
   /** A message about it came back. */

@@ -37,7 +37,7 @@ export interface ServerParts {
   readonly openstack: boolean;
 }
 
-/** One consumer: who serves what comes there, what came before, and its queue, if others may read it too. */
+/** One consumer: who serves what comes there, what came before, and its queue, unless that holds copies of what all get. */
 interface Lane {
   readonly dispatcher: Dispatcher;
   readonly ledger: Ledger;
@@ -95,7 +95,7 @@ export class Server {
   ): (delivery: Delivery) => void {
     const lane: Lane = {
       dispatcher,
-      queue: queue?.fresh ? undefined : queue,
+      queue,
       ledger: new Ledger(),
     };
     return (delivery) => this.#receive(delivery, lane);
@@ -172,11 +172,17 @@ export class Server {
     signal.addEventListener("abort", free);
     try {
       if (!permit || job.over) return void this.#counts.dropped++;
-      if (Number(job.request.expires) <= Date.now()) {
-        return this.#count(await this.#casts.expired(job, lane.queue));
+      const { expires, reply } = job.request;
+      if (!reply && Number(expires) <= Date.now()) {
+        const fate = await this.#casts.expired(job, lane.queue);
+        if (fate === "dropped") this.#counts.dropped++;
+        return this.#count(fate);
       }
       using _beats = this.#responder.beats(job);
       await this.#run(job, lane, permit);
+    } catch (error) {
+      if (!job.request.reply) job.giveBack(); // nobody else would know of it
+      throw error;
     } finally {
       signal.removeEventListener("abort", free);
       free();
@@ -279,9 +285,11 @@ function unwanted({ method }: Request): InvalidValueError {
 }
 
 /** What tells one request from another: a stranger may have made up its id, but who asks for an answer gets his own. */
-function identityOf({ id, attempt, reply }: Request): string | undefined {
+function identityOf(
+  { id, attempt = 1, burials, reply }: Request,
+): string | undefined {
   if (id === undefined) return undefined;
-  return JSON.stringify([id, attempt ?? 1, reply?.call, reply?.queue]);
+  return JSON.stringify([id, attempt, burials, reply?.call, reply?.queue]);
 }
 
 /** Where a message that cannot be read wants its answer, by its properties. */

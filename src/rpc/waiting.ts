@@ -44,6 +44,11 @@ export class Waiting {
     if (worker !== undefined) void this.#control(call, worker);
   }
 
+  /** Tells the worker of a stream that items up to a number may come. */
+  credit(call: string, worker: string | undefined, upTo: number): void {
+    if (worker !== undefined) void this.#control(call, worker, upTo);
+  }
+
   /** Fails all of them, and tells their workers. */
   async close(error: () => Error): Promise<void> {
     this.#inbox.cancellers.delete(this.#canceller);
@@ -55,11 +60,12 @@ export class Waiting {
     await Promise.all(told);
   }
 
-  async #control(call: string, worker: string): Promise<void> {
-    const control = encodeControl({ kind: "control", verb: "cancel", call });
+  async #control(call: string, worker: string, credit?: number): Promise<void> {
+    const verb = credit === undefined ? "cancel" : "credit";
+    const control = encodeControl({ kind: "control", verb, call, credit });
     const message: Message = { ...control, id: newId(), correlationId: call };
     const wait = { deadline: performance.now() + CONTROL };
-    // If it does not get through, the worker still has its deadline.
+    // If it does not get through, the worker still has its deadline, and gives signs of life that are answered by credit.
     await this.#transport.post(direct(worker), message, wait).catch(() => {});
   }
 }

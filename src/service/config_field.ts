@@ -1,6 +1,6 @@
 /** One value of the configuration: how it is read, checked and shown. @module */
 import { z } from "npm:zod@^4.6.7";
-import { checkName } from "../rpc/names.ts";
+import { checkHost } from "../rpc/names.ts";
 import { parseUrls } from "./connection_options.ts";
 import { shown } from "./config_mask.ts";
 import { type NovaProfile, profileOf } from "./profiles.ts";
@@ -123,7 +123,7 @@ export const profile: z.ZodType<"warren" | "nova" | NovaProfile> = z.custom<
 
 /** A name of a host. */
 export const name: z.ZodType<string | undefined> = z.string()
-  .refine((value) => passes(() => checkName("host", value)));
+  .refine((value) => passes(() => checkHost(value)));
 
 /** A text that may be PEM, of which nothing is shown. */
 export function pem(variable: string): Field<string | undefined> {

@@ -73,7 +73,7 @@ export interface Config {
 /** The values one by one: what is nested has a path. */
 export type Flat =
   & Omit<Config, "tls">
-  & { readonly [K in keyof TlsOptions as `tls.${K}`]-?: string | undefined };
+  & { readonly [K in `tls.${keyof TlsOptions}`]: string | undefined };
 
 /** The path of a value. */
 export type Key = keyof Flat;

@@ -17,6 +17,7 @@ import {
 } from "./envelope_schema.ts";
 import {
   header,
+  number,
   ownHeaders,
   replyHeaders,
   requestHeaders,
@@ -107,34 +108,63 @@ export function encode(
   };
 }
 
-/** What Warren puts into the headers of a message that failed: for its next attempt, or for whoever looks after it. */
-export function failedHeaders(failed: Failed): WireHeaders {
-  const { attempt, expires, reason, queue } = failed;
+/** What the headers of a message say for its next attempt; `expires` is in epoch milliseconds. */
+export function againHeaders(attempt: number, expires?: number): WireHeaders {
   return {
     [header.attempt]: `${attempt}`,
     ...(expires !== undefined && { [header.expires]: `${expires}` }),
-    ...(reason !== undefined && { [header.reason]: reason }),
-    ...(queue !== undefined && { [header.queue]: queue }),
   };
 }
 
-/** What is told of a message that failed. */
+/** What is told of a dead letter. */
 export interface Failed {
-  /** The attempt that is next, or that was the last. */
-  readonly attempt: number;
-  /** When it is to be dropped: epoch milliseconds. */
-  readonly expires?: number | undefined;
-  /** Why it is a dead letter. */
-  readonly reason?: string | undefined;
+  /** Attempts that there were. */
+  readonly attempts: number;
+  /** How many times it has been one. */
+  readonly burials: number;
+  /** Why it is one. */
+  readonly reason: string;
   /** In which queue it was. */
-  readonly queue?: string | undefined;
+  readonly queue: string;
+}
+
+/** What the headers of a dead letter say. Put back into its queue as it is, it begins anew. */
+export function deadHeaders(failed: Failed): WireHeaders {
+  const { attempts, burials, reason, queue } = failed;
+  return {
+    [header.attempts]: `${attempts}`,
+    [header.burials]: `${burials}`,
+    [header.reason]: reason,
+    [header.queue]: queue,
+  };
+}
+
+/** Texts that are kept of what others say in headers: their number, and their length. */
+const OTHERS = 32;
+const BRIEF = 255;
+
+/** The headers of a message that is sent again: without what is said of one attempt, and no more than always fits. */
+export function keptHeaders(headers: Fields): WireHeaders {
+  const { attempt, attempts, expires, reason, queue } = header;
+  const once = new Set<string>([attempt, attempts, expires, reason, queue]);
+  const short = (entry: [string, unknown]): entry is [string, string] =>
+    typeof entry[1] === "string" && entry[1].length <= BRIEF;
+  const kept = Object.entries(headers).filter(short).filter(([name]) =>
+    !once.has(name) && !name.startsWith("x-")
+  );
+  return Object.fromEntries(kept.slice(0, OTHERS));
 }
 
 /** The bytes of a control. */
 export function encodeControl(control: Control): Encoded {
   return {
     body: utf8.encode("{}"),
-    headers: { [header.control]: control.verb, [header.call]: control.call },
+    headers: {
+      [header.control]: control.verb,
+      [header.call]: control.call,
+      ...(control.credit !== undefined &&
+        { [header.credit]: `${control.credit}` }),
+    },
   };
 }
 
@@ -169,7 +199,9 @@ const blank = {
   timeout: undefined,
   monitor: undefined,
   attempt: undefined,
+  burials: undefined,
   expires: undefined,
+  credit: undefined,
 };
 
 function decodeControl(headers: Fields): Decoded {
@@ -177,6 +209,7 @@ function decodeControl(headers: Fields): Decoded {
     kind: "control",
     verb: headers[header.control],
     call: headers[header.call],
+    credit: number(headers[header.credit]),
   };
   const parsed = controlSchema.safeParse(raw);
   return parsed.success

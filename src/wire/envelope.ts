@@ -48,8 +48,12 @@ export interface Request {
   readonly monitor?: number | undefined;
   /** Which attempt it is; undefined = the first. Warren's own. */
   readonly attempt?: number | undefined;
+  /** How many times it was a dead letter that somebody put back; undefined = never. Warren's own. */
+  readonly burials?: number | undefined;
   /** When its sender would have it dropped, by the clock of the worker that failed first: epoch ms. Warren's own. */
   readonly expires?: number | undefined;
+  /** Items of a stream that may come before the caller has said that it read any; undefined = all. Warren's own. */
+  readonly credit?: number | undefined;
   /** True when the sender is Warren, and understands beats and controls. */
   readonly warren?: boolean | undefined;
 }
@@ -106,10 +110,12 @@ export interface Notification {
 export interface Control {
   /** Which of the messages this is. */
   readonly kind: "control";
-  /** `cancel`: the caller wants no more of it. */
-  readonly verb: "cancel";
+  /** `cancel`: the caller wants no more of it. `credit`: it has read items of a stream. */
+  readonly verb: "cancel" | "credit";
   /** Id of the call. */
   readonly call: string;
+  /** With `credit`: items up to that number may come. */
+  readonly credit?: number | undefined;
 }
 
 /** Whatever travels. */

@@ -28,7 +28,9 @@ export const requestSchema: z.ZodType<Request> = z.object({
   timeout: duration.optional(),
   monitor: duration.optional(),
   attempt: z.int().positive().optional(),
+  burials: z.int().positive().optional(),
   expires: z.number().optional(),
+  credit: z.int().positive().optional(),
   warren: z.boolean().optional(),
 });
 
@@ -72,6 +74,7 @@ export const notificationSchema: z.ZodType<Notification> = z.object({
 /** Checks a {@linkcode Control}. */
 export const controlSchema: z.ZodType<Control> = z.object({
   kind: z.literal("control"),
-  verb: z.literal("cancel"),
+  verb: z.enum(["cancel", "credit"]),
   call: text,
+  credit: z.int().positive().optional(),
 });

@@ -20,11 +20,14 @@ export const header = {
   parsed: "warren-parsed",
   beat: "warren-beat",
   attempt: "warren-attempt",
+  attempts: "warren-attempts",
+  burials: "warren-burials",
   expires: "warren-expires",
   reason: "warren-reason",
   queue: "warren-queue",
   control: "warren-control",
   call: "warren-call",
+  credit: "warren-credit",
 } as const;
 
 /** Version of Warren's headers. */
@@ -34,9 +37,12 @@ const YES = "true";
 /** Headers of a request: only one that wants Warren's own kind of answer has any. */
 export function requestHeaders(request: Request): WireHeaders {
   if (!request.reply || !request.warren) return {};
-  return request.timeout === undefined
-    ? { [header.warren]: PROTOCOL }
-    : { [header.warren]: PROTOCOL, [header.timeout]: `${request.timeout}` };
+  const { timeout, credit } = request;
+  return {
+    [header.warren]: PROTOCOL,
+    ...(timeout !== undefined && { [header.timeout]: `${timeout}` }),
+    ...(credit !== undefined && { [header.credit]: `${credit}` }),
+  };
 }
 
 /** Headers of a reply to Warren. */
@@ -52,7 +58,7 @@ export function replyHeaders(reply: Reply): WireHeaders {
 }
 
 /** What is no number is left for the schema to refuse. */
-function number(said: unknown): unknown {
+export function number(said: unknown): unknown {
   if (typeof said !== "string") return said;
   return /^\d{1,16}(\.\d+)?(e[+-]?\d{1,3})?$/.test(said) ? Number(said) : said;
 }
@@ -66,7 +72,9 @@ export function ownHeaders(kind: Spoken["kind"], headers: Fields): Fields {
       warren: header.warren in headers,
       timeout: number(headers[header.timeout]),
       attempt: number(headers[header.attempt]),
+      burials: number(headers[header.burials]),
       expires: number(headers[header.expires]),
+      credit: number(headers[header.credit]),
     };
   }
   if (kind !== "reply") return {};

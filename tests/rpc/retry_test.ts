@@ -1,5 +1,6 @@
 /** Casts that fail: tried again as their procedure says, then kept as dead letters. */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { z } from "npm:zod@^4.6.7";
 import {
   type ConnectionContext,
@@ -7,17 +8,25 @@ import {
   contract,
   type Handlers,
   InvalidValueError,
-  type ProcedureOptions,
   type RetryPolicy,
+  RpcDispatcher,
+  type UnaryProcedure,
 } from "../../mod.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
-import { type Bus, failureOf, onEachBus, onRabbit } from "./bus.ts";
+import {
+  aborted,
+  type Bus,
+  failureOf,
+  onEachBus,
+  onRabbit,
+  type Raw,
+} from "./bus.ts";
 
 const options = {
   args: z.object({ tag: z.string() }),
   retry: { attempts: 3, backoff: [100] },
-} as const satisfies ProcedureOptions;
+} as const satisfies UnaryProcedure;
 
 /** `work` is tried three times, `once` not again. */
 function works(topic: string) {
@@ -110,7 +119,7 @@ onEachBus(
       const { method, args } = JSON.parse(content.toString());
       assert.equal(deliveryMode, 2);
       letters.set(`${method} ${args.tag}`, {
-        attempt: headers?.["warren-attempt"],
+        attempts: headers?.["warren-attempts"],
         reason: headers?.["warren-reason"],
         queue: headers?.["warren-queue"],
       });
@@ -118,8 +127,8 @@ onEachBus(
     const queue = bus.topic;
     const reason = "Error: boom";
     const wanted = {
-      "work a": { attempt: "3", reason, queue },
-      "once b": { attempt: "1", reason, queue },
+      "work a": { attempts: "3", reason, queue },
+      "once b": { attempts: "1", reason, queue },
     };
     if (raw) assert.deepEqual(Object.fromEntries(letters), wanted);
   },
@@ -223,13 +232,17 @@ onRabbit(
 );
 
 const wrong: [name: string, retry: unknown, says: RegExp][] = [
-  ["no attempts", { attempts: 0 }, /has 0 attempts; give 1 to 100/],
-  ["half an attempt", { attempts: 1.5 }, /has 1.5 attempts/],
-  ["too many", { attempts: 101 }, /has 101 attempts/],
-  ["not a policy", 3, /has undefined attempts/],
-  ["odd waits", { attempts: 2, backoff: [7] }, /no such backoff; give 100, /],
-  ["no waits", { attempts: 2, backoff: [] }, /no such backoff/],
-  ["one wait", { attempts: 2, backoff: 100 }, /no such backoff/],
+  ["no attempts", { attempts: 0 }, /\.attempts is 0; give 1 to 100/],
+  ["half an attempt", { attempts: 1.5 }, /\.attempts is 1.5;/],
+  ["too many", { attempts: 101 }, /\.attempts is 101;/],
+  ["a text", { attempts: "3" }, /\.attempts is \\"3\\";/],
+  ["none said", {}, /\.attempts is undefined;/],
+  ["not a policy", 3, /\.retry is 3; give { attempts, backoff }/],
+  ["null", null, /\.retry is null;/],
+  ["misspelled", { attempts: 2, backof: [] }, /\.retry\.backof is no option/],
+  ["odd waits", { attempts: 2, backoff: [100, 7] }, /\.backoff has 7; give/],
+  ["no waits", { attempts: 2, backoff: [] }, /\.backoff is \[\]; give a list/],
+  ["one wait", { attempts: 2, backoff: 100 }, /\.backoff is 100; give a list/],
 ];
 for (const [name, retry, says] of wrong) {
   Deno.test(`a policy of attempts is checked: ${name}`, () => {
@@ -249,20 +262,209 @@ for (const [name, retry, says] of wrong) {
 
 Deno.test("attempts are for casts that are acknowledged after the handler", () => {
   const retry = { attempts: 2 };
-  const define = (more: object) => () =>
-    contract({
-      topic: "t",
-      version: "1.0",
-      procedures: { work: { retry, ...more } },
-    });
+  const define = (more: object) => () => {
+    const procedures = { work: { retry, ...more } };
+    contract({ topic: "t", version: "1.0", procedures });
+  };
   assert.throws(define({ delivery: "at-most-once" }), /at-most-once/);
   assert.throws(define({ yields: z.number() }), /a stream cannot be cast/);
 });
 
-onRabbit("a host has no name of a queue beside another", async (bus) => {
+onRabbit(
+  "no host, topic or pool has the name of a queue beside another",
+  async (bus) => {
+    await using connection = await bus.connect();
+    const { topic } = bus;
+    const fails = async (work: Promise<unknown>) =>
+      assert.match((await failureOf(work)).message, /names that end in \.dead/);
+    for (const host of ["dead", "a.dead", "delay.100", "leader.x.y"]) {
+      await fails(connection.cast({ topic, host }, "work"));
+    }
+    const dispatcher = new RpcDispatcher([]);
+    for (const name of [`${topic}.dead`, `${topic}.delay.100`, "a.leader.b"]) {
+      await fails(connection.cast({ topic: name }, "work"));
+      await fails(connection.createWorker(topic, dispatcher, name));
+      await fails(connection.createConsumer(name, dispatcher));
+    }
+  },
+);
+
+onRabbit(
+  "a dead letter that is put back into its queue begins anew",
+  async (bus) => {
+    await using _log = await logged();
+    const attempts: number[] = [];
+    await using worker = await serve(bus, {
+      once: boom,
+      work: (_, { attempt }) => {
+        attempts.push(attempt);
+        if (attempts.length < 8) boom();
+      },
+    });
+    await using connection = await bus.connect();
+    const client = connection.client(works(bus.topic));
+    await client.cast("work", { tag: "a" }, { ttl: 60_000 });
+    await using raw = await bus.raw();
+    const { channel } = raw as Raw;
+    for (const times of [1, 2]) {
+      await until("it is a dead letter", () => worker.stats.dead === times);
+      const letter = await channel.get(`${bus.topic}.dead`, { noAck: true });
+      assert.ok(letter);
+      const { content, properties: { headers, messageId } } = letter;
+      const to = headers?.["warren-queue"];
+      channel.sendToQueue(to, content, { headers, messageId });
+    }
+    await until("it is done", () => worker.stats.handled === 1);
+    assert.deepEqual(attempts, [1, 2, 3, 1, 2, 3, 1, 2]);
+  },
+);
+
+onEachBus(
+  "a worker that stops gives back what its handlers left, and copies none of it",
+  async (bus) => {
+    await using log = await logged();
+    await using raw = await bus.raw();
+    const worker = await serve(bus, {
+      once: (_, { signal }) => aborted(signal).then(boom),
+      work: (_, { signal }) => aborted(signal).then(boom),
+    });
+    await using connection = await bus.connect();
+    const client = connection.client(works(bus.topic));
+    for (const tag of ["a", "b"]) {
+      await client.cast("work", { tag });
+      await client.cast("once", { tag });
+    }
+    await until("all are in hand", () => worker.stats.inHand === 4);
+    await worker.drain(0);
+    const { retried, dead } = worker.stats;
+    await worker[Symbol.asyncDispose]();
+    assert.deepEqual([retried, dead], [0, 0]);
+    assert.ok(!/goes back/.test(log.lines.join("")));
+    const { messageCount } = await raw?.channel.checkQueue(bus.topic) ??
+      { messageCount: 4 };
+    assert.equal(messageCount, 4);
+  },
+);
+
+onEachBus("whatever is thrown, its cast is a dead letter", async (bus) => {
+  await using _log = await logged();
+  const odd = Object.assign(new Error("x"), { name: Symbol("odd") });
+  const thrown: unknown[] = [undefined, null, Object.create(null), odd];
+  await using worker = await serve(bus, {
+    work: () => {},
+    once: ({ tag }) => {
+      throw thrown[Number(tag)];
+    },
+  });
   await using connection = await bus.connect();
-  for (const host of ["dead", "a.dead", "delay.100", "leader.x"]) {
-    const cast = connection.cast({ topic: bus.topic, host }, "work");
-    assert.match((await failureOf(cast)).message, /names that end so/);
-  }
+  const client = connection.client(works(bus.topic));
+  for (const tag of thrown.keys()) await client.cast("once", { tag: `${tag}` });
+  await until("all are", () => worker.stats.dead === thrown.length);
 });
+
+onRabbit(
+  "what strangers put into headers is no reason to begin again and again, nor what a secret looks like",
+  async (bus) => {
+    await using _log = await logged();
+    let runs = 0;
+    await using worker = await serve(bus, {
+      work: () => {},
+      once: () => {
+        runs++;
+        throw new Error("away: amqp://me:HIDDEN@host and password=HIDDEN");
+      },
+    });
+    await using raw = await bus.raw();
+    const { channel } = raw as Raw;
+    const body = JSON.stringify({
+      method: "once",
+      args: { tag: "a" },
+      version: "1.0",
+    });
+    const long = "l".repeat(60_000);
+    const all = [{ long }, { n: { "!": "double", value: -1e300 } }, {
+      "warren-attempt": "9007199254740991",
+    }];
+    for (const headers of all) {
+      channel.sendToQueue(bus.topic, Buffer.from(body), { headers });
+    }
+    await until("all are dead letters", () => worker.stats.dead === all.length);
+    assert.equal(runs, all.length);
+    const letter = await channel.get(`${bus.topic}.dead`, { noAck: true });
+    assert.ok(letter);
+    const { headers } = letter.properties;
+    assert.deepEqual(Object.keys(headers ?? {}).sort(), [
+      "warren-attempts",
+      "warren-burials",
+      "warren-queue",
+      "warren-reason",
+    ]);
+    assert.equal(
+      headers?.["warren-reason"],
+      "Error: away: amqp://<SANITIZED>@host and password=<SANITIZED>",
+    );
+  },
+);
+
+onRabbit("a call is its caller's, whatever it says of itself", async (bus) => {
+  await using worker = await serve(bus, { once: () => {}, work: () => {} });
+  await using raw = await bus.raw();
+  const { channel } = raw as Raw;
+  const { queue } = await channel.assertQueue("", { exclusive: true });
+  const answer = Promise.withResolvers<unknown>();
+  await channel.consume(
+    queue,
+    (message) => answer.resolve(message?.content),
+    { noAck: true },
+  );
+  const body = {
+    method: "once",
+    args: { tag: "a" },
+    version: "1.0",
+    _msg_id: "c",
+    _reply_q: queue,
+  };
+  channel.sendToQueue(bus.topic, Buffer.from(JSON.stringify(body)), {
+    headers: { "warren-expires": "0" },
+  });
+  await answer.promise;
+  assert.equal(worker.stats.dead, 0);
+});
+
+onRabbit(
+  "on OpenStack's bus casts of procedures with attempts alone are kept, wrong ones too",
+  async (bus) => {
+    await using _log = await logged();
+    const options = { profile: "nova" } as const;
+    const api = works(bus.topic);
+    const handlers = { once: boom, work: boom };
+    bus.owns(`${bus.topic}.delay.100`);
+    await using worker = await bus.serve(api, handlers, options);
+    await using connection = await bus.connect(options);
+    const { topic } = bus;
+    await connection.cast({ topic }, "work", { tag: 7 });
+    await until("it is kept", () => worker.stats.dead === 1);
+    await connection.cast({ topic }, "once", { tag: "a" });
+    await connection.cast({ topic }, "work", { tag: "a" });
+    await until("it is kept", () => worker.stats.dead === 2);
+    assert.deepEqual([worker.stats.failed, worker.stats.retried], [5, 2]);
+  },
+);
+
+onRabbit(
+  "a broadcast by stream that fails is nobody's dead letter",
+  async (bus) => {
+    await using log = await logged();
+    const options = { profile: { streamFanout: true } } as const;
+    const api = works(bus.topic);
+    const handlers = { once: boom, work: boom };
+    bus.owns(`${bus.topic}_fanout`);
+    await using worker = await bus.serve(api, handlers, options);
+    await using connection = await bus.connect(options);
+    await connection.client(api).fanoutCast("work", { tag: "a" });
+    await until("it failed", () => worker.stats.failed === 1);
+    await worker.drain(1_000);
+    assert.deepEqual([worker.stats.retried, worker.stats.dead], [0, 0]);
+    assert.ok(!/goes back/.test(log.lines.join("")));
+  },
+);

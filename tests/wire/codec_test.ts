@@ -107,17 +107,18 @@ Deno.test.each(
   );
 });
 
-Deno.test("decode gives back a control", () => {
-  const { body, headers } = encodeControl({
-    kind: "control",
-    verb: "cancel",
-    call: "c",
+for (
+  const control of [
+    { kind: "control", verb: "cancel", call: "c", credit: undefined },
+    { kind: "control", verb: "credit", call: "c", credit: 48 },
+  ] as const
+) {
+  Deno.test(`decode gives back the control ${control.verb}`, () => {
+    const { body, headers } = encodeControl(control);
+    const decoded = decode(body, headers);
+    assert.deepEqual(decoded, { message: control, dialect: grizzly });
   });
-  assert.deepEqual(decode(body, headers), {
-    message: { kind: "control", verb: "cancel", call: "c" },
-    dialect: grizzly,
-  });
-});
+}
 
 /** Keys that mean something, with values of any kind. */
 const words = fc.dictionary(

@@ -49,9 +49,14 @@ export function refused(
   reason: string,
   code?: number,
 ): TopologyError {
+  const differs = difference(reason);
+  const { entity = what, argument, wanted, existing } = differs;
+  const why = argument === undefined
+    ? reason
+    : `its ${argument} is ${existing}, not ${wanted}`;
   return new TopologyError(
-    `Cannot declare ${what}: ${reason}${adviceFor(code, reason)}`,
-    { data: { entity: what, replyCode: code ?? 0, ...difference(reason) } },
+    `Cannot declare ${entity}: ${why}${adviceFor(code, reason)}`,
+    { data: { entity, replyCode: code ?? 0, ...differs } },
   );
 }
 

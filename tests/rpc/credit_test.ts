@@ -1,0 +1,173 @@
+/** Streams go no faster than they are read. */
+import assert from "node:assert/strict";
+import {
+  type ConnectionContext,
+  type Handlers,
+  StreamInterruptedError,
+  TimeoutError,
+} from "../../mod.ts";
+import { Items } from "../../src/rpc/items.ts";
+import { until } from "../setup/probe.ts";
+import {
+  all,
+  type Bus,
+  failureOf,
+  onEachBus,
+  sumHandlers,
+  type Sums,
+  sums,
+} from "./bus.ts";
+
+/** A worker of numbers, how far it is, and who asks it. */
+async function open(bus: Bus) {
+  const state = { yielded: 0, ended: false };
+  const count: Handlers<Sums>["count"] = async function* ({ to }, { signal }) {
+    try {
+      for (let n = 1; n <= to && !signal.aborted; n++) {
+        state.yielded = n;
+        yield n;
+      }
+      if (to === 0) {
+        await new Promise<void>((ended) => signal.onabort = () => ended());
+      }
+    } finally {
+      state.ended = true;
+    }
+  };
+  const handlers = sumHandlers({ count });
+  const worker = await bus.serve(sums(bus.topic), handlers, { grace: 100 });
+  const connection = await bus.connect();
+  const client = connection.client(sums(bus.topic));
+  /** Resolves when the stream has not moved during some round trips to its worker. */
+  const rest = async () => {
+    for (let still = 0, last = -1; still < 5; last = state.yielded) {
+      await client.call("add", { a: 1, b: 2 });
+      still = last === state.yielded ? still + 1 : 0;
+    }
+  };
+  return { state, worker, connection, client, rest };
+}
+
+async function close(...all: ConnectionContext[]): Promise<void> {
+  for (const each of all) await each[Symbol.asyncDispose]();
+}
+
+onEachBus("a worker is at most 32 items ahead of its reader", async (bus) => {
+  const { state, worker, connection, client, rest } = await open(bus);
+  const stream = client.multicall("count", { to: 1_000 });
+  const read: unknown[] = [(await stream.next()).value];
+  await until("it is ahead", () => state.yielded === 32);
+  await rest();
+  assert.equal(state.yielded, 32);
+  while (read.length < 16) read.push((await stream.next()).value);
+  await until("it goes on", () => state.yielded === 48);
+  await rest();
+  assert.equal(state.yielded, 48);
+  read.push(...await all(stream));
+  assert.deepEqual(read, Array.from({ length: 1_000 }, (_, i) => i + 1));
+  assert.equal(state.ended, true);
+  await close(connection, worker);
+});
+
+onEachBus("streams of 31 to 33 items end", async (bus) => {
+  const { worker, connection, client } = await open(bus);
+  for (const to of [31, 32, 33]) {
+    assert.equal((await all(client.multicall("count", { to }))).length, to);
+  }
+  await close(connection, worker);
+});
+
+onEachBus(
+  "a reader that takes its time is not told that its worker is silent",
+  async (bus) => {
+    const { state, worker, connection, client } = await open(bus);
+    const slow = client.multicall("count", { to: 100 }, { timeout: 300 });
+    await slow.next();
+    await until("it waits for its reader", () => state.yielded === 32);
+    const silent = client.multicall("count", { to: 0 }, { timeout: 600 });
+    assert.ok(await failureOf(silent.next()) instanceof TimeoutError); // twice the time has passed
+    assert.equal((await all(slow)).length, 99);
+    await close(connection, worker);
+  },
+);
+
+onEachBus(
+  "once it has caught up, the silence of a worker counts again",
+  async (bus) => {
+    const { state, worker, connection, client } = await open(bus);
+    state.yielded = 0;
+    const stuck = sumHandlers({
+      async *count(_, { signal }) {
+        for (let n = 1; n <= 20; n++) yield n;
+        await new Promise<void>((ended) => signal.onabort = () => ended());
+      },
+    });
+    const other = sums(bus.name("stuck"));
+    await using _worker = await bus.serve(other, stuck, { grace: 0 });
+    const stream = connection.client(other).multicall("count", { to: 1 }, {
+      timeout: 300,
+    });
+    await stream.next();
+    const silent = client.multicall("count", { to: 0 }, { timeout: 600 });
+    await failureOf(silent.next());
+    const read: number[] = [];
+    const error = await failureOf((async () => {
+      for await (const n of stream) read.push(n);
+    })());
+    assert.ok(error instanceof TimeoutError, String(error));
+    assert.equal(read.length, 19);
+    await close(connection, worker);
+  },
+);
+
+onEachBus("a stream that waits for its reader ends with him", async (bus) => {
+  const { state, worker, connection, client } = await open(bus);
+  const stream = client.multicall("count", { to: 1_000 });
+  await stream.next();
+  await until("it is ahead", () => state.yielded === 32);
+  await stream.return();
+  await until("it has ended", () => state.ended);
+  await until("it is out of hand", () => worker.stats.inHand === 0);
+  assert.equal(state.yielded, 32);
+  await close(connection, worker);
+});
+
+onEachBus(
+  "a stream that waits for its reader does not keep its worker",
+  async (bus) => {
+    const { state, worker, connection, client } = await open(bus);
+    const stream = client.multicall("count", { to: 1_000 });
+    await stream.next();
+    await until("it is ahead", () => state.yielded === 32);
+    await close(worker);
+    assert.equal(state.ended, true);
+    const read: number[] = [];
+    const error = await failureOf((async () => {
+      for await (const n of stream) read.push(n);
+    })());
+    assert.ok(error instanceof StreamInterruptedError, String(error));
+    assert.equal(read.length, 31);
+    await close(connection);
+  },
+);
+
+onEachBus("a call of a stream gets its last item", async (bus) => {
+  const { worker, connection } = await open(bus);
+  const { topic } = bus;
+  assert.equal(await connection.call({ topic }, "count", { to: 100 }), 100);
+  await close(connection, worker);
+});
+
+Deno.test("credit that was lost is said again at a sign of life", async () => {
+  const said: number[] = [];
+  const items = new Items();
+  items.more = (upTo) => said.push(upTo);
+  const common = { kind: "reply", run: "r", ending: false } as const;
+  for (let sequence = 1; sequence <= 20; sequence++) {
+    items.receive({ ...common, sequence, result: sequence });
+  }
+  for (let n = 0; n < 16; n++) await items.next();
+  assert.deepEqual(said, [48]);
+  items.receive({ ...common, beat: true });
+  assert.deepEqual(said, [48, 48]);
+});
