@@ -3,6 +3,7 @@ import { TimeoutError } from "../errors.ts";
 import { expireAt, forget } from "../deadlines.ts";
 import { queueFor, type Route } from "../bus/routes.ts";
 import type { Reply } from "../wire/envelope.ts";
+import { askAgain } from "./again.ts";
 import type { AnswerQueues } from "./old_peers.ts";
 import type { Bounds } from "./options.ts";
 import { type Asked, type CallerParts, question } from "./question.ts";
@@ -38,6 +39,9 @@ export async function ask(
   using _answers = await queues.prepare(queue, asked.id, wait);
   const sent = transport.post(route, message, wait).then(limits.begin);
   await Promise.race([sent, answer.promise]); // the connection may be disposed while the request still waits
+  using _again = bounds.idempotent
+    ? askAgain(parts, { asked, route, bounds, answer })
+    : undefined;
   try {
     const reply = await answer.promise;
     queues.learn(queue, reply.call);

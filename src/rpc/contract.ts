@@ -35,6 +35,11 @@ export interface ProcedureOptions {
 export interface UnaryProcedure extends ProcedureOptions {
   /** Further attempts at a cast whose handler throws; default: none. A call's caller decides itself. */
   readonly retry?: RetryPolicy;
+  /**
+   * Whether running it twice is as good as once; default: false. A call of one that is under way when the broker is lost is
+   * asked again when that is back.
+   */
+  readonly idempotent?: boolean;
   /** What the caller gets; without it the call resolves to `undefined`. */
   readonly result?: Schema;
   /** A procedure returns or yields, not both. */
@@ -48,6 +53,8 @@ export interface StreamProcedure extends ProcedureOptions {
   readonly result?: never;
   /** A stream cannot be cast. */
   readonly retry?: never;
+  /** A stream is one run of its handler. */
+  readonly idempotent?: never;
 }
 /** One entry of a contract. */
 export type Procedure = UnaryProcedure | StreamProcedure;

@@ -52,7 +52,8 @@ class ContractClient {
     options: CallOptions = {},
   ): Promise<unknown> {
     const plan = await this.#plan(method, args);
-    const merged = { ...this.#defaults, ...options };
+    const { idempotent } = plan.procedure;
+    const merged = { idempotent, ...this.#defaults, ...options };
     const returned = await this.#caller.call(
       { ...plan.target, host: merged.host },
       method,

@@ -14,6 +14,7 @@ const PROCEDURE_KEYS = new Set([
   "since",
   "delivery",
   "retry",
+  "idempotent",
 ]);
 const DELIVERIES = new Set<unknown>([
   undefined,
@@ -103,6 +104,13 @@ function checkProcedure(
     );
   }
   checkSince(path, procedure.since, version);
+  const { idempotent = false, yields } = procedure;
+  if (typeof idempotent !== "boolean" || (idempotent && yields)) {
+    fail(
+      `${path}.idempotent`,
+      `${path}.idempotent must be true or false, and is not for streams`,
+    );
+  }
   const wrong = wrongRetry(procedure);
   if (wrong) fail(`${path}.retry`, `${path}.retry${wrong}`);
 }

@@ -1,5 +1,4 @@
 /** One question to all who serve a fanout, and their answers as they come. @module */
-import { NoRouteError } from "../errors.ts";
 import { within } from "../wait.ts";
 import type { Reply } from "../wire/envelope.ts";
 import type { Bounds } from "./options.ts";
@@ -31,7 +30,8 @@ export async function gather(
     receive: (reply) => {
       if (!reply.beat) receive(reply, performance.now() - began);
     },
-    fail: (error) => error instanceof NoRouteError ? resolve() : reject(error),
+    fail: reject,
+    unrouted: () => resolve(), // nobody is there
   };
   using _expected = waiting.expect(asked.id, pending);
   await parts.transport.post(route, message, bounds.wait);

@@ -99,7 +99,7 @@ export class Inbox {
   #returned({ correlationId: call = "", id }: Message): void {
     const text =
       "No queue takes the request: nobody has served this topic or host yet";
-    this.pending.get(call)?.fail(new NoRouteError(text));
+    this.pending.get(call)?.unrouted(new NoRouteError(text));
     this.running.returned(call, id);
   }
 }

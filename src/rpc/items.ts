@@ -47,6 +47,10 @@ export class Items implements Pending {
     this.#next = undefined;
   }
 
+  unrouted(error: unknown): void {
+    this.fail(error);
+  }
+
   /** The next item, or the ending. */
   next(): Promise<Reply> {
     const { full } = this;

@@ -29,6 +29,8 @@ export interface CallOptions extends SendOptions {
    * `timeout` goes on (oslo.messaging: `call_monitor_timeout`). Default: none.
    */
   readonly monitor?: number | undefined;
+  /** For `call`: asked again when the broker was lost meanwhile; default: what the contract says of the procedure. */
+  readonly idempotent?: boolean | undefined;
 }
 
 /** Options of `cast`. */
@@ -66,6 +68,8 @@ export interface Bounds {
   readonly values: ContextValues;
   /** Milliseconds within which the worker gives signs of life; undefined = any. */
   readonly monitor?: number | undefined;
+  /** Whether it may be asked again. */
+  readonly idempotent?: boolean | undefined;
 }
 
 /**
@@ -149,6 +153,7 @@ export function callBounds(
     monitor: options.monitor === undefined
       ? undefined
       : monitored(options.monitor),
+    idempotent: options.idempotent,
   };
 }
 

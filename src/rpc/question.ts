@@ -1,5 +1,5 @@
 /** Requests as a caller writes them. @module */
-import type { Message, Transport } from "../bus/transport.ts";
+import type { LinkEvent, Message, Transport } from "../bus/transport.ts";
 import type { Routes } from "../bus/routes.ts";
 import { encode, type Limits } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
@@ -25,6 +25,8 @@ export interface CallerParts {
   readonly errors: ErrorClasses;
   /** Whether to wait for a queue instead of failing at once. */
   readonly waitForRoute: boolean;
+  /** Tells of losses and returns. */
+  readonly watch: (watcher: (event: LinkEvent) => void) => Disposable;
   /** Whether servers are reckoned with that know no reply queue. */
   readonly oldPeers: OldPeers;
 }

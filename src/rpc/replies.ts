@@ -9,6 +9,8 @@ export interface Pending {
   receive(reply: Reply): void;
   /** Ends the wait with an error. */
   fail(error: unknown): void;
+  /** The request found no queue. */
+  unrouted(error: unknown): void;
 }
 
 /** Waits for one value: the last result before the ending wins (Nova: `call` is the last of `multicall`). */
@@ -19,6 +21,8 @@ export class Answer implements Pending {
   worker: string | undefined;
   /** Called at each sign of life. */
   alive: () => void = () => {};
+  /** Called when the request found no queue. */
+  unrouted: (error: unknown) => void = (error) => this.fail(error);
 
   /** The answer: a reply with the result, or with a failure. */
   get promise(): Promise<Reply> {
