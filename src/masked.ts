@@ -5,34 +5,56 @@ const SECRET =
   /(pass|password|passwd|passphrase|secret|token|api_?key|private_?key|credentials?)$/i;
 /** What stands for a secret. */
 const MASK = "<SANITIZED>";
-/** Nested values that are looked at. */
+/** Nested values that are looked at, and values in all. */
 const DEEP = 64;
+const MOST = 10_000;
 
 /** True for the name of something that no log, and no event, should hold. */
 export function isSecret(key: string): boolean {
   return SECRET.test(key);
 }
 
-/** A copy whose secrets are masked. */
-export function masked(value: unknown, depth: number = DEEP): unknown {
+/** A copy whose secrets are masked; what is too deep, too much, or within itself, is not shown. */
+export function masked(value: unknown): unknown {
+  return copy(value, { left: MOST, within: new Set() });
+}
+
+interface Copying {
+  /** How many more values are looked at. */
+  left: number;
+  /** Objects around this value. */
+  readonly within: Set<object>;
+}
+
+function copy(value: unknown, copying: Copying): unknown {
+  if (copying.left-- <= 0) return "…";
   if (typeof value !== "object" || value === null) return value;
-  if (depth === 0) return "…";
-  if (Array.isArray(value)) return value.map((item) => masked(item, depth - 1));
+  const { within } = copying;
+  if (within.size >= DEEP || within.has(value)) return "…";
+  within.add(value);
   const entries = Object.entries(value).map(([key, item]) => [
     key,
-    isSecret(key) ? MASK : masked(item, depth - 1),
+    isSecret(key) ? MASK : copy(item, copying),
   ]);
-  return Object.fromEntries(entries);
+  within.delete(value);
+  return Array.isArray(value)
+    ? entries.map(([_, item]) => item)
+    : Object.fromEntries(entries);
 }
 
 /** The part of a URL before its host, and what follows a name of a secret. */
-const USER = /(:\/\/)[^\s@"'<>]{1,512}@/g;
+const USER = /(:\/\/)[^\s"'<>]{1,512}@/g;
 const SAID =
-  /\b(\w{0,64}(?:pass|password|passwd|passphrase|secret|token|api_?key|private_?key)["']?\s{0,8}[=:]\s{0,8}["']?)[^\s"',;&]+/gi;
+  /\b([\w-]{0,64}(?:pass|password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?)["']?\s{0,8}[=:]\s{0,8})("[^"]*"|'[^']*'|[^\s"',;&]+)/gi;
+/** Characters of a text that are shown. */
+const LONG = 10_000;
 
 /** A text with what looks like a secret in it masked. */
 export function maskedText(text: string): string {
-  return text.replace(USER, `$1${MASK}@`).replace(SAID, `$1${MASK}`);
+  return text.slice(0, LONG).replace(USER, `$1${MASK}@`).replace(
+    SAID,
+    `$1${MASK}`,
+  );
 }
 
 /** Errors within errors that are looked at. */
@@ -40,8 +62,8 @@ const CAUSES = 4;
 
 /** What was thrown, as a log may show it: an error with its stack, its data masked, and nothing else that it carries. */
 export function loggable(thrown: unknown, depth: number = CAUSES): unknown {
-  if (!(thrown instanceof Error) || depth === 0) return masked(thrown);
   try {
+    if (!(thrown instanceof Error) || depth === 0) return masked(thrown);
     const { name, message, cause } = thrown;
     const stack = maskedText(`${thrown.stack}`);
     const shown = new Error(maskedText(message));
@@ -51,6 +73,6 @@ export function loggable(thrown: unknown, depth: number = CAUSES): unknown {
     };
     return Object.assign(shown, { name, stack }, more);
   } catch {
-    return "an error that cannot be read";
+    return "what cannot be read";
   }
 }

@@ -14,6 +14,9 @@ import type { Inbox } from "./inbox.ts";
 /** What an answer says, whoever gets it. */
 export type Said = Omit<Reply, "kind" | "id" | "call">;
 
+/** The last item of a stream that has been sent, and the run that it is of. */
+export type Progress = Pick<Reply, "sequence" | "run">;
+
 /** To whom, and in which words. */
 export interface Address {
   /** Where the answer goes. */
@@ -24,6 +27,8 @@ export interface Address {
   readonly warren?: boolean | undefined;
   /** Called if the caller is gone. */
   readonly gone?: (() => void) | undefined;
+  /** Fires when nobody waits any more: a queue that is away is not waited for then. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What sending answers needs. */
@@ -69,36 +74,38 @@ export class Answers {
 
   /** Sends again what was sent. */
   async repeat(
-    reply: ReplyAddress,
+    address: Omit<Address, "dialect">,
     messages: readonly Message[],
     wait: Wait,
   ): Promise<void> {
     for (const message of messages) {
-      await this.#publish({ reply }, message, wait);
+      await this.#publish(address, message, wait);
     }
   }
 
-  /** Shows the caller that the call is being worked on, and where it can be cancelled. */
+  /** Shows the caller that the call is being worked on, where it can be cancelled, and how far its stream is. */
   async beat(
     address: Address,
     wait: Wait,
     sent: (id: string | undefined) => void,
+    progress: Progress | undefined,
   ): Promise<void> {
     const { transport, inbox } = this.#parts;
     await inbox.ready(wait);
-    const said: Said = { ending: false, beat: true, inbox: inbox.name };
+    const { name } = inbox;
+    const said = { ending: false, beat: true, inbox: name, ...progress };
     const message = this.#message(address, said);
     sent(message.id);
     await transport.post(direct(address.reply.queue), message, wait);
   }
 
   async #publish(
-    { reply: { queue }, gone }: Pick<Address, "reply" | "gone">,
+    { reply: { queue }, gone, signal }: Omit<Address, "dialect">,
     message: Message,
     wait: Wait,
   ): Promise<void> {
     try {
-      await this.#deliver(queue, message, wait);
+      await this.#deliver(queue, message, wait, signal);
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
       if (error instanceof InvalidValueError) throw error;
@@ -111,7 +118,12 @@ export class Answers {
   }
 
   /** A caller's queue may be away for a moment, e.g. while the broker starts anew (oslo.messaging tries for a minute). */
-  async #deliver(queue: string, message: Message, wait: Wait): Promise<void> {
+  async #deliver(
+    queue: string,
+    message: Message,
+    wait: Wait,
+    signal?: AbortSignal,
+  ): Promise<void> {
     const patience = this.#gone.has(queue) ? 0 : PATIENCE;
     const end = Math.min(wait.deadline, performance.now() + patience);
     for (;;) {
@@ -125,8 +137,10 @@ export class Answers {
         const away = error instanceof NoRouteError;
         if (away && performance.now() >= end) this.#gone.add(queue);
         if (!away || performance.now() >= end) throw error;
+        await pause(RETRY, { deadline: end, signal }).catch(() => {
+          throw error;
+        });
       }
-      await pause(RETRY, { deadline: end });
     }
   }
 

@@ -58,7 +58,8 @@ export class FailedCasts {
 
   /** Its sender would have it dropped by now. */
   async expired(job: Job, queue?: Queue): Promise<Fate> {
-    if (!queue || this.#parts.openstack || !waits(job)) return "dropped";
+    const kept = job.context.attempt > 1 || !this.#parts.openstack; // another attempt comes of a policy
+    if (!queue || !kept || !waits(job)) return "dropped";
     return await this.#bury(job, queue, "Expired before its next attempt", 1);
   }
 
@@ -89,16 +90,21 @@ export class FailedCasts {
       return true;
     } catch (error) {
       if (job.abandoned) return false;
-      log("rpc").error("A cast that failed goes back into its queue: {error}", {
-        error: loggable(error),
-      });
-      const ms = this.#retry;
-      this.#retry = Math.min(2 * ms, LONGEST_RETRY);
-      const { signal } = job.context; // fires when the worker stops: its messages go back then anyway
-      await pause(ms, { deadline: Infinity, signal }).catch(() => {});
-      job.giveBack();
+      await this.back(job, error);
       return false;
     }
+  }
+
+  /** It goes back into its queue, after a while: whatever is wrong with it will be so again. */
+  async back(job: Job, error: unknown): Promise<void> {
+    log("rpc").error("A cast that failed goes back into its queue: {error}", {
+      error: loggable(error),
+    });
+    const ms = this.#retry;
+    this.#retry = Math.min(2 * ms, LONGEST_RETRY);
+    const { signal } = job.context; // fires when the worker stops: its messages go back then anyway
+    await pause(ms, { deadline: Infinity, signal }).catch(() => {});
+    job.giveBack();
   }
 
   async #send(route: Route, message: Message, wait: Wait): Promise<void> {

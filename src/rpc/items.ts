@@ -24,13 +24,21 @@ export class Items implements Pending {
   receive(reply: Reply): void {
     this.worker = reply.inbox ?? this.worker;
     if (this.#failed) return;
-    // A worker that lives and yields nothing is silent all the same. What it was told may have been lost.
-    if (reply.beat) return this.more(this.#allowance.granted);
+    // A worker that lives and yields nothing is silent all the same.
+    if (reply.beat) return this.#beat(reply);
     if (!this.#inOrder(reply)) return;
     if (this.#next) this.#next.resolve(this.#read(reply));
     else this.#arrived.push(reply);
     this.#next = undefined;
     this.alive();
+  }
+
+  /** What it was told may have been lost; so may what it has sent, which no further item shows while it waits. */
+  #beat({ sequence, run }: Reply): void {
+    const last = this.#sequence;
+    if (sequence !== undefined && sequence > last && run === this.#run) {
+      this.#interrupt(`Items ${last + 1} to ${sequence} were lost`);
+    } else this.more(this.#allowance.granted);
   }
 
   /** True while so much waits to be read that the worker may wait as well. */

@@ -4,6 +4,7 @@ import { expireAt, forget } from "../deadlines.ts";
 import type { Delivery, Message } from "../bus/transport.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Request } from "../wire/envelope.ts";
+import type { Progress } from "./answers.ts";
 import { newId } from "./context.ts";
 import { Credit } from "./credit.ts";
 import type { RetryPolicy } from "./contract.ts";
@@ -30,6 +31,8 @@ export class Job implements RunningCall {
   retry: RetryPolicy | undefined;
   /** How far its stream may run ahead. */
   readonly #credit: Credit;
+  /** The last item of its stream that the broker has. */
+  progress: Progress | undefined;
   /** The last sign of life that was sent. */
   beat: string | undefined;
   /** What was answered, to be said again if the request comes again; not the items of a stream. */
@@ -89,6 +92,12 @@ export class Job implements RunningCall {
 
   end(reason: string): void {
     this.#end(new RpcError("ABORTED", `Aborted: ${reason}`));
+  }
+
+  /** Its stream has come so far: what is behind is known already. */
+  reached(progress: Progress): void {
+    const { sequence = 0 } = this.progress ?? {};
+    if (Number(progress.sequence) > sequence) this.progress = progress;
   }
 
   grant(upTo: number): void {

@@ -185,7 +185,9 @@ export function checkTarget({ topic, host, namespace }: Target): void {
   checkTopic(topic);
   if (host !== undefined) {
     checkHost(host);
-    checkName("topic with host", queueFor(topic, host)); // together they name a queue
+    const queue = queueFor(topic, host); // together they name one
+    checkName("topic with host", queue);
+    checkTopic(queue);
   }
   if (namespace !== undefined) checkName("namespace", namespace);
 }

@@ -8,6 +8,7 @@ import {
   type Address,
   type AnswerParts,
   Answers,
+  type Progress,
   type Said,
 } from "./answers.ts";
 import { newId } from "./context.ts";
@@ -83,17 +84,20 @@ export class Responder {
     const underway = new Set<Promise<void>>();
     const { warren, reply } = job.request;
     const run = newId();
-    const numbered = (sequence: number) => warren ? { sequence, run } : {};
+    const numbered = (sequence: number): Progress =>
+      warren ? { sequence, run } : {};
     let sequence = 0, pulled = 0;
     let failed: { readonly error: unknown } | undefined;
-    for await (const item of items) {
+    for await (const value of items) {
       // A generator that awaits nothing must not keep the process from everything else.
       if (++pulled % WINDOW === 0) await setImmediate();
       if (job.over || failed) break;
-      if (!wanted(job, item)) continue;
+      if (!wanted(job, value)) continue;
       job.streaming = reply !== undefined;
-      const said = { ending: false, ...numbered(++sequence) };
-      const sent: Promise<void> = this.#value(job, item, said)
+      const item = ++sequence;
+      const said = { ending: false, ...numbered(item) };
+      const sent: Promise<void> = this.#value(job, value, said)
+        .then(() => job.reached(numbered(item)))
         .catch((error) => void (failed ??= { error }))
         .finally(() => underway.delete(sent));
       underway.add(sent);
@@ -107,14 +111,14 @@ export class Responder {
   }
 
   /** Tells the caller of a stream that the worker stops in the middle of it. */
-  async interrupted({ request, dialect }: Job): Promise<void> {
+  async interrupted({ request, dialect, context }: Job): Promise<void> {
     const { reply, warren } = request;
     if (!reply) return;
     const error = new StreamInterruptedError("The worker stopped");
     const failure = toFailure(error, { refusal: true });
     const wait = { deadline: performance.now() + GOODBYE };
     await this.#answers.send(
-      { reply, dialect, warren },
+      { reply, dialect, warren, signal: context.signal },
       { failure, ending: true },
       wait,
     );
@@ -132,7 +136,9 @@ export class Responder {
       if (job.over) return;
       const address = { reply, dialect, warren };
       const wait = { deadline: soon };
-      const sent = this.#answers.beat(address, wait, (id) => job.beat = id);
+      const { progress } = job;
+      const note = (id?: string) => void (job.beat = id);
+      const sent = this.#answers.beat(address, wait, note, progress);
       sent.catch(() => {}); // the next one may come through
     };
     const first = warren ? FIRST_BEAT : every;
@@ -143,7 +149,9 @@ export class Responder {
   /** The request came again: what was answered to it is said again. */
   async repeat(job: Job, answers: readonly Message[]): Promise<void> {
     const { reply } = job.request;
-    if (reply) await this.#answers.repeat(reply, answers, answerBy(job));
+    const { signal } = job.context;
+    const address = reply && { reply, signal };
+    if (address) await this.#answers.repeat(address, answers, answerBy(job));
   }
 
   /** Tells the sender of a message that was no request why it was refused. */
@@ -183,7 +191,8 @@ export class Responder {
       if (!job.streaming) job.answers.push(message);
     };
     const gone = () => job.end("the caller is gone");
-    const address = { reply, dialect, warren, gone };
+    const { signal } = job.context;
+    const address = { reply, dialect, warren, gone, signal };
     return this.#answers.send(
       address,
       { ...said, ...inbox },

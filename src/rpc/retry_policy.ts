@@ -17,7 +17,13 @@ const MOST = 100;
 const KEYS = ["attempts", "backoff"];
 const ALLOWED = `allowed are ${KEYS.join(", ")}`;
 
-const said = (value: unknown) => oneLine(JSON.stringify(value) ?? value, 60);
+/** A text, and a list, are shown as such. */
+function said(value: unknown): string {
+  if (Array.isArray(value)) return `[${oneLine(value, 60)}]`;
+  return typeof value === "string"
+    ? `"${oneLine(value, 60)}"`
+    : oneLine(value, 60);
+}
 
 /** What is wrong with the policy of a procedure, in words that follow its path; undefined if nothing is. */
 export function wrongRetry(

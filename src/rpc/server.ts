@@ -145,13 +145,13 @@ export class Server {
   async drain(grace: number): Promise<void> {
     const { promise: over, resolve } = Promise.withResolvers<void>();
     const waiting = expireAt(performance.now() + grace, resolve);
+    let stopping: Promise<void> | undefined;
+    const late = over.then(() => stopping = this.#stop());
     while (this.#jobs.size > 0 && !this.#stopped) {
-      await Promise.race([
-        Promise.all(this.#jobs.values()),
-        over.then(() => this.#stop()),
-      ]);
+      await Promise.race([Promise.all(this.#jobs.values()), late]);
     }
     forget(waiting);
+    await stopping;
   }
 
   /** What has begun to stream is not begun anew elsewhere: its caller is told. */
@@ -181,8 +181,8 @@ export class Server {
       using _beats = this.#responder.beats(job);
       await this.#run(job, lane, permit);
     } catch (error) {
-      if (!job.request.reply) job.giveBack(); // nobody else would know of it
-      throw error;
+      if (job.request.reply) throw error;
+      await this.#casts.back(job, error); // nobody else would know of it
     } finally {
       signal.removeEventListener("abort", free);
       free();

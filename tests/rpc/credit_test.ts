@@ -2,17 +2,21 @@
 import assert from "node:assert/strict";
 import {
   type ConnectionContext,
+  createConnection,
   type Handlers,
   StreamInterruptedError,
   TimeoutError,
 } from "../../mod.ts";
 import { Items } from "../../src/rpc/items.ts";
 import { until } from "../setup/probe.ts";
+import { proxyTo } from "../setup/proxy.ts";
 import {
   all,
   type Bus,
   failureOf,
   onEachBus,
+  onRabbit,
+  type Raw,
   sumHandlers,
   type Sums,
   sums,
@@ -170,4 +174,53 @@ Deno.test("credit that was lost is said again at a sign of life", async () => {
   assert.deepEqual(said, [48]);
   items.receive({ ...common, beat: true });
   assert.deepEqual(said, [48, 48]);
+  items.receive({ ...common, beat: true, sequence: 20 }); // all are here
+  items.receive({ ...common, beat: true, sequence: 30, run: "another" });
+  assert.deepEqual(said, [48, 48, 48, 48]);
 });
+
+onRabbit(
+  "items that were lost are missed, also when no other follows",
+  async (bus) => {
+    const gate = Promise.withResolvers<void>();
+    const handlers = sumHandlers({
+      async *count() {
+        for (let n = 1;; n++) {
+          if (n === 6) await gate.promise;
+          yield n;
+        }
+      },
+    });
+    await using _worker = await bus.serve(sums(bus.topic), handlers, {
+      grace: 0,
+    });
+    await using raw = await bus.raw();
+    const { channel } = raw as Raw;
+    // Whoever is bound to the topic sees where the answers go.
+    const inbox = Promise.withResolvers<string>();
+    const spy = await channel.assertQueue("", { exclusive: true });
+    await channel.bindQueue(spy.queue, "warren", bus.topic);
+    const see = (message: { properties: { replyTo: string } } | null) =>
+      inbox.resolve(String(message?.properties.replyTo));
+    await channel.consume(spy.queue, see, { noAck: true });
+
+    await using proxy = proxyTo(bus.url);
+    await using connection = await createConnection(proxy.url(bus.url));
+    const client = connection.client(sums(bus.topic));
+    const stream = client.multicall("count", { to: 0 });
+    for (let n = 0; n < 5; n++) await stream.next();
+    const next = failureOf(stream.next());
+    proxy.refuse(true);
+    proxy.reset();
+    gate.resolve();
+    const queue = await inbox.promise;
+    for (let waiting = 0; waiting < 27;) {
+      waiting = (await channel.checkQueue(queue)).messageCount;
+    }
+    await channel.purgeQueue(queue); // as a broker that starts anew
+    proxy.refuse(false);
+    const error = await next;
+    assert.ok(error instanceof StreamInterruptedError, String(error));
+    assert.match(error.message, /Items 6 to 32 were lost/);
+  },
+);
