@@ -3,7 +3,10 @@ import {
   type ConnectionContext,
   type ConnectionOptions,
   createConnection,
+  type Manager,
   type NovaProfile,
+  Service,
+  type ServiceOptions,
 } from "../../mod.ts";
 import { Raw } from "../rpc/bus.ts";
 import { brokerUrl } from "../setup/broker.ts";
@@ -61,6 +64,16 @@ export class CloudBus implements AsyncDisposable {
       ...options,
     });
     return this.#stack.use(connection);
+  }
+
+  /** A service of Warren's on the host `one`. */
+  service(
+    manager: Manager,
+    options: Partial<ServiceOptions<Manager>> = {},
+  ): Promise<Service> {
+    const { url, profile } = this;
+    const common = { url, profile, host: "one", signals: false, manager };
+    return Service.start({ ...common, ...options });
   }
 
   /** The real library. */

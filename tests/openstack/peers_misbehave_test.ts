@@ -47,12 +47,7 @@ async function holding(bus: CloudBus) {
     },
   });
   const manager = implement(sums(bus.topic), handlers);
-  const options = { url: bus.url, profile: bus.profile, host: "one", manager };
-  const service = await Service.start({
-    ...options,
-    signals: false,
-    grace: 500,
-  });
+  const service = await bus.service(manager, { grace: 500 });
   return { service, aborted, open };
 }
 

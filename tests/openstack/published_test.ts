@@ -7,7 +7,6 @@ import {
   implement,
   NoSuchMethodError,
   RemoteError,
-  Service,
   TimeoutError,
 } from "../../mod.ts";
 import { failureOf, type Raw, sumHandlers, sums } from "../rpc/bus.ts";
@@ -199,13 +198,7 @@ onCloud(
   "answers are in the dialect of the request, through the default exchange",
   async (bus) => {
     const manager = implement(sums(bus.topic), sumHandlers());
-    const options = {
-      url: bus.url,
-      profile: bus.profile,
-      host: "one",
-      manager,
-    };
-    await using _service = await Service.start({ ...options, signals: false });
+    await using _service = await bus.service(manager);
     const raw = await bus.raw();
     const part = { result: 5, failure: null };
     const end = { result: null, failure: null, ending: true };
@@ -402,13 +395,7 @@ onCloud(
     const open = Promise.withResolvers<void>();
     const handlers = sumHandlers({ wait: () => open.promise });
     const manager = implement(sums(bus.topic), handlers);
-    const options = {
-      url: bus.url,
-      profile: bus.profile,
-      host: "one",
-      manager,
-    };
-    await using _service = await Service.start({ ...options, signals: false });
+    await using _service = await bus.service(manager);
     const raw = await bus.raw();
     const connection = await bus.connect();
     const client = connection.client(sums(bus.topic));
