@@ -1,8 +1,9 @@
 /** Values as a log may show them: what looks like a secret is masked (Folsom `rpc/common.py`, `_safe_log`). @module */
 
-/** Keys whose values are secrets, whatever they are. */
-const SECRET =
-  /(pass|password|passwd|passphrase|secret|token|api_?key|private_?key|credentials?)$/i;
+/** How names end whose values are secrets, whatever they are. */
+const ENDINGS =
+  "(?:pass|password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?)";
+const SECRET = new RegExp(`${ENDINGS}$`, "i");
 /** What stands for a secret. */
 const MASK = "<SANITIZED>";
 /** Nested values that are looked at, and values in all. */
@@ -44,17 +45,21 @@ function copy(value: unknown, copying: Copying): unknown {
 
 /** The part of a URL before its host, and what follows a name of a secret. */
 const USER = /(:\/\/)[^\s"'<>]{1,512}@/g;
-const SAID =
-  /\b([\w-]{0,64}(?:pass|password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?)["']?\s{0,8}[=:]\s{0,8})("[^"]*"|'[^']*'|[^\s"',;&]+)/gi;
-/** Characters of a text that are shown. */
+const SAID = new RegExp(
+  String
+    .raw`\b([\w-]{0,64}${ENDINGS}["']?\s{0,8}[=:]\s{0,8})("[^"]*"|'[^']*'|[^\s"',;&]+)`,
+  "gi",
+);
+/** Characters of a text that are shown, and how many more are looked at, lest a secret be cut in two. */
 const LONG = 10_000;
+const BEYOND = 600;
 
 /** A text with what looks like a secret in it masked. */
 export function maskedText(text: string): string {
-  return text.slice(0, LONG).replace(USER, `$1${MASK}@`).replace(
-    SAID,
-    `$1${MASK}`,
-  );
+  return text.slice(0, LONG + BEYOND)
+    .replace(USER, `$1${MASK}@`)
+    .replace(SAID, `$1${MASK}`)
+    .slice(0, LONG);
 }
 
 /** Errors within errors that are looked at. */
@@ -62,6 +67,7 @@ const CAUSES = 4;
 
 /** What was thrown, as a log may show it: an error with its stack, its data masked, and nothing else that it carries. */
 export function loggable(thrown: unknown, depth: number = CAUSES): unknown {
+  if (typeof thrown === "string") return maskedText(thrown);
   try {
     if (!(thrown instanceof Error) || depth === 0) return masked(thrown);
     const { name, message, cause } = thrown;

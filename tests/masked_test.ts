@@ -49,4 +49,8 @@ Deno.test("an error is shown with its data, without what else it carries", () =>
     },
   };
   assert.equal(loggable(odd), "what cannot be read");
+  assert.equal(loggable("at amqp://u:PW@h"), "at amqp://<SANITIZED>@h");
+  const cut = maskedText(`${" ".repeat(9_990)}amqp://u:PASSWORD@host`);
+  assert.ok(!cut.includes("u:"), cut.trim());
+  assert.deepEqual(masked({ "api-key": "K" }), { "api-key": "<SANITIZED>" });
 });

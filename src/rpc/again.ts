@@ -1,5 +1,4 @@
 /** Calls that may be asked twice are asked again when their broker was lost. @module */
-import { NoRouteError } from "../errors.ts";
 import { pause } from "../wait.ts";
 import type { Route } from "../bus/routes.ts";
 import type { Bounds } from "./options.ts";
@@ -39,15 +38,14 @@ export function askAgain(
     const message = question(parts, asked, { ...bounds, timeout }, { timeout });
     await parts.transport.post(route, message, wait);
   };
-  const later = async (error: unknown) => {
-    if (!(error instanceof NoRouteError)) return answer.fail(error);
+  const later = async () => {
     await pause(UNMADE, wait);
     await again();
   };
   const quietly = (work: Promise<void>) => void work.catch(() => {}); // its deadline, or the next return
   const watching = parts.watch(({ type }) => {
     if (type !== "connected") return;
-    answer.unrouted = (error) => quietly(later(error));
+    answer.unrouted = () => quietly(later());
     quietly(again());
   });
   return {

@@ -15,8 +15,6 @@ const PATIENCE = 30_000;
 /** Milliseconds before a message that could not be copied goes back into its queue: twice as long each time, to the most. */
 const RETRY = 1_000;
 const LONGEST_RETRY = 60_000;
-/** Characters of an error that are looked at. */
-const LONG = 2_000;
 
 /** What became of a cast that failed. */
 export type Fate = "again" | "dead" | "back" | "dropped";
@@ -42,7 +40,7 @@ export class FailedCasts {
     this.#parts = parts;
   }
 
-  /** A handler threw, or the dispatcher refused it; `queue` is undefined for a queue that no other process reads. */
+  /** A handler threw, or the dispatcher refused it; `queue` is undefined where all workers get a copy. */
   async failed(job: Job, error: unknown, queue?: Queue): Promise<Fate> {
     const { attempt } = job.context;
     const refused = isRefusal(error);
@@ -134,7 +132,7 @@ function reasonOf(thrown: unknown): string {
     const text = thrown instanceof Error
       ? `${thrown.name}: ${thrown.message}`
       : `thrown: ${thrown}`;
-    return oneLine(maskedText(text.slice(0, LONG)));
+    return oneLine(maskedText(text));
   } catch {
     return "thrown: what cannot be read";
   }

@@ -2,6 +2,7 @@
 import { InvalidValueError, TimeoutError } from "../errors.ts";
 import { queueFor } from "../bus/routes.ts";
 import type { Wait } from "../bus/transport.ts";
+import { oneLine } from "../telemetry.ts";
 import {
   type ContextValues,
   inherited,
@@ -146,6 +147,15 @@ export function callBounds(
   );
   const signal = either(options.signal, parent?.signal);
   signal?.throwIfAborted();
+  const { idempotent } = options;
+  if (idempotent !== undefined && typeof idempotent !== "boolean") {
+    throw new InvalidValueError(
+      `Invalid option idempotent ${
+        oneLine(idempotent, 60)
+      }: give true or false`,
+      { data: { path: "idempotent" } },
+    );
+  }
   return {
     wait: { deadline: performance.now() + timeout, signal },
     timeout,
@@ -153,7 +163,7 @@ export function callBounds(
     monitor: options.monitor === undefined
       ? undefined
       : monitored(options.monitor),
-    idempotent: options.idempotent,
+    idempotent,
   };
 }
 

@@ -88,7 +88,7 @@ export class Server {
     this.#permits.limit = limit;
   }
 
-  /** Takes the deliveries of one consumer. Never throws: nothing that arrives can hurt a worker. */
+  /** Takes the deliveries of one consumer; `queue` is theirs, unless all workers get a copy. Never throws: nothing that arrives can hurt a worker. */
   receiver(
     dispatcher: Dispatcher,
     queue?: Queue,

@@ -120,6 +120,11 @@ onEachBus("idempotent is true or false, and for calls", async (bus) => {
   assert.throws(define({ idempotent: "yes" }), wrong);
   assert.throws(define({ idempotent: true, yields: z.number() }), wrong);
   await using connection = await bus.connect();
-  const call = connection.call({ topic }, "p", {}, { idempotent: true });
-  assert.equal(Reflect.get(await failureOf(call), "code"), "NO_ROUTE");
+  const code = async (idempotent: unknown) => {
+    const options = { idempotent: idempotent as boolean };
+    const call = connection.call({ topic }, "p", {}, options);
+    return Reflect.get(await failureOf(call), "code");
+  };
+  assert.equal(await code(true), "NO_ROUTE");
+  assert.equal(await code("yes"), "INVALID");
 });
