@@ -6,16 +6,18 @@ import { log, oneLine } from "../telemetry.ts";
 import type { Queue } from "../bus/routes.ts";
 import type { Delivery, Transport } from "../bus/transport.ts";
 import { decode, type Limits } from "../wire/codec.ts";
-import type { ReplyAddress, Request } from "../wire/envelope.ts";
+import type { Request } from "../wire/envelope.ts";
 import type { ErrorClasses } from "../wire/failure.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Inbox } from "./inbox.ts";
-import type { Address } from "./answers.ts";
 import { FailedCasts, type Fate } from "./failed_casts.ts";
+import { logFailure } from "./failure_log.ts";
 import { Job } from "./job.ts";
 import { type Known, Ledger } from "./ledger.ts";
+import { identityOf, type Lane } from "./lane.ts";
 import { Latency } from "./latency.ts";
 import { Permits } from "./permits.ts";
+import { Refusals, type Refused } from "./refusals.ts";
 import { Responder } from "./responder.ts";
 import type { ServerStats } from "./server_stats.ts";
 
@@ -37,18 +39,12 @@ export interface ServerParts {
   readonly openstack: boolean;
 }
 
-/** One consumer: who serves what comes there, what came before, and its queue, unless that holds copies of what all get. */
-interface Lane {
-  readonly dispatcher: Dispatcher;
-  readonly ledger: Ledger;
-  readonly queue: Queue | undefined;
-}
-
 /** Serves requests of all consumers of one connection context. */
 export class Server {
   readonly #parts: ServerParts;
   readonly #permits: Permits;
   readonly #responder: Responder;
+  readonly #refusals: Refusals;
   readonly #casts: FailedCasts;
   readonly #jobs = new Map<Job, Promise<void>>();
   #counts = {
@@ -69,6 +65,7 @@ export class Server {
     this.#parts = parts;
     this.#permits = new Permits(parts.concurrency);
     this.#responder = new Responder(parts);
+    this.#refusals = new Refusals(this.#responder);
     this.#casts = new FailedCasts(parts);
   }
 
@@ -105,15 +102,12 @@ export class Server {
     const { body, headers } = delivery.message;
     const decoded = decode(body, headers, this.#parts.limits);
     if ("refusal" in decoded) {
-      const { reason, reply = addressOf(delivery), ...from } = decoded.refusal;
-      return this.#refuse(delivery, reason, reply && { reply, ...from });
+      return this.#refuse(delivery, decoded.refusal);
     }
     const { message, dialect } = decoded;
     if (message.kind !== "request") {
-      return this.#refuse(
-        delivery,
-        `a ${message.kind} where requests are served`,
-      );
+      const reason = `a ${message.kind} where requests are served`;
+      return this.#refuse(delivery, { reason });
     }
     if (delivery.redelivered) this.#counts.redelivered++;
     const job = new Job(delivery, message, dialect);
@@ -127,6 +121,11 @@ export class Server {
       .finally(() => this.#jobs.delete(job));
     this.#jobs.set(job, done);
     if (!earlier && one !== undefined) lane.ledger.begin(one, job, done);
+  }
+
+  #refuse(delivery: Delivery, refused: Refused): void {
+    this.#counts.refused++;
+    this.#refusals.refuse(delivery, refused);
   }
 
   /** A request that came before is not run again: its first run answers it, or has, and what it said is said again. */
@@ -214,7 +213,7 @@ export class Server {
     } catch (error) {
       ended();
       this.#counts.failed++;
-      this.#logFailure(request, error, job.over);
+      logFailure(job, error);
       await this.#responder.failure(job, error);
       if (request.reply) return;
       this.#count(await this.#casts.failed(job, error, lane.queue));
@@ -236,41 +235,6 @@ export class Server {
       permit[Symbol.dispose]();
     };
   }
-
-  #logFailure(request: Request, error: unknown, over: boolean): void {
-    const method = oneLine(request.method, 60);
-    if (over) {
-      log("rpc").debug("{method} ended after its caller: {error}", {
-        method,
-        error: loggable(error),
-      });
-    } else if (request.reply) {
-      log("rpc").info("{method} failed: {error}", {
-        method,
-        error: loggable(error),
-      });
-    } else {log("rpc").error("The cast {method} failed: {error}", {
-        method,
-        error: loggable(error),
-      });}
-  }
-
-  #refuse(delivery: Delivery, reason: string, address?: Address): void {
-    this.#counts.refused++;
-    log("rpc").warn("Refused a message for {key}: {reason}", {
-      key: oneLine(delivery.key, 60),
-      reason: oneLine(reason),
-    });
-    if (address) {
-      this.#responder.refuse(address, reason).catch(
-        (error) =>
-          log("rpc").info("A refusal was not told: {error}", {
-            error: loggable(error),
-          }),
-      );
-    }
-    delivery.reject(false); // dropped, or dead-lettered where the broker's policy says so
-  }
 }
 
 function isStream(result: unknown): result is AsyncIterable<unknown> {
@@ -282,18 +246,4 @@ function isStream(result: unknown): result is AsyncIterable<unknown> {
 function unwanted({ method }: Request): InvalidValueError {
   const what = oneLine(method, 60);
   return new InvalidValueError(`Cannot cast ${what}: it is a stream`);
-}
-
-/** What tells one request from another: a stranger may have made up its id, but who asks for an answer gets his own. */
-function identityOf(
-  { id, attempt = 1, burials, reply }: Request,
-): string | undefined {
-  if (id === undefined) return undefined;
-  return JSON.stringify([id, attempt, burials, reply?.call, reply?.queue]);
-}
-
-/** Where a message that cannot be read wants its answer, by its properties. */
-function addressOf({ message }: Delivery): ReplyAddress | undefined {
-  const { replyTo: queue, correlationId: call } = message;
-  return queue && call ? { queue, call, form: "single" } : undefined;
 }
