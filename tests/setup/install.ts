@@ -22,7 +22,9 @@ trap 'exit 130' HUP INT TERM
 printf '#!/bin/sh\\nexit 101\\n' >$policy
 chmod 755 $policy
 get "$@" || { apt-get update && get "$@"; } || exit 1
-if [ "$1" = rabbitmq-server ] && command -v systemctl >/dev/null; then systemctl disable rabbitmq-server || true; fi
+case $1 in rabbitmq-server | postgresql)
+  ! command -v systemctl >/dev/null || systemctl disable "$1" || true ;;
+esac
 `;
 
 /** Installs rabbitmq-server, or fails with one sentence that says what to do. */

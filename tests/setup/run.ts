@@ -1,11 +1,12 @@
 /**
  * `deno task test [arguments of deno test]`: the tests, the JSDoc examples and the README's blocks
  * against a broker. It takes the one that is there, else starts a private node, installing RabbitMQ
- * first if need be, and oslo.messaging for the tests with OpenStack's own library. The node and its data are gone when this ends, however it ends.
+ * first if need be, and oslo.messaging and PostgreSQL for the tests with the real ones. The node and its data are gone when this ends, however it ends.
  */
 import { findBroker, findRabbitmq, privateBroker } from "./broker.ts";
 import { installRabbitmq } from "./install.ts";
 import { findOslo, installOslo } from "./oslo.ts";
+import { findPostgres, installPostgres } from "./postgres.ts";
 
 /** A broker for this run, and how to end it if it is ours. */
 async function setUp(stack: AsyncDisposableStack): Promise<string> {
@@ -18,6 +19,7 @@ async function setUp(stack: AsyncDisposableStack): Promise<string> {
     how = "private node started";
   }
   if (!findOslo()) await installOslo();
+  if (!findPostgres()) await installPostgres();
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`Broker: ${new URL(url).host} (${how} in ${seconds} s)`);
   return url;
