@@ -48,6 +48,8 @@ export { describeConfig } from "./src/service/config_describe.ts";
 export { watchConfig } from "./src/service/config_watch.ts";
 export { createConnection } from "./src/service/connect.ts";
 export { cleanup } from "./src/service/links.ts";
+export { memoryLedgerStore } from "./src/service/memory_ledger.ts";
+export { postgresLedgerStore } from "./src/service/postgres_ledger.ts";
 export { memoryServiceStore } from "./src/service/memory_store.ts";
 export { sqliteServiceStore } from "./src/service/sqlite_store.ts";
 export { launch } from "./src/service/launcher.ts";
@@ -108,6 +110,13 @@ export type {
   SchemaResult,
 } from "./src/rpc/schema.ts";
 export type { ServicesOptions } from "./src/rpc/discovery.ts";
+export type {
+  Claim,
+  Claimed,
+  LedgerOptions,
+  LedgerStore,
+  Orphan,
+} from "./src/rpc/ledger_store.ts";
 export type { LatencyStats } from "./src/rpc/latency.ts";
 export type { Inquiry, ServiceFilter } from "./src/rpc/service_contract.ts";
 export type * from "./src/rpc/service_report.ts";
@@ -127,6 +136,10 @@ export type {
   BrokerUrl,
   ConnectionOptions,
 } from "./src/service/connection_options.ts";
+export type {
+  PostgresLedgerOptions,
+  Queryable,
+} from "./src/service/postgres_ledger.ts";
 export type { NovaProfile } from "./src/service/profiles.ts";
 export type { TlsOptions } from "./src/bus/transport.ts";
 export type { LaunchOptions } from "./src/service/launcher.ts";

@@ -61,15 +61,8 @@ export class Answers {
    *
    * @throws {InvalidValueError} at once, if JSON cannot carry it.
    */
-  send(
-    address: Address,
-    said: Said,
-    wait: Wait,
-    keep?: (message: Message) => void,
-  ): Promise<void> {
-    const message = this.#message(address, said);
-    keep?.(message);
-    return this.#publish(address, message, wait);
+  send(address: Address, said: Said, wait: Wait): Promise<void> {
+    return this.publish(address, this.message(address, said), wait);
   }
 
   /** Sends again what was sent. */
@@ -79,7 +72,7 @@ export class Answers {
     wait: Wait,
   ): Promise<void> {
     for (const message of messages) {
-      await this.#publish(address, message, wait);
+      await this.publish(address, message, wait);
     }
   }
 
@@ -94,12 +87,13 @@ export class Answers {
     await inbox.ready(wait);
     const { name } = inbox;
     const said = { ending: false, beat: true, inbox: name, ...progress };
-    const message = this.#message(address, said);
+    const message = this.message(address, said);
     sent(message.id);
     await transport.post(direct(address.reply.queue), message, wait);
   }
 
-  async #publish(
+  /** Sends what `message` made; see `send`. */
+  async publish(
     { reply: { queue }, gone, signal }: Omit<Address, "dialect">,
     message: Message,
     wait: Wait,
@@ -144,7 +138,15 @@ export class Answers {
     }
   }
 
-  #message({ reply, dialect, warren }: Address, said: Said): Message {
+  /**
+   * An answer, not yet sent.
+   *
+   * @throws {InvalidValueError} JSON cannot carry it.
+   */
+  message(
+    { reply, dialect, warren }: Omit<Address, "gone" | "signal">,
+    said: Said,
+  ): Message {
     const id = newId();
     const answer: Reply = {
       kind: "reply",

@@ -5,6 +5,7 @@ import type { Limits } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { ErrorClasses } from "../wire/failure.ts";
 import type { Inbox } from "./inbox.ts";
+import type { LedgerStore } from "./ledger_store.ts";
 import type { NotificationSettings } from "./notification_drivers.ts";
 import type { OldPeers } from "./old_peers.ts";
 
@@ -40,6 +41,10 @@ export interface ConnectionParts {
   readonly openstack: boolean;
   /** Who notifies. */
   readonly publisherId: string;
+  /** What the fleet remembers together. */
+  readonly ledger: LedgerStore | undefined;
+  /** Milliseconds that the broker leaves a message unacknowledged. */
+  readonly consumerTimeout: number;
   /** Gives the transport back; `reusable` if it is as new. */
   readonly release: (reusable: boolean) => Promise<void>;
   /** Tells of losses and returns. */

@@ -16,6 +16,14 @@ export interface RequestContext {
   readonly deadline: number;
   /** 1 at first. */
   readonly attempt: number;
+  /**
+   * Records the request as done, with its result, in a transaction of the service's ledger store: what else is done in that
+   * transaction is done once, whatever happens to this worker. The result is that of the handler, which returns it too.
+   *
+   * @throws {RpcError} `ABORTED`: another worker has taken the request over. Roll the transaction back.
+   * @throws {InvalidValueError} the service has no ledger store, or the result does not fit the contract.
+   */
+  record(transaction: unknown, result?: unknown): Promise<void>;
 }
 
 /** 32 lower-case hexadecimal characters, as every id on the wire. */
@@ -31,6 +39,7 @@ export function requestContext(values: ContextValues = {}): RequestContext {
     signal: new AbortController().signal,
     deadline: Infinity,
     attempt: 1,
+    record: () => Promise.resolve(), // there is nothing that could come again
   };
 }
 

@@ -30,6 +30,11 @@ export interface ProcedureOptions {
    * another. `"at-most-once"`: before the handler (Nova's old way).
    */
   readonly delivery?: "at-least-once" | "at-most-once";
+  /**
+   * Milliseconds that its handler may take, where that is long; nothing ends it then. A handler that takes as long as the
+   * broker leaves a message unacknowledged (`consumerTimeout`) needs a service with a `ledger`.
+   */
+  readonly maxDuration?: number;
 }
 /** A procedure whose value comes back, or nothing. */
 export interface UnaryProcedure extends ProcedureOptions {

@@ -15,6 +15,7 @@ const PROCEDURE_KEYS = new Set([
   "delivery",
   "retry",
   "idempotent",
+  "maxDuration",
 ]);
 const DELIVERIES = new Set<unknown>([
   undefined,
@@ -109,6 +110,13 @@ function checkProcedure(
     fail(
       `${path}.idempotent`,
       `${path}.idempotent must be true or false, and is not for streams`,
+    );
+  }
+  const { maxDuration } = procedure;
+  if (maxDuration !== undefined && !(Number(maxDuration) > 0)) {
+    fail(
+      `${path}.maxDuration`,
+      `${path}.maxDuration must be milliseconds above 0`,
     );
   }
   const wrong = wrongRetry(procedure);

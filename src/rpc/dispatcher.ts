@@ -113,7 +113,8 @@ export class RpcDispatcher implements Dispatcher {
       )
       : {};
     context.signal.throwIfAborted();
-    (context as ServedContext)[starting]?.(procedure);
+    const begun = (context as ServedContext)[starting]?.(procedure);
+    if (begun) await begun;
     const result = await marking(
       contract,
       () => serve(context, () => served.run(parsed, context)),

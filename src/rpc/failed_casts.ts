@@ -44,8 +44,8 @@ export class FailedCasts {
   async failed(job: Job, error: unknown, queue?: Queue): Promise<Fate> {
     const { attempt } = job.context;
     const refused = isRefusal(error);
-    const ms = refused ? undefined : delayAfter(attempt, job.retry);
-    const kept = job.retry !== undefined || !this.#parts.openstack;
+    const ms = refused ? undefined : delayAfter(attempt, job.procedure?.retry);
+    const kept = job.procedure?.retry !== undefined || !this.#parts.openstack;
     if (!queue || !kept || !waits(job)) return "dropped";
     if (ms === undefined) return await this.#bury(job, queue, reasonOf(error));
     const headers = againHeaders(attempt + 1, expiresOf(job));

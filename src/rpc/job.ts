@@ -7,13 +7,22 @@ import type { Request } from "../wire/envelope.ts";
 import type { Progress } from "./answers.ts";
 import { newId } from "./context.ts";
 import { Credit } from "./credit.ts";
-import type { RetryPolicy } from "./contract.ts";
+import type { Procedure } from "./contract.ts";
+import type { Hold } from "./hold.ts";
 import { found, type ServedContext, starting } from "./outcome.ts";
 import type { RunningCall, RunningCalls } from "./running.ts";
 
 /** Milliseconds in which a caller's queue is made anew after a loss, and after which an old loss tells nothing. */
 const RESTORED = 900;
 const FORGIVEN = 30_000;
+
+/** What a job asks of its server. */
+export interface JobHooks {
+  /** Its handler is about to start. */
+  starting(job: Job, procedure: Procedure): Promise<void> | undefined;
+  /** Its handler records it in a transaction. */
+  record(job: Job, transaction: unknown, result: unknown): Promise<void>;
+}
 
 /** A request from its arrival to its acknowledgement. */
 export class Job implements RunningCall {
@@ -27,8 +36,10 @@ export class Job implements RunningCall {
   readonly dialect: Dialect;
   /** Set once items of a stream are on their way: another worker could only begin it anew. */
   streaming = false;
-  /** Its procedure's policy, once that is found. */
-  retry: RetryPolicy | undefined;
+  /** What it asks for, once that is found. */
+  procedure: Procedure | undefined;
+  /** This worker's hold on it, where the fleet has a ledger. */
+  hold: Hold | undefined;
   /** How far its stream may run ahead. */
   readonly #credit: Credit;
   /** The last item of its stream that the broker has. */
@@ -36,15 +47,22 @@ export class Job implements RunningCall {
   /** The last sign of life that was sent. */
   beat: string | undefined;
   /** What was answered, to be said again if the request comes again; not the items of a stream. */
-  readonly answers: Message[] = [];
+  answers: readonly Message[] = [];
   readonly #delivery: Delivery;
   readonly #controller = new AbortController();
   #abandoned = false;
   #acknowledged = false;
+  #kept = false;
+  #fenced = false;
   #returnedAt = -Infinity;
 
   /** The clock starts at arrival: how long the message waited in its queue is bounded by its expiration. */
-  constructor(delivery: Delivery, request: Request, dialect: Dialect) {
+  constructor(
+    delivery: Delivery,
+    request: Request,
+    dialect: Dialect,
+    hooks: JobHooks,
+  ) {
     this.request = request;
     this.dialect = dialect;
     this.#delivery = delivery;
@@ -57,9 +75,11 @@ export class Job implements RunningCall {
       signal: this.#controller.signal,
       deadline: Date.now() + timeout,
       attempt: request.attempt ?? 1,
-      [found]: ({ retry }) => void (this.retry = retry),
-      [starting]: ({ delivery }) => {
-        if (delivery === "at-most-once") this.#settled();
+      record: (transaction, result) => hooks.record(this, transaction, result),
+      [found]: (procedure) => void (this.procedure = procedure),
+      [starting]: (procedure) => {
+        if (procedure.delivery === "at-most-once") this.#settled();
+        else return hooks.starting(this, procedure);
       },
     };
   }
@@ -122,16 +142,35 @@ export class Job implements RunningCall {
     return this.#delivery.message;
   }
 
-  /** True once it is acknowledged. */
+  /** True once nobody else will get it. */
   get settled(): boolean {
-    return this.#acknowledged;
+    return this.#acknowledged && !this.#kept;
+  }
+
+  /** The ledger has it: its queue need not keep it any longer. */
+  keptElsewhere(): void {
+    this.#kept = true;
+    this.#settled();
+  }
+
+  /** True if another worker has taken it over. */
+  get fenced(): boolean {
+    return this.#fenced;
+  }
+
+  /** Another worker has taken it over. */
+  fence(): void {
+    this.#fenced = true;
+    this.#controller.abort(
+      new RpcError("ABORTED", "Another worker has taken the request over"),
+    );
   }
 
   /** Back into its queue, as if it had not come: it could not be taken care of. */
   giveBack(): void {
-    if (this.#acknowledged || this.#abandoned) return;
+    if (this.settled || this.#abandoned) return;
     this.#abandoned = true;
-    this.#delivery.reject(true);
+    if (!this.#kept) this.#delivery.reject(true);
   }
 
   /** Acknowledges it, unless it was abandoned: then its queue keeps it for another worker. */

@@ -2,6 +2,7 @@
 import type { Queue } from "../bus/routes.ts";
 import type { Request } from "../wire/envelope.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import type { JobHooks } from "./job.ts";
 import type { Ledger } from "./ledger.ts";
 
 /** One consumer: who serves what comes there, what came before, and its queue, unless that holds copies of what all get. */
@@ -12,6 +13,8 @@ export interface Lane {
   readonly ledger: Ledger;
   /** Undefined where all workers get a copy. */
   readonly queue: Queue | undefined;
+  /** What its requests ask of the server. */
+  readonly hooks: JobHooks;
 }
 
 /** What tells one request from another: a stranger may have made up its id, but who asks for an answer gets his own. */

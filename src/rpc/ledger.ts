@@ -28,11 +28,14 @@ const ANSWERS = { ms: 60_000, entries: Infinity, bytes: 16 * 1024 * 1024 };
 /** Remembers by generations: the older of two goes as a whole, so that no entry has to be looked for. */
 class Memory<T> {
   readonly #limits: typeof IDS;
+  readonly #cut: () => void;
   #young: Generation<T> = fresh();
   #old: Generation<T> = fresh();
 
-  constructor(limits: typeof IDS) {
+  /** `cut` is called when something is forgotten before its time. */
+  constructor(limits: typeof IDS, cut: () => void = () => {}) {
     this.#limits = limits;
+    this.#cut = cut;
   }
 
   get(id: string): T | undefined {
@@ -43,7 +46,9 @@ class Memory<T> {
     const { since, entries } = this.#young;
     const { ms, entries: most, bytes: heaviest } = this.#limits;
     const full = entries.size >= most || this.#young.bytes + bytes > heaviest;
-    if (full || performance.now() - since >= ms) {
+    const now = performance.now();
+    if (full || now - since >= ms) {
+      if (this.#old.entries.size > 0 && now - since < ms) this.#cut();
       this.#old = this.#young;
       this.#young = fresh();
     }
@@ -62,8 +67,13 @@ const bytesOf = (answers: readonly Message[]) =>
 /** Remembers the requests of one consumer. Those without an id (Folsom) are never the same. */
 export class Ledger {
   readonly #running = new Map<string, Running>();
-  readonly #ended = new Memory<true>(IDS);
+  readonly #ended: Memory<true>;
   readonly #answers = new Memory<readonly Message[]>(ANSWERS);
+
+  /** `cut` is called when the memory of requests is cut short. */
+  constructor(cut?: () => void) {
+    this.#ended = new Memory<true>(IDS, cut);
+  }
 
   /** What is known of the request with that id. */
   find(id: string): Known | undefined {
@@ -78,10 +88,10 @@ export class Ledger {
     void ended.then(() => this.#end(id, job));
   }
 
-  /** One that goes back to its queue was not done: it may come again. */
-  #end(id: string, { abandoned, answers }: Job): void {
+  /** One that goes back to its queue was not done, and one that another worker took over may not be: it may come again. */
+  #end(id: string, { abandoned, fenced, answers }: Job): void {
     this.#running.delete(id);
-    if (abandoned) return;
+    if (abandoned || fenced) return;
     this.#ended.set(id, true, 0);
     if (answers.length > 0) this.#answers.set(id, answers, bytesOf(answers));
   }

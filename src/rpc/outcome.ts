@@ -12,8 +12,8 @@ export const starting: unique symbol = Symbol("warren.starting");
 export interface ServedContext extends RequestContext {
   /** Called when it is known which procedure is meant. */
   readonly [found]?: (procedure: Procedure) => void;
-  /** Called when its handler is about to start. */
-  readonly [starting]?: (procedure: Procedure) => void;
+  /** Called when its handler is about to start, which waits for it. */
+  readonly [starting]?: (procedure: Procedure) => Promise<void> | undefined;
 }
 
 // Kept beside the values and not in them, so that whoever wraps a dispatcher sees plain errors and results.

@@ -1,8 +1,14 @@
 /** Answers of a worker, in the form that the request asked for. @module */
 import { setImmediate } from "node:timers/promises";
-import { InvalidValueError, StreamInterruptedError } from "../errors.ts";
+import {
+  InvalidValueError,
+  RpcError,
+  StreamInterruptedError,
+} from "../errors.ts";
 import { expireAt, forget } from "../deadlines.ts";
+import { oneLine } from "../telemetry.ts";
 import type { Message, Wait } from "../bus/transport.ts";
+import type { ReplyAddress } from "../wire/envelope.ts";
 import { type ErrorClasses, toFailure } from "../wire/failure.ts";
 import {
   type Address,
@@ -13,7 +19,7 @@ import {
 } from "./answers.ts";
 import { newId } from "./context.ts";
 import type { Job } from "./job.ts";
-import { asGiven, errorClassesOf, isRefusal } from "./outcome.ts";
+import { asGiven, checked, errorClassesOf, isRefusal } from "./outcome.ts";
 
 /** What a responder needs. */
 export interface ResponderParts extends AnswerParts {
@@ -39,41 +45,53 @@ const BRIEF = 200;
 export class Responder {
   readonly #parts: ResponderParts;
   readonly #answers: Answers;
+  readonly #ending: Wait;
 
-  /** On a transport. */
-  constructor(parts: ResponderParts) {
+  /** On a transport; `ending` says until when the ledger is waited for. */
+  constructor(parts: ResponderParts, ending: Wait) {
     this.#parts = parts;
+    this.#ending = ending;
     this.#answers = new Answers(parts);
   }
 
   /** The result of a handler; nothing for a cast, or if nobody waits any more. */
   async result(job: Job, result: unknown): Promise<void> {
-    const { reply } = job.request;
-    if (!reply || job.over) return;
-    const value = result === undefined ? null : result;
-    const single = reply.form === "single";
-    await this.#value(job, value, { ending: single });
-    if (!single) await this.#send(job, { ending: true });
+    await this.#say(job, job.over ? [] : this.#results(job, result));
   }
 
   /** What a handler threw, or the dispatcher refused. */
   async failure(job: Job, error: unknown): Promise<void> {
-    if (!job.request.reply || job.over) return;
-    const { errors, tracebacks } = this.#parts;
-    const failure = toFailure(error, {
-      classes: { ...errors, ...errorClassesOf(error) },
-      refusal: isRefusal(error) || error instanceof Unsendable,
-      foreign: !job.request.warren,
-      traceback: tracebacks,
-    });
-    try {
-      await this.#send(job, { failure, ending: true });
-    } catch (tooLarge) {
-      if (!(tooLarge instanceof InvalidValueError)) throw tooLarge;
-      const message = failure.message.slice(0, BRIEF);
-      const brief = { ...failure, message, data: {}, traceback: [] };
-      await this.#send(job, { failure: brief, ending: true });
+    if (!job.request.reply) return;
+    await this.#say(job, job.over ? [] : this.#failures(job, error));
+  }
+
+  /**
+   * The handler records its result in a transaction of its own; see `RequestContext.record`.
+   *
+   * @throws {InvalidValueError} there is no ledger, or the result does not fit.
+   * @throws {RpcError} another worker has it.
+   */
+  async record(
+    job: Job,
+    transaction: unknown,
+    result: unknown,
+  ): Promise<void> {
+    const { hold, procedure, request } = job;
+    const what = `Cannot record ${oneLine(request.method, 60)}`;
+    if (!hold || transaction === undefined) {
+      const why = hold
+        ? "give the transaction"
+        : "nothing is claimed in a ledger store: give the service one, and cast or call what is to be recorded, not to all workers";
+      throw new InvalidValueError(`${what}: ${why}`);
     }
+    const schema = procedure?.result;
+    const about = `result of ${request.method}`;
+    const value = schema ? await checked(schema, result, about) : undefined;
+    const answers = this.#results(job, value);
+    if (await hold.record(answers, transaction)) return;
+    job.fence();
+    const why = "another worker has taken the request over";
+    throw new RpcError("ABORTED", `${what}: ${why}`);
   }
 
   /** The items of a stream, then its ending. At most 32 are on their way to the broker at once. */
@@ -96,7 +114,7 @@ export class Responder {
       job.streaming = reply !== undefined;
       const item = ++sequence;
       const said = { ending: false, ...numbered(item) };
-      const sent: Promise<void> = this.#value(job, value, said)
+      const sent: Promise<void> = this.#send(job, this.#value(job, value, said))
         .then(() => job.reached(numbered(item)))
         .catch((error) => void (failed ??= { error }))
         .finally(() => underway.delete(sent));
@@ -106,8 +124,8 @@ export class Responder {
     }
     await Promise.all(underway);
     if (failed) throw failed.error;
-    if (job.over) return;
-    await this.#send(job, { ending: true, ...numbered(sequence + 1) });
+    const said = { ending: true, ...numbered(sequence + 1) };
+    await this.#say(job, job.over ? [] : [this.#answer(job, said)]);
   }
 
   /** Tells the caller of a stream that the worker stops in the middle of it. */
@@ -163,41 +181,75 @@ export class Responder {
     await this.#answers.send(address, { failure, ending: true }, wait);
   }
 
-  /** Sends a parsed value; where JSON cannot carry that, the value as the handler gave it. Throws at once if neither. */
-  #value(
-    job: Job,
-    value: unknown,
-    said: Said,
-  ): Promise<void> {
+  /** Records what is to be said, where the fleet has a ledger, and says it. */
+  async #say(job: Job, answers: readonly Message[]): Promise<void> {
+    if (job.fenced) return; // whoever has it answers
+    const kept = job.streaming ? [] : answers; // a stream that comes again has lost its reader
+    const recorded = job.hold ? await job.hold.done(kept, this.#ending) : kept;
+    if (!recorded) return job.fence();
+    const said = job.streaming ? answers : recorded;
+    if (!job.streaming) job.answers = recorded;
+    for (const answer of said) await this.#send(job, answer);
+  }
+
+  #results(job: Job, result: unknown): readonly Message[] {
+    const { reply } = job.request;
+    if (!reply) return [];
+    const value = result === undefined ? null : result;
+    const single = reply.form === "single";
+    const answer = this.#value(job, value, { ending: single });
+    return single ? [answer] : [answer, this.#answer(job, { ending: true })];
+  }
+
+  #failures(job: Job, error: unknown): readonly Message[] {
+    const { errors, tracebacks } = this.#parts;
+    const failure = toFailure(error, {
+      classes: { ...errors, ...errorClassesOf(error) },
+      refusal: isRefusal(error) || error instanceof Unsendable,
+      foreign: !job.request.warren,
+      traceback: tracebacks,
+    });
     try {
-      return this.#send(job, { ...said, result: value, parsed: true });
+      return [this.#answer(job, { failure, ending: true })];
+    } catch (tooLarge) {
+      if (!(tooLarge instanceof InvalidValueError)) throw tooLarge;
+      const message = failure.message.slice(0, BRIEF);
+      const brief = { ...failure, message, data: {}, traceback: [] };
+      return [this.#answer(job, { failure: brief, ending: true })];
+    }
+  }
+
+  /** A parsed value; where JSON cannot carry that, the value as the handler gave it. Throws if neither. */
+  #value(job: Job, value: unknown, said: Said): Message {
+    try {
+      return this.#answer(job, { ...said, result: value, parsed: true });
     } catch (error) {
       const given = error instanceof InvalidValueError && asGiven(value);
       if (!given) throw unsendable(job, error);
       try {
-        return this.#send(job, { ...said, result: given.value });
+        return this.#answer(job, { ...said, result: given.value });
       } catch (error) {
         throw unsendable(job, error);
       }
     }
   }
 
-  #send(job: Job, said: Said): Promise<void> {
+  #answer(job: Job, said: Said): Message {
     const { request: { reply, warren }, dialect } = job;
-    if (!reply) return Promise.resolve();
     const shown = warren && said.sequence !== undefined;
     const inbox = shown ? { inbox: this.#parts.inbox.name } : {};
-    const keep = (message: Message) => {
-      if (!job.streaming) job.answers.push(message);
-    };
+    const address = { reply: reply as ReplyAddress, dialect, warren };
+    return this.#answers.message(address, { ...said, ...inbox });
+  }
+
+  #send(job: Job, answer: Message): Promise<void> {
+    const { request: { reply }, context: { signal } } = job;
+    if (!reply) return Promise.resolve();
     const gone = () => job.end("the caller is gone");
-    const { signal } = job.context;
-    const address = { reply, dialect, warren, gone, signal };
-    return this.#answers.send(
-      address,
-      { ...said, ...inbox },
+    return this.#answers.publish(
+      { reply, gone, signal },
+      answer,
       answerBy(job),
-      keep,
     );
   }
 }

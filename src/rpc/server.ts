@@ -1,42 +1,37 @@
 /** The worker's half: from a delivery to a handler, back to the caller, and only then acknowledged. @module */
 import { loggable } from "../masked.ts";
 import { expireAt, forget } from "../deadlines.ts";
-import { InvalidValueError } from "../errors.ts";
+import { ConnectionDisposedError, InvalidValueError } from "../errors.ts";
 import { log, oneLine } from "../telemetry.ts";
 import type { Queue } from "../bus/routes.ts";
-import type { Delivery, Transport } from "../bus/transport.ts";
-import { decode, type Limits } from "../wire/codec.ts";
+import type { Delivery } from "../bus/transport.ts";
+import { decode } from "../wire/codec.ts";
 import type { Request } from "../wire/envelope.ts";
-import type { ErrorClasses } from "../wire/failure.ts";
+import { Claims } from "./claims.ts";
 import type { Dispatcher } from "./dispatcher.ts";
-import type { Inbox } from "./inbox.ts";
 import { FailedCasts, type Fate } from "./failed_casts.ts";
 import { logFailure } from "./failure_log.ts";
 import { Job } from "./job.ts";
+import { jobHooks } from "./job_hooks.ts";
 import { type Known, Ledger } from "./ledger.ts";
 import { identityOf, type Lane } from "./lane.ts";
+import type { LedgerStore } from "./ledger_store.ts";
 import { Latency } from "./latency.ts";
 import { Permits } from "./permits.ts";
 import { Refusals, type Refused } from "./refusals.ts";
-import { Responder } from "./responder.ts";
-import type { ServerStats } from "./server_stats.ts";
+import { Responder, type ResponderParts } from "./responder.ts";
+import { counts, type ServerStats } from "./server_stats.ts";
 
 /** What a server needs. */
-export interface ServerParts {
-  /** To answer on. */
-  readonly transport: Transport;
-  /** To be cancelled by. */
-  readonly inbox: Inbox;
+export interface ServerParts extends ResponderParts {
   /** Handlers at once. */
   readonly concurrency: number;
-  /** Bounds on messages. */
-  readonly limits: Limits;
-  /** Error classes that keep their name. */
-  readonly errors: ErrorClasses;
-  /** Whether callers see stacks. */
-  readonly tracebacks: boolean;
   /** Whether the bus is OpenStack's. */
   readonly openstack: boolean;
+  /** What the fleet remembers together. */
+  readonly ledger?: LedgerStore | undefined;
+  /** Milliseconds that the broker leaves a message unacknowledged. */
+  readonly consumerTimeout: number;
 }
 
 /** Serves requests of all consumers of one connection context. */
@@ -46,27 +41,23 @@ export class Server {
   readonly #responder: Responder;
   readonly #refusals: Refusals;
   readonly #casts: FailedCasts;
+  readonly #claims: Claims | undefined;
   readonly #jobs = new Map<Job, Promise<void>>();
-  #counts = {
-    handled: 0,
-    failed: 0,
-    refused: 0,
-    dropped: 0,
-    redelivered: 0,
-    repeated: 0,
-    retried: 0,
-    dead: 0,
-  };
+  readonly #counts = counts();
   readonly #latency = new Latency();
-  #stopped = false;
+  readonly #stopping = new AbortController();
+  /** Until when the ledger is waited for. */
+  readonly #ending = { deadline: Infinity, signal: this.#stopping.signal };
 
   /** Ready to receive. */
   constructor(parts: ServerParts) {
     this.#parts = parts;
     this.#permits = new Permits(parts.concurrency);
-    this.#responder = new Responder(parts);
+    this.#responder = new Responder(parts, this.#ending);
     this.#refusals = new Refusals(this.#responder);
     this.#casts = new FailedCasts(parts);
+    const { ledger, transport } = parts;
+    this.#claims = ledger && new Claims(ledger, transport);
   }
 
   /** What it has done so far. */
@@ -93,8 +84,15 @@ export class Server {
     const lane: Lane = {
       dispatcher,
       queue,
-      ledger: new Ledger(),
+      ledger: new Ledger(() => this.#counts.cut++),
+      hooks: jobHooks(
+        queue,
+        this.#responder,
+        this.#parts.consumerTimeout,
+        this.#ending,
+      ),
     };
+    if (queue) this.#claims?.watch(queue.name);
     return (delivery) => this.#receive(delivery, lane);
   }
 
@@ -110,7 +108,7 @@ export class Server {
       return this.#refuse(delivery, { reason });
     }
     if (delivery.redelivered) this.#counts.redelivered++;
-    const job = new Job(delivery, message, dialect);
+    const job = new Job(delivery, message, dialect, lane.hooks);
     const one = identityOf(message);
     const earlier = one === undefined ? undefined : lane.ledger.find(one);
     const work = earlier ? this.#repeat(job, earlier) : this.#serve(job, lane);
@@ -146,26 +144,30 @@ export class Server {
     const waiting = expireAt(performance.now() + grace, resolve);
     let stopping: Promise<void> | undefined;
     const late = over.then(() => stopping = this.#stop());
-    while (this.#jobs.size > 0 && !this.#stopped) {
+    while (this.#jobs.size > 0 && !this.#stopping.signal.aborted) {
       await Promise.race([Promise.all(this.#jobs.values()), late]);
     }
     forget(waiting);
+    this.#claims?.stop();
     await stopping;
   }
 
   /** What has begun to stream is not begun anew elsewhere: its caller is told. */
   async #stop(): Promise<void> {
-    this.#stopped = true;
     const jobs = [...this.#jobs.keys()];
     for (const job of jobs) job.abandon();
+    this.#stopping.abort(new ConnectionDisposedError("The service stops"));
     const streams = jobs.filter(({ streaming }) => streaming);
-    await Promise.all(streams.map((job) => this.#responder.interrupted(job)));
+    await Promise.all([
+      ...streams.map((job) => this.#responder.interrupted(job)),
+      ...jobs.map((job) => this.#release(job)),
+    ]);
   }
 
   async #serve(job: Job, lane: Lane): Promise<void> {
     using _registered = job.register(this.#parts.inbox.running);
     const { signal } = job.context;
-    const permit = await this.#permits.acquire(signal);
+    let permit = await this.#permits.acquire(signal);
     // A handler that goes on when nobody waits any more does not keep others from their turn.
     const free = () => permit?.[Symbol.dispose]();
     signal.addEventListener("abort", free);
@@ -178,15 +180,45 @@ export class Server {
         return this.#count(fate);
       }
       using _beats = this.#responder.beats(job);
-      await this.#run(job, lane, permit);
+      for (let ms; (ms = await this.#taken(job, lane)) !== undefined;) {
+        free();
+        await this.#claims?.free(job, ms);
+        permit = await this.#permits.acquire(signal);
+        if (!permit) return void this.#counts.dropped++;
+      }
+      if (!job.settled) await this.#run(job, lane, permit);
     } catch (error) {
       if (job.request.reply) throw error;
       await this.#casts.back(job, error); // nobody else would know of it
     } finally {
       signal.removeEventListener("abort", free);
       free();
-      job.settle();
+      await this.#finish(job);
     }
+  }
+
+  /** Milliseconds after which to look again at what another worker has; undefined if it is this one's, or done. */
+  async #taken(job: Job, lane: Lane): Promise<number | undefined> {
+    const whose = await this.#claims?.claim(job, lane);
+    if (whose?.state === "taken") return whose.ms;
+    if (whose?.state !== "done") return undefined;
+    this.#counts.repeated++;
+    job.answers = whose.answers;
+    await this.#responder.repeat(job, whose.answers);
+    job.settle();
+  }
+
+  /** What another worker has now is acknowledged all the same: that one has a copy of its own. */
+  async #finish(job: Job): Promise<void> {
+    if (job.fenced) this.#counts.fenced++;
+    job.settle();
+    await this.#release(job);
+  }
+
+  /** What goes back to its queue is free for others at once. */
+  async #release({ abandoned, hold }: Job): Promise<void> {
+    if (abandoned) await hold?.release();
+    else hold?.stop();
   }
 
   /** The permit is given back when the handler ends; the answer's confirmation needs none. */
@@ -215,9 +247,16 @@ export class Server {
       this.#counts.failed++;
       logFailure(job, error);
       await this.#responder.failure(job, error);
-      if (request.reply) return;
-      this.#count(await this.#casts.failed(job, error, lane.queue));
+      if (!request.reply) await this.#failedCast(job, error, lane);
     }
+  }
+
+  /** Whoever has a cast decides what becomes of it. */
+  async #failedCast(job: Job, error: unknown, lane: Lane): Promise<void> {
+    const mine = await job.hold?.holds(this.#ending) ?? true;
+    if (!mine) return job.fence();
+    this.#count(await this.#casts.failed(job, error, lane.queue));
+    if (!job.abandoned) await this.#responder.result(job, undefined);
   }
 
   #count(fate: Fate): void {

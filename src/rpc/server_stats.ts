@@ -19,8 +19,28 @@ export interface ServerStats {
   readonly retried: number;
   /** Casts that failed and became dead letters. */
   readonly dead: number;
+  /** Requests that another worker took over while they ran here, or that were recorded already when they ended. */
+  readonly fenced: number;
+  /** Times that the memory of requests was cut short of ten minutes, since there were too many. */
+  readonly cut: number;
   /** Requests in hand now. */
   readonly inHand: number;
   /** How long handlers took. */
   readonly latency: LatencyStats;
+}
+
+/** What is counted, from nothing. */
+export function counts() {
+  return {
+    handled: 0,
+    failed: 0,
+    refused: 0,
+    dropped: 0,
+    redelivered: 0,
+    repeated: 0,
+    retried: 0,
+    dead: 0,
+    fenced: 0,
+    cut: 0,
+  };
 }

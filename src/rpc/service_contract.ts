@@ -11,6 +11,8 @@ import type {
 
 /** Milliseconds, or a number of things. */
 const amount = z.number().nonnegative();
+/** What an older service does not count. */
+const newer = amount.default(0);
 const words = z.string().max(255);
 
 /** A newer service may say more. */
@@ -71,6 +73,8 @@ const statsSchema: z.ZodType<ServiceStats> = z.looseObject({
   repeated: amount,
   retried: amount,
   dead: amount,
+  fenced: newer,
+  cut: newer,
   inHand: amount,
   latency: z.looseObject({
     p50: amount,

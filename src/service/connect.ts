@@ -14,6 +14,7 @@ import { defaultLimits, type Limits } from "../wire/codec.ts";
 import { type Dialect, dialects } from "../wire/dialect.ts";
 import { profileOf } from "./profiles.ts";
 import { keyOf, shared } from "./links.ts";
+import { checkLedger, consumerTimeoutOf } from "./ledger_options.ts";
 import {
   type BrokerUrl,
   type ConnectionOptions,
@@ -102,6 +103,8 @@ export async function createConnection(
     grace,
     notifications: checkSettings(options.notifications),
     openstack: profile.nova !== undefined,
+    ledger: checkLedger(options.ledger),
+    consumerTimeout: consumerTimeoutOf(options),
     publisherId: options.publisherId ?? "warren",
     release: (reusable) => leases.release(transport, pooled, reusable),
     watch: (watcher) => leases.link.watch(watcher),

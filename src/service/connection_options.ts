@@ -1,6 +1,7 @@
 /** How to connect: URLs and options, and what is checked of them. @module */
 import { type ErrorClass, InvalidValueError } from "../errors.ts";
 import type { TlsOptions } from "../bus/transport.ts";
+import type { LedgerStore } from "../rpc/ledger_store.ts";
 import type { NotificationSettings } from "../rpc/notification_drivers.ts";
 import type { NovaProfile } from "./profiles.ts";
 
@@ -41,6 +42,16 @@ export interface ConnectionOptions {
   readonly tracebacks?: boolean | undefined;
   /** Milliseconds that disposal gives to requests in hand; default 30 000. */
   readonly grace?: number | undefined;
+  /**
+   * Where the workers of a fleet remember, together, what they have in hand and have done, so that no request is recorded
+   * twice; default: each process remembers its own. All workers of a topic must have the same one.
+   */
+  readonly ledger?: LedgerStore | undefined;
+  /**
+   * Milliseconds that the broker leaves a message unacknowledged (`consumer_timeout` in rabbitmq.conf); default 1 800 000,
+   * as RabbitMQ's. Procedures whose `maxDuration` is as long need a `ledger`.
+   */
+  readonly consumerTimeout?: number | undefined;
   /** Who sends notifications, `service.host`; default `warren`. */
   readonly publisherId?: string | undefined;
   /** Where events go, and how they are said. */

@@ -6,6 +6,7 @@ import type { Dispatcher } from "../rpc/dispatcher.ts";
 import { duration, whole } from "../rpc/options.ts";
 import type { ServiceStore } from "../rpc/service_report.ts";
 import type { BrokerUrl, ConnectionOptions } from "./connection_options.ts";
+import { checkDurations } from "./ledger_options.ts";
 import type { Manager } from "./manager.ts";
 
 /** What may name a program, its version or its zone. */
@@ -100,6 +101,7 @@ export function checkOptions(options: ServiceOptions): void {
   for (const [task, every] of Object.entries(spacing)) {
     duration(`spacing.${task}`, every);
   }
+  checkDurations(managersOf(options.manager), options);
   for (const name of ["binary", "version", "zone"] as const) {
     const text = options[name];
     if (text === undefined || LABEL.test(text)) continue;

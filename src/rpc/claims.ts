@@ -1,0 +1,120 @@
+/** What a server asks of the ledger that it shares with others: whose a request is, and which have lost their worker. @module */
+import { createHash } from "node:crypto";
+import { loggable } from "../masked.ts";
+import { expireAt, forget, type Waiting } from "../deadlines.ts";
+import { log } from "../telemetry.ts";
+import { pause } from "../wait.ts";
+import { direct } from "../bus/routes.ts";
+import type { Message, Transport } from "../bus/transport.ts";
+import { asked, Hold } from "./hold.ts";
+import { fromText } from "./kept.ts";
+import type { Job } from "./job.ts";
+import { identityOf, type Lane } from "./lane.ts";
+import type { LedgerStore } from "./ledger_store.ts";
+
+/** Milliseconds between two looks at a request that another worker has, at most. */
+const LOOK = 1_000;
+/** Milliseconds that the broker may take for a request that goes back to its queue. */
+const PATIENCE = 10_000;
+
+/** Whose a request is: `held` by this worker, or done, or another's for so many milliseconds. */
+export type Whose =
+  | { readonly state: "held" }
+  | { readonly state: "done"; readonly answers: readonly Message[] }
+  | { readonly state: "taken"; readonly ms: number };
+
+/** Length-independent, and safe whatever a stranger calls his requests. */
+function keyOf({ queue }: Lane, identity: string): string {
+  const named = JSON.stringify([queue?.name, identity]);
+  return createHash("sha256").update(named).digest("base64url");
+}
+
+/** The claims of one server. */
+export class Claims {
+  readonly #store: LedgerStore;
+  readonly #transport: Transport;
+  /** Queues whose orphans are looked for. */
+  readonly #queues = new Set<string>();
+  #sweeping: Waiting | undefined;
+  #stopped = false;
+
+  /** In a store; requests go back to their queues on the transport. */
+  constructor(store: LedgerStore, transport: Transport) {
+    this.#store = store;
+    this.#transport = transport;
+  }
+
+  /** Requests of that queue come back that have lost their worker. */
+  watch(queue: string): void {
+    this.#queues.add(queue);
+    if (!this.#stopped) this.#sweeping ??= this.#later();
+  }
+
+  /** Looks no more. */
+  stop(): void {
+    this.#stopped = true;
+    if (this.#sweeping) forget(this.#sweeping);
+  }
+
+  /** Claims a request; undefined if it cannot be told from others, so that there is nothing to claim. */
+  async claim(job: Job, lane: Lane): Promise<Whose | undefined> {
+    const identity = identityOf(job.request);
+    if (identity === undefined || !lane.queue) return undefined;
+    const key = keyOf(lane, identity);
+    const { signal } = job.context;
+    const wait = { deadline: Infinity, signal };
+    const store = this.#store;
+    const claimed = await asked(store, () => store.claim(key), wait);
+    if (claimed.state === "done") {
+      return { state: "done", answers: fromText(claimed.answers) };
+    }
+    if (claimed.state === "taken") {
+      return { state: "taken", ms: Math.min(LOOK, claimed.left) };
+    }
+    const claim = { key, epoch: claimed.epoch };
+    job.hold = new Hold(store, claim, () => job.fence());
+    return { state: "held" };
+  }
+
+  /** Waits until a request is free again, or done. */
+  async free(job: Job, ms: number): Promise<void> {
+    const { signal } = job.context;
+    await pause(ms, { deadline: Infinity, signal }).catch(() => {});
+  }
+
+  #later(): Waiting {
+    const soon = performance.now() + this.#store.lease;
+    return expireAt(soon, () => void this.#sweep());
+  }
+
+  async #sweep(): Promise<void> {
+    try {
+      for (const orphan of await this.#store.sweep([...this.#queues])) {
+        await this.#bringBack(orphan.queue, fromText(orphan.request));
+      }
+    } catch (error) {
+      log("rpc").warn("Requests that lost their worker wait: {error}", {
+        error: loggable(error),
+      });
+    }
+    if (!this.#stopped) this.#sweeping = this.#later();
+  }
+
+  /** Into its queue, where any worker claims it anew. */
+  async #bringBack(
+    queue: string,
+    requests: readonly Message[],
+  ): Promise<void> {
+    const wait = { deadline: performance.now() + PATIENCE };
+    for (const request of requests) {
+      const message = { ...request, persistent: true, mandatory: true };
+      await this.#transport.publish(direct(queue), message, wait);
+      log("rpc").warn(
+        "A request of {queue} has lost its worker: back it goes",
+        {
+          queue,
+        },
+      );
+    }
+  }
+}

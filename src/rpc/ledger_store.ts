@@ -1,0 +1,61 @@
+/** Where the workers of a fleet remember, together, which requests they have in hand and which are done. @module */
+
+/** A worker's hold on a request: whoever takes the request over has a higher epoch, and the earlier hold is worth nothing. */
+export interface Claim {
+  /** What tells the request, in its queue, from all others. */
+  readonly key: string;
+  /** 1 for the first worker, one more for each that took over. */
+  readonly epoch: number;
+}
+
+/** What a store says to whoever wants to run a request. */
+export type Claimed =
+  /** It is yours, until the lease ends. */
+  | { readonly state: "held"; readonly epoch: number }
+  /** Another worker has it, for so many milliseconds unless it renews. */
+  | { readonly state: "taken"; readonly left: number }
+  /** It is done; `answers` is what `done` was given. */
+  | { readonly state: "done"; readonly answers: string };
+
+/** A request that was acknowledged while it ran, and whose worker is gone. */
+export interface Orphan {
+  /** Its queue. */
+  readonly queue: string;
+  /** What `keep` was given. */
+  readonly request: string;
+}
+
+/**
+ * A ledger that processes share. Every method may reject while the store is away: the caller tries again. All of them act on
+ * one record at once (compare and set), by the clock of the store alone.
+ */
+export interface LedgerStore {
+  /** Milliseconds that a claim holds without being renewed. */
+  readonly lease: number;
+  /** Claims a request for the length of a lease; takes it over if the lease of another has ended. */
+  claim(key: string): Promise<Claimed>;
+  /** Holds for another lease; false if it was taken over. */
+  renew(claim: Claim): Promise<boolean>;
+  /**
+   * The request is done, with that to say if it comes again; false if it was done already, or taken over. With a
+   * transaction of the user's it is done if that is committed.
+   */
+  done(claim: Claim, answers: string, transaction?: unknown): Promise<boolean>;
+  /** Gives it back undone: the next claim takes it over at once. */
+  release(claim: Claim): Promise<void>;
+  /** Keeps the request itself, which is acknowledged then; false if it was taken over. */
+  keep(claim: Claim, orphan: Orphan): Promise<boolean>;
+  /** Forgets what is older than its window; gives the requests of these queues whose workers are gone, each once a lease. */
+  sweep(queues: readonly string[]): Promise<readonly Orphan[]>;
+}
+
+/** Options of every store. */
+export interface LedgerOptions {
+  /**
+   * Milliseconds that a claim holds without being renewed, 1000 or more; default 10 000. What a worker had in hand that
+   * died waits so long.
+   */
+  readonly lease?: number | undefined;
+  /** Milliseconds that a done request is remembered, 60 000 or more; default 600 000. */
+  readonly window?: number | undefined;
+}

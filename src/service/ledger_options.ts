@@ -1,0 +1,78 @@
+/** What every ledger store is told. @module */
+import { InvalidValueError } from "../errors.ts";
+import { duration } from "../rpc/options.ts";
+import type { Contract } from "../rpc/contract.ts";
+import type { LedgerOptions, LedgerStore } from "../rpc/ledger_store.ts";
+import type { ConnectionOptions } from "./connection_options.ts";
+
+/** The least and the usual milliseconds of a lease, and of the window. */
+const LEASE = { least: 1_000, usual: 10_000 };
+const WINDOW = { least: 60_000, usual: 600_000 };
+
+/** What RabbitMQ has, unless it is told otherwise. */
+const CONSUMER_TIMEOUT = 1_800_000;
+const METHODS = ["claim", "renew", "done", "release", "keep", "sweep"] as const;
+
+function atLeast(name: string, ms: number, least: number): number {
+  if (duration(name, ms) >= least && ms < Infinity) return ms;
+  throw new InvalidValueError(
+    `Invalid option ${name} ${ms}: give ${least} milliseconds or more`,
+    { data: { path: name } },
+  );
+}
+
+/** Milliseconds that a claim holds. */
+export function leaseOf({ lease = LEASE.usual }: LedgerOptions): number {
+  return atLeast("lease", lease, LEASE.least);
+}
+
+/** Milliseconds that a done request is remembered. */
+export function windowOf({ window = WINDOW.usual }: LedgerOptions): number {
+  return atLeast("window", window, WINDOW.least);
+}
+
+/**
+ * A store that may be used.
+ *
+ * @throws {InvalidValueError} it lacks a method.
+ */
+export function checkLedger(
+  ledger: LedgerStore | undefined,
+): LedgerStore | undefined {
+  const lacks = ledger &&
+    METHODS.find((name) => typeof ledger?.[name] !== "function");
+  if (lacks === undefined) return ledger;
+  throw new InvalidValueError(
+    `Invalid option ledger: it has no method ${lacks}; give postgresLedgerStore(pool), or a LedgerStore of yours`,
+    { data: { path: "ledger" } },
+  );
+}
+
+/** Milliseconds that the broker leaves a message unacknowledged. */
+export function consumerTimeoutOf(
+  { consumerTimeout = CONSUMER_TIMEOUT }: ConnectionOptions,
+): number {
+  return duration("consumerTimeout", consumerTimeout);
+}
+
+/**
+ * Checks that what takes longer than the broker waits can be done.
+ *
+ * @throws {InvalidValueError} naming both remedies.
+ */
+export function checkDurations(
+  managers: readonly { readonly contract: Contract }[],
+  options: ConnectionOptions,
+): void {
+  if (options.ledger) return;
+  const timeout = consumerTimeoutOf(options);
+  for (const { contract: { topic, procedures } } of managers) {
+    for (const [name, { maxDuration = 0 }] of Object.entries(procedures)) {
+      if (maxDuration < timeout) continue;
+      throw new InvalidValueError(
+        `Cannot serve ${topic}.${name}: its maxDuration is ${maxDuration} ms, and the broker takes a message back after ${timeout} ms. Give the service a \`ledger\` store, which keeps the request while it runs; or raise consumer_timeout in rabbitmq.conf, and tell the service by \`consumerTimeout\``,
+        { data: { path: `procedures.${name}.maxDuration` } },
+      );
+    }
+  }
+}

@@ -1,0 +1,106 @@
+/** A ledger store inside the process. @module */
+import type {
+  Claim,
+  Claimed,
+  LedgerOptions,
+  LedgerStore,
+  Orphan,
+} from "../rpc/ledger_store.ts";
+import { leaseOf, windowOf } from "./ledger_options.ts";
+
+/** What is known of a request. */
+interface Entry {
+  epoch: number;
+  /** When the lease ends. */
+  until: number;
+  answers?: string;
+  doneAt?: number;
+  orphan?: Orphan;
+  /** When it was last given as an orphan. */
+  sweptAt: number;
+}
+
+/**
+ * Remembers requests in memory, for the services of one process: in tests, and on a bus inside the process. `now` is a
+ * monotonic clock in milliseconds.
+ *
+ * @throws {InvalidValueError} an option is wrong.
+ */
+export function memoryLedgerStore(
+  options: LedgerOptions & { readonly now?: (() => number) | undefined } = {},
+): LedgerStore {
+  const [lease, window] = [leaseOf(options), windowOf(options)];
+  const { now = () => performance.now() } = options;
+  return new MemoryLedger(lease, window, now);
+}
+
+class MemoryLedger implements LedgerStore {
+  readonly lease: number;
+  readonly #window: number;
+  readonly #now: () => number;
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(lease: number, window: number, now: () => number) {
+    this.lease = lease;
+    this.#window = window;
+    this.#now = now;
+  }
+
+  claim(key: string): Promise<Claimed> {
+    const now = this.#now();
+    const { epoch = 0, until = now, answers } = this.#entries.get(key) ?? {};
+    if (answers !== undefined) {
+      return Promise.resolve({ state: "done", answers });
+    }
+    if (until > now) {
+      return Promise.resolve({ state: "taken", left: until - now });
+    }
+    const held = { epoch: epoch + 1, until: now + this.lease };
+    const earlier = this.#entries.get(key) ?? { sweptAt: -Infinity };
+    this.#entries.set(key, { ...earlier, ...held });
+    return Promise.resolve({ state: "held", epoch: held.epoch });
+  }
+
+  renew(claim: Claim): Promise<boolean> {
+    return this.#change(claim, () => ({ until: this.#now() + this.lease }));
+  }
+
+  done(claim: Claim, answers: string): Promise<boolean> {
+    return this.#change(claim, () => ({ answers, doneAt: this.#now() }));
+  }
+
+  async release(claim: Claim): Promise<void> {
+    await this.#change(claim, () => ({ until: this.#now() }));
+  }
+
+  keep(claim: Claim, orphan: Orphan): Promise<boolean> {
+    return this.#change(claim, () => ({ orphan }));
+  }
+
+  sweep(queues: readonly string[]): Promise<readonly Orphan[]> {
+    const now = this.#now();
+    const found: Orphan[] = [];
+    for (const [key, entry] of this.#entries) {
+      const { doneAt, until, orphan, sweptAt } = entry;
+      const over = doneAt ?? (orphan ? Infinity : until);
+      if (over <= now - this.#window) this.#entries.delete(key);
+      const alone = doneAt === undefined && until <= now;
+      if (!orphan || !alone || sweptAt > now - this.lease) continue;
+      if (!queues.includes(orphan.queue)) continue;
+      entry.sweptAt = now;
+      found.push(orphan);
+    }
+    return Promise.resolve(found);
+  }
+
+  /** Where the claim still holds, and the request is not done. */
+  #change(
+    { key, epoch }: Claim,
+    change: () => Partial<Entry>,
+  ): Promise<boolean> {
+    const entry = this.#entries.get(key);
+    const holds = entry?.epoch === epoch && entry.doneAt === undefined;
+    if (holds) Object.assign(entry, change());
+    return Promise.resolve(holds);
+  }
+}

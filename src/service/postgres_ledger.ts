@@ -1,0 +1,226 @@
+/** A ledger store in PostgreSQL, for the processes of a fleet. @module */
+import { InvalidValueError } from "../errors.ts";
+import { oneLine } from "../telemetry.ts";
+import type {
+  Claim,
+  Claimed,
+  LedgerOptions,
+  LedgerStore,
+  Orphan,
+} from "../rpc/ledger_store.ts";
+import { leaseOf, windowOf } from "./ledger_options.ts";
+
+/** What can run a statement: a pool or a client of node-postgres (`npm:pg`), or two lines around another driver. */
+export interface Queryable {
+  /** Runs one statement, with values for `$1`, `$2`, … */
+  query(
+    text: string,
+    values: unknown[],
+  ): Promise<{ readonly rows: readonly unknown[] }>;
+}
+
+/** Options of a store in PostgreSQL. */
+export interface PostgresLedgerOptions extends LedgerOptions {
+  /** Its table, which is made if there is none; `schema.table` or a name; default `warren_ledger`. */
+  readonly table?: string | undefined;
+}
+
+const TABLE = /^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/;
+/** Rows of one sweep at most. */
+const MOST = 1_000;
+/** Another process made the table at the same moment, or before. */
+const MADE_ALREADY = new Set(["23505", "42P07"]);
+
+/** The statements on a table. Times are the database's own: no clock of a worker counts. */
+function statements(table: string) {
+  const now = "clock_timestamp()";
+  const ms = (value: string) =>
+    `${value}::double precision * interval '1 millisecond'`;
+  const mine = "key = $1 AND epoch = $2 AND done_at IS NULL";
+  return {
+    exists: "SELECT to_regclass($1) AS found",
+    create: `CREATE TABLE IF NOT EXISTS ${table} (
+      key text PRIMARY KEY,
+      epoch bigint NOT NULL,
+      lease_until timestamptz NOT NULL,
+      done_at timestamptz,
+      answers text,
+      queue text,
+      request text,
+      swept_at timestamptz
+    )`,
+    claim: `INSERT INTO ${table} AS known (key, epoch, lease_until)
+      VALUES ($1, 1, ${now} + ${ms("$2")})
+      ON CONFLICT (key) DO UPDATE
+        SET epoch = known.epoch + 1, lease_until = excluded.lease_until
+        WHERE known.done_at IS NULL AND known.lease_until <= ${now}
+      RETURNING epoch`,
+    find: `SELECT answers, done_at IS NOT NULL AS done,
+        extract(epoch FROM lease_until - ${now}) * 1000 AS left
+      FROM ${table} WHERE key = $1`,
+    renew: `UPDATE ${table} SET lease_until = ${now} + ${ms("$3")}
+      WHERE ${mine} RETURNING 1`,
+    done: `UPDATE ${table}
+      SET done_at = ${now}, answers = $3, request = NULL
+      WHERE ${mine} RETURNING 1`,
+    release: `UPDATE ${table} SET lease_until = ${now} WHERE ${mine}`,
+    keep: `UPDATE ${table} SET queue = $3, request = $4
+      WHERE ${mine} RETURNING 1`,
+    forget: `DELETE FROM ${table} WHERE key IN (
+      SELECT key FROM ${table}
+      WHERE coalesce(done_at, lease_until) < ${now} - ${ms("$1")}
+        AND request IS NULL LIMIT ${MOST})`,
+    sweep: `UPDATE ${table} SET swept_at = ${now} WHERE key IN (
+      SELECT key FROM ${table}
+      WHERE done_at IS NULL AND request IS NOT NULL
+        AND queue = ANY($1) AND lease_until <= ${now}
+        AND coalesce(swept_at, '-infinity') <= ${now} - ${ms("$2")}
+      LIMIT ${MOST} FOR UPDATE SKIP LOCKED)
+      RETURNING queue, request`,
+  };
+}
+
+/**
+ * Remembers requests in a table of PostgreSQL, which all workers of a fleet share. `database` is a pool that keeps its
+ * connections itself, e.g. `new Pool({ connectionString })` of `npm:pg@8`; Warren does not close it. The table is made when
+ * it is first needed: who may not make it needs `INSERT, SELECT, UPDATE, DELETE` on one that exists.
+ *
+ * @throws {InvalidValueError} an option is wrong.
+ * @example
+ * ```ts ignore
+ * import pg from "npm:pg@8";
+ * const pool = new pg.Pool({ connectionString });
+ * const ledger = postgresLedgerStore(pool);
+ * await using service = await Service.start({ url, manager, ledger });
+ * ```
+ */
+export function postgresLedgerStore(
+  database: Queryable,
+  options: PostgresLedgerOptions = {},
+): LedgerStore {
+  const { table = "warren_ledger" } = options;
+  if (typeof database?.query !== "function") {
+    throw new InvalidValueError(
+      "Invalid database: give what has a query(text, values), e.g. a pool of npm:pg",
+      { data: { path: "database" } },
+    );
+  }
+  if (!TABLE.test(table)) {
+    throw new InvalidValueError(
+      `Invalid option table ${oneLine(table, 80)}: give a name or schema.name`,
+      { data: { path: "table" } },
+    );
+  }
+  return new PostgresLedger(
+    database,
+    table,
+    leaseOf(options),
+    windowOf(options),
+  );
+}
+
+class PostgresLedger implements LedgerStore {
+  readonly lease: number;
+  readonly #database: Queryable;
+  readonly #table: string;
+  readonly #window: number;
+  readonly #say: ReturnType<typeof statements>;
+  #made: Promise<void> | undefined;
+
+  constructor(
+    database: Queryable,
+    table: string,
+    lease: number,
+    window: number,
+  ) {
+    this.#database = database;
+    this.#table = table;
+    this.lease = lease;
+    this.#window = window;
+    this.#say = statements(table);
+  }
+
+  async claim(key: string): Promise<Claimed> {
+    for (;;) {
+      const [held] = await this.#rows(this.#say.claim, [key, this.lease]);
+      if (held) return { state: "held", epoch: Number(held.epoch) };
+      const [known] = await this.#rows(this.#say.find, [key]);
+      if (!known) continue; // it was forgotten meanwhile
+      if (known.done) return { state: "done", answers: String(known.answers) };
+      const left = Math.max(0, Number(known.left));
+      if (left > 0) return { state: "taken", left };
+    }
+  }
+
+  renew({ key, epoch }: Claim): Promise<boolean> {
+    return this.#changes(this.#say.renew, [key, epoch, this.lease]);
+  }
+
+  async done(
+    { key, epoch }: Claim,
+    answers: string,
+    transaction?: unknown,
+  ): Promise<boolean> {
+    const values = [key, epoch, answers];
+    if (transaction === undefined) {
+      return await this.#changes(this.#say.done, values);
+    }
+    const { query } = transaction as Partial<Queryable>;
+    if (typeof query !== "function") {
+      throw new InvalidValueError(
+        "Cannot record: the transaction has no query(text, values); give the client that it was begun on",
+        { data: { path: "transaction" } },
+      );
+    }
+    const client = transaction as Queryable;
+    const { rows } = await client.query(this.#say.done, values);
+    return rows.length > 0;
+  }
+
+  async release({ key, epoch }: Claim): Promise<void> {
+    await this.#rows(this.#say.release, [key, epoch]);
+  }
+
+  keep({ key, epoch }: Claim, { queue, request }: Orphan): Promise<boolean> {
+    return this.#changes(this.#say.keep, [key, epoch, queue, request]);
+  }
+
+  async sweep(queues: readonly string[]): Promise<readonly Orphan[]> {
+    await this.#rows(this.#say.forget, [this.#window]);
+    const rows = await this.#rows(this.#say.sweep, [[...queues], this.lease]);
+    return rows.map(({ queue, request }) => ({
+      queue: String(queue),
+      request: String(request),
+    }));
+  }
+
+  async #changes(text: string, values: unknown[]): Promise<boolean> {
+    return (await this.#rows(text, values)).length > 0;
+  }
+
+  async #rows(
+    text: string,
+    values: unknown[],
+  ): Promise<readonly Record<string, unknown>[]> {
+    await (this.#made ??= this.#make());
+    const { rows } = await this.#database.query(text, values);
+    return rows as readonly Record<string, unknown>[];
+  }
+
+  /** Once; tried again with the next statement if it fails. */
+  async #make(): Promise<void> {
+    try {
+      const { rows } = await this.#database.query(this.#say.exists, [
+        this.#table,
+      ]);
+      const [row] = rows as readonly { readonly found: unknown }[];
+      if (row?.found) return;
+      await this.#database.query(this.#say.create, []);
+    } catch (error) {
+      const { code } = error as { readonly code?: unknown };
+      if (MADE_ALREADY.has(String(code))) return;
+      this.#made = undefined;
+      throw error;
+    }
+  }
+}
