@@ -141,7 +141,13 @@ export type {
   Queryable,
 } from "./src/service/postgres_ledger.ts";
 export type { NovaProfile } from "./src/service/profiles.ts";
-export type { TlsOptions } from "./src/bus/transport.ts";
+export type {
+  ConsumingHealth,
+  LinkHealth,
+  SideHealth,
+  SideState,
+  TlsOptions,
+} from "./src/bus/transport.ts";
 export type { LaunchOptions } from "./src/service/launcher.ts";
 export type {
   Capabilities,

@@ -1,7 +1,9 @@
 /** The seam between calls and bytes: what every transport does, and what it promises. @module */
 import type { Wait } from "../wait.ts";
+import type { LinkHealth } from "./link_health.ts";
 import type { Route } from "./routes.ts";
 
+export type * from "./link_health.ts";
 export type { Wait };
 
 /** Bytes with what the broker needs to know of them. */
@@ -133,6 +135,8 @@ export interface Link extends AsyncDisposable {
   consumers(queue: string, wait: Wait): Promise<number | undefined>;
   /** Tells of losses and returns, until disposed. */
   watch(watcher: (event: LinkEvent) => void): Disposable;
+  /** How both connections are now, and what was last proven of them. */
+  health(): LinkHealth;
   /** While it rests, nobody uses it: it stays connected, but keeps no process alive. */
   rest(resting: boolean): void;
 }

@@ -1,7 +1,7 @@
 /** The connection context: client and server over one leased transport (Nova: `ConnectionContext`). @module */
-import { ConnectionDisposedError, InvalidValueError } from "../errors.ts";
+import { ConnectionDisposedError } from "../errors.ts";
 import type { Routes } from "../bus/routes.ts";
-import type { Wait } from "../bus/transport.ts";
+import type { LinkHealth, Wait } from "../bus/transport.ts";
 import { Caller } from "./caller.ts";
 import type { Client, ClientOptions } from "./client.ts";
 import { ConnectionEvents, tell } from "./connection_events.ts";
@@ -9,7 +9,7 @@ import type { ConnectionParts } from "./connection_parts.ts";
 import type { Contract } from "./contract.ts";
 import { makeClient } from "./contract_client.ts";
 import { discover, type ServicesOptions } from "./discovery.ts";
-import type { Dispatcher } from "./dispatcher.ts";
+import { checkDispatcher, type Dispatcher } from "./dispatcher.ts";
 import { Leadership } from "./leadership.ts";
 import { checkName, checkPool, checkTopic } from "./names.ts";
 import {
@@ -221,6 +221,11 @@ export class ConnectionContext extends ConnectionEvents
     return new Leadership(this.#parts.transport, topic, task);
   }
 
+  /** How the process's link to the broker is, shared by all its connections; memory is always up. */
+  health(): LinkHealth {
+    return this.#parts.health();
+  }
+
   /** What the server half has done so far. */
   get stats(): ServerStats {
     return this.#server.stats;
@@ -254,11 +259,7 @@ export class ConnectionContext extends ConnectionEvents
     dispatcher: Dispatcher,
   ): Promise<void> {
     this.#check();
-    if (typeof dispatcher?.dispatch !== "function") {
-      throw new InvalidValueError(
-        "Cannot consume: give a dispatcher, e.g. new RpcDispatcher([manager])",
-      );
-    }
+    checkDispatcher(dispatcher);
     const shared = route.exchange?.type === "fanout" ? undefined : route.queue;
     const receive = this.#server.receiver(dispatcher, shared);
     await this.#subscriptions.add(route, receive, this.#setUp());

@@ -1,6 +1,6 @@
 /** What a connection context is made of, and what it tells. @module */
 import type { Routes } from "../bus/routes.ts";
-import type { LinkEvent, Transport } from "../bus/transport.ts";
+import type { LinkEvent, LinkHealth, Transport } from "../bus/transport.ts";
 import type { Limits } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { ErrorClasses } from "../wire/failure.ts";
@@ -49,4 +49,6 @@ export interface ConnectionParts {
   readonly release: (reusable: boolean) => Promise<void>;
   /** Tells of losses and returns. */
   readonly watch: (watcher: (event: LinkEvent) => void) => Disposable;
+  /** How the link is. */
+  readonly health: () => LinkHealth;
 }

@@ -35,6 +35,14 @@ export interface Dispatcher {
   ): Promise<unknown>;
 }
 
+/** Throws unless it can dispatch: who writes JavaScript may give a manager. */
+export function checkDispatcher(dispatcher: Dispatcher): void {
+  if (typeof dispatcher?.dispatch === "function") return;
+  throw new InvalidValueError(
+    "Cannot consume: give a dispatcher, e.g. new RpcDispatcher([manager])",
+  );
+}
+
 type Handler = (args: unknown, context: RequestContext) => unknown;
 
 /** One procedure, ready to run. */

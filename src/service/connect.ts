@@ -108,5 +108,6 @@ export async function createConnection(
     publisherId: options.publisherId ?? "warren",
     release: (reusable) => leases.release(transport, pooled, reusable),
     watch: (watcher) => leases.link.watch(watcher),
+    health: () => leases.link.health(),
   });
 }

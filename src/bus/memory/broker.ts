@@ -99,6 +99,14 @@ export class Broker {
     for (const queue of this.#queues.values()) queue.remove();
   }
 
+  /** Of all queues. */
+  get consumers(): number {
+    return [...this.#queues.values()].reduce(
+      (sum, { consumers }) => sum + consumers,
+      0,
+    );
+  }
+
   get queues(): readonly string[] {
     return [...this.#queues.keys()];
   }

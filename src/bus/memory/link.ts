@@ -6,6 +6,7 @@ import type {
   InboxReader,
   Link,
   LinkEvent,
+  LinkHealth,
   Transport,
   Wait,
 } from "../transport.ts";
@@ -17,6 +18,7 @@ export class MemoryLink implements Link {
   readonly inbox: string;
   readonly #form: InboxForm;
   readonly #broker = new Broker();
+  readonly #since = new Date();
   readonly #transports = new Set<MemoryTransport>();
   #reader: InboxReader | undefined;
   #listening: MemoryTransport | undefined;
@@ -66,6 +68,18 @@ export class MemoryLink implements Link {
 
   watch(_watcher: (event: LinkEvent) => void): Disposable {
     return { [Symbol.dispose]: () => {} }; // a bus in the process is never lost
+  }
+
+  health(): LinkHealth {
+    const proof = new Date();
+    const side = { state: "up", since: this.#since, proof, losses: 0 } as const;
+    const consumers = this.#broker.consumers;
+    const counts = { wanted: consumers, consuming: consumers };
+    return {
+      publishing: side,
+      consuming: { ...side, consumers: counts },
+      stale: 0,
+    };
   }
 
   rest(_resting: boolean): void {}

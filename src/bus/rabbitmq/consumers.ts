@@ -8,33 +8,20 @@ import {
 } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
-import type { Queue, Route } from "../routes.ts";
 import type { ConsumeOptions, Consumer, Delivery } from "../transport.ts";
 import { type Open, openChannel, openOn } from "./channel.ts";
+import {
+  type Desired,
+  isStream,
+  kept,
+  offsetOf,
+  type QueueRoute,
+  Wanted,
+} from "./desired.ts";
 import { fromAmqp } from "./properties.ts";
 import { backoff, type Side } from "./side.ts";
 import { isFatal, type Topology } from "./topology.ts";
-
-/** A route whose queue is consumed. */
-export type QueueRoute = Route & { readonly queue: Queue };
-
-/** What should be consumed: data, from which every new channel is made. */
-interface Desired {
-  route: QueueRoute;
-  /** Another queue that will do as well, where this one's node is gone. */
-  readonly renew?: (() => QueueRoute) | undefined;
-  readonly receive: (delivery: Delivery) => void;
-  readonly options: ConsumeOptions;
-  /** Name at the broker; a new one each time, so that an old channel's cannot be meant. */
-  tag?: string | undefined;
-  /** Where it is in a stream: the offset of the last message, and when it began to read, in epoch seconds. */
-  offset?: number;
-  began?: number;
-  /** Nobody wants it any more. */
-  abandoned?: boolean;
-  /** Resolved when it is not restored any more. */
-  readonly ended: PromiseWithResolvers<void>;
-}
+import type { Vitals } from "./vitals.ts";
 
 /** Unacknowledged messages of a stream, where no limit was given: a stream must have one. */
 const STREAM_PREFETCH = 100;
@@ -47,7 +34,7 @@ const PATIENCE = 3_000;
 export class Consumers {
   readonly #side: Side;
   readonly #topology: Topology;
-  readonly #desired = new Set<Desired>();
+  readonly #wanted: Wanted;
   readonly #closing = new AbortController();
   #open: Promise<Open<Channel>> | undefined;
   #restoring: Promise<void> | undefined;
@@ -56,11 +43,12 @@ export class Consumers {
   constructor(side: Side, topology: Topology) {
     this.#side = side;
     this.#topology = topology;
+    this.#wanted = new Wanted(side.vitals);
   }
 
   /** True if there is nothing that it should consume. */
   get idle(): boolean {
-    return this.#desired.size === 0;
+    return this.#wanted.size === 0;
   }
 
   /** Consumes from now on. */
@@ -102,8 +90,8 @@ export class Consumers {
         "Cannot consume: the connection was disposed",
       ),
     );
-    const left = [...this.#desired];
-    for (const desired of left) this.#forget(desired);
+    const left = this.#wanted.all;
+    for (const desired of left) this.#wanted.forget(desired);
     await (await this.#open?.catch(() => undefined))?.close();
     await this.#restoring;
     await Promise.all(left.map((desired) => this.#remove(desired)));
@@ -138,35 +126,27 @@ export class Consumers {
 
   #lost(reason: string): void {
     this.#open = undefined;
-    for (const desired of this.#desired) this.#gone(desired);
-    if (this.#closing.signal.aborted || this.#desired.size === 0) return;
+    for (const desired of this.#wanted.all) this.#wanted.lost(desired);
+    if (this.#closing.signal.aborted || this.idle) return;
     log("bus").warn("Consuming channel lost: {reason}", { reason });
     this.#restore();
   }
 
-  /** It consumes no more. An exclusive one is not restored: another may be the only one by then. */
-  #gone(desired: Desired): void {
-    desired.tag = undefined;
-    if (desired.options.exclusive) this.#forget(desired);
-  }
-
-  #forget(desired: Desired): void {
-    desired.abandoned = true;
-    this.#desired.delete(desired);
-    desired.ended.resolve();
-  }
-
   #restore(): void {
-    this.#restoring ??= this.#restoreAll().finally(() =>
-      this.#restoring = undefined
-    );
+    const { signal } = this.#closing;
+    this.#restoring ??= this.#restoreAll().finally(() => {
+      this.#restoring = undefined;
+      const given = signal.aborted || this.#side.failure;
+      // One may have been lost since the last look.
+      if (!given && this.#wanted.missing.length > 0) this.#restore();
+    });
   }
 
   /** Brings back all that has no consumer now; goes on until nothing is missing. */
   async #restoreAll(): Promise<void> {
     const { signal } = this.#closing;
     for (let attempt = 0; !signal.aborted && !this.#side.failure; attempt++) {
-      const missing = [...this.#desired].filter(({ tag }) => !tag);
+      const { missing } = this.#wanted;
       if (missing.length === 0) return;
       // One whose node is gone must not keep the others waiting.
       for (const desired of missing) await this.#restoreOne(desired);
@@ -199,8 +179,11 @@ export class Consumers {
     const prefetch = desired.options.prefetch || (stream ? STREAM_PREFETCH : 0);
     const args = stream ? { "x-stream-offset": offsetOf(desired) } : {};
     const tag = crypto.randomUUID();
-    const deliver = (message: ConsumeMessage | null) =>
+    let gone = false;
+    const deliver = (message: ConsumeMessage | null) => {
+      gone ||= message === null;
       this.#deliver(open, desired, tag, message);
+    };
     // Sent together: the limit is for the consumer that comes next on the channel.
     await Promise.all([
       open.channel.prefetch(prefetch),
@@ -211,8 +194,8 @@ export class Consumers {
       }),
     ]);
     if (!open.alive) throw new Error("channel lost");
-    desired.tag = tag;
-    this.#desired.add(desired);
+    if (gone) throw new Error("queue lost"); // cancelled together with consume-ok
+    this.#wanted.consumes(desired, tag);
     if (desired.abandoned) await this.#cancel(desired);
   }
 
@@ -224,17 +207,18 @@ export class Consumers {
     message: ConsumeMessage | null,
   ): void {
     if (message === null) {
-      if (desired.tag === tag) this.#gone(desired);
+      if (desired.tag === tag) this.#wanted.lost(desired);
       if (desired.abandoned) return;
       log("bus").warn("Queue {queue} is gone: declaring it again", {
         queue: desired.route.queue.name,
       });
       return this.#restore();
     }
+    this.#side.vitals.proven();
     const offset = message.properties.headers?.["x-stream-offset"];
     if (typeof offset === "number") desired.offset = offset;
     try {
-      desired.receive(delivery(open, message));
+      desired.receive(delivery(open, message, this.#side.vitals));
     } catch (error) {
       log("bus").error("A receiver threw: {error}", { error });
     }
@@ -248,7 +232,7 @@ export class Consumers {
   }
 
   async #cancel(desired: Desired): Promise<void> {
-    this.#forget(desired);
+    this.#wanted.forget(desired);
     const open = await this.#open?.catch(() => undefined);
     if (!open?.alive || desired.tag === undefined) return;
     const cancelled = open.channel.cancel(desired.tag).catch(() => {}); // lost meanwhile: as good as cancelled
@@ -257,32 +241,18 @@ export class Consumers {
   }
 }
 
-const isStream = ({ queue }: QueueRoute) =>
-  queue.arguments["x-queue-type"] === "stream";
-
-/** A reader begins with what comes next; after a loss it goes on where it was, or with what has come since it began. */
-function offsetOf(desired: Desired): unknown {
-  if (desired.offset !== undefined) return desired.offset + 1;
-  const { began } = desired;
-  desired.began ??= Math.floor(Date.now() / 1_000);
-  return began === undefined ? "next" : { "!": "timestamp", value: began };
-}
-
-/** A temporary queue keeps the name that it got. */
-function kept(route: QueueRoute, name: string): QueueRoute {
-  const { queue } = route;
-  return queue.temporary && queue.fresh
-    ? { ...route, queue: { ...queue, name, fresh: undefined } }
-    : route;
-}
-
 /** A delivery on one channel; once that is gone, its acknowledgements mean nothing, and sending one would be an error. */
-function delivery(open: Open<Channel>, raw: ConsumeMessage): Delivery {
+function delivery(
+  open: Open<Channel>,
+  raw: ConsumeMessage,
+  vitals: Vitals,
+): Delivery {
   let settled = false;
   const settle = (how: () => void) => {
     if (settled) return;
     settled = true;
     if (open.alive) how();
+    else vitals.stale++;
   };
   return {
     message: fromAmqp(raw),

@@ -9,11 +9,13 @@ import type {
   InboxReader,
   Link,
   LinkEvent,
+  LinkHealth,
   Message,
   TlsOptions,
   Transport,
 } from "../transport.ts";
-import { Consumers, type QueueRoute } from "./consumers.ts";
+import { Consumers } from "./consumers.ts";
+import type { QueueRoute } from "./desired.ts";
 import { Side, type SideEvents } from "./side.ts";
 import { Topology } from "./topology.ts";
 import { RabbitTransport } from "./transport.ts";
@@ -155,6 +157,12 @@ export class RabbitLink implements Link {
     return { [Symbol.dispose]: () => void this.#watchers.delete(watcher) };
   }
 
+  health(): LinkHealth {
+    const { consumers: _, ...publishing } = this.#publishing.vitals.health;
+    const { health: consuming, stale } = this.#consuming.vitals;
+    return { publishing, consuming, stale };
+  }
+
   rest(resting: boolean): void {
     this.#publishing.rest(resting);
     this.#consuming.rest(resting);
@@ -205,6 +213,7 @@ export class RabbitLink implements Link {
       unblocked: () => this.#tell({ type: "unblocked" }),
       failed: (error) =>
         this.#tell({ type: "failed", reason: error.message, error }),
+      recovered: () => {},
     };
   }
 }

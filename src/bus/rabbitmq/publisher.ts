@@ -211,6 +211,7 @@ export class Publisher {
     return new Promise((resolve, reject) => {
       const exchange = route.exchange?.name ?? "";
       const confirmed = (error: unknown) => {
+        if (!error) this.#parts.side.vitals.proven();
         const back = this.#returns.take(id, exchange, route.key);
         if (back) resolve("returned");
         else if (!error) resolve("taken");

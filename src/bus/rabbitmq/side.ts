@@ -11,6 +11,7 @@ import {
   type Socket,
   type SocketSettings,
 } from "./socket.ts";
+import { Vitals } from "./vitals.ts";
 
 /** Milliseconds of the longest pause between two attempts. */
 const LONGEST_PAUSE = 5_000;
@@ -38,6 +39,8 @@ export interface SideEvents {
   unblocked(): void;
   /** It will not come back. */
   failed(error: Error): void;
+  /** All is as it should be, consumers included. */
+  recovered(): void;
 }
 
 /** One connection that is kept up. */
@@ -50,6 +53,8 @@ export class Side {
   reason = "not connected yet";
   /** Why it is given up. */
   failure: Error | undefined;
+  /** How it has been. */
+  readonly vitals: Vitals;
   readonly #urls: readonly URL[];
   readonly #settings: SocketSettings;
   readonly #events: SideEvents;
@@ -68,6 +73,7 @@ export class Side {
     this.#urls = urls;
     this.#settings = settings;
     this.#events = events;
+    this.vitals = new Vitals(() => events.recovered());
     this.#next = Math.floor(Math.random() * urls.length);
     this.#awake.resolve();
   }
@@ -114,6 +120,7 @@ export class Side {
   fail(error: Error): void {
     if (this.failure || this.#stop.signal.aborted) return;
     this.failure = error;
+    this.vitals.turn("failed");
     this.#stop.abort();
     this.#events.failed(error);
     this.#tell();
@@ -179,15 +186,18 @@ export class Side {
     if (this.#stop.signal.aborted) return await socket.close();
     socket.model.on("blocked", (reason: string) => {
       this.blocked = reason;
+      this.vitals.turn("blocked");
       this.#events.blocked(reason);
       this.#tell();
     });
     socket.model.on("unblocked", () => {
       this.blocked = undefined;
+      this.vitals.turn("up");
       this.#events.unblocked();
       this.#tell();
     });
     this.socket = socket;
+    this.vitals.turn("up");
     this.#events.connected();
     this.#tell();
     const reason = await socket.lost;
@@ -196,8 +206,14 @@ export class Side {
     this.reason = `Connection to ${
       this.#urls.map(shown).join(", ")
     } lost: ${reason.message}`;
-    if (!this.#stop.signal.aborted) this.#events.disconnected(this.reason);
+    if (!this.#stop.signal.aborted) this.#lost();
     this.#tell();
     await socket.close();
+  }
+
+  #lost(): void {
+    this.vitals.losses++;
+    this.vitals.turn("recovering");
+    this.#events.disconnected(this.reason);
   }
 }

@@ -9,7 +9,8 @@ import type {
   Transport,
   Wait,
 } from "../transport.ts";
-import type { Consumers, QueueRoute } from "./consumers.ts";
+import type { Consumers } from "./consumers.ts";
+import type { QueueRoute } from "./desired.ts";
 import { Publisher, type PublisherParts } from "./publisher.ts";
 import type { Topology } from "./topology.ts";
 

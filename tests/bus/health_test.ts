@@ -1,0 +1,172 @@
+/** What a link tells of its health, and that it is true. */
+import assert from "node:assert/strict";
+import { direct } from "../../src/bus/routes.ts";
+import type { LinkHealth } from "../../src/bus/transport.ts";
+import {
+  brokerUrl,
+  type PrivateBroker,
+  privateBroker,
+  rabbitmqServer,
+} from "../setup/broker.ts";
+import { until } from "../setup/probe.ts";
+import {
+  conforms,
+  consumer,
+  eventsOf,
+  message,
+  plain,
+  proxiedBus,
+  queue,
+  rabbitBus,
+  soon,
+  told,
+} from "./support.ts";
+
+let node: PrivateBroker;
+Deno.test.beforeAll(async () => {
+  if (rabbitmqServer) node = await privateBroker();
+});
+Deno.test.afterAll(() => node?.[Symbol.asyncDispose]());
+
+/** A test on a node that it may ill-treat. */
+function onNode(name: string, fn: () => Promise<void>): void {
+  const ignore = rabbitmqServer === undefined;
+  Deno.test({ name: `${name} (needs rabbitmq-server)`, ignore, fn });
+}
+
+const states = ({ publishing, consuming }: LinkHealth) => [
+  publishing.state,
+  consuming.state,
+];
+
+conforms("health() is up, and counts those who consume", async (bus) => {
+  const { cancel } = await consumer(bus, queue(bus.name()));
+  const before = bus.link.health();
+  assert.deepEqual(states(before), ["up", "up"]);
+  assert.deepEqual(before.consuming.consumers, { wanted: 1, consuming: 1 });
+  const other = await consumer(bus, queue(bus.name()));
+  const both = { wanted: 2, consuming: 2 };
+  assert.deepEqual(bus.link.health().consuming.consumers, both);
+  await other.dispose();
+  assert.deepEqual(bus.link.health().consuming.consumers, {
+    wanted: 1,
+    consuming: 1,
+  });
+  await cancel();
+  const { consuming, publishing, stale } = bus.link.health();
+  assert.deepEqual(consuming.consumers, { wanted: 0, consuming: 0 });
+  assert.deepEqual([publishing.losses, consuming.losses, stale], [0, 0, 0]);
+});
+
+conforms("health() says when each side was last proven", async (bus) => {
+  const route = queue(bus.name());
+  const { transport, first } = await consumer(bus, route);
+  const began = Date.now();
+  await transport.publish(direct(route.key), message("x"), soon());
+  await first(1);
+  for (const side of ["publishing", "consuming"] as const) {
+    const { proof, since } = bus.link.health()[side];
+    const at = Number(proof);
+    assert.ok(at >= began - 5 && at <= Date.now() + 5, `${side}: ${proof}`);
+    assert.ok(Number(since) <= Date.now() + 5, `${side}: ${since}`);
+  }
+});
+
+Deno.test("nothing is proven of a side that was not used, and since() stays", async () => {
+  await using bus = await rabbitBus();
+  await bus.link.open(soon());
+  const { publishing, consuming } = bus.link.health();
+  assert.equal(publishing.proof, undefined);
+  assert.equal(consuming.proof, undefined);
+  await until("time passes", () => Date.now() - Number(publishing.since) > 30);
+  const again = bus.link.health().publishing.since;
+  assert.ok(Math.abs(Number(again) - Number(publishing.since)) < 10);
+});
+
+Deno.test("a loss shows until all consumers are back, and is counted", async () => {
+  await using bus = await proxiedBus();
+  const route = queue(bus.name());
+  const { transport, first } = await consumer(bus, route);
+  await transport.publish(direct(route.key), message("x"), soon());
+  const [old] = await first(1);
+  const events = eventsOf(bus.link);
+  const broken = Date.now();
+  bus.proxy.refuse(true);
+  bus.proxy.reset();
+  await told(events, "disconnected");
+  await until(
+    "both are lost",
+    () => `${states(bus.link.health())}` === "recovering,recovering",
+  );
+  assert.deepEqual(bus.link.health().consuming.consumers, {
+    wanted: 1,
+    consuming: 0,
+  });
+  old?.ack();
+  assert.equal(bus.link.health().stale, 1);
+  bus.proxy.refuse(false);
+  await until(
+    "both are up",
+    () => `${states(bus.link.health())}` === "up,up",
+  );
+  const { publishing, consuming, stale } = bus.link.health();
+  assert.deepEqual(consuming.consumers, { wanted: 1, consuming: 1 });
+  assert.deepEqual([publishing.losses, consuming.losses, stale], [1, 1, 1]);
+  assert.ok(Number(consuming.since) >= broken - 5);
+  assert.ok(Number(consuming.proof) >= broken - 5, "consume-ok is a proof");
+  assert.equal((await first(2))[1]?.redelivered, true);
+});
+
+Deno.test("a queue that is deleted under load shows, and is consumed again at once", async () => {
+  await using bus = await rabbitBus();
+  const route = queue(bus.name());
+  const { transport, mail } = await consumer(bus, route);
+  const stop = new AbortController();
+  const load = (async () => {
+    for (let at = 0; !stop.signal.aborted; at++) {
+      await transport.publish(direct(route.key), message(`${at}`), soon());
+    }
+  })();
+  await mail.first(50);
+  const changes: string[] = [];
+  const look = () => {
+    const { state, consumers } = bus.link.health().consuming;
+    const now = `${state} ${consumers.consuming}/${consumers.wanted}`;
+    if (changes.at(-1) !== now) changes.push(now);
+    return changes.length >= 3;
+  };
+  look();
+  await plain(await brokerUrl(), async (channel) => {
+    const deleted = performance.now();
+    const shown = until("it is lost and found", look, 10_000, 0);
+    await channel.deleteQueue(route.key);
+    await shown;
+    const ms = performance.now() - deleted;
+    assert.ok(ms < 2_000, `consumed again after ${ms} ms`);
+  });
+  assert.deepEqual(changes, ["up 1/1", "recovering 0/1", "up 1/1"]);
+  const before = mail.texts.length;
+  await mail.first(before + 50);
+  stop.abort();
+  await load;
+  assert.equal(bus.link.health().consuming.losses, 0);
+});
+
+onNode("an alarm shows as blocked, and consuming goes on", async () => {
+  await using bus = await rabbitBus(node.url);
+  const { transport } = await consumer(bus, queue(bus.name()));
+  const events = eventsOf(bus.link);
+  await transport.publish(direct("nowhere"), message("x"), soon());
+  await node.ctl("set_vm_memory_high_watermark", "absolute", "1MB");
+  try {
+    const doubtful = transport.publish(direct("no"), message("x"), soon());
+    await told(events, "blocked");
+    assert.deepEqual(states(bus.link.health()), ["blocked", "up"]);
+    await node.ctl("set_vm_memory_high_watermark", "absolute", "400MB");
+    await doubtful;
+    await told(events, "unblocked");
+    assert.deepEqual(states(bus.link.health()), ["up", "up"]);
+  } finally {
+    await node.ctl("set_vm_memory_high_watermark", "absolute", "400MB");
+  }
+});
