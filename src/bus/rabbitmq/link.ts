@@ -16,6 +16,8 @@ import type {
 } from "../transport.ts";
 import { Consumers } from "./consumers.ts";
 import type { QueueRoute } from "./desired.ts";
+import { Prober } from "./prober.ts";
+import { Publisher, type PublisherParts } from "./publisher.ts";
 import { Side, type SideEvents } from "./side.ts";
 import { Topology } from "./topology.ts";
 import { RabbitTransport } from "./transport.ts";
@@ -34,6 +36,8 @@ export interface RabbitOptions {
   readonly inbox?: InboxForm | undefined;
 }
 
+/** Seconds between two probes where there are no heartbeats. */
+const PROBES = 10;
 /** Unread messages of the inbox at most. */
 const INBOX_PREFETCH = 1_000;
 
@@ -50,7 +54,11 @@ export class RabbitLink implements Link {
   };
   readonly #watchers = new Set<(event: LinkEvent) => void>();
   readonly #transports = new Set<RabbitTransport>();
+  readonly #probes: Publisher;
+  readonly #prober: Prober;
   #reader: InboxReader | undefined;
+  #resting = false;
+  #listens = false;
   #listening: Promise<unknown> | undefined;
   #inboxConsumers: Consumers | undefined;
   #up = 0;
@@ -73,21 +81,29 @@ export class RabbitLink implements Link {
       publishing: new Topology(this.#publishing),
       consuming: new Topology(this.#consuming),
     };
+    this.#probes = new Publisher(this.#sending(), true);
+    this.#prober = new Prober({
+      publishing: this.#publishing,
+      consuming: this.#consuming,
+      publisher: this.#probes,
+      inbox: () => this.inbox,
+      every: (heartbeat || PROBES) * 1_000,
+    });
     this.#publishing.start();
     this.#consuming.start();
+  }
+
+  #sending(): PublisherParts {
+    const [side, topology] = [this.#publishing, this.#topology.publishing];
+    return { side, topology, returned: this.#returned };
   }
 
   async open(wait: Wait): Promise<Transport> {
     wait.signal?.throwIfAborted();
     await this.#publishing.up(wait);
     await this.#consuming.up(wait);
-    const parts = {
-      side: this.#publishing,
-      topology: this.#topology.publishing,
-      returned: this.#returned,
-    };
     const transport = new RabbitTransport(
-      parts,
+      this.#sending(),
       () => new Consumers(this.#consuming, this.#topology.consuming),
       this.#topology.consuming,
       () => this.#transports.delete(transport),
@@ -127,6 +143,8 @@ export class RabbitLink implements Link {
     const wait = { deadline: Infinity };
     const readers = this.#inboxReaders();
     await readers.add(route(), this.#receive, options, wait, renew);
+    this.#listens = true;
+    if (!this.#resting) this.#prober.start();
   }
 
   #inboxReaders(): Consumers {
@@ -136,7 +154,9 @@ export class RabbitLink implements Link {
     );
   }
 
-  #receive = (delivery: Delivery): void => this.#reader?.receive(delivery);
+  #receive = (delivery: Delivery): void => {
+    if (!this.#prober.takes(delivery)) this.#reader?.receive(delivery);
+  };
 
   async answersTo(call: string, wait: Wait): Promise<Disposable> {
     const route = answers(call) as QueueRoute;
@@ -166,10 +186,16 @@ export class RabbitLink implements Link {
   rest(resting: boolean): void {
     this.#publishing.rest(resting);
     this.#consuming.rest(resting);
+    this.#resting = resting;
+    if (resting) this.#prober.stop();
+    else if (this.#listens) this.#prober.start();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#prober.stop();
+    this.#resting = true;
     await Promise.all([
+      this.#probes.close(),
       this.#inboxConsumers?.close(),
       ...[...this.#transports].map((transport) =>
         transport[Symbol.asyncDispose]()
@@ -207,13 +233,17 @@ export class RabbitLink implements Link {
         if (this.#up-- === 2) this.#tell({ type: "disconnected", reason });
       },
       blocked: (reason) => {
+        this.#prober.suspend();
         log("bus").warn("The broker takes no messages: {reason}", { reason });
         this.#tell({ type: "blocked", reason });
       },
       unblocked: () => this.#tell({ type: "unblocked" }),
-      failed: (error) =>
-        this.#tell({ type: "failed", reason: error.message, error }),
-      recovered: () => {},
+      failed: (error) => {
+        this.#listens = false;
+        this.#prober.stop();
+        this.#tell({ type: "failed", reason: error.message, error });
+      },
+      recovered: () => this.#prober.probe(),
     };
   }
 }

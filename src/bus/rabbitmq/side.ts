@@ -127,6 +127,11 @@ export class Side {
     void this.socket?.close();
   }
 
+  /** Ends the connection, though nothing says that it is gone: another follows. */
+  drop(reason: string): void {
+    this.socket?.drop(reason);
+  }
+
   /** Whether the connection may be idle without keeping the process alive. */
   rest(resting: boolean): void {
     this.socket?.hold(!resting);

@@ -44,6 +44,8 @@ export interface Socket {
   readonly lost: Promise<Error>;
   /** Closes it in order; at once if the broker does not answer in a second. */
   close(): Promise<void>;
+  /** Ends it at once, for a reason that `lost` then tells. */
+  drop(reason: string): void;
   /** Whether it keeps the process alive. */
   hold(alive: boolean): void;
 }
@@ -158,6 +160,7 @@ export async function openSocket(
     model,
     lost: gone,
     close: () => closeSocket(model, inner, gone),
+    drop: (reason) => void inner.stream.destroy(new Error(reason)),
     hold: (alive) => {
       const verb = alive ? "ref" : "unref";
       inner.stream[verb]?.();
