@@ -1,5 +1,6 @@
 /** How the link of a connection is, as its events tell. @module */
 import type { ConnectionEvents } from "../rpc/connection_events.ts";
+import type { LinkHealth } from "../bus/transport.ts";
 
 /** `connecting` before the first connection; `blocked`: the broker takes no messages, and delivers them all the same. */
 export type LinkCondition =
@@ -9,17 +10,30 @@ export type LinkCondition =
   | "recovering"
   | "failed";
 
+/** A connection that tells how its link is. */
+export interface Followed extends ConnectionEvents {
+  /** How both sides of the link are. */
+  health(): LinkHealth;
+}
+
 /** Follows one connection. */
 export class LinkState {
   #condition: LinkCondition = "connecting";
+  #followed: Followed | undefined;
 
   /** How it is now. */
   get condition(): LinkCondition {
     return this.#condition;
   }
 
+  /** Both sides of the link; undefined before the first connection. */
+  get health(): LinkHealth | undefined {
+    return this.#followed?.health();
+  }
+
   /** The connection is up, and followed from now on. */
-  follow(connection: ConnectionEvents): void {
+  follow(connection: Followed): void {
+    this.#followed = connection;
     this.#condition = "up";
     const conditions = {
       connected: "up",

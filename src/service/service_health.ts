@@ -45,7 +45,7 @@ export interface Answering extends AsyncDisposable {
 
 /**
  * Answers for a service, if a port is given; services of one process may have the same. It is live unless its link is given
- * up; ready while it is up and its link is there.
+ * up; ready while it is up, both sides of its link are there, and all consumers consume.
  *
  * @throws {InvalidValueError} the port cannot be had.
  */
@@ -74,11 +74,18 @@ export function answerForHealth(
   };
 }
 
-function conditionOf(state: ServiceState, { condition }: LinkState): Health {
-  const up = condition === "up" || condition === "blocked";
+/** What is told of the link, and whether work comes in by it and can be answered, now or when the broker takes messages. */
+function conditionOf(
+  state: ServiceState,
+  { condition, health }: LinkState,
+): Health {
+  const { publishing, consuming } = health ?? {};
+  const sides = [publishing, consuming].every((side) =>
+    side?.state === "up" || side?.state === "blocked"
+  );
   return {
     live: condition !== "failed",
-    ready: state === "up" && up,
-    detail: { state, link: condition },
+    ready: state === "up" && sides,
+    detail: { state, link: condition, publishing, consuming },
   };
 }

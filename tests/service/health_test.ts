@@ -1,7 +1,12 @@
 /** Liveness and readiness: what they answer in each part of a service's life. */
 import assert from "node:assert/strict";
 import { implement, InvalidValueError, Service } from "../../mod.ts";
+import type { LinkHealth, SideState } from "../../src/bus/transport.ts";
+import { ConnectionEvents } from "../../src/rpc/connection_events.ts";
 import { HealthServer } from "../../src/service/health.ts";
+import { type Followed, LinkState } from "../../src/service/link_state.ts";
+import { answerForHealth } from "../../src/service/service_health.ts";
+import type { ServiceOptions } from "../../src/service/service_options.ts";
 import {
   Endless,
   failureOf,
@@ -105,11 +110,76 @@ onEachBus(
     const url = `http://${healthHostname}:${port}/readyz`;
     const up = { state: "up", link: "up" };
     const body = async () => await (await fetch(url)).json();
-    assert.deepEqual(await body(), { status: "ok", services: [up, up] });
+    const { status, services, ...more } = await body();
+    assert.deepEqual([status, more], ["ok", {}]);
+    assert.deepEqual(services.map(withoutSides), [up, up]);
     await two.stop();
-    assert.deepEqual(await body(), { status: "ok", ...up });
+    assert.deepEqual(withoutSides(await body()), { status: "ok", ...up });
   },
 );
+
+const withoutSides = (
+  { publishing, consuming, ...rest }: Record<string, { state: string }>,
+) => {
+  assert.deepEqual([publishing?.state, consuming?.state], ["up", "up"]);
+  return rest;
+};
+
+/** A connection whose link is as the test says. */
+class Told extends ConnectionEvents implements Followed {
+  sides: Record<"publishing" | "consuming", SideState> = {
+    publishing: "up",
+    consuming: "up",
+  };
+  health(): LinkHealth {
+    const since = new Date(0);
+    const side = (state: SideState) => ({
+      ...{ state, since, proof: undefined, losses: 3 },
+    });
+    const consumers = { wanted: 2, consuming: 1 };
+    return {
+      publishing: side(this.sides.publishing),
+      consuming: { ...side(this.sides.consuming), consumers },
+      stale: 0,
+    };
+  }
+}
+
+Deno.test("a service is ready while both sides are up, or blocked, and all consumers consume", async () => {
+  const link = new LinkState();
+  const told = new Told();
+  const options = { healthPort: 0, healthHostname } as ServiceOptions;
+  const service = { host: "one", state: "up" } as const;
+  await using health = answerForHealth(options, service, link);
+  const is = async () => {
+    const response = await fetch(`${health?.url}/readyz`);
+    return [response.status, await response.json()] as const;
+  };
+  const unavailable = { status: "unavailable", state: "up" };
+  assert.deepEqual(await is(), [503, { ...unavailable, link: "connecting" }]);
+  link.follow(told);
+  const since = new Date(0).toISOString();
+  assert.deepEqual(await is(), [200, {
+    ...{ status: "ok", state: "up", link: "up" },
+    publishing: { state: "up", since, losses: 3 },
+    consuming: {
+      ...{ state: "up", since, losses: 3 },
+      consumers: { wanted: 2, consuming: 1 },
+    },
+  }]);
+  const cases: [Told["sides"], number][] = [
+    [{ publishing: "blocked", consuming: "up" }, 200],
+    [{ publishing: "up", consuming: "recovering" }, 503],
+    [{ publishing: "recovering", consuming: "up" }, 503],
+    [{ publishing: "failed", consuming: "up" }, 503],
+  ];
+  for (const [sides, status] of cases) {
+    told.sides = sides;
+    const [came, { link, publishing, consuming }] = await is();
+    assert.deepEqual([came, link], [status, "up"], JSON.stringify(sides));
+    assert.deepEqual([publishing.state, consuming.state], Object.values(sides));
+  }
+});
 
 Deno.test("health answers a request whose host is no host", async () => {
   const options = { port: 0, hostname: "::1" };
@@ -180,5 +250,10 @@ Deno.test({
     await until("it recovers", () => is(200, 503, "recovering"));
     await broker.start();
     await until("it is back", () => is(200, 200, "up"), 30_000);
+    const { consuming } = await (await fetch(`${service.healthUrl}/readyz`))
+      .json();
+    assert.ok(consuming.losses >= 1);
+    const { consumers } = consuming;
+    assert.equal(consumers.consuming, consumers.wanted);
   },
 });
