@@ -70,7 +70,8 @@ export interface Transport extends AsyncDisposable {
    */
   declare(route: Route, wait: Wait): Promise<void>;
   /**
-   * Sends, and resolves when the broker has taken it. Sent again with the same `id` after a lost connection.
+   * Sends, and resolves when the broker has taken it. Sent again with the same `id` after a lost connection. Where too much
+   * is sent and not settled, it waits its turn.
    *
    * @throws {NoRouteError} mandatory, and no queue takes it.
    * @throws {RejectedError} the broker said no.

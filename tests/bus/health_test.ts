@@ -1,6 +1,7 @@
 /** What a link tells of its health, and that it is true. */
 import assert from "node:assert/strict";
 import { direct } from "../../src/bus/routes.ts";
+import { ConnectionFailedError } from "../../src/errors.ts";
 import type { LinkHealth } from "../../src/bus/transport.ts";
 import {
   brokerUrl,
@@ -18,6 +19,7 @@ import {
   proxiedBus,
   queue,
   rabbitBus,
+  rabbitLink,
   soon,
   told,
 } from "./support.ts";
@@ -150,6 +152,16 @@ Deno.test("a queue that is deleted under load shows, and is consumed again at on
   stop.abort();
   await load;
   assert.equal(bus.link.health().consuming.losses, 0);
+});
+
+Deno.test("a link that is given up shows as failed", async () => {
+  const url = new URL(await brokerUrl());
+  url.password = "wrong";
+  await using link = rabbitLink(String(url));
+  await assert.rejects(link.open(soon()), ConnectionFailedError);
+  const failed = () => `${states(link.health())}` === "failed,failed";
+  await until("both sides are given up", failed);
+  assert.equal(link.health().consuming.losses, 0);
 });
 
 onNode("an alarm shows as blocked, and consuming goes on", async () => {

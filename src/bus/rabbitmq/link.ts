@@ -21,6 +21,7 @@ import { Publisher, type PublisherParts } from "./publisher.ts";
 import { Side, type SideEvents } from "./side.ts";
 import { Topology } from "./topology.ts";
 import { RabbitTransport } from "./transport.ts";
+import { Window } from "./window.ts";
 
 /** How to reach RabbitMQ. */
 export interface RabbitOptions {
@@ -54,6 +55,7 @@ export class RabbitLink implements Link {
   };
   readonly #watchers = new Set<(event: LinkEvent) => void>();
   readonly #transports = new Set<RabbitTransport>();
+  readonly #window = new Window();
   readonly #probes: Publisher;
   readonly #prober: Prober;
   #reader: InboxReader | undefined;
@@ -81,7 +83,7 @@ export class RabbitLink implements Link {
       publishing: new Topology(this.#publishing),
       consuming: new Topology(this.#consuming),
     };
-    this.#probes = new Publisher(this.#sending(), true);
+    this.#probes = new Publisher(this.#sending(new Window()), true);
     this.#prober = new Prober({
       publishing: this.#publishing,
       consuming: this.#consuming,
@@ -93,9 +95,10 @@ export class RabbitLink implements Link {
     this.#consuming.start();
   }
 
-  #sending(): PublisherParts {
+  /** All share a window, but probes, which must not wait behind what they are to prove. */
+  #sending(window = this.#window): PublisherParts {
     const [side, topology] = [this.#publishing, this.#topology.publishing];
-    return { side, topology, returned: this.#returned };
+    return { side, topology, window, returned: this.#returned };
   }
 
   async open(wait: Wait): Promise<Transport> {

@@ -27,6 +27,7 @@ import {
 import { fromAmqp, toAmqp } from "./properties.ts";
 import { backoff, type Side } from "./side.ts";
 import { isFatal, type Topology } from "./topology.ts";
+import type { Window } from "./window.ts";
 
 /** Attempts of a message on a channel that a refusal ended: it may have been another message's fault. */
 const SUSPECT = 3;
@@ -37,6 +38,8 @@ export interface PublisherParts {
   readonly side: Side;
   /** Declares the exchange of a route. */
   readonly topology: Topology;
+  /** Room for confirmed messages in flight. */
+  readonly window: Window;
   /** Told of mandatory messages that were posted and came back. */
   readonly returned: (message: Message) => void;
 }
@@ -57,22 +60,55 @@ export class Publisher {
     this.#confirms = confirms;
   }
 
-  /** Sends and waits for the broker's word; see `Transport.publish`. */
-  async publish(route: Route, message: Message, wait: Wait): Promise<void> {
+  /** Sends when there is room, and waits for the broker's word; see `Transport.publish`. */
+  publish(route: Route, message: Message, wait: Wait): Promise<void> {
+    return this.#parts.window.take(message.body.byteLength)
+      ? this.#deliver(route, message, wait)
+      : this.#queue(route, message, wait);
+  }
+
+  async #queue(route: Route, message: Message, wait: Wait): Promise<void> {
+    const turn = this.#parts.window.queue(message.body.byteLength);
+    try {
+      await this.#until(turn.come, route, wait, false);
+    } catch (error) {
+      turn.leave();
+      throw error;
+    }
+    await this.#deliver(route, message, wait);
+  }
+
+  /** There is room for it, which it gives back when the broker has settled it, however short its caller waits. */
+  async #deliver(route: Route, message: Message, wait: Wait): Promise<void> {
     const { id = crypto.randomUUID() } = message;
     const told = message.id === id ? message : { ...message, id }; // what comes back is told by it
+    let sending: Promise<Outcome> | undefined;
     let sent = false;
-    for (let attempt = 0;; attempt++) {
-      const open = this.#usable(route) ?? await this.#ready(route, wait, sent);
-      sent = true;
-      const outcome = await within(
-        this.#send(open, route, told, id),
-        wait,
-        () => late(this.#parts.side, route, true),
-      );
-      if (outcome === "taken") return;
-      await this.#again(outcome, attempt, route, wait);
+    try {
+      for (let attempt = 0;; attempt++) {
+        const open = this.#usable(route) ??
+          await this.#ready(route, wait, sent);
+        sent = true;
+        sending = this.#send(open, route, told, id);
+        const outcome = await within(
+          sending,
+          wait,
+          () => late(this.#parts.side, route, true),
+        );
+        sending = undefined;
+        if (outcome === "taken") return;
+        await this.#again(outcome, attempt, route, wait);
+      }
+    } finally {
+      this.#settle(message.body.byteLength, sending);
     }
+  }
+
+  #settle(bytes: number, sending: Promise<unknown> | undefined): void {
+    const { window } = this.#parts;
+    if (!sending) return window.give(bytes);
+    const give = () => window.give(bytes);
+    void sending.then(give, give);
   }
 
   /** Sends and does not wait; see `Transport.post`. */
