@@ -9,8 +9,13 @@ export class FleetProcess implements AsyncDisposable {
   #changed: PromiseWithResolvers<void> = Promise.withResolvers();
   #ended = false;
 
-  constructor(host: string, url: string, flags: readonly string[] = []) {
-    const script = new URL("./worker.ts", import.meta.url).pathname;
+  constructor(
+    host: string,
+    url: string,
+    flags: readonly string[] = [],
+    program = "./worker.ts",
+  ) {
+    const script = new URL(program, import.meta.url).pathname;
     this.#child = new Deno.Command(Deno.execPath(), {
       args: ["run", "-A", script, url, host, ...flags],
       stdin: "null",
@@ -77,8 +82,9 @@ export async function startWorker(
   host: string,
   url: string,
   flags?: readonly string[],
+  program?: string,
 ): Promise<FleetProcess> {
-  const worker = new FleetProcess(host, url, flags);
+  const worker = new FleetProcess(host, url, flags, program);
   await worker.printed("ready");
   return worker;
 }
