@@ -1,28 +1,20 @@
 /** Casts that failed: tried again later, or kept as dead letters. Nothing is acknowledged before the broker has the copy. @module */
 import { loggable, maskedText } from "../masked.ts";
-import { NoRouteError } from "../errors.ts";
 import { log, oneLine } from "../telemetry.ts";
-import { pause } from "../wait.ts";
 import { dead, delayed, type Queue, type Route } from "../bus/routes.ts";
-import type { Message, Transport, Wait } from "../bus/transport.ts";
-import { againHeaders, deadHeaders, keptHeaders } from "../wire/codec.ts";
+import { againHeaders, deadHeaders } from "../wire/codec.ts";
+import { type Copies, copyOf } from "./copies.ts";
 import type { Job } from "./job.ts";
 import { isRefusal } from "./outcome.ts";
 import { delayAfter } from "./retry_policy.ts";
-
-/** Milliseconds that the broker may take for a copy. */
-const PATIENCE = 30_000;
-/** Milliseconds before a message that could not be copied goes back into its queue: twice as long each time, to the most. */
-const RETRY = 1_000;
-const LONGEST_RETRY = 60_000;
 
 /** What became of a cast that failed. */
 export type Fate = "again" | "dead" | "back" | "dropped";
 
 /** What taking care of failed casts needs. */
 export interface FailedCastsParts {
-  /** To send copies. */
-  readonly transport: Transport;
+  /** To keep it. */
+  readonly copies: Copies;
   /** Whether the bus is OpenStack's: there only procedures with a policy have dead letters. */
   readonly openstack: boolean;
 }
@@ -30,12 +22,8 @@ export interface FailedCastsParts {
 /** Takes care of the casts of one context. */
 export class FailedCasts {
   readonly #parts: FailedCastsParts;
-  /** Queues that were made. */
-  readonly #made = new Set<string>();
-  /** How long the next message waits that cannot be copied. */
-  #retry = RETRY;
 
-  /** On a transport. */
+  /** Of its parts. */
   constructor(parts: FailedCastsParts) {
     this.#parts = parts;
   }
@@ -81,10 +69,8 @@ export class FailedCasts {
     route: Route,
     headers: Readonly<Record<string, string>>,
   ): Promise<boolean> {
-    const wait = { deadline: performance.now() + PATIENCE };
     try {
-      await this.#send(route, copyOf(job.message, headers), wait);
-      this.#retry = RETRY;
+      await this.#parts.copies.send(route, copyOf(job.message, headers));
       return true;
     } catch (error) {
       if (job.abandoned) return false;
@@ -93,31 +79,13 @@ export class FailedCasts {
     }
   }
 
-  /** It goes back into its queue, after a while: whatever is wrong with it will be so again. */
+  /** It goes back into its queue, after a while; at once if the worker stops. */
   async back(job: Job, error: unknown): Promise<void> {
     log("rpc").error("A cast that failed goes back into its queue: {error}", {
       error: loggable(error),
     });
-    const ms = this.#retry;
-    this.#retry = Math.min(2 * ms, LONGEST_RETRY);
-    const { signal } = job.context; // fires when the worker stops: its messages go back then anyway
-    await pause(ms, { deadline: Infinity, signal }).catch(() => {});
+    await this.#parts.copies.rest(job.context.signal);
     job.giveBack();
-  }
-
-  async #send(route: Route, message: Message, wait: Wait): Promise<void> {
-    const { transport } = this.#parts;
-    for (;;) {
-      const known = this.#made.has(route.key);
-      if (!known) await transport.declare(route, wait);
-      this.#made.add(route.key);
-      try {
-        return await transport.publish(route, message, wait);
-      } catch (error) {
-        if (!known || !(error instanceof NoRouteError)) throw error;
-        this.#made.delete(route.key); // somebody removed the queue
-      }
-    }
   }
 }
 
@@ -136,20 +104,6 @@ function reasonOf(thrown: unknown): string {
   } catch {
     return "thrown: what cannot be read";
   }
-}
-
-/** As it came, but for what is said of it now. What a broker has put there is its own. */
-function copyOf(
-  { body, headers, id }: Message,
-  more: Readonly<Record<string, string>>,
-): Message {
-  return {
-    body,
-    headers: { ...keptHeaders(headers), ...more },
-    id,
-    persistent: true,
-    mandatory: true,
-  };
 }
 
 /** The first worker that fails counts from when it has the message: how long that waited before is not known. */

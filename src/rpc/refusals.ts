@@ -1,9 +1,12 @@
-/** What arrives and is no request that can be read. @module */
+/** What arrives and is no request that can be read: answered, or kept as a dead letter. @module */
 import { loggable } from "../masked.ts";
 import { log, oneLine } from "../telemetry.ts";
+import { dead, type Queue } from "../bus/routes.ts";
 import type { Delivery } from "../bus/transport.ts";
-import type { Refusal } from "../wire/codec.ts";
+import { burialsOf, deadHeaders, type Refusal } from "../wire/codec.ts";
 import type { ReplyAddress } from "../wire/envelope.ts";
+import { type Copies, copyOf } from "./copies.ts";
+import type { Fate } from "./failed_casts.ts";
 import type { Responder } from "./responder.ts";
 
 /** What is wrong with a message, as far as that can be told. */
@@ -11,31 +14,96 @@ export type Refused =
   & Pick<Refusal, "reason">
   & Partial<Omit<Refusal, "reason">>;
 
+/** What refusing needs. */
+export interface RefusalParts {
+  /** To tell who sent it. */
+  readonly responder: Responder;
+  /** To keep it. */
+  readonly copies: Copies;
+}
+
 /** Refuses messages of one context. */
 export class Refusals {
-  readonly #responder: Responder;
+  readonly #parts: RefusalParts;
+  readonly #inHand = new Set<Promise<void>>();
+  readonly #stopping = new AbortController();
 
-  /** Tells senders by a responder. */
-  constructor(responder: Responder) {
-    this.#responder = responder;
+  /** Of its parts. */
+  constructor(parts: RefusalParts) {
+    this.#parts = parts;
   }
 
-  /** Logs it, tells its sender where it says how, and drops it. Never throws. */
-  refuse(delivery: Delivery, { reason, dialect, ...from }: Refused): void {
-    const { reply = addressOf(delivery), warren } = from;
+  /** Messages that are not taken care of yet. */
+  get inHand(): ReadonlySet<Promise<void>> {
+    return this.#inHand;
+  }
+
+  /** What waits goes back to its queue. */
+  stop(): void {
+    this.#stopping.abort();
+  }
+
+  /** Tells who sent it, where it says how; else it is kept beside `queue`, or dropped without one. Never throws. */
+  refuse(
+    delivery: Delivery,
+    refused: Refused,
+    queue: Queue | undefined,
+    done: (fate: Fate) => void,
+  ): void {
+    const { reason } = refused;
     log("rpc").warn("Refused a message for {key}: {reason}", {
       key: oneLine(delivery.key, 60),
       reason: oneLine(reason),
     });
-    if (dialect && reply) {
-      this.#responder.refuse({ reply, dialect, warren }, reason).catch(
-        (error) =>
-          log("rpc").info("A refusal was not told: {error}", {
-            error: loggable(error),
-          }),
-      );
+    const told = this.#tell(delivery, refused);
+    if (!queue) {
+      delivery.reject(false); // dropped, or dead-lettered where the broker's policy says so
+      return done("dropped");
     }
-    delivery.reject(false); // dropped, or dead-lettered where the broker's policy says so
+    const kept = told
+      ? told.then(() => delivery.ack())
+      : this.#keep(delivery, reason, queue).then(done);
+    const work: Promise<void> = kept.finally(() => this.#inHand.delete(work));
+    this.#inHand.add(work);
+  }
+
+  /** Undefined if nobody waits for an answer. */
+  #tell(
+    delivery: Delivery,
+    { reason, dialect, reply = addressOf(delivery), warren }: Refused,
+  ): Promise<void> | undefined {
+    if (!dialect || !reply) return undefined;
+    return this.#parts.responder.refuse({ reply, dialect, warren }, reason)
+      .catch((error) =>
+        log("rpc").info("A refusal was not told: {error}", {
+          error: loggable(error),
+        })
+      );
+  }
+
+  /** As it came, whatever it is. Where it cannot be kept it goes back into its queue, after a while. */
+  async #keep(
+    delivery: Delivery,
+    refused: string,
+    queue: Queue,
+  ): Promise<Fate> {
+    const { message } = delivery;
+    const reason = oneLine(`Refused: ${refused}`);
+    const burials = burialsOf(message.headers) + 1;
+    const said = { attempts: 0, burials, reason, queue: queue.name };
+    const { copies } = this.#parts;
+    try {
+      await copies.send(dead(queue), copyOf(message, deadHeaders(said)));
+      delivery.ack();
+      return "dead";
+    } catch (error) {
+      log("rpc").error("A refused message goes back into its queue: {error}", {
+        error: loggable(error),
+      });
+      await copies.rest(this.#stopping.signal);
+      delivery.reject(true);
+      return "back";
+    }
   }
 }
 

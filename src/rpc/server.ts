@@ -9,6 +9,7 @@ import { decode } from "../wire/codec.ts";
 import type { Request } from "../wire/envelope.ts";
 import { Claims } from "./claims.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import { Copies } from "./copies.ts";
 import { FailedCasts, type Fate } from "./failed_casts.ts";
 import { logFailure } from "./failure_log.ts";
 import { Job } from "./job.ts";
@@ -53,10 +54,11 @@ export class Server {
   constructor(parts: ServerParts) {
     this.#parts = parts;
     this.#permits = new Permits(parts.concurrency);
-    this.#responder = new Responder(parts, this.#ending);
-    this.#refusals = new Refusals(this.#responder);
-    this.#casts = new FailedCasts(parts);
+    const responder = this.#responder = new Responder(parts, this.#ending);
     const { ledger, transport } = parts;
+    const copies = new Copies(transport);
+    this.#refusals = new Refusals({ responder, copies });
+    this.#casts = new FailedCasts({ ...parts, copies });
     this.#claims = ledger && new Claims(ledger, transport);
   }
 
@@ -100,12 +102,12 @@ export class Server {
     const { body, headers } = delivery.message;
     const decoded = decode(body, headers, this.#parts.limits);
     if ("refusal" in decoded) {
-      return this.#refuse(delivery, decoded.refusal);
+      return this.#refuse(delivery, lane, decoded.refusal);
     }
     const { message, dialect } = decoded;
     if (message.kind !== "request") {
       const reason = `a ${message.kind} where requests are served`;
-      return this.#refuse(delivery, { reason });
+      return this.#refuse(delivery, lane, { reason });
     }
     if (delivery.redelivered) this.#counts.redelivered++;
     const job = new Job(delivery, message, dialect, lane.hooks);
@@ -121,9 +123,11 @@ export class Server {
     if (!earlier && one !== undefined) lane.ledger.begin(one, job, done);
   }
 
-  #refuse(delivery: Delivery, refused: Refused): void {
+  #refuse(delivery: Delivery, { queue }: Lane, refused: Refused): void {
     this.#counts.refused++;
-    this.#refusals.refuse(delivery, refused);
+    const kept = this.#parts.openstack ? undefined : queue;
+    const done = (fate: Fate) => this.#count(fate);
+    this.#refusals.refuse(delivery, refused, kept, done);
   }
 
   /** A request that came before is not run again: its first run answers it, or has, and what it said is said again. */
@@ -144,8 +148,11 @@ export class Server {
     const waiting = expireAt(performance.now() + grace, resolve);
     let stopping: Promise<void> | undefined;
     const late = over.then(() => stopping = this.#stop());
-    while (this.#jobs.size > 0 && !this.#stopping.signal.aborted) {
-      await Promise.race([Promise.all(this.#jobs.values()), late]);
+    const refusals = this.#refusals.inHand;
+    const { signal } = this.#stopping;
+    while (this.#jobs.size + refusals.size > 0 && !signal.aborted) {
+      const all = Promise.all([...this.#jobs.values(), ...refusals]);
+      await Promise.race([all, late]);
     }
     forget(waiting);
     this.#claims?.stop();
@@ -157,6 +164,7 @@ export class Server {
     const jobs = [...this.#jobs.keys()];
     for (const job of jobs) job.abandon();
     this.#stopping.abort(new ConnectionDisposedError("The service stops"));
+    this.#refusals.stop();
     const streams = jobs.filter(({ streaming }) => streaming);
     await Promise.all([
       ...streams.map((job) => this.#responder.interrupted(job)),

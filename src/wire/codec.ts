@@ -139,6 +139,12 @@ export function deadHeaders(failed: Failed): WireHeaders {
   };
 }
 
+/** How many times a message was a dead letter, also one that cannot be read. */
+export function burialsOf(headers: Fields): number {
+  const burials = number(headers[header.burials]);
+  return Number.isSafeInteger(burials) ? Number(burials) : 0;
+}
+
 /** Texts that are kept of what others say in headers: their number, and their length. */
 const OTHERS = 32;
 const BRIEF = 255;
