@@ -12,6 +12,14 @@ export interface ProxyConnections {
   readonly open: number;
 }
 
+/** How slow a proxy is. */
+export interface Slowness {
+  /** Milliseconds by which each way is late, at least. */
+  readonly latency?: number;
+  /** Bytes a second that go each way of one connection. */
+  readonly bytesPerSecond?: number;
+}
+
 /** Starts a proxy in front of a broker: `using` its URL, a client can be cut off at will. */
 export function proxyTo(base: string): TcpProxy {
   const { hostname, port, protocol } = new URL(base);
@@ -32,6 +40,8 @@ export class TcpProxy implements AsyncDisposable {
   readonly #work = new Set<Promise<void>>();
   #accepted = 0;
   #refuse = false;
+  #swallow = false;
+  #slow: Slowness = {};
   #passing = Promise.withResolvers<void>();
 
   /** Listens on a free port and forwards to `hostname:port`. */
@@ -70,6 +80,16 @@ export class TcpProxy implements AsyncDisposable {
     this.#passing.resolve();
     this.#passing = Promise.withResolvers();
     if (!on) this.#passing.resolve();
+  }
+
+  /** Passes what clients send, and throws away what they are answered: confirms, deliveries, replies. */
+  swallow(on: boolean): void {
+    this.#swallow = on;
+  }
+
+  /** Passes everything, but late or little by little; `{}` ends it. */
+  slow(how: Slowness): void {
+    this.#slow = how;
   }
 
   /** Closes new connections at once, as a broker that is down would. */
@@ -125,9 +145,14 @@ export class TcpProxy implements AsyncDisposable {
     const buffer = new Uint8Array(64 * 1024);
     try {
       for (;;) {
-        const read = await from.read(buffer);
+        const { latency = 0, bytesPerSecond = Infinity } = this.#slow;
+        const most = Math.max(64, bytesPerSecond / 10);
+        const read = await from.read(buffer.subarray(0, most));
         await this.#passing.promise;
         if (read === null || !this.#pairs.has(pair)) return;
+        if (this.#swallow && from === pair.server) continue;
+        const ms = latency + read * 1_000 / bytesPerSecond;
+        if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
         for (let sent = 0; sent < read;) {
           sent += await to.write(buffer.subarray(sent, read));
         }

@@ -1,0 +1,257 @@
+/** What a row of the fault matrix has at hand: a broker, workers, a caller, a proxy before each kind, and the history. */
+import { type Channel, connect } from "npm:amqplib@^2.3.1";
+import type { PrivateBroker } from "../setup/broker.ts";
+import { proxyTo, type TcpProxy } from "../setup/proxy.ts";
+import type { CallerSettings, Order, Rates } from "./caller.ts";
+import { type Line, now } from "./history.ts";
+import type { LedgerName } from "./ledger.ts";
+import { ChaosProcess } from "./process.ts";
+import type { WorkerSettings } from "./worker.ts";
+
+/** What every row of a run has in common. */
+export interface RunSettings {
+  readonly queue: "classic" | "quorum";
+  readonly ledger: LedgerName;
+  readonly seed: number;
+}
+
+/** What a row may set of its bench. */
+export interface BenchOptions {
+  readonly workers: number;
+  /** Handlers at once in a worker, and messages in its hand. */
+  readonly concurrency: number;
+  /** Seconds. */
+  readonly heartbeat: number;
+  readonly rates: Rates;
+  /** Milliseconds. */
+  readonly castTimeout: number;
+  /** Milliseconds. */
+  readonly callTimeout: number;
+  /** Environment of the n-th worker. */
+  readonly env?: (n: number, folder: string) => Record<string, string>;
+}
+
+/** What a row has unless it says otherwise. */
+export const usual: BenchOptions = {
+  workers: 4,
+  concurrency: 10,
+  heartbeat: 10,
+  rates: { cast: 200, call: 50, fanout: 5, stream: 5 },
+  castTimeout: 15_000,
+  callTimeout: 5_000,
+};
+
+/** Numbers from 0 to 1, the same for the same seed. */
+export function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = state + 0x6D2B79F5 | 0;
+    let t = Math.imul(state ^ state >>> 15, 1 | state);
+    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
+    return ((t ^ t >>> 14) >>> 0) / 4294967296;
+  };
+}
+
+/** A queue that an operator removed, with what was in it. */
+export interface Removal {
+  readonly from: number;
+  readonly to: number;
+  readonly messages: number;
+}
+
+/** One row's bench. Disposal ends its processes and removes its queues; the broker stays. */
+export class Bench implements AsyncDisposable {
+  readonly broker: PrivateBroker;
+  readonly settings: RunSettings;
+  readonly options: BenchOptions;
+  /** A topic of this row's own. */
+  readonly topic = `chaos-${crypto.randomUUID().slice(0, 8)}`;
+  /** Chance, by the run's seed. */
+  readonly random: () => number;
+  readonly history: Line[] = [];
+  /** All workers that ever were, the oldest first. */
+  readonly workers: ChaosProcess[] = [];
+  /** When something was mended: from then on it is measured how long calls take to succeed again. */
+  readonly heals: number[] = [];
+  readonly removals: Removal[] = [];
+  /** How many messages in hand were cut off from their workers without these noticing a lost connection. */
+  cutOff = 0;
+  /** Between the workers and the broker. */
+  readonly workerProxy: TcpProxy;
+  /** Between the caller and the broker. */
+  readonly callerProxy: TcpProxy;
+  /** A folder of this row's own. */
+  readonly folder: string = Deno.makeTempDirSync({ prefix: "warren-chaos-" });
+  caller!: ChaosProcess;
+
+  /** A bench on a running broker. */
+  constructor(
+    broker: PrivateBroker,
+    settings: RunSettings,
+    options: BenchOptions,
+  ) {
+    this.broker = broker;
+    this.settings = settings;
+    this.options = options;
+    this.random = seeded(settings.seed);
+    this.workerProxy = proxyTo(broker.url);
+    this.callerProxy = proxyTo(broker.url);
+  }
+
+  /** Starts all processes; resolves when they are at work. */
+  async start(): Promise<void> {
+    const { queue: queueType } = this.settings;
+    const { heartbeat, rates, castTimeout, callTimeout } = this.options;
+    const url = this.callerProxy.url(this.broker.url);
+    const { topic } = this;
+    const times = { heartbeat, castTimeout, callTimeout };
+    const settings: CallerSettings = { url, topic, queueType, rates, ...times };
+    this.caller = this.#process("caller", "./caller.ts", settings);
+    const numbers = Array.from({ length: this.options.workers }, (_, n) => n);
+    await Promise.all([
+      this.caller.told("ready"),
+      ...numbers.map(() => this.startWorker()),
+    ]);
+  }
+
+  /** Starts one more worker; resolves when it takes messages. */
+  async startWorker(): Promise<ChaosProcess> {
+    const { queue: queueType, ledger } = this.settings;
+    const { heartbeat, concurrency } = this.options;
+    const n = this.workers.length;
+    const settings: WorkerSettings = {
+      url: this.workerProxy.url(this.broker.url),
+      topic: this.topic,
+      host: `w${n}`,
+      ...{ queueType, ledger, heartbeat, concurrency },
+    };
+    const env = this.options.env?.(n, this.folder);
+    const worker = this.#process(`w${n}`, "./worker.ts", settings, env);
+    this.workers.push(worker);
+    await worker.told("ready");
+    return worker;
+  }
+
+  /** The workers that run, the oldest first. */
+  get running(): ChaosProcess[] {
+    return this.workers.filter(({ expected, code }) =>
+      !expected && code === undefined
+    );
+  }
+
+  /** Gives the caller an order. */
+  order(order: Order): void {
+    this.caller.order(order);
+  }
+
+  /** Lets the caller cast many at once. */
+  burst(
+    name: string,
+    count: number,
+    args: Readonly<Record<string, unknown>>,
+    options: { readonly ttl?: number; readonly host?: string } = {},
+    method: "work" | "long" = "work",
+  ): void {
+    this.order({ order: "burst", name, count, args, options, method });
+  }
+
+  /** What hands of so many workers held is cut off from them. */
+  cut(workers: number): void {
+    this.cutOff += workers * this.options.concurrency;
+  }
+
+  /** Something is mended now. */
+  healed(): void {
+    this.heals.push(now());
+  }
+
+  /** Waits so many milliseconds. */
+  pause(ms: number): Promise<void> {
+    return new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
+  }
+
+  /** Does the same again and again, for so many seconds but at least once. */
+  async repeat(
+    seconds: number,
+    work: (round: number) => Promise<void>,
+  ): Promise<void> {
+    const end = performance.now() + seconds * 1_000;
+    for (let round = 0; round === 0 || performance.now() < end; round++) {
+      await work(round);
+    }
+    await this.pause(end - performance.now());
+  }
+
+  /** Removes the queue of the topic, as an operator would. */
+  async removeQueue(): Promise<void> {
+    await using raw = await this.raw();
+    const from = now();
+    const { messageCount: messages } = await raw.channel.deleteQueue(
+      this.topic,
+    );
+    this.removals.push({ from, to: now(), messages });
+    this.cut(this.running.length);
+  }
+
+  /** A channel that is no Warren's. */
+  async raw(): Promise<{ readonly channel: Channel } & AsyncDisposable> {
+    const connection = await connect(this.broker.url);
+    connection.on("error", () => {});
+    const channel = await connection.createChannel();
+    channel.on("error", () => {});
+    return {
+      channel,
+      [Symbol.asyncDispose]: () => connection.close().catch(() => {}),
+    };
+  }
+
+  /** The queues of this row and those that somebody consumes, with what is in them. */
+  async queues(): Promise<QueueState[]> {
+    const columns = "name messages_ready messages_unacknowledged consumers";
+    const text = await this.broker.ctl(
+      "list_queues",
+      "--quiet",
+      "--formatter",
+      "json",
+      ...columns.split(" "),
+    );
+    const all: QueueState[] = JSON.parse(text);
+    return all.filter(({ name, consumers }) =>
+      name.startsWith(this.topic) || consumers > 0
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const processes = [...this.workers, ...(this.caller ? [this.caller] : [])];
+    await Promise.all(processes.map((each) => each[Symbol.asyncDispose]()));
+    await this.workerProxy[Symbol.asyncDispose]();
+    await this.callerProxy[Symbol.asyncDispose]();
+    await Deno.remove(this.folder, { recursive: true });
+    await this.#removeQueues().catch(() => {}); // a broker that is down has none that matter
+  }
+
+  async #removeQueues(): Promise<void> {
+    await using raw = await this.raw();
+    for (const { name } of await this.queues()) {
+      if (name.startsWith(this.topic)) await raw.channel.deleteQueue(name);
+    }
+  }
+
+  #process(
+    name: string,
+    script: string,
+    settings: object,
+    env?: Record<string, string>,
+  ): ChaosProcess {
+    const hear = (line: Line) => void this.history.push(line);
+    return new ChaosProcess(name, script, settings, hear, env);
+  }
+}
+
+/** A queue, as rabbitmqctl tells of it. */
+export interface QueueState {
+  readonly name: string;
+  readonly messages_ready: number;
+  readonly messages_unacknowledged: number;
+  readonly consumers: number;
+}

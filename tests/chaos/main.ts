@@ -1,0 +1,153 @@
+/**
+ * `deno task chaos`: the faults that Warren says it survives, one row each, and what came of them. Arguments:
+ *
+ *     --rows K8,K17        these rows; default: all
+ *     --seconds 30         of each fault
+ *     --seed n             of chance; default: a new one, which is printed
+ *     --queue classic|quorum, --ledger memory|postgres
+ *                          one pass; default: two, classic with memory and quorum with postgres
+ *     --replay <folder>    a run that failed, again: the same row, seed and settings
+ *     --soak <minutes>     faults by chance on the same processes
+ *     --keep               keeps the history of rows that passed too
+ *
+ * Ends with 1 if a row fails; its history is then in a folder that is named.
+ */
+import { parseArgs } from "node:util";
+import { type PrivateBroker, privateBroker } from "../setup/broker.ts";
+import type { RunSettings } from "./bench.ts";
+import { ledgerMissing } from "./ledger.ts";
+import { killAll } from "./process.ts";
+import { rowsOf } from "./rows.ts";
+import { type Report, runRow } from "./run.ts";
+import { soak } from "./soak.ts";
+import { codesOf, header, lineOf } from "./table.ts";
+
+/** All that a run is told, and what is kept of one that failed. */
+interface Plan extends RunSettings {
+  readonly rows: readonly string[];
+  readonly seconds: number;
+  /** Minutes. */
+  readonly soak?: number;
+}
+
+const { values: args } = parseArgs({
+  options: {
+    rows: { type: "string" },
+    seconds: { type: "string", default: "30" },
+    seed: { type: "string" },
+    queue: { type: "string" },
+    ledger: { type: "string" },
+    replay: { type: "string" },
+    soak: { type: "string" },
+    keep: { type: "boolean", default: false },
+  },
+});
+
+/** One of these words. */
+function word<const T extends string>(name: string, given: string, ...of: T[]) {
+  const found = of.find((each) => each === given);
+  if (found) return found;
+  throw new Error(`--${name} ${given}: give ${of.join(" or ")}`);
+}
+
+function number(name: string, given: string): number {
+  if (Number(given) > 0) return Number(given);
+  throw new Error(`--${name} ${given}: give a number above 0`);
+}
+
+/** The passes of this run. */
+function plans(): Plan[] {
+  if (args.replay !== undefined) {
+    return [JSON.parse(Deno.readTextFileSync(`${args.replay}/settings.json`))];
+  }
+  const common = {
+    rows: args.rows?.split(",") ?? [],
+    seconds: number("seconds", args.seconds),
+    seed: Math.floor(number("seed", args.seed ?? `${1 + Math.random() * 1e9}`)),
+    ...(args.soak !== undefined && { soak: number("soak", args.soak) }),
+  };
+  const queue = word("queue", args.queue ?? "classic", "classic", "quorum");
+  const ledger = word("ledger", args.ledger ?? "memory", "memory", "postgres");
+  const one = { ...common, queue, ledger };
+  if (args.queue ?? args.ledger ?? args.soak) return [one];
+  return [one, { ...common, queue: "quorum", ledger: "postgres" }];
+}
+
+/** Keeps what is needed to look into a run and to repeat it; tells how. */
+async function keep(report: Report, plan: Plan): Promise<void> {
+  if (!("result" in report)) return;
+  const { id } = report.row;
+  const folder = await Deno.makeTempDir({ prefix: `warren-chaos-kept-${id}-` });
+  const rows = id === "soak" ? [] : [id];
+  const settings = JSON.stringify({ ...plan, rows }, null, 2);
+  await Deno.writeTextFile(`${folder}/settings.json`, settings);
+  const lines = report.result.history.map((line) => JSON.stringify(line));
+  await Deno.writeTextFile(`${folder}/history.jsonl`, lines.join("\n"));
+  console.log(`     history: ${folder}`);
+  console.log(`     again:   deno task chaos --replay ${folder}`);
+}
+
+/** True if it passed. */
+async function told(report: Report, plan: Plan): Promise<boolean> {
+  console.log(lineOf(report, plan));
+  const codes = codesOf(report);
+  if (codes) console.log(`     ${codes}`);
+  const passed = "cannot" in report || report.breaches.length === 0;
+  if (!passed || args.keep) await keep(report, plan);
+  return passed;
+}
+
+/** A row that fails may leave its broker in any state: the next one gets another. */
+async function pass(plan: Plan): Promise<number> {
+  let failed = 0;
+  let broker: PrivateBroker | undefined;
+  try {
+    if (plan.soak !== undefined) {
+      broker = await privateBroker();
+      return await told(await soak(broker, plan, plan.soak), plan) ? 0 : 1;
+    }
+    for (const row of rowsOf(plan.rows)) {
+      broker ??= await privateBroker();
+      const report = await runRow(row, broker, plan, plan.seconds);
+      if (await told(report, plan)) continue;
+      failed++;
+      await broker[Symbol.asyncDispose]();
+      broker = undefined;
+    }
+    return failed;
+  } finally {
+    await broker?.[Symbol.asyncDispose]();
+  }
+}
+
+/** What the machine cannot remember so is run with what it can. */
+function possible(plan: Plan): Plan {
+  const missing = ledgerMissing(plan.ledger);
+  if (!missing) return plan;
+  console.log(
+    `not run: ledger ${plan.ledger}: ${missing}; memory in its place`,
+  );
+  return { ...plan, ledger: "memory" };
+}
+
+async function main(): Promise<number> {
+  let failed = 0;
+  console.log(header);
+  for (const wanted of plans()) {
+    const plan = possible(wanted);
+    console.log(
+      `seed ${plan.seed}, queues ${plan.queue}, ledger ${plan.ledger}`,
+    );
+    failed += await pass(plan);
+  }
+  console.log(failed === 0 ? "All rows hold." : `${failed} rows fail.`);
+  return failed === 0 ? 0 : 1;
+}
+
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  Deno.addSignalListener(name, () => {
+    killAll(); // frozen ones would not hear; the broker's guard sees that we are gone
+    Deno.exit(130);
+  });
+}
+Deno.exit(await main());

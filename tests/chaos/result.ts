@@ -1,0 +1,219 @@
+/** What a row's history says: counted as Jepsen counts a queue. Pure: the same history gives the same result. */
+import type { Removal } from "./bench.ts";
+import type { Line, Outcome } from "./history.ts";
+
+/** What is known of a row beside its history. */
+export interface Facts {
+  /** When the fault began and ended. */
+  readonly from: number;
+  readonly to: number;
+  readonly heals: readonly number[];
+  readonly removals: readonly Removal[];
+  /** Messages cut off from their workers without a lost connection. */
+  readonly cutOff: number;
+  /** Messages in a worker's hand at most. */
+  readonly prefetch: number;
+  /** Ids of the dead letters. */
+  readonly dead: readonly string[];
+  /** Queues that were not empty at the end. */
+  readonly stuck: readonly string[];
+  /** Processes that ended and were not meant to, or not so. */
+  readonly died: readonly string[];
+  /** Ids whose effects were recorded twice; undefined without a store. */
+  readonly recordedTwice?: number | undefined;
+  /** Processes that lived from before the fault to its end. */
+  readonly lasting: readonly string[];
+}
+
+/** What came of a row. */
+export interface Result extends Facts {
+  readonly history: readonly Line[];
+  readonly outcomes: readonly Outcome[];
+  readonly resolved: number;
+  readonly handled: number;
+  readonly starts: number;
+  readonly lost: readonly string[];
+  /** Casts that went with a queue that was removed. */
+  readonly removed: readonly string[];
+  readonly finishedTwice: readonly string[];
+  /** How many may have finished twice where each worker has only its own memory: what was in hand at the cuts. */
+  readonly inHand: number;
+  readonly inDoubt: number;
+  readonly hung: readonly string[];
+  readonly wrong: readonly string[];
+  /** Outcomes that were no success, by verb and code. */
+  readonly codes: ReadonlyMap<string, number>;
+  /** Longest time from a healing to the next call that succeeded. */
+  readonly recovery: number;
+  /** Longest time in which no call succeeded, from the start of the fault on. */
+  readonly silence: number;
+  /** MiB. */
+  readonly callerGrowth: number;
+  readonly workerGrowth: number;
+  /** How late the caller's event loop was at most. */
+  readonly lag: number;
+}
+
+/** Milliseconds beyond its deadline that a promise may take. */
+const SLACK = 250;
+/** A cast that was sent so long before a queue was removed may have been in it. */
+const IN_QUEUE = 2_000;
+
+type Run = Extract<Line, { t: "start" | "end" }>;
+
+/** Counts a history. */
+export function resultOf(history: readonly Line[], facts: Facts): Result {
+  const outcomes = history.filter((line): line is Outcome & Line =>
+    line.t === "out"
+  );
+  const runs = history.filter((line): line is Run =>
+    line.t === "start" || line.t === "end"
+  );
+  const requests = runs.filter(({ id }) => !id.startsWith("fanout-"));
+  const ends = requests.filter(({ t }) => t === "end");
+  const done = new Set(ends.map(({ id }) => id));
+  const resolved = outcomes.filter(({ code }) => code === undefined);
+  const missing = missingOf(resolved, done, facts);
+  const removed = new Set(missing.filter((each) => wasIn(each, facts)));
+  const lost = missing.filter((each) => !removed.has(each));
+  const lags = history.filter((line) =>
+    line.t === "lag" && line.from === "caller"
+  ) as Lag[];
+  const calls = resolved.filter(({ verb }) => verb === "call");
+  return {
+    ...facts,
+    history,
+    outcomes,
+    resolved: resolved.length,
+    handled: done.size,
+    starts: requests.length - ends.length,
+    lost: lost.map(({ id }) => id),
+    removed: [...removed].map(({ id }) => id),
+    finishedTwice: twice(ends),
+    inHand: inHand(history, outcomes, facts),
+    inDoubt: outcomes.filter(({ inDoubt }) => inDoubt).length,
+    hung: [...neverSettled(history), ...settledLate(outcomes, lags)],
+    wrong: outcomes.flatMap(({ id, wrong }) => wrong ? `${id}: ${wrong}` : []),
+    codes: codesOf(outcomes),
+    ...recoveries(calls.map(({ settled }) => settled), facts),
+    callerGrowth: growth(history, "caller", facts),
+    workerGrowth: Math.max(
+      0,
+      ...facts.lasting.map((name) => growth(history, name, facts)),
+    ),
+    lag: Math.max(0, ...lags.map(({ ms }) => ms)),
+  };
+}
+
+/** Casts that resolved, and neither finished nor are kept; those with a time to live may go with it. */
+function missingOf(
+  resolved: readonly Outcome[],
+  done: ReadonlySet<string>,
+  { dead }: Facts,
+): Outcome[] {
+  const kept = new Set(dead);
+  return resolved.filter(({ verb, id, ttl }) =>
+    (verb === "cast" || verb === "burst") && ttl === undefined &&
+    !done.has(id) && !kept.has(id)
+  );
+}
+
+/** True if a cast was on its way when a queue was removed. */
+function wasIn({ at, settled }: Outcome, { removals }: Facts): boolean {
+  return removals.some(({ from, to }) =>
+    at <= to && settled >= from - IN_QUEUE
+  );
+}
+
+/** Ids of which one attempt finished twice. */
+function twice(ends: readonly Run[]): string[] {
+  const runs = Map.groupBy(ends, ({ id, attempt }) => `${id}#${attempt}`);
+  return [...runs].filter(([, each]) => each.length > 1).map(([id]) => id);
+}
+
+/**
+ * What may have been in hand when connections were lost: at a worker, or on its way from the caller, whose idempotent calls
+ * are asked again until both its connections are back.
+ */
+function inHand(
+  history: readonly Line[],
+  outcomes: readonly Outcome[],
+  { cutOff, prefetch }: Facts,
+): number {
+  const events = history.filter((line) => line.t === "event");
+  const losses = events.filter(({ name }) => name === "disconnected");
+  const [caller, workers] = [
+    losses.filter(({ from }) => from === "caller"),
+    losses.filter(({ from }) => from !== "caller"),
+  ];
+  const sent = caller.flatMap((lost) => {
+    const back = events.find(({ from, name, at }) =>
+      from === "caller" && name === "connected" && at > lost.at
+    )?.at ?? Infinity;
+    return outcomes.filter(({ at, settled }) =>
+      at < back && settled > lost.at
+    );
+  });
+  return cutOff + prefetch * workers.length + new Set(sent).size;
+}
+
+function neverSettled(history: readonly Line[]): string[] {
+  return history.flatMap((line) => line.t === "done" ? line.open : []);
+}
+
+type Lag = Extract<Line, { t: "lag" }>;
+
+/** Later than the deadline, the slack, and what the caller's own event loop was late meanwhile. */
+function settledLate(
+  outcomes: readonly Outcome[],
+  lags: readonly Lag[],
+): string[] {
+  return outcomes.filter(({ due, settled }) => {
+    if (settled <= due + SLACK) return false;
+    const meanwhile = lags.filter(({ at, ms }) =>
+      at >= due && at - ms <= settled
+    );
+    const lag = meanwhile.reduce((sum, { ms }) => sum + ms, 0);
+    return settled > due + SLACK + lag;
+  }).map(({ id, due, settled }) =>
+    `${id}: ${Math.round(settled - due)} ms after its deadline`
+  );
+}
+
+function codesOf(outcomes: readonly Outcome[]): Map<string, number> {
+  const codes = new Map<string, number>();
+  for (const { verb, code } of outcomes) {
+    if (code === undefined) continue;
+    const key = `${verb} ${code}`;
+    codes.set(key, (codes.get(key) ?? 0) + 1);
+  }
+  return codes;
+}
+
+/** `settled`: when calls succeeded. */
+function recoveries(settled: readonly number[], { from, heals }: Facts) {
+  const times = settled.toSorted((a, b) => a - b);
+  const waits = heals.map((heal) =>
+    (times.find((time) => time >= heal) ?? Infinity) - heal
+  );
+  const after = [from, ...times.filter((time) => time >= from)];
+  const gaps = after.slice(1).map((time, n) => time - (after[n] ?? time));
+  return { recovery: Math.max(0, ...waits), silence: Math.max(0, ...gaps) };
+}
+
+/** MiB by which a process grew from the start of the fault to its end. */
+function growth(
+  history: readonly Line[],
+  name: string,
+  { from, to }: Facts,
+): number {
+  const samples = history.flatMap((line) =>
+    line.t === "rss" && line.from === name ? line : []
+  );
+  const at = (time: number) => {
+    const last = samples.filter((each) => each.at <= time).slice(-3)
+      .map(({ bytes }) => bytes).toSorted((a, b) => a - b);
+    return last[Math.floor(last.length / 2)] ?? 0;
+  };
+  return Math.max(0, (at(to) - at(from)) / 1_048_576);
+}

@@ -1,0 +1,179 @@
+/** Rows in which the broker dies, takes nothing, or loses a queue. */
+import type { Bench } from "./bench.ts";
+import { now } from "./history.ts";
+import type { Result } from "./result.ts";
+import { goesOn, onlyCodes, recovers, type Row, unless } from "./row.ts";
+
+/** K8: a single node is killed and comes back. */
+const brokerKilled: Row = {
+  id: "K8",
+  title: "broker kill -9, restart",
+  fault: async (bench, seconds) =>
+    await bench.repeat(seconds, async () => {
+      await bench.broker.kill();
+      await bench.broker.start();
+      bench.healed();
+      await bench.pause(8_000);
+    }),
+  judge: (result) => recovers(result, 9_000), // 20 s with the 11 s that a node takes to boot
+};
+
+/** An alarm for so many seconds: work that began before it goes on, what is sent meanwhile is refused at its deadline. */
+const alarm =
+  (on: string[], off: string[]): Row["fault"] => async (bench, seconds) => {
+    bench.burst("before", 300, { ms: 400 });
+    await bench.pause(500); // the broker has them
+    try {
+      await bench.broker.ctl(...on);
+      bench.history.push({
+        t: "event",
+        name: "alarm",
+        at: now(),
+        from: "bench",
+      });
+      await bench.pause(seconds * 1_000);
+    } finally {
+      await bench.broker.ctl(...off);
+      bench.healed();
+    }
+  };
+
+/** Casts in the alarm end as blocked, handlers go on, and all is clear in a second. */
+function judgeAlarm(result: Result): readonly string[] {
+  const { outcomes, history, heals: [healed = 0] } = result;
+  const alarmed = history.find((line) =>
+    line.t === "event" && line.name === "alarm"
+  );
+  const at = alarmed?.t === "event" ? alarmed.at : Infinity;
+  const within = outcomes.filter(({ verb, at: sent, due }) =>
+    verb === "cast" && sent > at + 500 && due < healed - 500
+  );
+  const others = within.filter(({ code }) => code !== "BLOCKED");
+  const ends = history.filter((line) =>
+    line.t === "end" && line.id.startsWith("before-") && line.at > at &&
+    line.at < healed
+  );
+  return [
+    ...unless(within.length > 0, "no cast had its deadline in the alarm"),
+    ...unless(
+      others.length === 0,
+      `${others.length} of ${within.length} casts in the alarm were not blocked: ${
+        others.slice(0, 3).map(({ id, code }) => `${id} ${code}`)
+      }`,
+    ),
+    ...unless(ends.length > 0, "no handler finished in the alarm"),
+    ...recovers(result, 1_000),
+  ];
+}
+
+/** K13: the broker has no memory left. */
+const memoryAlarm: Row = {
+  id: "K13",
+  title: "memory alarm",
+  options: { castTimeout: 5_000 },
+  seconds: 8,
+  fault: alarm(
+    ["set_vm_memory_high_watermark", "absolute", "1MB"],
+    ["set_vm_memory_high_watermark", "absolute", "400MB"],
+  ),
+  judge: judgeAlarm,
+};
+
+/** K14: the broker has no disk left. */
+const diskAlarm: Row = {
+  id: "K14",
+  title: "disk alarm",
+  options: { castTimeout: 5_000 },
+  seconds: 8,
+  fault: alarm(
+    ["set_disk_free_limit", "2000GB"],
+    ["set_disk_free_limit", "50MB"],
+  ),
+  judge: judgeAlarm,
+};
+
+/** K15: an operator deletes the queue, again and again. */
+const queueRemoved: Row = {
+  id: "K15",
+  title: "queue deleted under load",
+  fault: async (bench, seconds) =>
+    await bench.repeat(seconds, async () => {
+      await bench.removeQueue();
+      bench.healed();
+      await bench.pause(2_500 + 1_000 * bench.random());
+    }),
+  judge: (result) => recovers(result, 2_000),
+};
+
+/** K16: the broker closes the channel of a handler that takes too long. */
+const consumerTimeout: Row = {
+  id: "K16",
+  title: "consumer_timeout 5 s, handlers of 20 s",
+  seconds: 30,
+  drain: 90_000,
+  mixes: false,
+  before: async ({ broker }) => {
+    // A channel looks at its timeouts once a minute unless told otherwise before it is opened.
+    await setEnv(broker, "channel_tick_interval", 2_000);
+    await setEnv(broker, "consumer_timeout", 5_000);
+  },
+  fault: async (bench, seconds) => {
+    bench.burst("long", 2, { ms: 20_000 }, {}, "long");
+    await bench.pause(seconds * 1_000);
+    await setEnv(bench.broker, "channel_tick_interval", 60_000);
+    await setEnv(bench.broker, "consumer_timeout", 1_800_000);
+    bench.cut(bench.options.workers); // channels were closed, connections were not
+  },
+  judge: (result) => [
+    ...goesOn(result, 2_000),
+    ...result.lasting.flatMap((name) =>
+      unless(
+        result.history.some((line) =>
+          line.t === "end" && line.from === name && line.at > result.to - 2_000
+        ),
+        `${name} did nothing in the end`,
+      )
+    ),
+  ],
+};
+
+function setEnv(
+  broker: Bench["broker"],
+  name: string,
+  value: number,
+): Promise<string> {
+  return broker.ctl("eval", `application:set_env(rabbit, ${name}, ${value}).`);
+}
+
+/** K20: the queue is full, and the broker says no. */
+const queueFull: Row = {
+  id: "K20",
+  title: "queue full, reject-publish",
+  fault: async (bench, seconds) => {
+    const { broker, topic } = bench;
+    const policy = `{"max-length":10,"overflow":"reject-publish"}`;
+    await broker.ctl("set_policy", topic, `^${topic}$`, policy);
+    await bench.repeat(seconds, async (round) => {
+      bench.burst(`full-${round}`, 300, { ms: 30 });
+      await bench.pause(1_000);
+    });
+    await broker.ctl("clear_policy", topic);
+  },
+  judge: (result) => [
+    ...onlyCodes(result, ["cast", "burst", "call"], ["REJECTED"]),
+    ...unless(
+      (result.codes.get("burst REJECTED") ?? 0) > 0,
+      "nothing was rejected: the queue was not full",
+    ),
+  ],
+};
+
+/** Rows of the broker. */
+export const brokerRows: readonly Row[] = [
+  brokerKilled,
+  memoryAlarm,
+  diskAlarm,
+  queueRemoved,
+  consumerTimeout,
+  queueFull,
+];

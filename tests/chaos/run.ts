@@ -1,0 +1,195 @@
+/** Runs one row: load, fault, healing, drain, and the check of what was told. */
+import type { PrivateBroker } from "../setup/broker.ts";
+import { until } from "../setup/probe.ts";
+import { Bench, type QueueState, type RunSettings, usual } from "./bench.ts";
+import { now } from "./history.ts";
+import type { ChaosProcess } from "./process.ts";
+import { type Facts, type Result, resultOf } from "./result.ts";
+import { type Row, unless } from "./row.ts";
+
+/** What came of a row: what the machine could not do, or counts and what does not hold. */
+export type Report =
+  | { readonly row: Row; readonly cannot: string }
+  | {
+    readonly row: Row;
+    readonly result: Result;
+    readonly breaches: readonly string[];
+  };
+
+/** Calls that succeed before a load counts as steady. */
+const STEADY = 50;
+/** Milliseconds of steady load before the fault, and after it has healed. */
+const BEFORE = 3_000;
+const AFTER = 4_500;
+/** Milliseconds within which something must succeed again. */
+const HEALING = 20_000;
+
+/** Runs a row on a broker for so many seconds of fault. */
+export async function runRow(
+  row: Row,
+  broker: PrivateBroker,
+  settings: RunSettings,
+  seconds: number,
+): Promise<Report> {
+  const cannot = await row.cannot?.();
+  if (cannot !== undefined) return { row, cannot };
+  await using bench = new Bench(broker, settings, { ...usual, ...row.options });
+  await row.before?.(bench);
+  const from = await begin(bench);
+  const lasting = [bench.caller, ...bench.running];
+  const failure = await row.fault(bench, Math.max(seconds, row.seconds ?? 0))
+    .then(() => undefined, (error: Error) => `The fault failed: ${error}`);
+  const to = now();
+  await heal(bench);
+  await bench.pause(AFTER);
+  const result = await finish(bench, { from, to, lasting }, row.drain);
+  const failures = failure === undefined ? [] : [failure];
+  const breaches = [
+    ...failures,
+    ...breachesOf(result, settings, row.zombies),
+    ...row.judge(result),
+  ];
+  return { row, result, breaches };
+}
+
+/** Starts all processes and the load; resolves when that is steady, with the time. */
+export async function begin(bench: Bench): Promise<number> {
+  await bench.start();
+  bench.order({ order: "load" });
+  await succeeded(bench, STEADY, HEALING);
+  await bench.pause(BEFORE);
+  return now();
+}
+
+/** Says that all is mended, and waits for the first success. */
+export async function heal(bench: Bench): Promise<void> {
+  bench.healed();
+  await succeeded(bench, 1, HEALING).catch(() => {}); // the result tells
+}
+
+/** Ends the load, waits until nothing is left to do, ends the processes and counts. */
+export async function finish(
+  bench: Bench,
+  { from, to, lasting }: {
+    readonly from: number;
+    readonly to: number;
+    readonly lasting: readonly ChaosProcess[];
+  },
+  drain = 30_000,
+): Promise<Result> {
+  const { rates, concurrency } = bench.options;
+  const stayed = lasting.filter(({ expected }) => !expected);
+  const stuck = await drained(bench, drain);
+  const facts: Facts = {
+    from,
+    to,
+    heals: rates.call > 0 ? bench.heals : [],
+    removals: bench.removals,
+    cutOff: bench.cutOff,
+    prefetch: concurrency,
+    stuck,
+    died: await ended(bench),
+    dead: await deadLetters(bench),
+    lasting: stayed.map(({ name }) => name),
+  };
+  return resultOf(bench.history, facts);
+}
+
+/** Resolves when so many more calls have succeeded from now on; broadcasts where there are no calls. */
+async function succeeded(
+  { history, options }: Bench,
+  more: number,
+  ms: number,
+): Promise<void> {
+  const verb = options.rates.call > 0 ? "call" : "fanout";
+  const goal = options.rates.call > 0 ? more : 1;
+  let [seen, found] = [history.length, 0];
+  await until(`${goal} × ${verb}`, () => {
+    for (const line of history.slice(seen)) {
+      if (line.t === "out" && line.verb === verb && !line.code) found++;
+    }
+    seen = history.length;
+    return found >= goal;
+  }, ms);
+}
+
+/** Ends the load and waits until nothing is left to do; tells of what is left. */
+async function drained(bench: Bench, ms: number): Promise<string[]> {
+  bench.order({ order: "stop" });
+  await bench.caller.told("done", 120_000).catch(() => {}); // then it has died, which is told
+  let left: readonly QueueState[] = [];
+  const empty = async () => {
+    left = (await bench.queues()).filter((queue) =>
+      !queue.name.endsWith(".dead") &&
+      queue.messages_ready + queue.messages_unacknowledged > 0
+    );
+    return left.length === 0;
+  };
+  await until("the queues are empty", empty, ms, 500).catch(() => {});
+  return left.map((queue) =>
+    `${
+      queue.name.replace(bench.topic, "<topic>")
+    }: ${queue.messages_ready} ready, ${queue.messages_unacknowledged} in hand`
+  );
+}
+
+/** Ends all processes in order; tells of those that ended otherwise. */
+async function ended({ caller, workers, running }: Bench): Promise<string[]> {
+  const early = [caller, ...workers].filter(({ expected, code }) =>
+    !expected && code !== undefined
+  );
+  await Promise.all(running.map((worker) => worker.end("SIGTERM")));
+  await caller.end("SIGKILL");
+  const badly = workers.filter(({ endedBy, code }) =>
+    endedBy === "SIGTERM" && code !== 0
+  );
+  return [...early, ...badly].map(({ name, code }) =>
+    `${name} ended with ${code}`
+  );
+}
+
+/** Ids of the dead letters of a row. */
+async function deadLetters(bench: Bench): Promise<string[]> {
+  const ids: string[] = [];
+  await using raw = await bench.raw();
+  for (const { name } of await bench.queues()) {
+    if (!name.endsWith(".dead")) continue;
+    for (;;) {
+      const letter = await raw.channel.get(name, { noAck: true });
+      if (!letter) break;
+      ids.push(/"id":"([^"]+)"/.exec(String(letter.content))?.[1] ?? "?");
+    }
+  }
+  return ids;
+}
+
+const some = (what: readonly string[]) =>
+  `${what.length} (${what.slice(0, 3).join("; ")}${
+    what.length > 3 ? "; …" : ""
+  })`;
+
+/** What must hold for every row. */
+export function breachesOf(
+  result: Result,
+  { ledger }: RunSettings,
+  zombies = false,
+): string[] {
+  const { lost, hung, stuck, wrong, died, finishedTwice: twice } = result;
+  const allowed = ledger === "memory" || zombies ? result.inHand : 0;
+  return [
+    ...unless(lost.length === 0, `lost: ${some(lost)}`),
+    ...unless(hung.length === 0, `hung: ${some(hung)}`),
+    ...unless(stuck.length === 0, `stuck: ${some(stuck)}`),
+    ...unless(wrong.length === 0, `wrong: ${some(wrong)}`),
+    ...unless(died.length === 0, `died: ${some(died)}`),
+    ...unless(
+      twice.length <= allowed,
+      `finished twice: ${some(twice)}, ${allowed} were in hand`,
+    ),
+    ...unless(
+      !result.recordedTwice,
+      `${result.recordedTwice} were recorded twice`,
+    ),
+    ...unless(result.recovery < Infinity, "no call succeeded after the fault"),
+  ];
+}

@@ -1,0 +1,64 @@
+/** Random faults, one after the other, on the same processes, while memory and queues are watched. */
+import type { PrivateBroker } from "../setup/broker.ts";
+import { Bench, type RunSettings, usual } from "./bench.ts";
+import { now } from "./history.ts";
+import { type Row, unless } from "./row.ts";
+import { rows } from "./rows.ts";
+import { begin, breachesOf, finish, heal, type Report } from "./run.ts";
+
+/** Short, so that frozen workers are noticed within a fault. */
+const HEARTBEAT = 2;
+/** MiB by which a process may have grown in the end. */
+const GROWTH = 64;
+
+/** MiB of a process, as it told last. */
+function mebibytes({ history }: Bench, name: string): number {
+  const line = history.findLast((line) =>
+    line.t === "rss" && line.from === name
+  );
+  return line?.t === "rss" ? Math.round(line.bytes / 1_048_576) : 0;
+}
+
+async function sample(bench: Bench, what: string): Promise<string> {
+  const sizes = bench.running.map(({ name }) => mebibytes(bench, name));
+  const queues = await bench.queues();
+  const caller = mebibytes(bench, "caller");
+  return `${what.padEnd(4)} caller ${caller} MiB, workers ${
+    sizes.join(" ")
+  } MiB, ${queues.length} queues`;
+}
+
+/** Runs the rows that mix, by chance, for so many minutes. */
+export async function soak(
+  broker: PrivateBroker,
+  settings: RunSettings,
+  minutes: number,
+): Promise<Report> {
+  const options = { ...usual, heartbeat: HEARTBEAT };
+  await using bench = new Bench(broker, settings, options);
+  const from = await begin(bench);
+  const lasting = [bench.caller, ...bench.running];
+  console.log(await sample(bench, "-"));
+  const faults = rows.filter(({ mixes }) => mixes !== false);
+  await bench.repeat(minutes * 60, async () => {
+    const row = faults[Math.floor(bench.random() * faults.length)];
+    await row?.fault(bench, 2 + 6 * bench.random());
+    await heal(bench);
+    await bench.pause(2_000 + 3_000 * bench.random());
+    console.log(await sample(bench, row?.id ?? ""));
+  });
+  const to = now();
+  const result = await finish(bench, { from, to, lasting }, 60_000);
+  const row: Row = {
+    id: "soak",
+    title: `random faults for ${minutes} minutes`,
+    fault: () => Promise.resolve(),
+    judge: () => [],
+  };
+  const breaches = [
+    ...breachesOf(result, settings, true),
+    ...unless(result.callerGrowth < GROWTH, "the caller grew"),
+    ...unless(result.workerGrowth < GROWTH, "a worker grew"),
+  ];
+  return { row, result, breaches };
+}
