@@ -1,0 +1,46 @@
+/** The fault matrix in short: rows of `deno task chaos` with five seconds of fault each, on one broker. */
+import assert from "node:assert/strict";
+import {
+  type PrivateBroker,
+  privateBroker,
+  rabbitmqServer,
+} from "../setup/broker.ts";
+import { rowsOf } from "./rows.ts";
+import { runRow } from "./run.ts";
+import { lineOf } from "./table.ts";
+
+const SECONDS = 5;
+const ROWS = ["K8", "K11", "K13", "K15", "K17", "K20"];
+const settings = { queue: "classic", ledger: "memory", seed: 1 } as const;
+
+let broker: PrivateBroker | undefined;
+
+/** The one broker of this file; another after a row that failed. */
+async function shared(): Promise<PrivateBroker> {
+  return broker ??= await privateBroker();
+}
+
+async function discard(): Promise<void> {
+  await broker?.[Symbol.asyncDispose]();
+  broker = undefined;
+}
+
+const ignore = rabbitmqServer === undefined;
+for (const row of rowsOf(ROWS)) {
+  Deno.test({
+    name: `Chaos: ${row.id}, ${row.title} (needs rabbitmq-server)`,
+    ignore,
+    async fn() {
+      const report = await runRow(row, await shared(), settings, SECONDS);
+      assert.ok("result" in report);
+      if (report.breaches.length > 0) await discard();
+      assert.deepEqual(report.breaches, [], lineOf(report, settings));
+    },
+  });
+}
+
+Deno.test({
+  name: "Chaos: the broker of the rows is gone (needs rabbitmq-server)",
+  ignore,
+  fn: discard,
+});
