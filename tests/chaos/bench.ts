@@ -160,6 +160,12 @@ export class Bench implements AsyncDisposable {
     this.cutOff += workers * this.options.concurrency;
   }
 
+  /** Notes in the history that something happens now. */
+  note(name: string): void {
+    const at = now();
+    this.history.push({ t: "event", name, at, from: "bench", seen: at });
+  }
+
   /** Something is mended now. */
   healed(): void {
     this.heals.push(now());

@@ -125,16 +125,23 @@ function load(client: Client<Chaos>): () => void {
   return () => clearInterval(timer);
 }
 
-/** Many casts at once. */
-function burst(client: Client<Chaos>, order: Order & { order: "burst" }): void {
-  const { count, name, method, args, options } = order;
+/** Casts of a burst that are under way at most: awaiting them is what slows a producer down. */
+const UNDER_WAY = 500;
+
+/** Many casts, as fast as the broker takes them. */
+async function burst(
+  client: Client<Chaos>,
+  { count, name, method, args, options }: Order & { order: "burst" },
+): Promise<void> {
+  const timeout = castTimeout;
+  const { ttl } = options;
   for (let n = 0; n < count; n++) {
     const id = `${name}-${n}`;
-    const timeout = castTimeout;
     sent("burst", id, timeout, async () => {
       await client.cast(method, { ...args, id }, { ...options, timeout });
       return undefined;
-    }, options.ttl === undefined ? {} : { ttl: options.ttl });
+    }, ttl === undefined ? {} : { ttl });
+    await open.get(`${name}-${n - UNDER_WAY}`);
   }
 }
 
@@ -162,6 +169,6 @@ let end = () => {};
 await orders((line) => {
   const order: Order = JSON.parse(line);
   if (order.order === "load") end = load(client);
-  else if (order.order === "burst") burst(client, order);
+  else if (order.order === "burst") void burst(client, order);
   else end(), void stop();
 });

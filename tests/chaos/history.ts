@@ -51,8 +51,8 @@ export interface Outcome {
   readonly wrong?: string;
 }
 
-/** A line, and who told it. */
-export type Line = Told & { readonly from: string };
+/** A line, who told it, and when the runner read it: what a process with a wrong clock tells has times of its own. */
+export type Line = Told & { readonly from: string; readonly seen: number };
 
 /** The time of this process, in epoch milliseconds that no clock change moves. */
 export const now = (): number => performance.timeOrigin + performance.now();

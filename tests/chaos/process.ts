@@ -2,7 +2,7 @@
 import { TextLineStream } from "../fleet/lines.ts";
 import { isAlive, signal } from "../setup/guard.ts";
 import { until } from "../setup/probe.ts";
-import type { Line, Told } from "./history.ts";
+import { type Line, now, type Told } from "./history.ts";
 
 const alive = new Set<ChaosProcess>();
 
@@ -102,7 +102,7 @@ export class ChaosProcess implements AsyncDisposable {
       const told = parsed(text);
       if (!told) continue;
       this.#told.add(told.t);
-      hear({ ...told, from: this.name });
+      hear({ ...told, from: this.name, seen: now() });
     }
     const { code } = await this.#child.status;
     alive.delete(this);

@@ -15,6 +15,8 @@ export interface Facts {
   readonly prefetch: number;
   /** Ids of the dead letters. */
   readonly dead: readonly string[];
+  /** Ids of what still waited at the end. */
+  readonly waiting: readonly string[];
   /** Queues that were not empty at the end. */
   readonly stuck: readonly string[];
   /** Processes that ended and were not meant to, or not so. */
@@ -99,7 +101,9 @@ export function resultOf(history: readonly Line[], facts: Facts): Result {
     callerGrowth: growth(history, "caller", facts),
     workerGrowth: Math.max(
       0,
-      ...facts.lasting.map((name) => growth(history, name, facts)),
+      ...facts.lasting.filter((name) => name !== "caller").map((name) =>
+        growth(history, name, facts)
+      ),
     ),
     lag: Math.max(0, ...lags.map(({ ms }) => ms)),
   };
@@ -109,9 +113,9 @@ export function resultOf(history: readonly Line[], facts: Facts): Result {
 function missingOf(
   resolved: readonly Outcome[],
   done: ReadonlySet<string>,
-  { dead }: Facts,
+  { dead, waiting }: Facts,
 ): Outcome[] {
-  const kept = new Set(dead);
+  const kept = new Set([...dead, ...waiting]);
   return resolved.filter(({ verb, id, ttl }) =>
     (verb === "cast" || verb === "burst") && ttl === undefined &&
     !done.has(id) && !kept.has(id)
@@ -211,7 +215,7 @@ function growth(
     line.t === "rss" && line.from === name ? line : []
   );
   const at = (time: number) => {
-    const last = samples.filter((each) => each.at <= time).slice(-3)
+    const last = samples.filter((each) => each.seen <= time).slice(-3)
       .map(({ bytes }) => bytes).toSorted((a, b) => a - b);
     return last[Math.floor(last.length / 2)] ?? 0;
   };

@@ -12,6 +12,7 @@ const facts: Facts = {
   cutOff: 0,
   prefetch: 10,
   dead: [],
+  waiting: [],
   stuck: [],
   died: [],
   lasting: ["w0"],
@@ -20,13 +21,18 @@ const facts: Facts = {
 const settings = { queue: "classic", ledger: "memory", seed: 1 } as const;
 
 function by(from: string, ...told: Told[]): Line[] {
-  return told.map((each) => ({ ...each, from }));
+  return told.map((each) => ({
+    ...each,
+    from,
+    seen: "at" in each ? each.at : 0,
+  }));
 }
 
 const out = (id: string, more: Partial<Outcome> = {}): Line => ({
   ...{ t: "out", verb: "cast", id, at: 0, settled: 10, due: 5_000 },
   ...more,
   from: "caller",
+  seen: 0,
 });
 
 function ran(id: string, from = "w0"): Line[] {
@@ -58,6 +64,7 @@ Deno.test("Chaos: a cast that resolved is lost unless it finished, is kept, expi
   assert.deepEqual(counted([out("cast-1", { ttl: 1 })]).lost, []);
   assert.deepEqual(counted([out("cast-1", { code: "TIMEOUT" })]).lost, []);
   assert.deepEqual(counted([out("cast-1")], { dead: ["cast-1"] }).lost, []);
+  assert.deepEqual(counted([out("cast-1")], { waiting: ["cast-1"] }).lost, []);
   const removals = [{ from: 20, to: 30, messages: 1 }];
   const { lost, removed } = counted([
     out("cast-1"),

@@ -21,6 +21,8 @@ export interface Row {
   readonly cannot?: () => Promise<string | undefined>;
   /** Prepares the broker before the processes connect. */
   readonly before?: (bench: Bench) => Promise<void>;
+  /** More load before the fault, so that memory is measured from a process that has worked. */
+  readonly warm?: (bench: Bench) => Promise<void>;
   /** Breaks things for so many seconds, and mends them. */
   readonly fault: (bench: Bench, seconds: number) => Promise<void>;
   /** Sentences on what does not hold, beyond what holds for every row. */

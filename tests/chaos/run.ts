@@ -35,7 +35,7 @@ export async function runRow(
   if (cannot !== undefined) return { row, cannot };
   await using bench = new Bench(broker, settings, { ...usual, ...row.options });
   await row.before?.(bench);
-  const from = await begin(bench);
+  const from = await begin(bench, row.warm);
   const lasting = [bench.caller, ...bench.running];
   const failure = await row.fault(bench, Math.max(seconds, row.seconds ?? 0))
     .then(() => undefined, (error: Error) => `The fault failed: ${error}`);
@@ -53,10 +53,14 @@ export async function runRow(
 }
 
 /** Starts all processes and the load; resolves when that is steady, with the time. */
-export async function begin(bench: Bench): Promise<number> {
+export async function begin(
+  bench: Bench,
+  warm?: Row["warm"],
+): Promise<number> {
   await bench.start();
   bench.order({ order: "load" });
   await succeeded(bench, STEADY, HEALING);
+  await warm?.(bench);
   await bench.pause(BEFORE);
   return now();
 }
@@ -89,7 +93,7 @@ export async function finish(
     prefetch: concurrency,
     stuck,
     died: await ended(bench),
-    dead: await deadLetters(bench),
+    ...await kept(bench),
     lasting: stayed.map(({ name }) => name),
   };
   return resultOf(bench.history, facts);
@@ -148,19 +152,22 @@ async function ended({ caller, workers, running }: Bench): Promise<string[]> {
   );
 }
 
-/** Ids of the dead letters of a row. */
-async function deadLetters(bench: Bench): Promise<string[]> {
-  const ids: string[] = [];
+/** Ids of what is left in the queues of a row when nobody consumes them any more: dead letters, and what still waits. */
+async function kept(
+  bench: Bench,
+): Promise<{ readonly dead: string[]; readonly waiting: string[] }> {
+  const left = { dead: [] as string[], waiting: [] as string[] };
   await using raw = await bench.raw();
   for (const { name } of await bench.queues()) {
-    if (!name.endsWith(".dead")) continue;
+    if (!name.startsWith(bench.topic)) continue;
+    const ids = name.endsWith(".dead") ? left.dead : left.waiting;
     for (;;) {
       const letter = await raw.channel.get(name, { noAck: true });
       if (!letter) break;
       ids.push(/"id":"([^"]+)"/.exec(String(letter.content))?.[1] ?? "?");
     }
   }
-  return ids;
+  return left;
 }
 
 const some = (what: readonly string[]) =>
