@@ -76,6 +76,18 @@ export class Answers {
     }
   }
 
+  /** Sends again what a reader has missed, in order and without waiting for the broker: he asks again for what he misses still. */
+  async again(
+    queue: string,
+    messages: readonly Message[],
+    wait: Wait,
+  ): Promise<void> {
+    for (const message of messages) {
+      const again = { ...message, mandatory: false };
+      await this.#parts.transport.post(direct(queue), again, wait);
+    }
+  }
+
   /** Shows the caller that the call is being worked on, where it can be cancelled, and how far its stream is. */
   async beat(
     address: Address,

@@ -3,7 +3,7 @@ import { InvalidValueError, NoRouteError } from "../errors.ts";
 import { log } from "../telemetry.ts";
 import type { Delivery, Link, Message, Wait } from "../bus/transport.ts";
 import { decode, type Limits } from "../wire/codec.ts";
-import type { Reply } from "../wire/envelope.ts";
+import type { Control, Reply } from "../wire/envelope.ts";
 import type { Pending } from "./replies.ts";
 import { RunningCalls } from "./running.ts";
 
@@ -15,6 +15,9 @@ export class Inbox {
   readonly running: RunningCalls = new RunningCalls();
   /** Who can tell a worker that nobody waits for its call. */
   readonly cancellers: Set<(call: string, worker: string) => void> = new Set();
+  /** Who can tell a reader that the stream of which it misses items from a number on is not known here. */
+  readonly deniers: Set<(call: string, from: number, reader: string) => void> =
+    new Set();
   /** Replies that nobody waited for, and messages that were none. */
   readonly strays = { late: 0, refused: 0 };
   readonly #link: Link;
@@ -75,9 +78,18 @@ export class Inbox {
       return this.#reply(message, call);
     }
     if (message.kind !== "control") return this.#refuse(`a ${message.kind}`);
-    const { verb, call, credit = 0 } = message;
-    if (verb === "credit") this.running.grant(call, credit);
-    else this.running.cancel(call);
+    this.#control(message, delivery.message.replyTo);
+  }
+
+  #control(
+    { verb, call, credit = 0, sequence = 1, run }: Control,
+    reader: string | undefined,
+  ): void {
+    if (verb === "cancel") return this.running.cancel(call);
+    this.running.grant(call, credit);
+    if (verb === "credit" || this.running.resume(call, sequence, run)) return;
+    const [deny] = this.deniers;
+    if (reader) deny?.(call, sequence, reader);
   }
 
   #reply(reply: Reply, call: string): void {
@@ -99,7 +111,8 @@ export class Inbox {
   #returned({ correlationId: call = "", id }: Message): void {
     const text =
       "No queue takes the request: nobody has served this topic or host yet";
-    this.pending.get(call)?.unrouted(new NoRouteError(text));
+    // Only a request is named as its call is; what a worker in this process says to a caller in it is not.
+    if (id === call) this.pending.get(call)?.unrouted(new NoRouteError(text));
     this.running.returned(call, id);
   }
 }

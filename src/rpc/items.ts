@@ -10,12 +10,17 @@ export class Items implements Pending {
   #next: PromiseWithResolvers<Reply> | undefined;
   #failed: { readonly error: unknown } | undefined;
   #sequence = 0;
+  /** The last item that its worker has shown to have sent. */
+  #shown = 0;
   #run: string | undefined;
+  #ended = false;
   readonly #allowance = new Allowance();
   /** Inbox of the worker that has the call, once it has shown itself. */
   worker: string | undefined;
   /** Called at each item, and when there is room again. */
   alive: () => void = () => {};
+  /** Called when its worker was heard, also where what came is of no use. */
+  heard: () => void = () => {};
   /** Called when the worker should know that items up to a number may come. */
   more: (upTo: number) => void = () => {};
   /** Called when it ends with an error: nothing more is awaited, whether somebody pulls or not. */
@@ -23,10 +28,13 @@ export class Items implements Pending {
 
   receive(reply: Reply): void {
     this.worker = reply.inbox ?? this.worker;
-    if (this.#failed) return;
+    if (this.#failed || this.#ended) return;
     // A worker that lives and yields nothing is silent all the same.
     if (reply.beat) return this.#beat(reply);
-    if (!this.#inOrder(reply)) return;
+    const inOrder = this.#inOrder(reply);
+    this.#ended = inOrder && reply.ending;
+    this.heard();
+    if (!inOrder || this.#failed) return;
     if (this.#next) this.#next.resolve(this.#read(reply));
     else this.#arrived.push(reply);
     this.#next = undefined;
@@ -35,10 +43,40 @@ export class Items implements Pending {
 
   /** What it was told may have been lost; so may what it has sent, which no further item shows while it waits. */
   #beat({ sequence, run }: Reply): void {
-    const last = this.#sequence;
-    if (sequence !== undefined && sequence > last && run === this.#run) {
-      this.#interrupt(`Items ${last + 1} to ${sequence} were lost`);
-    } else this.more(this.#allowance.granted);
+    const mine = this.#follows(run);
+    if (sequence !== undefined && mine) this.#show(sequence);
+    if (!this.missing) this.more(this.granted);
+    if (mine) this.heard();
+  }
+
+  /** True while items are missing that were sent. */
+  get missing(): boolean {
+    return this.#shown > this.#sequence;
+  }
+
+  /** True when nothing more will come. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Number of the item that comes next. */
+  get upcoming(): number {
+    return this.#sequence + 1;
+  }
+
+  /** Which run of the handler it is, once that is known. */
+  get run(): string | undefined {
+    return this.#run;
+  }
+
+  /** Items up to that one may come. */
+  get granted(): number {
+    return this.#allowance.granted;
+  }
+
+  /** What is missing does not come any more. */
+  lost(): void {
+    this.#interrupt(`Items ${this.upcoming} to ${this.#shown} were lost`);
   }
 
   /** True while so much waits to be read that the worker may wait as well. */
@@ -74,24 +112,36 @@ export class Items implements Pending {
     if (
       reply.sequence !== undefined && !reply.ending && this.#allowance.read()
     ) {
-      this.more(this.#allowance.granted);
+      this.more(this.granted);
     }
     return reply;
   }
 
-  /** False for an item that came twice; a gap, or another run of the handler, ends the stream. Only Warren numbers its items. */
+  /**
+   * False for an item that came twice, and for one after a gap: it comes again behind those that are missing. Another run
+   * of the handler ends the stream. Only Warren numbers its items.
+   */
   #inOrder({ sequence, run }: Reply): boolean {
     if (sequence === undefined) return true;
-    const last = this.#sequence;
-    if ((this.#run ??= run) !== run) {
+    if (!this.#follows(run)) {
       return this.#interrupt("Another run of the handler took its place");
     }
-    if (sequence <= last) return false;
-    if (sequence > last + 1) {
-      return this.#interrupt(`Items ${last + 1} to ${sequence - 1} were lost`);
-    }
+    this.#show(sequence);
+    if (sequence !== this.upcoming) return false;
     this.#sequence = sequence;
     return true;
+  }
+
+  /** True for the run that it is; while it has no item, it may become any. */
+  #follows(run: string | undefined): boolean {
+    if (this.#sequence > 0 || run === undefined) return run === this.#run;
+    if (run !== this.#run) this.#shown = 0;
+    this.#run = run;
+    return true;
+  }
+
+  #show(sequence: number): void {
+    this.#shown = Math.max(this.#shown, sequence);
   }
 
   #interrupt(why: string): false {

@@ -11,6 +11,7 @@ import type { Procedure } from "./contract.ts";
 import type { Hold } from "./hold.ts";
 import { found, type ServedContext, starting } from "./outcome.ts";
 import type { RunningCall, RunningCalls } from "./running.ts";
+import type { SentItems } from "./sent_items.ts";
 
 /** Milliseconds in which a caller's queue is made anew after a loss, and after which an old loss tells nothing. */
 const RESTORED = 900;
@@ -42,6 +43,8 @@ export class Job implements RunningCall {
   hold: Hold | undefined;
   /** How far its stream may run ahead. */
   readonly #credit: Credit;
+  /** What was sent of its stream; undefined while it is none, and for peers that are not Warren. */
+  sent: SentItems | undefined;
   /** The last item of its stream that the broker has. */
   progress: Progress | undefined;
   /** The last sign of life that was sent. */
@@ -122,6 +125,11 @@ export class Job implements RunningCall {
 
   grant(upTo: number): void {
     this.#credit.grant(upTo);
+  }
+
+  /** While nothing was sent, nothing is missing. */
+  resume(): boolean {
+    return !this.streaming;
   }
 
   /** Resolves when an item of its stream may come; to false if nobody waits for it any more. */

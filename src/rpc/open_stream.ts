@@ -7,6 +7,7 @@ import { CREDIT } from "./credit.ts";
 import { Items } from "./items.ts";
 import type { Bounds } from "./options.ts";
 import { type Asked, question } from "./question.ts";
+import { Recovery } from "./recovery.ts";
 
 /** A stream that has been asked for. */
 export interface OpenStream {
@@ -28,7 +29,10 @@ function watch(
     cancel();
   };
   const text = `Nothing came from ${what} for ${Math.round(timeout)} ms`;
-  const silent = () => end(new TimeoutError(text), false);
+  const silent = () => {
+    if (items.missing) items.lost();
+    else end(new TimeoutError(text), false);
+  };
   const aborted = () => end(signal?.reason, true);
   let expiry = expireAt(deadline, silent);
   items.alive = () => {
@@ -43,6 +47,28 @@ function watch(
       items.alive = () => {};
       forget(expiry);
       signal?.removeEventListener("abort", aborted);
+    },
+  };
+}
+
+/** Asks for what is missing, at once when the link is back, until disposed. */
+function recover(
+  { waiting, watch }: AskParts,
+  call: string,
+  items: Items,
+  { timeout }: Bounds,
+): Disposable {
+  const recovery = new Recovery(items, timeout, () => {
+    const { worker, upcoming: sequence, run, granted: credit } = items;
+    waiting.resume(call, worker, { sequence, run, credit });
+  });
+  const watching = watch(({ type }) => {
+    if (type === "connected") recovery.returned();
+  });
+  return {
+    [Symbol.dispose]: () => {
+      watching[Symbol.dispose]();
+      recovery[Symbol.dispose]();
     },
   };
 }
@@ -62,9 +88,11 @@ export async function openStream(
   const expected = waiting.expect(id, items);
   const tell = () => waiting.cancel(id, items.worker);
   const watched = watch(items, bounds, `${method} of ${target.topic}`, tell);
+  const recovering = recover(parts, id, items, bounds);
   let answers: Disposable | undefined;
   items.failed = () => {
     watched[Symbol.dispose]();
+    recovering[Symbol.dispose]();
     expected[Symbol.dispose]();
     answers?.[Symbol.dispose]();
   };

@@ -8,26 +8,16 @@ import {
 import { expireAt, forget } from "../deadlines.ts";
 import { oneLine } from "../telemetry.ts";
 import type { Message, Wait } from "../bus/transport.ts";
-import type { ReplyAddress } from "../wire/envelope.ts";
-import { type ErrorClasses, toFailure } from "../wire/failure.ts";
-import {
-  type Address,
-  type AnswerParts,
-  Answers,
-  type Progress,
-  type Said,
-} from "./answers.ts";
-import { newId } from "./context.ts";
+import { grizzly } from "../wire/dialect.ts";
+import { toFailure } from "../wire/failure.ts";
+import { type Address, Answers, type Progress } from "./answers.ts";
 import type { Job } from "./job.ts";
-import { asGiven, checked, errorClassesOf, isRefusal } from "./outcome.ts";
+import { checked } from "./outcome.ts";
+import { EndedStreams, SentItems } from "./sent_items.ts";
+import { Wording, type WordingParts } from "./wording.ts";
 
 /** What a responder needs. */
-export interface ResponderParts extends AnswerParts {
-  /** Error classes that keep their name. */
-  readonly errors: ErrorClasses;
-  /** Whether callers see stacks. */
-  readonly tracebacks: boolean;
-}
+export type ResponderParts = WordingParts;
 
 /** Milliseconds until the first sign of life of a call that takes long, and between the later ones. */
 const FIRST_BEAT = 100;
@@ -38,31 +28,35 @@ const LONGEST_ANSWER = 60_000;
 const WINDOW = 32;
 /** Milliseconds to tell a caller that the worker stops. */
 const GOODBYE = 1_000;
-/** Characters of an error's text where the whole error is larger than a message may be. */
-const BRIEF = 200;
+/** Milliseconds to say again what a reader has missed. */
+const AGAIN = 5_000;
 
-/** Answers requests. */
-export class Responder {
+/** Answers requests, until disposed. */
+export class Responder implements Disposable {
   readonly #parts: ResponderParts;
   readonly #answers: Answers;
+  readonly #wording: Wording;
   readonly #ending: Wait;
+  readonly #ended = new EndedStreams();
 
   /** On a transport; `ending` says until when the ledger is waited for. */
   constructor(parts: ResponderParts, ending: Wait) {
     this.#parts = parts;
     this.#ending = ending;
     this.#answers = new Answers(parts);
+    this.#wording = new Wording(parts, this.#answers);
+    parts.inbox.deniers.add(this.#deny);
   }
 
   /** The result of a handler; nothing for a cast, or if nobody waits any more. */
   async result(job: Job, result: unknown): Promise<void> {
-    await this.#say(job, job.over ? [] : this.#results(job, result));
+    await this.#say(job, job.over ? [] : this.#wording.results(job, result));
   }
 
   /** What a handler threw, or the dispatcher refused. */
   async failure(job: Job, error: unknown): Promise<void> {
     if (!job.request.reply) return;
-    await this.#say(job, job.over ? [] : this.#failures(job, error));
+    await this.#say(job, job.over ? [] : this.#wording.failures(job, error));
   }
 
   /**
@@ -87,23 +81,27 @@ export class Responder {
     const schema = procedure?.result;
     const about = `result of ${request.method}`;
     const value = schema ? await checked(schema, result, about) : undefined;
-    const answers = this.#results(job, value);
+    const answers = this.#wording.results(job, value);
     if (await hold.record(answers, transaction)) return;
     job.fence();
     const why = "another worker has taken the request over";
     throw new RpcError("ABORTED", `${what}: ${why}`);
   }
 
-  /** The items of a stream, then its ending. At most 32 are on their way to the broker at once. */
-  async stream(
-    job: Job,
-    items: AsyncIterable<unknown>,
-  ): Promise<void> {
+  /** The items of a stream, then its ending: what of them was not read is kept for a while, in case it is lost. */
+  async stream(job: Job, items: AsyncIterable<unknown>): Promise<void> {
+    const sent = job.sent = this.#numbering(job);
+    try {
+      await this.#items(job, items);
+    } finally {
+      if (job.over || !job.request.credit) sent?.[Symbol.dispose]();
+      else if (sent) this.#ended.add(sent);
+    }
+  }
+
+  /** At most 32 are on their way to the broker at once. */
+  async #items(job: Job, items: AsyncIterable<unknown>): Promise<void> {
     const underway = new Set<Promise<void>>();
-    const { warren, reply } = job.request;
-    const run = newId();
-    const numbered = (sequence: number): Progress =>
-      warren ? { sequence, run } : {};
     let sequence = 0, pulled = 0;
     let failed: { readonly error: unknown } | undefined;
     for await (const value of items) {
@@ -111,11 +109,15 @@ export class Responder {
       if (++pulled % WINDOW === 0) await setImmediate();
       if (job.over || failed) break;
       if (!wanted(job, value)) continue;
-      job.streaming = reply !== undefined;
-      const item = ++sequence;
-      const said = { ending: false, ...numbered(item) };
-      const sent: Promise<void> = this.#send(job, this.#value(job, value, said))
-        .then(() => job.reached(numbered(item)))
+      job.streaming = job.request.reply !== undefined;
+      sequence++;
+      const place: Progress = { ...job.sent?.next };
+      const said = { ending: false, ...place };
+      const sent: Promise<void> = this.#send(
+        job,
+        this.#wording.value(job, value, said),
+      )
+        .then(() => job.reached(place))
         .catch((error) => void (failed ??= { error }))
         .finally(() => underway.delete(sent));
       underway.add(sent);
@@ -124,8 +126,52 @@ export class Responder {
     }
     await Promise.all(underway);
     if (failed) throw failed.error;
-    const said = { ending: true, ...numbered(sequence + 1) };
-    await this.#say(job, job.over ? [] : [this.#answer(job, said)]);
+    const said = { ending: true, ...job.sent?.next };
+    await this.#say(job, job.over ? [] : [this.#wording.answer(job, said)]);
+  }
+
+  #numbering(job: Job): SentItems | undefined {
+    const { request, dialect } = job;
+    const { reply, warren, credit: window = 0 } = request;
+    if (!reply || !warren) return undefined;
+    const { running } = this.#parts.inbox;
+    return new SentItems({
+      running,
+      call: reply.call,
+      window,
+      again: async (messages) => {
+        const wait = { deadline: performance.now() + AGAIN };
+        if (messages.length > 0) {
+          return await this.#answers.again(reply.queue, messages, wait);
+        }
+        const address = { reply, dialect, warren };
+        await this.#answers.beat(address, wait, () => {}, job.progress);
+      },
+    });
+  }
+
+  /** Tells the reader of a stream that its worker has forgotten it, or is another one than it was. */
+  #deny = (call: string, from: number, queue: string): void => {
+    const text = `The stream was interrupted after item ${
+      from - 1
+    }: the worker does not know it any more`;
+    const data = { sequence: from - 1 };
+    const error = new StreamInterruptedError(text, { data });
+    const failure = toFailure(error, { refusal: true });
+    const address: Address = {
+      reply: { call, queue, form: "single" },
+      dialect: grizzly,
+      warren: true,
+    };
+    const wait = { deadline: performance.now() + GOODBYE };
+    const sent = this.#answers.send(address, { failure, ending: true }, wait);
+    sent.catch(() => {}); // its reader asks again, or gives up
+  };
+
+  /** Says nothing again any more. */
+  [Symbol.dispose](): void {
+    this.#parts.inbox.deniers.delete(this.#deny);
+    this.#ended[Symbol.dispose]();
   }
 
   /** Tells the caller of a stream that the worker stops in the middle of it. */
@@ -192,59 +238,10 @@ export class Responder {
     for (const answer of said) await this.#send(job, answer);
   }
 
-  #results(job: Job, result: unknown): readonly Message[] {
-    const { reply } = job.request;
-    if (!reply) return [];
-    const value = result === undefined ? null : result;
-    const single = reply.form === "single";
-    const answer = this.#value(job, value, { ending: single });
-    return single ? [answer] : [answer, this.#answer(job, { ending: true })];
-  }
-
-  #failures(job: Job, error: unknown): readonly Message[] {
-    const { errors, tracebacks } = this.#parts;
-    const failure = toFailure(error, {
-      classes: { ...errors, ...errorClassesOf(error) },
-      refusal: isRefusal(error) || error instanceof Unsendable,
-      foreign: !job.request.warren,
-      traceback: tracebacks,
-    });
-    try {
-      return [this.#answer(job, { failure, ending: true })];
-    } catch (tooLarge) {
-      if (!(tooLarge instanceof InvalidValueError)) throw tooLarge;
-      const message = failure.message.slice(0, BRIEF);
-      const brief = { ...failure, message, data: {}, traceback: [] };
-      return [this.#answer(job, { failure: brief, ending: true })];
-    }
-  }
-
-  /** A parsed value; where JSON cannot carry that, the value as the handler gave it. Throws if neither. */
-  #value(job: Job, value: unknown, said: Said): Message {
-    try {
-      return this.#answer(job, { ...said, result: value, parsed: true });
-    } catch (error) {
-      const given = error instanceof InvalidValueError && asGiven(value);
-      if (!given) throw unsendable(job, error);
-      try {
-        return this.#answer(job, { ...said, result: given.value });
-      } catch (error) {
-        throw unsendable(job, error);
-      }
-    }
-  }
-
-  #answer(job: Job, said: Said): Message {
-    const { request: { reply, warren }, dialect } = job;
-    const shown = warren && said.sequence !== undefined;
-    const inbox = shown ? { inbox: this.#parts.inbox.name } : {};
-    const address = { reply: reply as ReplyAddress, dialect, warren };
-    return this.#answers.message(address, { ...said, ...inbox });
-  }
-
   #send(job: Job, answer: Message): Promise<void> {
     const { request: { reply }, context: { signal } } = job;
     if (!reply) return Promise.resolve();
+    job.sent?.add(answer);
     const gone = () => job.end("the caller is gone");
     return this.#answers.publish(
       { reply, gone, signal },
@@ -262,16 +259,4 @@ function answerBy({ deadline }: Job): Wait {
 function wanted({ request: { reply, warren } }: Job, item: unknown): boolean {
   if (reply === undefined) return false;
   return warren === true || (item !== null && item !== undefined);
-}
-
-/** What to tell the caller where a result could not be sent. */
-function unsendable({ request: { method } }: Job, error: unknown): unknown {
-  if (!(error instanceof InvalidValueError)) return error;
-  const text = `Cannot send the result of ${method}: ${error.message}`;
-  return new Unsendable(text, { data: error.data });
-}
-
-/** The handler's result cannot travel. Its caller sees an `InvalidValueError`. */
-class Unsendable extends InvalidValueError {
-  override readonly name = "InvalidValueError";
 }

@@ -6,6 +6,8 @@ export interface RunningCall {
   end(reason: string): void;
   /** Items of its stream up to that number may come. */
   grant(upTo: number): void;
+  /** Its caller has missed what came from that number on, of that run. False if it is not known here. */
+  resume(from: number, run: string | undefined): boolean;
   /** A message to its caller came back: no queue took it. */
   returned(message: string | undefined): void;
 }
@@ -36,6 +38,12 @@ export class RunningCalls {
   /** Its caller has read items. */
   grant(call: string, upTo: number): void {
     for (const running of this.#calls.get(call) ?? []) running.grant(upTo);
+  }
+
+  /** Its caller has missed items. False if nothing is known of it any more. */
+  resume(call: string, from: number, run: string | undefined): boolean {
+    const same = [...this.#calls.get(call) ?? []];
+    return same.map((each) => each.resume(from, run)).includes(true);
   }
 
   /** A message about it came back. */

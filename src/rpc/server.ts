@@ -157,6 +157,7 @@ export class Server {
     forget(waiting);
     this.#claims?.stop();
     await stopping;
+    this.#responder[Symbol.dispose]();
   }
 
   /** What has begun to stream is not begun anew elsewhere: its caller is told. */

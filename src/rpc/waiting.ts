@@ -2,6 +2,7 @@
 import { direct } from "../bus/routes.ts";
 import type { Message, Transport } from "../bus/transport.ts";
 import { encodeControl } from "../wire/codec.ts";
+import type { Control } from "../wire/envelope.ts";
 import { newId } from "./context.ts";
 import type { Inbox } from "./inbox.ts";
 import type { Pending } from "./replies.ts";
@@ -9,13 +10,16 @@ import type { Pending } from "./replies.ts";
 /** Milliseconds to get a control to the connection. */
 const CONTROL = 500;
 
+/** What a reader misses of a stream: from which item on, of which run, and up to which one it has room. */
+export type Wanted = Pick<Control, "sequence" | "run" | "credit">;
+
 /** Who waits for what. */
 export class Waiting {
   readonly #transport: Transport;
   readonly #inbox: Inbox;
   readonly #calls = new Map<string, Pending>();
   readonly #canceller = (call: string, worker: string) =>
-    void this.#control(call, worker);
+    this.cancel(call, worker);
 
   /** Answers come to the inbox; controls go out on the transport. */
   constructor(transport: Transport, inbox: Inbox) {
@@ -41,12 +45,17 @@ export class Waiting {
    * sign of life.
    */
   cancel(call: string, worker: string | undefined): void {
-    if (worker !== undefined) void this.#control(call, worker);
+    void this.#control(worker, { verb: "cancel", call });
   }
 
   /** Tells the worker of a stream that items up to a number may come. */
   credit(call: string, worker: string | undefined, upTo: number): void {
-    if (worker !== undefined) void this.#control(call, worker, upTo);
+    void this.#control(worker, { verb: "credit", call, credit: upTo });
+  }
+
+  /** Asks the worker of a stream for what is missing, and says how much may come. */
+  resume(call: string, worker: string | undefined, wanted: Wanted): void {
+    void this.#control(worker, { verb: "resume", call, ...wanted });
   }
 
   /** Fails all of them, and tells their workers. */
@@ -54,16 +63,23 @@ export class Waiting {
     this.#inbox.cancellers.delete(this.#canceller);
     const calls = [...this.#calls];
     const told = calls.map(([call, { worker }]) =>
-      worker === undefined ? undefined : this.#control(call, worker)
+      this.#control(worker, { verb: "cancel", call })
     );
     for (const [, pending] of calls) pending.fail(error());
     await Promise.all(told);
   }
 
-  async #control(call: string, worker: string, credit?: number): Promise<void> {
-    const verb = credit === undefined ? "cancel" : "credit";
-    const control = encodeControl({ kind: "control", verb, call, credit });
-    const message: Message = { ...control, id: newId(), correlationId: call };
+  async #control(
+    worker: string | undefined,
+    said: Omit<Control, "kind">,
+  ): Promise<void> {
+    if (worker === undefined) return;
+    const message: Message = {
+      ...encodeControl({ kind: "control", ...said }),
+      id: newId(),
+      correlationId: said.call,
+      replyTo: this.#inbox.name,
+    };
     const wait = { deadline: performance.now() + CONTROL };
     // If it does not get through, the worker still has its deadline, and gives signs of life that are answered by credit.
     await this.#transport.post(direct(worker), message, wait).catch(() => {});

@@ -163,13 +163,15 @@ export function keptHeaders(headers: Fields): WireHeaders {
 
 /** The bytes of a control. */
 export function encodeControl(control: Control): Encoded {
+  const { verb, call, credit, sequence, run } = control;
   return {
     body: utf8.encode("{}"),
     headers: {
-      [header.control]: control.verb,
-      [header.call]: control.call,
-      ...(control.credit !== undefined &&
-        { [header.credit]: `${control.credit}` }),
+      [header.control]: verb,
+      [header.call]: call,
+      ...(credit !== undefined && { [header.credit]: `${credit}` }),
+      ...(sequence !== undefined && { [header.sequence]: `${sequence}` }),
+      ...(run !== undefined && { [header.run]: run }),
     },
   };
 }
@@ -216,6 +218,8 @@ function decodeControl(headers: Fields): Decoded {
     verb: headers[header.control],
     call: headers[header.call],
     credit: number(headers[header.credit]),
+    sequence: number(headers[header.sequence]),
+    run: headers[header.run],
   };
   const parsed = controlSchema.safeParse(raw);
   return parsed.success

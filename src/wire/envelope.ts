@@ -110,12 +110,16 @@ export interface Notification {
 export interface Control {
   /** Which of the messages this is. */
   readonly kind: "control";
-  /** `cancel`: the caller wants no more of it. `credit`: it has read items of a stream. */
-  readonly verb: "cancel" | "credit";
+  /** `cancel`: the caller wants no more of it. `credit`: it has read items of a stream. `resume`: it has missed some. */
+  readonly verb: "cancel" | "credit" | "resume";
   /** Id of the call. */
   readonly call: string;
-  /** With `credit`: items up to that number may come. */
+  /** With `credit` and `resume`: items up to that number may come. */
   readonly credit?: number | undefined;
+  /** With `resume`: the first item that is missing. */
+  readonly sequence?: number | undefined;
+  /** With `resume`: of which run, once that is known. */
+  readonly run?: string | undefined;
 }
 
 /** Whatever travels. */

@@ -74,7 +74,9 @@ export const notificationSchema: z.ZodType<Notification> = z.object({
 /** Checks a {@linkcode Control}. */
 export const controlSchema: z.ZodType<Control> = z.object({
   kind: z.literal("control"),
-  verb: z.enum(["cancel", "credit"]),
+  verb: z.enum(["cancel", "credit", "resume"]),
   call: text,
   credit: z.int().positive().optional(),
+  sequence: z.int().positive().optional(),
+  run: text.optional(),
 });

@@ -107,10 +107,20 @@ Deno.test.each(
   );
 });
 
+const none = { credit: undefined, sequence: undefined, run: undefined };
+
 for (
   const control of [
-    { kind: "control", verb: "cancel", call: "c", credit: undefined },
-    { kind: "control", verb: "credit", call: "c", credit: 48 },
+    { ...none, kind: "control", verb: "cancel", call: "c" },
+    { ...none, kind: "control", verb: "credit", call: "c", credit: 48 },
+    {
+      kind: "control",
+      verb: "resume",
+      call: "c",
+      credit: 48,
+      sequence: 17,
+      run: "r",
+    },
   ] as const
 ) {
   Deno.test(`decode gives back the control ${control.verb}`, () => {

@@ -1,0 +1,98 @@
+/** What a worker says of a request, as messages that are not sent yet. @module */
+import { InvalidValueError } from "../errors.ts";
+import type { Message } from "../bus/transport.ts";
+import type { ReplyAddress } from "../wire/envelope.ts";
+import { type ErrorClasses, toFailure } from "../wire/failure.ts";
+import type { AnswerParts, Answers, Said } from "./answers.ts";
+import type { Job } from "./job.ts";
+import { asGiven, errorClassesOf, isRefusal } from "./outcome.ts";
+
+/** What wording needs. */
+export interface WordingParts extends AnswerParts {
+  /** Error classes that keep their name. */
+  readonly errors: ErrorClasses;
+  /** Whether callers see stacks. */
+  readonly tracebacks: boolean;
+}
+
+/** Characters of an error's text where the whole error is larger than a message may be. */
+const BRIEF = 200;
+
+/** Words the answers of one context. */
+export class Wording {
+  readonly #parts: WordingParts;
+  readonly #answers: Answers;
+
+  /** As messages of `answers`. */
+  constructor(parts: WordingParts, answers: Answers) {
+    this.#parts = parts;
+    this.#answers = answers;
+  }
+
+  /** The result of a handler; none for a cast. */
+  results(job: Job, result: unknown): readonly Message[] {
+    const { reply } = job.request;
+    if (!reply) return [];
+    const value = result === undefined ? null : result;
+    const single = reply.form === "single";
+    const answer = this.value(job, value, { ending: single });
+    return single ? [answer] : [answer, this.answer(job, { ending: true })];
+  }
+
+  /** What a handler threw, or the dispatcher refused. */
+  failures(job: Job, error: unknown): readonly Message[] {
+    const { errors, tracebacks } = this.#parts;
+    const failure = toFailure(error, {
+      classes: { ...errors, ...errorClassesOf(error) },
+      refusal: isRefusal(error) || error instanceof Unsendable,
+      foreign: !job.request.warren,
+      traceback: tracebacks,
+    });
+    try {
+      const said = { failure, ending: true, ...job.sent?.next };
+      return [this.answer(job, said)];
+    } catch (tooLarge) {
+      if (!(tooLarge instanceof InvalidValueError)) throw tooLarge;
+      const message = failure.message.slice(0, BRIEF);
+      const brief = { ...failure, message, data: {}, traceback: [] };
+      const said = { failure: brief, ending: true, ...job.sent?.next };
+      return [this.answer(job, said)];
+    }
+  }
+
+  /** A parsed value; where JSON cannot carry that, the value as the handler gave it. Throws if neither. */
+  value(job: Job, value: unknown, said: Said): Message {
+    try {
+      return this.answer(job, { ...said, result: value, parsed: true });
+    } catch (error) {
+      const given = error instanceof InvalidValueError && asGiven(value);
+      if (!given) throw unsendable(job, error);
+      try {
+        return this.answer(job, { ...said, result: given.value });
+      } catch (error) {
+        throw unsendable(job, error);
+      }
+    }
+  }
+
+  /** One message. */
+  answer(job: Job, said: Said): Message {
+    const { request: { reply, warren }, dialect } = job;
+    const shown = warren && said.sequence !== undefined;
+    const inbox = shown ? { inbox: this.#parts.inbox.name } : {};
+    const address = { reply: reply as ReplyAddress, dialect, warren };
+    return this.#answers.message(address, { ...said, ...inbox });
+  }
+}
+
+/** What to tell the caller where a result could not be sent. */
+function unsendable({ request: { method } }: Job, error: unknown): unknown {
+  if (!(error instanceof InvalidValueError)) return error;
+  const text = `Cannot send the result of ${method}: ${error.message}`;
+  return new Unsendable(text, { data: error.data });
+}
+
+/** The handler's result cannot travel. Its caller sees an `InvalidValueError`. */
+class Unsendable extends InvalidValueError {
+  override readonly name = "InvalidValueError";
+}

@@ -1,0 +1,301 @@
+/** What is lost of a stream on its way comes again from the run that sent it. */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import {
+  createConnection,
+  InvalidValueError,
+  StreamInterruptedError,
+} from "../../mod.ts";
+import { RunningCalls } from "../../src/rpc/running.ts";
+import { EndedStreams, SentItems } from "../../src/rpc/sent_items.ts";
+import type { Message } from "../../src/bus/transport.ts";
+import type { Reply } from "../../src/wire/envelope.ts";
+import { encodeControl } from "../../src/wire/codec.ts";
+import { privateBroker, rabbitmqServer } from "../setup/broker.ts";
+import { inboxOf, lose } from "../setup/lossy.ts";
+import { until } from "../setup/probe.ts";
+import { proxyTo } from "../setup/proxy.ts";
+import {
+  all,
+  Bus,
+  failureOf,
+  onEachBus,
+  onRabbit,
+  type Raw,
+  sumHandlers,
+  sums,
+} from "./bus.ts";
+
+const upTo = (n: number) => Array.from({ length: n }, (_, at) => at + 1);
+
+/** True once for each of the numbers. */
+function once(...numbers: number[]): (reply: Reply) => boolean {
+  const left = new Set(numbers);
+  return ({ beat, sequence }) => !beat && left.delete(Number(sequence));
+}
+
+onEachBus("items that were lost come again, in order and once", async (bus) => {
+  await using worker = await bus.serve(sums(bus.topic), sumHandlers());
+  await using connection = await bus.connect();
+  lose(bus.url, once(10, 11, 12, 40, 99, 100));
+  const client = connection.client(sums(bus.topic));
+  const stream = client.multicall("count", { to: 100 });
+  assert.deepEqual(await all(stream), upTo(100));
+  assert.equal(worker.stats.handled, 1);
+});
+
+onEachBus("the first items that were lost come again", async (bus) => {
+  await using _worker = await bus.serve(sums(bus.topic), sumHandlers());
+  await using connection = await bus.connect();
+  lose(bus.url, once(...upTo(32)));
+  const client = connection.client(sums(bus.topic));
+  assert.deepEqual(await all(client.multicall("count", { to: 50 })), upTo(50));
+});
+
+onEachBus(
+  "an ending that was lost comes again, be it an error",
+  async (bus) => {
+    const handlers = sumHandlers({
+      async *count({ to }) {
+        for (let n = 1; n <= to; n++) yield n;
+        if (to === 1) throw new InvalidValueError("Enough");
+      },
+    });
+    await using _worker = await bus.serve(sums(bus.topic), handlers);
+    await using connection = await bus.connect();
+    const lost = new Set<unknown>();
+    lose(bus.url, ({ ending, run }) => {
+      if (!ending || lost.has(run)) return false;
+      lost.add(run);
+      return true;
+    });
+    const client = connection.client(sums(bus.topic));
+    const failed = failureOf(all(client.multicall("count", { to: 1 })));
+    const read = all(client.multicall("count", { to: 20 }));
+    assert.deepEqual(await read, upTo(20));
+    assert.match((await failed).message, /Enough/);
+    assert.equal(lost.size, 2);
+    assert.ok(!lost.has(undefined));
+  },
+);
+
+onEachBus(
+  "what is lost again and again ends the stream with the last number",
+  async (bus) => {
+    await using _worker = await bus.serve(sums(bus.topic), sumHandlers());
+    await using connection = await bus.connect();
+    let asked = 0;
+    lose(bus.url, ({ beat, sequence }) => {
+      if (beat || sequence !== 10) return false;
+      asked++;
+      return true;
+    });
+    const client = connection.client(sums(bus.topic));
+    const limit = { timeout: 2_000 };
+    const stream = client.multicall("count", { to: 100 }, limit);
+    for (let n = 1; n < 10; n++) assert.equal((await stream.next()).value, n);
+    const error = await failureOf(stream.next());
+    assert.ok(error instanceof StreamInterruptedError, String(error));
+    assert.deepEqual(error.data, { sequence: 9 });
+    assert.match(error.message, /Items 10 to \d+ were lost/);
+    assert.ok(asked > 2);
+  },
+);
+
+onRabbit(
+  "an ending that was lost comes again as soon as the link is back",
+  async (bus) => {
+    await using _worker = await bus.serve(sums(bus.topic), sumHandlers());
+    await using proxy = proxyTo(bus.url);
+    const url = proxy.url(bus.url);
+    await using connection = await createConnection(url);
+    const ended = Promise.withResolvers<void>();
+    let lost = 0;
+    lose(url, ({ ending }) => {
+      if (!ending || lost++ > 0) return false;
+      ended.resolve();
+      return true;
+    });
+    const client = connection.client(sums(bus.topic));
+    const read = all(client.multicall("count", { to: 20 }));
+    await ended.promise;
+    // Its acknowledgement gets there before these come back: the broker does not bring it again by itself.
+    for (let n = 0; n < 5; n++) await client.call("add", { a: n, b: 1 });
+    const began = performance.now();
+    proxy.reset();
+    assert.deepEqual(await read, upTo(20));
+    assert.ok(performance.now() - began < 7_000); // sooner than it is missed
+  },
+);
+
+onRabbit(
+  "a stream whose worker is cut off, and is another's now, is interrupted",
+  async (bus) => {
+    await using proxy = proxyTo(bus.url);
+    const handlers = sumHandlers();
+    const far = new Bus(proxy.url(bus.url));
+    const worker = await far.serve(sums(bus.topic), handlers, { grace: 0 });
+    await using connection = await bus.connect();
+    const client = connection.client(sums(bus.topic));
+    const stream = client.multicall("count", { to: 1_000 });
+    for (let n = 1; n <= 5; n++) assert.equal((await stream.next()).value, n);
+    proxy.refuse(true);
+    proxy.reset();
+    await using other = await bus.serve(sums(bus.topic), handlers);
+    const error = await failureOf(all(stream));
+    assert.ok(error instanceof StreamInterruptedError, String(error));
+    assert.equal(error.data.sequence, 32);
+    await until("it is done there", () => other.stats.inHand === 0);
+    await worker[Symbol.asyncDispose]();
+  },
+);
+
+onRabbit(
+  "who asks for a stream that its worker does not know is told so",
+  async (bus) => {
+    await using _worker = await bus.serve(sums(bus.topic), sumHandlers());
+    await using raw = await bus.raw();
+    const { channel } = raw as Raw;
+    const { queue } = await channel.assertQueue("", { exclusive: true });
+    const { body, headers } = encodeControl({
+      kind: "control",
+      verb: "resume",
+      call: "nobody's",
+      sequence: 8,
+      run: "r",
+    });
+    const told = Promise.withResolvers<Record<string, unknown>>();
+    await channel.consume(queue, (message) => {
+      told.resolve(JSON.parse(String(message?.content)));
+    }, { noAck: true });
+    const options = { headers, replyTo: queue, correlationId: "nobody's" };
+    channel.sendToQueue(inboxOf(bus.url).name, Buffer.from(body), options);
+    const { failure, ending } = await told.promise;
+    assert.equal(ending, true);
+    assert.match(
+      JSON.stringify(failure),
+      /StreamInterruptedError.*after item 7/,
+    );
+  },
+);
+
+for (const links of ["one link", "two links"]) {
+  Deno.test({
+    name:
+      `a stream of 2000 items outlives a broker that is killed in the middle, ${links} (needs rabbitmq-server)`,
+    ignore: rabbitmqServer === undefined,
+    timeout: 180_000,
+    fn: async () => {
+      await using broker = await privateBroker();
+      const bus = new Bus(broker.url); // its queues go with the broker
+      await using proxy = proxyTo(broker.url);
+      const far = links === "two links";
+      const state = { runs: 0, yielded: 0 };
+      const gate = Promise.withResolvers<void>();
+      const handlers = sumHandlers({
+        async *count({ to }) {
+          state.runs++;
+          for (let n = 1; n <= to; n++) {
+            if (n === 1_001) await gate.promise;
+            yield state.yielded = n;
+          }
+        },
+      });
+      await using worker = await bus.serve(sums(bus.topic), handlers);
+      await using connection = await createConnection(
+        far ? proxy.url(broker.url) : broker.url,
+      );
+      const client = connection.client(sums(bus.topic));
+      const near = worker.client(sums(bus.topic));
+      const read: number[] = [];
+      let restarted: Promise<void> | undefined;
+      for await (const n of client.multicall("count", { to: 2_000 })) {
+        read.push(n);
+        if (n !== 1_000) continue;
+        // What is sent from now on waits at the broker, and dies with it.
+        if (far) proxy.blackhole(true);
+        gate.resolve();
+        for (let last = 0; far && last < state.yielded;) {
+          last = state.yielded;
+          await near.call("add", { a: 1, b: 1 });
+        }
+        const killed = broker.kill();
+        if (far) await killed;
+        proxy.reset();
+        proxy.blackhole(false);
+        restarted = killed.then(() => broker.start());
+      }
+      await restarted;
+      assert.deepEqual(read, upTo(2_000));
+      assert.equal(state.runs, 1);
+    },
+  });
+}
+
+function message(bytes: number): Message {
+  return { body: new Uint8Array(bytes), headers: {} };
+}
+
+function sent(window: number, running = new RunningCalls()) {
+  const again: (readonly Message[])[] = [];
+  const items = new SentItems({
+    running,
+    call: "c",
+    window,
+    again: (messages) => Promise.resolve(void again.push(messages)),
+  });
+  return { items, again };
+}
+
+Deno.test("SentItems keeps no more than a window and the ending", () => {
+  const { items } = sent(32);
+  for (let n = 0; n < 1_000; n++) items.add(message(10));
+  assert.equal(items.bytes, 330);
+  assert.equal(items.next.sequence, 1_001);
+  items.grant(1_000); // 968 were read
+  assert.equal(items.bytes, 320);
+  items.grant(900);
+  assert.equal(items.bytes, 320);
+  items.grant(2_000);
+  assert.equal(items.bytes, 0);
+  const { items: hungry } = sent(1_000_000);
+  for (let n = 0; n < 1_000; n++) hungry.add(message(10));
+  assert.equal(hungry.bytes, 330);
+  const { items: forgetful } = sent(0);
+  forgetful.add(message(10));
+  assert.equal(forgetful.bytes, 0);
+});
+
+Deno.test("SentItems says again what follows a number, of its own run, one at a time", async () => {
+  const { items, again } = sent(32);
+  const { run } = items.next;
+  const messages = upTo(5).map(message);
+  for (const each of messages) items.add(each);
+  items.grant(34); // two were read
+  assert.equal(items.resume(4, run), true);
+  assert.equal(items.resume(3, run), true); // too soon
+  assert.deepEqual(again, [messages.slice(3)]);
+  await Promise.resolve().then(() => {}).then(() => {}).then(() => {});
+  assert.equal(items.resume(1, undefined), true); // said before two were read
+  assert.deepEqual(again[1], messages.slice(2));
+  await Promise.resolve().then(() => {}).then(() => {}).then(() => {});
+  items.resume(6, run);
+  assert.deepEqual(again[2], []);
+  assert.equal(items.resume(1, "another"), false);
+});
+
+Deno.test("EndedStreams forgets the oldest when they are more than 16 MiB, and all when disposed", () => {
+  const running = new RunningCalls();
+  using ended = new EndedStreams();
+  const streams = upTo(5).map(() => sent(32, running).items);
+  for (const stream of streams) {
+    stream.add(message(4 * 1024 * 1024));
+    ended.add(stream);
+  }
+  const kept = streams.map(({ bytes }) => bytes > 0);
+  assert.deepEqual(kept, [false, false, true, true, true]);
+  assert.equal(running.resume("c", 1, streams[0]?.next.run), false);
+  assert.equal(running.resume("c", 1, streams[4]?.next.run), true);
+  ended[Symbol.dispose]();
+  assert.equal(running.resume("c", 1, undefined), false);
+});

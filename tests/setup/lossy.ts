@@ -1,0 +1,27 @@
+/** An inbox that loses what a test says, whatever the transport. */
+import { profileOf } from "../../src/service/profiles.ts";
+import type { Pending } from "../../src/rpc/replies.ts";
+import { keyOf, shared } from "../../src/service/links.ts";
+import type { Inbox } from "../../src/rpc/inbox.ts";
+import { defaultLimits } from "../../src/wire/codec.ts";
+import type { Reply } from "../../src/wire/envelope.ts";
+
+/** The inbox of this process on a bus to which it is connected. */
+export function inboxOf(url: string): Inbox {
+  const key = keyOf([new URL(url)], {}, profileOf(undefined, "classic"));
+  return shared(key, () => {
+    throw new Error(`No connection to ${url}`);
+  }, defaultLimits).inbox;
+}
+
+/** Loses the replies of which `lost` is true, for calls that begin from now on. */
+export function lose(url: string, lost: (reply: Reply) => boolean): void {
+  const { pending } = inboxOf(url);
+  const set = pending.set.bind(pending);
+  pending.set = (call, waiting) => {
+    const receive = waiting.receive.bind(waiting);
+    const lossy: Pending = waiting;
+    lossy.receive = (reply) => lost(reply) ? undefined : receive(reply);
+    return set(call, lossy);
+  };
+}
