@@ -52,6 +52,24 @@ interface Scope {
 
 const served = new AsyncLocalStorage<Scope | undefined>();
 
+/** What the server wants to know of a handler's pace; a symbol, so that a copy of the context keeps it. */
+export const paused: unique symbol = Symbol("warren.paused");
+
+/** A context whose server looks at the pace. */
+export interface PacedContext extends RequestContext {
+  /** Called when the handler, or its next item, first awaits something or ends, after so many milliseconds. */
+  readonly [paused]?: (ms: number) => void;
+}
+
+function paced<T>(context: PacedContext, work: () => T): T {
+  const began = performance.now();
+  try {
+    return work();
+  } finally {
+    context[paused]?.(performance.now() - began);
+  }
+}
+
 /** Runs a handler: its calls inherit from `context` until it ends. */
 export async function serve<T>(
   context: RequestContext,
@@ -59,7 +77,7 @@ export async function serve<T>(
 ): Promise<T> {
   const scope: Scope = { context, over: false };
   try {
-    return await served.run(scope, work);
+    return await served.run(scope, () => paced(context, work));
   } finally {
     scope.over = true;
   }

@@ -113,8 +113,8 @@ export class RpcDispatcher implements Dispatcher {
   ): Promise<unknown> {
     const served = this.#find(version, method, namespace);
     const { procedure, contract } = served;
-    (context as ServedContext)[found]?.(procedure);
     const what = `${contract.topic}.${served.name}`;
+    (context as ServedContext)[found]?.(procedure, what);
     const parsed = procedure.args
       ? await refusing(() =>
         parse(procedure.args!, args, `arguments of ${what}`)

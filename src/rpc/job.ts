@@ -5,10 +5,11 @@ import type { Delivery, Message } from "../bus/transport.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Request } from "../wire/envelope.ts";
 import type { Progress } from "./answers.ts";
-import { newId } from "./context.ts";
+import { newId, paused } from "./context.ts";
 import { Credit } from "./credit.ts";
 import type { Procedure } from "./contract.ts";
 import type { Hold } from "./hold.ts";
+import type { Watched } from "./loop_watch.ts";
 import { found, type ServedContext, starting } from "./outcome.ts";
 import type { RunningCall, RunningCalls } from "./running.ts";
 import type { SentItems } from "./sent_items.ts";
@@ -26,7 +27,7 @@ export interface JobHooks {
 }
 
 /** A request from its arrival to its acknowledgement. */
-export class Job implements RunningCall {
+export class Job implements RunningCall, Watched {
   /** What is asked. */
   readonly request: Request;
   /** What the handler sees. */
@@ -37,6 +38,10 @@ export class Job implements RunningCall {
   readonly dialect: Dialect;
   /** Set once items of a stream are on their way: another worker could only begin it anew. */
   streaming = false;
+  /** `topic.method`, once that is found: before, the method alone. */
+  name: string;
+  /** Told how long its handler kept the event loop. */
+  ran: (ms: number) => void = () => {};
   /** What it asks for, once that is found. */
   procedure: Procedure | undefined;
   /** This worker's hold on it, where the fleet has a ledger. */
@@ -67,6 +72,7 @@ export class Job implements RunningCall {
     hooks: JobHooks,
   ) {
     this.request = request;
+    this.name = request.method;
     this.dialect = dialect;
     this.#delivery = delivery;
     this.#credit = new Credit(request.credit);
@@ -79,7 +85,11 @@ export class Job implements RunningCall {
       deadline: Date.now() + timeout,
       attempt: request.attempt ?? 1,
       record: (transaction, result) => hooks.record(this, transaction, result),
-      [found]: (procedure) => void (this.procedure = procedure),
+      [found]: (procedure, name) => {
+        this.procedure = procedure;
+        this.name = name;
+      },
+      [paused]: (ms) => this.ran(ms),
       [starting]: (procedure) => {
         if (procedure.delivery === "at-most-once") this.#settled();
         else return hooks.starting(this, procedure);

@@ -1,6 +1,6 @@
 /** What the server must know of a dispatch beyond its result: who refused, whose errors, what was given. @module */
 import { type ErrorClass, InvalidValueError, RpcError } from "../errors.ts";
-import type { RequestContext } from "./context.ts";
+import type { PacedContext } from "./context.ts";
 import type { Contract, Procedure } from "./contract.ts";
 import { parse, type Schema } from "./schema.ts";
 
@@ -9,9 +9,9 @@ export const found: unique symbol = Symbol("warren.found");
 export const starting: unique symbol = Symbol("warren.starting");
 
 /** A context as the server makes it. */
-export interface ServedContext extends RequestContext {
-  /** Called when it is known which procedure is meant. */
-  readonly [found]?: (procedure: Procedure) => void;
+export interface ServedContext extends PacedContext {
+  /** Called when it is known which procedure is meant, with its name: `topic.method`. */
+  readonly [found]?: (procedure: Procedure, name: string) => void;
   /** Called when its handler is about to start, which waits for it. */
   readonly [starting]?: (procedure: Procedure) => Promise<void> | undefined;
 }

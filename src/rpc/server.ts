@@ -1,12 +1,11 @@
 /** The worker's half: from a delivery to a handler, back to the caller, and only then acknowledged. @module */
 import { loggable } from "../masked.ts";
 import { expireAt, forget } from "../deadlines.ts";
-import { ConnectionDisposedError, InvalidValueError } from "../errors.ts";
-import { log, oneLine } from "../telemetry.ts";
+import { ConnectionDisposedError } from "../errors.ts";
+import { log } from "../telemetry.ts";
 import type { Queue } from "../bus/routes.ts";
 import type { Delivery } from "../bus/transport.ts";
 import { decode } from "../wire/codec.ts";
-import type { Request } from "../wire/envelope.ts";
 import { Claims } from "./claims.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { Copies } from "./copies.ts";
@@ -18,10 +17,12 @@ import { type Known, Ledger } from "./ledger.ts";
 import { identityOf, type Lane } from "./lane.ts";
 import type { LedgerStore } from "./ledger_store.ts";
 import { Latency } from "./latency.ts";
+import { LoopWatch } from "./loop_watch.ts";
 import { Permits } from "./permits.ts";
 import { Refusals, type Refused } from "./refusals.ts";
 import { Responder, type ResponderParts } from "./responder.ts";
 import { counts, type ServerStats } from "./server_stats.ts";
+import { isStream, unwanted } from "./yielded.ts";
 
 /** What a server needs. */
 export interface ServerParts extends ResponderParts {
@@ -49,6 +50,7 @@ export class Server {
   readonly #stopping = new AbortController();
   /** Until when the ledger is waited for. */
   readonly #ending = { deadline: Infinity, signal: this.#stopping.signal };
+  readonly #loop = new LoopWatch();
 
   /** Ready to receive. */
   constructor(parts: ServerParts) {
@@ -65,7 +67,8 @@ export class Server {
   /** What it has done so far. */
   get stats(): ServerStats {
     const latency = this.#latency.stats;
-    return { ...this.#counts, inHand: this.#jobs.size, latency };
+    const { blocked } = this.#loop;
+    return { ...this.#counts, blocked, inHand: this.#jobs.size, latency };
   }
 
   /** Handlers at once. */
@@ -158,6 +161,7 @@ export class Server {
     this.#claims?.stop();
     await stopping;
     this.#responder[Symbol.dispose]();
+    this.#loop[Symbol.dispose]();
   }
 
   /** What has begun to stream is not begun anew elsewhere: its caller is told. */
@@ -195,6 +199,7 @@ export class Server {
         permit = await this.#permits.acquire(signal);
         if (!permit) return void this.#counts.dropped++;
       }
+      using _watched = this.#loop.watch(job);
       if (!job.settled) await this.#run(job, lane, permit);
     } catch (error) {
       if (job.request.reply) throw error;
@@ -243,7 +248,7 @@ export class Server {
         args,
         namespace,
       );
-      if (isStream(result) && !request.reply) throw unwanted(request);
+      if (isStream(result) && !request.reply) throw unwanted(request.method);
       if (isStream(result)) await this.#responder.stream(job, result);
       else {
         ended();
@@ -283,15 +288,4 @@ export class Server {
       permit[Symbol.dispose]();
     };
   }
-}
-
-function isStream(result: unknown): result is AsyncIterable<unknown> {
-  return typeof result === "object" && result !== null &&
-    Symbol.asyncIterator in result;
-}
-
-/** A stream that nobody reads has no end: it is not begun. */
-function unwanted({ method }: Request): InvalidValueError {
-  const what = oneLine(method, 60);
-  return new InvalidValueError(`Cannot cast ${what}: it is a stream`);
 }

@@ -23,6 +23,8 @@ export interface ServerStats {
   readonly fenced: number;
   /** Times that the memory of requests was cut short of ten minutes, since there were too many. */
   readonly cut: number;
+  /** Times that the event loop stood still for a second or longer while requests were in hand. */
+  readonly blocked: number;
   /** Requests in hand now. */
   readonly inHand: number;
   /** How long handlers took. */

@@ -75,6 +75,7 @@ const statsSchema: z.ZodType<ServiceStats> = z.looseObject({
   dead: amount,
   fenced: newer,
   cut: newer,
+  blocked: newer,
   inHand: amount,
   latency: z.looseObject({
     p50: amount,

@@ -1,5 +1,6 @@
 /** Streams on the worker's side. @module */
 import { InvalidValueError } from "../errors.ts";
+import { oneLine } from "../telemetry.ts";
 import { type RequestContext, serve } from "./context.ts";
 import type { Contract } from "./contract.ts";
 import { checked, isRefusal, marking, refuse } from "./outcome.ts";
@@ -49,4 +50,16 @@ export async function* yielded(
       );
     }
   }
+}
+
+/** True for what a procedure that streams gives. */
+export function isStream(result: unknown): result is AsyncIterable<unknown> {
+  return typeof result === "object" && result !== null &&
+    Symbol.asyncIterator in result;
+}
+
+/** A stream that nobody reads has no end: it is not begun. */
+export function unwanted(method: string): InvalidValueError {
+  const what = oneLine(method, 60);
+  return new InvalidValueError(`Cannot cast ${what}: it is a stream`);
 }

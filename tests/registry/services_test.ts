@@ -171,6 +171,7 @@ onEachBus("stats tells what a service has done, and its tasks", async (bus) => {
     repeated: 0,
     retried: 0,
     dead: 0,
+    blocked: 0,
     inHand: 0,
   });
   assert.ok(latency.max > 0 && latency.p50 <= latency.p99);

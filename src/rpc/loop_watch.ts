@@ -1,0 +1,89 @@
+/** An event loop that stands still answers nobody: whoever has it in hand is named. @module */
+import { expireAt, forget } from "../deadlines.ts";
+import { log, oneLine } from "../telemetry.ts";
+
+/** A request in hand. */
+export interface Watched {
+  /** `topic.method`. */
+  readonly name: string;
+  /** Called when its handler has come to a pause, after so many milliseconds. */
+  ran: (ms: number) => void;
+}
+
+/** Milliseconds of standstill that are told, and between two looks at it. */
+const LONG = 1_000;
+const LOOK = 250;
+/** Procedures that are named. */
+const NAMED = 5;
+
+/** Notices that the event loop stood still while requests were in hand: a timer fires late. Looks at nothing while there are none. */
+export class LoopWatch implements Disposable {
+  readonly #inHand = new Set<Watched>();
+  #due = 0;
+  #look = expireAt(Infinity, () => {});
+  #blocked = 0;
+
+  /** How often it stood still for a second or longer. */
+  get blocked(): number {
+    return this.#blocked;
+  }
+
+  /** One is in hand, until disposed. */
+  watch(one: Watched): Disposable {
+    if (this.#inHand.size === 0) this.#later();
+    this.#inHand.add(one);
+    one.ran = (ms) => this.#ran(one, ms);
+    return {
+      [Symbol.dispose]: () => {
+        this.#check(); // its end may come before the timer
+        this.#inHand.delete(one);
+        if (this.#inHand.size === 0) forget(this.#look);
+      },
+    };
+  }
+
+  /** Looks no more, whoever is still in hand. */
+  [Symbol.dispose](): void {
+    this.#inHand.clear();
+    forget(this.#look);
+  }
+
+  #later(): void {
+    forget(this.#look);
+    this.#due = performance.now() + LOOK;
+    this.#look = expireAt(this.#due, () => {
+      this.#check();
+      this.#later();
+    });
+  }
+
+  /** One that is found out is told of at once, and alone. */
+  #ran(one: Watched, ms: number): void {
+    if (ms < LONG || !this.#inHand.has(one)) return;
+    this.#blocked++;
+    log("rpc").warn(
+      "The event loop stood still for {ms} ms in {procedure}, which did not await anything meanwhile, or the process was stopped",
+      { ms: Math.round(ms), procedure: oneLine(one.name) },
+    );
+    this.#later();
+  }
+
+  #check(): void {
+    const ms = performance.now() - this.#due;
+    if (ms < LONG || this.#inHand.size === 0) return;
+    this.#blocked++;
+    log("rpc").warn(
+      "The event loop stood still for {ms} ms: something did not await anything meanwhile, or the process was stopped; in hand: {procedures}",
+      { ms: Math.round(ms), procedures: this.#names() },
+    );
+    this.#later();
+  }
+
+  #names(): string {
+    const all = [...this.#inHand].map(({ name }) => oneLine(name));
+    const names = [...new Set(all)];
+    const more = names.length - NAMED;
+    const named = names.slice(0, NAMED).join(", ");
+    return more > 0 ? `${named} and ${more} more` : named;
+  }
+}
