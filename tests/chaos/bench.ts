@@ -4,7 +4,7 @@ import type { PrivateBroker } from "../setup/broker.ts";
 import { proxyTo, type TcpProxy } from "../setup/proxy.ts";
 import type { CallerSettings, Order, Rates } from "./caller.ts";
 import { type Line, now } from "./history.ts";
-import type { LedgerName } from "./ledger.ts";
+import { type LedgerName, prepare } from "./ledger.ts";
 import { ChaosProcess } from "./process.ts";
 import type { WorkerSettings } from "./worker.ts";
 
@@ -12,6 +12,8 @@ import type { WorkerSettings } from "./worker.ts";
 export interface RunSettings {
   readonly queue: "classic" | "quorum";
   readonly ledger: LedgerName;
+  /** URL of the ledger's database. */
+  readonly database?: string;
   readonly seed: number;
 }
 
@@ -27,6 +29,8 @@ export interface BenchOptions {
   readonly castTimeout: number;
   /** Milliseconds. */
   readonly callTimeout: number;
+  /** Milliseconds that the broker leaves a message unacknowledged, where the workers must know it. */
+  readonly consumerTimeout?: number;
   /** Environment of the n-th worker. */
   readonly env?: (n: number, folder: string) => Record<string, string>;
 }
@@ -104,6 +108,7 @@ export class Bench implements AsyncDisposable {
     const { heartbeat, rates, castTimeout, callTimeout } = this.options;
     const url = this.callerProxy.url(this.broker.url);
     const { topic } = this;
+    await prepare(this.settings.database, topic);
     const times = { heartbeat, castTimeout, callTimeout };
     const settings: CallerSettings = { url, topic, queueType, rates, ...times };
     this.caller = this.#process("caller", "./caller.ts", settings);
@@ -116,14 +121,16 @@ export class Bench implements AsyncDisposable {
 
   /** Starts one more worker; resolves when it takes messages. */
   async startWorker(): Promise<ChaosProcess> {
-    const { queue: queueType, ledger } = this.settings;
-    const { heartbeat, concurrency } = this.options;
+    const { queue: queueType, database } = this.settings;
+    const { heartbeat, concurrency, consumerTimeout } = this.options;
     const n = this.workers.length;
     const settings: WorkerSettings = {
       url: this.workerProxy.url(this.broker.url),
       topic: this.topic,
       host: `w${n}`,
-      ...{ queueType, ledger, heartbeat, concurrency },
+      ...{ queueType, heartbeat, concurrency },
+      ...(database !== undefined && { database }),
+      ...(consumerTimeout !== undefined && { consumerTimeout }),
     };
     const env = this.options.env?.(n, this.folder);
     const worker = this.#process(`w${n}`, "./worker.ts", settings, env);

@@ -17,6 +17,7 @@ import { type PrivateBroker, privateBroker } from "../setup/broker.ts";
 import type { RunSettings } from "./bench.ts";
 import { ledgerMissing } from "./ledger.ts";
 import { killAll } from "./process.ts";
+import { postgresServer, privatePostgres } from "../setup/postgres.ts";
 import { rowsOf } from "./rows.ts";
 import { type Report, runRow } from "./run.ts";
 import { soak } from "./soak.ts";
@@ -134,7 +135,13 @@ async function main(): Promise<number> {
   let failed = 0;
   console.log(header);
   for (const wanted of plans()) {
-    const plan = possible(wanted);
+    await using database = wanted.ledger === "postgres" && postgresServer
+      ? await privatePostgres()
+      : undefined;
+    const plan = possible({
+      ...wanted,
+      ...(database && { database: database.url }),
+    });
     console.log(
       `seed ${plan.seed}, queues ${plan.queue}, ledger ${plan.ledger}`,
     );

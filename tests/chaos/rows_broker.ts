@@ -103,6 +103,7 @@ const queueRemoved: Row = {
 const consumerTimeout: Row = {
   id: "K16",
   title: "consumer_timeout 5 s, handlers of 20 s",
+  options: { consumerTimeout: 5_000 },
   seconds: 30,
   drain: 90_000,
   mixes: false,

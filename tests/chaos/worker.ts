@@ -8,7 +8,7 @@ import {
 } from "../../mod.ts";
 import { chaos, type Work } from "./contract.ts";
 import { now, orders, tell, tellHealth } from "./history.ts";
-import { type LedgerName, ledgerOf } from "./ledger.ts";
+import { WorkerLedger } from "./ledger.ts";
 
 /** How a worker is set up. */
 export interface WorkerSettings {
@@ -16,16 +16,19 @@ export interface WorkerSettings {
   readonly topic: string;
   readonly host: string;
   readonly queueType: "classic" | "quorum";
-  readonly ledger: LedgerName;
+  /** URL of the database of the fleet's ledger; without one each worker has only its memory. */
+  readonly database?: string;
+  /** Milliseconds. */
+  readonly consumerTimeout?: number;
   /** Seconds. */
   readonly heartbeat: number;
   /** Handlers at once, and messages in hand. */
   readonly concurrency: number;
 }
 
-const { topic, ledger, ...options }: WorkerSettings = JSON.parse(
-  Deno.args[0] ?? "{}",
-);
+const settings: WorkerSettings = JSON.parse(Deno.args[0] ?? "{}");
+const { topic, database, consumerTimeout, ...options } = settings;
+const ledger = new WorkerLedger(database, topic);
 
 /** Tells of a run's start and end. */
 async function run<T>(
@@ -47,6 +50,7 @@ function work({ id, ms, spin, poison }: Work, context: RequestContext) {
     await sleep(ms);
     const end = performance.now() + spin;
     while (performance.now() < end);
+    await ledger.effect(id, context, id);
     return id;
   });
 }
@@ -90,7 +94,7 @@ orders(() => {});
 tellHealth();
 await using service = await Service.start({
   ...options,
-  ...ledgerOf(ledger),
+  ...ledger.options({ consumerTimeout }),
   manager,
 });
 tell({ t: "ready" });
