@@ -2,7 +2,8 @@
  * Long-lived programs for tests. Each runs under a small shell that is its parent, which reaps it at
  * once, and ends it and removes its folder if the test process dies. Deno holds no child process,
  * so a node started in one test may be killed in another without the sanitizers calling it a leak.
- * Ctrl-C reaches the whole group, so the guard is deaf to it and acts when its owner is gone.
+ * Ctrl-C reaches the whole group, so the guard is deaf to it and acts when its owner is gone. The program may have ended of
+ * it before, so the guard stays for as long as there is the folder.
  */
 import process from "node:process";
 
@@ -14,8 +15,13 @@ trap '' HUP INT TERM
   child=$!
   echo $child
   exec </dev/null >/dev/null 2>&1
-  while kill -0 $child; do
-    if ! kill -0 $owner; then kill -9 $child; sleep 0.3; rm -rf "$folder"; exit; fi
+  runs=yes
+  while [ $runs = yes ] || [ -d "$folder" ]; do
+    kill -0 $child || runs=no
+    if ! kill -0 $owner; then
+      [ $runs = no ] || kill -9 $child
+      sleep 0.3; rm -rf "$folder"; exit
+    fi
     sleep 0.3
   done
 ) &

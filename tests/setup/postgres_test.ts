@@ -31,7 +31,7 @@ Deno.test({
     await server.kill();
     await broken;
     assert.throws(() => server.pid, /is down/);
-    await nothingRuns(server.folder);
+    await nothingRuns(`${server.folder}/data`);
     await client.end();
     await assert.rejects(sum(server.url));
   });
@@ -45,7 +45,7 @@ Deno.test({
   await t.step("stop() and start() are a clean restart", async () => {
     await server.stop();
     await server.stop();
-    await nothingRuns(server.folder);
+    await nothingRuns(`${server.folder}/data`);
     await server.start();
     assert.equal(await sum(server.url), 6);
   });
@@ -58,27 +58,32 @@ Deno.test({
   });
 });
 
-Deno.test({
-  name:
-    "privatePostgres() is gone with a test process that dies (needs a PostgreSQL server)",
-  ignore,
-}, async () => {
-  const module = new URL("./postgres.ts", import.meta.url).href;
-  const code = `import { privatePostgres } from "${module}";
-    const server = await privatePostgres();
-    console.log(server.folder);
-    Deno.kill(Deno.pid, "SIGKILL");`;
-  const { stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["eval", code],
-  }).output();
-  const folder = new TextDecoder().decode(stdout).trim();
-  assert.match(folder, /warren-postgres-/);
-  await nothingRuns(folder);
-  await until(
-    "the folder is gone",
-    () => Deno.stat(folder).then(() => false, () => true),
-  );
-});
+for (
+  const [state, end] of [["up", ""], ["down", "await server.stop();"]] as const
+) {
+  Deno.test({
+    name:
+      `privatePostgres() that is ${state} is gone with a test process that dies (needs a PostgreSQL server)`,
+    ignore,
+  }, async () => {
+    const module = new URL("./postgres.ts", import.meta.url).href;
+    const code = `import { privatePostgres } from "${module}";
+      const server = await privatePostgres();
+      ${end}
+      console.log(server.folder);
+      Deno.kill(Deno.pid, "SIGKILL");`;
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", code],
+    }).output();
+    const folder = new TextDecoder().decode(stdout).trim();
+    assert.match(folder, /warren-postgres-/);
+    await nothingRuns(folder);
+    await until(
+      "the folder is gone",
+      () => Deno.stat(folder).then(() => false, () => true),
+    );
+  });
+}
 
 async function sum(url: string): Promise<number> {
   const client = new pg.Client(url);
