@@ -43,6 +43,8 @@ export class Hold {
   readonly #taken: () => void;
   #renewal: ReturnType<typeof expireAt>;
   #over = false;
+  /** It is done, unless the user's transaction was rolled back. */
+  #recorded = false;
 
   /** Renewed from now on; `taken` is called when another worker has taken it over. */
   constructor(store: LedgerStore, claim: Claim, taken: () => void) {
@@ -62,15 +64,17 @@ export class Hold {
   ): Promise<readonly Message[] | undefined> {
     const text = toText(answers);
     const store = this.#store;
-    const mine = await asked(store, () => store.done(this.#claim, text), wait);
+    const claim = this.#claim;
+    const mine = !this.#recorded &&
+      await asked(store, () => store.done(claim, text), wait);
     this.stop();
     if (mine) return answers;
-    const { key } = this.#claim;
+    const { key } = claim;
     const known = await asked(store, () => store.claim(key), wait);
     if (known.state === "done") return fromText(known.answers);
-    if (known.state === "taken") return undefined;
-    // Whoever had taken it over is gone as well, and this run has ended: so it is this one that counts.
-    const late = { key, epoch: known.epoch };
+    if (known.state === "taken" && !this.#recorded) return undefined;
+    // It was rolled back; or whoever had taken it over is gone as well, and this run has ended: so it is this one that counts.
+    const late = known.state === "held" ? { key, epoch: known.epoch } : claim;
     const done = await asked(store, () => store.done(late, text), wait);
     return done ? answers : undefined;
   }
@@ -82,8 +86,16 @@ export class Hold {
   }
 
   /** It is done if the user's transaction is committed; false if another worker has it. */
-  record(answers: readonly Message[], transaction: unknown): Promise<boolean> {
-    return this.#store.done(this.#claim, toText(answers), transaction);
+  async record(
+    answers: readonly Message[],
+    transaction: unknown,
+  ): Promise<boolean> {
+    const text = toText(answers);
+    return this.#recorded = await this.#store.done(
+      this.#claim,
+      text,
+      transaction,
+    );
   }
 
   /** Keeps the request itself, since its queue forgets it from now on; false if another worker has it. */

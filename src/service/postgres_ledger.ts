@@ -49,15 +49,18 @@ function statements(table: string) {
       request text,
       swept_at timestamptz
     )`,
-    claim: `INSERT INTO ${table} AS known (key, epoch, lease_until)
-      VALUES ($1, 1, ${now} + ${ms("$2")})
-      ON CONFLICT (key) DO UPDATE
-        SET epoch = known.epoch + 1, lease_until = excluded.lease_until
-        WHERE known.done_at IS NULL AND known.lease_until <= ${now}
-      RETURNING epoch`,
-    find: `SELECT answers, done_at IS NOT NULL AS done,
-        extract(epoch FROM lease_until - ${now}) * 1000 AS left
-      FROM ${table} WHERE key = $1`,
+    // What is there is read as it was before: who finds nothing at all asks again.
+    claim: `WITH held AS (
+        INSERT INTO ${table} AS known (key, epoch, lease_until)
+        VALUES ($1, 1, ${now} + ${ms("$2")})
+        ON CONFLICT (key) DO UPDATE
+          SET epoch = known.epoch + 1, lease_until = excluded.lease_until
+          WHERE known.done_at IS NULL AND known.lease_until <= ${now}
+        RETURNING epoch)
+      SELECT held.epoch, known.answers, known.done_at IS NOT NULL AS done,
+        extract(epoch FROM known.lease_until - ${now}) * 1000 AS left
+      FROM (SELECT 1) AS always
+        LEFT JOIN held ON true LEFT JOIN ${table} AS known ON known.key = $1`,
     renew: `UPDATE ${table} SET lease_until = ${now} + ${ms("$3")}
       WHERE ${mine} RETURNING 1`,
     done: `UPDATE ${table}
@@ -142,13 +145,13 @@ class PostgresLedger implements LedgerStore {
 
   async claim(key: string): Promise<Claimed> {
     for (;;) {
-      const [held] = await this.#rows(this.#say.claim, [key, this.lease]);
-      if (held) return { state: "held", epoch: Number(held.epoch) };
-      const [known] = await this.#rows(this.#say.find, [key]);
-      if (!known) continue; // it was forgotten meanwhile
-      if (known.done) return { state: "done", answers: String(known.answers) };
-      const left = Math.max(0, Number(known.left));
-      if (left > 0) return { state: "taken", left };
+      const [row] = await this.#rows(this.#say.claim, [key, this.lease]);
+      const { epoch, done, answers, left } = row ?? {};
+      if (typeof epoch === "string" || typeof epoch === "number") {
+        return { state: "held", epoch: Number(epoch) };
+      }
+      if (done) return { state: "done", answers: String(answers) };
+      if (Number(left) > 0) return { state: "taken", left: Number(left) };
     }
   }
 

@@ -77,19 +77,14 @@ export async function prepare(
   await ask(database, `CREATE TABLE ${tableOf(topic)} (id text, attempt int)`);
 }
 
-/** How many requests had their effect twice; undefined where nothing is recorded. */
-export async function recordedTwice(
+/** Ids of the effects, one for each; undefined where nothing is recorded. */
+export async function effects(
   database: string | undefined,
   topic: string,
-): Promise<number | undefined> {
+): Promise<readonly string[] | undefined> {
   if (database === undefined) return undefined;
-  const table = tableOf(topic);
-  const [row] = await ask(
-    database,
-    `SELECT count(*) AS twice FROM
-      (SELECT 1 FROM ${table} GROUP BY id, attempt HAVING count(*) > 1) AS same`,
-  );
-  return Number(row?.twice);
+  const rows = await ask(database, `SELECT id, attempt FROM ${tableOf(topic)}`);
+  return rows.map(({ id, attempt }) => `${id}#${attempt}`);
 }
 
 async function ask(

@@ -21,8 +21,8 @@ export interface Facts {
   readonly stuck: readonly string[];
   /** Processes that ended and were not meant to, or not so. */
   readonly died: readonly string[];
-  /** Ids whose effects were recorded twice; undefined without a store. */
-  readonly recordedTwice?: number | undefined;
+  /** Requests and attempts whose effects were recorded, as often as they were; undefined without a store. */
+  readonly recorded?: readonly string[] | undefined;
   /** Processes that lived from before the fault to its end. */
   readonly lasting: readonly string[];
 }
@@ -33,6 +33,8 @@ export interface Result extends Facts {
   readonly outcomes: readonly Outcome[];
   readonly resolved: number;
   readonly handled: number;
+  /** Effects that were there twice; undefined without a store. */
+  readonly recordedTwice?: number | undefined;
   readonly starts: number;
   readonly lost: readonly string[];
   /** Casts that went with a queue that was removed. */
@@ -73,7 +75,12 @@ export function resultOf(history: readonly Line[], facts: Facts): Result {
   );
   const requests = runs.filter(({ id }) => !id.startsWith("fanout-"));
   const ends = requests.filter(({ t }) => t === "end");
-  const done = new Set(ends.map(({ id }) => id));
+  const recorded = facts.recorded ?? [];
+  // A worker that was killed may have recorded what it could not tell any more.
+  const done = new Set([
+    ...ends.map(({ id }) => id),
+    ...recorded.map((each) => each.split("#")[0] ?? each),
+  ]);
   const resolved = outcomes.filter(({ code }) => code === undefined);
   const missing = missingOf(resolved, done, facts);
   const removed = new Set(missing.filter((each) => wasIn(each, facts)));
@@ -88,6 +95,8 @@ export function resultOf(history: readonly Line[], facts: Facts): Result {
     outcomes,
     resolved: resolved.length,
     handled: done.size,
+    recordedTwice: facts.recorded &&
+      recorded.length - new Set(recorded).size,
     starts: requests.length - ends.length,
     lost: lost.map(({ id }) => id),
     removed: [...removed].map(({ id }) => id),

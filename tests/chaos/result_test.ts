@@ -106,7 +106,7 @@ Deno.test("Chaos: what is stuck, has died, is wrong or was recorded twice is tol
   const told = breaches([out("stream-1", { wrong: "item 2 in place of 1" })], {
     stuck: ["<topic>: 1 ready"],
     died: ["w0 ended with 1"],
-    recordedTwice: 1,
+    recorded: ["a#1", "a#1"],
     dead: ["stream-1"],
   });
   assert.deepEqual(told.map((each) => each.split(/[: ]/)[0]), [

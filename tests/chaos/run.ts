@@ -3,7 +3,7 @@ import type { PrivateBroker } from "../setup/broker.ts";
 import { until } from "../setup/probe.ts";
 import { Bench, type QueueState, type RunSettings, usual } from "./bench.ts";
 import { now } from "./history.ts";
-import { recordedTwice } from "./ledger.ts";
+import { effects } from "./ledger.ts";
 import type { ChaosProcess } from "./process.ts";
 import { type Facts, type Result, resultOf } from "./result.ts";
 import { type Row, unless } from "./row.ts";
@@ -95,7 +95,7 @@ export async function finish(
     stuck,
     died: await ended(bench),
     ...await kept(bench),
-    recordedTwice: await recordedTwice(bench.settings.database, bench.topic),
+    recorded: await effects(bench.settings.database, bench.topic),
     lasting: stayed.map(({ name }) => name),
   };
   return resultOf(bench.history, facts);

@@ -434,6 +434,28 @@ onPostgres(
 );
 
 onPostgres(
+  "what was recorded and rolled back is recorded when the handler ends",
+  async ({ store, database }) => {
+    await using bus = new Bus(await brokerUrl());
+    await using _served = await worker(bus, store, async (_, { record }) => {
+      const client = await database.connect();
+      await client.query("BEGIN");
+      await record(client, "rolled back");
+      await client.query("ROLLBACK");
+      client.release();
+      return "in the end";
+    });
+    await using peer = await stranger(bus);
+    for (const count of [1, 2]) {
+      peer.ask("a");
+      await until("it is answered", () => peer.answers.length === count);
+    }
+    const results = peer.answers.map(({ result }) => result);
+    assert.deepEqual(results, ["in the end", "in the end"]);
+  },
+);
+
+onPostgres(
   "a cast that was recorded has no further attempt, though its handler throws",
   async ({ store, database }) => {
     await using bus = new Bus(await brokerUrl());
