@@ -35,7 +35,7 @@ export interface ErrorClass {
  *
  * `NO_ROUTE` nobody has a queue there · `TIMEOUT` the deadline passed · `BLOCKED` the broker takes nothing (alarm) ·
  * `REJECTED` the broker refused the message · `UNCONFIRMED` the broker did not say whether it has the message ·
- * `INTERRUPTED` items of a stream are missing · `DISPOSED` the connection is closed · `REMOTE` the handler threw ·
+ * `INTERRUPTED` items of a stream are missing, or no worker lived to finish the call · `DISPOSED` the connection is closed · `REMOTE` the handler threw ·
  * `INVALID` a value is wrong · `UNSUPPORTED` no such contract version · `NO_SUCH_METHOD` no such procedure ·
  * `ABORTED` the caller gave up · `CONNECTION` the broker cannot be reached or refuses us · `TOPOLOGY` a queue or exchange exists in another form
  */
@@ -133,7 +133,10 @@ export class UnconfirmedError extends RpcError {
   }
 }
 
-/** Items of a stream were lost on the way. `data.sequence` is the last one that came. */
+/**
+ * Items of a stream were lost on the way: `data.sequence` is the last one that came. Or a call was given up, since each
+ * worker that had it ended before it was done.
+ */
 export class StreamInterruptedError extends RpcError {
   /** Makes one. */
   constructor(message: string, options?: RpcErrorOptions) {

@@ -141,8 +141,14 @@ export function dead(queue: Queue): Route {
   return { key: letters.name, queue: letters };
 }
 
+/** Where what workers did not finish is handled one at a time: it may be what ended them. */
+export function quarantine(queue: Queue): Route {
+  const apart = beside(queue, "quarantine");
+  return { key: apart.name, queue: apart };
+}
+
 /** Names of queues beside those of topics, hosts and pools. */
-export const BESIDE = /\.(dead|delay\.\d+|leader\..+)$/;
+export const BESIDE = /\.(dead|quarantine|delay\.\d+|leader\..+)$/;
 
 const uses = new Map<string, number>();
 

@@ -4,18 +4,18 @@ import { loggable } from "../masked.ts";
 import { expireAt, forget, type Waiting } from "../deadlines.ts";
 import { log } from "../telemetry.ts";
 import { pause } from "../wait.ts";
-import { direct } from "../bus/routes.ts";
-import type { Message, Transport } from "../bus/transport.ts";
+import type { Message } from "../bus/transport.ts";
+import { interruptedHeaders, interruptedOf } from "../wire/codec.ts";
+import type { Copies } from "./copies.ts";
 import { asked, Hold } from "./hold.ts";
 import { fromText } from "./kept.ts";
 import type { Job } from "./job.ts";
 import { identityOf, type Lane } from "./lane.ts";
 import type { LedgerStore } from "./ledger_store.ts";
+import { placeOf } from "./quarantine.ts";
 
 /** Milliseconds between two looks at a request that another worker has, at most. */
 const LOOK = 1_000;
-/** Milliseconds that the broker may take for a request that goes back to its queue. */
-const PATIENCE = 10_000;
 
 /** Whose a request is: `held` by this worker, or done, or another's for so many milliseconds. */
 export type Whose =
@@ -32,21 +32,22 @@ function keyOf({ queue }: Lane, identity: string): string {
 /** The claims of one server. */
 export class Claims {
   readonly #store: LedgerStore;
-  readonly #transport: Transport;
-  /** Queues whose orphans are looked for. */
-  readonly #queues = new Set<string>();
+  readonly #copies: Copies;
+  /** Whose orphans are looked for, by their queues. */
+  readonly #lanes = new Map<string, Lane>();
   #sweeping: Waiting | undefined;
   #stopped = false;
 
-  /** In a store; requests go back to their queues on the transport. */
-  constructor(store: LedgerStore, transport: Transport) {
+  /** In a store; requests go back to their queues by copies. */
+  constructor(store: LedgerStore, copies: Copies) {
     this.#store = store;
-    this.#transport = transport;
+    this.#copies = copies;
   }
 
-  /** Requests of that queue come back that have lost their worker. */
-  watch(queue: string): void {
-    this.#queues.add(queue);
+  /** Requests of a queue that workers share come back if they have lost their worker. */
+  watch(lane: Lane): void {
+    if (!lane.queue || lane.quarantined) return;
+    this.#lanes.set(lane.queue.name, lane);
     if (!this.#stopped) this.#sweeping ??= this.#later();
   }
 
@@ -89,7 +90,7 @@ export class Claims {
 
   async #sweep(): Promise<void> {
     try {
-      for (const orphan of await this.#store.sweep([...this.#queues])) {
+      for (const orphan of await this.#store.sweep([...this.#lanes.keys()])) {
         await this.#bringBack(orphan.queue, fromText(orphan.request));
       }
     } catch (error) {
@@ -100,21 +101,21 @@ export class Claims {
     if (!this.#stopped) this.#sweeping = this.#later();
   }
 
-  /** Into its queue, where any worker claims it anew. */
+  /** Where any worker claims it anew: into its queue, or apart from others if it was interrupted too often. */
   async #bringBack(
     queue: string,
     requests: readonly Message[],
   ): Promise<void> {
-    const wait = { deadline: performance.now() + PATIENCE };
+    const lane = this.#lanes.get(queue);
     for (const request of requests) {
-      const message = { ...request, persistent: true, mandatory: true };
-      await this.#transport.publish(direct(queue), message, wait);
-      log("rpc").warn(
-        "A request of {queue} has lost its worker: back it goes",
-        {
-          queue,
-        },
-      );
+      const times = interruptedOf(request.headers) + 1;
+      const route = lane && placeOf(times, lane);
+      if (!route) continue;
+      const headers = interruptedHeaders(request.headers, times);
+      const copy = { ...request, headers, persistent: true, mandatory: true };
+      await this.#copies.send(route, copy);
+      const text = "A request of {queue} has lost its worker: back it goes";
+      log("rpc").warn(text, { queue });
     }
   }
 }

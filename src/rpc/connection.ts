@@ -6,10 +6,11 @@ import { Caller } from "./caller.ts";
 import type { Client, ClientOptions } from "./client.ts";
 import { ConnectionEvents, tell } from "./connection_events.ts";
 import type { ConnectionParts } from "./connection_parts.ts";
+import { planConsumers } from "./consuming.ts";
 import type { Contract } from "./contract.ts";
 import { makeClient } from "./contract_client.ts";
 import { discover, type ServicesOptions } from "./discovery.ts";
-import { checkDispatcher, type Dispatcher } from "./dispatcher.ts";
+import type { Dispatcher } from "./dispatcher.ts";
 import { Leadership } from "./leadership.ts";
 import { checkName, checkPool, checkTopic } from "./names.ts";
 import {
@@ -258,11 +259,10 @@ export class ConnectionContext extends ConnectionEvents
     route: ReturnType<Routes["topic"]>,
     dispatcher: Dispatcher,
   ): Promise<void> {
-    this.#check();
-    checkDispatcher(dispatcher);
-    const shared = route.exchange?.type === "fanout" ? undefined : route.queue;
-    const receive = this.#server.receiver(dispatcher, shared);
-    await this.#subscriptions.add(route, receive, this.#setUp());
+    const { openstack } = this.#parts;
+    const [server, subscriptions] = [this.#server, this.#subscriptions];
+    const parts = { server, subscriptions, openstack };
+    await planConsumers(parts, route, dispatcher, this.#setUp());
   }
 
   /** Bounds of making a consumer, after which the transport is no longer as new. */

@@ -49,6 +49,12 @@ export class FailedCasts {
     return await this.#bury(job, queue, "Expired before its next attempt", 1);
   }
 
+  /** No worker finished it, and no other is to try. */
+  async interrupted(job: Job, reason: string, queue?: Queue): Promise<Fate> {
+    if (!queue || !waits(job)) return "dropped";
+    return await this.#bury(job, queue, reason);
+  }
+
   /** `spared`: how many of its attempts there have not been. */
   async #bury(
     job: Job,

@@ -160,6 +160,11 @@ export class Job implements RunningCall, Watched {
     return this.#delivery.message;
   }
 
+  /** True if it was in hand before, here or elsewhere. */
+  get redelivered(): boolean {
+    return this.#delivery.redelivered;
+  }
+
   /** True once nobody else will get it. */
   get settled(): boolean {
     return this.#acknowledged && !this.#kept;

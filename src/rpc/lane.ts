@@ -1,9 +1,8 @@
 /** One consumer of a server, and what tells the requests that come there from each other. @module */
-import type { Queue } from "../bus/routes.ts";
+import type { Queue, Route } from "../bus/routes.ts";
 import type { Request } from "../wire/envelope.ts";
 import type { Dispatcher } from "./dispatcher.ts";
-import type { JobHooks } from "./job.ts";
-import type { Ledger } from "./ledger.ts";
+import { Ledger } from "./ledger.ts";
 
 /** One consumer: who serves what comes there, what came before, and its queue, unless that holds copies of what all get. */
 export interface Lane {
@@ -13,8 +12,15 @@ export interface Lane {
   readonly ledger: Ledger;
   /** Undefined where all workers get a copy. */
   readonly queue: Queue | undefined;
-  /** What its requests ask of the server. */
-  readonly hooks: JobHooks;
+  /** Where what workers do not finish is handled apart; undefined where that is not done. */
+  quarantine?: Route | undefined;
+  /** Whether this is that place: `queue` is then the one beside which it is. */
+  readonly quarantined?: boolean;
+}
+
+/** A lane on its own; `queue` is its queue, unless all workers get a copy. */
+export function laneOf(dispatcher: Dispatcher, queue: Queue | undefined): Lane {
+  return { dispatcher, queue, ledger: new Ledger() };
 }
 
 /** What tells one request from another: a stranger may have made up its id, but who asks for an answer gets his own. */

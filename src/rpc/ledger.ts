@@ -28,14 +28,13 @@ const ANSWERS = { ms: 60_000, entries: Infinity, bytes: 16 * 1024 * 1024 };
 /** Remembers by generations: the older of two goes as a whole, so that no entry has to be looked for. */
 class Memory<T> {
   readonly #limits: typeof IDS;
-  readonly #cut: () => void;
   #young: Generation<T> = fresh();
   #old: Generation<T> = fresh();
+  /** How often something was forgotten before its time. */
+  cut = 0;
 
-  /** `cut` is called when something is forgotten before its time. */
-  constructor(limits: typeof IDS, cut: () => void = () => {}) {
+  constructor(limits: typeof IDS) {
     this.#limits = limits;
-    this.#cut = cut;
   }
 
   get(id: string): T | undefined {
@@ -48,7 +47,7 @@ class Memory<T> {
     const full = entries.size >= most || this.#young.bytes + bytes > heaviest;
     const now = performance.now();
     if (full || now - since >= ms) {
-      if (this.#old.entries.size > 0 && now - since < ms) this.#cut();
+      if (this.#old.entries.size > 0 && now - since < ms) this.cut++;
       this.#old = this.#young;
       this.#young = fresh();
     }
@@ -67,12 +66,12 @@ const bytesOf = (answers: readonly Message[]) =>
 /** Remembers the requests of one consumer. Those without an id (Folsom) are never the same. */
 export class Ledger {
   readonly #running = new Map<string, Running>();
-  readonly #ended: Memory<true>;
+  readonly #ended = new Memory<true>(IDS);
   readonly #answers = new Memory<readonly Message[]>(ANSWERS);
 
-  /** `cut` is called when the memory of requests is cut short. */
-  constructor(cut?: () => void) {
-    this.#ended = new Memory<true>(IDS, cut);
+  /** How often the memory of requests was cut short. */
+  get cut(): number {
+    return this.#ended.cut;
   }
 
   /** What is known of the request with that id. */

@@ -28,7 +28,7 @@ export function checkName(what: string, name: unknown): asserts name is string {
 function checkApart(what: string, name: string, queue: string): void {
   if (!BESIDE.test(queue)) return;
   throw new InvalidValueError(
-    `Invalid ${what} "${name}": names that end in .dead, .delay.<ms> or .leader.<task> are those of queues beside another; give another name`,
+    `Invalid ${what} "${name}": names that end in .dead, .quarantine, .delay.<ms> or .leader.<task> are those of queues beside another; give another name`,
     { data: { path: what } },
   );
 }

@@ -3,26 +3,22 @@ import { loggable } from "../masked.ts";
 import { expireAt, forget } from "../deadlines.ts";
 import { ConnectionDisposedError } from "../errors.ts";
 import { log } from "../telemetry.ts";
-import type { Queue } from "../bus/routes.ts";
 import type { Delivery } from "../bus/transport.ts";
 import { decode } from "../wire/codec.ts";
 import { Claims } from "./claims.ts";
-import type { Dispatcher } from "./dispatcher.ts";
 import { Copies } from "./copies.ts";
 import { FailedCasts, type Fate } from "./failed_casts.ts";
-import { logFailure } from "./failure_log.ts";
-import { Job } from "./job.ts";
+import { Job, type JobHooks } from "./job.ts";
 import { jobHooks } from "./job_hooks.ts";
-import { type Known, Ledger } from "./ledger.ts";
+import type { Known, Ledger } from "./ledger.ts";
 import { identityOf, type Lane } from "./lane.ts";
 import type { LedgerStore } from "./ledger_store.ts";
-import { Latency } from "./latency.ts";
-import { LoopWatch } from "./loop_watch.ts";
 import { Permits } from "./permits.ts";
+import { Quarantine } from "./quarantine.ts";
 import { Refusals, type Refused } from "./refusals.ts";
 import { Responder, type ResponderParts } from "./responder.ts";
-import { counts, type ServerStats } from "./server_stats.ts";
-import { isStream, unwanted } from "./yielded.ts";
+import { Runner } from "./runner.ts";
+import { count, counts, type ServerStats } from "./server_stats.ts";
 
 /** What a server needs. */
 export interface ServerParts extends ResponderParts {
@@ -42,15 +38,15 @@ export class Server {
   readonly #permits: Permits;
   readonly #responder: Responder;
   readonly #refusals: Refusals;
-  readonly #casts: FailedCasts;
   readonly #claims: Claims | undefined;
+  readonly #quarantine: Quarantine;
+  readonly #runner: Runner;
+  readonly #ledgers = new Set<Ledger>();
   readonly #jobs = new Map<Job, Promise<void>>();
   readonly #counts = counts();
-  readonly #latency = new Latency();
   readonly #stopping = new AbortController();
   /** Until when the ledger is waited for. */
   readonly #ending = { deadline: Infinity, signal: this.#stopping.signal };
-  readonly #loop = new LoopWatch();
 
   /** Ready to receive. */
   constructor(parts: ServerParts) {
@@ -60,15 +56,26 @@ export class Server {
     const { ledger, transport } = parts;
     const copies = new Copies(transport);
     this.#refusals = new Refusals({ responder, copies });
-    this.#casts = new FailedCasts({ ...parts, copies });
-    this.#claims = ledger && new Claims(ledger, transport);
+    const casts = new FailedCasts({ ...parts, copies });
+    this.#quarantine = new Quarantine({ ...parts, copies, casts, responder });
+    this.#claims = ledger && new Claims(ledger, copies);
+    this.#runner = new Runner({
+      ...{ responder, casts },
+      permits: this.#permits,
+      running: parts.inbox.running,
+      claims: this.#claims,
+      quarantine: this.#quarantine,
+      ending: this.#ending,
+      counts: this.#counts,
+    });
   }
 
   /** What it has done so far. */
   get stats(): ServerStats {
-    const latency = this.#latency.stats;
-    const { blocked } = this.#loop;
-    return { ...this.#counts, blocked, inHand: this.#jobs.size, latency };
+    const cut = [...this.#ledgers].reduce((sum, { cut }) => sum + cut, 0);
+    const { loop: { blocked }, latency: { stats: latency } } = this.#runner;
+    const inHand = this.#jobs.size;
+    return { ...this.#counts, cut, blocked, inHand, latency };
   }
 
   /** Handlers at once. */
@@ -81,27 +88,21 @@ export class Server {
     this.#permits.limit = limit;
   }
 
-  /** Takes the deliveries of one consumer; `queue` is theirs, unless all workers get a copy. Never throws: nothing that arrives can hurt a worker. */
-  receiver(
-    dispatcher: Dispatcher,
-    queue?: Queue,
-  ): (delivery: Delivery) => void {
-    const lane: Lane = {
-      dispatcher,
-      queue,
-      ledger: new Ledger(() => this.#counts.cut++),
-      hooks: jobHooks(
-        queue,
-        this.#responder,
-        this.#parts.consumerTimeout,
-        this.#ending,
-      ),
-    };
-    if (queue) this.#claims?.watch(queue.name);
-    return (delivery) => this.#receive(delivery, lane);
+  /** Takes the deliveries of one consumer. Never throws: nothing that arrives can hurt a worker. */
+  receiver(lane: Lane): (delivery: Delivery) => void {
+    this.#ledgers.add(lane.ledger);
+    this.#claims?.watch(lane);
+    const { consumerTimeout } = this.#parts;
+    const hooks = jobHooks(
+      lane.queue,
+      this.#responder,
+      consumerTimeout,
+      this.#ending,
+    );
+    return (delivery) => this.#receive(delivery, lane, hooks);
   }
 
-  #receive(delivery: Delivery, lane: Lane): void {
+  #receive(delivery: Delivery, lane: Lane, hooks: JobHooks): void {
     const { body, headers } = delivery.message;
     const decoded = decode(body, headers, this.#parts.limits);
     if ("refusal" in decoded) {
@@ -113,23 +114,43 @@ export class Server {
       return this.#refuse(delivery, lane, { reason });
     }
     if (delivery.redelivered) this.#counts.redelivered++;
-    const job = new Job(delivery, message, dialect, lane.hooks);
-    const one = identityOf(message);
-    const earlier = one === undefined ? undefined : lane.ledger.find(one);
-    const work = earlier ? this.#repeat(job, earlier) : this.#serve(job, lane);
-    const done = work
-      .catch((error) =>
-        log("rpc").error("Serving failed: {error}", { error: loggable(error) })
-      )
-      .finally(() => this.#jobs.delete(job));
+    const job = new Job(delivery, message, dialect, hooks);
+    const done = this.#take(job, lane).finally(() => {
+      this.#jobs.delete(job);
+      this.#quarantine.ended(job);
+    });
     this.#jobs.set(job, done);
-    if (!earlier && one !== undefined) lane.ledger.begin(one, job, done);
+  }
+
+  /** What came before is not run again; what a worker did not finish may end this one too. Never rejects. */
+  #take(job: Job, lane: Lane): Promise<void> {
+    const one = identityOf(job.request);
+    const earlier = one === undefined ? undefined : lane.ledger.find(one);
+    const suspect = !earlier && this.#quarantine.concerns(job, lane);
+    const work = earlier
+      ? this.#repeat(job, earlier)
+      : suspect
+      ? this.#interrupted(job, lane)
+      : this.#runner.serve(job, lane);
+    const done = work.catch((error) =>
+      log("rpc").error("Serving failed: {error}", { error: loggable(error) })
+    );
+    const begins = !earlier && !suspect;
+    if (begins && one !== undefined) lane.ledger.begin(one, job, done);
+    return done;
+  }
+
+  async #interrupted(job: Job, lane: Lane): Promise<void> {
+    this.#counts.interrupted++;
+    const fate = await this.#quarantine.take(job, lane);
+    if (fate === "here") await this.#take(job, lane);
+    else if (fate === "dead") this.#counts.dead++;
   }
 
   #refuse(delivery: Delivery, { queue }: Lane, refused: Refused): void {
     this.#counts.refused++;
     const kept = this.#parts.openstack ? undefined : queue;
-    const done = (fate: Fate) => this.#count(fate);
+    const done = (fate: Fate) => count(this.#counts, fate);
     this.#refusals.refuse(delivery, refused, kept, done);
   }
 
@@ -161,7 +182,7 @@ export class Server {
     this.#claims?.stop();
     await stopping;
     this.#responder[Symbol.dispose]();
-    this.#loop[Symbol.dispose]();
+    this.#runner.loop[Symbol.dispose]();
   }
 
   /** What has begun to stream is not begun anew elsewhere: its caller is told. */
@@ -173,119 +194,7 @@ export class Server {
     const streams = jobs.filter(({ streaming }) => streaming);
     await Promise.all([
       ...streams.map((job) => this.#responder.interrupted(job)),
-      ...jobs.map((job) => this.#release(job)),
+      ...jobs.map((job) => this.#runner.release(job)),
     ]);
-  }
-
-  async #serve(job: Job, lane: Lane): Promise<void> {
-    using _registered = job.register(this.#parts.inbox.running);
-    const { signal } = job.context;
-    let permit = await this.#permits.acquire(signal);
-    // A handler that goes on when nobody waits any more does not keep others from their turn.
-    const free = () => permit?.[Symbol.dispose]();
-    signal.addEventListener("abort", free);
-    try {
-      if (!permit || job.over) return void this.#counts.dropped++;
-      const { expires, reply } = job.request;
-      if (!reply && Number(expires) <= Date.now()) {
-        const fate = await this.#casts.expired(job, lane.queue);
-        if (fate === "dropped") this.#counts.dropped++;
-        return this.#count(fate);
-      }
-      using _beats = this.#responder.beats(job);
-      for (let ms; (ms = await this.#taken(job, lane)) !== undefined;) {
-        free();
-        await this.#claims?.free(job, ms);
-        permit = await this.#permits.acquire(signal);
-        if (!permit) return void this.#counts.dropped++;
-      }
-      using _watched = this.#loop.watch(job);
-      if (!job.settled) await this.#run(job, lane, permit);
-    } catch (error) {
-      if (job.request.reply) throw error;
-      await this.#casts.back(job, error); // nobody else would know of it
-    } finally {
-      signal.removeEventListener("abort", free);
-      free();
-      await this.#finish(job);
-    }
-  }
-
-  /** Milliseconds after which to look again at what another worker has; undefined if it is this one's, or done. */
-  async #taken(job: Job, lane: Lane): Promise<number | undefined> {
-    const whose = await this.#claims?.claim(job, lane);
-    if (whose?.state === "taken") return whose.ms;
-    if (whose?.state !== "done") return undefined;
-    this.#counts.repeated++;
-    job.answers = whose.answers;
-    await this.#responder.repeat(job, whose.answers);
-    job.settle();
-  }
-
-  /** What another worker has now is acknowledged all the same: that one has a copy of its own. */
-  async #finish(job: Job): Promise<void> {
-    if (job.fenced) this.#counts.fenced++;
-    job.settle();
-    await this.#release(job);
-  }
-
-  /** What goes back to its queue is free for others at once. */
-  async #release({ abandoned, hold }: Job): Promise<void> {
-    if (abandoned) await hold?.release();
-    else hold?.stop();
-  }
-
-  /** The permit is given back when the handler ends; the answer's confirmation needs none. */
-  async #run(job: Job, lane: Lane, permit: Disposable): Promise<void> {
-    const { request, context } = job;
-    const ended = this.#timed(permit);
-    try {
-      const { version = "1.0", method, args, namespace } = request;
-      const result = await lane.dispatcher.dispatch(
-        context,
-        version,
-        method,
-        args,
-        namespace,
-      );
-      if (isStream(result) && !request.reply) throw unwanted(request.method);
-      if (isStream(result)) await this.#responder.stream(job, result);
-      else {
-        ended();
-        await this.#responder.result(job, result);
-      }
-      ended();
-      this.#counts.handled++;
-    } catch (error) {
-      ended();
-      this.#counts.failed++;
-      logFailure(job, error);
-      await this.#responder.failure(job, error);
-      if (!request.reply) await this.#failedCast(job, error, lane);
-    }
-  }
-
-  /** Whoever has a cast decides what becomes of it. */
-  async #failedCast(job: Job, error: unknown, lane: Lane): Promise<void> {
-    const mine = await job.hold?.holds(this.#ending) ?? true;
-    if (!mine) return job.fence();
-    this.#count(await this.#casts.failed(job, error, lane.queue));
-    if (!job.abandoned) await this.#responder.result(job, undefined);
-  }
-
-  #count(fate: Fate): void {
-    if (fate === "again") this.#counts.retried++;
-    if (fate === "dead") this.#counts.dead++;
-  }
-
-  /** What to call when the handler has ended; the first time counts. */
-  #timed(permit: Disposable): () => void {
-    const began = performance.now();
-    let running = true;
-    return () => {
-      if (running) this.#latency.add(performance.now() - began);
-      running = false;
-      permit[Symbol.dispose]();
-    };
   }
 }

@@ -1,4 +1,5 @@
 /** What a server has done. @module */
+import type { Fate } from "./failed_casts.ts";
 import type { LatencyStats } from "./latency.ts";
 
 /** What a server has done. */
@@ -13,6 +14,8 @@ export interface ServerStats {
   readonly dropped: number;
   /** Requests that the broker had delivered before, here or elsewhere. */
   readonly redelivered: number;
+  /** Requests that a worker had and did not finish, as often as that was counted here. */
+  readonly interrupted: number;
   /** Requests that had come before, and were not run again. */
   readonly repeated: number;
   /** Casts that failed and will be tried again. */
@@ -31,6 +34,9 @@ export interface ServerStats {
   readonly latency: LatencyStats;
 }
 
+/** What is counted. */
+export type Counts = ReturnType<typeof counts>;
+
 /** What is counted, from nothing. */
 export function counts() {
   return {
@@ -39,10 +45,16 @@ export function counts() {
     refused: 0,
     dropped: 0,
     redelivered: 0,
+    interrupted: 0,
     repeated: 0,
     retried: 0,
     dead: 0,
     fenced: 0,
-    cut: 0,
   };
+}
+
+/** Counts what became of a cast that failed. */
+export function count(counts: Counts, fate: Fate): void {
+  if (fate === "again") counts.retried++;
+  if (fate === "dead") counts.dead++;
 }

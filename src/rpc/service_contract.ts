@@ -70,6 +70,7 @@ const statsSchema: z.ZodType<ServiceStats> = z.looseObject({
   refused: amount,
   dropped: amount,
   redelivered: amount,
+  interrupted: newer,
   repeated: amount,
   retried: amount,
   dead: amount,

@@ -1,9 +1,18 @@
 /** What a connection context consumes: planned first, then started, then cancelled and drained. @module */
+import { TopologyError } from "../errors.ts";
 import type { Route } from "../bus/routes.ts";
 import type { Consumer, Delivery, Transport, Wait } from "../bus/transport.ts";
 
 /** Stops a listener; resolves when no event is in hand, or after `grace` milliseconds. */
 export type StopListener = (grace: number) => Promise<void>;
+
+/** How one is consumed that others can do without. */
+export interface Spare {
+  /** Unacknowledged deliveries at most. */
+  readonly prefetch: number;
+  /** Called, once at most, where the broker does not let it be made or consumed. */
+  readonly refused: (error: TopologyError) => void;
+}
 
 /** The consumers of one context. */
 export class Subscriptions {
@@ -26,22 +35,29 @@ export class Subscriptions {
     this.#prefetch = prefetch;
   }
 
-  /** Makes the queue of a route; consumes it now if they are started, else then. */
+  /**
+   * Makes the queue of a route; consumes it now if they are started, else then.
+   *
+   * @throws {TopologyError} the broker refuses it, and it is not `spare`.
+   */
   async add(
     route: Route,
     receive: (delivery: Delivery) => void,
     wait: Wait,
+    spare?: Spare,
   ): Promise<void> {
-    await this.#transport.declare(route, wait);
+    const { prefetch = this.#prefetch } = spare ?? {};
     const start = async (wait: Wait) => {
-      const consumer = await this.#transport.consume(
+      const consumer = this.#transport.consume(
         route,
         receive,
-        { prefetch: this.#prefetch },
+        { prefetch },
         wait,
       );
-      this.#consumers.push(consumer);
+      await allowed(consumer.then((made) => this.#consumers.push(made)), spare);
     };
+    const made = this.#transport.declare(route, wait).then(() => true);
+    if (!await allowed(made, spare)) return;
     if (this.#started) await start(wait);
     else this.#planned.push(start);
   }
@@ -67,5 +83,19 @@ export class Subscriptions {
   /** Resolves when no event is in hand, or after `grace` milliseconds. */
   async stopListeners(grace: number): Promise<void> {
     await Promise.all(this.#listeners.map((stop) => stop(grace)));
+  }
+}
+
+/** What the broker refuses of a spare is told, and undefined. */
+async function allowed<T>(
+  work: Promise<T>,
+  spare: Spare | undefined,
+): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!spare || !(error instanceof TopologyError)) throw error;
+    spare.refused(error);
+    return undefined;
   }
 }

@@ -139,11 +139,18 @@ export function deadHeaders(failed: Failed): WireHeaders {
   };
 }
 
+const counted = (said: unknown): number => {
+  const count = number(said);
+  return Number.isSafeInteger(count) ? Number(count) : 0;
+};
+
 /** How many times a message was a dead letter, also one that cannot be read. */
-export function burialsOf(headers: Fields): number {
-  const burials = number(headers[header.burials]);
-  return Number.isSafeInteger(burials) ? Number(burials) : 0;
-}
+export const burialsOf = (headers: Fields): number =>
+  counted(headers[header.burials]);
+
+/** How many times a worker had a message in hand and did not finish it. */
+export const interruptedOf = (headers: Fields): number =>
+  counted(headers[header.interrupted]);
 
 /** Texts that are kept of what others say in headers: their number, and their length. */
 const OTHERS = 32;
@@ -151,8 +158,9 @@ const BRIEF = 255;
 
 /** The headers of a message that is sent again: without what is said of one attempt, and no more than always fits. */
 export function keptHeaders(headers: Fields): WireHeaders {
-  const { attempt, attempts, expires, reason, queue } = header;
-  const once = new Set<string>([attempt, attempts, expires, reason, queue]);
+  const { attempt, interrupted, attempts, expires, reason, queue } = header;
+  const attempted = [attempt, interrupted, attempts, expires];
+  const once = new Set<string>([...attempted, reason, queue]);
   const short = (entry: [string, unknown]): entry is [string, string] =>
     typeof entry[1] === "string" && entry[1].length <= BRIEF;
   const kept = Object.entries(headers).filter(short).filter(([name]) =>
@@ -160,6 +168,26 @@ export function keptHeaders(headers: Fields): WireHeaders {
   );
   return Object.fromEntries(kept.slice(0, OTHERS));
 }
+
+/** What the headers of a request say that a worker did not finish, so many times: it is in the same attempt still. */
+export function interruptedHeaders(
+  headers: Fields,
+  times: number,
+): WireHeaders {
+  const own = REQUEST.map((name) => [name, headers[name]] as const);
+  const said = own.filter(([, value]) => typeof value === "string");
+  return {
+    ...keptHeaders(headers),
+    ...Object.fromEntries(said),
+    [header.interrupted]: `${times}`,
+  };
+}
+
+/** What a request says of itself in headers. */
+const REQUEST = [
+  ...[header.warren, header.timeout, header.credit],
+  ...[header.attempt, header.burials, header.expires],
+];
 
 /** The bytes of a control. */
 export function encodeControl(control: Control): Encoded {
@@ -208,6 +236,7 @@ const blank = {
   monitor: undefined,
   attempt: undefined,
   burials: undefined,
+  interrupted: undefined,
   expires: undefined,
   credit: undefined,
 };

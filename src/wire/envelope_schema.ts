@@ -29,6 +29,7 @@ export const requestSchema: z.ZodType<Request> = z.object({
   monitor: duration.optional(),
   attempt: z.int().positive().optional(),
   burials: z.int().positive().optional(),
+  interrupted: z.int().positive().optional(),
   expires: z.number().optional(),
   credit: z.int().positive().optional(),
   warren: z.boolean().optional(),

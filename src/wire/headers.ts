@@ -22,6 +22,7 @@ export const header = {
   attempt: "warren-attempt",
   attempts: "warren-attempts",
   burials: "warren-burials",
+  interrupted: "warren-interrupted",
   expires: "warren-expires",
   reason: "warren-reason",
   queue: "warren-queue",
@@ -73,6 +74,7 @@ export function ownHeaders(kind: Spoken["kind"], headers: Fields): Fields {
       timeout: number(headers[header.timeout]),
       attempt: number(headers[header.attempt]),
       burials: number(headers[header.burials]),
+      interrupted: number(headers[header.interrupted]),
       expires: number(headers[header.expires]),
       credit: number(headers[header.credit]),
     };

@@ -29,7 +29,7 @@ export class Bus implements AsyncDisposable {
     this.url = url;
     const { topic } = this;
     const queues = [topic, `${topic}.one`, `${topic}.two`];
-    this.#queues = queues.flatMap((name) => [name, `${name}.dead`]);
+    this.#queues = queues.flatMap(withThoseBeside);
   }
 
   /** A connection. */
@@ -40,7 +40,7 @@ export class Bus implements AsyncDisposable {
   /** A name that no other test has; a queue of that name is removed at the end. */
   name(part: string): string {
     const name = `${this.topic}-${part}`;
-    this.#queues.push(name);
+    this.#queues.push(...withThoseBeside(name));
     return name;
   }
 
@@ -81,6 +81,11 @@ export class Bus implements AsyncDisposable {
     for (const queue of this.#queues) await raw?.channel.deleteQueue(queue);
     await raw?.channel.deleteExchange(`${this.topic}_fanout`);
   }
+}
+
+/** A queue with those that a worker of it makes. */
+function withThoseBeside(queue: string): string[] {
+  return [queue, `${queue}.dead`, `${queue}.quarantine`];
 }
 
 /** A channel of a plain AMQP client, as a stranger would have it. */

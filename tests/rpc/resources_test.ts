@@ -71,6 +71,6 @@ Deno.test({
       assert.deepEqual(await census(broker), before);
     }
     const after = await census(broker);
-    assert.deepEqual(after, { connections: 0, channels: 0, queues: 1 });
+    assert.deepEqual(after, { connections: 0, channels: 0, queues: 2 });
   },
 });

@@ -224,8 +224,8 @@ onRabbit(
     await connection.client(works(bus.topic)).cast("work", { tag: "a" });
     await until("it ran again", () => worker.stats.handled === 1);
     assert.deepEqual(attempts, [1, 1]);
-    const { redelivered, retried } = worker.stats;
-    assert.deepEqual([redelivered, retried], [1, 0]);
+    const { redelivered, interrupted, retried } = worker.stats;
+    assert.deepEqual([redelivered, interrupted, retried], [1, 0, 0]);
     const said = log.lines.filter((line) => /goes back/.test(line));
     assert.match(String(said), /x-message-ttl|dead-letter/);
   },
@@ -278,7 +278,7 @@ onRabbit(
     const { topic } = bus;
     const fails = async (work: Promise<unknown>) =>
       assert.match((await failureOf(work)).message, /names that end in \.dead/);
-    for (const host of ["dead", "a.dead", "delay.100", "leader.x.y"]) {
+    for (const host of ["dead", "a.quarantine", "delay.100", "leader.x.y"]) {
       await fails(connection.cast({ topic, host }, "work"));
     }
     await fails(connection.cast({ topic: `${topic}.delay`, host: "100" }, "w"));
