@@ -60,9 +60,8 @@ export class Refusals {
       delivery.reject(false); // dropped, or dead-lettered where the broker's policy says so
       return done("dropped");
     }
-    const kept = told
-      ? told.then(() => delivery.ack())
-      : this.#keep(delivery, reason, queue).then(done);
+    if (told) delivery.ack(); // an answer that finds no queue must not keep others from their turn
+    const kept = told ?? this.#keep(delivery, reason, queue).then(done);
     const work: Promise<void> = kept.finally(() => this.#inHand.delete(work));
     this.#inHand.add(work);
   }

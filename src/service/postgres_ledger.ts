@@ -29,7 +29,7 @@ const TABLE = /^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/;
 /** Rows of one sweep at most. */
 const MOST = 1_000;
 /** Another process made the table at the same moment, or before. */
-const MADE_ALREADY = new Set(["23505", "42P07"]);
+const MADE_ALREADY = new Set(["23505", "42P07", "42710"]);
 
 /** The statements on a table. Times are the database's own: no clock of a worker counts. */
 function statements(table: string) {

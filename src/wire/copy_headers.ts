@@ -1,0 +1,84 @@
+/** What Warren's headers say of a message that is sent again as it came: its next attempt, a dead letter, an interruption. @module */
+import type { Fields } from "./envelope.ts";
+import { header, number, type WireHeaders } from "./headers.ts";
+
+/** What the headers of a message say for its next attempt; `expires` is in epoch milliseconds. */
+export function againHeaders(attempt: number, expires?: number): WireHeaders {
+  return {
+    [header.attempt]: `${attempt}`,
+    ...(expires !== undefined && { [header.expires]: `${expires}` }),
+  };
+}
+
+/** What is told of a dead letter. */
+export interface Failed {
+  /** Attempts that there were. */
+  readonly attempts: number;
+  /** How many times it has been one. */
+  readonly burials: number;
+  /** Why it is one. */
+  readonly reason: string;
+  /** In which queue it was. */
+  readonly queue: string;
+}
+
+/** What the headers of a dead letter say. Put back into its queue as it is, it begins anew. */
+export function deadHeaders(failed: Failed): WireHeaders {
+  const { attempts, burials, reason, queue } = failed;
+  return {
+    [header.attempts]: `${attempts}`,
+    [header.burials]: `${burials}`,
+    [header.reason]: reason,
+    [header.queue]: queue,
+  };
+}
+
+const counted = (said: unknown): number => {
+  const count = number(said);
+  return Number.isSafeInteger(count) ? Number(count) : 0;
+};
+
+/** How many times a message was a dead letter, also one that cannot be read. */
+export const burialsOf = (headers: Fields): number =>
+  counted(headers[header.burials]);
+
+/** How many times a worker had a message in hand and did not finish it. */
+export const interruptedOf = (headers: Fields): number =>
+  counted(headers[header.interrupted]);
+
+/** Texts that are kept of what others say in headers: their number, and their length. */
+const OTHERS = 32;
+const BRIEF = 255;
+
+/** The headers of a message that is sent again: without what is said of one attempt, and no more than always fits. */
+export function keptHeaders(headers: Fields): WireHeaders {
+  const { attempt, interrupted, attempts, expires, reason, queue } = header;
+  const attempted = [attempt, interrupted, attempts, expires];
+  const once = new Set<string>([...attempted, reason, queue]);
+  const short = (entry: [string, unknown]): entry is [string, string] =>
+    typeof entry[1] === "string" && entry[1].length <= BRIEF;
+  const kept = Object.entries(headers).filter(short).filter(([name]) =>
+    !once.has(name) && !name.startsWith("x-")
+  );
+  return Object.fromEntries(kept.slice(0, OTHERS));
+}
+
+/** What the headers of a request say that a worker did not finish, so many times: it is in the same attempt still. */
+export function interruptedHeaders(
+  headers: Fields,
+  times: number,
+): WireHeaders {
+  const own = REQUEST.map((name) => [name, headers[name]] as const);
+  const said = own.filter(([, value]) => typeof value === "string");
+  return {
+    ...keptHeaders(headers),
+    ...Object.fromEntries(said),
+    [header.interrupted]: `${times}`,
+  };
+}
+
+/** What a request says of itself in headers. */
+const REQUEST = [
+  ...[header.warren, header.timeout, header.credit],
+  ...[header.attempt, header.burials, header.expires],
+];
