@@ -168,6 +168,7 @@ onEachBus("stats tells what a service has done, and its tasks", async (bus) => {
     refused: 0,
     dropped: 0,
     redelivered: 0,
+    interrupted: 0,
     repeated: 0,
     retried: 0,
     dead: 0,

@@ -1,9 +1,11 @@
 /** What workers did not finish: counted, handled apart, given up at last, and never lost. */
 import assert from "node:assert/strict";
+import { z } from "npm:zod@^4.6.7";
 import { quarantine, type Route } from "../../src/bus/routes.ts";
 import {
   type ConnectionContext,
   type ConnectionOptions,
+  contract,
   StreamInterruptedError,
 } from "../../mod.ts";
 import { logged } from "../setup/logged.ts";
@@ -264,3 +266,63 @@ onRabbit(
     );
   },
 );
+
+onEachBus(
+  "another attempt, and a dead letter that is put back, begin with no interruption",
+  async (bus) => {
+    await using _log = await logged();
+    bus.owns(`${bus.topic}.delay.100`);
+    await using connection = await bus.connect();
+    await using stranger = await Stranger.on(bus);
+    const args = z.object({ fail: z.number() });
+    const retry = { attempts: 2, backoff: [100] } as const;
+    const api = contract({
+      topic: bus.topic,
+      version: "1.0",
+      procedures: { work: { args, retry } },
+    });
+    const seen: unknown[] = [];
+    await (await bus.serve(api, { work: () => {} }))[Symbol.asyncDispose]();
+    const headers = { "warren-interrupted": "4" };
+    const body = JSON.stringify({
+      method: "work",
+      args: { fail: 2 },
+      version: "1.0",
+      _unique_id: "u",
+    });
+    await stranger.put(bus.topic, body, { headers });
+    await using worker = await bus.serve(api, {
+      work: ({ fail }, { attempt }) => {
+        seen.push(attempt);
+        if (attempt <= fail) throw new Error("boom");
+      },
+    });
+    await until("it is a dead letter", () => worker.stats.dead === 1);
+    const [letter] = await stranger.take(deadOf(bus.topic), 1);
+    assert.ok(letter);
+    assert.deepEqual(seen, [1, 2]);
+    assert.deepEqual(Object.keys(letter.message.headers).sort(), [
+      "warren-attempts",
+      "warren-burials",
+      "warren-queue",
+      "warren-reason",
+    ]);
+    assert.equal(connection.stats.handled, 0);
+  },
+);
+
+for (const said of ["0", "-1", "many", "1.5", "1e300"]) {
+  onEachBus(
+    `a header that says "${said}" interruptions is refused, and its cast kept`,
+    async (bus) => {
+      await using _log = await logged();
+      await using worker = await bus.serve(sums(bus.topic), sumHandlers());
+      await using stranger = await Stranger.on(bus);
+      const headers = { "warren-interrupted": said };
+      const body = '{"method":"wait","args":{}}';
+      await stranger.put(bus.topic, body, { headers });
+      await until("it is kept", () => worker.stats.dead === 1);
+      assert.equal(worker.stats.refused, 1);
+    },
+  );
+}
