@@ -4,7 +4,7 @@ import type { PrivateBroker } from "../setup/broker.ts";
 import { proxyTo, type TcpProxy } from "../setup/proxy.ts";
 import type { CallerSettings, Order, Rates } from "./caller.ts";
 import { type Line, now } from "./history.ts";
-import { type LedgerName, prepare } from "./ledger.ts";
+import type { LedgerName, Store } from "./ledger.ts";
 import { ChaosProcess } from "./process.ts";
 import type { WorkerSettings } from "./worker.ts";
 
@@ -12,9 +12,14 @@ import type { WorkerSettings } from "./worker.ts";
 export interface RunSettings {
   readonly queue: "classic" | "quorum";
   readonly ledger: LedgerName;
-  /** URL of the ledger's database. */
-  readonly database?: string;
   readonly seed: number;
+}
+
+/** What rows share. */
+export interface Ground {
+  readonly broker: PrivateBroker;
+  /** Where the workers' ledger is, if it is shared. */
+  readonly store?: Store | undefined;
 }
 
 /** What a row may set of its bench. */
@@ -29,7 +34,7 @@ export interface BenchOptions {
   readonly castTimeout: number;
   /** Milliseconds. */
   readonly callTimeout: number;
-  /** Milliseconds that the broker leaves a message unacknowledged, where the workers must know it. */
+  /** Milliseconds that the broker leaves a message unacknowledged, where workers must know it. */
   readonly consumerTimeout?: number;
   /** Environment of the n-th worker. */
   readonly env?: (n: number, folder: string) => Record<string, string>;
@@ -66,6 +71,7 @@ export interface Removal {
 /** One row's bench. Disposal ends its processes and removes its queues; the broker stays. */
 export class Bench implements AsyncDisposable {
   readonly broker: PrivateBroker;
+  readonly store: Store | undefined;
   readonly settings: RunSettings;
   readonly options: BenchOptions;
   /** A topic of this row's own. */
@@ -90,11 +96,12 @@ export class Bench implements AsyncDisposable {
 
   /** A bench on a running broker. */
   constructor(
-    broker: PrivateBroker,
+    { broker, store }: Ground,
     settings: RunSettings,
     options: BenchOptions,
   ) {
     this.broker = broker;
+    this.store = store;
     this.settings = settings;
     this.options = options;
     this.random = seeded(settings.seed);
@@ -108,7 +115,6 @@ export class Bench implements AsyncDisposable {
     const { heartbeat, rates, castTimeout, callTimeout } = this.options;
     const url = this.callerProxy.url(this.broker.url);
     const { topic } = this;
-    await prepare(this.settings.database, topic);
     const times = { heartbeat, castTimeout, callTimeout };
     const settings: CallerSettings = { url, topic, queueType, rates, ...times };
     this.caller = this.#process("caller", "./caller.ts", settings);
@@ -121,16 +127,15 @@ export class Bench implements AsyncDisposable {
 
   /** Starts one more worker; resolves when it takes messages. */
   async startWorker(): Promise<ChaosProcess> {
-    const { queue: queueType, database } = this.settings;
+    const { queue: queueType, ledger } = this.settings;
     const { heartbeat, concurrency, consumerTimeout } = this.options;
     const n = this.workers.length;
     const settings: WorkerSettings = {
       url: this.workerProxy.url(this.broker.url),
       topic: this.topic,
       host: `w${n}`,
-      ...{ queueType, heartbeat, concurrency },
-      ...(database !== undefined && { database }),
-      ...(consumerTimeout !== undefined && { consumerTimeout }),
+      ...{ queueType, ledger, heartbeat, concurrency },
+      ...{ storeUrl: this.store?.url, consumerTimeout },
     };
     const env = this.options.env?.(n, this.folder);
     const worker = this.#process(`w${n}`, "./worker.ts", settings, env);

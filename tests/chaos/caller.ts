@@ -95,11 +95,12 @@ function send(client: Client<Chaos>, verb: keyof Rates, n: number): void {
       return undefined;
     });
   } else if (verb === "call") {
-    const name = n % 2 === 0 ? "work" : "again";
+    const idempotent = n % 2 === 1;
+    const name = idempotent ? "again" : "work";
     sent(verb, id, callTimeout, async () => {
       const answer = await client.call(name, { id }, { timeout: callTimeout });
       return answer === id ? undefined : `the answer of ${answer}`;
-    });
+    }, { idempotent });
   } else if (verb === "fanout") {
     sent(verb, id, castTimeout, async () => {
       await client.fanoutCast("tell", { id }, { timeout: castTimeout });

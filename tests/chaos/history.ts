@@ -45,6 +45,8 @@ export interface Outcome {
   /** Code of what it threw; undefined = it resolved. */
   readonly code?: string;
   readonly inDoubt?: boolean;
+  /** Whether it may be asked again when the broker is back. */
+  readonly idempotent?: boolean;
   /** Milliseconds that it may wait for a worker. */
   readonly ttl?: number;
   /** What was wrong with what came. */

@@ -15,9 +15,8 @@
 import { parseArgs } from "node:util";
 import { type PrivateBroker, privateBroker } from "../setup/broker.ts";
 import type { RunSettings } from "./bench.ts";
-import { ledgerMissing } from "./ledger.ts";
+import { ledgerMissing, openStore } from "./ledger.ts";
 import { killAll } from "./process.ts";
-import { postgresServer, privatePostgres } from "../setup/postgres.ts";
 import { rowsOf } from "./rows.ts";
 import { type Report, runRow } from "./run.ts";
 import { soak } from "./soak.ts";
@@ -102,14 +101,17 @@ async function told(report: Report, plan: Plan): Promise<boolean> {
 async function pass(plan: Plan): Promise<number> {
   let failed = 0;
   let broker: PrivateBroker | undefined;
+  await using store = await openStore(plan.ledger);
   try {
     if (plan.soak !== undefined) {
       broker = await privateBroker();
-      return await told(await soak(broker, plan, plan.soak), plan) ? 0 : 1;
+      return await told(await soak({ broker, store }, plan, plan.soak), plan)
+        ? 0
+        : 1;
     }
     for (const row of rowsOf(plan.rows)) {
       broker ??= await privateBroker();
-      const report = await runRow(row, broker, plan, plan.seconds);
+      const report = await runRow(row, { broker, store }, plan, plan.seconds);
       if (await told(report, plan)) continue;
       failed++;
       await broker[Symbol.asyncDispose]();
@@ -135,13 +137,7 @@ async function main(): Promise<number> {
   let failed = 0;
   console.log(header);
   for (const wanted of plans()) {
-    await using database = wanted.ledger === "postgres" && postgresServer
-      ? await privatePostgres()
-      : undefined;
-    const plan = possible({
-      ...wanted,
-      ...(database && { database: database.url }),
-    });
+    const plan = possible(wanted);
     console.log(
       `seed ${plan.seed}, queues ${plan.queue}, ledger ${plan.ledger}`,
     );

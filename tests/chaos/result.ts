@@ -155,19 +155,20 @@ function inHand(
 ): number {
   const events = history.filter((line) => line.t === "event");
   const losses = events.filter(({ name }) => name === "disconnected");
-  const [caller, workers] = [
-    losses.filter(({ from }) => from === "caller"),
-    losses.filter(({ from }) => from !== "caller"),
-  ];
-  const sent = caller.flatMap((lost) => {
+  const sent = new Set<string>();
+  for (const lost of losses.filter(({ from }) => from === "caller")) {
     const back = events.find(({ from, name, at }) =>
       from === "caller" && name === "connected" && at > lost.at
     )?.at ?? Infinity;
-    return outcomes.filter(({ at, settled }) =>
-      at < back && settled > lost.at
-    );
-  });
-  return cutOff + prefetch * workers.length + new Set(sent).size;
+    for (const { id, at, settled, idempotent } of outcomes) {
+      const underWay = at < (idempotent ? back : lost.at) && settled > lost.at;
+      if (underWay) {
+        sent.add(id);
+      }
+    }
+  }
+  const workers = losses.filter(({ from }) => from !== "caller");
+  return cutOff + prefetch * workers.length + sent.size;
 }
 
 function neverSettled(history: readonly Line[]): string[] {

@@ -11,6 +11,8 @@ export interface Row {
   readonly options?: Partial<BenchOptions>;
   /** Seconds that the fault takes at least. */
   readonly seconds?: number;
+  /** Milliseconds of load after the first success that follows the fault; default 2000. */
+  readonly after?: number;
   /** Milliseconds that the queues may take to be empty afterwards; default 30 000. */
   readonly drain?: number;
   /** False where the row is no mix of faults and steady load, so that it has no place in a soak. */

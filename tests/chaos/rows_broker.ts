@@ -12,7 +12,7 @@ const brokerKilled: Row = {
       await bench.broker.kill();
       await bench.broker.start();
       bench.healed();
-      await bench.pause(8_000);
+      await bench.pause(4_000);
     }),
   judge: (result) => recovers(result, 9_000), // 20 s with the 11 s that a node takes to boot
 };
@@ -158,7 +158,7 @@ const queueFull: Row = {
     ...onlyCodes(result, ["cast", "burst"], ["REJECTED"]),
     ...onlyCodes(result, ["call"], ["REJECTED", "TIMEOUT"]), // requests of calls are not confirmed
     ...unless(
-      (result.codes.get("burst REJECTED") ?? 0) > 0,
+      result.outcomes.some(({ code }) => code === "REJECTED"),
       "nothing was rejected: the queue was not full",
     ),
   ],

@@ -67,6 +67,7 @@ const confirmsLost: Row = {
 const badLine: Row = {
   id: "K12",
   title: "resets; latency 200 ms; 20 kB/s",
+  after: 4_500,
   fault: async (bench, seconds) => {
     await bench.repeat(seconds / 3, async () => {
       for (const proxy of proxies(bench)) proxy.reset();

@@ -31,7 +31,12 @@ for (const row of rowsOf(ROWS)) {
     name: `Chaos: ${row.id}, ${row.title} (needs rabbitmq-server)`,
     ignore,
     async fn() {
-      const report = await runRow(row, await shared(), settings, SECONDS);
+      const report = await runRow(
+        row,
+        { broker: await shared() },
+        settings,
+        SECONDS,
+      );
       assert.ok("result" in report);
       if (report.breaches.length > 0) await discard();
       assert.deepEqual(report.breaches, [], lineOf(report, settings));

@@ -79,7 +79,7 @@ const poison: Row = {
     const innocents = result.dead.filter((id) => !id.startsWith("poison-"));
     return [
       ...unless(starts > 0, "nobody took the poison"),
-      ...unless(starts <= 5, `the poison killed ${starts} workers`),
+      ...unless(starts <= 6, `the poison killed ${starts} workers`),
       ...unless(
         result.dead.length > innocents.length,
         "the poison is no dead letter",

@@ -1,9 +1,13 @@
 /** Runs one row: load, fault, healing, drain, and the check of what was told. */
-import type { PrivateBroker } from "../setup/broker.ts";
 import { until } from "../setup/probe.ts";
-import { Bench, type QueueState, type RunSettings, usual } from "./bench.ts";
+import {
+  Bench,
+  type Ground,
+  type QueueState,
+  type RunSettings,
+  usual,
+} from "./bench.ts";
 import { now } from "./history.ts";
-import { effects } from "./ledger.ts";
 import type { ChaosProcess } from "./process.ts";
 import { type Facts, type Result, resultOf } from "./result.ts";
 import { type Row, unless } from "./row.ts";
@@ -20,29 +24,33 @@ export type Report =
 /** Calls that succeed before a load counts as steady. */
 const STEADY = 50;
 /** Milliseconds of steady load before the fault, and after it has healed. */
-const BEFORE = 3_000;
-const AFTER = 4_500;
+const BEFORE = 2_000;
+const AFTER = 2_000;
 /** Milliseconds within which something must succeed again. */
 const HEALING = 20_000;
 
-/** Runs a row on a broker for so many seconds of fault. */
+/** Runs a row on its ground for so many seconds of fault. */
 export async function runRow(
   row: Row,
-  broker: PrivateBroker,
+  ground: Ground,
   settings: RunSettings,
   seconds: number,
 ): Promise<Report> {
   const cannot = await row.cannot?.();
   if (cannot !== undefined) return { row, cannot };
-  await using bench = new Bench(broker, settings, { ...usual, ...row.options });
+  await using bench = new Bench(ground, settings, { ...usual, ...row.options });
   await row.before?.(bench);
-  const from = await begin(bench, row.warm);
+  const from = await begin(bench, row.warm).catch((error) => {
+    if (error instanceof TooSlow) return error;
+    throw error;
+  });
+  if (from instanceof TooSlow) return { row, cannot: from.message };
   const lasting = [bench.caller, ...bench.running];
   const failure = await row.fault(bench, Math.max(seconds, row.seconds ?? 0))
     .then(() => undefined, (error: Error) => `The fault failed: ${error}`);
   const to = now();
   await heal(bench);
-  await bench.pause(AFTER);
+  await bench.pause(row.after ?? AFTER);
   const result = await finish(bench, { from, to, lasting }, row.drain);
   const failures = failure === undefined ? [] : [failure];
   const breaches = [
@@ -53,7 +61,14 @@ export async function runRow(
   return { row, result, breaches };
 }
 
-/** Starts all processes and the load; resolves when that is steady, with the time. */
+/** Why a bench cannot be used: its processes do not hold the load even while nothing is broken. */
+class TooSlow extends Error {}
+
+/**
+ * Starts all processes and the load; resolves when that is steady, with the time.
+ *
+ * @throws {TooSlow}
+ */
 export async function begin(
   bench: Bench,
   warm?: Row["warm"],
@@ -62,8 +77,17 @@ export async function begin(
   bench.order({ order: "load" });
   await succeeded(bench, STEADY, HEALING);
   await warm?.(bench);
-  await bench.pause(BEFORE);
-  return now();
+  const wanted = 0.85 * bench.options.rates.call * BEFORE / 1_000;
+  let calls = 0;
+  for (let tries = 0; tries < 8; tries++) {
+    const since = bench.history.length;
+    await bench.pause(BEFORE);
+    calls = successes(bench, since);
+    if (calls >= wanted) return now();
+  }
+  throw new TooSlow(
+    `the machine is too slow for the load: ${calls} calls in ${BEFORE} ms`,
+  );
 }
 
 /** Says that all is mended, and waits for the first success. */
@@ -95,28 +119,33 @@ export async function finish(
     stuck,
     died: await ended(bench),
     ...await kept(bench),
-    recorded: await effects(bench.settings.database, bench.topic),
+    recorded: await bench.store?.recorded(bench.topic),
     lasting: stayed.map(({ name }) => name),
   };
   return resultOf(bench.history, facts);
 }
 
-/** Resolves when so many more calls have succeeded from now on; broadcasts where there are no calls. */
+/** Resolves when so many more calls have succeeded from now on; one broadcast where there are no calls. */
 async function succeeded(
-  { history, options }: Bench,
+  bench: Bench,
   more: number,
   ms: number,
 ): Promise<void> {
-  const verb = options.rates.call > 0 ? "call" : "fanout";
-  const goal = options.rates.call > 0 ? more : 1;
-  let [seen, found] = [history.length, 0];
-  await until(`${goal} × ${verb}`, () => {
-    for (const line of history.slice(seen)) {
-      if (line.t === "out" && line.verb === verb && !line.code) found++;
-    }
-    seen = history.length;
+  const goal = bench.options.rates.call > 0 ? more : 1;
+  let [seen, found] = [bench.history.length, 0];
+  await until(`${goal} successes`, () => {
+    found += successes(bench, seen);
+    seen = bench.history.length;
     return found >= goal;
   }, ms);
+}
+
+/** Calls that have succeeded since a line of the history; broadcasts where there are no calls. */
+function successes({ history, options }: Bench, since: number): number {
+  const verb = options.rates.call > 0 ? "call" : "fanout";
+  return history.slice(since).filter((line) =>
+    line.t === "out" && line.verb === verb && line.code === undefined
+  ).length;
 }
 
 /** Ends the load and waits until nothing is left to do; tells of what is left. */

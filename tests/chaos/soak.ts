@@ -1,6 +1,5 @@
 /** Random faults, one after the other, on the same processes, while memory and queues are watched. */
-import type { PrivateBroker } from "../setup/broker.ts";
-import { Bench, type RunSettings, usual } from "./bench.ts";
+import { Bench, type Ground, type RunSettings, usual } from "./bench.ts";
 import { now } from "./history.ts";
 import { type Row, unless } from "./row.ts";
 import { rows } from "./rows.ts";
@@ -30,12 +29,12 @@ async function sample(bench: Bench, what: string): Promise<string> {
 
 /** Runs the rows that mix, by chance, for so many minutes. */
 export async function soak(
-  broker: PrivateBroker,
+  ground: Ground,
   settings: RunSettings,
   minutes: number,
 ): Promise<Report> {
   const options = { ...usual, heartbeat: HEARTBEAT };
-  await using bench = new Bench(broker, settings, options);
+  await using bench = new Bench(ground, settings, options);
   const from = await begin(bench);
   const lasting = [bench.caller, ...bench.running];
   console.log(await sample(bench, "-"));

@@ -8,7 +8,7 @@ import {
 } from "../../mod.ts";
 import { chaos, type Work } from "./contract.ts";
 import { now, orders, tell, tellHealth } from "./history.ts";
-import { WorkerLedger } from "./ledger.ts";
+import { type LedgerName, ledgerOf } from "./ledger.ts";
 
 /** How a worker is set up. */
 export interface WorkerSettings {
@@ -16,19 +16,21 @@ export interface WorkerSettings {
   readonly topic: string;
   readonly host: string;
   readonly queueType: "classic" | "quorum";
-  /** URL of the database of the fleet's ledger; without one each worker has only its memory. */
-  readonly database?: string;
-  /** Milliseconds. */
-  readonly consumerTimeout?: number;
+  readonly ledger: LedgerName;
+  /** The database of the ledger. */
+  readonly storeUrl?: string | undefined;
   /** Seconds. */
   readonly heartbeat: number;
   /** Handlers at once, and messages in hand. */
   readonly concurrency: number;
+  /** Milliseconds that the broker leaves a message unacknowledged, where workers with a shared ledger must know it. */
+  readonly consumerTimeout?: number | undefined;
 }
 
 const settings: WorkerSettings = JSON.parse(Deno.args[0] ?? "{}");
-const { topic, database, consumerTimeout, ...options } = settings;
-const ledger = new WorkerLedger(database, topic);
+const { topic, ledger, storeUrl, consumerTimeout, ...options } = settings;
+
+const { options: remembering, record } = ledgerOf(ledger, storeUrl);
 
 /** Tells of a run's start and end. */
 async function run<T>(
@@ -50,7 +52,7 @@ function work({ id, ms, spin, poison }: Work, context: RequestContext) {
     await sleep(ms);
     const end = performance.now() + spin;
     while (performance.now() < end);
-    await ledger.effect(id, context, id);
+    await record(context, topic, id, id);
     return id;
   });
 }
@@ -94,7 +96,8 @@ orders(() => {});
 tellHealth();
 await using service = await Service.start({
   ...options,
-  ...ledger.options({ consumerTimeout }),
+  ...remembering,
+  consumerTimeout: remembering.ledger && consumerTimeout,
   manager,
 });
 tell({ t: "ready" });

@@ -1,7 +1,8 @@
 /** Workers that share a ledger: no request is recorded twice, whoever dies, stalls or comes back. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import type pg from "npm:pg@^8.16.0";
+// @ts-types="npm:@types/pg@^8"
+import type pg from "npm:pg@^8";
 import { z } from "npm:zod@^4.6.7";
 import {
   type ConnectionContext,

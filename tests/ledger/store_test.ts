@@ -112,8 +112,9 @@ onPostgres(
     const later = store.claim("a");
     await client.query("COMMIT");
     client.release();
-    assert.equal((await later).state, "done");
+    assert.notEqual((await later).state, "held"); // it may have looked before the commit
     await end;
+    assert.equal((await store.claim("a")).state, "done");
   },
 );
 

@@ -1,5 +1,6 @@
 /** The ledger stores that every test of a ledger runs on: the one in memory, and a real PostgreSQL. */
-import pg from "npm:pg@^8.16.0";
+// @ts-types="npm:@types/pg@^8"
+import pg from "npm:pg@^8";
 import {
   type LedgerStore,
   memoryLedgerStore,
