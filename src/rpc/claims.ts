@@ -3,7 +3,8 @@ import { createHash } from "node:crypto";
 import { loggable } from "../masked.ts";
 import { expireAt, forget, type Waiting } from "../deadlines.ts";
 import { log } from "../telemetry.ts";
-import { pause } from "../wait.ts";
+import { pause, within } from "../wait.ts";
+import { direct, type Queue } from "../bus/routes.ts";
 import type { Message } from "../bus/transport.ts";
 import { interruptedHeaders, interruptedOf } from "../wire/codec.ts";
 import type { Copies } from "./copies.ts";
@@ -16,6 +17,8 @@ import { placeOf } from "./quarantine.ts";
 
 /** Milliseconds between two looks at a request that another worker has, at most. */
 const LOOK = 1_000;
+/** Milliseconds that the broker may take for what a worker gives back when it stops. */
+const GOODBYE = 1_000;
 
 /** Whose a request is: `held` by this worker, or done, or another's for so many milliseconds. */
 export type Whose =
@@ -75,6 +78,31 @@ export class Claims {
     const claim = { key, epoch: claimed.epoch };
     job.hold = new Hold(store, claim, () => job.fence());
     return { state: "held" };
+  }
+
+  /** A request goes back to its queue undone: any other worker may claim it at once. */
+  async giveBack({ hold, keptFor, message }: Job): Promise<void> {
+    if (!hold || hold.over) return;
+    await hold.release();
+    if (keptFor) await this.#putBack(keptFor, message);
+  }
+
+  /** Where the broker does not take it in time, it comes back when it is found to have lost its worker. */
+  async #putBack({ name }: Queue, message: Message): Promise<void> {
+    const headers = interruptedHeaders(
+      message.headers,
+      interruptedOf(message.headers),
+    );
+    const copy = { ...message, headers, persistent: true, mandatory: true };
+    const wait = { deadline: performance.now() + GOODBYE };
+    const late = () => new Error("the broker did not take it in time");
+    await within(this.#copies.send(direct(name), copy), wait, late).catch(
+      (error) =>
+        log("rpc").warn("A request of {queue} waits for its lease: {error}", {
+          queue: name,
+          error: loggable(error),
+        }),
+    );
   }
 
   /** Waits until a request is free again, or done. */

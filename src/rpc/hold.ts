@@ -105,6 +105,11 @@ export class Hold {
     return await asked(store, () => store.keep(this.#claim, orphan), wait);
   }
 
+  /** True once it is done, lost or given back. */
+  get over(): boolean {
+    return this.#over;
+  }
+
   /** Gives it back undone. If the store is away, it is free when the lease ends. */
   async release(): Promise<void> {
     this.stop();

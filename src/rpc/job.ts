@@ -1,6 +1,7 @@
 /** One request in hand: its context, its deadline, and its delivery, which is settled once. @module */
 import { ConnectionDisposedError, RpcError, TimeoutError } from "../errors.ts";
 import { expireAt, forget } from "../deadlines.ts";
+import type { Queue } from "../bus/routes.ts";
 import type { Delivery, Message } from "../bus/transport.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Request } from "../wire/envelope.ts";
@@ -20,6 +21,8 @@ const FORGIVEN = 30_000;
 
 /** What a job asks of its server. */
 export interface JobHooks {
+  /** Its queue, unless that is one process's own. */
+  readonly queue: Queue | undefined;
   /** Its handler is about to start. */
   starting(job: Job, procedure: Procedure): Promise<void> | undefined;
   /** Its handler records it in a transaction. */
@@ -57,6 +60,7 @@ export class Job implements RunningCall, Watched {
   /** What was answered, to be said again if the request comes again; not the items of a stream. */
   answers: readonly Message[] = [];
   readonly #delivery: Delivery;
+  readonly #hooks: JobHooks;
   readonly #controller = new AbortController();
   #abandoned = false;
   #acknowledged = false;
@@ -75,6 +79,7 @@ export class Job implements RunningCall, Watched {
     this.name = request.method;
     this.dialect = dialect;
     this.#delivery = delivery;
+    this.#hooks = hooks;
     this.#credit = new Credit(request.credit);
     const timeout = request.timeout ?? Infinity;
     this.deadline = performance.now() + timeout;
@@ -168,6 +173,11 @@ export class Job implements RunningCall, Watched {
   /** True once nobody else will get it. */
   get settled(): boolean {
     return this.#acknowledged && !this.#kept;
+  }
+
+  /** Its queue, where the ledger has it in that one's place. */
+  get keptFor(): Queue | undefined {
+    return this.#kept ? this.#hooks.queue : undefined;
   }
 
   /** The ledger has it: its queue need not keep it any longer. */

@@ -12,6 +12,7 @@ export function jobHooks(
   ending: Wait,
 ): JobHooks {
   return {
+    queue,
     // What takes longer than the broker leaves a message unacknowledged is kept by the ledger instead.
     starting: (job, { maxDuration = 0 }) => {
       const { hold } = job;

@@ -103,9 +103,9 @@ export class Runner {
   }
 
   /** What goes back to its queue is free for others at once. */
-  async release({ abandoned, hold }: Job): Promise<void> {
-    if (abandoned) await hold?.release();
-    else hold?.stop();
+  async release(job: Job): Promise<void> {
+    if (job.abandoned) await this.#parts.claims?.giveBack(job);
+    else job.hold?.stop();
   }
 
   /** The permit is given back when the handler ends; the answer's confirmation needs none. */

@@ -73,7 +73,7 @@ export function interruptedHeaders(
   return {
     ...keptHeaders(headers),
     ...Object.fromEntries(said),
-    [header.interrupted]: `${times}`,
+    ...(times > 0 && { [header.interrupted]: `${times}` }),
   };
 }
 

@@ -7,6 +7,11 @@ export const poisonable = contract({
   topic: "poisonable",
   version: "1.0",
   procedures: {
+    /** The same, which the ledger keeps. */
+    long: {
+      args: z.object({ id: z.number(), poison: z.boolean() }),
+      maxDuration: 1_800_000,
+    },
     work: { args: z.object({ id: z.number(), poison: z.boolean() }) },
   },
 });

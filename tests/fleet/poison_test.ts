@@ -7,6 +7,7 @@ import {
   privateBroker,
   rabbitmqServer,
 } from "../setup/broker.ts";
+import { postgresServer, privatePostgres } from "../setup/postgres.ts";
 import { until } from "../setup/probe.ts";
 import { poisonable } from "./poison.ts";
 import { FleetProcess } from "./process.ts";
@@ -15,13 +16,13 @@ const INNOCENTS = 50;
 
 /** A worker that is started again each time it dies. */
 class Restarted implements AsyncDisposable {
-  readonly #flags: readonly [host: string, url: string, type: string];
+  readonly #flags: readonly [host: string, url: string, ...string[]];
   readonly #all: FleetProcess[] = [];
   readonly #running: Promise<void>;
   #stopping = false;
 
-  constructor(host: string, url: string, type: string) {
-    this.#flags = [host, url, type];
+  constructor(host: string, url: string, type: string, database?: string) {
+    this.#flags = [host, url, type, ...(database ? [database] : [])];
     this.#running = this.#run();
   }
 
@@ -47,10 +48,10 @@ class Restarted implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
-    const [host, url, type] = this.#flags;
+    const [host, url, ...flags] = this.#flags;
     while (!this.#stopping) {
       const file = "./poison_worker.ts";
-      const worker = new FleetProcess(host, url, [type], file);
+      const worker = new FleetProcess(host, url, flags, file);
       this.#all.push(worker);
       await worker.exit();
     }
@@ -126,3 +127,29 @@ for (
     },
   });
 }
+
+Deno.test({
+  name:
+    "poison that takes long, and is kept by a ledger, kills five workers too (needs rabbitmq-server, PostgreSQL)",
+  ignore: rabbitmqServer === undefined || postgresServer === undefined,
+  fn: async () => {
+    await using broker = await privateBroker();
+    await using database = await privatePostgres();
+    const { url } = broker;
+    await using worker = new Restarted("host", url, "classic", database.url);
+    await worker.ready();
+    await using caller = await createConnection(url);
+    const client = caller.client(poisonable);
+    await client.cast("long", { id: 1, poison: true });
+    await client.cast("long", { id: 2, poison: false });
+    const dead = async () => (await depths(broker)).get("poisonable.dead");
+    await until("it is a dead letter", dead, 120_000, 200);
+    await until("the other is done", () => worker.done.length === 1);
+    assert.equal(worker.deaths, 5);
+    await using raw = await Raw.open(url);
+    const letter = await raw.channel.get("poisonable.dead", { noAck: true });
+    assert.ok(letter);
+    const reason = letter.properties.headers?.["warren-reason"];
+    assert.match(reason, /^Interrupted 5 times: /);
+  },
+});

@@ -314,6 +314,36 @@ onRabbitAndStore(
 );
 
 onRabbitAndStore(
+  "a long one goes on elsewhere when its worker stops, without waiting, and as often as that is",
+  async (bus, { store }) => {
+    const ran: number[] = [];
+    const never = Promise.withResolvers<string>();
+    await using caller = await bus.connect();
+    const first = await worker(bus, store, () => {
+      ran.push(0);
+      return never.promise;
+    });
+    await caller.client(jobs(bus.topic)).cast("long", { id: "a" });
+    let current = first;
+    for (let n = 1; n <= 6; n++) {
+      await until("it runs", () => ran.length === n);
+      await current[Symbol.asyncDispose]();
+      assert.equal(current.stats.refused, 0);
+      current = await worker(bus, store, () => {
+        ran.push(n);
+        return n === 6 ? Promise.resolve("done") : never.promise;
+      });
+    }
+    await until("it is handled", () => current.stats.handled === 1);
+    assert.deepEqual(ran, [0, 1, 2, 3, 4, 5, 6]);
+    const { dead, refused, interrupted } = current.stats;
+    assert.deepEqual([dead, refused, interrupted], [0, 0, 0]);
+    await current[Symbol.asyncDispose]();
+    never.resolve("late");
+  },
+);
+
+onRabbitAndStore(
   "a long one that fails for good is a dead letter, though it was acknowledged",
   async (bus, { store }) => {
     await using served = await worker(
