@@ -21,7 +21,7 @@ export interface Waited {
 }
 
 /**
- * With the same id, at each return of the link, until disposed: a worker that has it in hand, or has answered it, does not
+ * With the same id, at each return of the link after a loss in which the request may have gone, until disposed: a worker that has it in hand, or has answered it, does not
  * run it again.
  */
 export function askAgain(
@@ -31,12 +31,15 @@ export function askAgain(
   const over = new AbortController();
   const { deadline } = bounds.wait;
   const wait = { deadline, signal: over.signal };
+  const losses = () => parts.health().publishing.losses;
+  let sentAfter = losses();
   const again = async () => {
     const timeout = deadline - performance.now();
     if (timeout <= 0) return;
     answer.alive();
     const message = question(parts, asked, { ...bounds, timeout }, { timeout });
     await parts.transport.post(route, message, wait);
+    sentAfter = losses();
   };
   const later = async () => {
     await pause(UNMADE, wait);
@@ -44,7 +47,7 @@ export function askAgain(
   };
   const quietly = (work: Promise<void>) => void work.catch(() => {}); // its deadline, or the next return
   const watching = parts.watch(({ type }) => {
-    if (type !== "connected") return;
+    if (type !== "connected" || losses() === sentAfter) return;
     answer.unrouted = () => quietly(later());
     quietly(again());
   });

@@ -1,5 +1,10 @@
 /** Requests as a caller writes them. @module */
-import type { LinkEvent, Message, Transport } from "../bus/transport.ts";
+import type {
+  LinkEvent,
+  LinkHealth,
+  Message,
+  Transport,
+} from "../bus/transport.ts";
 import type { Routes } from "../bus/routes.ts";
 import { encode, type Limits } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
@@ -27,6 +32,8 @@ export interface CallerParts {
   readonly waitForRoute: boolean;
   /** Tells of losses and returns. */
   readonly watch: (watcher: (event: LinkEvent) => void) => Disposable;
+  /** How the link is now. */
+  readonly health: () => LinkHealth;
   /** Whether servers are reckoned with that know no reply queue. */
   readonly oldPeers: OldPeers;
 }

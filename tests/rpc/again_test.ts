@@ -128,3 +128,37 @@ onEachBus("idempotent is true or false, and for calls", async (bus) => {
   assert.equal(await code(true), "NO_ROUTE");
   assert.equal(await code("yes"), "INVALID");
 });
+
+onRabbit(
+  "what is asked while the broker is away is asked once",
+  async (bus) => {
+    const api = places(bus.topic);
+    await using worker = await bus.serve(api, { find: () => 1, take: () => 2 });
+    await using proxy = proxyTo(bus.url);
+    await using connection = await createConnection(proxy.url(bus.url));
+    const client = connection.client(api);
+    const told = (event: "disconnected" | "connected") =>
+      new Promise((resolve) =>
+        connection.addEventListener(event, resolve, { once: true })
+      );
+    for (let round = 1; round <= 4; round++) {
+      proxy.refuse(true);
+      const away = told("disconnected");
+      proxy.reset();
+      await away;
+      await until("both sides are away", () => {
+        const { publishing, consuming } = connection.health();
+        const states = [publishing.state, consuming.state];
+        return states.every((state) => state === "recovering");
+      });
+      const back = told("connected");
+      const answer = client.call("find", {});
+      proxy.refuse(false);
+      assert.equal(await answer, 1);
+      await back;
+      assert.equal(await client.call("take", {}), 2); // what was sent before it has come
+    }
+    const { handled, repeated } = worker.stats;
+    assert.deepEqual([handled, repeated], [8, 0]);
+  },
+);

@@ -44,6 +44,7 @@ class Pair implements AsyncDisposable {
       limits: defaultLimits,
       errors: {},
       waitForRoute: false,
+      health: () => link.health(),
       watch: (watcher) => link.watch(watcher),
       oldPeers: "never",
     });
