@@ -90,8 +90,8 @@ export class Bench implements AsyncDisposable {
   readonly workerProxy: TcpProxy;
   /** Between the caller and the broker. */
   readonly callerProxy: TcpProxy;
-  /** A folder of this row's own. */
-  readonly folder: string = Deno.makeTempDirSync({ prefix: "warren-chaos-" });
+  /** A folder of this row's own, in the broker's: it goes with that even if the runner is killed. */
+  readonly folder: string;
   caller!: ChaosProcess;
 
   /** A bench on a running broker. */
@@ -101,6 +101,7 @@ export class Bench implements AsyncDisposable {
     options: BenchOptions,
   ) {
     this.broker = broker;
+    this.folder = Deno.makeTempDirSync({ dir: broker.folder });
     this.store = store;
     this.settings = settings;
     this.options = options;

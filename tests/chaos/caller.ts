@@ -89,16 +89,19 @@ async function count(
 /** One message of a kind. */
 function send(client: Client<Chaos>, verb: keyof Rates, n: number): void {
   const id = `${verb}-${n}`;
+  const ms = 20 + n % 5 * 20; // so that a worker that dies has some of it in hand
   if (verb === "cast") {
     sent(verb, id, castTimeout, async () => {
-      await client.cast("work", { id }, { timeout: castTimeout });
+      await client.cast("work", { id, ms }, { timeout: castTimeout });
       return undefined;
     });
   } else if (verb === "call") {
     const idempotent = n % 2 === 1;
     const name = idempotent ? "again" : "work";
     sent(verb, id, callTimeout, async () => {
-      const answer = await client.call(name, { id }, { timeout: callTimeout });
+      const answer = await client.call(name, { id, ms }, {
+        timeout: callTimeout,
+      });
       return answer === id ? undefined : `the answer of ${answer}`;
     }, { idempotent });
   } else if (verb === "fanout") {

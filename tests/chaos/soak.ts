@@ -35,9 +35,10 @@ export async function soak(
 ): Promise<Report> {
   const options = { ...usual, heartbeat: HEARTBEAT };
   await using bench = new Bench(ground, settings, options);
-  const from = await begin(bench);
+  const began = await begin(bench);
   const lasting = [bench.caller, ...bench.running];
   console.log(await sample(bench, "-"));
+  const from = began + minutes * 20_000; // memory is measured from when all has been used once
   const faults = rows.filter(({ mixes }) => mixes !== false);
   await bench.repeat(minutes * 60, async () => {
     const row = faults[Math.floor(bench.random() * faults.length)];
