@@ -184,6 +184,18 @@ export class Bench implements AsyncDisposable {
     this.heals.push(now());
   }
 
+  /** Resolves when a call has succeeded from now on, or after so many milliseconds in vain. */
+  async recovered(ms: number): Promise<void> {
+    const since = this.history.length;
+    const end = performance.now() + ms;
+    const ok = (line: Line) =>
+      line.t === "out" && line.verb === "call" && line.code === undefined;
+    while (performance.now() < end) {
+      if (this.history.slice(since).some(ok)) return;
+      await this.pause(50);
+    }
+  }
+
   /** Waits so many milliseconds. */
   pause(ms: number): Promise<void> {
     return new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
