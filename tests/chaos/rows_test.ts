@@ -10,7 +10,7 @@ import { runRow } from "./run.ts";
 import { lineOf } from "./table.ts";
 
 const SECONDS = 5;
-const ROWS = ["K8", "K11", "K13", "K15", "K17", "K20"];
+const ROWS = ["K8", "K11", "K13", "K15", "K17", "K19", "K20"];
 const settings = { queue: "classic", ledger: "memory", seed: 1 } as const;
 
 let broker: PrivateBroker | undefined;

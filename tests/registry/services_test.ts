@@ -169,6 +169,8 @@ onEachBus("stats tells what a service has done, and its tasks", async (bus) => {
     dropped: 0,
     redelivered: 0,
     interrupted: 0,
+    fenced: 0,
+    cut: 0,
     repeated: 0,
     retried: 0,
     dead: 0,
