@@ -31,7 +31,7 @@ const blackhole: Row = {
         `${name} noticed after ${Math.round(noticed(result, name))} ms`,
       )
     ),
-    ...flat(result, 64),
+    ...flat(result, 128), // some 5 kB for each of 3000 casts that wait, and what is not collected yet
     ...recovers(result, 7_000),
   ],
 };
