@@ -113,9 +113,9 @@ export type { ServicesOptions } from "./src/rpc/discovery.ts";
 export type {
   Claim,
   Claimed,
+  KeptRequest,
   LedgerOptions,
   LedgerStore,
-  Orphan,
 } from "./src/rpc/ledger_store.ts";
 export type { LatencyStats } from "./src/rpc/latency.ts";
 export type { Inquiry, ServiceFilter } from "./src/rpc/service_contract.ts";

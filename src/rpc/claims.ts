@@ -6,13 +6,13 @@ import { log } from "../telemetry.ts";
 import { pause, within } from "../wait.ts";
 import { direct, type Queue } from "../bus/routes.ts";
 import type { Message } from "../bus/transport.ts";
-import { interruptedHeaders, interruptedOf } from "../wire/codec.ts";
-import type { Copies } from "./copies.ts";
+import { interruptedOf } from "../wire/codec.ts";
+import { asBefore, type Copies } from "./copies.ts";
 import { asked, Hold } from "./hold.ts";
 import { fromText } from "./kept.ts";
 import type { Job } from "./job.ts";
 import { identityOf, type Lane } from "./lane.ts";
-import type { LedgerStore } from "./ledger_store.ts";
+import type { KeptRequest, LedgerStore } from "./ledger_store.ts";
 import { placeOf } from "./quarantine.ts";
 
 /** Milliseconds between two looks at a request that another worker has, at most. */
@@ -20,11 +20,11 @@ const LOOK = 1_000;
 /** Milliseconds that the broker may take for what a worker gives back when it stops. */
 const GOODBYE = 1_000;
 
-/** Whose a request is: `held` by this worker, or done, or another's for so many milliseconds. */
+/** Whose a request is: `held` by this worker, or done, or another's: to look again after so many milliseconds. */
 export type Whose =
   | { readonly state: "held" }
   | { readonly state: "done"; readonly answers: readonly Message[] }
-  | { readonly state: "taken"; readonly ms: number };
+  | { readonly state: "taken"; readonly ms: number; readonly kept: boolean };
 
 /** Length-independent, and safe whatever a stranger calls his requests. */
 function keyOf({ queue }: Lane, identity: string): string {
@@ -73,7 +73,8 @@ export class Claims {
       return { state: "done", answers: fromText(claimed.answers) };
     }
     if (claimed.state === "taken") {
-      return { state: "taken", ms: Math.min(LOOK, claimed.left) };
+      const { left, kept } = claimed;
+      return { state: "taken", ms: Math.min(LOOK, left), kept };
     }
     const claim = { key, epoch: claimed.epoch };
     job.hold = new Hold(store, claim, () => job.fence());
@@ -84,25 +85,21 @@ export class Claims {
   async giveBack({ hold, keptFor, message }: Job): Promise<void> {
     if (!hold || hold.over) return;
     await hold.release();
-    if (keptFor) await this.#putBack(keptFor, message);
+    if (keptFor && await this.#putBack(keptFor, message)) await hold.returned();
   }
 
-  /** Where the broker does not take it in time, it comes back when it is found to have lost its worker. */
-  async #putBack({ name }: Queue, message: Message): Promise<void> {
-    const headers = interruptedHeaders(
-      message.headers,
-      interruptedOf(message.headers),
-    );
-    const copy = { ...message, headers, persistent: true, mandatory: true };
+  /** False where the broker does not take it in time: it comes back when it is found to have lost its worker. */
+  async #putBack({ name }: Queue, message: Message): Promise<boolean> {
     const wait = { deadline: performance.now() + GOODBYE };
     const late = () => new Error("the broker did not take it in time");
-    await within(this.#copies.send(direct(name), copy), wait, late).catch(
-      (error) =>
-        log("rpc").warn("A request of {queue} waits for its lease: {error}", {
-          queue: name,
-          error: loggable(error),
-        }),
-    );
+    const sent = this.#copies.send(direct(name), asBefore(message));
+    return await within(sent.then(() => true), wait, late).catch((error) => {
+      log("rpc").warn("A request of {queue} waits for its lease: {error}", {
+        queue: name,
+        error: loggable(error),
+      });
+      return false;
+    });
   }
 
   /** Waits until a request is free again, or done. */
@@ -117,12 +114,16 @@ export class Claims {
   }
 
   async #sweep(): Promise<void> {
+    const queues = [...this.#lanes.keys()];
+    const wait = { deadline: performance.now() + this.#store.lease };
+    const late = () => new Error("no answer from the ledger store in time");
     try {
-      for (const orphan of await this.#store.sweep([...this.#lanes.keys()])) {
-        await this.#bringBack(orphan.queue, fromText(orphan.request));
+      const sweeping = Promise.try(() => this.#store.sweep(queues));
+      for (const kept of await within(sweeping, wait, late)) {
+        await this.#bringBack(kept);
       }
     } catch (error) {
-      log("rpc").warn("Requests that lost their worker wait: {error}", {
+      log("rpc").warn("The ledger store is away: {error}", {
         error: loggable(error),
       });
     }
@@ -130,20 +131,22 @@ export class Claims {
   }
 
   /** Where any worker claims it anew: into its queue, or apart from others if it was interrupted too often. */
-  async #bringBack(
-    queue: string,
-    requests: readonly Message[],
-  ): Promise<void> {
+  async #bringBack(kept: KeptRequest): Promise<void> {
+    const { queue } = kept;
     const lane = this.#lanes.get(queue);
-    for (const request of requests) {
-      const times = interruptedOf(request.headers) + 1;
-      const route = lane && placeOf(times, lane);
-      if (!route) continue;
-      const headers = interruptedHeaders(request.headers, times);
-      const copy = { ...request, headers, persistent: true, mandatory: true };
-      await this.#copies.send(route, copy);
-      const text = "A request of {queue} has lost its worker: back it goes";
-      log("rpc").warn(text, { queue });
+    try {
+      for (const request of fromText(kept.request)) {
+        const times = interruptedOf(request.headers) + 1;
+        const route = lane && placeOf(times, lane);
+        if (!route) continue;
+        await this.#copies.send(route, asBefore(request, times));
+        await this.#store.returned(kept);
+        const text = "A request of {queue} has lost its worker: back it goes";
+        log("rpc").warn(text, { queue });
+      }
+    } catch (error) {
+      const text = "A request of {queue} that lost its worker waits: {error}";
+      log("rpc").warn(text, { queue, error: loggable(error) });
     }
   }
 }

@@ -3,7 +3,11 @@ import { NoRouteError } from "../errors.ts";
 import { pause } from "../wait.ts";
 import type { Route } from "../bus/routes.ts";
 import type { Message, Transport } from "../bus/transport.ts";
-import { keptHeaders } from "../wire/codec.ts";
+import {
+  interruptedHeaders,
+  interruptedOf,
+  keptHeaders,
+} from "../wire/codec.ts";
 
 /** Milliseconds that the broker may take for a copy. */
 const PATIENCE = 30_000;
@@ -23,6 +27,15 @@ export function copyOf(
     persistent: true,
     mandatory: true,
   };
+}
+
+/** A request in the same attempt still; `times` says how often a worker did not finish it, if that has changed. */
+export function asBefore(
+  message: Message,
+  times: number = interruptedOf(message.headers),
+): Message {
+  const headers = interruptedHeaders(message.headers, times);
+  return { ...message, headers, persistent: true, mandatory: true };
 }
 
 /** Makes the copies of one context. */

@@ -120,9 +120,9 @@ export class RpcDispatcher implements Dispatcher {
         parse(procedure.args!, args, `arguments of ${what}`)
       )
       : {};
-    context.signal.throwIfAborted();
     const begun = (context as ServedContext)[starting]?.(procedure);
     if (begun) await begun;
+    context.signal.throwIfAborted();
     const result = await marking(
       contract,
       () => serve(context, () => served.run(parsed, context)),

@@ -5,11 +5,13 @@ import { log } from "../telemetry.ts";
 import { pause, type Wait, within } from "../wait.ts";
 import type { Message } from "../bus/transport.ts";
 import { fromText, toText } from "./kept.ts";
-import type { Claim, LedgerStore } from "./ledger_store.ts";
+import type { Claim, KeptRequest, LedgerStore } from "./ledger_store.ts";
 
 /** Milliseconds between two tries while the store is away. */
 const FIRST_PAUSE = 100;
 const LONGEST_PAUSE = 5_000;
+/** Milliseconds that the store has where a worker stops. */
+const GOODBYE = 1_000;
 
 /**
  * Asks a store until it answers; one that does not answer within a lease is asked again.
@@ -21,11 +23,11 @@ export async function asked<T>(
   ask: () => Promise<T>,
   wait: Wait,
 ): Promise<T> {
+  wait.signal?.throwIfAborted();
   for (let ms = FIRST_PAUSE;; ms = Math.min(2 * ms, LONGEST_PAUSE)) {
     try {
       const patience = { ...wait, deadline: performance.now() + lease };
-      const late = () => new Error("no answer from the ledger store in time");
-      return await within(Promise.try(ask), patience, late);
+      return await within(Promise.try(ask), patience, away);
     } catch (error) {
       wait.signal?.throwIfAborted();
       log("rpc").warn("The ledger store is away: {error}", {
@@ -33,17 +35,18 @@ export async function asked<T>(
       });
     }
     await pause(ms, wait);
+    if (performance.now() >= wait.deadline) throw away();
   }
 }
 
 /** A claim that holds until it is done, lost or given back. */
 export class Hold {
   readonly #store: LedgerStore;
-  readonly #claim: Claim;
   readonly #taken: () => void;
+  #claim: Claim;
+  #kept: KeptRequest | undefined;
   #renewal: ReturnType<typeof expireAt>;
   #over = false;
-  /** It is done, unless the user's transaction was rolled back. */
   #recorded = false;
 
   /** Renewed from now on; `taken` is called when another worker has taken it over. */
@@ -52,6 +55,16 @@ export class Hold {
     this.#claim = claim;
     this.#taken = taken;
     this.#renewal = this.#later();
+  }
+
+  /** True once it is done, lost or given back. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** True once it was recorded in a transaction, which may have been rolled back. */
+  get recorded(): boolean {
+    return this.#recorded;
   }
 
   /**
@@ -64,60 +77,56 @@ export class Hold {
   ): Promise<readonly Message[] | undefined> {
     const text = toText(answers);
     const store = this.#store;
-    const claim = this.#claim;
-    const mine = !this.#recorded &&
-      await asked(store, () => store.done(claim, text), wait);
+    const end = () => asked(store, () => store.done(this.#claim, text), wait);
+    const mine = !this.#recorded && await end();
     this.stop();
     if (mine) return answers;
-    const { key } = claim;
+    const { key } = this.#claim;
     const known = await asked(store, () => store.claim(key), wait);
     if (known.state === "done") return fromText(known.answers);
-    if (known.state === "taken" && !this.#recorded) return undefined;
-    // It was rolled back; or whoever had taken it over is gone as well, and this run has ended: so it is this one that counts.
-    const late = known.state === "held" ? { key, epoch: known.epoch } : claim;
-    const done = await asked(store, () => store.done(late, text), wait);
-    return done ? answers : undefined;
+    // It was rolled back; or whoever had taken it over is gone as well: so it is this run that counts.
+    if (known.state === "held") this.#claim = { key, epoch: known.epoch };
+    else if (!this.#recorded) return undefined;
+    return await end() ? answers : undefined;
   }
 
   /** False if another worker has it, or it is done. */
   async holds(wait: Wait): Promise<boolean> {
     const store = this.#store;
-    return await asked(store, () => store.renew(this.#claim), wait);
+    const still = async () =>
+      await store.renew(this.#claim) || await this.#claimed();
+    return await asked(store, still, wait);
   }
 
-  /** It is done if the user's transaction is committed; false if another worker has it. */
+  /** It is done if the user's transaction is committed; false if another worker has it, or it was recorded before. */
   async record(
     answers: readonly Message[],
     transaction: unknown,
   ): Promise<boolean> {
     const text = toText(answers);
-    return this.#recorded = await this.#store.done(
-      this.#claim,
-      text,
-      transaction,
-    );
+    const mine = await this.#store.done(this.#claim, text, transaction);
+    this.#recorded ||= mine;
+    return mine;
   }
 
   /** Keeps the request itself, since its queue forgets it from now on; false if another worker has it. */
   async keep(queue: string, request: Message, wait: Wait): Promise<boolean> {
-    const orphan = { queue, request: toText([request]) };
     const store = this.#store;
-    return await asked(store, () => store.keep(this.#claim, orphan), wait);
+    const kept = { ...this.#claim, queue, request: toText([request]) };
+    const mine = await asked(store, () => store.keep(kept), wait);
+    if (mine) this.#kept = kept;
+    return mine;
   }
 
-  /** True once it is done, lost or given back. */
-  get over(): boolean {
-    return this.#over;
-  }
-
-  /** Gives it back undone. If the store is away, it is free when the lease ends. */
+  /** Gives it back undone. If the store does not answer, it is free when the lease ends. */
   async release(): Promise<void> {
     this.stop();
-    await this.#store.release(this.#claim).catch((error) =>
-      log("rpc").info("A claim was not given back: {error}", {
-        error: loggable(error),
-      })
-    );
+    await this.#soon(() => this.#store.release(this.#claim));
+  }
+
+  /** What was kept is in its queue again. */
+  async returned(): Promise<void> {
+    await this.#soon(() => this.#store.returned(this.#claim));
   }
 
   /** Renews it no more. */
@@ -126,18 +135,31 @@ export class Hold {
     forget(this.#renewal);
   }
 
+  /** Who stops does not wait for a store that is away. */
+  async #soon(ask: () => Promise<void>): Promise<void> {
+    const wait = { deadline: performance.now() + GOODBYE };
+    await within(Promise.try(ask), wait, away).catch((error) =>
+      log("rpc").info("A claim was not given back: {error}", {
+        error: loggable(error),
+      })
+    );
+  }
+
   #later(): ReturnType<typeof expireAt> {
     const soon = performance.now() + this.#store.lease / 3;
     return expireAt(soon, () => void this.#renew());
   }
 
+  /** While the user's transaction records it, it is locked, and nobody can take it over. */
   async #renew(): Promise<void> {
-    const held = await this.#store.renew(this.#claim).catch((error) => {
-      log("rpc").warn("A claim was not renewed: {error}", {
-        error: loggable(error),
+    const wait = { deadline: performance.now() + this.#store.lease / 3 };
+    const held = this.#recorded ||
+      await within(this.#still(), wait, away).catch((error) => {
+        log("rpc").warn("A claim was not renewed: {error}", {
+          error: loggable(error),
+        });
+        return true; // as far as is known
       });
-      return true; // as far as is known
-    });
     if (this.#over) return;
     if (held) this.#renewal = this.#later();
     else {
@@ -145,4 +167,23 @@ export class Hold {
       this.#taken();
     }
   }
+
+  /** Also true if it was recorded meanwhile: then it is done, by this run. */
+  async #still(): Promise<boolean> {
+    const held = await this.#store.renew(this.#claim);
+    return held || this.#recorded || await this.#claimed() || this.#recorded;
+  }
+
+  /** Claims it anew where the store has lost it, or whoever took it over is gone. */
+  async #claimed(): Promise<boolean> {
+    const store = this.#store;
+    const { key } = this.#claim;
+    const known = await store.claim(key);
+    if (known.state !== "held") return false;
+    this.#claim = { key, epoch: known.epoch };
+    if (this.#kept) await store.keep({ ...this.#kept, ...this.#claim });
+    return true;
+  }
 }
+
+const away = () => new Error("no answer from the ledger store in time");

@@ -55,6 +55,8 @@ export class Job implements RunningCall, Watched {
   sent: SentItems | undefined;
   /** The last item of its stream that the broker has. */
   progress: Progress | undefined;
+  /** Gives signs of life, from its turn on. */
+  beats: Disposable | undefined;
   /** The last sign of life that was sent. */
   beat: string | undefined;
   /** What was answered, to be said again if the request comes again; not the items of a stream. */
@@ -204,6 +206,13 @@ export class Job implements RunningCall, Watched {
     if (this.settled || this.#abandoned) return;
     this.#abandoned = true;
     if (!this.#kept) this.#delivery.reject(true);
+  }
+
+  /** Its queue has a copy, or another worker has it: acknowledged, and not done here. */
+  passOn(): void {
+    if (this.#abandoned) return;
+    this.#settled();
+    this.#abandoned = true;
   }
 
   /** Acknowledges it, unless it was abandoned: then its queue keeps it for another worker. */

@@ -4,7 +4,7 @@
 export interface Claim {
   /** What tells the request, in its queue, from all others. */
   readonly key: string;
-  /** 1 for the first worker, one more for each that took over. */
+  /** Higher for each worker that takes it over. */
   readonly epoch: number;
 }
 
@@ -12,16 +12,16 @@ export interface Claim {
 export type Claimed =
   /** It is yours, until the lease ends. */
   | { readonly state: "held"; readonly epoch: number }
-  /** Another worker has it, for so many milliseconds unless it renews. */
-  | { readonly state: "taken"; readonly left: number }
+  /** Another worker has it, for so many milliseconds unless it renews; `kept` if the store has the request itself. */
+  | { readonly state: "taken"; readonly left: number; readonly kept: boolean }
   /** It is done; `answers` is what `done` was given. */
   | { readonly state: "done"; readonly answers: string };
 
-/** A request that was acknowledged while it ran, and whose worker is gone. */
-export interface Orphan {
+/** A request that the store keeps in its queue's place: it is acknowledged, and not done. */
+export interface KeptRequest extends Claim {
   /** Its queue. */
   readonly queue: string;
-  /** What `keep` was given. */
+  /** The request. */
   readonly request: string;
 }
 
@@ -44,9 +44,11 @@ export interface LedgerStore {
   /** Gives it back undone: the next claim takes it over at once. */
   release(claim: Claim): Promise<void>;
   /** Keeps the request itself, which is acknowledged then; false if it was taken over. */
-  keep(claim: Claim, orphan: Orphan): Promise<boolean>;
-  /** Forgets what is older than its window; gives the requests of these queues whose workers are gone, each once a lease. */
-  sweep(queues: readonly string[]): Promise<readonly Orphan[]>;
+  keep(request: KeptRequest): Promise<boolean>;
+  /** Forgets what is older than its window; gives the kept requests of these queues whose workers are gone, each once a lease. */
+  sweep(queues: readonly string[]): Promise<readonly KeptRequest[]>;
+  /** Its queue has the request again: it is kept no more, unless somebody has claimed it meanwhile. */
+  returned(claim: Claim): Promise<void>;
 }
 
 /** Options of every store. */

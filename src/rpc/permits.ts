@@ -1,5 +1,36 @@
 /** A bound on what runs at once: a permit is given back by disposing it. @module */
 
+import { expireAt, forget } from "../deadlines.ts";
+import type { Wait } from "../wait.ts";
+
+/** Until when a turn is waited for. */
+export type TurnWait = Wait & { readonly signal: AbortSignal };
+
+/** One request's permit, which it may give back and take again. */
+export class Turn {
+  readonly #permits: Permits;
+  readonly #wait: TurnWait;
+  #permit: Disposable | undefined;
+
+  /** Has none yet. */
+  constructor(permits: Permits, wait: TurnWait) {
+    this.#permits = permits;
+    this.#wait = wait;
+  }
+
+  /** False if the wait ends before there is one. */
+  async take(): Promise<boolean> {
+    this.#permit = await this.#permits.acquire(this.#wait);
+    return this.#permit !== undefined;
+  }
+
+  /** Gives it back. */
+  free = (): void => {
+    this.#permit?.[Symbol.dispose]();
+    this.#permit = undefined;
+  };
+}
+
 /** Permits, handed out in order of asking. */
 export class Permits {
   #limit: number;
@@ -24,11 +55,11 @@ export class Permits {
     this.#grant();
   }
 
-  /** A permit, now or when one is given back; undefined if the signal fires before. */
+  /** A permit, now or when one is given back; undefined if the wait ends before. */
   acquire(
-    signal: AbortSignal,
+    { signal, deadline }: TurnWait,
   ): Disposable | undefined | Promise<Disposable | undefined> {
-    if (signal.aborted) return undefined;
+    if (signal.aborted || performance.now() >= deadline) return undefined;
     if (this.#free > 0) {
       this.#free--;
       return this.#permit();
@@ -36,10 +67,12 @@ export class Permits {
     return new Promise((resolve) => {
       const given = (permit: Disposable | undefined) => {
         signal.removeEventListener("abort", gaveUp);
+        forget(waiting);
         this.#waiting.delete(given);
         resolve(permit);
       };
       const gaveUp = () => given(undefined);
+      const waiting = expireAt(deadline, gaveUp);
       signal.addEventListener("abort", gaveUp);
       this.#waiting.add(given);
     });

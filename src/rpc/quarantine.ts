@@ -6,7 +6,7 @@ import { log, oneLine } from "../telemetry.ts";
 import { direct, type Queue, type Route } from "../bus/routes.ts";
 import { interruptedHeaders } from "../wire/codec.ts";
 import type { Transport } from "../bus/transport.ts";
-import type { Copies } from "./copies.ts";
+import { asBefore, type Copies } from "./copies.ts";
 import type { FailedCasts, Fate } from "./failed_casts.ts";
 import type { Job } from "./job.ts";
 import { identityOf, type Lane } from "./lane.ts";
@@ -33,6 +33,9 @@ export interface QuarantineParts {
   /** To answer calls that are given up. */
   readonly responder: Responder;
 }
+
+/** What becomes of one: it is handled where it is, is elsewhere now, or is given up after so many times. */
+export type Interrupted = "here" | "moved" | { readonly hopeless: number };
 
 /** Takes care of the interrupted requests of one context. */
 export class Quarantine {
@@ -63,22 +66,33 @@ export class Quarantine {
     await Promise.all(this.#moving);
   }
 
-  /** Counts one more interruption; resolves to what became of it, `here` if it is to be handled where it is. */
-  async take(job: Job, lane: Lane): Promise<Fate | "here"> {
+  /** Counts one more interruption; resolves to what is to become of it. */
+  async take(job: Job, lane: Lane): Promise<Interrupted> {
     this.#counted.add(job);
     const times = job.redelivered
       ? timesOf(job, lane)
       : job.request.interrupted ?? 0;
-    if (lane.quarantined && times >= MOST) {
-      return await this.#giveUp(job, times, lane);
-    }
+    if (lane.quarantined && times >= MOST) return { hopeless: times };
     const route = wayOf(times, lane);
     const { quarantine } = lane;
     if (!route || !quarantine) return "here";
     const moving = this.#move(job, route, times, quarantine)
       .finally(() => this.#moving.delete(moving));
     this.#moving.add(moving);
-    return await moving ? "again" : "here";
+    return await moving ? "moved" : "here";
+  }
+
+  /** At the end of its queue, as it came; false if the broker did not take it. */
+  async requeue({ message, request }: Job, lane: Lane): Promise<boolean> {
+    const route = placeOf(request.interrupted ?? 0, lane);
+    if (!route) return false;
+    try {
+      await this.#parts.copies.send(route, asBefore(message));
+      return true;
+    } catch (error) {
+      this.#warn(route, error);
+      return false;
+    }
   }
 
   /** One that goes back to its queue by this worker's own will was not interrupted. */
@@ -130,7 +144,8 @@ export class Quarantine {
     );
   }
 
-  async #giveUp(job: Job, times: number, { queue }: Lane): Promise<Fate> {
+  /** A cast becomes a dead letter, a call fails. */
+  async giveUp(job: Job, times: number, { queue }: Lane): Promise<Fate> {
     const reason =
       `Interrupted ${times} times: its worker died or lost its broker each time`;
     const { casts, responder } = this.#parts;
@@ -138,7 +153,6 @@ export class Quarantine {
     if (job.request.reply) {
       await responder.failure(job, refuse(new StreamInterruptedError(reason)));
     } else fate = await casts.interrupted(job, reason, queue);
-    if (fate !== "back") job.settle();
     return fate;
   }
 }

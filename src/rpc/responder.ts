@@ -83,8 +83,10 @@ export class Responder implements Disposable {
     const value = schema ? await checked(schema, result, about) : undefined;
     const answers = this.#wording.results(job, value);
     if (await hold.record(answers, transaction)) return;
-    job.fence();
-    const why = "another worker has taken the request over";
+    if (!hold.recorded) job.fence();
+    const why = hold.recorded
+      ? "it is recorded already"
+      : "another worker has taken the request over";
     throw new RpcError("ABORTED", `${what}: ${why}`);
   }
 

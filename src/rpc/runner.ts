@@ -1,5 +1,5 @@
 /** Requests that run: each from its turn to its acknowledgement. @module */
-import type { Wait } from "../bus/transport.ts";
+import { type Wait, within } from "../wait.ts";
 import type { Claims } from "./claims.ts";
 import type { FailedCasts } from "./failed_casts.ts";
 import { logFailure } from "./failure_log.ts";
@@ -7,7 +7,7 @@ import type { Job } from "./job.ts";
 import type { Lane } from "./lane.ts";
 import { Latency } from "./latency.ts";
 import { LoopWatch } from "./loop_watch.ts";
-import type { Permits } from "./permits.ts";
+import { type Permits, Turn, type TurnWait } from "./permits.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { Responder } from "./responder.ts";
 import type { RunningCalls } from "./running.ts";
@@ -32,7 +32,12 @@ export interface RunnerParts {
   readonly ending: Wait;
   /** What is counted. */
   readonly counts: Counts;
+  /** Milliseconds that the broker leaves a message unacknowledged. */
+  readonly consumerTimeout: number;
 }
+
+/** Milliseconds that the ledger has where a worker stops. */
+const GOODBYE = 1_000;
 
 /** Runs the requests of one context. */
 export class Runner {
@@ -47,56 +52,93 @@ export class Runner {
     this.#parts = parts;
   }
 
-  /** From its turn to its acknowledgement. */
-  async serve(job: Job, lane: Lane): Promise<void> {
+  /** From its turn to its acknowledgement; `hopeless` is how many workers did not finish it, where no other is to try. */
+  async serve(job: Job, lane: Lane, hopeless?: number): Promise<void> {
     using _registered = job.register(this.#parts.running);
     const { signal } = job.context;
     if (job.request.interrupted) await this.#parts.quarantine.othersSafe();
-    let permit = await this.#parts.permits.acquire(signal);
+    const turn = new Turn(this.#parts.permits, this.#wait(signal, lane));
     // A handler that goes on when nobody waits any more does not keep others from their turn.
-    const free = () => permit?.[Symbol.dispose]();
-    signal.addEventListener("abort", free);
+    signal.addEventListener("abort", turn.free);
     try {
-      if (!permit || job.over) return void this.#parts.counts.dropped++;
-      const { expires, reply } = job.request;
-      if (!reply && Number(expires) <= Date.now()) {
-        const fate = await this.#parts.casts.expired(job, lane.queue);
-        if (fate === "dropped") this.#parts.counts.dropped++;
-        return count(this.#parts.counts, fate);
-      }
-      using _beats = this.#parts.responder.beats(job);
-      for (let ms; (ms = await this.#taken(job, lane)) !== undefined;) {
-        free();
-        await this.#parts.claims?.free(job, ms);
-        permit = await this.#parts.permits.acquire(signal);
-        if (!permit) return void this.#parts.counts.dropped++;
-      }
+      if (!(await this.#begins(job, lane, turn))) return;
+      if (hopeless) return await this.#giveUp(job, lane, hopeless);
       using _watched = this.loop.watch(job);
-      if (!job.settled) await this.#run(job, lane, permit);
+      await this.#run(job, lane, turn);
     } catch (error) {
       if (job.over) return; // nobody waits, or it goes back to its queue
       if (job.request.reply) throw error;
       await this.#parts.casts.back(job, error); // nobody else would know of it
     } finally {
-      signal.removeEventListener("abort", free);
-      free();
+      signal.removeEventListener("abort", turn.free);
+      turn.free();
       await this.#finish(job);
     }
   }
 
-  /** Milliseconds after which to look again at what another worker has; undefined if it is this one's, or done. */
-  async #taken(job: Job, lane: Lane): Promise<number | undefined> {
-    const whose = await this.#parts.claims?.claim(job, lane);
-    if (whose?.state === "taken") return whose.ms;
-    if (whose?.state !== "done") return undefined;
-    this.#parts.counts.repeated++;
-    job.answers = whose.answers;
-    await this.#parts.responder.repeat(job, whose.answers);
-    job.settle();
+  /** What waits too long for its turn goes to the end of its queue, before the broker takes it back as from one that died. */
+  #wait(signal: AbortSignal, { queue }: Lane): TurnWait {
+    const { consumerTimeout } = this.#parts;
+    const patience = queue ? consumerTimeout / 2 : Infinity;
+    return { deadline: performance.now() + patience, signal };
+  }
+
+  /** True when it is this worker's turn to run it. */
+  async #begins(job: Job, lane: Lane, turn: Turn): Promise<boolean> {
+    const { counts, casts } = this.#parts;
+    if (!(await turn.take())) return await this.#noTurn(job, lane);
+    if (job.over) return void counts.dropped++, false;
+    const { expires, reply } = job.request;
+    if (!reply && Number(expires) <= Date.now()) {
+      const fate = await casts.expired(job, lane.queue);
+      if (fate === "dropped") counts.dropped++;
+      count(counts, fate);
+      return false;
+    }
+    job.beats = this.#parts.responder.beats(job);
+    return this.#parts.claims ? await this.#claim(job, lane, turn) : true;
+  }
+
+  /** True when it is claimed, or needs not be; else it has been done, or is another worker's. */
+  async #claim(job: Job, lane: Lane, turn: Turn): Promise<boolean> {
+    const { claims, counts, responder } = this.#parts;
+    for (;;) {
+      const whose = await claims?.claim(job, lane);
+      if (whose === undefined || whose.state === "held") return true;
+      if (whose.state === "done") {
+        counts.repeated++;
+        job.answers = whose.answers;
+        await responder.repeat(job, whose.answers);
+        job.settle();
+        return false;
+      }
+      if (whose.kept) return job.passOn(), false; // the ledger brings it back if its worker dies
+      turn.free();
+      await claims?.free(job, whose.ms);
+      if (!(await turn.take())) return await this.#noTurn(job, lane);
+    }
+  }
+
+  /** Always false. */
+  async #noTurn(job: Job, lane: Lane): Promise<false> {
+    if (job.over || !lane.queue) this.#parts.counts.dropped++;
+    else if (await this.#parts.quarantine.requeue(job, lane)) job.passOn();
+    else job.giveBack();
+    return false;
+  }
+
+  /** No worker finished it, and no other is to try. */
+  async #giveUp(job: Job, lane: Lane, times: number): Promise<void> {
+    const { counts, quarantine, responder } = this.#parts;
+    const fate = await quarantine.giveUp(job, times, lane);
+    count(counts, fate);
+    const cast = !job.request.reply && !job.abandoned;
+    if (cast && job.hold) await responder.result(job, undefined);
   }
 
   /** What another worker has now is acknowledged all the same: that one has a copy of its own. */
   async #finish(job: Job): Promise<void> {
+    job.beats?.[Symbol.dispose]();
     if (job.fenced) this.#parts.counts.fenced++;
     job.settle();
     await this.release(job);
@@ -108,10 +150,17 @@ export class Runner {
     else job.hold?.stop();
   }
 
+  /** A stream that has lost its worker is not begun anew elsewhere. */
+  async endStream({ hold }: Job): Promise<void> {
+    const wait = { deadline: performance.now() + GOODBYE };
+    const late = () => undefined;
+    if (hold) await within(hold.done([], wait), wait, late).catch(() => {});
+  }
+
   /** The permit is given back when the handler ends; the answer's confirmation needs none. */
-  async #run(job: Job, lane: Lane, permit: Disposable): Promise<void> {
+  async #run(job: Job, lane: Lane, turn: Turn): Promise<void> {
     const { request, context } = job;
-    const ended = this.#timed(permit);
+    const ended = this.#timed(turn);
     try {
       const { version = "1.0", method, args, namespace } = request;
       const result = await lane.dispatcher.dispatch(
@@ -150,13 +199,13 @@ export class Runner {
   }
 
   /** What to call when the handler has ended; the first time counts. */
-  #timed(permit: Disposable): () => void {
+  #timed(turn: Turn): () => void {
     const began = performance.now();
     let running = true;
     return () => {
       if (running) this.latency.add(performance.now() - began);
       running = false;
-      permit[Symbol.dispose]();
+      turn.free();
     };
   }
 }

@@ -67,6 +67,7 @@ export class Server {
       quarantine: this.#quarantine,
       ending: this.#ending,
       counts: this.#counts,
+      consumerTimeout: parts.consumerTimeout,
     });
   }
 
@@ -125,7 +126,9 @@ export class Server {
   /** What came before is not run again; what a worker did not finish may end this one too. Never rejects. */
   #take(job: Job, lane: Lane): Promise<void> {
     const one = identityOf(job.request);
-    const earlier = one === undefined ? undefined : lane.ledger.find(one);
+    const earlier = one === undefined
+      ? undefined
+      : this.#earlier(job, one, lane);
     const suspect = !earlier && this.#quarantine.concerns(job, lane);
     const work = earlier
       ? this.#repeat(job, earlier)
@@ -140,11 +143,18 @@ export class Server {
     return done;
   }
 
+  /** Answers are forgotten sooner than that there were some: then the fleet's ledger may have them. */
+  #earlier({ request }: Job, one: string, lane: Lane): Known | undefined {
+    const known = lane.ledger.find(one);
+    const silent = known && "answers" in known && known.answers.length === 0;
+    return silent && request.reply && this.#claims ? undefined : known;
+  }
+
   async #interrupted(job: Job, lane: Lane): Promise<void> {
     this.#counts.interrupted++;
-    const fate = await this.#quarantine.take(job, lane);
-    if (fate === "here") await this.#take(job, lane);
-    else if (fate === "dead") this.#counts.dead++;
+    const now = await this.#quarantine.take(job, lane);
+    if (now === "here") await this.#take(job, lane);
+    else if (now !== "moved") await this.#runner.serve(job, lane, now.hopeless);
   }
 
   #refuse(delivery: Delivery, { queue }: Lane, refused: Refused): void {
@@ -193,6 +203,7 @@ export class Server {
     this.#refusals.stop();
     const streams = jobs.filter(({ streaming }) => streaming);
     await Promise.all([
+      ...streams.map((job) => this.#runner.endStream(job)),
       ...streams.map((job) => this.#responder.interrupted(job)),
       ...jobs.map((job) => this.#runner.release(job)),
     ]);

@@ -11,7 +11,17 @@ const WINDOW = { least: 60_000, usual: 600_000 };
 
 /** What RabbitMQ has, unless it is told otherwise. */
 const CONSUMER_TIMEOUT = 1_800_000;
-const METHODS = ["claim", "renew", "done", "release", "keep", "sweep"] as const;
+const METHODS = [
+  ...[
+    "claim",
+    "renew",
+    "done",
+    "release",
+    "keep",
+    "sweep",
+    "returned",
+  ] as const,
+];
 
 function atLeast(name: string, ms: number, least: number): number {
   if (duration(name, ms) >= least && ms < Infinity) return ms;
@@ -39,9 +49,12 @@ export function windowOf({ window = WINDOW.usual }: LedgerOptions): number {
 export function checkLedger(
   ledger: LedgerStore | undefined,
 ): LedgerStore | undefined {
-  const lacks = ledger &&
-    METHODS.find((name) => typeof ledger?.[name] !== "function");
-  if (lacks === undefined) return ledger;
+  if (ledger === undefined) return undefined;
+  const lacks = METHODS.find((name) => typeof ledger?.[name] !== "function");
+  if (lacks === undefined) {
+    leaseOf(ledger);
+    return ledger;
+  }
   throw new InvalidValueError(
     `Invalid option ledger: it has no method ${lacks}; give postgresLedgerStore(pool), or a LedgerStore of yours`,
     { data: { path: "ledger" } },

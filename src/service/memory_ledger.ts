@@ -2,9 +2,9 @@
 import type {
   Claim,
   Claimed,
+  KeptRequest,
   LedgerOptions,
   LedgerStore,
-  Orphan,
 } from "../rpc/ledger_store.ts";
 import { leaseOf, windowOf } from "./ledger_options.ts";
 
@@ -15,8 +15,8 @@ interface Entry {
   until: number;
   answers?: string;
   doneAt?: number;
-  orphan?: Orphan;
-  /** When it was last given as an orphan. */
+  kept?: KeptRequest | undefined;
+  /** When it was last given to be brought back. */
   sweptAt: number;
 }
 
@@ -39,6 +39,8 @@ class MemoryLedger implements LedgerStore {
   readonly #window: number;
   readonly #now: () => number;
   readonly #entries = new Map<string, Entry>();
+  /** Of all requests, so that it is higher also where one was forgotten. */
+  #epoch = 0;
 
   constructor(lease: number, window: number, now: () => number) {
     this.lease = lease;
@@ -48,15 +50,21 @@ class MemoryLedger implements LedgerStore {
 
   claim(key: string): Promise<Claimed> {
     const now = this.#now();
-    const { epoch = 0, until = now, answers } = this.#entries.get(key) ?? {};
+    const known = this.#entries.get(key);
+    const { until = now, answers, kept } = known ?? {};
     if (answers !== undefined) {
       return Promise.resolve({ state: "done", answers });
     }
     if (until > now) {
-      return Promise.resolve({ state: "taken", left: until - now });
+      const left = until - now;
+      return Promise.resolve({
+        state: "taken",
+        left,
+        kept: kept !== undefined,
+      });
     }
-    const held = { epoch: epoch + 1, until: now + this.lease };
-    const earlier = this.#entries.get(key) ?? { sweptAt: -Infinity };
+    const held = { epoch: ++this.#epoch, until: now + this.lease };
+    const earlier = known ?? { sweptAt: -Infinity };
     this.#entries.set(key, { ...earlier, ...held });
     return Promise.resolve({ state: "held", epoch: held.epoch });
   }
@@ -73,22 +81,26 @@ class MemoryLedger implements LedgerStore {
     await this.#change(claim, () => ({ until: this.#now() }));
   }
 
-  keep(claim: Claim, orphan: Orphan): Promise<boolean> {
-    return this.#change(claim, () => ({ orphan }));
+  keep(request: KeptRequest): Promise<boolean> {
+    return this.#change(request, () => ({ kept: request }));
   }
 
-  sweep(queues: readonly string[]): Promise<readonly Orphan[]> {
+  async returned(claim: Claim): Promise<void> {
+    await this.#change(claim, () => ({ kept: undefined }));
+  }
+
+  sweep(queues: readonly string[]): Promise<readonly KeptRequest[]> {
     const now = this.#now();
-    const found: Orphan[] = [];
+    const found: KeptRequest[] = [];
     for (const [key, entry] of this.#entries) {
-      const { doneAt, until, orphan, sweptAt } = entry;
-      const over = doneAt ?? (orphan ? Infinity : until);
+      const { doneAt, until, kept, sweptAt } = entry;
+      const over = doneAt ?? (kept ? Infinity : until);
       if (over <= now - this.#window) this.#entries.delete(key);
       const alone = doneAt === undefined && until <= now;
-      if (!orphan || !alone || sweptAt > now - this.lease) continue;
-      if (!queues.includes(orphan.queue)) continue;
+      if (!kept || !alone || sweptAt > now - this.lease) continue;
+      if (!queues.includes(kept.queue)) continue;
       entry.sweptAt = now;
-      found.push(orphan);
+      found.push(kept);
     }
     return Promise.resolve(found);
   }

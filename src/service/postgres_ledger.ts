@@ -4,9 +4,9 @@ import { oneLine } from "../telemetry.ts";
 import type {
   Claim,
   Claimed,
+  KeptRequest,
   LedgerOptions,
   LedgerStore,
-  Orphan,
 } from "../rpc/ledger_store.ts";
 import { leaseOf, windowOf } from "./ledger_options.ts";
 
@@ -39,7 +39,7 @@ function statements(table: string) {
   const mine = "key = $1 AND epoch = $2 AND done_at IS NULL";
   return {
     exists: "SELECT to_regclass($1) AS found",
-    create: `CREATE TABLE IF NOT EXISTS ${table} (
+    create: `CREATE TABLE ${table} (
       key text PRIMARY KEY,
       epoch bigint NOT NULL,
       lease_until timestamptz NOT NULL,
@@ -49,15 +49,23 @@ function statements(table: string) {
       request text,
       swept_at timestamptz
     )`,
+    indexes: [
+      `CREATE INDEX ON ${table} (queue) WHERE request IS NOT NULL`,
+      `CREATE INDEX ON ${table} ((coalesce(done_at, lease_until)))
+        WHERE request IS NULL`,
+    ],
+    // An epoch begins with the time, so that it is higher than that of a request that was forgotten.
     // What is there is read as it was before: who finds nothing at all asks again.
     claim: `WITH held AS (
         INSERT INTO ${table} AS known (key, epoch, lease_until)
-        VALUES ($1, 1, ${now} + ${ms("$2")})
+        VALUES ($1, floor(extract(epoch FROM ${now}) * 1000),
+          ${now} + ${ms("$2")})
         ON CONFLICT (key) DO UPDATE
           SET epoch = known.epoch + 1, lease_until = excluded.lease_until
           WHERE known.done_at IS NULL AND known.lease_until <= ${now}
         RETURNING epoch)
       SELECT held.epoch, known.answers, known.done_at IS NOT NULL AS done,
+        known.request IS NOT NULL AS kept,
         extract(epoch FROM known.lease_until - ${now}) * 1000 AS left
       FROM (SELECT 1) AS always
         LEFT JOIN held ON true LEFT JOIN ${table} AS known ON known.key = $1`,
@@ -72,14 +80,16 @@ function statements(table: string) {
     forget: `DELETE FROM ${table} WHERE key IN (
       SELECT key FROM ${table}
       WHERE coalesce(done_at, lease_until) < ${now} - ${ms("$1")}
-        AND request IS NULL LIMIT ${MOST})`,
+        AND request IS NULL LIMIT ${MOST} FOR UPDATE SKIP LOCKED)
+      RETURNING 1`,
     sweep: `UPDATE ${table} SET swept_at = ${now} WHERE key IN (
       SELECT key FROM ${table}
       WHERE done_at IS NULL AND request IS NOT NULL
         AND queue = ANY($1) AND lease_until <= ${now}
         AND coalesce(swept_at, '-infinity') <= ${now} - ${ms("$2")}
       LIMIT ${MOST} FOR UPDATE SKIP LOCKED)
-      RETURNING queue, request`,
+      RETURNING key, epoch, queue, request`,
+    returned: `UPDATE ${table} SET request = NULL WHERE ${mine}`,
   };
 }
 
@@ -146,12 +156,14 @@ class PostgresLedger implements LedgerStore {
   async claim(key: string): Promise<Claimed> {
     for (;;) {
       const [row] = await this.#rows(this.#say.claim, [key, this.lease]);
-      const { epoch, done, answers, left } = row ?? {};
+      const { epoch, done, answers, left, kept } = row ?? {};
       if (typeof epoch === "string" || typeof epoch === "number") {
         return { state: "held", epoch: Number(epoch) };
       }
       if (done) return { state: "done", answers: String(answers) };
-      if (Number(left) > 0) return { state: "taken", left: Number(left) };
+      if (Number(left) > 0) {
+        return { state: "taken", left: Number(left), kept: kept === true };
+      }
     }
   }
 
@@ -184,17 +196,29 @@ class PostgresLedger implements LedgerStore {
     await this.#rows(this.#say.release, [key, epoch]);
   }
 
-  keep({ key, epoch }: Claim, { queue, request }: Orphan): Promise<boolean> {
+  keep({ key, epoch, queue, request }: KeptRequest): Promise<boolean> {
     return this.#changes(this.#say.keep, [key, epoch, queue, request]);
   }
 
-  async sweep(queues: readonly string[]): Promise<readonly Orphan[]> {
-    await this.#rows(this.#say.forget, [this.#window]);
+  async returned({ key, epoch }: Claim): Promise<void> {
+    await this.#rows(this.#say.returned, [key, epoch]);
+  }
+
+  async sweep(queues: readonly string[]): Promise<readonly KeptRequest[]> {
+    while (await this.#forgets());
     const rows = await this.#rows(this.#say.sweep, [[...queues], this.lease]);
-    return rows.map(({ queue, request }) => ({
+    return rows.map(({ key, epoch, queue, request }) => ({
+      key: String(key),
+      epoch: Number(epoch),
       queue: String(queue),
       request: String(request),
     }));
+  }
+
+  /** True if there may be more. */
+  async #forgets(): Promise<boolean> {
+    const gone = await this.#rows(this.#say.forget, [this.#window]);
+    return gone.length >= MOST;
   }
 
   async #changes(text: string, values: unknown[]): Promise<boolean> {
@@ -218,7 +242,10 @@ class PostgresLedger implements LedgerStore {
       ]);
       const [row] = rows as readonly { readonly found: unknown }[];
       if (row?.found) return;
-      await this.#database.query(this.#say.create, []);
+      const { create, indexes } = this.#say;
+      for (const text of [create, ...indexes]) {
+        await this.#database.query(text, []);
+      }
     } catch (error) {
       const { code } = error as { readonly code?: unknown };
       if (MADE_ALREADY.has(String(code))) return;

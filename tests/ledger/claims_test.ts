@@ -1,13 +1,9 @@
 /** Workers that share a ledger: no request is recorded twice, whoever dies, stalls or comes back. */
 import assert from "node:assert/strict";
-import { Buffer } from "node:buffer";
 // @ts-types="npm:@types/pg@^8"
 import type pg from "npm:pg@^8";
-import { z } from "npm:zod@^4.6.7";
 import {
   type ConnectionContext,
-  type ConnectionOptions,
-  contract,
   implement,
   InvalidValueError,
   type LedgerStore,
@@ -18,6 +14,14 @@ import {
 import { brokerUrl } from "../setup/broker.ts";
 import { until } from "../setup/probe.ts";
 import { Bus, type Raw } from "../rpc/bus.ts";
+import {
+  bound,
+  Gate,
+  type Handler,
+  jobs,
+  stranger,
+  worker,
+} from "./workers.ts";
 import { newTable, onEachStore, onPostgres, type TestStore } from "./stores.ts";
 
 const LEASE = 1_000;
@@ -32,80 +36,6 @@ function onRabbitAndStore(
     await using bus = new Bus(await brokerUrl());
     await test(bus, store);
   }, lease === undefined ? {} : { lease });
-}
-
-const jobs = (topic: string) =>
-  contract({
-    topic,
-    version: "1.0",
-    procedures: {
-      work: { args: z.object({ id: z.string() }), result: z.string() },
-      flaky: {
-        args: z.object({ id: z.string() }),
-        retry: { attempts: 2, backoff: [100] },
-      },
-      long: { args: z.object({ id: z.string() }), maxDuration: 1_800_000 },
-    },
-  });
-
-type Handler = (id: string, context: RequestContext) => Promise<string>;
-
-/** A worker that does one thing at a time. */
-async function worker(
-  bus: Bus,
-  ledger: LedgerStore,
-  handle: Handler,
-  options: ConnectionOptions = {},
-): Promise<ConnectionContext> {
-  const run = async ({ id }: { id: string }, context: RequestContext) =>
-    await handle(id, context);
-  const quiet = async (args: { id: string }, context: RequestContext) =>
-    void await run(args, context);
-  const handlers = { work: run, flaky: quiet, long: quiet };
-  const alone = { concurrency: 1, prefetch: 1, ledger, grace: 0, ...options };
-  return await bus.serve(jobs(bus.topic), handlers, alone);
-}
-
-/** A stranger who can say the same thing twice. */
-async function stranger(bus: Bus) {
-  const raw = await bus.raw() as Raw;
-  const queue = `reply_${bus.topic}`;
-  await raw.channel.assertQueue(queue, { exclusive: true });
-  const answers: Record<string, unknown>[] = [];
-  await raw.channel.consume(queue, (message) => {
-    answers.push(JSON.parse(String(message?.content)));
-  }, { noAck: true });
-  return {
-    answers,
-    ask: (id: string) => {
-      const ids = { _msg_id: id, _unique_id: `u-${id}`, _reply_q: queue };
-      const body = { method: "work", args: { id }, _timeout: null, ...ids };
-      const content = Buffer.from(JSON.stringify(body));
-      raw.channel.publish("warren", bus.topic, content);
-    },
-    [Symbol.asyncDispose]: () => raw[Symbol.asyncDispose](),
-  };
-}
-
-/** Runs that a test lets go on one by one. */
-class Gate {
-  readonly started: string[] = [];
-  readonly #open: PromiseWithResolvers<void>[] = [];
-
-  async pass(name: string): Promise<void> {
-    this.started.push(name);
-    const open = Promise.withResolvers<void>();
-    this.#open.push(open);
-    await open.promise;
-  }
-
-  open(run: number): void {
-    this.#open[run]?.resolve();
-  }
-
-  begun(count: number): Promise<unknown> {
-    return until(`run ${count} begins`, () => this.started.length >= count);
-  }
 }
 
 onRabbitAndStore(
@@ -127,6 +57,29 @@ onRabbitAndStore(
     assert.equal(runs, 1);
     await until("it is settled", () => second.stats.inHand === 0);
     assert.equal(second.stats.repeated, 1);
+  },
+);
+
+onRabbitAndStore(
+  "what is done is not given up, however often it was interrupted",
+  async (bus, { store }) => {
+    const handle = (id: string) => Promise.resolve(`${id} is done`);
+    await using peer = await stranger(bus);
+    {
+      await using _first = await worker(bus, store, handle);
+      peer.ask("a");
+      await until("it is answered", () => peer.answers.length === 1);
+    }
+    await using second = await worker(bus, store, handle);
+    peer.interrupted("a", 5);
+    await until("it is answered again", () => peer.answers.length === 2);
+    const [one, two] = peer.answers;
+    assert.deepEqual(one, two);
+    peer.interrupted("b", 5);
+    await until("the other is given up", () => peer.answers.length === 3);
+    assert.match(`${peer.answers[2]?.failure}`, /Interrupted 5 times/);
+    await until("all is settled", () => second.stats.inHand === 0);
+    assert.equal(second.stats.handled, 0);
   },
 );
 
@@ -360,20 +313,6 @@ onRabbitAndStore(
     assert.deepEqual(await store.sweep([bus.topic]), []);
   },
 );
-
-/** The methods of a store, to put others in their place. */
-function bound(store: LedgerStore): LedgerStore {
-  return {
-    lease: store.lease,
-    claim: (key) => store.claim(key),
-    renew: (claim) => store.renew(claim),
-    done: (claim, answers, transaction) =>
-      store.done(claim, answers, transaction),
-    release: (claim) => store.release(claim),
-    keep: (claim, orphan) => store.keep(claim, orphan),
-    sweep: (queues) => store.sweep(queues),
-  };
-}
 
 /** A table of effects, and a handler that writes there in the transaction that records its request. */
 async function effects(database: pg.Pool) {

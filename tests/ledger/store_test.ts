@@ -1,7 +1,9 @@
 /** What every ledger store promises. */
 import assert from "node:assert/strict";
 import {
+  type Claim,
   InvalidValueError,
+  type LedgerStore,
   memoryLedgerStore,
   postgresLedgerStore,
 } from "../../mod.ts";
@@ -14,15 +16,21 @@ onEachStore("of many who claim at once, one holds", async ({ store }) => {
   assert.deepEqual(states, ["held", ...new Array(19).fill("taken")]);
 });
 
+/** Claims it; the claim. */
+async function held(store: LedgerStore, key: string): Promise<Claim> {
+  const claimed = await store.claim(key);
+  assert.equal(claimed.state, "held");
+  return { key, epoch: claimed.state === "held" ? claimed.epoch : NaN };
+}
+
 onEachStore(
   "what is done stays so, with what was first said of it",
   async ({ store }) => {
-    const held = { key: "a", epoch: 1 };
-    assert.deepEqual(await store.claim("a"), { state: "held", epoch: 1 });
-    assert.equal(await store.done(held, "one"), true);
-    assert.equal(await store.done(held, "two"), false);
-    assert.equal(await store.renew(held), false);
-    await store.release(held);
+    const claim = await held(store, "a");
+    assert.equal(await store.done(claim, "one"), true);
+    assert.equal(await store.done(claim, "two"), false);
+    assert.equal(await store.renew(claim), false);
+    await store.release(claim);
     const known = { state: "done", answers: "one" } as const;
     assert.deepEqual(await store.claim("a"), known);
   },
@@ -31,47 +39,69 @@ onEachStore(
 onEachStore(
   "a claim that is not renewed is taken over, and the first is worth nothing then",
   async ({ store, expire }) => {
-    const first = { key: "a", epoch: 1 };
-    await store.claim("a");
+    const first = await held(store, "a");
     await expire();
     assert.equal(await store.renew(first), true, "nobody has taken it");
     assert.equal((await store.claim("a")).state, "taken");
     await expire();
-    assert.deepEqual(await store.claim("a"), { state: "held", epoch: 2 });
+    const second = await held(store, "a");
+    assert.ok(second.epoch > first.epoch);
     assert.equal(await store.renew(first), false);
     assert.equal(await store.done(first, "zombie"), false);
-    const orphan = { queue: "q", request: "r" };
-    assert.equal(await store.keep(first, orphan), false);
+    const kept = { ...first, queue: "q", request: "r" };
+    assert.equal(await store.keep(kept), false);
     await store.release(first);
     assert.equal((await store.claim("a")).state, "taken");
-    assert.equal(await store.done({ key: "a", epoch: 2 }, "second"), true);
+    assert.equal(await store.done(second, "second"), true);
   },
 );
 
 onEachStore("what is given back is free at once", async ({ store }) => {
-  await store.claim("a");
-  await store.release({ key: "a", epoch: 1 });
-  assert.deepEqual(await store.claim("a"), { state: "held", epoch: 2 });
+  const first = await held(store, "a");
+  await store.release(first);
+  const { epoch } = await held(store, "a");
+  assert.ok(epoch > first.epoch);
 });
 
 onEachStore(
-  "a request whose worker is gone is given once a lease, to who watches its queue",
+  "a kept request whose worker is gone is given once a lease, to who watches its queue",
   async ({ store, expire }) => {
-    const held = { key: "a", epoch: 1 };
-    const orphan = { queue: "long", request: "its body" };
-    await store.claim("a");
-    assert.equal(await store.keep(held, orphan), true);
+    const claim = await held(store, "a");
+    const kept = { ...claim, queue: "long", request: "its body" };
+    const other = await store.claim("a");
+    assert.ok(other.state === "taken" && !other.kept);
+    assert.equal(await store.keep(kept), true);
+    const later = await store.claim("a");
+    assert.ok(later.state === "taken" && later.kept);
     assert.deepEqual(await store.sweep(["long"]), [], "its worker lives");
     await expire();
     assert.deepEqual(await store.sweep(["other"]), []);
-    assert.deepEqual(await store.sweep(["long"]), [orphan]);
+    assert.deepEqual(await store.sweep(["long"]), [kept]);
     assert.deepEqual(await store.sweep(["long"]), []);
     await expire();
-    assert.deepEqual(await store.sweep(["long"]), [orphan]);
-    assert.deepEqual(await store.claim("a"), { state: "held", epoch: 2 });
-    assert.equal(await store.done({ key: "a", epoch: 2 }, ""), true);
+    assert.deepEqual(await store.sweep(["long"]), [kept]);
+    const second = await held(store, "a");
+    await store.returned(claim); // too late: it is another's to keep
+    await expire();
+    const [again] = await store.sweep(["long"]);
+    assert.equal(again?.request, "its body");
+    assert.equal(await store.done(second, ""), true);
     await expire();
     assert.deepEqual(await store.sweep(["long"]), [], "it is done");
+  },
+);
+
+onEachStore(
+  "a request that its queue has again is not given any more",
+  async ({ store, expire }) => {
+    const claim = await held(store, "a");
+    await store.keep({ ...claim, queue: "long", request: "its body" });
+    await expire();
+    assert.equal((await store.sweep(["long"])).length, 1);
+    await store.returned(claim);
+    await expire();
+    assert.deepEqual(await store.sweep(["long"]), []);
+    await held(store, "a");
   },
 );
 
@@ -79,9 +109,9 @@ onEachStore(
   "what is recorded in a transaction is done if that is committed",
   async (test) => {
     const { store, transaction } = test;
-    await store.claim("a");
+    const claim = await held(store, "a");
     await transaction(async (client) => {
-      const first = await store.done({ key: "a", epoch: 1 }, "one", client);
+      const first = await store.done(claim, "one", client);
       assert.equal(first, true);
     });
     assert.equal((await store.claim("a")).state, "done");
@@ -89,24 +119,24 @@ onEachStore(
 );
 
 onPostgres("what is rolled back was not done", async ({ store, database }) => {
-  await store.claim("a");
+  const claim = await held(store, "a");
   const client = await database.connect();
   await client.query("BEGIN");
-  assert.equal(await store.done({ key: "a", epoch: 1 }, "one", client), true);
+  assert.equal(await store.done(claim, "one", client), true);
   await client.query("ROLLBACK");
   client.release();
   assert.equal((await store.claim("a")).state, "taken");
-  assert.equal(await store.done({ key: "a", epoch: 1 }, "two"), true);
+  assert.equal(await store.done(claim, "two"), true);
 });
 
 onPostgres(
   "who takes over waits for a transaction that records",
   async (test) => {
     const { store, database, table } = test;
-    await store.claim("a");
+    const claim = await held(store, "a");
     const client = await database.connect();
     await client.query("BEGIN");
-    await store.done({ key: "a", epoch: 1 }, "one", client);
+    await store.done(claim, "one", client);
     const expired = `UPDATE ${table} SET lease_until = clock_timestamp()`;
     const end = database.query(expired); // waits for the row as well
     const later = store.claim("a");
@@ -149,10 +179,10 @@ onPostgres("what is older than the window is forgotten", async () => {
   const table = newTable();
   const store = postgresLedgerStore(database, { table, window: 60_000 });
   for (const key of ["old", "young", "kept"]) {
-    await store.claim(key);
+    const claim = await held(store, key);
     if (key === "kept") {
-      await store.keep({ key, epoch: 1 }, { queue: "q", request: "r" });
-    } else await store.done({ key, epoch: 1 }, "");
+      await store.keep({ ...claim, queue: "q", request: "r" });
+    } else await store.done(claim, "");
   }
   const back = "clock_timestamp() - interval '61 seconds'";
   await database.query(
@@ -172,14 +202,14 @@ onPostgres("what is older than the window is forgotten", async () => {
 Deno.test("the store in memory forgets what is older than its window", async () => {
   let now = 0;
   const store = memoryLedgerStore({ window: 60_000, now: () => now });
-  await store.claim("a");
-  await store.done({ key: "a", epoch: 1 }, "");
+  const claim = await held(store, "a");
+  await store.done(claim, "");
   now = 59_000;
   await store.sweep([]);
   assert.equal((await store.claim("a")).state, "done");
   now = 60_000;
   await store.sweep([]);
-  assert.equal((await store.claim("a")).state, "held");
+  assert.ok((await held(store, "a")).epoch > claim.epoch, "no epoch twice");
 });
 
 Deno.test("wrong options of a store are refused by name", () => {
@@ -208,5 +238,47 @@ onPostgres("a database that was away is used again", async () => {
   await assert.rejects(store.claim("a"), /away/);
   away = false;
   await until("it answers", async () => (await store.claim("a")).state);
+  await database.end();
+});
+
+onPostgres(
+  "what is old is forgotten, but not what is claimed at that moment",
+  async () => {
+    const database = pool();
+    const table = newTable();
+    const store = postgresLedgerStore(database, { table, window: 60_000 });
+    const keys = Array.from({ length: 300 }, (_, n) => `k${n}`);
+    await held(store, "first");
+    const back = "clock_timestamp() - interval '61 seconds'";
+    for (let round = 0; round < 5; round++) {
+      await database.query(`DELETE FROM ${table}`);
+      await database.query(
+        `INSERT INTO ${table} (key, epoch, lease_until)
+        SELECT key, 1, ${back} FROM unnest($1::text[]) AS key`,
+        [keys],
+      );
+      const claims = keys.map((key) => held(store, key));
+      await store.sweep([]);
+      for (const claim of await Promise.all(claims)) {
+        assert.equal(await store.renew(claim), true);
+      }
+    }
+    await database.end();
+  },
+);
+
+onPostgres("a sweep forgets all that is old, however much", async () => {
+  const database = pool();
+  const table = newTable();
+  const store = postgresLedgerStore(database, { table });
+  await held(store, "young");
+  await database.query(
+    `INSERT INTO ${table} (key, epoch, lease_until, done_at, answers)
+      SELECT n::text, 1, now(), now() - interval '1 hour', ''
+      FROM generate_series(1, 3500) AS n`,
+  );
+  await store.sweep([]);
+  const { rows } = await database.query(`SELECT key FROM ${table}`);
+  assert.deepEqual(rows, [{ key: "young" }]);
   await database.end();
 });
