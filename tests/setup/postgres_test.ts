@@ -27,7 +27,7 @@ Deno.test({
   await t.step("kill() breaks its connections", async () => {
     const client = new pg.Client(server.url);
     await client.connect();
-    const broken = new Promise((resolve) => client.once("error", resolve));
+    const broken = new Promise((resolve) => client.on("error", resolve));
     await server.kill();
     await broken;
     assert.throws(() => server.pid, /is down/);
