@@ -127,7 +127,10 @@ const consumerTimeout: Row = {
     await bench.pause(seconds * 1_000);
     await setEnv(bench.broker, "channel_tick_interval", 60_000);
     await setEnv(bench.broker, "consumer_timeout", 1_800_000);
-    bench.cut(bench.options.workers); // channels were closed, connections were not
+    const closed = bench.history.filter((line) =>
+      line.t === "log" && /channel lost/.test(line.text)
+    );
+    bench.cut(closed.length); // channels were closed, connections were not
   },
   judge: (result) => [
     ...goesOn(result, 2_000),
