@@ -16,7 +16,7 @@ import { Vitals } from "./vitals.ts";
 /** Milliseconds of the longest pause between two attempts. */
 const LONGEST_PAUSE = 5_000;
 /** A connection that lived this long (ms) was a good one: the next pause starts small again. */
-const STEADY = 5_000;
+const STEADY = 1_000;
 
 /** Full jitter: anywhere between nothing and the exponential limit, so that a fleet does not come back as one. */
 export function backoff(
