@@ -12,11 +12,7 @@ import {
   NoRouteError,
   RpcError,
 } from "../../src/errors.ts";
-import {
-  type PrivateBroker,
-  privateBroker,
-  rabbitmqServer,
-} from "../setup/broker.ts";
+import { node, onNode } from "./node.ts";
 import { until } from "../setup/probe.ts";
 import {
   consumer,
@@ -33,18 +29,6 @@ import {
   told,
   withoutPauses,
 } from "./support.ts";
-
-let node: PrivateBroker;
-Deno.test.beforeAll(async () => {
-  if (rabbitmqServer) node = await privateBroker({ tls: true });
-});
-Deno.test.afterAll(() => node?.[Symbol.asyncDispose]());
-
-/** A test on a node that it may ill-treat. */
-function onNode(name: string, fn: () => Promise<void>): void {
-  const ignore = rabbitmqServer === undefined;
-  Deno.test({ name: `${name} (needs rabbitmq-server)`, ignore, fn });
-}
 
 /** The lines that rabbitmqctl prints. */
 async function list(...args: string[]): Promise<string[]> {

@@ -3,13 +3,9 @@ import assert from "node:assert/strict";
 import { direct } from "../../src/bus/routes.ts";
 import { ConnectionFailedError } from "../../src/errors.ts";
 import type { LinkHealth } from "../../src/bus/transport.ts";
-import {
-  brokerUrl,
-  type PrivateBroker,
-  privateBroker,
-  rabbitmqServer,
-} from "../setup/broker.ts";
+import { brokerUrl } from "../setup/broker.ts";
 import { until } from "../setup/probe.ts";
+import { node, onNode } from "./node.ts";
 import {
   conforms,
   consumer,
@@ -23,18 +19,6 @@ import {
   soon,
   told,
 } from "./support.ts";
-
-let node: PrivateBroker;
-Deno.test.beforeAll(async () => {
-  if (rabbitmqServer) node = await privateBroker();
-});
-Deno.test.afterAll(() => node?.[Symbol.asyncDispose]());
-
-/** A test on a node that it may ill-treat. */
-function onNode(name: string, fn: () => Promise<void>): void {
-  const ignore = rabbitmqServer === undefined;
-  Deno.test({ name: `${name} (needs rabbitmq-server)`, ignore, fn });
-}
 
 const states = ({ publishing, consuming }: LinkHealth) => [
   publishing.state,

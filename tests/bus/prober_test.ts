@@ -7,11 +7,7 @@ import type { Socket } from "../../src/bus/rabbitmq/socket.ts";
 import { direct } from "../../src/bus/routes.ts";
 import type { Delivery, Message } from "../../src/bus/transport.ts";
 import { RejectedError } from "../../src/errors.ts";
-import {
-  type PrivateBroker,
-  privateBroker,
-  rabbitmqServer,
-} from "../setup/broker.ts";
+import { node, onNode } from "./node.ts";
 import { until } from "../setup/probe.ts";
 import {
   eventsOf,
@@ -25,12 +21,6 @@ import {
   told,
   withoutPauses,
 } from "./support.ts";
-
-let node: PrivateBroker;
-Deno.test.beforeAll(async () => {
-  if (rabbitmqServer) node = await privateBroker();
-});
-Deno.test.afterAll(() => node?.[Symbol.asyncDispose]());
 
 /** A link with probes every second, behind the proxy of a bus, and who reads its inbox. */
 async function probing(bus: Proxied) {
@@ -102,30 +92,26 @@ Deno.test("connections whose probes vanish are opened anew, until one comes thro
   assert.ok(bus.proxy.connections.accepted >= 6);
 });
 
-Deno.test({
-  name: "while the broker blocks, probes rest (needs rabbitmq-server)",
-  ignore: rabbitmqServer === undefined,
-  async fn() {
-    await using bus = await proxiedBus(node.url);
-    const { link } = await probing(bus);
-    await using _ = link;
-    await proven(link, 0);
-    const events = eventsOf(link);
-    await node.ctl("set_vm_memory_high_watermark", "absolute", "1MB");
-    try {
-      await told(events, "blocked"); // by a probe
-      const began = performance.now();
-      await until("time for four probes", () => {
-        return performance.now() - began > 4_000;
-      });
-      assert.deepEqual(events.map(({ type }) => type), ["blocked"]);
-    } finally {
-      await node.ctl("set_vm_memory_high_watermark", "absolute", "400MB");
-    }
-    await told(events, "unblocked");
-    await proven(link, Date.now());
-    assert.equal(link.health().publishing.losses, 0);
-  },
+onNode("while the broker blocks, probes rest", async () => {
+  await using bus = await proxiedBus(node.url);
+  const { link } = await probing(bus);
+  await using _ = link;
+  await proven(link, 0);
+  const events = eventsOf(link);
+  await node.ctl("set_vm_memory_high_watermark", "absolute", "1MB");
+  try {
+    await told(events, "blocked"); // by a probe
+    const began = performance.now();
+    await until("time for four probes", () => {
+      return performance.now() - began > 4_000;
+    });
+    assert.deepEqual(events.map(({ type }) => type), ["blocked"]);
+  } finally {
+    await node.ctl("set_vm_memory_high_watermark", "absolute", "400MB");
+  }
+  await told(events, "unblocked");
+  await proven(link, Date.now());
+  assert.equal(link.health().publishing.losses, 0);
 });
 
 // The prober by itself
