@@ -1,5 +1,6 @@
 /** What can be configured: each value's variable, default, and what is allowed. @module */
 import { z } from "npm:zod@^4.6.7";
+import { CONSUMER_TIMEOUT } from "./ledger_options.ts";
 import { defaultLimits } from "../wire/codec.ts";
 import {
   duration,
@@ -98,6 +99,13 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     whole(65_535),
     "whole seconds from 1 to 65535",
     10,
+    numeric,
+  ),
+  consumerTimeout: field(
+    "WARREN_CONSUMER_TIMEOUT",
+    duration((ms) => ms > 0),
+    "milliseconds above 0",
+    CONSUMER_TIMEOUT,
     numeric,
   ),
   maxMessageSize: field(

@@ -37,6 +37,8 @@ export interface Config {
   readonly grace: number;
   /** Seconds between heartbeats. `WARREN_HEARTBEAT`; default 10. */
   readonly heartbeat: number;
+  /** Milliseconds that the broker leaves a message unacknowledged. `WARREN_CONSUMER_TIMEOUT`; default 1 800 000. */
+  readonly consumerTimeout: number;
   /** Bytes of a message at most. `WARREN_MAX_MESSAGE_SIZE`; default 1 MiB. */
   readonly maxMessageSize: number;
   /** Whether callers see the stacks of errors. `WARREN_TRACEBACKS`; default false. */

@@ -10,7 +10,7 @@ const LEASE = { least: 1_000, usual: 10_000 };
 const WINDOW = { least: 60_000, usual: 600_000 };
 
 /** What RabbitMQ has, unless it is told otherwise. */
-const CONSUMER_TIMEOUT = 1_800_000;
+export const CONSUMER_TIMEOUT = 1_800_000;
 const METHODS = [
   ...[
     "claim",
