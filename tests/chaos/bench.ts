@@ -81,6 +81,7 @@ export class Bench implements AsyncDisposable {
   readonly history: Line[] = [];
   /** All workers that ever were, the oldest first. */
   readonly workers: ChaosProcess[] = [];
+  readonly #hosts = new Map<ChaosProcess, string>();
   /** When something was mended: from then on it is measured how long calls take to succeed again. */
   readonly heals: number[] = [];
   readonly removals: Removal[] = [];
@@ -126,21 +127,29 @@ export class Bench implements AsyncDisposable {
     ]);
   }
 
+  /** The host of a worker, for its successor. */
+  hostOf(worker: ChaosProcess | undefined): string | undefined {
+    return worker && this.#hosts.get(worker);
+  }
+
   /** Starts one more worker; resolves when it takes messages. */
-  async startWorker(): Promise<ChaosProcess> {
+  async startWorker(
+    host = `h${this.workers.length}`,
+  ): Promise<ChaosProcess> {
     const { queue: queueType, ledger } = this.settings;
     const { heartbeat, concurrency, consumerTimeout } = this.options;
     const n = this.workers.length;
     const settings: WorkerSettings = {
       url: this.workerProxy.url(this.broker.url),
       topic: this.topic,
-      host: `w${n}`,
+      host,
       ...{ queueType, ledger, heartbeat, concurrency },
       ...{ storeUrl: this.store?.url, consumerTimeout },
     };
     const env = this.options.env?.(n, this.folder);
     const worker = this.#process(`w${n}`, "./worker.ts", settings, env);
     this.workers.push(worker);
+    this.#hosts.set(worker, host);
     await worker.told("ready");
     return worker;
   }
@@ -238,6 +247,13 @@ export class Bench implements AsyncDisposable {
 
   /** The queues of this row and those that somebody consumes, with what is in them. */
   async queues(): Promise<QueueState[]> {
+    return (await this.allQueues()).filter(({ name, consumers }) =>
+      name.startsWith(this.topic) || consumers > 0
+    );
+  }
+
+  /** All queues of the broker. */
+  async allQueues(): Promise<QueueState[]> {
     const columns = "name messages_ready messages_unacknowledged consumers";
     const text = await this.broker.ctl(
       "list_queues",
@@ -246,10 +262,7 @@ export class Bench implements AsyncDisposable {
       "json",
       ...columns.split(" "),
     );
-    const all: QueueState[] = JSON.parse(text);
-    return all.filter(({ name, consumers }) =>
-      name.startsWith(this.topic) || consumers > 0
-    );
+    return JSON.parse(text);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

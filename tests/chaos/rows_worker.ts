@@ -14,7 +14,8 @@ const workersEnd: Row = {
       const [oldest] = bench.running;
       const name = round % 2 === 0 ? "SIGKILL" : "SIGTERM";
       if (name === "SIGKILL") bench.cut(1);
-      await Promise.all([oldest?.end(name), bench.startWorker()]);
+      const successor = bench.startWorker(bench.hostOf(oldest));
+      await Promise.all([oldest?.end(name), successor]);
       await bench.pause(500);
     }),
   judge: (result) => [
