@@ -46,6 +46,8 @@ export interface ConsumeOptions {
   readonly prefetch: number;
   /** The only consumer of its queue. It is not restored after a loss: another may be the only one by then. */
   readonly exclusive?: boolean;
+  /** Its consumer can be done without: where the broker refuses it after a loss, it is not restored, and the link goes on. */
+  readonly spare?: boolean;
 }
 
 /** A consumer that is restored after every loss until it is cancelled; an exclusive one is not. */

@@ -116,7 +116,9 @@ function checkProcedure(
   if (maxDuration !== undefined && !(Number(maxDuration) > 0)) {
     fail(
       `${path}.maxDuration`,
-      `${path}.maxDuration must be milliseconds above 0`,
+      `${path}.maxDuration is ${
+        JSON.stringify(maxDuration)
+      }; give milliseconds above 0`,
     );
   }
   const wrong = wrongRetry(procedure);

@@ -181,6 +181,7 @@ export class Hold {
     const known = await store.claim(key);
     if (known.state !== "held") return false;
     this.#claim = { key, epoch: known.epoch };
+    if (this.#over) return await this.release(), false; // nobody runs it here any more
     if (this.#kept) await store.keep({ ...this.#kept, ...this.#claim });
     return true;
   }

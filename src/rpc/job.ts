@@ -172,6 +172,11 @@ export class Job implements RunningCall, Watched {
     return this.#delivery.redelivered;
   }
 
+  /** True once its queue forgets it. */
+  get acknowledged(): boolean {
+    return this.#acknowledged;
+  }
+
   /** True once nobody else will get it. */
   get settled(): boolean {
     return this.#acknowledged && !this.#kept;
@@ -210,7 +215,6 @@ export class Job implements RunningCall, Watched {
 
   /** Its queue has a copy, or another worker has it: acknowledged, and not done here. */
   passOn(): void {
-    if (this.#abandoned) return;
     this.#settled();
     this.#abandoned = true;
   }

@@ -98,7 +98,8 @@ export class Quarantine {
   /** One that goes back to its queue by this worker's own will was not interrupted. */
   ended(job: Job): void {
     const one = identityOf(job.request);
-    if (!job.abandoned || one === undefined || this.#counted.has(job)) return;
+    const back = job.abandoned && !job.acknowledged;
+    if (!back || one === undefined || this.#counted.has(job)) return;
     this.#givenBack.add(one);
     const [oldest] = this.#givenBack;
     const full = this.#givenBack.size > GIVEN_BACK;
@@ -117,7 +118,7 @@ export class Quarantine {
     try {
       const copy = { ...message, headers, mandatory: true };
       await this.#parts.copies.send(route, copy);
-      job.settle();
+      job.passOn();
     } catch (error) {
       if (!job.abandoned) this.#warn(route, error);
       return job.abandoned;

@@ -74,7 +74,7 @@ export class Responder implements Disposable {
     const what = `Cannot record ${oneLine(request.method, 60)}`;
     if (!hold || transaction === undefined) {
       const why = hold
-        ? "give the transaction"
+        ? "give the transaction, e.g. the client of npm:pg that it was begun on"
         : "nothing is claimed in a ledger store: give the service one, and cast or call what is to be recorded, not to all workers";
       throw new InvalidValueError(`${what}: ${why}`);
     }
@@ -82,9 +82,12 @@ export class Responder implements Disposable {
     const about = `result of ${request.method}`;
     const value = schema ? await checked(schema, result, about) : undefined;
     const answers = this.#wording.results(job, value);
-    if (await hold.record(answers, transaction)) return;
-    if (!hold.recorded) job.fence();
-    const why = hold.recorded
+    const late = hold.over && !job.fenced;
+    if (!late && await hold.record(answers, transaction)) return;
+    if (!late && !hold.recorded) job.fence();
+    const why = late
+      ? "its handler has ended; await record within the handler"
+      : hold.recorded
       ? "it is recorded already"
       : "another worker has taken the request over";
     throw new RpcError("ABORTED", `${what}: ${why}`);

@@ -7,7 +7,7 @@ import type { Job } from "./job.ts";
 import type { Lane } from "./lane.ts";
 import { Latency } from "./latency.ts";
 import { LoopWatch } from "./loop_watch.ts";
-import { type Permits, Turn, type TurnWait } from "./permits.ts";
+import { Permits, Turn, type TurnWait } from "./permits.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { Responder } from "./responder.ts";
 import type { RunningCalls } from "./running.ts";
@@ -46,6 +46,8 @@ export class Runner {
   /** Whether the event loop stood still. */
   readonly loop: LoopWatch = new LoopWatch();
   readonly #parts: RunnerParts;
+  /** What is in quarantine waits for nobody, since each of its consumers has one alone. */
+  readonly #apart = new Permits(Infinity);
 
   /** Of its parts. */
   constructor(parts: RunnerParts) {
@@ -57,7 +59,8 @@ export class Runner {
     using _registered = job.register(this.#parts.running);
     const { signal } = job.context;
     if (job.request.interrupted) await this.#parts.quarantine.othersSafe();
-    const turn = new Turn(this.#parts.permits, this.#wait(signal, lane));
+    const permits = lane.quarantined ? this.#apart : this.#parts.permits;
+    const turn = new Turn(permits, this.#wait(signal, lane));
     // A handler that goes on when nobody waits any more does not keep others from their turn.
     signal.addEventListener("abort", turn.free);
     try {
@@ -136,10 +139,13 @@ export class Runner {
     if (cast && job.hold) await responder.result(job, undefined);
   }
 
-  /** What another worker has now is acknowledged all the same: that one has a copy of its own. */
+  /** What another worker has now goes back all the same: that one may lose it to a third, and whoever gets it asks the ledger. */
   async #finish(job: Job): Promise<void> {
     job.beats?.[Symbol.dispose]();
-    if (job.fenced) this.#parts.counts.fenced++;
+    if (job.fenced) {
+      this.#parts.counts.fenced++;
+      job.giveBack();
+    }
     job.settle();
     await this.release(job);
   }

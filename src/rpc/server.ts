@@ -3,6 +3,7 @@ import { loggable } from "../masked.ts";
 import { expireAt, forget } from "../deadlines.ts";
 import { ConnectionDisposedError } from "../errors.ts";
 import { log } from "../telemetry.ts";
+import { within } from "../wait.ts";
 import type { Delivery } from "../bus/transport.ts";
 import { decode } from "../wire/codec.ts";
 import { Claims } from "./claims.ts";
@@ -19,6 +20,9 @@ import { Refusals, type Refused } from "./refusals.ts";
 import { Responder, type ResponderParts } from "./responder.ts";
 import { Runner } from "./runner.ts";
 import { count, counts, type ServerStats } from "./server_stats.ts";
+
+/** Milliseconds that the broker has to take back what a worker leaves. */
+const GOODBYE = 1_000;
 
 /** What a server needs. */
 export interface ServerParts extends ResponderParts {
@@ -43,6 +47,7 @@ export class Server {
   readonly #runner: Runner;
   readonly #ledgers = new Set<Ledger>();
   readonly #jobs = new Map<Job, Promise<void>>();
+  readonly #lanes = new WeakMap<Job, Lane>();
   readonly #counts = counts();
   readonly #stopping = new AbortController();
   /** Until when the ledger is waited for. */
@@ -121,6 +126,7 @@ export class Server {
       this.#quarantine.ended(job);
     });
     this.#jobs.set(job, done);
+    this.#lanes.set(job, lane);
   }
 
   /** What came before is not run again; what a worker did not finish may end this one too. Never rejects. */
@@ -157,6 +163,17 @@ export class Server {
     else if (now !== "moved") await this.#runner.serve(job, lane, now.hopeless);
   }
 
+  /** What is left goes back as a copy, so that nobody takes it for one whose worker died. Without grace there is no time for it. */
+  async #putBack(job: Job): Promise<void> {
+    const lane = this.#lanes.get(job);
+    if (!lane?.quarantine || !job.abandoned || job.acknowledged) return;
+    const wait = { deadline: performance.now() + GOODBYE };
+    const sent = this.#quarantine.requeue(job, lane);
+    if (await within(sent, wait, () => undefined).catch(() => false)) {
+      job.passOn();
+    }
+  }
+
   #refuse(delivery: Delivery, { queue }: Lane, refused: Refused): void {
     this.#counts.refused++;
     const kept = this.#parts.openstack ? undefined : queue;
@@ -181,7 +198,7 @@ export class Server {
     const { promise: over, resolve } = Promise.withResolvers<void>();
     const waiting = expireAt(performance.now() + grace, resolve);
     let stopping: Promise<void> | undefined;
-    const late = over.then(() => stopping = this.#stop());
+    const late = over.then(() => stopping = this.#stop(grace > 0));
     const refusals = this.#refusals.inHand;
     const { signal } = this.#stopping;
     while (this.#jobs.size + refusals.size > 0 && !signal.aborted) {
@@ -196,7 +213,7 @@ export class Server {
   }
 
   /** What has begun to stream is not begun anew elsewhere: its caller is told. */
-  async #stop(): Promise<void> {
+  async #stop(neat: boolean): Promise<void> {
     const jobs = [...this.#jobs.keys()];
     for (const job of jobs) job.abandon();
     this.#stopping.abort(new ConnectionDisposedError("The service stops"));
@@ -206,6 +223,7 @@ export class Server {
       ...streams.map((job) => this.#runner.endStream(job)),
       ...streams.map((job) => this.#responder.interrupted(job)),
       ...jobs.map((job) => this.#runner.release(job)),
+      ...(neat ? jobs.map((job) => this.#putBack(job)) : []),
     ]);
   }
 }

@@ -51,7 +51,7 @@ export class Subscriptions {
       const consumer = this.#transport.consume(
         route,
         receive,
-        { prefetch },
+        { prefetch, spare: spare !== undefined },
         wait,
       );
       await allowed(consumer.then((made) => this.#consumers.push(made)), spare);

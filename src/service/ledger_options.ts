@@ -1,5 +1,8 @@
 /** What every ledger store is told. @module */
-import { InvalidValueError } from "../errors.ts";
+import { ConnectionFailedError, InvalidValueError } from "../errors.ts";
+import { maskedText } from "../masked.ts";
+import { oneLine } from "../telemetry.ts";
+import { within } from "../wait.ts";
 import { duration } from "../rpc/options.ts";
 import type { Contract } from "../rpc/contract.ts";
 import type { LedgerOptions, LedgerStore } from "../rpc/ledger_store.ts";
@@ -11,6 +14,8 @@ const WINDOW = { least: 60_000, usual: 600_000 };
 
 /** What RabbitMQ has, unless it is told otherwise. */
 export const CONSUMER_TIMEOUT = 1_800_000;
+/** Milliseconds that it may take to look at a store. */
+const PATIENCE = 60_000;
 const METHODS = [
   ...[
     "claim",
@@ -24,9 +29,9 @@ const METHODS = [
 ];
 
 function atLeast(name: string, ms: number, least: number): number {
-  if (duration(name, ms) >= least && ms < Infinity) return ms;
+  if (typeof ms === "number" && ms >= least && ms < Infinity) return ms;
   throw new InvalidValueError(
-    `Invalid option ${name} ${ms}: give ${least} milliseconds or more`,
+    `Invalid option ${name} ${ms}: give a finite number of milliseconds from ${least} on`,
     { data: { path: name } },
   );
 }
@@ -52,7 +57,7 @@ export function checkLedger(
   if (ledger === undefined) return undefined;
   const lacks = METHODS.find((name) => typeof ledger?.[name] !== "function");
   if (lacks === undefined) {
-    leaseOf(ledger);
+    atLeast("ledger.lease", ledger.lease, LEASE.least);
     return ledger;
   }
   throw new InvalidValueError(
@@ -87,5 +92,27 @@ export function checkDurations(
         { data: { path: `procedures.${name}.maxDuration` } },
       );
     }
+  }
+}
+
+/**
+ * Looks at a store once, so that one that cannot work is found out at the start.
+ *
+ * @throws {ConnectionFailedError} it does not work, or does not answer in time.
+ */
+export async function tryLedger(
+  { ledger, timeout = PATIENCE }: ConnectionOptions,
+): Promise<void> {
+  if (ledger === undefined) return;
+  const wait = { deadline: performance.now() + timeout };
+  const late = () => new Error(`no answer within ${timeout} ms`);
+  try {
+    await within(Promise.try(() => ledger.sweep([])), wait, late);
+  } catch (error) {
+    const { message } = error as Error;
+    throw new ConnectionFailedError(
+      `Cannot use the ledger store: ${oneLine(maskedText(message))}`,
+      { cause: error },
+    );
   }
 }

@@ -31,8 +31,13 @@ const MOST = 1_000;
 /** Another process made the table at the same moment, or before. */
 const MADE_ALREADY = new Set(["23505", "42P07", "42710"]);
 
+/** A name as it is written, whatever words the database keeps for itself. */
+const quoted = (name: string) =>
+  name.split(".").map((part) => `"${part}"`).join(".");
+
 /** The statements on a table. Times are the database's own: no clock of a worker counts. */
-function statements(table: string) {
+function statements(name: string) {
+  const table = quoted(name);
   const now = "clock_timestamp()";
   const ms = (value: string) =>
     `${value}::double precision * interval '1 millisecond'`;
@@ -120,7 +125,9 @@ export function postgresLedgerStore(
   }
   if (!TABLE.test(table)) {
     throw new InvalidValueError(
-      `Invalid option table ${oneLine(table, 80)}: give a name or schema.name`,
+      `Invalid option table "${
+        oneLine(table, 80)
+      }": give a name or schema.name`,
       { data: { path: "table" } },
     );
   }
@@ -180,10 +187,14 @@ class PostgresLedger implements LedgerStore {
     if (transaction === undefined) {
       return await this.#changes(this.#say.done, values);
     }
-    const { query } = transaction as Partial<Queryable>;
-    if (typeof query !== "function") {
+    const given = Object(transaction);
+    const pool = "totalCount" in given && "idleCount" in given;
+    if (pool || typeof given.query !== "function") {
+      const why = pool
+        ? "it is a pool, which takes another connection for each statement"
+        : "it has no query(text, values)";
       throw new InvalidValueError(
-        "Cannot record: the transaction has no query(text, values); give the client that it was begun on",
+        `Cannot record in that transaction: ${why}; give the client that it was begun on`,
         { data: { path: "transaction" } },
       );
     }
@@ -238,7 +249,7 @@ class PostgresLedger implements LedgerStore {
   async #make(): Promise<void> {
     try {
       const { rows } = await this.#database.query(this.#say.exists, [
-        this.#table,
+        quoted(this.#table),
       ]);
       const [row] = rows as readonly { readonly found: unknown }[];
       if (row?.found) return;

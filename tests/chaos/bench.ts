@@ -81,6 +81,7 @@ export class Bench implements AsyncDisposable {
   readonly history: Line[] = [];
   /** All workers that ever were, the oldest first. */
   readonly workers: ChaosProcess[] = [];
+  #bursts = 0;
   readonly #hosts = new Map<ChaosProcess, string>();
   /** When something was mended: from then on it is measured how long calls take to succeed again. */
   readonly heals: number[] = [];
@@ -174,7 +175,8 @@ export class Bench implements AsyncDisposable {
     options: { readonly ttl?: number; readonly host?: string } = {},
     method: "work" | "long" = "work",
   ): void {
-    this.order({ order: "burst", name, count, args, options, method });
+    const unique = `${name}-${++this.#bursts}`; // a soak has the same fault again and again
+    this.order({ order: "burst", name: unique, count, args, options, method });
   }
 
   /** What hands of so many workers held is cut off from them. */

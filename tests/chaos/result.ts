@@ -62,6 +62,8 @@ export interface Result extends Facts {
 const SLACK = 250;
 /** A cast that was sent so long before a queue was removed may have been in it. */
 const IN_QUEUE = 2_000;
+/** One that a worker began so long before may have been in its hand still. */
+const IN_HAND = 10_000;
 
 type Run = Extract<Line, { t: "start" | "end" }>;
 
@@ -83,7 +85,10 @@ export function resultOf(history: readonly Line[], facts: Facts): Result {
   ]);
   const resolved = outcomes.filter(({ code }) => code === undefined);
   const missing = missingOf(resolved, done, facts);
-  const removed = new Set(missing.filter((each) => wasIn(each, facts)));
+  const begun = new Map(requests.map(({ id, seen }) => [id, seen]));
+  const removed = new Set(
+    missing.filter((each) => wasIn(each, begun.get(each.id), facts)),
+  );
   const lost = missing.filter((each) => !removed.has(each));
   const lags = history.filter((line) =>
     line.t === "lag" && line.from === "caller"
@@ -131,10 +136,15 @@ function missingOf(
   );
 }
 
-/** True if a cast was on its way when a queue was removed. */
-function wasIn({ at, settled }: Outcome, { removals }: Facts): boolean {
+/** True if a cast was on its way, or in a worker's hand, when a queue was removed. */
+function wasIn(
+  { at, settled }: Outcome,
+  begun: number | undefined,
+  { removals }: Facts,
+): boolean {
   return removals.some(({ from, to }) =>
-    at <= to && settled >= from - IN_QUEUE
+    at <= to &&
+    (settled >= from - IN_QUEUE || Number(begun) >= from - IN_HAND)
   );
 }
 

@@ -381,9 +381,8 @@ onPostgres(
     gate.open(0);
     await until("it is fenced", () => zombie.stats.fenced === 1);
     assert.deepEqual(await rows(), [{ id: "a", by: "other" }]);
-    assert.deepEqual(peer.answers.map(({ result }) => result), [
-      "done by other",
-    ]);
+    const results = new Set(peer.answers.map(({ result }) => result));
+    assert.deepEqual([...results], ["done by other"]);
   },
 );
 

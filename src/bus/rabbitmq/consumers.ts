@@ -160,12 +160,18 @@ export class Consumers {
       await this.#start(desired, performance.now() + PATIENCE);
     } catch (error) {
       if (this.#closing.signal.aborted) return;
-      if (error instanceof TopologyError) return this.#side.fail(error);
+      if (error instanceof TopologyError) return this.#refused(desired, error);
       const { name: queue } = desired.route.queue;
       log("bus").warn("Cannot consume {queue} yet: {error}", { queue, error });
       const gone = error instanceof RpcError && error.data.replyCode === 404;
       if (gone && desired.renew) desired.route = desired.renew();
     }
+  }
+
+  #refused(desired: Desired, error: TopologyError): void {
+    if (!desired.options.spare) return this.#side.fail(error);
+    log("bus").warn("{error}: it is done without", { error });
+    this.#wanted.forget(desired);
   }
 
   async #start(desired: Desired, deadline: number): Promise<void> {

@@ -1,4 +1,4 @@
-/** Proves a link by messages to its own inbox: published, routed, consumed. One that proves nothing is opened anew. @module */
+/** Proves a link by messages to its own inbox: published, routed, consumed. The connection that proves nothing is opened anew. @module */
 import { expireAt, forget, type Waiting } from "../../deadlines.ts";
 import { RejectedError } from "../../errors.ts";
 import { log } from "../../telemetry.ts";
@@ -34,10 +34,13 @@ interface Round {
   /** On which connections. */
   readonly publishing: Socket;
   readonly consuming: Socket;
+  /** The broker has one of them: if none comes, it is the other connection's fault. */
+  taken: boolean;
 }
 
-/** So many intervals without proof are too many. */
+/** So many intervals without proof are too many; after each loss twice as many, up to the most. */
 const PATIENCE = 2;
+const MOST = 32;
 /** A timer that is late by this part of its interval tells that the event loop stood still, not the broker. */
 const LATE = 0.25;
 
@@ -52,6 +55,7 @@ export class Prober {
   #timer: Waiting | undefined;
   #awake: AbortController | undefined;
   #forbidden = false;
+  #patience = PATIENCE;
 
   /** Rests until `start`. */
   constructor(parts: ProberParts) {
@@ -93,6 +97,7 @@ export class Prober {
         since: performance.now(),
         publishing: publishing.socket,
         consuming: consuming.socket,
+        taken: false,
       };
       this.#arm();
     }
@@ -114,6 +119,7 @@ export class Prober {
 
   #proven(): void {
     this.#round = undefined;
+    this.#patience = PATIENCE;
     this.#parts.publishing.vitals.proven();
     this.#parts.consuming.vitals.proven();
   }
@@ -129,32 +135,36 @@ export class Prober {
     this.#arm();
     if (now - due > this.#parts.every * LATE || this.#excused()) this.suspend();
     const { since = now } = this.#round ?? {};
-    if (now - since >= PATIENCE * this.#parts.every) this.#drop(now - since);
+    const late = now - since >= this.#patience * this.#parts.every;
+    if (late && this.#round) this.#drop(this.#round);
     else this.probe();
   }
 
-  /** Another connection by now; or a probe that only waits its turn behind what is confirmed and delivered. */
+  /** Another connection by now; or a probe that only waits its turn, behind what is confirmed or behind what comes. */
   #excused(): boolean {
     if (!this.#round) return false;
-    const { since, publishing, consuming } = this.#round;
+    const { since, publishing, consuming, taken } = this.#round;
     const { publishing: sends, consuming: receives } = this.#parts;
     if (publishing !== sends.socket || consuming !== receives.socket) {
       return true;
     }
     const { proof = -Infinity } = sends.vitals;
-    return proof > since && this.#heard > since;
+    return taken ? this.#heard > since : proof > since;
   }
 
-  #drop(ms: number): void {
+  /** The connection at fault alone: the other one has work in hand. */
+  #drop({ since, taken }: Round): void {
+    const ms = Math.round(performance.now() - since);
+    const reason = `no probe came through in ${ms} ms`;
     this.suspend();
-    const reason = `no probe came through in ${Math.round(ms)} ms`;
-    this.#parts.publishing.drop(reason);
-    this.#parts.consuming.drop(reason);
+    this.#patience = Math.min(2 * this.#patience, MOST);
+    const { publishing, consuming } = this.#parts;
+    (taken ? consuming : publishing).drop(reason);
   }
 
   async #send(number: number, signal: AbortSignal): Promise<void> {
     const { publisher, inbox, every } = this.#parts;
-    const expiration = PATIENCE * every;
+    const expiration = this.#patience * every;
     const message = {
       body: new Uint8Array(),
       headers: {},
@@ -166,6 +176,7 @@ export class Prober {
     const wait = { deadline: performance.now() + expiration, signal };
     try {
       await publisher.publish(direct(inbox()), message, wait);
+      if (this.#round && number >= this.#round.first) this.#round.taken = true;
     } catch (error) {
       if (signal.aborted) return;
       log("bus").debug("A probe was not taken: {error}", { error });
