@@ -19,6 +19,8 @@ export class Items implements Pending {
   worker: string | undefined;
   /** Called at each item, and when there is room again. */
   alive: () => void = () => {};
+  /** Called with the inbox of another worker, whose run has begun while this one has items already. */
+  rival: (inbox: string | undefined) => void = () => {};
   /** Called when its worker was heard, also where what came is of no use. */
   heard: () => void = () => {};
   /** Called when the worker should know that items up to a number may come. */
@@ -27,8 +29,10 @@ export class Items implements Pending {
   failed: () => void = () => {};
 
   receive(reply: Reply): void {
+    const over = this.#failed || this.#ended;
+    if (!over && this.#rivals(reply)) return this.rival(reply.inbox);
     this.worker = reply.inbox ?? this.worker;
-    if (this.#failed || this.#ended) return;
+    if (over) return;
     // A worker that lives and yields nothing is silent all the same.
     if (reply.beat) return this.#beat(reply);
     const inOrder = this.#inOrder(reply);
@@ -47,6 +51,18 @@ export class Items implements Pending {
     if (sequence !== undefined && mine) this.#show(sequence);
     if (!this.missing) this.more(this.granted);
     if (mine) this.heard();
+  }
+
+  /** True for a word of another run than the one that has begun: its worker may be back in a moment. */
+  #rivals({ run, inbox, beat }: Reply): boolean {
+    if (this.#sequence === 0) return false;
+    if (run !== undefined) return run !== this.#run;
+    return beat === true && inbox !== undefined && inbox !== this.worker;
+  }
+
+  /** Its own run does not come back. */
+  superseded(): void {
+    this.#interrupt("Another run of the handler took its place");
   }
 
   /** True while items are missing that were sent. */

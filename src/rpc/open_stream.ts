@@ -62,6 +62,10 @@ function recover(
     const { worker, upcoming: sequence, run, granted: credit } = items;
     waiting.resume(call, worker, { sequence, run, credit });
   });
+  items.rival = (inbox) => {
+    if (inbox !== items.worker) waiting.cancel(call, inbox);
+    recovery.rival();
+  };
   const watching = watch(({ type }) => {
     if (type === "connected") recovery.returned();
   });

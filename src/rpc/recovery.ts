@@ -1,10 +1,12 @@
 /** Items of a stream that were lost on their way are asked for again. @module */
-import { expireAt, forget } from "../deadlines.ts";
+import { expireAt, forget, type Waiting } from "../deadlines.ts";
 import type { Items } from "./items.ts";
 
 /** Milliseconds in which what is missing must come, and between two times that it is asked for. */
 const PATIENCE = 10_000;
 const RETRY = 500;
+/** Milliseconds in which a worker must be heard once another has begun to run the same: it may have lost its broker for a moment. */
+const RIVAL = 5_000;
 /** Milliseconds of silence after which the ending may be missing: a worker gives a sign of life every five seconds. */
 const QUIET = 7_500;
 
@@ -19,6 +21,7 @@ export class Recovery implements Disposable {
   /** The first missing item that is waited for; 0 = none. */
   #awaited = 0;
   #limit = expireAt(Infinity, () => {});
+  #rival: Waiting | undefined;
   #next = expireAt(performance.now() + QUIET, () => this.#look());
 
   /** `ask` tells the worker where to go on; `timeout` is the silence that the reader bears. */
@@ -35,8 +38,22 @@ export class Recovery implements Disposable {
     this.#say();
   }
 
+  /** Another worker runs the same. */
+  rival(): void {
+    if (this.#rival) return;
+    const until = performance.now() + Math.min(RIVAL, this.#patience);
+    this.#rival = expireAt(until, () => this.#items.superseded());
+    this.returned();
+  }
+
+  #unrivalled(): void {
+    if (this.#rival) forget(this.#rival);
+    this.#rival = undefined;
+  }
+
   [Symbol.dispose](): void {
     this.#items.heard = () => {};
+    this.#unrivalled();
     forget(this.#limit);
     forget(this.#next);
   }
@@ -44,6 +61,7 @@ export class Recovery implements Disposable {
   #hear(): void {
     const { missing, ended, upcoming } = this.#items;
     if (ended) return this[Symbol.dispose]();
+    this.#unrivalled();
     this.#heardAt = performance.now();
     this.#doubtUntil = -Infinity;
     const before = this.#awaited;

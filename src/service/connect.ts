@@ -14,7 +14,7 @@ import { defaultLimits, type Limits } from "../wire/codec.ts";
 import { type Dialect, dialects } from "../wire/dialect.ts";
 import { profileOf } from "./profiles.ts";
 import { keyOf, shared } from "./links.ts";
-import { checkLedger, consumerTimeoutOf } from "./ledger_options.ts";
+import { checkLedger, consumerTimeoutOf, tryLedger } from "./ledger_options.ts";
 import {
   type BrokerUrl,
   type ConnectionOptions,
@@ -49,7 +49,8 @@ function oldPeersOf({ name }: Dialect, { nova }: Profile): OldPeers {
  * Connects to a broker, or joins the process's connection to it: however many contexts there are, a process has one
  * connection to publish and one to consume for each broker.
  *
- * @throws {ConnectionFailedError} the broker cannot be reached in time, or refuses the login or virtual host.
+ * @throws {ConnectionFailedError} the broker cannot be reached in time, or refuses the login or virtual host; or the
+ * ledger store does not work.
  * @throws {InvalidValueError} a URL or an option is wrong.
  * @example
  * ```ts
@@ -82,6 +83,8 @@ export async function createConnection(
   const dialect = dialectOf(options.dialect);
   const table: Routes = routes(profile);
   const form: InboxForm = { member: profile.nova?.member, route: table.inbox };
+  const ledger = checkLedger(options.ledger);
+  await tryLedger(options);
   const { leases, inbox } = shared(
     keyOf(urls, options, profile),
     () => makeLink(urls, options, form),
@@ -103,7 +106,7 @@ export async function createConnection(
     grace,
     notifications: checkSettings(options.notifications),
     openstack: profile.nova !== undefined,
-    ledger: checkLedger(options.ledger),
+    ledger,
     consumerTimeout: consumerTimeoutOf(options),
     publisherId: options.publisherId ?? "warren",
     release: (reusable) => leases.release(transport, pooled, reusable),

@@ -35,13 +35,8 @@ const MADE_ALREADY = new Set(["23505", "42P07", "42710"]);
 const quoted = (name: string) =>
   name.split(".").map((part) => `"${part}"`).join(".");
 
-/** The statements on a table. Times are the database's own: no clock of a worker counts. */
-function statements(name: string) {
-  const table = quoted(name);
-  const now = "clock_timestamp()";
-  const ms = (value: string) =>
-    `${value}::double precision * interval '1 millisecond'`;
-  const mine = "key = $1 AND epoch = $2 AND done_at IS NULL";
+/** The statements that make a table. */
+function making(table: string) {
   return {
     exists: "SELECT to_regclass($1) AS found",
     create: `CREATE TABLE ${table} (
@@ -59,6 +54,16 @@ function statements(name: string) {
       `CREATE INDEX ON ${table} ((coalesce(done_at, lease_until)))
         WHERE request IS NULL`,
     ],
+  };
+}
+
+/** The statements on a table. Times are the database's own: no clock of a worker counts. */
+function statements(table: string) {
+  const now = "clock_timestamp()";
+  const ms = (value: string) =>
+    `${value}::double precision * interval '1 millisecond'`;
+  const mine = "key = $1 AND epoch = $2 AND done_at IS NULL";
+  return {
     // An epoch begins with the time, so that it is higher than that of a request that was forgotten.
     // What is there is read as it was before: who finds nothing at all asks again.
     claim: `WITH held AS (
@@ -154,10 +159,10 @@ class PostgresLedger implements LedgerStore {
     window: number,
   ) {
     this.#database = database;
-    this.#table = table;
+    this.#table = quoted(table);
     this.lease = lease;
     this.#window = window;
-    this.#say = statements(table);
+    this.#say = statements(this.#table);
   }
 
   async claim(key: string): Promise<Claimed> {
@@ -248,12 +253,10 @@ class PostgresLedger implements LedgerStore {
   /** Once; tried again with the next statement if it fails. */
   async #make(): Promise<void> {
     try {
-      const { rows } = await this.#database.query(this.#say.exists, [
-        quoted(this.#table),
-      ]);
+      const { exists, create, indexes } = making(this.#table);
+      const { rows } = await this.#database.query(exists, [this.#table]);
       const [row] = rows as readonly { readonly found: unknown }[];
       if (row?.found) return;
-      const { create, indexes } = this.#say;
       for (const text of [create, ...indexes]) {
         await this.#database.query(text, []);
       }

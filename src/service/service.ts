@@ -7,7 +7,6 @@ import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceState } from "../rpc/service_report.ts";
 import { createConnection } from "./connect.ts";
 import { createConsumers, take } from "./hosting.ts";
-import { tryLedger } from "./ledger_options.ts";
 import { leave } from "./leave.ts";
 import { LinkState } from "./link_state.ts";
 import { type Manager, periodicTasksOf } from "./manager.ts";
@@ -35,6 +34,7 @@ const REPORTER = {
   concurrency: 64,
   prefetch: 64,
   grace: LEAST,
+  ledger: undefined,
 } as const;
 
 /** A running service. */
@@ -75,7 +75,7 @@ export class Service implements AsyncDisposable {
    * Starts a service: makes the queues of its topics, calls `initHost`, takes messages, calls `postStartHook`, starts its
    * fronts. `stop` undoes that in the reverse order.
    *
-   * @throws {ConnectionFailedError} the broker or the ledger store cannot be used, or the link was given up meanwhile.
+   * @throws {ConnectionFailedError} the broker or the ledger store cannot be used.
    * @throws {InvalidValueError} a manager lacks a method of its contract, or an option is wrong.
    * @throws {ConnectionDisposedError} a signal came, or it was stopped, while it started.
    */
@@ -230,7 +230,6 @@ export class Service implements AsyncDisposable {
     const options = connecting(this.#options, this.host, signal);
     const connection = await this.#own(createConnection(url, options));
     this.#connection = connection;
-    await tryLedger(this.#options);
     this.#link.follow(connection);
     connection.addEventListener(
       "failed",

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import type pg from "npm:pg@^8";
 import {
   type ConnectionContext,
+  ConnectionFailedError,
   implement,
   InvalidValueError,
   type LedgerStore,
@@ -510,5 +511,15 @@ Deno.test("a handler that is longer than the broker waits needs a ledger, and bo
     assert.equal(service.state, "up");
   }
   await assert.rejects(start({ ledger: {} }), /no method claim/);
+  const unleased = { ...bound(memoryLedgerStore()), lease: undefined };
+  await assert.rejects(start({ ledger: unleased }), /ledger\.lease undefined/);
+  const broken = {
+    ...bound(memoryLedgerStore()),
+    sweep: () => Promise.reject(new Error("relation does not exist")),
+  };
+  await assert.rejects(start({ ledger: broken }), (error) => {
+    assert.ok(error instanceof ConnectionFailedError);
+    return /ledger store: relation does not exist/.test(error.message);
+  });
   await assert.rejects(start({ consumerTimeout: 0 }), /consumerTimeout/);
 });

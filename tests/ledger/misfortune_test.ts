@@ -155,19 +155,26 @@ test(
   },
 );
 
-test("what the store does not keep is not begun", async (bus, store) => {
-  let runs = 0;
-  const refuses = { ...bound(store), keep: () => Promise.resolve(false) };
-  await using served = await worker(bus, refuses, () => {
-    runs++;
-    return Promise.resolve("");
-  });
-  await using caller = await bus.connect();
-  await caller.client(jobs(bus.topic)).cast("long", { id: "a" });
-  await until("it is fenced", () => served.stats.fenced === 1);
-  await until("it is settled", () => served.stats.inHand === 0);
-  assert.equal(runs, 0);
-});
+test(
+  "what the store does not keep is not begun, and goes back",
+  async (bus, store) => {
+    const runs: boolean[] = [];
+    let kept = 0;
+    const refuses = {
+      ...bound(store),
+      keep: (request: Parameters<LedgerStore["keep"]>[0]) =>
+        ++kept === 1 ? Promise.resolve(false) : store.keep(request),
+    };
+    await using served = await worker(bus, refuses, (_, { signal }) => {
+      runs.push(signal.aborted);
+      return Promise.resolve("");
+    });
+    await using caller = await bus.connect();
+    await caller.client(jobs(bus.topic)).cast("long", { id: "a" });
+    await until("it is done", () => served.stats.handled === 1);
+    assert.deepEqual([runs, kept, served.stats.fenced], [[false], 2, 1]);
+  },
+);
 
 test("a renewal that hangs is not the last one", async (bus, store) => {
   let renewals = 0;
@@ -243,8 +250,10 @@ test(
     const request = requestOf("good");
     const swept = {
       ...bound(store),
-      sweep: () =>
-        Promise.resolve(sweeps++ === 0 ? [lost, { ...good, request }] : []),
+      sweep: (queues: readonly string[]) => {
+        const first = queues.length > 0 && sweeps++ === 0;
+        return Promise.resolve(first ? [lost, { ...good, request }] : []);
+      },
     };
     const seen: string[] = [];
     await using _served = await worker(bus, swept, (id) => {

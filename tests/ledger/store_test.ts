@@ -212,6 +212,23 @@ Deno.test("the store in memory forgets what is older than its window", async () 
   assert.ok((await held(store, "a")).epoch > claim.epoch, "no epoch twice");
 });
 
+onPostgres(
+  "to record by the pool, or by nothing, is refused",
+  async ({ store, database }) => {
+    const claim = await held(store, "a");
+    await assert.rejects(store.done(claim, "", database), /it is a pool/);
+    await assert.rejects(store.done(claim, "", null), /no query/);
+    assert.equal(await store.renew(claim), true);
+  },
+);
+
+onPostgres("a word of SQL's own may name the table", async () => {
+  const database = pool();
+  const store = postgresLedgerStore(database, { table: "public.user" });
+  await held(store, "a");
+  await database.end();
+});
+
 Deno.test("wrong options of a store are refused by name", () => {
   const query = () => Promise.resolve({ rows: [] });
   const wrong: [string, () => unknown][] = [

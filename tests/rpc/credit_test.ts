@@ -175,8 +175,12 @@ Deno.test("credit that was lost is said again at a sign of life", async () => {
   items.receive({ ...common, beat: true });
   assert.deepEqual(said, [48, 48]);
   items.receive({ ...common, beat: true, sequence: 20 }); // all are here
-  items.receive({ ...common, beat: true, sequence: 30, run: "another" });
-  assert.deepEqual(said, [48, 48, 48, 48]);
+  assert.deepEqual(said, [48, 48, 48]);
+  const rivals: unknown[] = [];
+  items.rival = (inbox) => rivals.push(inbox);
+  const another = { ...common, run: "another", inbox: "elsewhere" };
+  items.receive({ ...another, beat: true, sequence: 30 });
+  assert.deepEqual([said.length, rivals], [3, ["elsewhere"]]);
 });
 
 onRabbit(

@@ -151,6 +151,35 @@ onRabbit(
 );
 
 onRabbit(
+  "a stream goes on with its worker, which had lost its broker for a moment, though another has begun it",
+  async (bus) => {
+    await using proxy = proxyTo(bus.url);
+    const far = new Bus(proxy.url(bus.url));
+    const begun: string[] = [];
+    const counting = (name: string) =>
+      sumHandlers({
+        async *count({ to }) {
+          begun.push(name);
+          for (let i = 1; i <= to; i++) yield i;
+        },
+      });
+    await using _worker = await far.serve(sums(bus.topic), counting("own"));
+    await using connection = await bus.connect();
+    const client = connection.client(sums(bus.topic));
+    const stream = client.multicall("count", { to: 200 });
+    for (let n = 1; n <= 5; n++) assert.equal((await stream.next()).value, n);
+    await using _other = await bus.serve(sums(bus.topic), counting("other"));
+    proxy.refuse(true);
+    proxy.reset();
+    await until("another has begun it", () => begun.length === 2);
+    proxy.refuse(false);
+    const rest = await all(stream);
+    assert.deepEqual(rest, Array.from({ length: 195 }, (_, n) => n + 6));
+    assert.deepEqual(begun, ["own", "other"]);
+  },
+);
+
+onRabbit(
   "who asks for a stream that its worker does not know is told so",
   async (bus) => {
     await using _worker = await bus.serve(sums(bus.topic), sumHandlers());
