@@ -83,7 +83,6 @@ for (
   const [type, workers] of [
     ["classic", 1],
     ["classic", 2],
-    ["quorum", 1],
     ["quorum", 2],
   ] as const
 ) {

@@ -128,7 +128,7 @@ export class PrivateBroker implements AsyncDisposable {
     await Deno.mkdir(`${this.folder}/conf.d`);
     await Deno.writeTextFile(`${this.folder}/enabled_plugins`, "[].\n");
     let text =
-      "vm_memory_high_watermark.absolute = 400MB\ndisk_free_limit.absolute = 50MB\n";
+      "vm_memory_high_watermark.absolute = 800MB\ndisk_free_limit.absolute = 50MB\n";
     if (this.#tlsPort) {
       const { ca, cert, key } = await makeCertificates(this.folder);
       this.ca = await Deno.readTextFile(ca);
