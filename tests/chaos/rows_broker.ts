@@ -159,8 +159,11 @@ const queueFull: Row = {
   title: "queue full, reject-publish",
   fault: async (bench, seconds) => {
     const { broker, topic } = bench;
-    const policy = `{"max-length":10,"overflow":"reject-publish"}`;
-    await broker.ctl("set_policy", topic, `^${topic}$`, policy);
+    // One after the other: a limit alone would first drop what waits already.
+    const overflow = `"overflow":"reject-publish"`;
+    for (const policy of [`{${overflow}}`, `{${overflow},"max-length":10}`]) {
+      await broker.ctl("set_policy", topic, `^${topic}$`, policy);
+    }
     await bench.repeat(seconds, async (round) => {
       bench.burst(`full-${round}`, 300, { ms: 30 });
       await bench.pause(1_000);
