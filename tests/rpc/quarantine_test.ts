@@ -326,3 +326,22 @@ for (const said of ["0", "-1", "many", "1.5", "1e300"]) {
     },
   );
 }
+
+onEachBus(
+  "what a stop leaves when its grace time is over is not taken for interrupted",
+  async (bus) => {
+    await using _log = await logged();
+    await using connection = await bus.connect();
+    const began: unknown[] = [];
+    const first = await idle(bus, (tag) => void began.push(tag));
+    await connection.client(sums(bus.topic)).cast("wait", { tag: "a" });
+    await until("it has it", () => began.length === 1);
+    await first.drain(1);
+    await first[Symbol.asyncDispose]();
+    const done: unknown[] = [];
+    await using second = await busy(bus, (tag) => void done.push(tag));
+    await until("another has done it", () => done.length === 1);
+    const { interrupted, redelivered } = second.stats;
+    assert.deepEqual([interrupted, redelivered], [0, 0]);
+  },
+);
