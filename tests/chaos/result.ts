@@ -60,8 +60,8 @@ export interface Result extends Facts {
 
 /** Milliseconds beyond its deadline that a promise may take. */
 const SLACK = 250;
-/** A cast that was sent so long before a queue was removed may have been in it. */
-const IN_QUEUE = 2_000;
+/** A cast that was sent so long before a queue was removed may have been in it, or in the hand of a worker that stood still. */
+const IN_QUEUE = 10_000;
 /** One that a worker began so long before may have been in its hand still. */
 const IN_HAND = 10_000;
 
