@@ -1,0 +1,106 @@
+/** What a call of Warren costs as the fleet, the topics and the calls in flight grow. */
+import { Peer } from "./peer.ts";
+import { plans } from "./peers.ts";
+import { median, spread } from "./statistics.ts";
+import { columns } from "./table.ts";
+import { calls, type Figures, type Pair } from "./workloads.ts";
+
+/** How it is run. */
+export interface GrowthPlan {
+  readonly url: string;
+  readonly rounds: number;
+  readonly ms: number;
+  readonly progress: (line: string) => void;
+}
+
+/** One size of one thing that grows. */
+interface Size {
+  readonly what: string;
+  readonly size: number;
+  readonly workers: number;
+  readonly topics: number;
+  readonly inFlight: number;
+}
+
+const usual = { workers: 1, topics: 1, inFlight: 64 };
+const sizes: readonly Size[] = [
+  ...[1, 2, 4, 8].map((size) => ({
+    ...usual,
+    what: "workers",
+    size,
+    workers: size,
+  })),
+  ...[1, 10, 100, 1000].map((size) => ({
+    ...usual,
+    what: "topics",
+    size,
+    topics: size,
+  })),
+  ...[1, 64, 512, 1_000, 10_000].map((size) => ({
+    ...usual,
+    what: "in flight",
+    size,
+    inFlight: size,
+  })),
+];
+
+const WARM = 1_000;
+
+/** Warren's processes for that size. */
+async function start(url: string, size: Size): Promise<Pair> {
+  const [warren] = plans;
+  if (!warren) throw new Error("Warren is no peer");
+  const topic = `bench-growth-${crypto.randomUUID().slice(0, 8)}`;
+  const one = (role: "server" | "client") => {
+    const { args, ...rest } = warren.command(role, topic, url);
+    return Peer.start({ ...rest, args: [...args, `${size.topics}`] });
+  };
+  const servers: Peer[] = [];
+  for (let n = 0; n < size.workers; n++) servers.push(await one("server"));
+  return { servers, client: await one("client") };
+}
+
+async function once(
+  { url, ms }: GrowthPlan,
+  size: Size,
+): Promise<Figures | undefined> {
+  const pair = await start(url, size);
+  try {
+    const run = calls(size.inFlight, 300, size.topics);
+    await run(pair, WARM, 0);
+    return await run(pair, ms, 0);
+  } finally {
+    for (const peer of [pair.client, ...pair.servers]) {
+      await peer[Symbol.asyncDispose]();
+    }
+  }
+}
+
+/** All sizes in each round; the cost is the processor time of both ends. */
+export async function growth(plan: GrowthPlan): Promise<string[]> {
+  const found = sizes.map((): Figures[] => []);
+  for (let round = 0; round < plan.rounds; round++) {
+    plan.progress(`round ${round + 1} of ${plan.rounds}`);
+    for (const [at, size] of sizes.entries()) {
+      const figures = await once(plan, size);
+      if (figures) found[at]?.push(figures);
+    }
+  }
+  const rows = sizes.map(({ what, size }, at) => {
+    const rounds = found[at] ?? [];
+    const { median: rate, least, most } = spread(
+      rounds.map(({ rate }) => rate),
+    );
+    const cost = (of: "clientCpu" | "serverCpu") =>
+      median(rounds.map((figures) => figures[of])).toFixed(1);
+    const range = [rate, least, most].map(Math.round);
+    return [
+      `${what}: ${size}`,
+      `${range[0]} (${range[1]}–${range[2]})`,
+      cost("clientCpu"),
+      cost("serverCpu"),
+    ];
+  });
+  const head = ["growth", "calls/s", "CPU ms/1000 client", "servers"];
+  return columns([head, ...rows]);
+}

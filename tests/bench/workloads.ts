@@ -1,0 +1,122 @@
+/** What peers are put to, and the figures that come of it. */
+import type { Order, Told } from "./orders.ts";
+import type { Peer } from "./peer.ts";
+
+/** A client and its servers. */
+export interface Pair {
+  readonly client: Peer;
+  readonly servers: readonly Peer[];
+}
+
+/** What one run of a workload gave. */
+export interface Figures {
+  /** Calls, casts, fanouts or items a second. */
+  readonly rate: number;
+  /** Milliseconds. */
+  readonly p50?: number | undefined;
+  readonly p99?: number | undefined;
+  /** Milliseconds of processor time for 1000 of them. */
+  readonly clientCpu: number;
+  readonly serverCpu: number;
+}
+
+/** One thing to do. */
+export interface Workload {
+  readonly name: string;
+  /** Servers that take part. */
+  readonly servers: number;
+  /** Does it for about so long; undefined where the peer cannot; `rate` is what it did before, a second. */
+  run(pair: Pair, ms: number, rate: number): Promise<Figures | undefined>;
+}
+
+/** A run with a failed request is no result. */
+class FailedRun extends Error {}
+
+function whole(told: Told): Told {
+  if (!told.failed) return told;
+  const why = told.error ?? "no reason told";
+  throw new FailedRun(`${told.failed} requests failed: ${why}`);
+}
+
+const cpuOf = (peers: readonly Peer[]) =>
+  peers.reduce((sum, { cpu }) => sum + cpu, 0);
+
+/** Processor time of both ends while something is done so many times. */
+async function measured(
+  { client, servers }: Pair,
+  work: () => Promise<{ done: number; ms: number } & Partial<Figures>>,
+): Promise<Figures> {
+  const [clientBefore, serverBefore] = [client.cpu, cpuOf(servers)];
+  const { done, ms, ...rest } = await work();
+  return {
+    ...rest,
+    rate: done * 1_000 / ms,
+    clientCpu: (client.cpu - clientBefore) * 1_000 / done,
+    serverCpu: (cpuOf(servers) - serverBefore) * 1_000 / done,
+  };
+}
+
+/** Calls with so many in flight. */
+export function calls(
+  inFlight: number,
+  bytes: number,
+  topics = 1,
+): Workload["run"] {
+  return (pair, ms) =>
+    measured(pair, async () => {
+      const order: Order = { do: "call", inFlight, ms, bytes, topics };
+      const told = whole(await pair.client.ask(order));
+      const { calls: done = 0, ms: took = ms, p50, p99 } = told;
+      if (done === 0) throw new FailedRun("no call was answered");
+      return { done, ms: took, p50, p99 };
+    });
+}
+
+/** Casts or fanouts until all servers have handled them. */
+function sends(verb: "cast" | "fanout", inFlight: number): Workload["run"] {
+  return async (pair, ms, rate) => {
+    const { client, servers } = pair;
+    const count = Math.max(50, Math.round(rate * ms / 1_000));
+    for (const server of servers) await server.ask({ do: "count", count });
+    let able = true;
+    const figures = await measured(pair, async () => {
+      const began = performance.now();
+      const told = await client.ask({ do: verb, count, inFlight, bytes: 300 });
+      able = !told.unsupported;
+      if (!able) return { done: 1, ms };
+      whole(told);
+      await Promise.all(servers.map((server) => server.told()));
+      return { done: count, ms: performance.now() - began };
+    });
+    return able ? figures : undefined;
+  };
+}
+
+/** One stream. */
+function items(count: number): Workload["run"] {
+  return async (pair) => {
+    let able = true;
+    const figures = await measured(pair, async () => {
+      const told = await pair.client.ask({ do: "stream", count });
+      able = !told.unsupported;
+      const { items: done = 1, ms = 1 } = whole(told);
+      return { done, ms };
+    });
+    return able ? figures : undefined;
+  };
+}
+
+/** Servers of a fanout. */
+const CROWD = 8;
+
+/** All of them, in the order of the table. */
+export const workloads: readonly Workload[] = [
+  { name: "call @1", servers: 1, run: calls(1, 300) },
+  { name: "call @64", servers: 1, run: calls(64, 300) },
+  { name: "call @512", servers: 1, run: calls(512, 300) },
+  { name: "call @64, 16 kB", servers: 1, run: calls(64, 16_000) },
+  { name: "call @8, 1 MB", servers: 1, run: calls(8, 1_000_000) },
+  { name: "casts", servers: 1, run: sends("cast", 512) },
+  { name: "stream", servers: 1, run: items(100_000) },
+  { name: "fanout to 8", servers: CROWD, run: sends("fanout", 64) },
+];
