@@ -25,20 +25,22 @@ const GRACE = 150;
 export async function ask(
   parts: AskParts,
   asked: Asked,
-  route: Route,
+  { route, queue }: { readonly route: Route; readonly queue: string },
   bounds: Bounds,
 ): Promise<Reply> {
   const { waiting, queues, transport } = parts;
   const { wait } = bounds;
-  const queue = queueFor(asked.target.topic, asked.target.host);
   const answer = new Answer();
   answer.promise.catch(() => {}); // it may fail before anybody awaits it
   const message = question(parts, asked, bounds, { timeout: bounds.timeout });
   using _expected = waiting.expect(asked.id, answer);
   using limits = watch(parts, asked, bounds, answer);
-  using _answers = await queues.prepare(queue, asked.id, wait);
-  const sent = transport.post(route, message, wait).then(limits.begin);
-  await Promise.race([sent, answer.promise]); // the connection may be disposed while the request still waits
+  using _answers = queues.needs(queue)
+    ? await queues.prepare(asked.id, wait)
+    : undefined;
+  const sent = transport.post(route, message, wait)
+    .then(limits.begin, (error) => answer.fail(error));
+  if (bounds.idempotent) await Promise.race([sent, answer.promise]); // the connection may be disposed while the request still waits
   using _again = bounds.idempotent
     ? askAgain(parts, { asked, route, bounds, answer })
     : undefined;
@@ -59,10 +61,13 @@ function watch(
   { wait, timeout, monitor }: Bounds,
   answer: Answer,
 ): { readonly begin: () => void } & Disposable {
-  let posted = false;
+  let posted = false, overdue = false;
   const late = () => void expire(parts, asked, timeout, answer);
   // While the request waits to be sent, `post` knows best why it does.
-  const expiry = expireAt(wait.deadline, () => posted && late());
+  const expiry = expireAt(wait.deadline, () => {
+    overdue = true;
+    if (posted) late();
+  });
   const giveUp = () => {
     answer.fail(wait.signal?.reason);
     parts.waiting.cancel(asked.id, answer.worker);
@@ -79,7 +84,7 @@ function watch(
     begin: () => {
       posted = true;
       answer.alive();
-      if (performance.now() >= wait.deadline) late();
+      if (overdue) late();
     },
     [Symbol.dispose]: () => {
       answer.alive = () => {};

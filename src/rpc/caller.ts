@@ -35,6 +35,13 @@ import { Waiting } from "./waiting.ts";
 /** Keyword arguments. */
 type Args = Readonly<Record<string, unknown>>;
 
+/** Where a target is. */
+interface Place {
+  readonly route: Route;
+  /** Name of its queue. */
+  readonly queue: string;
+}
+
 /** Milliseconds between two tries while a queue does not exist yet. */
 const ROUTE_POLL = 100;
 
@@ -43,6 +50,8 @@ export class Caller {
   readonly #parts: CallerParts;
   readonly #waiting: Waiting;
   readonly #asking: AskParts;
+  /** Where targets are that were checked: a client of a contract has one for each procedure. */
+  readonly #places = new WeakMap<Target, Place>();
   #disposed = false;
 
   /** On a transport. */
@@ -62,7 +71,7 @@ export class Caller {
     options: CallOptions,
     errors?: ErrorClasses,
   ): Promise<Returned> {
-    this.#check(target);
+    const place = this.#place(target);
     const bounds = callBounds(options, parentOf(options));
     if (bounds.monitor !== undefined && this.#parts.dialect.form === "bare") {
       throw new InvalidValueError(
@@ -70,13 +79,13 @@ export class Caller {
         { data: { path: "monitor" } },
       );
     }
-    await this.#parts.inbox.ready(bounds.wait);
-    return await this.#routed(target, bounds.wait, async () => {
-      return this.#returned(
-        await this.#ask({ id: newId(), target, method, args }, bounds),
-        errors,
-      );
+    const { inbox } = this.#parts;
+    if (!inbox.read) await inbox.ready(bounds.wait);
+    const reply = await this.#routed(target, bounds.wait, () => {
+      const asked = { id: newId(), target, method, args };
+      return ask(this.#asking, asked, place, bounds);
     });
+    return this.#returned(reply, errors);
   }
 
   /** No answer; resolves when the broker has it. */
@@ -86,7 +95,7 @@ export class Caller {
     args: Args,
     options: CastOptions,
   ): Promise<void> {
-    this.#check(target);
+    const { route } = this.#place(target);
     const bounds = castBounds(options);
     const stated = statement(
       this.#parts,
@@ -105,12 +114,7 @@ export class Caller {
     await this.#routed(
       target,
       bounds.wait,
-      () =>
-        this.#parts.transport.publish(
-          this.#route(target),
-          message,
-          bounds.wait,
-        ),
+      () => this.#parts.transport.publish(route, message, bounds.wait),
     );
   }
 
@@ -121,7 +125,7 @@ export class Caller {
     args: Args,
     options: SendOptions,
   ): Promise<void> {
-    this.#check(target);
+    this.#place(target);
     const bounds = castBounds(options);
     const message = statement(this.#parts, {
       id: newId(),
@@ -144,7 +148,7 @@ export class Caller {
     options: SendOptions,
     receive: Gather,
   ): Promise<void> {
-    this.#check(target);
+    this.#place(target);
     const bounds = callBounds(options, parentOf(options));
     const asked = { id: newId(), target, method, args };
     const parts = { ...this.#parts, dialect: grizzly }; // only Warren is asked so
@@ -162,12 +166,12 @@ export class Caller {
     const parent = parentOf(options); // whoever pulls may serve another request
     return new ItemStream({
       begin: async (opened) => {
-        this.#check(target);
+        const place = this.#place(target);
         const bounds = callBounds(options, parent);
         await shape.prepare?.();
         return await this.#routed(target, bounds.wait, () => {
           const asked = { id: newId(), target, method, args };
-          return this.#first(asked, bounds, opened);
+          return this.#first(asked, place, bounds, opened);
         });
       },
       item: (reply) => shape.item(this.#returned(reply, shape.errors)),
@@ -185,16 +189,15 @@ export class Caller {
 
   async #first(
     asked: Asked,
+    { route, queue }: Place,
     bounds: Bounds,
     opened: (stream: OpenStream) => void,
   ): Promise<Reply> {
-    const route = this.#route(asked.target);
     const stream = await openStream(this.#asking, asked, route, bounds);
     opened(stream);
     try {
       const reply = await stream.items.next();
-      const { topic, host } = asked.target;
-      this.#asking.queues.learn(queueFor(topic, host), reply.call);
+      this.#asking.queues.learn(queue, reply.call);
       return reply;
     } catch (error) {
       if (error instanceof NoRouteError) stream.close(false); // there may be another try
@@ -202,22 +205,25 @@ export class Caller {
     }
   }
 
-  #ask(asked: Asked, bounds: Bounds): Promise<Reply> {
-    return ask(this.#asking, asked, this.#route(asked.target), bounds);
+  /** Checks a target, and that the connection may be used. */
+  #place(target: Target): Place {
+    const place = this.#places.get(target) ?? this.#found(target);
+    if (!this.#disposed) return place;
+    throw new ConnectionDisposedError(
+      "Cannot use the connection: it was disposed",
+    );
   }
 
-  #check(target: Target): void {
+  #found(target: Target): Place {
     checkTarget(target);
-    if (this.#disposed) {
-      throw new ConnectionDisposedError(
-        "Cannot use the connection: it was disposed",
-      );
-    }
-  }
-
-  #route({ topic, host }: Target): Route {
     const { routes } = this.#parts;
-    return host === undefined ? routes.topic(topic) : routes.host(topic, host);
+    const { topic, host } = target;
+    const route = host === undefined
+      ? routes.topic(topic)
+      : routes.host(topic, host);
+    const place = { route, queue: queueFor(topic, host) };
+    if (Object.isFrozen(target)) this.#places.set(target, place);
+    return place;
   }
 
   #returned(reply: Reply, errors: ErrorClasses | undefined): Returned {

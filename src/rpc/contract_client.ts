@@ -23,14 +23,19 @@ type Args = Readonly<Record<string, unknown>>;
 interface Plan {
   readonly name: string;
   readonly procedure: Procedure;
-  readonly target: Omit<Target, "host">;
+  readonly target: Target;
 }
+
+/** The same target where no host is meant: whoever sends there knows it. */
+const on = (target: Target, host: string | undefined): Target =>
+  host === undefined ? target : { ...target, host };
 
 /** The verbs of {@linkcode Client} without their types. */
 class ContractClient {
   readonly #caller: Caller;
   readonly #contract: Contract;
   readonly #defaults: ClientOptions;
+  readonly #plans = new Map<string, Plan>();
 
   constructor(caller: Caller, contract: Contract, defaults: ClientOptions) {
     this.#caller = caller;
@@ -51,11 +56,13 @@ class ContractClient {
     args: Args = {},
     options: CallOptions = {},
   ): Promise<unknown> {
-    const plan = await this.#plan(method, args);
+    const plan = this.#plan(method, false);
+    const checking = this.#checkArgs(plan, args);
+    if (checking) await checking;
     const { idempotent } = plan.procedure;
     const merged = { idempotent, ...this.#defaults, ...options };
     const returned = await this.#caller.call(
-      { ...plan.target, host: merged.host },
+      on(plan.target, merged.host),
       method,
       args,
       merged,
@@ -71,14 +78,12 @@ class ContractClient {
     args: Args = {},
     options: CastOptions = {},
   ): Promise<void> {
-    const { target } = await this.#plan(method, args);
+    const plan = this.#plan(method, false);
+    const checking = this.#checkArgs(plan, args);
+    if (checking) await checking;
     const merged = { ...this.#defaults, ...options };
-    await this.#caller.cast(
-      { ...target, host: merged.host },
-      method,
-      args,
-      merged,
-    );
+    const target = on(plan.target, merged.host);
+    await this.#caller.cast(target, method, args, merged);
   }
 
   async fanoutCast(
@@ -86,8 +91,9 @@ class ContractClient {
     args: Args = {},
     options: SendOptions = {},
   ): Promise<void> {
-    const { target } = await this.#plan(method, args);
-    await this.#caller.fanoutCast(target, method, args, {
+    const plan = this.#plan(method, false);
+    await this.#checkArgs(plan, args);
+    await this.#caller.fanoutCast(plan.target, method, args, {
       ...this.#defaults,
       ...options,
     });
@@ -99,12 +105,12 @@ class ContractClient {
     options: CallOptions = {},
   ): AsyncGenerator<unknown, void, undefined> {
     const merged = { ...this.#defaults, ...options };
-    const plan = this.#target(method, true);
-    const target = { ...plan.target, host: merged.host };
+    const plan = this.#plan(method, true);
+    const target = on(plan.target, merged.host);
     const { yields } = plan.procedure;
     return this.#caller.multicall(target, method, args, merged, {
       errors: this.#contract.errors,
-      prepare: () => this.#checkArgs(plan, args),
+      prepare: async () => await this.#checkArgs(plan, args),
       item: (item) => yields ? this.#parsed(plan, yields, item) : item.value,
     });
   }
@@ -120,21 +126,33 @@ class ContractClient {
       : parse(schema, value, `result of ${this.#contract.topic}.${name}`);
   }
 
-  async #plan(method: string, args: Args): Promise<Plan> {
-    const plan = this.#target(method, false);
-    await this.#checkArgs(plan, args);
+  /** They are sent as given: the worker's schema transforms them. A promise only where the schema needs one. */
+  #checkArgs(
+    { name, procedure }: Plan,
+    args: Args,
+  ): Promise<unknown> | undefined {
+    if (!procedure.args) return undefined;
+    const what = `arguments of ${this.#contract.topic}.${name}`;
+    const parsed = parse(procedure.args, args, what);
+    return parsed instanceof Promise ? parsed : undefined;
+  }
+
+  #plan(name: string, stream: boolean): Plan {
+    const known = this.#plans.get(name);
+    const plan = known ?? this.#planned(name);
+    const { topic } = this.#contract;
+    if ((plan.procedure.yields !== undefined) !== stream) {
+      const verb = stream
+        ? "no stream: use call or cast"
+        : "a stream: use multicall";
+      throw new InvalidValueError(`${topic}.${name} is ${verb}`);
+    }
+    if (!known) this.#plans.set(name, plan);
     return plan;
   }
 
-  /** They are sent as given: the worker's schema transforms them. */
-  async #checkArgs({ name, procedure }: Plan, args: Args): Promise<void> {
-    if (!procedure.args) return;
-    const what = `arguments of ${this.#contract.topic}.${name}`;
-    await parse(procedure.args, args, what);
-  }
-
   /** A client asks for the version in which the procedure came, so that it works with older workers too. */
-  #target(name: string, stream: boolean): Plan {
+  #planned(name: string): Plan {
     const { topic, namespace, version, procedures } = this.#contract;
     const procedure = Object.hasOwn(procedures, name)
       ? procedures[name]
@@ -142,12 +160,6 @@ class ContractClient {
     if (!procedure) {
       const text = `No procedure ${JSON.stringify(name)} in the contract`;
       throw new NoSuchMethodError(`${text} ${topic} ${version}`);
-    }
-    if ((procedure.yields !== undefined) !== stream) {
-      const verb = stream
-        ? "no stream: use call or cast"
-        : "a stream: use multicall";
-      throw new InvalidValueError(`${topic}.${name} is ${verb}`);
     }
     const since = procedure.since ?? `${parseVersion(version)?.major ?? 1}.0`;
     const { versionCap: cap } = this.#defaults;
@@ -158,7 +170,8 @@ class ContractClient {
         `${topic}.${name} needs version ${since}, and versionCap is ${cap}`,
       );
     }
-    return { name, procedure, target: { topic, namespace, version: since } };
+    const target = Object.freeze({ topic, namespace, version: since });
+    return { name, procedure, target };
   }
 }
 

@@ -23,7 +23,7 @@ export class Inbox {
   readonly #link: Link;
   readonly #limits: Limits;
   readonly #asked = new Map<string, Promise<number | undefined>>();
-  #ready = false;
+  #read = false;
 
   /** Reads the inbox of a link, from the first `ready`. */
   constructor(link: Link, limits: Limits) {
@@ -36,14 +36,19 @@ export class Inbox {
     return this.#link.inbox;
   }
 
+  /** True once it is being read. */
+  get read(): boolean {
+    return this.#read;
+  }
+
   /** Resolves when it is being read. */
   async ready(wait: Wait): Promise<void> {
-    if (this.#ready) return;
+    if (this.#read) return;
     await this.#link.listen({
       receive: (delivery) => this.#receive(delivery),
       returned: (message) => this.#returned(message),
     }, wait);
-    this.#ready = true;
+    this.#read = true;
   }
 
   /** Answers to a call come here that are sent to a queue or an exchange of its name, until disposed. */

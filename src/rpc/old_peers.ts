@@ -20,14 +20,14 @@ export class AnswerQueues {
     this.#mode = mode;
   }
 
-  /** Makes one for a call to a queue, if its server may need it; it is gone when that is disposed. */
-  async prepare(
-    queue: string,
-    call: string,
-    wait: Wait,
-  ): Promise<Disposable | undefined> {
-    if (this.#mode === "never" || this.#newer.has(queue)) return undefined;
-    return await this.#inbox.answersTo(call, wait);
+  /** True if the server of a queue may need one. */
+  needs(queue: string): boolean {
+    return this.#mode !== "never" && !this.#newer.has(queue);
+  }
+
+  /** Makes one for a call; it is gone when that is disposed. */
+  prepare(call: string, wait: Wait): Promise<Disposable> {
+    return this.#inbox.answersTo(call, wait);
   }
 
   /** An answer came, in which only an old server leaves out the id of the call; or none did. */

@@ -109,7 +109,9 @@ export async function openStream(
   };
   try {
     const queue = queueFor(target.topic, target.host);
-    answers = await queues.prepare(queue, id, bounds.wait);
+    answers = queues.needs(queue)
+      ? await queues.prepare(id, bounds.wait)
+      : undefined;
     const { monitor: _, ...unmonitored } = bounds; // the silence between two items is bounded anyway
     const message = question(parts, asked, unmonitored, { credit: CREDIT });
     await parts.transport.post(route, message, bounds.wait);

@@ -202,7 +202,8 @@ export class Responder implements Disposable {
     const beat = () => {
       const soon = performance.now() + every;
       next = expireAt(soon, beat);
-      if (job.over) return;
+      const answered = job.answers.length > 0 && !monitor; // it shows itself by its answer
+      if (job.over || answered) return;
       const address = { reply, dialect, warren };
       const wait = { deadline: soon };
       const { progress } = job;

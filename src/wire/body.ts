@@ -19,10 +19,9 @@ import { defaultLimits, type Limits, parseJson } from "./json.ts";
 const utf8 = new TextEncoder();
 const CONTEXT = "_context_";
 
-function packContext(context: Fields): Fields {
-  const packed: Record<string, unknown> = {};
-  for (const key of Object.keys(context)) packed[CONTEXT + key] = context[key];
-  return packed;
+function packContext(context: Fields, body: Record<string, unknown>): Fields {
+  for (const key of Object.keys(context)) body[CONTEXT + key] = context[key];
+  return body;
 }
 
 function unpackContext(body: Fields): Fields {
@@ -50,29 +49,24 @@ function seconds(ms: number | undefined): number | null {
 }
 
 function encodeRequest(request: Request): Fields {
-  return {
-    method: request.method,
-    args: request.args,
-    namespace: request.namespace, // undefined keys are left out by JSON.stringify
-    version: request.version,
-    ...(request.reply && replyFields(request.reply, request.monitor)),
-    _unique_id: request.id,
-    ...packContext(request.context),
-  };
+  const { method, args, namespace, version, reply, monitor, id } = request;
+  const body: Record<string, unknown> = { method, args, namespace, version }; // undefined keys are left out by JSON.stringify
+  if (reply) Object.assign(body, replyFields(reply, monitor));
+  body._unique_id = id;
+  return packContext(request.context, body);
 }
 
 function encodeReply(reply: Reply, form: ReplyForm): Fields {
-  return {
-    result: reply.result ?? null,
-    failure: reply.failure ? encodeFailure(reply.failure) : null,
-    ...(form === "single"
-      ? { ending: reply.ending }
-      : reply.ending && !reply.failure
-      ? { ending: true }
-      : {}),
-    ...(form === "bare" ? {} : { _msg_id: reply.call }),
-    _unique_id: reply.id,
+  const { result = null, failure, ending } = reply;
+  const body: Record<string, unknown> = {
+    result,
+    failure: failure ? encodeFailure(failure) : null,
   };
+  if (form === "single") body.ending = ending;
+  else if (ending && !failure) body.ending = true;
+  if (form !== "bare") body._msg_id = reply.call;
+  body._unique_id = reply.id;
+  return body;
 }
 
 /** A failure is JSON inside JSON (Folsom `rpc/common.py`, `serialize_remote_exception`). */
@@ -90,7 +84,7 @@ function encodeFailure(
 }
 
 function encodeNotification(event: Notification): Fields {
-  return {
+  return packContext(event.context, {
     message_id: event.messageId,
     publisher_id: event.publisherId,
     event_type: event.eventType,
@@ -98,8 +92,7 @@ function encodeNotification(event: Notification): Fields {
     payload: event.payload ?? null,
     timestamp: event.timestamp,
     _unique_id: event.id,
-    ...packContext(event.context),
-  };
+  });
 }
 
 const string = (value: unknown) =>

@@ -1,4 +1,5 @@
 /** Bytes and headers to messages and back: finds the dialect, checks the schema, adds Warren's own headers. @module */
+import { Buffer } from "node:buffer";
 import { InvalidValueError } from "../errors.ts";
 import { decodeBody, encodeBody } from "./body.ts";
 import { type Dialect, grizzly, oslo, type Spoken } from "./dialect.ts";
@@ -25,7 +26,7 @@ import {
 } from "./headers.ts";
 import { checkJson } from "./carriable.ts";
 import { isEnvelope, unseal } from "./oslo.ts";
-import { defaultLimits, type Limits, parseJson, unacceptable } from "./json.ts";
+import { defaultLimits, type Limits, parseJson, unsendable } from "./json.ts";
 
 export { checkJson, defaultLimits, type Limits };
 export {
@@ -62,8 +63,6 @@ export type Decoded =
   | { readonly message: Envelope; readonly dialect: Dialect }
   | { readonly refusal: Refusal };
 
-const utf8 = new TextEncoder();
-
 function checkWords(message: Spoken): void {
   if (message.kind === "request") {
     if (Array.isArray(message.args)) {
@@ -93,10 +92,10 @@ export function encode(
 ): Encoded {
   checkWords(message);
   const text = encodeBody(message, form);
-  const body = utf8.encode(dialect.seal(text));
+  const body = Buffer.from(dialect.seal(text));
   // Within an envelope the text is a single value, but whoever opens it counts again.
-  const reason = unacceptable(body, limits) ??
-    (dialect === oslo ? unacceptable(utf8.encode(text), limits) : undefined);
+  const reason = unsendable(body, limits) ??
+    (dialect === oslo ? unsendable(Buffer.from(text), limits) : undefined);
   if (reason !== undefined) {
     throw new InvalidValueError(
       `Cannot send a ${message.kind} of ${reason}; send less${
@@ -120,7 +119,7 @@ export function encode(
 export function encodeControl(control: Control): Encoded {
   const { verb, call, credit, sequence, run } = control;
   return {
-    body: utf8.encode("{}"),
+    body: Buffer.from("{}"),
     headers: {
       [header.control]: verb,
       [header.call]: call,
@@ -212,10 +211,8 @@ export function decode(
     const reason = "neither a request, a reply nor a notification";
     return refuse(reason, headers, dialect);
   }
-  const parsed = schemas[raw.kind].safeParse({
-    ...raw,
-    ...ownHeaders(raw.kind, headers),
-  });
+  const whole = Object.assign(raw, ownHeaders(raw.kind, headers));
+  const parsed = schemas[raw.kind].safeParse(whole);
   if (parsed.success) return { message: parsed.data, dialect };
   const issue = parsed.error.issues[0];
   return refuse(

@@ -4,7 +4,8 @@ import type { Failure } from "../errors.ts";
 import type { Control, Notification, Reply, Request } from "./envelope.ts";
 
 /** AMQP has one byte for the length of a name, and an id may become one. */
-const short = (name: string) => utf8.encode(name).length <= 255;
+const short = (name: string) =>
+  name.length <= 85 || utf8.encode(name).length <= 255;
 const utf8 = new TextEncoder();
 const text = z.string().min(1).max(255).refine(short, "more than 255 bytes");
 const fields = z.looseObject({});

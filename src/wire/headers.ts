@@ -38,12 +38,11 @@ const YES = "true";
 /** Headers of a request: only one that wants Warren's own kind of answer has any. */
 export function requestHeaders(request: Request): WireHeaders {
   if (!request.reply || !request.warren) return {};
+  const headers: Record<string, string> = { [header.warren]: PROTOCOL };
   const { timeout, credit } = request;
-  return {
-    [header.warren]: PROTOCOL,
-    ...(timeout !== undefined && { [header.timeout]: `${timeout}` }),
-    ...(credit !== undefined && { [header.credit]: `${credit}` }),
-  };
+  if (timeout !== undefined) headers[header.timeout] = `${timeout}`;
+  if (credit !== undefined) headers[header.credit] = `${credit}`;
+  return headers;
 }
 
 /** Headers of a reply to Warren. */

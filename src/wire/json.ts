@@ -17,7 +17,28 @@ export const defaultLimits: Limits = {
   nodes: 100_000,
 };
 
-/** Why a body is not accepted; undefined if it is. The sender asks as well as the receiver. */
+/** Bytes of a text that are looked at one by one, before its end is searched for. */
+const SHORT = 32;
+const QUOTE = 0x22, BACKSLASH = 0x5c;
+
+/** Where the quote is that ends a text; the length if none does. */
+function endOfText(bytes: Uint8Array, start: number): number {
+  const near = Math.min(start + SHORT, bytes.length);
+  for (let i = start; i < near; i++) {
+    if (bytes[i] === BACKSLASH) i++; // the next byte is no closing quote
+    else if (bytes[i] === QUOTE) return i;
+  }
+  for (let from = start;;) {
+    const quote = bytes.indexOf(QUOTE, from);
+    if (quote < 0) return bytes.length;
+    let first = quote;
+    while (bytes[first - 1] === BACKSLASH) first--;
+    if ((quote - first) % 2 === 0) return quote;
+    from = quote + 1;
+  }
+}
+
+/** Why a body is not accepted; undefined if it is. */
 export function unacceptable(
   bytes: Uint8Array,
   limits: Limits,
@@ -25,13 +46,10 @@ export function unacceptable(
   if (bytes.length > limits.bytes) {
     return `${bytes.length} bytes, the limit is ${limits.bytes}`;
   }
-  let depth = 0, nodes = 1, quoted = false;
+  let depth = 0, nodes = 1;
   for (let i = 0; i < bytes.length; i++) {
     const byte = bytes[i];
-    if (quoted) {
-      if (byte === 0x5c) i++; // a backslash: the next byte is no closing quote
-      else if (byte === 0x22) quoted = false;
-    } else if (byte === 0x22) quoted = true;
+    if (byte === QUOTE) i = endOfText(bytes, i + 1);
     else if (byte === 0x2c) nodes++; // a comma
     else if (byte === 0x7b || byte === 0x5b) { // an opening brace or bracket
       nodes++;
@@ -39,6 +57,19 @@ export function unacceptable(
     } else if (byte === 0x7d || byte === 0x5d) depth--;
   }
   return nodes > limits.nodes ? `more than ${limits.nodes} values` : undefined;
+}
+
+/**
+ * The same of a body whose values are known to be carried by JSON, and so not to be nested too deep. No value takes less than
+ * a byte.
+ */
+export function unsendable(
+  bytes: Uint8Array,
+  limits: Limits,
+): string | undefined {
+  const small = bytes.length <= Math.min(limits.nodes, limits.bytes) &&
+    limits.depth >= defaultLimits.depth;
+  return small ? undefined : unacceptable(bytes, limits);
 }
 
 function hasPrototypeKey(value: unknown): boolean {

@@ -9,6 +9,7 @@ import {
 import { pause, type Wait, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
 import type { ConsumeOptions, Consumer, Delivery } from "../transport.ts";
+import { Acks } from "./acks.ts";
 import { type Open, openChannel, openOn } from "./channel.ts";
 import {
   type Desired,
@@ -21,7 +22,6 @@ import {
 import { fromAmqp } from "./properties.ts";
 import { backoff, type Side } from "./side.ts";
 import { isFatal, type Topology } from "./topology.ts";
-import type { Vitals } from "./vitals.ts";
 
 /** Unacknowledged messages of a stream, where no limit was given: a stream must have one. */
 const STREAM_PREFETCH = 100;
@@ -30,13 +30,19 @@ const REMOVAL = 1_000;
 /** Milliseconds that one queue may take to be consumed again before the next has its turn. */
 const PATIENCE = 3_000;
 
+/** A channel, and what is acknowledged on it. */
+interface Consuming {
+  readonly open: Open<Channel>;
+  readonly acks: Acks;
+}
+
 /** Consumers that share a channel. */
 export class Consumers {
   readonly #side: Side;
   readonly #topology: Topology;
   readonly #wanted: Wanted;
   readonly #closing = new AbortController();
-  #open: Promise<Open<Channel>> | undefined;
+  #consuming: Promise<Consuming> | undefined;
   #restoring: Promise<void> | undefined;
 
   /** On the connection of a side. */
@@ -92,7 +98,9 @@ export class Consumers {
     );
     const left = this.#wanted.all;
     for (const desired of left) this.#wanted.forget(desired);
-    await (await this.#open?.catch(() => undefined))?.close();
+    const consuming = await this.#consuming?.catch(() => undefined);
+    consuming?.acks.flush();
+    await consuming?.open.close();
     await this.#restoring;
     await Promise.all(left.map((desired) => this.#remove(desired)));
   }
@@ -108,24 +116,24 @@ export class Consumers {
     });
   }
 
-  #channel(): Promise<Open<Channel>> {
-    return this.#open ??= this.#reopen();
+  #channel(): Promise<Consuming> {
+    return this.#consuming ??= this.#reopen();
   }
 
-  async #reopen(): Promise<Open<Channel>> {
+  async #reopen(): Promise<Consuming> {
     try {
       const { signal } = this.#closing;
       const open = await openOn(this.#side, openChannel, signal);
       void open.ended.then(({ reason }) => this.#lost(reason));
-      return open;
+      return { open, acks: new Acks(open, this.#side.vitals) };
     } catch (error) {
-      this.#open = undefined;
+      this.#consuming = undefined;
       throw error;
     }
   }
 
   #lost(reason: string): void {
-    this.#open = undefined;
+    this.#consuming = undefined;
     for (const desired of this.#wanted.all) this.#wanted.lost(desired);
     if (this.#closing.signal.aborted || this.idle) return;
     log("bus").warn("Consuming channel lost: {reason}", { reason });
@@ -179,7 +187,8 @@ export class Consumers {
     const queue = await this.#topology.queue(desired.route, wait);
     desired.route = kept(desired.route, queue);
     const late = () => new TimeoutError("no channel", { inDoubt: false });
-    const open = await within(this.#channel(), wait, late);
+    const consuming = await within(this.#channel(), wait, late);
+    const { open } = consuming;
     const { exclusive = false } = desired.options;
     const stream = isStream(desired.route);
     const prefetch = desired.options.prefetch || (stream ? STREAM_PREFETCH : 0);
@@ -188,7 +197,7 @@ export class Consumers {
     let gone = false;
     const deliver = (message: ConsumeMessage | null) => {
       gone ||= message === null;
-      this.#deliver(open, desired, tag, message);
+      this.#deliver(consuming, desired, tag, message);
     };
     // Sent together: the limit is for the consumer that comes next on the channel.
     await Promise.all([
@@ -207,7 +216,7 @@ export class Consumers {
 
   /** amqplib kills the channel if this throws. Without a message: the broker cancelled the consumer, its queue is gone. */
   #deliver(
-    open: Open<Channel>,
+    { acks }: Consuming,
     desired: Desired,
     tag: string,
     message: ConsumeMessage | null,
@@ -224,7 +233,7 @@ export class Consumers {
     const offset = message.properties.headers?.["x-stream-offset"];
     if (typeof offset === "number") desired.offset = offset;
     try {
-      desired.receive(delivery(open, message, this.#side.vitals));
+      desired.receive(delivery(acks, message));
     } catch (error) {
       log("bus").error("A receiver threw: {error}", { error });
     }
@@ -239,7 +248,8 @@ export class Consumers {
 
   async #cancel(desired: Desired): Promise<void> {
     this.#wanted.forget(desired);
-    const open = await this.#open?.catch(() => undefined);
+    const consuming = await this.#consuming?.catch(() => undefined);
+    const open = consuming?.open;
     if (!open?.alive || desired.tag === undefined) return;
     const cancelled = open.channel.cancel(desired.tag).catch(() => {}); // lost meanwhile: as good as cancelled
     await Promise.race([cancelled, open.ended]);
@@ -247,24 +257,22 @@ export class Consumers {
   }
 }
 
-/** A delivery on one channel; once that is gone, its acknowledgements mean nothing, and sending one would be an error. */
-function delivery(
-  open: Open<Channel>,
-  raw: ConsumeMessage,
-  vitals: Vitals,
-): Delivery {
+/** A delivery, which is settled once. */
+function delivery(acks: Acks, raw: ConsumeMessage): Delivery {
+  const { deliveryTag, routingKey, redelivered } = raw.fields;
   let settled = false;
-  const settle = (how: () => void) => {
-    if (settled) return;
-    settled = true;
-    if (open.alive) how();
-    else vitals.stale++;
-  };
+  acks.delivered(deliveryTag);
   return {
     message: fromAmqp(raw),
-    key: raw.fields.routingKey,
-    redelivered: raw.fields.redelivered,
-    ack: () => settle(() => open.channel.ack(raw)),
-    reject: (requeue) => settle(() => open.channel.reject(raw, requeue)),
+    key: routingKey,
+    redelivered,
+    ack: () => {
+      if (!settled) acks.ack(deliveryTag);
+      settled = true;
+    },
+    reject: (requeue) => {
+      if (!settled) acks.reject(deliveryTag, requeue);
+      settled = true;
+    },
   };
 }
