@@ -19,7 +19,9 @@ int main(int argc, char **argv) {
   const char *role = argc > 1 ? argv[1] : "", *topic = argc > 2 ? argv[2] : "", *variant = argc > 3 ? argv[3] : "bare";
   bool frames = !strcmp(variant, "frames");
   char exchange[256] = "";
-  if (!*topic || strlen(topic) > 200 || (!frames && strcmp(variant, "bare"))) die("usage", "limit client|server TOPIC [bare|frames]");
+  if (!*topic || strlen(topic) > 200 || (!frames && strcmp(variant, "bare"))) {
+    die("usage", "limit client|server TOPIC [bare|frames]");
+  }
   if (frames) snprintf(exchange, sizeof exchange, "%s-x", topic);
   if (!strcmp(role, "client")) run_client(topic, exchange, frames);
   else if (!strcmp(role, "server")) run_server(topic, exchange, frames);

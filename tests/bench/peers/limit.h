@@ -86,7 +86,7 @@ void declare_queue(struct queue queue);
 void declare_exchange(const char *name, const char *queue, const char *key);
 void confirm_select(int channel);
 void prefetch(int channel, int count);
-void consume(int channel, const char *queue, bool no_ack);
+void consume(int channel, const char *queue, bool frames); /* `frames`: with acknowledgements */
 void put_ack(int channel, uint64_t tag);
 void wire_timeout(int ms);
 bool wire_step(void); /* writes all there is to write, reads what there is; false if nothing came in time */

@@ -11,9 +11,8 @@ enum { POSTS = 1, INBOX = 2, CASTS = 3, PATIENCE = 10000 };
 static struct form form;
 static char id[CALL_ID];
 static char *digits = id + CALL_ID - DIGITS, *call; /* `call`: as much of the id as travels */
-static double now;
 
-/* What is under way, by the last bits of its number: 0, or when it was sent. */
+/* When each call that is under way was sent, by its number; else 0. */
 static double since[RING];
 static uint64_t next = 1000000000, oldest = 1000000000;
 static size_t under_way;
@@ -29,7 +28,7 @@ static void fail(const char *why) {
   if (!*error) snprintf(error, sizeof error, "%s", why);
 }
 
-/* The time at which the call that a message is about was sent; 0 if none waits. It does no longer. */
+/* When the call was sent that a message is about, which waits no longer; 0 if none waited; -1 if it was given up. */
 static double take(const struct incoming *m) {
   char text[DIGITS + 1] = "";
   uint64_t n;
@@ -37,7 +36,8 @@ static double take(const struct incoming *m) {
   if (m->call_len != form.call_len || memcmp(m->call, call, form.call_len - DIGITS)) return 0;
   memcpy(text, m->call + form.call_len - DIGITS, DIGITS);
   n = strtoull(text, NULL, 10);
-  if (n < oldest || n >= next) return 0;
+  if (n < oldest) return -1;
+  if (n >= next) return 0;
   began = since[n % RING];
   since[n % RING] = 0;
   if (began > 0) under_way--;
@@ -49,6 +49,7 @@ static void on_answer(const struct incoming *m) {
   const char *said = m->head + answer_id_at(form.frames);
   double began = take(m);
   to_ack = m->tag;
+  if (began < 0) return;
   if (began == 0) return fail("an answer that nobody waits for");
   if (memcmp(said, m->call + form.call_len - DIGITS, DIGITS)) return fail("an answer with a wrong id");
   if (answered == room) latencies = realloc(latencies, (room = room ? 2 * room : 1 << 16) * sizeof *latencies);
@@ -58,11 +59,11 @@ static void on_answer(const struct incoming *m) {
 
 /* The broker confirms a cast that it returns: it is taken then. */
 static void on_returned(const struct incoming *m) {
-  if (m->call_len) take(m);
+  if (m->call_len && take(m) <= 0) return;
   fail("returned: no queue takes it");
 }
 
-/* Casts under way are numbered by the channel: `next - first` of them were sent, from 1. */
+/* Casts are numbered by their channel: all up to `confirmed` are settled, and some after it. */
 static uint64_t confirmed, sent;
 static bool settled_alone[RING];
 
@@ -91,20 +92,24 @@ static void begin(void) {
 
 static void calls(size_t in_flight, double ms, size_t bytes) {
   static struct template request;
-  double began = now_ms(), end = began + ms;
+  double began, end, now;
   begin();
-  last = began;
   make_request(&request, &form, false, bytes);
+  last = began = now_ms();
+  end = began + ms;
   oldest = next;
   for (;;) {
     now = now_ms();
     if (to_ack && form.frames) put_ack(INBOX, to_ack);
     to_ack = 0;
-    while (now < end && under_way < in_flight && out.len < OUT_MOST && since[next % RING] == 0) {
+    while (now < end && under_way < in_flight && since[next % RING] == 0) {
       stamp(&out, &request, call, call);
       since[next++ % RING] = now;
       next_id(id);
       under_way++;
+      if (out.len < OUT_MOST) continue;
+      wire_send();
+      now = now_ms();
     }
     if (!under_way && now >= end) break;
     if (wire_step()) continue;
@@ -113,8 +118,9 @@ static void calls(size_t in_flight, double ms, size_t bytes) {
     break;
   }
   wire_send(); /* the last acknowledgement */
-  qsort(latencies, answered, sizeof *latencies, by_size);
-  printf("{\"calls\":%zu,\"failed\":%zu,\"ms\":%.1f,\"p50\":%.3f,\"p99\":%.3f", answered, failed, last - began, percentile(0.5), percentile(0.99));
+  if (answered) qsort(latencies, answered, sizeof *latencies, by_size);
+  printf("{\"calls\":%zu,\"failed\":%zu,\"ms\":%.1f", answered, failed, last - began);
+  printf(",\"p50\":%.3f,\"p99\":%.3f", percentile(0.5), percentile(0.99));
   if (*error) printf(",\"error\":\"%s\"", error);
   printf("}\n");
 }
@@ -123,22 +129,24 @@ static void calls(size_t in_flight, double ms, size_t bytes) {
 static void casts(size_t count, size_t in_flight, size_t bytes) {
   static struct template note;
   struct form cast = form;
-  double began = now_ms();
+  double began;
   bool late = false;
   uint64_t end = sent + count;
   begin();
   cast.channel = form.frames ? CASTS : POSTS;
   make_request(&note, &cast, true, bytes);
   if (in_flight > RING / 2) in_flight = RING / 2;
+  began = now_ms();
   while (!late && (form.frames ? confirmed : sent) < end) {
-    while (sent < end && (!form.frames || sent - confirmed < in_flight) && out.len < OUT_MOST) {
+    while (sent < end && (!form.frames || sent - confirmed < in_flight)) {
       stamp(&out, &note, call, call);
       next_id(id);
       next++;
       sent++;
+      if (out.len >= OUT_MOST) wire_send();
     }
-    if (!form.frames) wire_send();
-    else late = !wire_step();
+    if (form.frames && confirmed < end) late = !wire_step();
+    else wire_send();
   }
   if (late) failed += end - confirmed;
   if (late) confirmed = sent;
@@ -171,7 +179,7 @@ void run_client(const char *topic, const char *exchange, bool frames) {
   declare_queue(frames ? (struct queue){name, true, false, false, 60000} : (struct queue){name, false, true, true, 0});
   if (frames) confirm_select(CASTS);
   if (frames) prefetch(INBOX, 1000);
-  consume(INBOX, name, !frames);
+  consume(INBOX, name, form.frames);
   wire_timeout(PATIENCE);
   printf("{\"ready\":true}\n");
   while (fgets(line, sizeof line, stdin)) command(line);

@@ -56,7 +56,8 @@ static void put_part(struct template *to, const struct template *of, size_t from
   put(&to->bytes, of->bytes.at + from, len);
 }
 
-static void put_frame(struct template *to, int type, int channel, const struct template *of, size_t from, size_t len) {
+static void put_frame(struct template *to, int type, int channel, const struct template *of, size_t from,
+                      size_t len) {
   put_int(&to->bytes, (uint64_t)type, 1);
   put_int(&to->bytes, (uint64_t)channel, 2);
   put_int(&to->bytes, len, 4);
@@ -70,7 +71,8 @@ static void clear(struct template *t) {
 }
 
 /* basic.publish, the header, and the body in as many frames as it takes */
-static void put_message(struct template *t, const struct form *form, const struct template *properties, const struct template *body) {
+static void put_message(struct template *t, const struct form *form, const struct template *properties,
+                        const struct template *body) {
   static struct template part;
   size_t most = form->frame_max - 8;
   clear(t);

@@ -88,7 +88,7 @@ void run_server(const char *topic, const char *exchange, bool frames) {
   if (frames) declare_exchange(exchange, topic, topic);
   if (frames) confirm_select(ANSWERS);
   if (frames) prefetch(REQUESTS, PREFETCH);
-  consume(REQUESTS, topic, !frames);
+  consume(REQUESTS, topic, frames);
   wire_timeout(IDLE);
   printf("{\"ready\":true}\n");
   for (unsigned turn = 1;; turn++) {

@@ -58,9 +58,8 @@ size_t wire_open(int channels, struct handlers handlers) {
   if (amqp_parse_url(url, &info) != AMQP_STATUS_OK) die("AMQP_URL", "not a URL");
   amqp = amqp_new_connection();
   if (amqp_socket_open(amqp_tcp_socket_new(amqp), info.host, info.port)) die("connect", info.host);
-  if (amqp_login(amqp, info.vhost, 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, info.user, info.password).reply_type != AMQP_RESPONSE_NORMAL) {
-    die("login", "refused");
-  }
+  amqp_rpc_reply_t login = amqp_login(amqp, info.vhost, 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, info.user, info.password);
+  if (login.reply_type != AMQP_RESPONSE_NORMAL) die("login", "refused");
   for (int i = 1; i <= channels; i++) {
     amqp_channel_open(amqp, (amqp_channel_t)i);
     check("channel.open");
@@ -72,9 +71,11 @@ size_t wire_open(int channels, struct handlers handlers) {
 }
 
 void declare_queue(struct queue queue) {
-  amqp_table_entry_t entry = {amqp_cstring_bytes("x-expires"), {.kind = AMQP_FIELD_KIND_I32, .value.i32 = queue.expires}};
+  amqp_field_value_t expires = {.kind = AMQP_FIELD_KIND_I32, .value.i32 = queue.expires};
+  amqp_table_entry_t entry = {amqp_cstring_bytes("x-expires"), expires};
   amqp_table_t args = {queue.expires ? 1 : 0, &entry};
-  amqp_queue_declare(amqp, 1, amqp_cstring_bytes(queue.name), 0, queue.durable, queue.exclusive, queue.auto_delete, args);
+  amqp_bytes_t name = amqp_cstring_bytes(queue.name);
+  amqp_queue_declare(amqp, 1, name, 0, queue.durable, queue.exclusive, queue.auto_delete, args);
   check("queue.declare");
 }
 
@@ -123,12 +124,12 @@ void put_ack(int channel, uint64_t tag) {
 }
 
 /* By hand, and last: librabbitmq reads no more, so it cannot keep a delivery for itself. */
-void consume(int channel, const char *queue, bool no_ack) {
+void consume(int channel, const char *queue, bool frames) {
   size_t begin = begin_method(channel, 60, 20);
   put_int(&out, 0, 2);
   put_short(&out, queue);
-  put_short(&out, "limit");
-  put_int(&out, no_ack ? 2 : 0, 1);
+  put_short(&out, frames ? "limit---as-long-as-a-tag-of-Warren-s" : "limit");
+  put_int(&out, frames ? 0 : 2, 1); /* no-ack */
   put_int(&out, 0, 4); /* no arguments */
   end_method(begin);
   while (!consuming) wire_step();
