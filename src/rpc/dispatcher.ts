@@ -5,20 +5,19 @@ import {
   UnsupportedVersionError,
 } from "../errors.ts";
 import { oneLine } from "../telemetry.ts";
-import { type RequestContext, serve } from "./context.ts";
+import type { RequestContext } from "./context.ts";
 import type { Contract, Endpoint, Procedure } from "./contract.ts";
 import { checkContract } from "./define.ts";
 import { parseVersion, serves, type Version } from "./names.ts";
 import {
   checked,
   found,
-  marking,
+  handled,
+  parsedBy,
   refuse,
-  refusing,
   type ServedContext,
   starting,
 } from "./outcome.ts";
-import { parse } from "./schema.ts";
 import { yielded } from "./yielded.ts";
 
 /** Anything that takes a request: wrap one in another to add behaviour around handlers. */
@@ -48,6 +47,8 @@ type Handler = (args: unknown, context: RequestContext) => unknown;
 /** One procedure, ready to run. */
 interface Served {
   readonly name: string;
+  /** `topic.name`. */
+  readonly what: string;
   readonly contract: Contract;
   readonly procedure: Procedure;
   readonly run: Handler;
@@ -77,7 +78,8 @@ function entry(endpoint: Endpoint): Entry {
     }
     const run: Handler = (args, context) =>
       Reflect.apply(handler, endpoint, [args, context]);
-    methods.set(name, { name, contract, procedure, run });
+    const what = `${contract.topic}.${name}`;
+    methods.set(name, { name, what, contract, procedure, run });
   }
   return { version, contract, methods };
 }
@@ -112,26 +114,21 @@ export class RpcDispatcher implements Dispatcher {
     namespace?: string,
   ): Promise<unknown> {
     const served = this.#find(version, method, namespace);
-    const { procedure, contract } = served;
-    const what = `${contract.topic}.${served.name}`;
+    const { procedure, contract, what } = served;
     (context as ServedContext)[found]?.(procedure, what);
     const parsed = procedure.args
-      ? await refusing(() =>
-        parse(procedure.args!, args, `arguments of ${what}`)
-      )
+      ? await parsedBy(procedure.args, args, `arguments of ${what}`)
       : {};
     const begun = (context as ServedContext)[starting]?.(procedure);
     if (begun) await begun;
     context.signal.throwIfAborted();
-    const result = await marking(
-      contract,
-      () => serve(context, () => served.run(parsed, context)),
-    );
+    const run = () => served.run(parsed, context);
+    const result = await handled(contract, context, run);
     if (procedure.yields) {
       return yielded(contract, served.name, result, context);
     }
     return procedure.result
-      ? await checked(procedure.result, result, `result of ${what}`)
+      ? await checked(procedure.result, result, `result of ${what}`, context)
       : undefined;
   }
 
@@ -143,10 +140,11 @@ export class RpcDispatcher implements Dispatcher {
     const want = parseVersion(version);
     const fits = (one: Entry) =>
       want && one.contract.namespace === namespace && serves(one.version, want);
+    for (const one of this.#entries) {
+      const served = one.methods.get(method);
+      if (served && fits(one)) return served;
+    }
     const compatible = this.#entries.filter(fits);
-    const served = compatible.find(({ methods }) => methods.has(method))
-      ?.methods.get(method);
-    if (served) return served;
     const asked = `${
       namespace ? `namespace ${oneLine(namespace, 60)}, ` : ""
     }version ${oneLine(version, 20)}`;

@@ -11,7 +11,7 @@ import { Credit } from "./credit.ts";
 import type { Procedure } from "./contract.ts";
 import type { Hold } from "./hold.ts";
 import type { Watched } from "./loop_watch.ts";
-import { found, type ServedContext, starting } from "./outcome.ts";
+import { found, parsing, type ServedContext, starting } from "./outcome.ts";
 import type { RunningCall, RunningCalls } from "./running.ts";
 import type { SentItems } from "./sent_items.ts";
 
@@ -23,6 +23,8 @@ const FORGIVEN = 30_000;
 export interface JobHooks {
   /** Its queue, unless that is one process's own. */
   readonly queue: Queue | undefined;
+  /** Its handler has kept the event loop for so many milliseconds. */
+  ran(job: Job, ms: number): void;
   /** Its handler is about to start. */
   starting(job: Job, procedure: Procedure): Promise<void> | undefined;
   /** Its handler records it in a transaction. */
@@ -35,7 +37,9 @@ export class Job implements RunningCall, Watched {
   readonly request: Request;
   /** What the handler sees. */
   readonly context: ServedContext;
-  /** When the caller gives up, in milliseconds of the monotonic clock. */
+  /** When it came, in milliseconds of the monotonic clock. */
+  readonly arrived: number;
+  /** When the caller gives up, by the same. */
   readonly deadline: number;
   /** In which words it was asked, and is answered. */
   readonly dialect: Dialect;
@@ -43,14 +47,14 @@ export class Job implements RunningCall, Watched {
   streaming = false;
   /** `topic.method`, once that is found: before, the method alone. */
   name: string;
-  /** Told how long its handler kept the event loop. */
-  ran: (ms: number) => void = () => {};
+  /** What its handler gave last, and what came of it. */
+  gave: { readonly parsed: unknown; readonly given: unknown } | undefined;
   /** What it asks for, once that is found. */
   procedure: Procedure | undefined;
   /** This worker's hold on it, where the fleet has a ledger. */
   hold: Hold | undefined;
-  /** How far its stream may run ahead. */
-  readonly #credit: Credit;
+  /** How far its stream may run ahead; made when that is first asked. */
+  #credit: Credit | undefined;
   /** What was sent of its stream; undefined while it is none, and for peers that are not Warren. */
   sent: SentItems | undefined;
   /** The last item of its stream that the broker has. */
@@ -82,9 +86,9 @@ export class Job implements RunningCall, Watched {
     this.dialect = dialect;
     this.#delivery = delivery;
     this.#hooks = hooks;
-    this.#credit = new Credit(request.credit);
     const timeout = request.timeout ?? Infinity;
-    this.deadline = performance.now() + timeout;
+    this.arrived = performance.now();
+    this.deadline = this.arrived + timeout;
     this.context = {
       requestId: request.id ?? newId(),
       values: request.context,
@@ -96,7 +100,8 @@ export class Job implements RunningCall, Watched {
         this.procedure = procedure;
         this.name = name;
       },
-      [paused]: (ms) => this.ran(ms),
+      [paused]: (ms) => hooks.ran(this, ms),
+      [parsing]: (parsed, given) => void (this.gave = { parsed, given }),
       [starting]: (procedure) => {
         if (procedure.delivery === "at-most-once") this.#settled();
         else return hooks.starting(this, procedure);
@@ -141,7 +146,11 @@ export class Job implements RunningCall, Watched {
   }
 
   grant(upTo: number): void {
-    this.#credit.grant(upTo);
+    this.#room.grant(upTo);
+  }
+
+  get #room(): Credit {
+    return this.#credit ??= new Credit(this.request.credit);
   }
 
   /** While nothing was sent, nothing is missing. */
@@ -151,7 +160,7 @@ export class Job implements RunningCall, Watched {
 
   /** Resolves when an item of its stream may come; to false if nobody waits for it any more. */
   room(item: number): Promise<boolean> {
-    return this.#credit.room(item, this.context.signal);
+    return this.#room.room(item, this.context.signal);
   }
 
   /** One sign of life may find no queue while that is made anew after a loss; a second one soon after finds its caller gone. */

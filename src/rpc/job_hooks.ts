@@ -2,17 +2,29 @@
 import type { Queue } from "../bus/routes.ts";
 import type { Wait } from "../bus/transport.ts";
 import type { JobHooks } from "./job.ts";
+import type { LoopWatch } from "./loop_watch.ts";
 import type { Responder } from "./responder.ts";
 
-/** For requests of a queue; `ending` says until when the ledger is waited for. */
+/** What takes part. */
+export interface JobHookParts {
+  /** Records. */
+  readonly responder: Responder;
+  /** Is told how long the event loop was kept. */
+  readonly loop: LoopWatch;
+  /** Milliseconds that the broker leaves a message unacknowledged. */
+  readonly consumerTimeout: number;
+  /** Until when the ledger is waited for. */
+  readonly ending: Wait;
+}
+
+/** For requests of a queue. */
 export function jobHooks(
   queue: Queue | undefined,
-  responder: Responder,
-  consumerTimeout: number,
-  ending: Wait,
+  { responder, loop, consumerTimeout, ending }: JobHookParts,
 ): JobHooks {
   return {
     queue,
+    ran: (job, ms) => loop.ran(job, ms),
     // What takes longer than the broker leaves a message unacknowledged is kept by the ledger instead.
     starting: (job, { maxDuration = 0 }) => {
       const { hold } = job;

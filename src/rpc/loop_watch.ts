@@ -1,13 +1,11 @@
 /** An event loop that stands still answers nobody: whoever has it in hand is named. @module */
-import { expireAt, forget } from "../deadlines.ts";
+import { expireAt, forget, type Waiting } from "../deadlines.ts";
 import { log, oneLine } from "../telemetry.ts";
 
 /** A request in hand. */
 export interface Watched {
   /** `topic.method`. */
   readonly name: string;
-  /** Called when its handler has come to a pause, after so many milliseconds. */
-  ran: (ms: number) => void;
 }
 
 /** Milliseconds of standstill that are told, and between two looks at it. */
@@ -20,7 +18,7 @@ const NAMED = 5;
 export class LoopWatch implements Disposable {
   readonly #inHand = new Set<Watched>();
   #due = 0;
-  #look = expireAt(Infinity, () => {});
+  #look: Waiting | undefined;
   #blocked = 0;
 
   /** How often it stood still for a second or longer. */
@@ -28,37 +26,21 @@ export class LoopWatch implements Disposable {
     return this.#blocked;
   }
 
-  /** One is in hand, until disposed. */
-  watch(one: Watched): Disposable {
-    if (this.#inHand.size === 0) this.#later();
+  /** One is in hand. */
+  begin(one: Watched): void {
+    if (this.#inHand.size === 0) this.#due = performance.now() + LOOK;
     this.#inHand.add(one);
-    one.ran = (ms) => this.#ran(one, ms);
-    return {
-      [Symbol.dispose]: () => {
-        this.#check(); // its end may come before the timer
-        this.#inHand.delete(one);
-        if (this.#inHand.size === 0) forget(this.#look);
-      },
-    };
+    if (!this.#look) this.#later();
   }
 
-  /** Looks no more, whoever is still in hand. */
-  [Symbol.dispose](): void {
-    this.#inHand.clear();
-    forget(this.#look);
+  /** It is not any more; its end may come before the timer. */
+  end(one: Watched): void {
+    this.#check();
+    this.#inHand.delete(one);
   }
 
-  #later(): void {
-    forget(this.#look);
-    this.#due = performance.now() + LOOK;
-    this.#look = expireAt(this.#due, () => {
-      this.#check();
-      this.#later();
-    });
-  }
-
-  /** One that is found out is told of at once, and alone. */
-  #ran(one: Watched, ms: number): void {
+  /** Its handler has come to a pause, after so many milliseconds. One that is found out is told of at once, and alone. */
+  ran(one: Watched, ms: number): void {
     if (ms < LONG || !this.#inHand.has(one)) return;
     this.#blocked++;
     log("rpc").warn(
@@ -66,6 +48,28 @@ export class LoopWatch implements Disposable {
       { ms: Math.round(ms), procedure: oneLine(one.name) },
     );
     this.#later();
+  }
+
+  /** Looks no more, whoever is still in hand. */
+  [Symbol.dispose](): void {
+    this.#inHand.clear();
+    this.#rest();
+  }
+
+  #rest(): void {
+    if (this.#look) forget(this.#look);
+    this.#look = undefined;
+  }
+
+  /** The last look of a while is at nothing: to begin and to end it with each request would cost more. */
+  #later(): void {
+    this.#rest();
+    if (this.#inHand.size === 0) return;
+    this.#due = performance.now() + LOOK;
+    this.#look = expireAt(this.#due, () => {
+      this.#check();
+      this.#later();
+    });
   }
 
   #check(): void {

@@ -1,12 +1,13 @@
 /** What the server must know of a dispatch beyond its result: who refused, whose errors, what was given. @module */
 import { type ErrorClass, InvalidValueError, RpcError } from "../errors.ts";
-import type { PacedContext } from "./context.ts";
+import { type PacedContext, type RequestContext, serve } from "./context.ts";
 import type { Contract, Procedure } from "./contract.ts";
 import { parse, type Schema } from "./schema.ts";
 
 /** What the server wants to know before a handler starts; symbols, so that a copy of the context keeps them. */
 export const found: unique symbol = Symbol("warren.found");
 export const starting: unique symbol = Symbol("warren.starting");
+export const parsing: unique symbol = Symbol("warren.parsing");
 
 /** A context as the server makes it. */
 export interface ServedContext extends PacedContext {
@@ -14,12 +15,13 @@ export interface ServedContext extends PacedContext {
   readonly [found]?: (procedure: Procedure, name: string) => void;
   /** Called when its handler is about to start, which waits for it. */
   readonly [starting]?: (procedure: Procedure) => Promise<void> | undefined;
+  /** Called when something that its handler gave has been parsed. */
+  readonly [parsing]?: (parsed: unknown, given: unknown) => void;
 }
 
-// Kept beside the values and not in them, so that whoever wraps a dispatcher sees plain errors and results.
+// Kept beside the errors and not in them, so that whoever wraps a dispatcher sees plain ones.
 const refusals = new WeakSet<Error>();
 const classesOf = new WeakMap<object, Readonly<Record<string, ErrorClass>>>();
-const givenFor = new WeakMap<object, unknown>();
 
 const isObject = (value: unknown): value is object =>
   typeof value === "object" && value !== null;
@@ -36,8 +38,8 @@ export function errorClassesOf(
   return isObject(error) ? classesOf.get(error) ?? {} : {};
 }
 
-/** What was given, without the keys that parsing dropped: they are not for the caller. */
-function pruned(given: unknown, parsed: unknown): unknown {
+/** What a handler gave, without the keys that parsing dropped: they are not for the caller. */
+export function pruned(given: unknown, parsed: unknown): unknown {
   if (!isObject(given) || !isObject(parsed)) return given;
   if (Array.isArray(given)) {
     return Array.isArray(parsed)
@@ -52,36 +54,40 @@ function pruned(given: unknown, parsed: unknown): unknown {
   );
 }
 
-/** What the handler gave for a parsed value, to be sent where JSON cannot carry the parsed one (e.g. a `Date`). */
-export function asGiven(
-  parsed: unknown,
-): { readonly value: unknown } | undefined {
-  const known = isObject(parsed) && givenFor.has(parsed);
-  return known ? { value: pruned(givenFor.get(parsed), parsed) } : undefined;
-}
-
 /** Marks an error as the dispatcher's refusal. */
 export function refuse<E extends RpcError>(error: E): E {
   refusals.add(error);
   return error;
 }
 
-/** Marks what goes wrong as the dispatcher's refusal. */
-export async function refusing<T>(work: () => T | Promise<T>): Promise<T> {
+/** Parses for the dispatcher: what does not fit is its refusal. A promise only where the schema needs one. */
+export function parsedBy(
+  schema: Schema,
+  given: unknown,
+  what: string,
+): unknown {
+  const refused = (error: unknown) =>
+    error instanceof RpcError ? refuse(error) : error;
   try {
-    return await work();
+    const parsed = parse(schema, given, what);
+    return parsed instanceof Promise
+      ? parsed.catch((error) => {
+        throw refused(error);
+      })
+      : parsed;
   } catch (error) {
-    throw error instanceof RpcError ? refuse(error) : error;
+    throw refused(error);
   }
 }
 
-/** Marks what a handler throws with its contract's list of errors. */
-export async function marking<T>(
+/** Lets a handler do something; what it throws is marked with its contract's list of errors. */
+export async function handled<T>(
   { errors }: Contract,
-  work: () => T | Promise<T>,
+  context: RequestContext,
+  work: () => T | PromiseLike<T>,
 ): Promise<T> {
   try {
-    return await work();
+    return await serve(context, work);
   } catch (error) {
     if (error instanceof Error) refusals.delete(error); // of another dispatcher, which the handler asked
     if (errors && isObject(error)) classesOf.set(error, errors);
@@ -89,17 +95,18 @@ export async function marking<T>(
   }
 }
 
-/** The parsed value; what was given is remembered in case JSON cannot carry it. */
+/** The parsed value; its server is told what was given, in case JSON cannot carry it. */
 export async function checked(
   schema: Schema,
   given: unknown,
   what: string,
+  context: ServedContext,
 ): Promise<unknown> {
-  const parsed = await refusing(() => parse(schema, given, what));
+  const parsed = await parsedBy(schema, given, what);
   if (parsed === undefined) {
     const text = `Invalid ${what}: it is undefined, which JSON cannot carry`;
     throw refuse(new InvalidValueError(`${text}; give null`));
   }
-  if (isObject(parsed) && parsed !== given) givenFor.set(parsed, given);
+  context[parsing]?.(parsed, given);
   return parsed;
 }

@@ -1,4 +1,4 @@
-/** A bound on what runs at once: a permit is given back by disposing it. @module */
+/** A bound on what runs at once. @module */
 
 import { expireAt, forget } from "../deadlines.ts";
 import type { Wait } from "../wait.ts";
@@ -10,7 +10,7 @@ export type TurnWait = Wait & { readonly signal: AbortSignal };
 export class Turn {
   readonly #permits: Permits;
   readonly #wait: TurnWait;
-  #permit: Disposable | undefined;
+  #held = false;
 
   /** Has none yet. */
   constructor(permits: Permits, wait: TurnWait) {
@@ -18,16 +18,17 @@ export class Turn {
     this.#wait = wait;
   }
 
-  /** False if the wait ends before there is one. */
-  async take(): Promise<boolean> {
-    this.#permit = await this.#permits.acquire(this.#wait);
-    return this.#permit !== undefined;
+  /** False if the wait ends before there is one; a promise only where there is none at once. */
+  take(): boolean | Promise<boolean> {
+    if (this.#wait.signal.aborted) return false;
+    if (this.#permits.take()) return this.#held = true;
+    return this.#permits.queue(this.#wait).then((held) => this.#held = held);
   }
 
   /** Gives it back. */
   free = (): void => {
-    this.#permit?.[Symbol.dispose]();
-    this.#permit = undefined;
+    if (this.#held) this.#permits.give();
+    this.#held = false;
   };
 }
 
@@ -36,7 +37,7 @@ export class Permits {
   #limit: number;
   /** Below 0 while more are out than a lowered limit allows. */
   #free: number;
-  readonly #waiting = new Set<(permit: Disposable) => void>();
+  readonly #waiting = new Set<(held: boolean) => void>();
 
   /** `limit` at once. */
   constructor(limit: number) {
@@ -55,40 +56,31 @@ export class Permits {
     this.#grant();
   }
 
-  /** A permit, now or when one is given back; undefined if the wait ends before. */
-  acquire(
-    { signal, deadline }: TurnWait,
-  ): Disposable | undefined | Promise<Disposable | undefined> {
-    if (signal.aborted || performance.now() >= deadline) return undefined;
-    if (this.#free > 0) {
-      this.#free--;
-      return this.#permit();
-    }
+  /** Takes one at once; false if there is none. */
+  take(): boolean {
+    if (this.#free <= 0) return false;
+    this.#free--;
+    return true;
+  }
+
+  /** Takes one when it is given back; to false if the wait ends before. */
+  queue({ signal, deadline }: TurnWait): Promise<boolean> {
     return new Promise((resolve) => {
-      const given = (permit: Disposable | undefined) => {
+      const settle = (held: boolean) => {
         signal.removeEventListener("abort", gaveUp);
         forget(waiting);
-        this.#waiting.delete(given);
-        resolve(permit);
+        this.#waiting.delete(settle);
+        resolve(held);
       };
-      const gaveUp = () => given(undefined);
+      const gaveUp = () => settle(false);
       const waiting = expireAt(deadline, gaveUp);
       signal.addEventListener("abort", gaveUp);
-      this.#waiting.add(given);
+      this.#waiting.add(settle);
     });
   }
 
-  #permit(): Disposable {
-    let held = true;
-    return {
-      [Symbol.dispose]: () => {
-        if (held) this.#release();
-        held = false;
-      },
-    };
-  }
-
-  #release(): void {
+  /** Gives one back. */
+  give(): void {
     this.#free++;
     this.#grant();
   }
@@ -98,7 +90,7 @@ export class Permits {
       const [next] = this.#waiting;
       if (!next) return;
       this.#free--;
-      next(this.#permit());
+      next(true);
     }
   }
 }

@@ -97,9 +97,9 @@ export class Quarantine {
 
   /** One that goes back to its queue by this worker's own will was not interrupted. */
   ended(job: Job): void {
+    if (!job.abandoned || job.acknowledged || this.#counted.has(job)) return;
     const one = identityOf(job.request);
-    const back = job.abandoned && !job.acknowledged;
-    if (!back || one === undefined || this.#counted.has(job)) return;
+    if (one === undefined) return;
     this.#givenBack.add(one);
     const [oldest] = this.#givenBack;
     const full = this.#givenBack.size > GIVEN_BACK;

@@ -80,7 +80,9 @@ export class Responder implements Disposable {
     }
     const schema = procedure?.result;
     const about = `result of ${request.method}`;
-    const value = schema ? await checked(schema, result, about) : undefined;
+    const value = schema
+      ? await checked(schema, result, about, job.context)
+      : undefined;
     const answers = this.#wording.results(job, value);
     const late = hold.over && !job.fenced;
     if (!late && await hold.record(answers, transaction)) return;

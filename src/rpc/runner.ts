@@ -60,19 +60,20 @@ export class Runner {
     const { signal } = job.context;
     if (job.request.interrupted) await this.#parts.quarantine.othersSafe();
     const permits = lane.quarantined ? this.#apart : this.#parts.permits;
-    const turn = new Turn(permits, this.#wait(signal, lane));
+    const turn = new Turn(permits, this.#wait(job, lane));
     // A handler that goes on when nobody waits any more does not keep others from their turn.
     signal.addEventListener("abort", turn.free);
     try {
       if (!(await this.#begins(job, lane, turn))) return;
       if (hopeless) return await this.#giveUp(job, lane, hopeless);
-      using _watched = this.loop.watch(job);
+      this.loop.begin(job);
       await this.#run(job, lane, turn);
     } catch (error) {
       if (job.over) return; // nobody waits, or it goes back to its queue
       if (job.request.reply) throw error;
       await this.#parts.casts.back(job, error); // nobody else would know of it
     } finally {
+      this.loop.end(job);
       signal.removeEventListener("abort", turn.free);
       turn.free();
       await this.#finish(job);
@@ -80,10 +81,10 @@ export class Runner {
   }
 
   /** What waits too long for its turn goes to the end of its queue, before the broker takes it back as from one that died. */
-  #wait(signal: AbortSignal, { queue }: Lane): TurnWait {
+  #wait({ arrived, context: { signal } }: Job, { queue }: Lane): TurnWait {
     const { consumerTimeout } = this.#parts;
     const patience = queue ? consumerTimeout / 2 : Infinity;
-    return { deadline: performance.now() + patience, signal };
+    return { deadline: arrived + patience, signal };
   }
 
   /** True when it is this worker's turn to run it. */

@@ -36,6 +36,12 @@ export interface ServerParts extends ResponderParts {
   readonly consumerTimeout: number;
 }
 
+/** A request in hand: where it came, and until when. */
+interface InHand {
+  readonly lane: Lane;
+  readonly done: Promise<void>;
+}
+
 /** Serves requests of all consumers of one connection context. */
 export class Server {
   readonly #parts: ServerParts;
@@ -46,8 +52,7 @@ export class Server {
   readonly #quarantine: Quarantine;
   readonly #runner: Runner;
   readonly #ledgers = new Set<Ledger>();
-  readonly #jobs = new Map<Job, Promise<void>>();
-  readonly #lanes = new WeakMap<Job, Lane>();
+  readonly #jobs = new Map<Job, InHand>();
   readonly #counts = counts();
   readonly #stopping = new AbortController();
   /** Until when the ledger is waited for. */
@@ -98,13 +103,12 @@ export class Server {
   receiver(lane: Lane): (delivery: Delivery) => void {
     this.#ledgers.add(lane.ledger);
     this.#claims?.watch(lane);
-    const { consumerTimeout } = this.#parts;
-    const hooks = jobHooks(
-      lane.queue,
-      this.#responder,
-      consumerTimeout,
-      this.#ending,
-    );
+    const hooks = jobHooks(lane.queue, {
+      responder: this.#responder,
+      loop: this.#runner.loop,
+      consumerTimeout: this.#parts.consumerTimeout,
+      ending: this.#ending,
+    });
     return (delivery) => this.#receive(delivery, lane, hooks);
   }
 
@@ -121,12 +125,11 @@ export class Server {
     }
     if (delivery.redelivered) this.#counts.redelivered++;
     const job = new Job(delivery, message, dialect, hooks);
-    const done = this.#take(job, lane).finally(() => {
+    const done = this.#take(job, lane).then(() => {
       this.#jobs.delete(job);
       this.#quarantine.ended(job);
     });
-    this.#jobs.set(job, done);
-    this.#lanes.set(job, lane);
+    this.#jobs.set(job, { lane, done });
   }
 
   /** What came before is not run again; what a worker did not finish may end this one too. Never rejects. */
@@ -164,9 +167,8 @@ export class Server {
   }
 
   /** What is left goes back as a copy, so that nobody takes it for one whose worker died. Without grace there is no time for it. */
-  async #putBack(job: Job): Promise<void> {
-    const lane = this.#lanes.get(job);
-    if (!lane?.quarantine || !job.abandoned || job.acknowledged) return;
+  async #putBack(job: Job, lane: Lane): Promise<void> {
+    if (!lane.quarantine || !job.abandoned || job.acknowledged) return;
     const wait = { deadline: performance.now() + GOODBYE };
     const sent = this.#quarantine.requeue(job, lane);
     if (await within(sent, wait, () => undefined).catch(() => false)) {
@@ -202,7 +204,10 @@ export class Server {
     const refusals = this.#refusals.inHand;
     const { signal } = this.#stopping;
     while (this.#jobs.size + refusals.size > 0 && !signal.aborted) {
-      const all = Promise.all([...this.#jobs.values(), ...refusals]);
+      const all = Promise.all([
+        ...[...this.#jobs.values()].map(({ done }) => done),
+        ...refusals,
+      ]);
       await Promise.race([all, late]);
     }
     forget(waiting);
@@ -214,7 +219,8 @@ export class Server {
 
   /** What has begun to stream is not begun anew elsewhere: its caller is told. */
   async #stop(neat: boolean): Promise<void> {
-    const jobs = [...this.#jobs.keys()];
+    const inHand = [...this.#jobs];
+    const jobs = inHand.map(([job]) => job);
     for (const job of jobs) job.abandon();
     this.#stopping.abort(new ConnectionDisposedError("The service stops"));
     this.#refusals.stop();
@@ -223,7 +229,9 @@ export class Server {
       ...streams.map((job) => this.#runner.endStream(job)),
       ...streams.map((job) => this.#responder.interrupted(job)),
       ...jobs.map((job) => this.#runner.release(job)),
-      ...(neat ? jobs.map((job) => this.#putBack(job)) : []),
+      ...(neat
+        ? inHand.map(([job, { lane }]) => this.#putBack(job, lane))
+        : []),
     ]);
   }
 }

@@ -5,7 +5,7 @@ import type { ReplyAddress } from "../wire/envelope.ts";
 import { type ErrorClasses, toFailure } from "../wire/failure.ts";
 import type { AnswerParts, Answers, Said } from "./answers.ts";
 import type { Job } from "./job.ts";
-import { asGiven, errorClassesOf, isRefusal } from "./outcome.ts";
+import { errorClassesOf, isRefusal, pruned } from "./outcome.ts";
 
 /** What wording needs. */
 export interface WordingParts extends AnswerParts {
@@ -65,10 +65,11 @@ export class Wording {
     try {
       return this.answer(job, { ...said, result: value, parsed: true });
     } catch (error) {
-      const given = error instanceof InvalidValueError && asGiven(value);
-      if (!given) throw unsendable(job, error);
+      const { parsed, given } = job.gave ?? {};
+      const known = error instanceof InvalidValueError && parsed === value;
+      if (!known || given === value) throw unsendable(job, error);
       try {
-        return this.answer(job, { ...said, result: given.value });
+        return this.answer(job, { ...said, result: pruned(given, value) });
       } catch (error) {
         throw unsendable(job, error);
       }

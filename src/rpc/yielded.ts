@@ -1,9 +1,9 @@
 /** Streams on the worker's side. @module */
 import { InvalidValueError } from "../errors.ts";
 import { oneLine } from "../telemetry.ts";
-import { type RequestContext, serve } from "./context.ts";
+import type { RequestContext } from "./context.ts";
 import type { Contract } from "./contract.ts";
-import { checked, isRefusal, marking, refuse } from "./outcome.ts";
+import { checked, handled, isRefusal, refuse } from "./outcome.ts";
 import type { Schema } from "./schema.ts";
 
 /**
@@ -31,23 +31,17 @@ export async function* yielded(
   let ended = false;
   try {
     for (;;) {
-      const step = await marking(
-        contract,
-        () => serve(context, () => iterator.next()),
-      );
+      const step = await handled(contract, context, () => iterator.next());
       ended = step.done === true;
       if (ended) return;
-      yield await checked(schema, step.value, `item of ${what}`);
+      yield await checked(schema, step.value, `item of ${what}`, context);
     }
   } catch (error) {
     ended = isRefusal(error) ? ended : true;
     throw error;
   } finally {
     if (!ended) {
-      await marking(
-        contract,
-        async () => void await serve(context, () => iterator.return?.()),
-      );
+      await handled(contract, context, () => iterator.return?.());
     }
   }
 }

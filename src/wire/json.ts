@@ -21,6 +21,9 @@ export const defaultLimits: Limits = {
 const SHORT = 32;
 const QUOTE = 0x22, BACKSLASH = 0x5c;
 
+/** That of a `Buffer` is slower. */
+const { indexOf } = Uint8Array.prototype;
+
 /** Where the quote is that ends a text; the length if none does. */
 function endOfText(bytes: Uint8Array, start: number): number {
   const near = Math.min(start + SHORT, bytes.length);
@@ -29,7 +32,7 @@ function endOfText(bytes: Uint8Array, start: number): number {
     else if (bytes[i] === QUOTE) return i;
   }
   for (let from = start;;) {
-    const quote = bytes.indexOf(QUOTE, from);
+    const quote = indexOf.call(bytes, QUOTE, from);
     if (quote < 0) return bytes.length;
     let first = quote;
     while (bytes[first - 1] === BACKSLASH) first--;

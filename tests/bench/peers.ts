@@ -74,8 +74,11 @@ const limit = await Deno.makeTempDir({ prefix: "warren-bench-" });
 function compile(): Promise<string | undefined> {
   return compiled ??= run(
     "cc",
-    ...["-O2", "-o", `${limit}/limit`, peers("limit.c")],
-    ...["-lrabbitmq", "-lm"],
+    ...["-O2", "-o", `${limit}/limit`],
+    ...["", "_client", "_server", "_wire", "_message"].map((part) =>
+      peers(`limit${part}.c`)
+    ),
+    "-lrabbitmq",
   ).then((failed) =>
     failed ? `cc with librabbitmq (librabbitmq-dev): ${failed}` : undefined
   );

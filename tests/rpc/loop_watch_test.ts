@@ -74,18 +74,21 @@ onEachBus(
 Deno.test("LoopWatch names five procedures, each once, in one line, and looks at nothing without any", async () => {
   await using log = await logged();
   using watch = new LoopWatch();
-  const one = (name: string): Watched => ({ name, ran: () => {} });
+  const one = (name: string): Watched => ({ name });
   const names = ["a\nb", "t.2", "t.3", "t.4", "t.5", "t.6", "t.7", "t.2"];
-  const held = names.map((name) => watch.watch(one(name)));
+  const held = names.map(one);
+  for (const each of held) watch.begin(each);
   compute(1_300);
-  for (const each of held) each[Symbol.dispose]();
+  for (const each of held) watch.end(each);
   assert.equal(watch.blocked, 1);
   const [line = ""] = warnings(log.lines);
   assert.match(line, /in hand: "?a.*nb, t\.2, t\.3, t\.4, t\.5 and 2 more/);
   compute(1_300);
-  watch.watch(one("t.8"))[Symbol.dispose]();
+  const last = one("t.8");
+  watch.begin(last);
+  watch.end(last);
   assert.equal(watch.blocked, 1);
-  watch.watch(one("t.9")); // its timer ends with the watch
+  watch.begin(one("t.9")); // its timer ends with the watch
 });
 
 Deno.test("the statistics of an earlier version can be read", () => {

@@ -5,7 +5,8 @@ import type { Message } from "../transport.ts";
 
 /** Header values of these kinds survive amqplib as they are; it would silently change others, or throw. */
 function checkHeaders(headers: Message["headers"]): void {
-  for (const [name, value] of Object.entries(headers)) {
+  for (const name of Object.keys(headers)) {
+    const value = headers[name];
     const fits = value === null ||
       ["string", "boolean"].includes(typeof value) || Number.isFinite(value);
     if (!fits) {

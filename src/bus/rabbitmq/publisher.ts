@@ -44,6 +44,13 @@ export interface PublisherParts {
   readonly returned: (message: Message) => void;
 }
 
+/** The same bytes, as amqplib wants them. */
+function bufferOf(body: Uint8Array): Buffer {
+  if (Buffer.isBuffer(body)) return body;
+  const { buffer, byteOffset, byteLength } = body;
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
+
 /** One channel for sending. */
 export class Publisher {
   readonly #parts: PublisherParts;
@@ -272,8 +279,7 @@ export class Publisher {
     message: Message,
     confirmed?: (error: unknown) => void,
   ): boolean {
-    const { buffer, byteOffset, byteLength } = message.body;
-    const body = Buffer.from(buffer, byteOffset, byteLength); // no copy
+    const body = bufferOf(message.body);
     const options: Options.Publish = toAmqp(message);
     const exchange = route.exchange?.name ?? "";
     try {

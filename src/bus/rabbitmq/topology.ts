@@ -100,6 +100,8 @@ export class Topology {
   readonly #side: Side;
   /** What exists for sure since this connection was opened. */
   #known = new Set<string>();
+  /** One of those, which is asked for again and again. */
+  #last: Exchange | undefined;
   #tail: Promise<unknown> = Promise.resolve();
   #open: Open<Channel> | undefined;
   #epoch: unknown;
@@ -111,8 +113,11 @@ export class Topology {
 
   /** True if the exchange has been declared on this connection. */
   knows(exchange: Exchange): boolean {
-    return this.#known.has(settings(exchange)) &&
-      this.#epoch === this.#side.socket;
+    if (this.#epoch !== this.#side.socket) return false;
+    if (this.#last === exchange) return true;
+    const known = this.#known.has(settings(exchange));
+    if (known) this.#last = exchange;
+    return known;
   }
 
   /** Makes a route's exchange exist; once for each connection. */
@@ -128,6 +133,7 @@ export class Topology {
   /** Something is gone after all: the broker answered 404. */
   forget(): void {
     this.#known.clear();
+    this.#last = undefined;
   }
 
   /** Makes a route's queue exist, with its binding; resolves to its name. */
@@ -210,7 +216,7 @@ export class Topology {
   ): Promise<{ value: T } | Refused> {
     if (performance.now() >= wait.deadline) return { reason: "too late" };
     const socket = await this.#side.up(wait);
-    if (socket !== this.#epoch) this.#known = new Set();
+    if (socket !== this.#epoch) this.forget();
     this.#epoch = socket;
     return await this.#try(socket.model, wait, work);
   }

@@ -54,20 +54,18 @@ export class RabbitTransport implements Transport {
     }
   }
 
-  async publish(route: Route, message: Message, wait: Wait): Promise<void> {
-    this.#check(wait);
+  publish(route: Route, message: Message, wait: Wait): Promise<void> {
+    const refusal = this.#refusal(wait);
+    if (refusal) return refusal;
     // A fanout exchange may vanish, and a 404 ends the channel: that must not hurt casts and replies.
     const { fanned, confirmed } = this.#publishers;
-    await (route.exchange?.type === "fanout" ? fanned : confirmed).publish(
-      route,
-      message,
-      wait,
-    );
+    const publisher = route.exchange?.type === "fanout" ? fanned : confirmed;
+    return publisher.publish(route, message, wait);
   }
 
-  async post(route: Route, message: Message, wait: Wait): Promise<void> {
-    this.#check(wait);
-    await this.#publishers.posted.post(route, message, wait);
+  post(route: Route, message: Message, wait: Wait): Promise<void> {
+    const refusal = this.#refusal(wait);
+    return refusal ?? this.#publishers.posted.post(route, message, wait);
   }
 
   async consume(
@@ -102,6 +100,15 @@ export class RabbitTransport implements Transport {
     const own = idle ?? this.#newConsumers();
     this.#exclusive.add(own);
     return own;
+  }
+
+  /** Why nothing can be sent; without a promise in the usual case. */
+  #refusal(wait: Wait): Promise<never> | undefined {
+    try {
+      return void this.#check(wait);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   #check({ signal }: Wait): void {
