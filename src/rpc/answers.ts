@@ -110,44 +110,34 @@ export class Answers {
     message: Message,
     wait: Wait,
   ): Promise<void> {
-    try {
-      await this.#deliver(queue, message, wait, signal);
-    } catch (error) {
-      if (!(error instanceof RpcError)) throw error;
-      if (error instanceof InvalidValueError) throw error;
-      if (error instanceof NoRouteError) gone?.();
-      const reason = oneLine(error.message);
-      log("rpc").info("An answer did not reach its caller: {reason}", {
-        reason,
-      });
+    const { transport } = this.#parts;
+    for (let end: number | undefined;;) {
+      try {
+        return await transport.publish(direct(queue), message, wait);
+      } catch (error) {
+        const patience = this.#gone.has(queue) ? 0 : PATIENCE;
+        end ??= Math.min(wait.deadline, performance.now() + patience);
+        const soon = await this.#comesBack(error, queue, {
+          deadline: end,
+          signal,
+        });
+        if (!soon) return unsent(error, gone);
+      }
     }
   }
 
   /** A caller's queue may be away for a moment, e.g. while the broker starts anew (oslo.messaging tries for a minute). */
-  async #deliver(
+  async #comesBack(
+    error: unknown,
     queue: string,
-    message: Message,
     wait: Wait,
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const patience = this.#gone.has(queue) ? 0 : PATIENCE;
-    const end = Math.min(wait.deadline, performance.now() + patience);
-    for (;;) {
-      try {
-        return await this.#parts.transport.publish(
-          direct(queue),
-          message,
-          wait,
-        );
-      } catch (error) {
-        const away = error instanceof NoRouteError;
-        if (away && performance.now() >= end) this.#gone.add(queue);
-        if (!away || performance.now() >= end) throw error;
-        await pause(RETRY, { deadline: end, signal }).catch(() => {
-          throw error;
-        });
-      }
+  ): Promise<boolean> {
+    if (!(error instanceof NoRouteError)) return false;
+    if (performance.now() < wait.deadline) {
+      return await pause(RETRY, wait).then(() => true, () => false);
     }
+    this.#gone.add(queue);
+    return false;
   }
 
   /**
@@ -176,4 +166,14 @@ export class Answers {
       mandatory: true,
     };
   }
+}
+
+/** That an answer does not reach its caller is no error of the worker's; that it cannot be sent is. */
+function unsent(error: unknown, gone: (() => void) | undefined): void {
+  if (!(error instanceof RpcError)) throw error;
+  if (error instanceof InvalidValueError) throw error;
+  if (error instanceof NoRouteError) gone?.();
+  log("rpc").info("An answer did not reach its caller: {reason}", {
+    reason: oneLine(error.message),
+  });
 }

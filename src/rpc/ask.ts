@@ -1,6 +1,6 @@
 /** One question to one worker, and its answer. @module */
 import { TimeoutError } from "../errors.ts";
-import { expireAt, forget } from "../deadlines.ts";
+import { expireAt, forget, type Waiting as Expiry } from "../deadlines.ts";
 import { queueFor, type Route } from "../bus/routes.ts";
 import type { Reply } from "../wire/envelope.ts";
 import { askAgain } from "./again.ts";
@@ -33,13 +33,13 @@ export async function ask(
   const answer = new Answer();
   answer.promise.catch(() => {}); // it may fail before anybody awaits it
   const message = question(parts, asked, bounds, { timeout: bounds.timeout });
-  using _expected = waiting.expect(asked.id, answer);
-  using limits = watch(parts, asked, bounds, answer);
+  waiting.expect(asked.id, answer);
+  using limits = new Limits(parts, asked, bounds, answer);
   using _answers = queues.needs(queue)
     ? await queues.prepare(asked.id, wait)
     : undefined;
   const sent = transport.post(route, message, wait)
-    .then(limits.begin, (error) => answer.fail(error));
+    .then(() => limits.begin(), (error) => answer.fail(error));
   if (bounds.idempotent) await Promise.race([sent, answer.promise]); // the connection may be disposed while the request still waits
   using _again = bounds.idempotent
     ? askAgain(parts, { asked, route, bounds, answer })
@@ -55,44 +55,60 @@ export async function ask(
 }
 
 /** Fails an answer at its deadline, on its signal, and when its worker falls silent, until disposed. */
-function watch(
-  parts: AskParts,
-  asked: Asked,
-  { wait, timeout, monitor }: Bounds,
-  answer: Answer,
-): { readonly begin: () => void } & Disposable {
-  let posted = false, overdue = false;
-  const late = () => void expire(parts, asked, timeout, answer);
-  // While the request waits to be sent, `post` knows best why it does.
-  const expiry = expireAt(wait.deadline, () => {
-    overdue = true;
-    if (posted) late();
-  });
-  const giveUp = () => {
-    answer.fail(wait.signal?.reason);
-    parts.waiting.cancel(asked.id, answer.worker);
-  };
-  wait.signal?.addEventListener("abort", giveUp);
-  let silence = expireAt(Infinity, () => {});
-  answer.alive = () => {
-    forget(silence);
-    if (monitor === undefined) return;
-    const until = performance.now() + monitor;
-    silence = expireAt(until, () => answer.fail(silent(asked, monitor)));
-  };
-  return {
-    begin: () => {
-      posted = true;
-      answer.alive();
-      if (overdue) late();
-    },
-    [Symbol.dispose]: () => {
-      answer.alive = () => {};
-      forget(silence);
-      forget(expiry);
-      wait.signal?.removeEventListener("abort", giveUp);
-    },
-  };
+class Limits implements Disposable {
+  readonly #parts: AskParts;
+  readonly #asked: Asked;
+  readonly #bounds: Bounds;
+  readonly #answer: Answer;
+  readonly #expiry: Expiry;
+  #silence: Expiry | undefined;
+  #posted = false;
+  #overdue = false;
+
+  constructor(parts: AskParts, asked: Asked, bounds: Bounds, answer: Answer) {
+    this.#parts = parts;
+    this.#asked = asked;
+    this.#bounds = bounds;
+    this.#answer = answer;
+    const { deadline, signal } = bounds.wait;
+    this.#expiry = expireAt(deadline, () => this.#late());
+    signal?.addEventListener("abort", this);
+    if (bounds.monitor !== undefined) answer.alive = () => this.#alive();
+  }
+
+  /** The request is on its way. While it waited to be sent, `post` knew best why it did. */
+  begin(): void {
+    this.#posted = true;
+    this.#answer.alive();
+    if (this.#overdue) this.#late();
+  }
+
+  /** The signal has fired. */
+  handleEvent(): void {
+    this.#answer.fail(this.#bounds.wait.signal?.reason);
+    this.#parts.waiting.cancel(this.#asked.id, this.#answer.worker);
+  }
+
+  [Symbol.dispose](): void {
+    this.#answer.alive = () => {};
+    if (this.#silence) forget(this.#silence);
+    forget(this.#expiry);
+    this.#bounds.wait.signal?.removeEventListener("abort", this);
+    this.#parts.waiting.forget(this.#asked.id);
+  }
+
+  #late(): void {
+    this.#overdue = true;
+    if (!this.#posted) return;
+    void expire(this.#parts, this.#asked, this.#bounds.timeout, this.#answer);
+  }
+
+  #alive(): void {
+    const { monitor = Infinity } = this.#bounds;
+    if (this.#silence) forget(this.#silence);
+    const fail = () => this.#answer.fail(silent(this.#asked, monitor));
+    this.#silence = expireAt(performance.now() + monitor, fail);
+  }
 }
 
 function silent({ target, method }: Asked, monitor: number): TimeoutError {

@@ -33,11 +33,13 @@ export async function gather(
     fail: reject,
     unrouted: () => resolve(), // nobody is there
   };
-  using _expected = waiting.expect(asked.id, pending);
-  await parts.transport.post(route, message, bounds.wait);
+  waiting.expect(asked.id, pending);
   try {
+    await parts.transport.post(route, message, bounds.wait);
     await within(promise, bounds.wait, () => OVER);
   } catch (error) {
     if (error !== OVER) throw error;
+  } finally {
+    waiting.forget(asked.id);
   }
 }

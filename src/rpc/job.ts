@@ -1,6 +1,6 @@
 /** One request in hand: its context, its deadline, and its delivery, which is settled once. @module */
 import { ConnectionDisposedError, RpcError, TimeoutError } from "../errors.ts";
-import { expireAt, forget } from "../deadlines.ts";
+import { expireAt, forget, type Waiting } from "../deadlines.ts";
 import type { Queue } from "../bus/routes.ts";
 import type { Delivery, Message } from "../bus/transport.ts";
 import type { Dialect } from "../wire/dialect.ts";
@@ -73,6 +73,8 @@ export class Job implements RunningCall, Watched {
   #kept = false;
   #fenced = false;
   #returnedAt = -Infinity;
+  #expiry: Waiting | undefined;
+  #running: RunningCalls | undefined;
 
   /** The clock starts at arrival: how long the message waited in its queue is bounded by its expiration. */
   constructor(
@@ -119,20 +121,22 @@ export class Job implements RunningCall, Watched {
     return this.#controller.signal.aborted;
   }
 
-  /** Ends it at its deadline, or when the caller says so, until disposed. */
-  register(running: RunningCalls): Disposable {
-    const expiry = expireAt(
+  /** Ends it at its deadline, or when the caller says so. */
+  register(running: RunningCalls): void {
+    this.#expiry = expireAt(
       this.deadline,
       () => this.#end(new TimeoutError("The caller's deadline passed")),
     );
+    this.#running = running;
     const call = this.request.reply?.call;
-    const known = call === undefined ? undefined : running.add(call, this);
-    return {
-      [Symbol.dispose]: () => {
-        forget(expiry);
-        known?.[Symbol.dispose]();
-      },
-    };
+    if (call !== undefined) running.add(call, this);
+  }
+
+  /** Nothing ends it any more. */
+  unregister(): void {
+    if (this.#expiry) forget(this.#expiry);
+    const call = this.request.reply?.call;
+    if (call !== undefined) this.#running?.remove(call, this);
   }
 
   end(reason: string): void {

@@ -89,7 +89,7 @@ export async function openStream(
   const { waiting, queues } = parts;
   const items = new Items();
   items.more = (upTo) => waiting.credit(id, items.worker, upTo);
-  const expected = waiting.expect(id, items);
+  waiting.expect(id, items);
   const tell = () => waiting.cancel(id, items.worker);
   const watched = watch(items, bounds, `${method} of ${target.topic}`, tell);
   const recovering = recover(parts, id, items, bounds);
@@ -97,7 +97,7 @@ export async function openStream(
   items.failed = () => {
     watched[Symbol.dispose]();
     recovering[Symbol.dispose]();
-    expected[Symbol.dispose]();
+    waiting.forget(id);
     answers?.[Symbol.dispose]();
   };
   let open = true;

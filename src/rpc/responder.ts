@@ -49,14 +49,14 @@ export class Responder implements Disposable {
   }
 
   /** The result of a handler; nothing for a cast, or if nobody waits any more. */
-  async result(job: Job, result: unknown): Promise<void> {
-    await this.#say(job, job.over ? [] : this.#wording.results(job, result));
+  result(job: Job, result: unknown): Promise<void> {
+    return this.#say(job, () => this.#wording.results(job, result));
   }
 
   /** What a handler threw, or the dispatcher refused. */
   async failure(job: Job, error: unknown): Promise<void> {
     if (!job.request.reply) return;
-    await this.#say(job, job.over ? [] : this.#wording.failures(job, error));
+    await this.#say(job, () => this.#wording.failures(job, error));
   }
 
   /**
@@ -134,7 +134,7 @@ export class Responder implements Disposable {
     await Promise.all(underway);
     if (failed) throw failed.error;
     const said = { ending: true, ...job.sent?.next };
-    await this.#say(job, job.over ? [] : [this.#wording.answer(job, said)]);
+    await this.#say(job, () => [this.#wording.answer(job, said)]);
   }
 
   #numbering(job: Job): SentItems | undefined {
@@ -235,8 +235,9 @@ export class Responder implements Disposable {
     await this.#answers.send(address, { failure, ending: true }, wait);
   }
 
-  /** Records what is to be said, where the fleet has a ledger, and says it. */
-  async #say(job: Job, answers: readonly Message[]): Promise<void> {
+  /** Records what is to be said, where the fleet has a ledger, and says it; nothing if nobody waits. */
+  async #say(job: Job, words: () => readonly Message[]): Promise<void> {
+    const answers = job.over ? [] : words();
     if (job.fenced) return; // whoever has it answers
     const kept = job.streaming ? [] : answers; // a stream that comes again has lost its reader
     const recorded = job.hold ? await job.hold.done(kept, this.#ending) : kept;

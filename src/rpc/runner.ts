@@ -56,7 +56,7 @@ export class Runner {
 
   /** From its turn to its acknowledgement; `hopeless` is how many workers did not finish it, where no other is to try. */
   async serve(job: Job, lane: Lane, hopeless?: number): Promise<void> {
-    using _registered = job.register(this.#parts.running);
+    job.register(this.#parts.running);
     const { signal } = job.context;
     if (job.request.interrupted) await this.#parts.quarantine.othersSafe();
     const permits = lane.quarantined ? this.#apart : this.#parts.permits;
@@ -64,7 +64,15 @@ export class Runner {
     // A handler that goes on when nobody waits any more does not keep others from their turn.
     signal.addEventListener("abort", turn.free);
     try {
-      if (!(await this.#begins(job, lane, turn))) return;
+      const taken = turn.take();
+      if (taken !== true && !(await taken)) {
+        return await this.#noTurn(job, lane);
+      }
+      if (job.over) return void this.#parts.counts.dropped++;
+      if (isExpired(job)) return await this.#expired(job, lane);
+      job.beats = this.#parts.responder.beats(job);
+      const claiming = this.#parts.claims && this.#claim(job, lane, turn);
+      if (claiming && !(await claiming)) return;
       if (hopeless) return await this.#giveUp(job, lane, hopeless);
       this.loop.begin(job);
       await this.#run(job, lane, turn);
@@ -76,7 +84,9 @@ export class Runner {
       this.loop.end(job);
       signal.removeEventListener("abort", turn.free);
       turn.free();
-      await this.#finish(job);
+      const leaving = this.#finish(job);
+      if (leaving) await leaving;
+      job.unregister();
     }
   }
 
@@ -87,20 +97,12 @@ export class Runner {
     return { deadline: arrived + patience, signal };
   }
 
-  /** True when it is this worker's turn to run it. */
-  async #begins(job: Job, lane: Lane, turn: Turn): Promise<boolean> {
+  /** It has waited too long for another attempt. */
+  async #expired(job: Job, lane: Lane): Promise<void> {
     const { counts, casts } = this.#parts;
-    if (!(await turn.take())) return await this.#noTurn(job, lane);
-    if (job.over) return void counts.dropped++, false;
-    const { expires, reply } = job.request;
-    if (!reply && Number(expires) <= Date.now()) {
-      const fate = await casts.expired(job, lane.queue);
-      if (fate === "dropped") counts.dropped++;
-      count(counts, fate);
-      return false;
-    }
-    job.beats = this.#parts.responder.beats(job);
-    return this.#parts.claims ? await this.#claim(job, lane, turn) : true;
+    const fate = await casts.expired(job, lane.queue);
+    if (fate === "dropped") counts.dropped++;
+    count(counts, fate);
   }
 
   /** True when it is claimed, or needs not be; else it has been done, or is another worker's. */
@@ -119,16 +121,16 @@ export class Runner {
       if (whose.kept) return job.passOn(), false; // the ledger brings it back if its worker dies
       turn.free();
       await claims?.free(job, whose.ms);
-      if (!(await turn.take())) return await this.#noTurn(job, lane);
+      if (await turn.take()) continue;
+      await this.#noTurn(job, lane);
+      return false;
     }
   }
 
-  /** Always false. */
-  async #noTurn(job: Job, lane: Lane): Promise<false> {
+  async #noTurn(job: Job, lane: Lane): Promise<void> {
     if (job.over || !lane.queue) this.#parts.counts.dropped++;
     else if (await this.#parts.quarantine.requeue(job, lane)) job.passOn();
     else job.giveBack();
-    return false;
   }
 
   /** No worker finished it, and no other is to try. */
@@ -141,20 +143,21 @@ export class Runner {
   }
 
   /** What another worker has now goes back all the same: that one may lose it to a third, and whoever gets it asks the ledger. */
-  async #finish(job: Job): Promise<void> {
+  #finish(job: Job): Promise<void> | undefined {
     job.beats?.[Symbol.dispose]();
     if (job.fenced) {
       this.#parts.counts.fenced++;
       job.giveBack();
     }
     job.settle();
-    await this.release(job);
+    return this.release(job);
   }
 
   /** What goes back to its queue is free for others at once. */
-  async release(job: Job): Promise<void> {
-    if (job.abandoned) await this.#parts.claims?.giveBack(job);
-    else job.hold?.stop();
+  release(job: Job): Promise<void> | undefined {
+    if (job.abandoned) return this.#parts.claims?.giveBack(job);
+    job.hold?.stop();
+    return undefined;
   }
 
   /** A stream that has lost its worker is not begun anew elsewhere. */
@@ -215,4 +218,9 @@ export class Runner {
       turn.free();
     };
   }
+}
+
+/** True for a cast whose sender would have it dropped by now. */
+function isExpired({ request: { expires, reply } }: Job): boolean {
+  return !reply && Number(expires) <= Date.now();
 }

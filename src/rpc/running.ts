@@ -14,18 +14,19 @@ export interface RunningCall {
 
 /** All of one link. */
 export class RunningCalls {
-  readonly #calls = new Map<string, Set<RunningCall>>();
+  readonly #calls = new Map<string, readonly RunningCall[]>();
 
-  /** Known until disposed. */
-  add(call: string, running: RunningCall): Disposable {
-    const same = this.#calls.get(call) ?? new Set();
-    this.#calls.set(call, same.add(running));
-    return {
-      [Symbol.dispose]: () => {
-        same.delete(running);
-        if (same.size === 0) this.#calls.delete(call);
-      },
-    };
+  /** Known from now on. */
+  add(call: string, running: RunningCall): void {
+    const same = this.#calls.get(call);
+    this.#calls.set(call, same ? [...same, running] : [running]);
+  }
+
+  /** Not any more. */
+  remove(call: string, running: RunningCall): void {
+    const left = this.#calls.get(call)?.filter((other) => other !== running);
+    if (left && left.length > 0) this.#calls.set(call, left);
+    else this.#calls.delete(call);
   }
 
   /** Its caller wants no more of it. */

@@ -21,7 +21,6 @@ export interface SentParts {
 export class SentItems implements RunningCall, Disposable {
   readonly #run = newId();
   readonly #parts: SentParts;
-  readonly #registered: Disposable;
   #last = 0;
   #kept: Message[] = [];
   #busy = false;
@@ -29,7 +28,7 @@ export class SentItems implements RunningCall, Disposable {
   /** Its reader is heard until it is disposed. */
   constructor(parts: SentParts) {
     this.#parts = parts;
-    this.#registered = parts.running.add(parts.call, this);
+    parts.running.add(parts.call, this);
   }
 
   /** What the next message says of its place. */
@@ -79,7 +78,7 @@ export class SentItems implements RunningCall, Disposable {
 
   /** Nothing is kept any more. */
   [Symbol.dispose](): void {
-    this.#registered[Symbol.dispose]();
+    this.#parts.running.remove(this.#parts.call, this);
     this.#kept = [];
   }
 }

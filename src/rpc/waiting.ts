@@ -28,16 +28,16 @@ export class Waiting {
     inbox.cancellers.add(this.#canceller);
   }
 
-  /** Answers to a call go to `pending` until disposed. */
-  expect(call: string, pending: Pending): Disposable {
+  /** Answers to a call go to `pending` from now on. */
+  expect(call: string, pending: Pending): void {
     this.#inbox.pending.set(call, pending);
     this.#calls.set(call, pending);
-    return {
-      [Symbol.dispose]: () => {
-        this.#inbox.pending.delete(call);
-        this.#calls.delete(call);
-      },
-    };
+  }
+
+  /** Nobody waits for them any more. */
+  forget(call: string): void {
+    this.#inbox.pending.delete(call);
+    this.#calls.delete(call);
   }
 
   /**

@@ -11,6 +11,9 @@ import { ConnectionFailedError } from "../../errors.ts";
 import { log } from "../../telemetry.ts";
 import type { TlsOptions } from "../transport.ts";
 
+/** Bytes that wait to be written before the connection takes no more: what a turn of the event loop sends goes at once. */
+const WRITABLE = 1024 * 1024;
+
 /** How to open a socket. */
 export interface SocketSettings {
   /** Name that the broker shows for the connection. */
@@ -96,13 +99,14 @@ function target(url: URL, heartbeat: number): Options.Connect {
 function socketOptions(
   { name, connectTimeout, tls }: SocketSettings,
   signal: AbortSignal,
-): SocketOptions & { signal: AbortSignal } {
+): SocketOptions & { signal: AbortSignal; writableHighWaterMark: number } {
   const clientProperties = { connection_name: name, product: "warren" };
   const { ca, cert, key, servername } = tls ?? {}; // nothing else: no option turns verification off
   const given = Object.entries({ ca, cert, key, servername })
     .filter(([, value]) => value !== undefined);
   return {
     noDelay: true,
+    writableHighWaterMark: WRITABLE,
     keepAlive: true,
     signal,
     timeout: connectTimeout,
