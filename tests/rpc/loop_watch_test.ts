@@ -64,7 +64,7 @@ onEachBus(
     await using worker = await bus.serve(sums(bus.topic), handlers);
     await using connection = await bus.connect();
     await connection.client(sums(bus.topic)).call("wait");
-    assert.equal(worker.stats.blocked, 1);
+    await until("it is told", () => worker.stats.blocked === 1);
     const [line = "", ...more] = warnings(log.lines);
     assert.deepEqual(more, []);
     assert.match(line, /stood still for 1\d\d\d ms: .*in hand: .*\.wait/);

@@ -1,4 +1,5 @@
 /** AMQP properties and headers to and from a message. @module */
+import { Buffer } from "node:buffer";
 import type { Message as AmqpMessage, Options } from "npm:amqplib@^2.3.1";
 import { InvalidValueError } from "../../errors.ts";
 import type { Message } from "../transport.ts";
@@ -24,6 +25,13 @@ function checkHeaders(headers: Message["headers"]): void {
 
 /** The longest expiration that the broker takes, about 49 days in milliseconds; what may wait longer has none. */
 const LONGEST = 2 ** 32 - 1;
+
+/** The same bytes, as amqplib wants them. */
+export function bufferOf(body: Uint8Array): Buffer {
+  if (Buffer.isBuffer(body)) return body;
+  const { buffer, byteOffset, byteLength } = body;
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
 
 /** Options of amqplib's publish. Always JSON, as every peer expects (oslo.messaging reads nothing else). */
 export function toAmqp(message: Message): Options.Publish {

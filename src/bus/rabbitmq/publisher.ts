@@ -1,5 +1,4 @@
 /** A publishing channel: opened when needed, reopened after a loss, with confirms, returns and back-pressure. @module */
-import { Buffer } from "node:buffer";
 import type {
   Channel,
   ConfirmChannel,
@@ -24,7 +23,7 @@ import {
   unroutable,
   unsendable,
 } from "./outcomes.ts";
-import { fromAmqp, toAmqp } from "./properties.ts";
+import { bufferOf, fromAmqp, toAmqp } from "./properties.ts";
 import { backoff, type Side } from "./side.ts";
 import { isFatal, type Topology } from "./topology.ts";
 import type { Window } from "./window.ts";
@@ -42,13 +41,6 @@ export interface PublisherParts {
   readonly window: Window;
   /** Told of mandatory messages that were posted and came back. */
   readonly returned: (message: Message) => void;
-}
-
-/** The same bytes, as amqplib wants them. */
-function bufferOf(body: Uint8Array): Buffer {
-  if (Buffer.isBuffer(body)) return body;
-  const { buffer, byteOffset, byteLength } = body;
-  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 /** One channel for sending. */
