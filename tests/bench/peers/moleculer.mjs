@@ -7,14 +7,15 @@
  * All queues are durable. The transporter has no confirms: an event counts as sent once it is written.
  */
 import { Readable } from "node:stream";
-import moleculer from "moleculer";
-import { answer, run, url } from "./peer.mjs";
+import { answer, load, run, url } from "./peer.mjs";
+
+const { default: { ServiceBroker } } = await load("moleculer");
 
 const UNUSED = 60_000; // the broker deletes the queue that nobody has used for so long
 
 async function start(topic, variant, service) {
   const reliable = variant === "reliable";
-  const broker = new moleculer.ServiceBroker({
+  const broker = new ServiceBroker({
     namespace: topic,
     transporter: {
       type: "AMQP",

@@ -5,19 +5,20 @@
  * `reliable`: messages are persistent and acknowledged by the handler, prefetch 200.
  * In both `emit` resolves on the broker's confirm; of a request, neither the message nor its answer is waited for.
  */
-import "reflect-metadata";
-import { Logger } from "@nestjs/common";
-import { NestFactory } from "@nestjs/core";
-import {
+import { answer, load, run, url } from "./peer.mjs";
+
+await load("reflect-metadata");
+const { Logger } = await load("@nestjs/common");
+const { NestFactory } = await load("@nestjs/core");
+const {
   ClientProxyFactory,
   Ctx,
   EventPattern,
   MessagePattern,
   Payload,
   Transport,
-} from "@nestjs/microservices";
-import { firstValueFrom, map, range } from "rxjs";
-import { answer, run, url } from "./peer.mjs";
+} = await load("@nestjs/microservices");
+const { firstValueFrom, map, range } = await load("rxjs");
 
 Logger.overrideLogger(false);
 
