@@ -30,6 +30,8 @@ async function start(topic, variant, service) {
       },
     },
     disableBalancer: reliable,
+    // At once: after the default second, what was sent to the shared queues before they were declared is lost.
+    transit: { serviceChangedDebounceTime: 0 },
     logger: false,
     validator: false,
     metrics: false,
