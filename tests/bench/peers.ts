@@ -9,7 +9,7 @@ export interface PeerPlan {
   readonly terms: string;
   /** Whether it is a framework, whose best is what Warren is measured by. */
   readonly framework?: boolean;
-  /** Whether it confirms casts to the sender and acknowledges them after the handler. */
+  /** Whether it confirms casts to the sender. */
   readonly confirms?: boolean;
   /** Why it cannot be run here; undefined if it can. */
   missing(): Promise<string | undefined>;
@@ -107,7 +107,7 @@ export const plans: readonly PeerPlan[] = [
   {
     name: "Warren",
     terms:
-      "durable classic queue; calls transient, casts persistent; mandatory; casts and answers confirmed; acknowledged after the answer's confirm; schemas, ledger, deadlines",
+      "durable classic queue; calls transient, casts persistent; mandatory; casts and answers confirmed; acknowledged after the answer's confirm; schemas at both ends, ledger in memory, deadlines",
     framework: true,
     confirms: true,
     missing: present,
@@ -121,7 +121,8 @@ export const plans: readonly PeerPlan[] = [
   },
   {
     name: "limit, frames",
-    terms: "C; the frames that Warren sends, without JSON",
+    terms:
+      "C; the frames that Warren sends, without JSON; all of a read answered in one write",
     confirms: true,
     missing: compile,
     command: inC("frames"),
@@ -134,21 +135,25 @@ export const plans: readonly PeerPlan[] = [
   },
   {
     name: "amqplib, frames",
-    terms: "Deno; the frames that Warren sends",
+    terms:
+      "Deno; the frames that Warren sends, each acknowledged by itself; JSON, and nothing else",
     confirms: true,
     missing: present,
     command: onDeno("raw.ts", "frames"),
   },
   {
     name: "NestJS",
-    terms: "",
+    terms:
+      "its defaults: durable classic queue, transient; sends confirmed; never acknowledged",
     framework: true,
+    confirms: true,
     missing: packages,
     command: onNode("nest.mjs", "default"),
   },
   {
     name: "NestJS, reliable",
-    terms: "",
+    terms:
+      "durable classic queue, persistent; sends confirmed; acknowledged after the handler, before the answer",
     framework: true,
     confirms: true,
     missing: packages,
@@ -156,22 +161,26 @@ export const plans: readonly PeerPlan[] = [
   },
   {
     name: "Moleculer",
-    terms: "",
+    terms:
+      "its own balancer, durable classic queues, transient; no confirms; requests acknowledged after the answer was written, events never",
     framework: true,
     missing: packages,
     command: onNode("moleculer.mjs", "fast"),
   },
   {
     name: "Moleculer, reliable",
-    terms: "",
+    terms:
+      "durable classic queues, persistent; no confirms; acknowledged after the handler, broadcasts never",
     framework: true,
     missing: packages,
     command: onNode("moleculer.mjs", "reliable"),
   },
   {
     name: "oslo.messaging",
-    terms: "",
+    terms:
+      "transient classic queue; every message confirmed; acknowledged before the handler; threads",
     framework: true,
+    confirms: true,
     missing: oslo,
     command: (role, topic, url) => ({
       program: "/usr/bin/python3",

@@ -40,7 +40,7 @@ export interface Measured {
 /** Casts or fanouts a second that a peer is first taken to do. */
 const GUESS = 500;
 /** Milliseconds to warm up. */
-const WARM = 1_000;
+const WARM = 3_000;
 
 interface Runner {
   readonly plan: PeerPlan;
