@@ -22,8 +22,11 @@ interface Generation<T> {
 
 /** Two generations hold 100 000 ids at most, for 10 minutes at least if they are fewer. */
 const IDS = { ms: 600_000, entries: 50_000, bytes: Infinity };
-/** Their answers are kept for a minute, and are 32 MiB at most. */
+/** Their answers are kept for a minute, and are 32 MiB at most, each with what is kept beside its body. */
 const ANSWERS = { ms: 60_000, entries: Infinity, bytes: 16 * 1024 * 1024 };
+const BESIDE = 512;
+/** Bytes of bodies that are kept in one piece. */
+const PIECE = 64 * 1024;
 
 /** Remembers by generations: the older of two goes as a whole, so that no entry has to be looked for. */
 class Memory<T> {
@@ -61,13 +64,39 @@ function fresh<T>(): Generation<T> {
 }
 
 const bytesOf = (answers: readonly Message[]) =>
-  answers.reduce((sum, { body }) => sum + body.length, 0);
+  answers.reduce((sum, { body }) => sum + body.length + BESIDE, 0);
+
+/** Copies of bodies: each is a part of a larger buffer, which would be kept with all else that was sent in it. */
+class Bodies {
+  #piece = new Uint8Array();
+  #at = 0;
+
+  /** The same answers, with bodies of their own. */
+  of(answers: readonly Message[]): readonly Message[] {
+    return answers.map((answer) => ({
+      ...answer,
+      body: this.#copy(answer.body),
+    }));
+  }
+
+  #copy(body: Uint8Array): Uint8Array {
+    if (body.length > PIECE / 4) return Uint8Array.from(body);
+    if (this.#at + body.length > this.#piece.length) {
+      this.#piece = new Uint8Array(PIECE);
+      this.#at = 0;
+    }
+    const copy = this.#piece.subarray(this.#at, this.#at += body.length);
+    copy.set(body);
+    return copy;
+  }
+}
 
 /** Remembers the requests of one consumer. Those without an id (Folsom) are never the same. */
 export class Ledger {
   readonly #running = new Map<string, Running>();
   readonly #ended = new Memory<true>(IDS);
   readonly #answers = new Memory<readonly Message[]>(ANSWERS);
+  readonly #bodies = new Bodies();
 
   /** How often the memory of requests was cut short. */
   get cut(): number {
@@ -92,6 +121,7 @@ export class Ledger {
     this.#running.delete(id);
     if (abandoned || fenced) return;
     this.#ended.set(id, true, 0);
-    if (answers.length > 0) this.#answers.set(id, answers, bytesOf(answers));
+    if (answers.length === 0) return;
+    this.#answers.set(id, this.#bodies.of(answers), bytesOf(answers));
   }
 }

@@ -45,15 +45,22 @@ export function requestHeaders(request: Request): WireHeaders {
   return headers;
 }
 
+/** Those of most replies. */
+const PLAIN: WireHeaders = Object.freeze({ [header.warren]: PROTOCOL });
+const PARSED: WireHeaders = Object.freeze({ ...PLAIN, [header.parsed]: YES });
+
 /** Headers of a reply to Warren. */
 export function replyHeaders(reply: Reply): WireHeaders {
+  const { sequence, run, inbox, beat } = reply;
+  const more = sequence !== undefined || run !== undefined ||
+    inbox !== undefined || beat;
+  if (!more) return reply.parsed ? PARSED : PLAIN;
   const headers: Record<string, string> = { [header.warren]: PROTOCOL };
-  const { sequence, run, inbox } = reply;
   if (sequence !== undefined) headers[header.sequence] = `${sequence}`;
   if (run !== undefined) headers[header.run] = run;
   if (inbox !== undefined) headers[header.inbox] = inbox;
   if (reply.parsed) headers[header.parsed] = YES;
-  if (reply.beat) headers[header.beat] = YES;
+  if (beat) headers[header.beat] = YES;
   return headers;
 }
 

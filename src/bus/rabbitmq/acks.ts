@@ -52,11 +52,11 @@ export class Acks {
       if (!due.delete(tag)) break;
       this.#unsettled.delete(last = tag);
     }
-    const { channel } = this.#open;
-    if (last > 0) channel.ack(tagged(last), true); // it, and all before it
+    const { channel, outgoing } = this.#open;
+    if (last > 0) outgoing.ack(channel, last, true); // it, and all before it
     for (const tag of due) {
       this.#unsettled.delete(tag);
-      channel.ack(tagged(tag));
+      outgoing.ack(channel, tag, false);
     }
   };
 }

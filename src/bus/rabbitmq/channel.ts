@@ -1,8 +1,10 @@
 /** One AMQP channel, with the listeners that it must have before anything else is done with it. @module */
-import type { Channel, ChannelModel, ConfirmChannel } from "npm:amqplib@^2.3.1";
+import type { Channel, ConfirmChannel } from "npm:amqplib@^2.3.1";
 import { pause, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
+import type { Outgoing } from "./outgoing.ts";
 import { backoff, type Side } from "./side.ts";
+import type { Socket } from "./socket.ts";
 
 /** Milliseconds that the broker has to answer a goodbye. */
 const GOODBYE = 1_000;
@@ -19,6 +21,8 @@ export interface ChannelEnd {
 export interface Open<C extends Channel> {
   /** amqplib's. */
   readonly channel: C;
+  /** Sends messages on its connection. */
+  readonly outgoing: Outgoing;
   /** False from the moment it can no longer be used: acknowledging then would throw. */
   readonly alive: boolean;
   /** Resolves when it is gone. */
@@ -28,7 +32,10 @@ export interface Open<C extends Channel> {
 }
 
 /** Watches a channel. The reason comes only with 'error'; whoever has work under way is just told "channel closed". */
-export function watched<C extends Channel>(channel: C): Open<C> {
+export function watched<C extends Channel>(
+  channel: C,
+  { outgoing }: Socket,
+): Open<C> {
   let alive = true;
   let end: ChannelEnd = { reason: "channel closed" };
   const ended = new Promise<ChannelEnd>((resolve) => {
@@ -48,6 +55,7 @@ export function watched<C extends Channel>(channel: C): Open<C> {
   });
   return {
     channel,
+    outgoing,
     ended,
     get alive() {
       return alive;
@@ -64,26 +72,26 @@ export function watched<C extends Channel>(channel: C): Open<C> {
 }
 
 /** Opens a channel. */
-export async function openChannel(model: ChannelModel): Promise<Open<Channel>> {
-  return watched(await model.createChannel());
+export async function openChannel(socket: Socket): Promise<Open<Channel>> {
+  return watched(await socket.model.createChannel(), socket);
 }
 
 /** Opens a channel with publisher confirms. */
 export async function openConfirmChannel(
-  model: ChannelModel,
+  socket: Socket,
 ): Promise<Open<ConfirmChannel>> {
-  return watched(await model.createConfirmChannel());
+  return watched(await socket.model.createConfirmChannel(), socket);
 }
 
 /** Opens one on a side's connection, however often that is lost meanwhile; `signal` ends it, and leaves none open. */
 export async function openOn<C extends Channel>(
   side: Side,
-  open: (model: ChannelModel) => Promise<Open<C>>,
+  open: (socket: Socket) => Promise<Open<C>>,
   signal: AbortSignal,
 ): Promise<Open<C>> {
   const wait = { deadline: Infinity, signal };
   for (let attempt = 0;; attempt++) {
-    const opening = open((await side.up(wait)).model);
+    const opening = open(await side.up(wait));
     try {
       return await within(opening, wait, () => undefined);
     } catch {

@@ -1,11 +1,10 @@
 /** AMQP properties and headers to and from a message. @module */
-import { Buffer } from "node:buffer";
-import type { Message as AmqpMessage, Options } from "npm:amqplib@^2.3.1";
+import type { Message as AmqpMessage } from "npm:amqplib@^2.3.1";
 import { InvalidValueError } from "../../errors.ts";
 import type { Message } from "../transport.ts";
 
 /** Header values of these kinds survive amqplib as they are; it would silently change others, or throw. */
-function checkHeaders(headers: Message["headers"]): void {
+export function checkHeaders(headers: Message["headers"]): void {
   for (const name of Object.keys(headers)) {
     const value = headers[name];
     const fits = value === null ||
@@ -21,38 +20,6 @@ function checkHeaders(headers: Message["headers"]): void {
       );
     }
   }
-}
-
-/** The longest expiration that the broker takes, about 49 days in milliseconds; what may wait longer has none. */
-const LONGEST = 2 ** 32 - 1;
-
-/** The same bytes, as amqplib wants them. */
-export function bufferOf(body: Uint8Array): Buffer {
-  if (Buffer.isBuffer(body)) return body;
-  const { buffer, byteOffset, byteLength } = body;
-  return Buffer.from(buffer, byteOffset, byteLength);
-}
-
-/** Options of amqplib's publish. Always JSON, as every peer expects (oslo.messaging reads nothing else). */
-export function toAmqp(message: Message): Options.Publish {
-  checkHeaders(message.headers);
-  const options: Options.Publish = {
-    contentType: "application/json",
-    contentEncoding: "utf-8",
-    headers: message.headers,
-    persistent: message.persistent ?? false,
-    mandatory: message.mandatory ?? false,
-  };
-  if (message.id !== undefined) options.messageId = message.id;
-  if (message.correlationId !== undefined) {
-    options.correlationId = message.correlationId;
-  }
-  if (message.replyTo !== undefined) options.replyTo = message.replyTo;
-  // The broker takes whole milliseconds in 32 bits, and 0 would drop it at once.
-  if (message.expiration !== undefined && message.expiration <= LONGEST) {
-    options.expiration = String(Math.max(1, Math.ceil(message.expiration)));
-  }
-  return options;
 }
 
 /** amqplib wraps what JavaScript has no type for: `{ "!": "timestamp", value }`. The value alone is of use. */

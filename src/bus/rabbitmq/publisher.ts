@@ -3,7 +3,6 @@ import type {
   Channel,
   ConfirmChannel,
   Message as Returned,
-  Options,
 } from "npm:amqplib@^2.3.1";
 import { pause, type Wait, within } from "../../wait.ts";
 import type { Route } from "../routes.ts";
@@ -23,7 +22,7 @@ import {
   unroutable,
   unsendable,
 } from "./outcomes.ts";
-import { bufferOf, fromAmqp, toAmqp } from "./properties.ts";
+import { checkHeaders, fromAmqp } from "./properties.ts";
 import { backoff, type Side } from "./side.ts";
 import { isFatal, type Topology } from "./topology.ts";
 import type { Window } from "./window.ts";
@@ -50,7 +49,6 @@ export class Publisher {
   readonly #closing = new AbortController();
   #open: Open<Channel | ConfirmChannel> | undefined;
   #opening: Promise<Open<Channel | ConfirmChannel>> | undefined;
-  #drained: PromiseWithResolvers<void> | undefined;
   readonly #returns = new Returns();
 
   /** With or without confirms. */
@@ -114,7 +112,7 @@ export class Publisher {
   async post(route: Route, message: Message, wait: Wait): Promise<void> {
     for (;;) {
       const open = this.#usable(route) ?? await this.#ready(route, wait, false);
-      if (this.#write(open.channel, route, message)) return;
+      if (this.#write(open, route, message)) return;
       await pause(0, wait); // it is gone, and will say so
     }
   }
@@ -144,7 +142,7 @@ export class Publisher {
 
   /** The channel if it can be written to at once: the usual case, without a turn of the event loop. */
   #usable(route: Route): Open<Channel | ConfirmChannel> | undefined {
-    const free = this.#open?.alive && !this.#drained &&
+    const free = this.#open?.alive && !this.#open.outgoing.full &&
       !this.#parts.side.blocked && !this.#closing.signal.aborted;
     const declared = !route.exchange ||
       this.#parts.topology.knows(route.exchange);
@@ -173,9 +171,9 @@ export class Publisher {
         );
       }
       const open = await this.#until(this.#channel(), route, wait, sent);
-      if (this.#drained) {
-        await this.#until(this.#drained.promise, route, wait, sent);
-      } else if (open.alive && !side.blocked) return open;
+      const { full } = open.outgoing;
+      if (full) await this.#until(full, route, wait, sent);
+      else if (open.alive && !side.blocked) return open;
       else await pause(0, wait);
     }
   }
@@ -217,18 +215,11 @@ export class Publisher {
       this.#closing.signal,
     );
     open.channel.on("return", (message: Returned) => this.#returned(message));
-    open.channel.on("drain", () => this.#drain());
     void open.ended.then(({ code }) => {
       if (code === 404) topology.forget(); // an exchange is gone
-      this.#drain();
     });
     this.#open = open;
     return open;
-  }
-
-  #drain(): void {
-    this.#drained?.resolve();
-    this.#drained = undefined;
   }
 
   #returned(message: Returned): void {
@@ -238,7 +229,7 @@ export class Publisher {
 
   /** Resolves when the broker has spoken, or the channel is gone. */
   #send(
-    { channel, ended }: Open<Channel | ConfirmChannel>,
+    open: Open<Channel | ConfirmChannel>,
     route: Route,
     message: Message,
     id: string,
@@ -252,11 +243,11 @@ export class Publisher {
         else if (!error) resolve("taken");
         else if ((error as Error).message === "message nacked") {
           resolve("refused");
-        } else void ended.then(resolve);
+        } else void open.ended.then(resolve);
       };
       try {
-        if (!this.#write(channel, route, message, confirmed)) {
-          void ended.then(resolve);
+        if (!this.#write(open, route, message, confirmed)) {
+          void open.ended.then(resolve);
         }
       } catch (error) {
         reject(error); // AMQP cannot carry it
@@ -264,30 +255,20 @@ export class Publisher {
     });
   }
 
-  /** False if the channel is gone: amqplib throws then, and nothing was sent. */
+  /** False if the channel is gone: nothing was sent. */
   #write(
-    channel: Channel | ConfirmChannel,
+    { alive, channel, outgoing }: Open<Channel | ConfirmChannel>,
     route: Route,
     message: Message,
     confirmed?: (error: unknown) => void,
   ): boolean {
-    const body = bufferOf(message.body);
-    const options: Options.Publish = toAmqp(message);
-    const exchange = route.exchange?.name ?? "";
+    if (!alive) return false;
+    checkHeaders(message.headers);
+    const to = { exchange: route.exchange?.name ?? "", key: route.key };
     try {
-      const free = confirmed
-        ? (channel as ConfirmChannel).publish(
-          exchange,
-          route.key,
-          body,
-          options,
-          confirmed,
-        )
-        : channel.publish(exchange, route.key, body, options);
-      if (!free) this.#drained ??= Promise.withResolvers();
+      outgoing.publish(channel, to, message, confirmed);
       return true;
     } catch (error) {
-      if ((error as Error).name === "IllegalOperationError") return false;
       throw unsendable(route, error as Error);
     }
   }

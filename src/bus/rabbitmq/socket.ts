@@ -10,6 +10,7 @@ import {
 import { ConnectionFailedError } from "../../errors.ts";
 import { log } from "../../telemetry.ts";
 import type { TlsOptions } from "../transport.ts";
+import { Outgoing } from "./outgoing.ts";
 
 /** Bytes that wait to be written before the connection takes no more: what a turn of the event loop sends goes at once. */
 const WRITABLE = 1024 * 1024;
@@ -43,6 +44,8 @@ interface Timer {
 export interface Socket {
   /** To open channels on. */
   readonly model: ChannelModel;
+  /** To send messages on. */
+  readonly outgoing: Outgoing;
   /** Resolves with the reason when it is gone, however it went. */
   readonly lost: Promise<Error>;
   /** Closes it in order; at once if the broker does not answer in a second. */
@@ -162,6 +165,7 @@ export async function openSocket(
   corkEachTurn(inner.stream);
   return {
     model,
+    outgoing: new Outgoing(model),
     lost: gone,
     close: () => closeSocket(model, inner, gone),
     drop: (reason) => void inner.stream.destroy(new Error(reason)),

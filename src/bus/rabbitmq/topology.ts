@@ -218,11 +218,11 @@ export class Topology {
     const socket = await this.#side.up(wait);
     if (socket !== this.#epoch) this.forget();
     this.#epoch = socket;
-    return await this.#try(socket.model, wait, work);
+    return await this.#try(socket, wait, work);
   }
 
   async #try<T>(
-    model: Parameters<typeof openChannel>[0],
+    socket: Parameters<typeof openChannel>[0],
     wait: Wait,
     work: (channel: Channel) => Promise<T>,
   ): Promise<{ value: T } | Refused> {
@@ -230,7 +230,7 @@ export class Topology {
     try {
       const open = this.#open?.alive
         ? this.#open
-        : await within(openChannel(model), wait, late);
+        : await within(openChannel(socket), wait, late);
       this.#open = open;
       return { value: await within(work(open.channel), wait, late) };
     } catch (error) {

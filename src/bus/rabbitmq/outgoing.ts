@@ -1,0 +1,99 @@
+/** What one connection sends of messages: all of a turn of the event loop in one write. @module */
+import process from "node:process";
+import type { Duplex } from "node:stream";
+import type { Channel, ChannelModel } from "npm:amqplib@^2.3.1";
+import type { Message } from "../transport.ts";
+import { type Address, Frames } from "./frames.ts";
+
+/** The parts of amqplib's connection that its types do not show. */
+interface Inner {
+  readonly stream: Duplex;
+  readonly frameMax: number;
+}
+
+/** The same of its channels, and of those with confirms. */
+interface Numbered {
+  readonly ch: number;
+  pushConfirmCallback(confirmed: (error: unknown) => void): void;
+}
+
+/** Number of a channel. */
+const numberOf = (channel: Channel) => (channel as unknown as Numbered).ch;
+
+/**
+ * Messages and acknowledgements on their way to the socket. amqplib would encode each frame by itself, and pass it through
+ * a stream of its channel: that takes several times as long. Everything else of a channel still goes that way, later than
+ * what is sent here in the same turn.
+ */
+export class Outgoing {
+  readonly #stream: Duplex;
+  readonly #frames: Frames;
+  #scheduled = false;
+  #drained: PromiseWithResolvers<void> | undefined;
+
+  /** Of an open connection. */
+  constructor(model: ChannelModel) {
+    const { stream, frameMax } = model.connection as unknown as Inner;
+    this.#stream = stream;
+    this.#frames = new Frames(frameMax);
+    stream.on("drain", () => this.#drain());
+    stream.on("close", () => this.#drain());
+  }
+
+  /** Resolves when there is room again; undefined while there is. */
+  get full(): Promise<void> | undefined {
+    return this.#drained?.promise;
+  }
+
+  /**
+   * Sends a message; on a channel with confirms, `confirmed` gets the broker's word on it.
+   *
+   * @throws {TypeError} AMQP cannot carry it; nothing is sent then.
+   */
+  publish(
+    channel: Channel,
+    to: Omit<Address, "channel">,
+    message: Message,
+    confirmed?: (error: unknown) => void,
+  ): void {
+    const { exchange, key } = to;
+    const address = { channel: numberOf(channel), exchange, key };
+    const parts = this.#frames.publish(address, message);
+    if (confirmed) {
+      (channel as unknown as Numbered).pushConfirmCallback(confirmed); // the broker counts as they come
+    }
+    if (parts.length === 0) return this.#soon();
+    this.#flush();
+    for (const part of parts) this.#write(part);
+  }
+
+  /** Acknowledges a delivery, or all up to it. */
+  ack(channel: Channel, tag: number, multiple: boolean): void {
+    this.#frames.ack(numberOf(channel), tag, multiple);
+    this.#soon();
+  }
+
+  #soon(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    process.nextTick(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#frames.any) this.#write(this.#frames.take());
+  }
+
+  /** What is written to a socket that is gone is lost with it, as what is under way there. */
+  #write(bytes: Uint8Array): void {
+    if (this.#stream.destroyed || this.#stream.writableEnded) return;
+    if (!this.#stream.write(bytes)) this.#drained ??= Promise.withResolvers();
+  }
+
+  #drain(): void {
+    this.#drained?.resolve();
+    this.#drained = undefined;
+  }
+}
