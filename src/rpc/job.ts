@@ -59,8 +59,6 @@ export class Job implements RunningCall, Watched {
   sent: SentItems | undefined;
   /** The last item of its stream that the broker has. */
   progress: Progress | undefined;
-  /** Gives signs of life, from its turn on. */
-  beats: Disposable | undefined;
   /** The last sign of life that was sent. */
   beat: string | undefined;
   /** What was answered, to be said again if the request comes again; not the items of a stream. */

@@ -5,12 +5,12 @@ import {
   RpcError,
   StreamInterruptedError,
 } from "../errors.ts";
-import { expireAt, forget } from "../deadlines.ts";
 import { oneLine } from "../telemetry.ts";
 import type { Message, Wait } from "../bus/transport.ts";
 import { grizzly } from "../wire/dialect.ts";
 import { toFailure } from "../wire/failure.ts";
 import { type Address, Answers, type Progress } from "./answers.ts";
+import { Beats } from "./beats.ts";
 import type { Job } from "./job.ts";
 import { checked } from "./outcome.ts";
 import { EndedStreams, SentItems } from "./sent_items.ts";
@@ -19,9 +19,6 @@ import { Wording, type WordingParts } from "./wording.ts";
 /** What a responder needs. */
 export type ResponderParts = WordingParts;
 
-/** Milliseconds until the first sign of life of a call that takes long, and between the later ones. */
-const FIRST_BEAT = 100;
-const BEAT = 5_000;
 /** Milliseconds that an answer may take where the caller did not say how long it waits. */
 const LONGEST_ANSWER = 60_000;
 /** Items of a stream that the broker has not confirmed yet, at most. */
@@ -33,6 +30,8 @@ const AGAIN = 5_000;
 
 /** Answers requests, until disposed. */
 export class Responder implements Disposable {
+  /** Of calls that take long. */
+  readonly beats: Beats;
   readonly #parts: ResponderParts;
   readonly #answers: Answers;
   readonly #wording: Wording;
@@ -45,6 +44,7 @@ export class Responder implements Disposable {
     this.#ending = ending;
     this.#answers = new Answers(parts);
     this.#wording = new Wording(parts, this.#answers);
+    this.beats = new Beats(this.#answers);
     parts.inbox.deniers.add(this.#deny);
   }
 
@@ -179,6 +179,7 @@ export class Responder implements Disposable {
   [Symbol.dispose](): void {
     this.#parts.inbox.deniers.delete(this.#deny);
     this.#ended[Symbol.dispose]();
+    this.beats[Symbol.dispose]();
   }
 
   /** Tells the caller of a stream that the worker stops in the middle of it. */
@@ -193,29 +194,6 @@ export class Responder implements Disposable {
       { failure, ending: true },
       wait,
     );
-  }
-
-  /** Signs of life for a caller that understands them, or asked for them, until disposed. */
-  beats(job: Job): Disposable {
-    const { request: { reply, warren, monitor }, dialect } = job;
-    const half = monitor ? monitor / 2 : Infinity; // as oslo.messaging does
-    const every = Math.min(half, warren ? BEAT : Infinity);
-    if (!reply || every === Infinity) return { [Symbol.dispose]: () => {} };
-    const beat = () => {
-      const soon = performance.now() + every;
-      next = expireAt(soon, beat);
-      const answered = job.answers.length > 0 && !monitor; // it shows itself by its answer
-      if (job.over || answered) return;
-      const address = { reply, dialect, warren };
-      const wait = { deadline: soon };
-      const { progress } = job;
-      const note = (id?: string) => void (job.beat = id);
-      const sent = this.#answers.beat(address, wait, note, progress);
-      sent.catch(() => {}); // the next one may come through
-    };
-    const first = warren ? FIRST_BEAT : every;
-    let next = expireAt(performance.now() + first, beat);
-    return { [Symbol.dispose]: () => forget(next) };
   }
 
   /** The request came again: what was answered to it is said again. */
@@ -260,7 +238,8 @@ export class Responder implements Disposable {
   }
 }
 
-function answerBy({ deadline }: Job): Wait {
+function answerBy({ deadline, arrived }: Job): Wait {
+  if (deadline <= arrived + LONGEST_ANSWER) return { deadline };
   return { deadline: Math.min(deadline, performance.now() + LONGEST_ANSWER) };
 }
 

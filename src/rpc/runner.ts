@@ -70,7 +70,7 @@ export class Runner {
       }
       if (job.over) return void this.#parts.counts.dropped++;
       if (isExpired(job)) return await this.#expired(job, lane);
-      job.beats = this.#parts.responder.beats(job);
+      this.#parts.responder.beats.begin(job);
       const claiming = this.#parts.claims && this.#claim(job, lane, turn);
       if (claiming && !(await claiming)) return;
       if (hopeless) return await this.#giveUp(job, lane, hopeless);
@@ -144,7 +144,7 @@ export class Runner {
 
   /** What another worker has now goes back all the same: that one may lose it to a third, and whoever gets it asks the ledger. */
   #finish(job: Job): Promise<void> | undefined {
-    job.beats?.[Symbol.dispose]();
+    this.#parts.responder.beats.end(job);
     if (job.fenced) {
       this.#parts.counts.fenced++;
       job.giveBack();

@@ -11,7 +11,7 @@ import {
   connect,
   type ConsumeMessage,
   type Options,
-} from "npm:amqplib@^2.3.1";
+} from "npm:amqplib@2.3.1";
 import { type Client, serveOrders } from "./load.ts";
 import { type Args, Counter, tell } from "./orders.ts";
 

@@ -1,7 +1,7 @@
 /** The supervised link against any sequence of faults and wishes: what is wanted in the end is so, and nothing else. */
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
-import type amqp from "npm:amqplib@^2.3.1";
+import type amqp from "npm:amqplib@2.3.1";
 import { direct } from "../../src/bus/routes.ts";
 import type { Consumer, Transport } from "../../src/bus/transport.ts";
 import { TopologyError } from "../../src/errors.ts";

@@ -1,5 +1,5 @@
 /** What the tests of the transports share: a bus of each kind, messages, and a place where deliveries gather. */
-import amqp from "npm:amqplib@^2.3.1";
+import amqp from "npm:amqplib@2.3.1";
 import { MemoryLink } from "../../src/bus/memory/link.ts";
 import { RabbitLink } from "../../src/bus/rabbitmq/link.ts";
 import { routes } from "../../src/bus/profile.ts";

@@ -1,6 +1,6 @@
 /** What is sent and not settled is bounded: who sends faster waits its turn, in order, until its deadline. */
 import assert from "node:assert/strict";
-import type { ConfirmChannel } from "npm:amqplib@^2.3.1";
+import type { ConfirmChannel } from "npm:amqplib@2.3.1";
 import { Window } from "../../src/bus/rabbitmq/window.ts";
 import { direct } from "../../src/bus/routes.ts";
 import type { RpcError } from "../../src/errors.ts";

@@ -1,5 +1,5 @@
 /** What a row of the fault matrix has at hand: a broker, workers, a caller, a proxy before each kind, and the history. */
-import { type Channel, connect } from "npm:amqplib@^2.3.1";
+import { type Channel, connect } from "npm:amqplib@2.3.1";
 import type { PrivateBroker } from "../setup/broker.ts";
 import { proxyTo, type TcpProxy } from "../setup/proxy.ts";
 import type { CallerSettings, Order, Rates } from "./caller.ts";

@@ -1,7 +1,7 @@
 /** What Warren puts on an OpenStack bus, message by message: properties, exchange, key and body, as others send them. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import type { GetMessage } from "npm:amqplib@^2.3.1";
+import type { GetMessage } from "npm:amqplib@2.3.1";
 import {
   type ConnectionOptions,
   implement,

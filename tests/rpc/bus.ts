@@ -2,7 +2,7 @@
  * What every test of the verbs needs: the two transports, each with a topic of the test's own, and no
  * queue left behind on a broker that others use as well.
  */
-import * as amqp from "npm:amqplib@^2.3.1";
+import * as amqp from "npm:amqplib@2.3.1";
 import { z } from "npm:zod@^4.6.7";
 import {
   type ConnectionContext,

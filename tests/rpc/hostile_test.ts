@@ -1,7 +1,7 @@
 /** Whatever arrives on the bus: no worker dies of it, none stops, none runs what its contract does not list. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import type { Options } from "npm:amqplib@^2.3.1";
+import type { Options } from "npm:amqplib@2.3.1";
 import { until } from "../setup/probe.ts";
 import {
   type Bus,

@@ -1,7 +1,7 @@
 /** The tools of the other tests: private nodes, the proxy, and that neither leaves anything behind. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import amqp from "npm:amqplib@^2.3.1";
+import amqp from "npm:amqplib@2.3.1";
 import { privateBroker, rabbitmqServer } from "./broker.ts";
 import { isAlive } from "./guard.ts";
 import { answersAmqp, until } from "./probe.ts";

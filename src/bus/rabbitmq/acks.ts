@@ -1,6 +1,6 @@
 /** Acknowledgements of one channel: those of a turn of the event loop go together, as one where order allows. @module */
 import process from "node:process";
-import type { Channel, ConsumeMessage } from "npm:amqplib@^2.3.1";
+import type { Channel, ConsumeMessage } from "npm:amqplib@2.3.1";
 import type { Open } from "./channel.ts";
 import type { Vitals } from "./vitals.ts";
 

@@ -1,5 +1,5 @@
 /** One AMQP channel, with the listeners that it must have before anything else is done with it. @module */
-import type { Channel, ConfirmChannel } from "npm:amqplib@^2.3.1";
+import type { Channel, ConfirmChannel } from "npm:amqplib@2.3.1";
 import { pause, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
 import type { Outgoing } from "./outgoing.ts";

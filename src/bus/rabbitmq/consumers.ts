@@ -1,5 +1,5 @@
 /** A consuming channel and what it should consume: restored after every loss, whoever caused it. @module */
-import type { Channel, ConsumeMessage } from "npm:amqplib@^2.3.1";
+import type { Channel, ConsumeMessage } from "npm:amqplib@2.3.1";
 import {
   ConnectionDisposedError,
   RpcError,

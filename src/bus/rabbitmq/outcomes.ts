@@ -1,5 +1,5 @@
 /** What may become of a message on its way to the broker, in words and as errors. @module */
-import type { Message as Returned } from "npm:amqplib@^2.3.1";
+import type { Message as Returned } from "npm:amqplib@2.3.1";
 import {
   BlockedError,
   ConnectionDisposedError,

@@ -1,7 +1,7 @@
 /** What one connection sends of messages: all of a turn of the event loop in one write. @module */
 import process from "node:process";
 import type { Duplex } from "node:stream";
-import type { Channel, ChannelModel } from "npm:amqplib@^2.3.1";
+import type { Channel, ChannelModel } from "npm:amqplib@2.3.1";
 import type { Message } from "../transport.ts";
 import { type Address, Frames } from "./frames.ts";
 

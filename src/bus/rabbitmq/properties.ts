@@ -1,5 +1,5 @@
 /** AMQP properties and headers to and from a message. @module */
-import type { Message as AmqpMessage } from "npm:amqplib@^2.3.1";
+import type { Message as AmqpMessage } from "npm:amqplib@2.3.1";
 import { InvalidValueError } from "../../errors.ts";
 import type { Message } from "../transport.ts";
 

@@ -3,7 +3,7 @@ import type {
   Channel,
   ConfirmChannel,
   Message as Returned,
-} from "npm:amqplib@^2.3.1";
+} from "npm:amqplib@2.3.1";
 import { pause, type Wait, within } from "../../wait.ts";
 import type { Route } from "../routes.ts";
 import type { Message } from "../transport.ts";

@@ -6,7 +6,7 @@ import {
   connect,
   type Options,
   type SocketOptions,
-} from "npm:amqplib@^2.3.1";
+} from "npm:amqplib@2.3.1";
 import { ConnectionFailedError } from "../../errors.ts";
 import { log } from "../../telemetry.ts";
 import type { TlsOptions } from "../transport.ts";

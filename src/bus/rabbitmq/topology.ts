@@ -1,5 +1,5 @@
 /** Declares exchanges, queues and bindings, on a channel where a refusal hurts nobody else. @module */
-import type { Channel } from "npm:amqplib@^2.3.1";
+import type { Channel } from "npm:amqplib@2.3.1";
 import { TimeoutError, TopologyError } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
 import { type Exchange, freshName, type Queue, type Route } from "../routes.ts";

@@ -1,0 +1,83 @@
+/** Signs of life of calls that take long. @module */
+import { expireAt, forget, type Waiting } from "../deadlines.ts";
+import type { Answers } from "./answers.ts";
+import type { Job } from "./job.ts";
+
+/** Milliseconds until the first sign of life of a call that takes long, and between the later ones. */
+const FIRST = 100;
+const EVERY = 5_000;
+/** Milliseconds between two looks at the calls in hand: how late a sign of life may be. */
+const LOOK = 50;
+
+/** Looks of one call. */
+interface Rhythm {
+  /** Number of the look at which it is due. */
+  due: number;
+  /** Looks between two. */
+  readonly every: number;
+}
+
+/**
+ * Signs of life for callers that understand them, or asked for them. All calls in hand are looked at together: most have
+ * ended before the first look, and cost no timer.
+ */
+export class Beats implements Disposable {
+  readonly #answers: Answers;
+  readonly #calls = new Map<Job, Rhythm>();
+  #look = 0;
+  #looking: Waiting | undefined;
+
+  /** Sent as answers are. */
+  constructor(answers: Answers) {
+    this.#answers = answers;
+  }
+
+  /** Its turn has come. */
+  begin(job: Job): void {
+    const { reply, warren, monitor } = job.request;
+    const half = monitor ? monitor / 2 : Infinity; // as oslo.messaging does
+    const every = Math.min(half, warren ? EVERY : Infinity);
+    if (!reply || every === Infinity) return;
+    const first = warren ? FIRST : every;
+    const due = this.#look + 1 + Math.floor(first / LOOK);
+    this.#calls.set(job, { due, every: Math.floor(every / LOOK) });
+    if (!this.#looking) this.#later();
+  }
+
+  /** It has ended. */
+  end(job: Job): void {
+    this.#calls.delete(job);
+  }
+
+  /** Gives no more. */
+  [Symbol.dispose](): void {
+    this.#calls.clear();
+    if (this.#looking) forget(this.#looking);
+  }
+
+  /** The last look of a while is at nothing. */
+  #later(): void {
+    this.#looking = undefined;
+    if (this.#calls.size === 0) return;
+    const soon = performance.now() + LOOK;
+    this.#looking = expireAt(soon, () => {
+      this.#look++;
+      for (const [job, rhythm] of this.#calls) {
+        if (rhythm.due > this.#look) continue;
+        rhythm.due = this.#look + rhythm.every;
+        this.#beat(job, rhythm);
+      }
+      this.#later();
+    });
+  }
+
+  #beat(job: Job, { every }: Rhythm): void {
+    const { request: { reply, warren, monitor }, dialect, progress } = job;
+    const answered = job.answers.length > 0 && !monitor; // it shows itself by its answer
+    if (!reply || job.over || answered) return;
+    const wait = { deadline: performance.now() + every * LOOK };
+    const note = (id?: string) => void (job.beat = id);
+    this.#answers.beat({ reply, dialect, warren }, wait, note, progress)
+      .catch(() => {}); // the next one may come through
+  }
+}
