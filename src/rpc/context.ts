@@ -70,14 +70,18 @@ function paced<T>(context: PacedContext, work: () => T): T {
   }
 }
 
-/** Runs a handler: its calls inherit from `context` until it ends. */
+/** Runs a handler: its calls inherit from `context` until it ends. What it throws is told to `threw`. */
 export async function serve<T>(
   context: RequestContext,
   work: () => T | PromiseLike<T>,
+  threw: (error: unknown) => void = () => {},
 ): Promise<T> {
   const scope: Scope = { context, over: false };
   try {
     return await served.run(scope, () => paced(context, work));
+  } catch (error) {
+    threw(error);
+    throw error;
   } finally {
     scope.over = true;
   }

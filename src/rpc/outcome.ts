@@ -81,18 +81,15 @@ export function parsedBy(
 }
 
 /** Lets a handler do something; what it throws is marked with its contract's list of errors. */
-export async function handled<T>(
+export function handled<T>(
   { errors }: Contract,
   context: RequestContext,
   work: () => T | PromiseLike<T>,
 ): Promise<T> {
-  try {
-    return await serve(context, work);
-  } catch (error) {
+  return serve(context, work, (error) => {
     if (error instanceof Error) refusals.delete(error); // of another dispatcher, which the handler asked
     if (errors && isObject(error)) classesOf.set(error, errors);
-    throw error;
-  }
+  });
 }
 
 /** The parsed value; its server is told what was given, in case JSON cannot carry it. */

@@ -8,7 +8,12 @@ import {
 } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
-import type { ConsumeOptions, Consumer, Delivery } from "../transport.ts";
+import type {
+  ConsumeOptions,
+  Consumer,
+  Delivery,
+  Message,
+} from "../transport.ts";
 import { Acks } from "./acks.ts";
 import { type Open, openChannel, openOn } from "./channel.ts";
 import {
@@ -233,7 +238,7 @@ export class Consumers {
     const offset = message.properties.headers?.["x-stream-offset"];
     if (typeof offset === "number") desired.offset = offset;
     try {
-      desired.receive(delivery(acks, message));
+      desired.receive(new RabbitDelivery(acks, message));
     } catch (error) {
       log("bus").error("A receiver threw: {error}", { error });
     }
@@ -258,21 +263,31 @@ export class Consumers {
 }
 
 /** A delivery, which is settled once. */
-function delivery(acks: Acks, raw: ConsumeMessage): Delivery {
-  const { deliveryTag, routingKey, redelivered } = raw.fields;
-  let settled = false;
-  acks.delivered(deliveryTag);
-  return {
-    message: fromAmqp(raw),
-    key: routingKey,
-    redelivered,
-    ack: () => {
-      if (!settled) acks.ack(deliveryTag);
-      settled = true;
-    },
-    reject: (requeue) => {
-      if (!settled) acks.reject(deliveryTag, requeue);
-      settled = true;
-    },
-  };
+class RabbitDelivery implements Delivery {
+  readonly message: Message;
+  readonly key: string;
+  readonly redelivered: boolean;
+  readonly #acks: Acks;
+  readonly #tag: number;
+  #settled = false;
+
+  constructor(acks: Acks, raw: ConsumeMessage) {
+    const { deliveryTag, routingKey, redelivered } = raw.fields;
+    this.message = fromAmqp(raw);
+    this.key = routingKey;
+    this.redelivered = redelivered;
+    this.#acks = acks;
+    this.#tag = deliveryTag;
+    acks.delivered(deliveryTag);
+  }
+
+  ack(): void {
+    if (!this.#settled) this.#acks.ack(this.#tag);
+    this.#settled = true;
+  }
+
+  reject(requeue: boolean): void {
+    if (!this.#settled) this.#acks.reject(this.#tag, requeue);
+    this.#settled = true;
+  }
 }

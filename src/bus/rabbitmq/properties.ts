@@ -34,8 +34,12 @@ function unwrapped(value: unknown): unknown {
 }
 
 function headersOf(table: object): Record<string, unknown> {
-  const headers: Record<string, unknown> = Object.create(null); // a header may be named "__proto__"
-  for (const name of Object.keys(table)) {
+  const names = Object.keys(table);
+  // A header may be named "__proto__"; an object without a prototype costs more.
+  const headers: Record<string, unknown> = names.includes("__proto__")
+    ? Object.create(null)
+    : {};
+  for (const name of names) {
     headers[name] = unwrapped((table as Record<string, unknown>)[name]);
   }
   return headers;

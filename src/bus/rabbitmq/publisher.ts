@@ -1,18 +1,9 @@
-/** A publishing channel: opened when needed, reopened after a loss, with confirms, returns and back-pressure. @module */
-import type {
-  Channel,
-  ConfirmChannel,
-  Message as Returned,
-} from "npm:amqplib@2.3.1";
+/** Publishing: with confirms, returns, attempts and back-pressure. @module */
+import type { Message as Returned } from "npm:amqplib@2.3.1";
+import { expireAt, forget } from "../../deadlines.ts";
 import { pause, type Wait, within } from "../../wait.ts";
 import type { Route } from "../routes.ts";
 import type { Message } from "../transport.ts";
-import {
-  type Open,
-  openChannel,
-  openConfirmChannel,
-  openOn,
-} from "./channel.ts";
 import {
   disposed,
   late,
@@ -20,9 +11,9 @@ import {
   rejected,
   Returns,
   unroutable,
-  unsendable,
 } from "./outcomes.ts";
-import { checkHeaders, fromAmqp } from "./properties.ts";
+import { fromAmqp } from "./properties.ts";
+import { PublishingChannel, type Sending } from "./publishing_channel.ts";
 import { backoff, type Side } from "./side.ts";
 import { isFatal, type Topology } from "./topology.ts";
 import type { Window } from "./window.ts";
@@ -45,29 +36,66 @@ export interface PublisherParts {
 /** One channel for sending. */
 export class Publisher {
   readonly #parts: PublisherParts;
-  readonly #confirms: boolean;
-  readonly #closing = new AbortController();
-  #open: Open<Channel | ConfirmChannel> | undefined;
-  #opening: Promise<Open<Channel | ConfirmChannel>> | undefined;
+  readonly #channel: PublishingChannel;
   readonly #returns = new Returns();
 
   /** With or without confirms. */
   constructor(parts: PublisherParts, confirms: boolean) {
     this.#parts = parts;
-    this.#confirms = confirms;
+    const returned = (message: Returned) => {
+      if (confirms) this.#returns.add(message);
+      else parts.returned(fromAmqp(message));
+    };
+    this.#channel = new PublishingChannel({ ...parts, returned }, confirms);
   }
 
   /** Sends when there is room, and waits for the broker's word; see `Transport.publish`. */
   publish(route: Route, message: Message, wait: Wait): Promise<void> {
-    return this.#parts.window.take(message.body.byteLength)
+    const { id, body } = message;
+    const room = this.#parts.window.take(body.byteLength);
+    const open = room && id && !wait.signal && this.#channel.usable(route);
+    if (open) return this.#once(open, route, message, wait);
+    return room
       ? this.#deliver(route, message, wait)
       : this.#queue(route, message, wait);
+  }
+
+  /** The usual case: sent at once, and taken. */
+  #once(
+    open: Sending,
+    route: Route,
+    message: Message,
+    wait: Wait,
+  ): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const give = () => this.#parts.window.give(message.body.byteLength);
+      let waits = true;
+      const expiry = expireAt(wait.deadline, () => {
+        waits = false;
+        reject(late(this.#parts.side, route, true));
+      });
+      const told = (outcome: Outcome) => {
+        forget(expiry);
+        if (outcome !== "taken" && waits) {
+          return resolve(this.#deliver(route, message, wait, outcome));
+        }
+        give();
+        resolve();
+      };
+      try {
+        this.#send(open, route, message, told);
+      } catch (error) {
+        forget(expiry);
+        give();
+        reject(error); // AMQP cannot carry it
+      }
+    });
   }
 
   async #queue(route: Route, message: Message, wait: Wait): Promise<void> {
     const turn = this.#parts.window.queue(message.body.byteLength);
     try {
-      await this.#until(turn.come, route, wait, false);
+      await this.#channel.until(turn.come, route, wait, false);
     } catch (error) {
       turn.leave();
       throw error;
@@ -75,18 +103,29 @@ export class Publisher {
     await this.#deliver(route, message, wait);
   }
 
-  /** There is room for it, which it gives back when the broker has settled it, however short its caller waits. */
-  async #deliver(route: Route, message: Message, wait: Wait): Promise<void> {
+  /**
+   * There is room for it, which it gives back when the broker has settled it, however short its caller waits; `first` is what
+   * became of a first attempt.
+   */
+  async #deliver(
+    route: Route,
+    message: Message,
+    wait: Wait,
+    first?: Exclude<Outcome, "taken">,
+  ): Promise<void> {
     const { id = crypto.randomUUID() } = message;
     const told = message.id === id ? message : { ...message, id }; // what comes back is told by it
     let sending: Promise<Outcome> | undefined;
-    let sent = false;
+    let sent = first !== undefined;
     try {
-      for (let attempt = 0;; attempt++) {
-        const open = this.#usable(route) ??
-          await this.#ready(route, wait, sent);
+      if (first) await this.#again(first, 0, route, wait);
+      for (let attempt = first ? 1 : 0;; attempt++) {
+        const open = this.#channel.usable(route) ??
+          await this.#channel.ready(route, wait, sent);
         sent = true;
-        sending = this.#send(open, route, told, id);
+        sending = new Promise((resolve) =>
+          this.#send(open, route, told, resolve)
+        );
         const outcome = await within(
           sending,
           wait,
@@ -111,17 +150,16 @@ export class Publisher {
   /** Sends and does not wait; see `Transport.post`. */
   async post(route: Route, message: Message, wait: Wait): Promise<void> {
     for (;;) {
-      const open = this.#usable(route) ?? await this.#ready(route, wait, false);
-      if (this.#write(open, route, message)) return;
+      const open = this.#channel.usable(route) ??
+        await this.#channel.ready(route, wait, false);
+      if (this.#channel.write(open, route, message)) return;
       await pause(0, wait); // it is gone, and will say so
     }
   }
 
   /** Closes the channel; what is under way fails. */
   async close(): Promise<void> {
-    this.#closing.abort(disposed(false));
-    await (await this.#opening?.catch(() => undefined))?.close();
-    await this.#open?.close();
+    await this.#channel.close();
   }
 
   /** Throws unless the message may be sent again. */
@@ -133,143 +171,34 @@ export class Publisher {
   ): Promise<void> {
     if (outcome === "returned") throw unroutable(route);
     if (outcome === "refused") throw rejected(route);
-    if (this.#closing.signal.aborted) throw disposed(true);
+    if (this.#channel.closed) throw disposed(true);
     if (isFatal(outcome.code) && attempt + 1 >= SUSPECT) {
       throw rejected(route, outcome);
     }
     await pause(attempt === 0 ? 0 : backoff(attempt), wait);
   }
 
-  /** The channel if it can be written to at once: the usual case, without a turn of the event loop. */
-  #usable(route: Route): Open<Channel | ConfirmChannel> | undefined {
-    const free = this.#open?.alive && !this.#open.outgoing.full &&
-      !this.#parts.side.blocked && !this.#closing.signal.aborted;
-    const declared = !route.exchange ||
-      this.#parts.topology.knows(route.exchange);
-    return free && declared ? this.#open : undefined;
-  }
-
-  async #ready(
-    route: Route,
-    wait: Wait,
-    sent: boolean,
-  ): Promise<Open<Channel | ConfirmChannel>> {
-    const { side, topology } = this.#parts;
-    for (;;) {
-      if (this.#closing.signal.aborted) throw disposed(sent);
-      if (side.failure) throw side.failure;
-      if (side.blocked || !side.socket) {
-        await this.#until(side.changed(), route, wait, sent);
-        continue;
-      }
-      if (route.exchange) {
-        await this.#until(
-          topology.exchange(route.exchange, wait),
-          route,
-          wait,
-          sent,
-        );
-      }
-      const open = await this.#until(this.#channel(), route, wait, sent);
-      const { full } = open.outgoing;
-      if (full) await this.#until(full, route, wait, sent);
-      else if (open.alive && !side.blocked) return open;
-      else await pause(0, wait);
-    }
-  }
-
-  /** Waits for what may take long, at most until the deadline or the publisher's own end. */
-  async #until<T>(
-    promise: Promise<T>,
-    route: Route,
-    { deadline, signal }: Wait,
-    sent: boolean,
-  ): Promise<T> {
-    const closing = this.#closing.signal;
-    const either = signal ? AbortSignal.any([closing, signal]) : closing;
-    try {
-      const wait = { deadline, signal: either };
-      return await within(
-        promise,
-        wait,
-        () => late(this.#parts.side, route, sent),
-      );
-    } catch (error) {
-      throw closing.aborted ? disposed(sent) : error;
-    }
-  }
-
-  /** The open channel, or a new one; several who ask get the same. */
-  #channel(): Promise<Open<Channel | ConfirmChannel>> {
-    if (this.#open?.alive) return Promise.resolve(this.#open);
-    return this.#opening ??= this.#reopen().finally(() =>
-      this.#opening = undefined
-    );
-  }
-
-  async #reopen(): Promise<Open<Channel | ConfirmChannel>> {
-    const { side, topology } = this.#parts;
-    const open = await openOn<Channel | ConfirmChannel>(
-      side,
-      this.#confirms ? openConfirmChannel : openChannel,
-      this.#closing.signal,
-    );
-    open.channel.on("return", (message: Returned) => this.#returned(message));
-    void open.ended.then(({ code }) => {
-      if (code === 404) topology.forget(); // an exchange is gone
-    });
-    this.#open = open;
-    return open;
-  }
-
-  #returned(message: Returned): void {
-    if (this.#confirms) this.#returns.add(message);
-    else this.#parts.returned(fromAmqp(message));
-  }
-
-  /** Resolves when the broker has spoken, or the channel is gone. */
+  /** `told` is called when the broker has spoken, or the channel is gone. Throws if AMQP cannot carry it. */
   #send(
-    open: Open<Channel | ConfirmChannel>,
+    open: Sending,
     route: Route,
     message: Message,
-    id: string,
-  ): Promise<Outcome> {
-    return new Promise((resolve, reject) => {
-      const exchange = route.exchange?.name ?? "";
-      const confirmed = (error: unknown) => {
-        if (!error) this.#parts.side.vitals.proven();
-        const back = this.#returns.take(id, exchange, route.key);
-        if (back) resolve("returned");
-        else if (!error) resolve("taken");
-        else if ((error as Error).message === "message nacked") {
-          resolve("refused");
-        } else void open.ended.then(resolve);
-      };
-      try {
-        if (!this.#write(open, route, message, confirmed)) {
-          void open.ended.then(resolve);
-        }
-      } catch (error) {
-        reject(error); // AMQP cannot carry it
-      }
-    });
-  }
-
-  /** False if the channel is gone: nothing was sent. */
-  #write(
-    { alive, channel, outgoing }: Open<Channel | ConfirmChannel>,
-    route: Route,
-    message: Message,
-    confirmed?: (error: unknown) => void,
-  ): boolean {
-    if (!alive) return false;
-    checkHeaders(message.headers);
-    const to = { exchange: route.exchange?.name ?? "", key: route.key };
-    try {
-      outgoing.publish(channel, to, message, confirmed);
-      return true;
-    } catch (error) {
-      throw unsendable(route, error as Error);
-    }
+    told: (outcome: Outcome) => void,
+  ): void {
+    const { id = "" } = message;
+    const confirmed = (error: unknown) => {
+      if (!error) this.#parts.side.vitals.proven();
+      const back = this.#returns.take(
+        id,
+        route.exchange?.name ?? "",
+        route.key,
+      );
+      if (back) told("returned");
+      else if (!error) told("taken");
+      else if ((error as Error).message === "message nacked") told("refused");
+      else void open.ended.then(told);
+    };
+    const sent = this.#channel.write(open, route, message, confirmed);
+    if (!sent) void open.ended.then(told);
   }
 }

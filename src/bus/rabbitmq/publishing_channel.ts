@@ -1,0 +1,160 @@
+/** A channel for sending: opened when it is needed, and again after a loss. @module */
+import type {
+  Channel,
+  ConfirmChannel,
+  Message as Returned,
+} from "npm:amqplib@2.3.1";
+import { pause, type Wait, within } from "../../wait.ts";
+import type { Route } from "../routes.ts";
+import type { Message } from "../transport.ts";
+import {
+  type Open,
+  openChannel,
+  openConfirmChannel,
+  openOn,
+} from "./channel.ts";
+import { disposed, late, unsendable } from "./outcomes.ts";
+import { checkHeaders } from "./properties.ts";
+import type { Side } from "./side.ts";
+import type { Topology } from "./topology.ts";
+
+/** An open channel for sending. */
+export type Sending = Open<Channel | ConfirmChannel>;
+
+/** What it works with. */
+export interface PublishingParts {
+  /** The connection. */
+  readonly side: Side;
+  /** Declares the exchange of a route. */
+  readonly topology: Topology;
+  /** Told of mandatory messages that came back. */
+  readonly returned: (message: Returned) => void;
+}
+
+/** One channel, with or without confirms. */
+export class PublishingChannel {
+  readonly #parts: PublishingParts;
+  readonly #confirms: boolean;
+  readonly #closing = new AbortController();
+  #open: Sending | undefined;
+  #opening: Promise<Sending> | undefined;
+
+  /** Opens nothing yet. */
+  constructor(parts: PublishingParts, confirms: boolean) {
+    this.#parts = parts;
+    this.#confirms = confirms;
+  }
+
+  /** True once it is closed. */
+  get closed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  /** Closes it; what is under way fails. */
+  async close(): Promise<void> {
+    this.#closing.abort(disposed(false));
+    await (await this.#opening?.catch(() => undefined))?.close();
+    await this.#open?.close();
+  }
+
+  /** The channel if it can be written to at once: the usual case, without a turn of the event loop. */
+  usable(route: Route): Sending | undefined {
+    const free = this.#open?.alive && !this.#open.outgoing.full &&
+      !this.#parts.side.blocked && !this.#closing.signal.aborted;
+    const declared = !route.exchange ||
+      this.#parts.topology.knows(route.exchange);
+    return free && declared ? this.#open : undefined;
+  }
+
+  /** The channel when it can be written to; see `Transport.publish` for what it throws. `sent`: whether the message may be with the broker. */
+  async ready(
+    route: Route,
+    wait: Wait,
+    sent: boolean,
+  ): Promise<Sending> {
+    const { side, topology } = this.#parts;
+    for (;;) {
+      if (this.#closing.signal.aborted) throw disposed(sent);
+      if (side.failure) throw side.failure;
+      if (side.blocked || !side.socket) {
+        await this.until(side.changed(), route, wait, sent);
+        continue;
+      }
+      if (route.exchange) {
+        await this.until(
+          topology.exchange(route.exchange, wait),
+          route,
+          wait,
+          sent,
+        );
+      }
+      const open = await this.until(this.#opened(), route, wait, sent);
+      const { full } = open.outgoing;
+      if (full) await this.until(full, route, wait, sent);
+      else if (open.alive && !side.blocked) return open;
+      else await pause(0, wait);
+    }
+  }
+
+  /** Waits for what may take long, at most until the deadline or the publisher's own end. */
+  async until<T>(
+    promise: Promise<T>,
+    route: Route,
+    { deadline, signal }: Wait,
+    sent: boolean,
+  ): Promise<T> {
+    const closing = this.#closing.signal;
+    const either = signal ? AbortSignal.any([closing, signal]) : closing;
+    try {
+      const wait = { deadline, signal: either };
+      return await within(
+        promise,
+        wait,
+        () => late(this.#parts.side, route, sent),
+      );
+    } catch (error) {
+      throw closing.aborted ? disposed(sent) : error;
+    }
+  }
+
+  /** The open channel, or a new one; several who ask get the same. */
+  #opened(): Promise<Sending> {
+    if (this.#open?.alive) return Promise.resolve(this.#open);
+    return this.#opening ??= this.#reopen().finally(() =>
+      this.#opening = undefined
+    );
+  }
+
+  async #reopen(): Promise<Sending> {
+    const { side, topology } = this.#parts;
+    const open = await openOn<Channel | ConfirmChannel>(
+      side,
+      this.#confirms ? openConfirmChannel : openChannel,
+      this.#closing.signal,
+    );
+    open.channel.on("return", this.#parts.returned);
+    void open.ended.then(({ code }) => {
+      if (code === 404) topology.forget(); // an exchange is gone
+    });
+    this.#open = open;
+    return open;
+  }
+
+  /** False if the channel is gone: nothing was sent. */
+  write(
+    { alive, channel, outgoing }: Sending,
+    route: Route,
+    message: Message,
+    confirmed?: (error: unknown) => void,
+  ): boolean {
+    if (!alive) return false;
+    checkHeaders(message.headers);
+    const to = { exchange: route.exchange?.name ?? "", key: route.key };
+    try {
+      outgoing.publish(channel, to, message, confirmed);
+      return true;
+    } catch (error) {
+      throw unsendable(route, error as Error);
+    }
+  }
+}
