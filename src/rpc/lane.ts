@@ -29,6 +29,7 @@ export function identityOf(
 ): string | undefined {
   if (id === undefined) return undefined;
   const { call = "", queue = "" } = reply ?? {};
-  // With the lengths of what strangers say, no two requests have the same.
-  return `${attempt} ${burials} ${id.length} ${call.length} ${id}${call}${queue}`;
+  // With the lengths of what strangers say, no two requests have the same. Most calls have the request's own id.
+  const [length, more] = call === id ? ["", ""] : [call.length, call];
+  return `${attempt} ${burials} ${id.length} ${length} ${id}${more}${queue}`;
 }

@@ -10,12 +10,7 @@ import type {
   ReplyAddress,
   ReplyForm,
 } from "./envelope.ts";
-import {
-  controlSchema,
-  notificationSchema,
-  replySchema,
-  requestSchema,
-} from "./envelope_schema.ts";
+import { controlSchema, requestSchema, schemaOf } from "./envelope_schema.ts";
 import {
   header,
   number,
@@ -130,12 +125,6 @@ export function encodeControl(control: Control): Encoded {
   };
 }
 
-const schemas = {
-  request: requestSchema,
-  reply: replySchema,
-  notification: notificationSchema,
-} as const;
-
 /** A refusal in answer to a message that may still say where its answer goes. */
 function refuse(
   reason: string,
@@ -212,7 +201,7 @@ export function decode(
     return refuse(reason, headers, dialect);
   }
   const whole = Object.assign(raw, ownHeaders(raw.kind, headers));
-  const parsed = schemas[raw.kind].safeParse(whole);
+  const parsed = schemaOf(whole).safeParse(whole);
   if (parsed.success) return { message: parsed.data, dialect };
   const issue = parsed.error.issues[0];
   return refuse(

@@ -1,7 +1,14 @@
 /** The schemas that check what arrives, in the neutral form. @module */
 import { z } from "npm:zod@^4.6.7";
 import type { Failure } from "../errors.ts";
-import type { Control, Notification, Reply, Request } from "./envelope.ts";
+import type { Spoken } from "./dialect.ts";
+import type {
+  Control,
+  Fields,
+  Notification,
+  Reply,
+  Request,
+} from "./envelope.ts";
 
 /** AMQP has one byte for the length of a name, and an id may become one. */
 const short = (name: string) =>
@@ -11,8 +18,7 @@ const text = z.string().min(1).max(255).refine(short, "more than 255 bytes");
 const fields = z.looseObject({});
 const duration = z.number().nonnegative();
 
-/** Checks a {@linkcode Request}. */
-export const requestSchema: z.ZodType<Request> = z.object({
+const request = z.object({
   kind: z.literal("request"),
   id: text.optional(),
   method: z.string(),
@@ -27,14 +33,21 @@ export const requestSchema: z.ZodType<Request> = z.object({
     ids: z.boolean().optional(),
   }).optional(),
   timeout: duration.optional(),
+  warren: z.boolean().optional(),
+});
+
+/** What few requests say: checking that it is not there takes as long as all the rest. */
+const seldomAsked = {
   monitor: duration.optional(),
   attempt: z.int().positive().optional(),
   burials: z.int().positive().optional(),
   interrupted: z.int().positive().optional(),
   expires: z.number().optional(),
   credit: z.int().positive().optional(),
-  warren: z.boolean().optional(),
-});
+};
+
+/** Checks a {@linkcode Request}. */
+export const requestSchema: z.ZodType<Request> = request.extend(seldomAsked);
 
 /** Checks a {@linkcode Failure}. */
 export const failureSchema: z.ZodType<Failure> = z.object({
@@ -45,20 +58,26 @@ export const failureSchema: z.ZodType<Failure> = z.object({
   traceback: z.array(z.string()),
 });
 
-/** Checks a {@linkcode Reply}. */
-export const replySchema: z.ZodType<Reply> = z.object({
+const reply = z.object({
   kind: z.literal("reply"),
   id: text.optional(),
   call: text.optional(),
   result: z.unknown(),
-  failure: failureSchema.optional(),
   ending: z.boolean(),
+  parsed: z.boolean().optional(),
+});
+
+/** The same of replies. */
+const seldomAnswered = {
+  failure: failureSchema.optional(),
   sequence: z.int().positive().optional(),
   run: text.optional(),
   inbox: text.optional(),
-  parsed: z.boolean().optional(),
   beat: z.boolean().optional(),
-});
+};
+
+/** Checks a {@linkcode Reply}. */
+export const replySchema: z.ZodType<Reply> = reply.extend(seldomAnswered);
 
 /** Checks a {@linkcode Notification}. */
 export const notificationSchema: z.ZodType<Notification> = z.object({
@@ -82,3 +101,25 @@ export const controlSchema: z.ZodType<Control> = z.object({
   sequence: z.int().positive().optional(),
   run: text.optional(),
 });
+
+const forms = {
+  request: {
+    usual: request as z.ZodType<Request>,
+    whole: requestSchema,
+    names: Object.keys(seldomAsked),
+  },
+  reply: {
+    usual: reply as z.ZodType<Reply>,
+    whole: replySchema,
+    names: Object.keys(seldomAnswered),
+  },
+};
+
+/** The schema for a raw message: a smaller one that says the same, where it has nothing that few have. */
+export function schemaOf(
+  raw: { readonly kind: Spoken["kind"] } & Fields,
+): z.ZodType<Spoken> {
+  if (raw.kind === "notification") return notificationSchema;
+  const { usual, whole, names } = forms[raw.kind];
+  return names.every((name) => raw[name] === undefined) ? usual : whole;
+}

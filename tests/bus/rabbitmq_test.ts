@@ -177,10 +177,10 @@ Deno.test("what AMQP cannot carry is a typed error, and the channel lives on", a
   const { transport, first } = await consumer(bus, queue(name));
   const long = "x".repeat(256);
   const bad: [Partial<Message>, string?][] = [
-    [{ headers: { large: "x".repeat(70_000) } }],
+    [{ headers: { large: "x".repeat(140_000) } }],
     [{
       headers: Object.fromEntries(
-        Array.from({ length: 9_000 }, (_, at) => [`h${at}`, at]),
+        Array.from({ length: 20_000 }, (_, at) => [`h${at}`, at]),
       ),
     }],
     [{ headers: { [long]: 1 } }],

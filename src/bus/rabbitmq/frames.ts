@@ -19,7 +19,7 @@ const CONTENT_TYPE = 1 << 15,
 
 /** The longest expiration that the broker takes, about 49 days in milliseconds; what may wait longer has none. */
 const LONGEST = 2 ** 32 - 1;
-/** Bytes that a slab of frames has; a message whose body is larger than half of it is not copied. */
+/** Bytes that a slab of frames has, or more, where a message needs it. */
 const SLAB = 256 * 1024;
 
 const utf8 = new TextEncoder();
@@ -46,9 +46,9 @@ export class Frames {
     this.#bodyMost = (frameMax || SLAB) - OVERHEAD;
   }
 
-  /** Whether there are any. */
-  get any(): boolean {
-    return this.#at > this.#start;
+  /** Bytes that were not taken yet. */
+  get length(): number {
+    return this.#at - this.#start;
   }
 
   /** What has been written since it was taken last. */
@@ -70,17 +70,13 @@ export class Frames {
   }
 
   /**
-   * A message. A body that is too large to be copied comes in parts of its own, which follow what is taken.
+   * A message, copied.
    *
    * @throws {TypeError} AMQP cannot carry a name or a property, which is longer than 255 bytes; nothing is written then.
    */
-  publish(to: Address, message: Message): readonly Uint8Array[] {
+  publish(to: Address, message: Message): void {
     const { body } = message;
-    const large = body.length > SLAB / 2;
-    this.#room(
-      headSize(to, message) +
-        (large ? 0 : body.length + this.#extra(body.length)),
-    );
+    this.#room(headSize(to, message) + body.length + this.#extra(body.length));
     const before = this.#at;
     try {
       this.#method(to, message.mandatory === true);
@@ -89,7 +85,6 @@ export class Frames {
       this.#at = before;
       throw error;
     }
-    if (large) return this.#parts(to.channel, body);
     for (let from = 0; from < body.length; from += this.#bodyMost) {
       const part = body.length <= this.#bodyMost
         ? body
@@ -99,25 +94,11 @@ export class Frames {
       this.#at += part.length;
       this.#close(end);
     }
-    return [];
   }
 
   /** Of the frames of a body. */
   #extra(length: number): number {
     return OVERHEAD * Math.ceil(length / this.#bodyMost);
-  }
-
-  #parts(channel: number, body: Uint8Array): Uint8Array[] {
-    const parts: Uint8Array[] = [];
-    for (let from = 0; from < body.length; from += this.#bodyMost) {
-      const part = body.subarray(from, from + this.#bodyMost);
-      const head = Buffer.alloc(7);
-      head[0] = BODY;
-      head.writeUInt16BE(channel, 1);
-      head.writeUInt32BE(part.length, 3);
-      parts.push(head, part, Uint8Array.of(END));
-    }
-    return parts;
   }
 
   #method({ channel, exchange, key }: Address, mandatory: boolean): void {

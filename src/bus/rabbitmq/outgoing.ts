@@ -5,6 +5,9 @@ import type { Channel, ChannelModel } from "npm:amqplib@2.3.1";
 import type { Message } from "../transport.ts";
 import { type Address, Frames } from "./frames.ts";
 
+/** Bytes that wait for the end of a turn; what is more is written at once, so that a full connection is noticed. */
+const MOST = 128 * 1024;
+
 /** The parts of amqplib's connection that its types do not show. */
 interface Inner {
   readonly stream: Duplex;
@@ -58,13 +61,12 @@ export class Outgoing {
   ): void {
     const { exchange, key } = to;
     const address = { channel: numberOf(channel), exchange, key };
-    const parts = this.#frames.publish(address, message);
+    this.#frames.publish(address, message);
     if (confirmed) {
       (channel as unknown as Numbered).pushConfirmCallback(confirmed); // the broker counts as they come
     }
-    if (parts.length === 0) return this.#soon();
-    this.#flush();
-    for (const part of parts) this.#write(part);
+    if (this.#frames.length < MOST) this.#soon();
+    else this.#flush();
   }
 
   /** Acknowledges a delivery, or all up to it. */
@@ -83,7 +85,7 @@ export class Outgoing {
   }
 
   #flush(): void {
-    if (this.#frames.any) this.#write(this.#frames.take());
+    if (this.#frames.length > 0) this.#write(this.#frames.take());
   }
 
   /** What is written to a socket that is gone is lost with it, as what is under way there. */
