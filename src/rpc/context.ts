@@ -78,7 +78,7 @@ export async function serve<T>(
 ): Promise<T> {
   const scope: Scope = { context, over: false };
   try {
-    return await served.run(scope, () => paced(context, work));
+    return await served.run(scope, paced, context, work);
   } catch (error) {
     threw(error);
     throw error;

@@ -60,21 +60,21 @@ export function refuse<E extends RpcError>(error: E): E {
   return error;
 }
 
+const refused = (error: unknown) =>
+  error instanceof RpcError ? refuse(error) : error;
+
 /** Parses for the dispatcher: what does not fit is its refusal. A promise only where the schema needs one. */
 export function parsedBy(
   schema: Schema,
   given: unknown,
   what: string,
 ): unknown {
-  const refused = (error: unknown) =>
-    error instanceof RpcError ? refuse(error) : error;
   try {
     const parsed = parse(schema, given, what);
-    return parsed instanceof Promise
-      ? parsed.catch((error) => {
-        throw refused(error);
-      })
-      : parsed;
+    if (!(parsed instanceof Promise)) return parsed;
+    return parsed.catch((error) => {
+      throw refused(error);
+    });
   } catch (error) {
     throw refused(error);
   }
@@ -92,18 +92,21 @@ export function handled<T>(
   });
 }
 
-/** The parsed value; its server is told what was given, in case JSON cannot carry it. */
-export async function checked(
+/** The parsed value; its server is told what was given, in case JSON cannot carry it. A promise only where the schema needs one. */
+export function checked(
   schema: Schema,
   given: unknown,
   what: string,
   context: ServedContext,
-): Promise<unknown> {
-  const parsed = await parsedBy(schema, given, what);
-  if (parsed === undefined) {
-    const text = `Invalid ${what}: it is undefined, which JSON cannot carry`;
-    throw refuse(new InvalidValueError(`${text}; give null`));
-  }
-  context[parsing]?.(parsed, given);
-  return parsed;
+): unknown {
+  const accept = (parsed: unknown) => {
+    if (parsed === undefined) {
+      const text = `Invalid ${what}: it is undefined, which JSON cannot carry`;
+      throw refuse(new InvalidValueError(`${text}; give null`));
+    }
+    context[parsing]?.(parsed, given);
+    return parsed;
+  };
+  const parsed = parsedBy(schema, given, what);
+  return parsed instanceof Promise ? parsed.then(accept) : accept(parsed);
 }
