@@ -1,6 +1,5 @@
 /** What is sent and not settled is bounded: who sends faster waits its turn, in order, until its deadline. */
 import assert from "node:assert/strict";
-import type { ConfirmChannel } from "npm:amqplib@2.3.1";
 import { Window } from "../../src/bus/rabbitmq/window.ts";
 import { direct } from "../../src/bus/routes.ts";
 import type { RpcError } from "../../src/errors.ts";
@@ -84,14 +83,20 @@ Deno.test("a Turn that is left makes way, and gives back what it got", async () 
   assert.deepEqual([window.take(100), window.take(1)], [true, false]);
 });
 
+/** A channel of amqplib's: whoever publishes leaves there what to call when the broker has spoken. */
+interface Confirming {
+  readonly unconfirmed: readonly unknown[];
+  pushConfirmCallback(confirmed: unknown): void;
+}
+
 /** Watches how much amqplib holds that is not confirmed, over all channels of this process. */
 async function watched(url: string) {
   const prototype = await plain(
     url,
     (channel) => Promise.resolve(Object.getPrototypeOf(channel)),
-  ) as ConfirmChannel;
-  const { publish } = prototype;
-  const channels = new Set<{ readonly unconfirmed: readonly unknown[] }>();
+  ) as Confirming;
+  const { pushConfirmCallback: push } = prototype;
+  const channels = new Set<Confirming>();
   const held = () =>
     [...channels].reduce(
       (sum, { unconfirmed }) =>
@@ -99,16 +104,15 @@ async function watched(url: string) {
       0,
     );
   let most = 0;
-  prototype.publish = function (this: ConfirmChannel, ...args) {
-    const free = publish.apply(this, args);
-    channels.add(this as unknown as { readonly unconfirmed: unknown[] });
+  prototype.pushConfirmCallback = function (this: Confirming, confirmed) {
+    push.call(this, confirmed);
+    channels.add(this);
     most = Math.max(most, held());
-    return free;
   };
   return {
     held,
     most: () => most,
-    [Symbol.dispose]: () => void (prototype.publish = publish),
+    [Symbol.dispose]: () => void (prototype.pushConfirmCallback = push),
   };
 }
 
