@@ -27,8 +27,8 @@ export interface Address {
   readonly warren?: boolean | undefined;
   /** Called if the caller is gone. */
   readonly gone?: (() => void) | undefined;
-  /** Fires when nobody waits any more: a queue that is away is not waited for then. */
-  readonly signal?: AbortSignal | undefined;
+  /** Its signal fires when nobody waits any more: a queue that is away is not waited for then. */
+  readonly until?: { readonly signal: AbortSignal } | undefined;
 }
 
 /** What sending answers needs. */
@@ -106,7 +106,7 @@ export class Answers {
 
   /** Sends what `message` made; see `send`. */
   async publish(
-    { reply: { queue }, gone, signal }: Omit<Address, "dialect">,
+    { reply: { queue }, gone, until }: Omit<Address, "dialect">,
     message: Message,
     wait: Wait,
   ): Promise<void> {
@@ -119,7 +119,7 @@ export class Answers {
         end ??= Math.min(wait.deadline, performance.now() + patience);
         const soon = await this.#comesBack(error, queue, {
           deadline: end,
-          signal,
+          signal: until?.signal,
         });
         if (!soon) return unsent(error, gone);
       }
@@ -146,7 +146,7 @@ export class Answers {
    * @throws {InvalidValueError} JSON cannot carry it.
    */
   message(
-    { reply, dialect, warren }: Omit<Address, "gone" | "signal">,
+    { reply, dialect, warren }: Omit<Address, "gone" | "until">,
     said: Said,
   ): Message {
     const id = newId();

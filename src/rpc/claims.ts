@@ -65,7 +65,7 @@ export class Claims {
     const identity = identityOf(job.request);
     if (identity === undefined || !lane.queue) return undefined;
     const key = keyOf(lane, identity);
-    const { signal } = job.context;
+    const { signal } = job;
     const wait = { deadline: Infinity, signal };
     const store = this.#store;
     const claimed = await asked(store, () => store.claim(key), wait);
@@ -104,7 +104,7 @@ export class Claims {
 
   /** Waits until a request is free again, or done. */
   async free(job: Job, ms: number): Promise<void> {
-    const { signal } = job.context;
+    const { signal } = job;
     await pause(ms, { deadline: Infinity, signal }).catch(() => {});
   }
 

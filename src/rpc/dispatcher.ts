@@ -119,9 +119,10 @@ export class RpcDispatcher implements Dispatcher {
     const parsed = procedure.args
       ? await parsedBy(procedure.args, args, `arguments of ${what}`)
       : {};
-    const begun = (context as ServedContext)[starting]?.(procedure);
+    const { [starting]: start } = context as ServedContext;
+    const begun = start?.(procedure);
     if (begun) await begun;
-    context.signal.throwIfAborted();
+    if (!start) context.signal.throwIfAborted();
     const run = () => served.run(parsed, context);
     const result = await handled(contract, context, run);
     if (procedure.yields) {

@@ -90,7 +90,7 @@ export class FailedCasts {
     log("rpc").error("A cast that failed goes back into its queue: {error}", {
       error: loggable(error),
     });
-    await this.#parts.copies.rest(job.context.signal);
+    await this.#parts.copies.rest(job.signal);
     job.giveBack();
   }
 }

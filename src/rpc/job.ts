@@ -65,7 +65,11 @@ export class Job implements RunningCall, Watched {
   answers: readonly Message[] = [];
   readonly #delivery: Delivery;
   readonly #hooks: JobHooks;
-  readonly #controller = new AbortController();
+  /** Called when nobody waits for the result any more. */
+  left: (() => void) | undefined;
+  #controller: AbortController | undefined;
+  /** Why nobody waits any more. */
+  #reason: Error | undefined;
   #abandoned = false;
   #acknowledged = false;
   #kept = false;
@@ -89,10 +93,14 @@ export class Job implements RunningCall, Watched {
     const timeout = request.timeout ?? Infinity;
     this.arrived = performance.now();
     this.deadline = this.arrived + timeout;
+    // deno-lint-ignore no-this-alias -- its signal is made when a handler asks for it
+    const job = this;
     this.context = {
       requestId: request.id ?? newId(),
       values: request.context,
-      signal: this.#controller.signal,
+      get signal() {
+        return job.signal;
+      },
       deadline: Date.now() + timeout,
       attempt: request.attempt ?? 1,
       record: (transaction, result) => hooks.record(this, transaction, result),
@@ -103,8 +111,12 @@ export class Job implements RunningCall, Watched {
       [paused]: (ms) => hooks.ran(this, ms),
       [parsing]: (parsed, given) => void (this.gave = { parsed, given }),
       [starting]: (procedure) => {
-        if (procedure.delivery === "at-most-once") this.#settled();
-        else return hooks.starting(this, procedure);
+        const once = procedure.delivery === "at-most-once";
+        if (once) this.#settled();
+        const begun = once ? undefined : hooks.starting(this, procedure);
+        if (begun) return begun.then(() => this.#throwIfOver());
+        this.#throwIfOver();
+        return undefined;
       },
     };
   }
@@ -116,7 +128,15 @@ export class Job implements RunningCall, Watched {
 
   /** True when nobody waits for the result any more. */
   get over(): boolean {
-    return this.#controller.signal.aborted;
+    return this.#reason !== undefined;
+  }
+
+  /** Fires when nobody waits any more; made when it is first asked for. */
+  get signal(): AbortSignal {
+    if (this.#controller) return this.#controller.signal;
+    this.#controller = new AbortController();
+    if (this.#reason) this.#controller.abort(this.#reason);
+    return this.#controller.signal;
   }
 
   /** Ends it at its deadline, or when the caller says so. */
@@ -162,7 +182,7 @@ export class Job implements RunningCall, Watched {
 
   /** Resolves when an item of its stream may come; to false if nobody waits for it any more. */
   room(item: number): Promise<boolean> {
-    return this.#room.room(item, this.context.signal);
+    return this.#room.room(item, this.signal);
   }
 
   /** One sign of life may find no queue while that is made anew after a loss; a second one soon after finds its caller gone. */
@@ -212,7 +232,7 @@ export class Job implements RunningCall, Watched {
   /** Another worker has taken it over. */
   fence(): void {
     this.#fenced = true;
-    this.#controller.abort(
+    this.#leave(
       new RpcError("ABORTED", "Another worker has taken the request over"),
     );
   }
@@ -244,13 +264,24 @@ export class Job implements RunningCall, Watched {
   abandon(): void {
     if (this.streaming) this.settle();
     else this.#abandoned = true;
-    this.#controller.abort(new ConnectionDisposedError("The service stops"));
+    this.#leave(new ConnectionDisposedError("The service stops"));
   }
 
   /** Nobody waits any more, so nobody else need run it either: acknowledged now, however long the handler goes on. */
   #end(reason: Error): void {
     if (this.over) return;
     this.settle();
-    this.#controller.abort(reason);
+    this.#leave(reason);
+  }
+
+  #leave(reason: Error): void {
+    if (this.over) return;
+    this.#reason = reason;
+    this.left?.();
+    this.#controller?.abort(reason);
+  }
+
+  #throwIfOver(): void {
+    if (this.#reason) throw this.#reason;
   }
 }

@@ -9,20 +9,19 @@ export type TurnWait = Wait & { readonly signal: AbortSignal };
 /** One request's permit, which it may give back and take again. */
 export class Turn {
   readonly #permits: Permits;
-  readonly #wait: TurnWait;
+  readonly #wait: () => TurnWait;
   #held = false;
 
-  /** Has none yet. */
-  constructor(permits: Permits, wait: TurnWait) {
+  /** Has none yet; `wait` is asked for where there is none at once. */
+  constructor(permits: Permits, wait: () => TurnWait) {
     this.#permits = permits;
     this.#wait = wait;
   }
 
   /** False if the wait ends before there is one; a promise only where there is none at once. */
   take(): boolean | Promise<boolean> {
-    if (this.#wait.signal.aborted) return false;
     if (this.#permits.take()) return this.#held = true;
-    return this.#permits.queue(this.#wait).then((held) => this.#held = held);
+    return this.#permits.queue(this.#wait()).then((held) => this.#held = held);
   }
 
   /** Gives it back. */
@@ -65,6 +64,7 @@ export class Permits {
 
   /** Takes one when it is given back; to false if the wait ends before. */
   queue({ signal, deadline }: TurnWait): Promise<boolean> {
+    if (signal.aborted) return Promise.resolve(false);
     return new Promise((resolve) => {
       const settle = (held: boolean) => {
         signal.removeEventListener("abort", gaveUp);

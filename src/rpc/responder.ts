@@ -183,14 +183,14 @@ export class Responder implements Disposable {
   }
 
   /** Tells the caller of a stream that the worker stops in the middle of it. */
-  async interrupted({ request, dialect, context }: Job): Promise<void> {
-    const { reply, warren } = request;
+  async interrupted(job: Job): Promise<void> {
+    const { request: { reply, warren }, dialect } = job;
     if (!reply) return;
     const error = new StreamInterruptedError("The worker stopped");
     const failure = toFailure(error, { refusal: true });
     const wait = { deadline: performance.now() + GOODBYE };
     await this.#answers.send(
-      { reply, dialect, warren, signal: context.signal },
+      { reply, dialect, warren, until: job },
       { failure, ending: true },
       wait,
     );
@@ -199,8 +199,7 @@ export class Responder implements Disposable {
   /** The request came again: what was answered to it is said again. */
   async repeat(job: Job, answers: readonly Message[]): Promise<void> {
     const { reply } = job.request;
-    const { signal } = job.context;
-    const address = reply && { reply, signal };
+    const address = reply && { reply, until: job };
     if (address) await this.#answers.repeat(address, answers, answerBy(job));
   }
 
@@ -226,12 +225,12 @@ export class Responder implements Disposable {
   }
 
   #send(job: Job, answer: Message): Promise<void> {
-    const { request: { reply }, context: { signal } } = job;
+    const { request: { reply } } = job;
     if (!reply) return Promise.resolve();
     job.sent?.add(answer);
     const gone = () => job.end("the caller is gone");
     return this.#answers.publish(
-      { reply, gone, signal },
+      { reply, gone, until: job },
       answer,
       answerBy(job),
     );

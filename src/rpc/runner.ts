@@ -57,12 +57,11 @@ export class Runner {
   /** From its turn to its acknowledgement; `hopeless` is how many workers did not finish it, where no other is to try. */
   async serve(job: Job, lane: Lane, hopeless?: number): Promise<void> {
     job.register(this.#parts.running);
-    const { signal } = job.context;
     if (job.request.interrupted) await this.#parts.quarantine.othersSafe();
     const permits = lane.quarantined ? this.#apart : this.#parts.permits;
-    const turn = new Turn(permits, this.#wait(job, lane));
+    const turn = new Turn(permits, () => this.#wait(job, lane));
     // A handler that goes on when nobody waits any more does not keep others from their turn.
-    signal.addEventListener("abort", turn.free);
+    job.left = turn.free;
     try {
       const taken = turn.take();
       if (taken !== true && !(await taken)) {
@@ -82,7 +81,7 @@ export class Runner {
       await this.#parts.casts.back(job, error); // nobody else would know of it
     } finally {
       this.loop.end(job);
-      signal.removeEventListener("abort", turn.free);
+      job.left = undefined;
       turn.free();
       const leaving = this.#finish(job);
       if (leaving) await leaving;
@@ -91,7 +90,7 @@ export class Runner {
   }
 
   /** What waits too long for its turn goes to the end of its queue, before the broker takes it back as from one that died. */
-  #wait({ arrived, context: { signal } }: Job, { queue }: Lane): TurnWait {
+  #wait({ arrived, signal }: Job, { queue }: Lane): TurnWait {
     const { consumerTimeout } = this.#parts;
     const patience = queue ? consumerTimeout / 2 : Infinity;
     return { deadline: arrived + patience, signal };
