@@ -9,11 +9,11 @@ const EVERY = 5_000;
 /** Milliseconds between two looks at the calls in hand: how late a sign of life may be. */
 const LOOK = 50;
 
-/** Looks of one call. */
+/** When those of one call come. */
 interface Rhythm {
-  /** Number of the look at which it is due. */
+  /** Milliseconds of the monotonic clock. */
   due: number;
-  /** Looks between two. */
+  /** Milliseconds between two. */
   readonly every: number;
 }
 
@@ -24,7 +24,6 @@ interface Rhythm {
 export class Beats implements Disposable {
   readonly #answers: Answers;
   readonly #calls = new Map<Job, Rhythm>();
-  #look = 0;
   #looking: Waiting | undefined;
 
   /** Sent as answers are. */
@@ -39,8 +38,7 @@ export class Beats implements Disposable {
     const every = Math.min(half, warren ? EVERY : Infinity);
     if (!reply || every === Infinity) return;
     const first = warren ? FIRST : every;
-    const due = this.#look + 1 + Math.floor(first / LOOK);
-    this.#calls.set(job, { due, every: Math.floor(every / LOOK) });
+    this.#calls.set(job, { due: performance.now() + first, every });
     if (!this.#looking) this.#later();
   }
 
@@ -59,25 +57,24 @@ export class Beats implements Disposable {
   #later(): void {
     this.#looking = undefined;
     if (this.#calls.size === 0) return;
-    const soon = performance.now() + LOOK;
-    this.#looking = expireAt(soon, () => {
-      this.#look++;
+    this.#looking = expireAt(performance.now() + LOOK, () => {
+      const now = performance.now();
       for (const [job, rhythm] of this.#calls) {
-        if (rhythm.due > this.#look) continue;
-        rhythm.due = this.#look + rhythm.every;
-        this.#beat(job, rhythm);
+        if (rhythm.due > now) continue;
+        rhythm.due = now + rhythm.every;
+        this.#beat(job, rhythm.due);
       }
       this.#later();
     });
   }
 
-  #beat(job: Job, { every }: Rhythm): void {
+  #beat(job: Job, deadline: number): void {
     const { request: { reply, warren, monitor }, dialect, progress } = job;
     const answered = job.answers.length > 0 && !monitor; // it shows itself by its answer
     if (!reply || job.over || answered) return;
-    const wait = { deadline: performance.now() + every * LOOK };
     const note = (id?: string) => void (job.beat = id);
-    this.#answers.beat({ reply, dialect, warren }, wait, note, progress)
+    const address = { reply, dialect, warren };
+    this.#answers.beat(address, { deadline }, note, progress)
       .catch(() => {}); // the next one may come through
   }
 }

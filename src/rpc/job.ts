@@ -9,6 +9,7 @@ import type { Progress } from "./answers.ts";
 import { newId, paused } from "./context.ts";
 import { Credit } from "./credit.ts";
 import type { Procedure } from "./contract.ts";
+import { Given } from "./given.ts";
 import type { Hold } from "./hold.ts";
 import type { Watched } from "./loop_watch.ts";
 import { found, parsing, type ServedContext, starting } from "./outcome.ts";
@@ -47,8 +48,8 @@ export class Job implements RunningCall, Watched {
   streaming = false;
   /** `topic.method`, once that is found: before, the method alone. */
   name: string;
-  /** What its handler gave last, and what came of it. */
-  gave: { readonly parsed: unknown; readonly given: unknown } | undefined;
+  /** What its handler gave. */
+  readonly given: Given = new Given();
   /** What it asks for, once that is found. */
   procedure: Procedure | undefined;
   /** This worker's hold on it, where the fleet has a ledger. */
@@ -109,7 +110,10 @@ export class Job implements RunningCall, Watched {
         this.name = name;
       },
       [paused]: (ms) => hooks.ran(this, ms),
-      [parsing]: (parsed, given) => void (this.gave = { parsed, given }),
+      [parsing]: (parsed, given) => {
+        const stream = this.procedure?.yields !== undefined;
+        this.given.remember(parsed, given, stream);
+      },
       [starting]: (procedure) => {
         const once = procedure.delivery === "at-most-once";
         if (once) this.#settled();

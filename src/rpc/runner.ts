@@ -107,6 +107,7 @@ export class Runner {
   /** True when it is claimed, or needs not be; else it has been done, or is another worker's. */
   async #claim(job: Job, lane: Lane, turn: Turn): Promise<boolean> {
     const { claims, counts, responder } = this.#parts;
+    const { deadline } = this.#wait(job, lane);
     for (;;) {
       const whose = await claims?.claim(job, lane);
       if (whose === undefined || whose.state === "held") return true;
@@ -120,7 +121,7 @@ export class Runner {
       if (whose.kept) return job.passOn(), false; // the ledger brings it back if its worker dies
       turn.free();
       await claims?.free(job, whose.ms);
-      if (await turn.take()) continue;
+      if (performance.now() < deadline && await turn.take()) continue;
       await this.#noTurn(job, lane);
       return false;
     }

@@ -65,11 +65,11 @@ export class Wording {
     try {
       return this.answer(job, { ...said, result: value, parsed: true });
     } catch (error) {
-      const { parsed, given } = job.gave ?? {};
-      const known = error instanceof InvalidValueError && parsed === value;
-      if (!known || given === value) throw unsendable(job, error);
+      const known = error instanceof InvalidValueError && job.given.for(value);
+      if (!known || known.given === value) throw unsendable(job, error);
       try {
-        return this.answer(job, { ...said, result: pruned(given, value) });
+        const result = pruned(known.given, value);
+        return this.answer(job, { ...said, result });
       } catch (error) {
         throw unsendable(job, error);
       }

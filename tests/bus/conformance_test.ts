@@ -1,5 +1,6 @@
 /** What `transport.ts` promises, held by every transport: the bus inside the process, and RabbitMQ. */
 import assert from "node:assert/strict";
+import fc from "npm:fast-check@^4.10.2";
 import {
   ConnectionDisposedError,
   NoRouteError,
@@ -7,7 +8,7 @@ import {
 } from "../../src/errors.ts";
 import { routes } from "../../src/bus/profile.ts";
 import { direct, type Route } from "../../src/bus/routes.ts";
-import type { Message } from "../../src/bus/transport.ts";
+import type { Delivery, Message } from "../../src/bus/transport.ts";
 import { until } from "../setup/probe.ts";
 import {
   type Bus,
@@ -358,6 +359,59 @@ conforms("settling twice does nothing", async (bus) => {
   await dispose();
   assert.deepEqual(await drain(bus, route), ["c", "d"]);
 });
+
+type Fate = "ack" | "drop" | "back" | "keep";
+
+function settle(delivery: Delivery | undefined, fate: Fate): void {
+  if (fate === "ack") delivery?.ack();
+  else if (fate !== "keep") delivery?.reject(fate === "back");
+}
+
+/** What becomes of each of some messages, in which order, and after which of them the event loop has a turn. */
+const settling = fc.array(
+  fc.record({
+    fate: fc.constantFrom<Fate>("ack", "ack", "drop", "back", "keep"),
+    order: fc.nat(),
+    turn: fc.boolean(),
+  }),
+  { minLength: 1, maxLength: 12 },
+);
+
+conforms(
+  "whatever the order in which messages are settled, each has its own fate",
+  async (bus) => {
+    await fc.assert(
+      fc.asyncProperty(settling, async (plan) => {
+        const route = queue(bus.name());
+        const { first, dispose, mail } = await consumer(bus, route);
+        const names = plan.map((_, at) => `${at}`);
+        await send(bus, direct(route.key), ...names);
+        const came = await first(names.length);
+        const steps = plan.map((step, at) => ({ ...step, at }))
+          .sort((a, b) => a.order - b.order);
+        for (const { fate, turn, at } of steps) {
+          settle(came[at], fate);
+          if (turn) await new Promise((resolve) => setTimeout(resolve));
+        }
+        const left = (...fates: Fate[]) =>
+          names.filter((_, at) => fates.includes(plan[at]?.fate ?? "keep"));
+        await send(bus, direct(route.key), "last"); // the channel is still open
+        await first(names.length + left("back").length + 1);
+        assert.deepEqual(
+          mail.texts.slice(names.length).sort(),
+          [...left("back"), "last"].sort(),
+        );
+        await dispose();
+        const drained = await drain(bus, route);
+        assert.deepEqual(
+          drained.sort(),
+          [...left("back", "keep"), "last"].sort(),
+        );
+      }),
+      { numRuns: 40 },
+    );
+  },
+);
 
 conforms("settling after disposal does nothing", async (bus) => {
   const route = queue(bus.name());

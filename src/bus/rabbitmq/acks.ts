@@ -1,12 +1,8 @@
 /** Acknowledgements of one channel: those of a turn of the event loop go together, as one where order allows. @module */
 import process from "node:process";
-import type { Channel, ConsumeMessage } from "npm:amqplib@2.3.1";
+import type { Channel } from "npm:amqplib@2.3.1";
 import type { Open } from "./channel.ts";
 import type { Vitals } from "./vitals.ts";
-
-/** amqplib asks for a message, and looks at its tag alone. */
-const tagged = (deliveryTag: number) =>
-  ({ fields: { deliveryTag } }) as unknown as ConsumeMessage;
 
 /** Settles deliveries, each once; when their channel is gone, that means nothing, and saying it would be an error. */
 export class Acks {
@@ -34,11 +30,11 @@ export class Acks {
     this.#due.add(tag);
   }
 
-  /** Refused at once. */
+  /** Refused, before all that is acknowledged in this turn. */
   reject(tag: number, requeue: boolean): void {
     if (!this.#open.alive) return void this.#vitals.stale++;
     this.#unsettled.delete(tag);
-    this.#open.channel.reject(tagged(tag), requeue);
+    this.#open.outgoing.reject(this.#open.channel, tag, requeue);
   }
 
   /** Sends what is due. */

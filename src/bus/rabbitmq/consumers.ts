@@ -273,12 +273,12 @@ class RabbitDelivery implements Delivery {
 
   constructor(acks: Acks, raw: ConsumeMessage) {
     const { deliveryTag, routingKey, redelivered } = raw.fields;
+    acks.delivered(deliveryTag);
     this.message = fromAmqp(raw);
     this.key = routingKey;
     this.redelivered = redelivered;
     this.#acks = acks;
     this.#tag = deliveryTag;
-    acks.delivered(deliveryTag);
   }
 
   ack(): void {

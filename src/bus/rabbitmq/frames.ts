@@ -1,11 +1,11 @@
-/** Frames of AMQP 0-9-1 as they are sent: `basic.publish` with its message, and `basic.ack`. @module */
+/** Frames of AMQP 0-9-1 as they are sent: `basic.publish` with its message, `basic.ack` and `basic.reject`. @module */
 import { Buffer } from "node:buffer";
 import type { Message } from "../transport.ts";
 
 const METHOD = 1, HEADER = 2, BODY = 3, END = 0xce;
 /** Of a frame, beside what is in it. */
 const OVERHEAD = 8;
-const BASIC = 60, PUBLISH = 40, ACK = 80;
+const BASIC = 60, PUBLISH = 40, ACK = 80, REJECT = 90;
 
 /** Properties, by their bits, in the order in which their values follow. */
 const CONTENT_TYPE = 1 << 15,
@@ -60,12 +60,21 @@ export class Frames {
 
   /** Acknowledges a delivery, or all up to it. */
   ack(channel: number, tag: number, multiple: boolean): void {
+    this.#settle(channel, ACK, tag, multiple);
+  }
+
+  /** Refuses a delivery. */
+  reject(channel: number, tag: number, requeue: boolean): void {
+    this.#settle(channel, REJECT, tag, requeue);
+  }
+
+  #settle(channel: number, method: number, tag: number, flag: boolean): void {
     this.#room(32);
     const end = this.#open(METHOD, channel);
     this.#u16(BASIC);
-    this.#u16(ACK);
+    this.#u16(method);
     this.#u64(tag);
-    this.#u8(multiple ? 1 : 0);
+    this.#u8(flag ? 1 : 0);
     this.#close(end);
   }
 

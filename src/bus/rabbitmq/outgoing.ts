@@ -75,6 +75,12 @@ export class Outgoing {
     this.#soon();
   }
 
+  /** Refuses a delivery: before what is acknowledged later, since one acknowledgement may stand for all before it. */
+  reject(channel: Channel, tag: number, requeue: boolean): void {
+    this.#frames.reject(numberOf(channel), tag, requeue);
+    this.#soon();
+  }
+
   #soon(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;

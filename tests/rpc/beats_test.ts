@@ -1,0 +1,70 @@
+/** Signs of life come in time, also where others keep the event loop. */
+import assert from "node:assert/strict";
+import type { Answers } from "../../src/rpc/answers.ts";
+import { Beats } from "../../src/rpc/beats.ts";
+import type { Job } from "../../src/rpc/job.ts";
+
+/** As much of a call as signs of life look at. */
+const call = (more: object): Job =>
+  ({
+    request: { reply: { call: "c", queue: "q", form: "single" }, ...more },
+    answers: [],
+    over: false,
+  }) as unknown as Job;
+
+/** Signs of life, and when each came and may be sent until. */
+function watched() {
+  const came: { readonly at: number; readonly deadline: number }[] = [];
+  const answers = {
+    beat: (_: unknown, { deadline }: { readonly deadline: number }) => {
+      came.push({ at: performance.now(), deadline });
+      return Promise.resolve();
+    },
+  };
+  return { came, beats: new Beats(answers as unknown as Answers) };
+}
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+function compute(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
+Deno.test("a caller that wants a sign of life each second has two, whoever keeps the event loop", async () => {
+  const { came, beats } = watched();
+  using _ = beats;
+  const began = performance.now();
+  beats.begin(call({ monitor: 1_000 }));
+  while (performance.now() < began + 2_000) {
+    compute(180);
+    await pause(0);
+  }
+  assert.ok(came.length >= 2, `${came.length} in two seconds`);
+  for (const [n, { at }] of came.entries()) {
+    const before = came[n - 1]?.at ?? began;
+    assert.ok(at - before < 1_000, `${at - before} ms of silence`);
+  }
+});
+
+Deno.test("a sign of life has time to be sent, however often it is wanted", async () => {
+  const { came, beats } = watched();
+  using _ = beats;
+  beats.begin(call({ monitor: 40 }));
+  while (came.length === 0) await pause(5);
+  assert.ok(came.every(({ at, deadline }) => deadline > at));
+});
+
+Deno.test("who has been answered needs no sign of life, and what has ended gives none", async () => {
+  const { came, beats } = watched();
+  using _ = beats;
+  const answered = call({ warren: true, answer: true });
+  Object.assign(answered, { answers: [{}] });
+  const ended = call({ warren: true });
+  const open = call({ warren: true });
+  for (const each of [answered, ended, open]) beats.begin(each);
+  beats.end(ended);
+  while (came.length === 0) await pause(5);
+  await pause(100);
+  assert.equal(came.length, 1);
+});
