@@ -130,7 +130,9 @@ export function goalLines(
     const theirs = roundsOf(measured, other ?? "", workload);
     const { median, least, most } = spread(ratios(mine, theirs, figure));
     const name = `${workload}, ${what}, to ${other ?? "nobody"}`;
-    const range = `${two(median)} (${two(least)}–${two(most)})`;
+    const range = Number.isNaN(median)
+      ? "-"
+      : `${two(median)} (${two(least)}–${two(most)})`;
     return `${name.padEnd(48)} ${range.padEnd(18)} ${verdict(median, goal)}`;
   });
   return [...lines, ...costLines(measured)];

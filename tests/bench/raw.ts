@@ -143,9 +143,7 @@ async function call(): Promise<void> {
     const { body, options } = requestOf("note", args, newId());
     if (!full) {
       const free = sending.publish(exchange, key, body, options);
-      return free
-        ? Promise.resolve()
-        : new Promise((resolve) => sending.once("drain", resolve));
+      return free ? Promise.resolve() : drained();
     }
     return new Promise<void>((resolve, reject) =>
       confirming.publish(
@@ -157,6 +155,10 @@ async function call(): Promise<void> {
       )
     );
   };
+  let draining: Promise<unknown> | undefined;
+  const drained = () =>
+    draining ??= new Promise((resolve) => sending.once("drain", resolve))
+      .finally(() => draining = undefined);
   const client: Client = {
     call: (args) =>
       new Promise((resolve) => {

@@ -40,7 +40,7 @@ export interface Measured {
 /** Casts or fanouts a second that a peer is first taken to do. */
 const GUESS = 500;
 /** Milliseconds to warm up. */
-const WARM = 3_000;
+const WARM = 2_000;
 
 interface Runner {
   readonly plan: PeerPlan;
@@ -109,15 +109,16 @@ async function perform(
 }
 
 function note({ plan, pair }: Runner, { costs }: Measured): void {
+  const { coldStart = NaN, peak = NaN } = pair.servers[0] ?? {};
+  const client = pair.client.peak;
   const of = entry(costs, plan.name, () => ({
     coldStart: [],
     client: [],
     server: [],
   }));
-  const [server] = pair.servers;
-  of.coldStart.push(server?.coldStart ?? NaN);
-  of.client.push(pair.client.peak);
-  of.server.push(server?.peak ?? NaN);
+  of.coldStart.push(coldStart);
+  of.client.push(client);
+  of.server.push(peak);
 }
 
 const BIG = /[kM]B$/;
@@ -139,28 +140,41 @@ async function together(
   round: number,
   measured: Measured,
 ): Promise<void> {
-  const runners: Runner[] = [];
+  const all: Runner[] = [];
+  const runners: Runner[] = []; // those that began well
   try {
     for (const peer of plan.peers) {
-      await noted(peer.name, measured, async () => {
+      const what = `${peer.name}, start of round ${round + 1}`;
+      await noted(what, measured, async () => {
         const runner = await start(peer, plan.url, servers);
-        runners.push(runner);
+        all.push(runner);
         await calls(64, 300)(runner.pair, WARM, GUESS);
+        runners.push(runner);
       });
     }
+    const costs = async () => {
+      for (const runner of runners) {
+        const { name } = runner.plan;
+        await noted(
+          `${name}, costs`,
+          measured,
+          () => Promise.try(() => note(runner, measured)),
+        );
+      }
+    };
     let noting = servers === 1;
     for (const workload of ordered(workloads)) {
       if (noting && BIG.test(workload.name)) {
-        for (const runner of runners) note(runner, measured);
+        await costs();
         noting = false;
       }
       for (const runner of runners) {
         await perform(runner, workload, plan, round, measured);
       }
     }
-    if (noting) { for (const runner of runners) note(runner, measured); }
+    if (noting) await costs();
   } finally {
-    await Promise.all(runners.map(end));
+    await Promise.all(all.map(end));
   }
 }
 
