@@ -94,13 +94,12 @@ export class Job implements RunningCall, Watched {
     const timeout = request.timeout ?? Infinity;
     this.arrived = performance.now();
     this.deadline = this.arrived + timeout;
-    // deno-lint-ignore no-this-alias -- its signal is made when a handler asks for it
-    const job = this;
+    const signal = () => this.signal; // made when a handler asks for it
     this.context = {
       requestId: request.id ?? newId(),
       values: request.context,
       get signal() {
-        return job.signal;
+        return signal();
       },
       deadline: Date.now() + timeout,
       attempt: request.attempt ?? 1,

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import type { Answers } from "../../src/rpc/answers.ts";
 import { Beats } from "../../src/rpc/beats.ts";
 import type { Job } from "../../src/rpc/job.ts";
+import { until } from "../setup/probe.ts";
 
 /** As much of a call as signs of life look at. */
 const call = (more: object): Job =>
@@ -24,7 +25,7 @@ function watched() {
   return { came, beats: new Beats(answers as unknown as Answers) };
 }
 
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const turn = () => new Promise((resolve) => setTimeout(resolve));
 
 function compute(ms: number): void {
   const end = performance.now() + ms;
@@ -38,7 +39,7 @@ Deno.test("a caller that wants a sign of life each second has two, whoever keeps
   beats.begin(call({ monitor: 1_000 }));
   while (performance.now() < began + 2_000) {
     compute(180);
-    await pause(0);
+    await turn();
   }
   assert.ok(came.length >= 2, `${came.length} in two seconds`);
   for (const [n, { at }] of came.entries()) {
@@ -51,7 +52,7 @@ Deno.test("a sign of life has time to be sent, however often it is wanted", asyn
   const { came, beats } = watched();
   using _ = beats;
   beats.begin(call({ monitor: 40 }));
-  while (came.length === 0) await pause(5);
+  await until("one has come", () => came.length > 0);
   assert.ok(came.every(({ at, deadline }) => deadline > at));
 });
 
@@ -64,7 +65,6 @@ Deno.test("who has been answered needs no sign of life, and what has ended gives
   const open = call({ warren: true });
   for (const each of [answered, ended, open]) beats.begin(each);
   beats.end(ended);
-  while (came.length === 0) await pause(5);
-  await pause(100);
-  assert.equal(came.length, 1);
+  await until("the open one has given one", () => came.length > 0);
+  assert.equal(came.length, 1); // all were looked at together
 });
