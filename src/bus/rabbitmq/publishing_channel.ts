@@ -36,6 +36,8 @@ export class PublishingChannel {
   readonly #parts: PublishingParts;
   readonly #confirms: boolean;
   readonly #closing = new AbortController();
+  /** Ends of what is waited for. */
+  readonly #waiting = new Set<() => void>();
   #open: Sending | undefined;
   #opening: Promise<Sending> | undefined;
 
@@ -53,6 +55,7 @@ export class PublishingChannel {
   /** Closes it; what is under way fails. */
   async close(): Promise<void> {
     this.#closing.abort(disposed(false));
+    for (const end of this.#waiting) end();
     await (await this.#opening?.catch(() => undefined))?.close();
     await this.#open?.close();
   }
@@ -103,8 +106,14 @@ export class PublishingChannel {
     { deadline, signal }: Wait,
     sent: boolean,
   ): Promise<T> {
-    const closing = this.#closing.signal;
-    const either = signal ? AbortSignal.any([closing, signal]) : closing;
+    // Thousands may wait: as many listeners at one signal would cost their square.
+    const ending = new AbortController();
+    const end = () => ending.abort();
+    const either = signal
+      ? AbortSignal.any([ending.signal, signal])
+      : ending.signal;
+    this.#waiting.add(end);
+    if (this.closed) end();
     try {
       const wait = { deadline, signal: either };
       return await within(
@@ -113,7 +122,9 @@ export class PublishingChannel {
         () => late(this.#parts.side, route, sent),
       );
     } catch (error) {
-      throw closing.aborted ? disposed(sent) : error;
+      throw this.closed ? disposed(sent) : error;
+    } finally {
+      this.#waiting.delete(end);
     }
   }
 
