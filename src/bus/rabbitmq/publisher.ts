@@ -13,20 +13,20 @@ import {
   unroutable,
 } from "./outcomes.ts";
 import { fromAmqp } from "./properties.ts";
-import { PublishingChannel, type Sending } from "./publishing_channel.ts";
-import { backoff, type Side } from "./side.ts";
-import { isFatal, type Topology } from "./topology.ts";
+import {
+  PublishingChannel,
+  type PublishingParts,
+  type Sending,
+} from "./publishing_channel.ts";
+import { backoff } from "./side.ts";
+import { isFatal } from "./topology.ts";
 import type { Window } from "./window.ts";
 
 /** Attempts of a message on a channel that a refusal ended: it may have been another message's fault. */
 const SUSPECT = 3;
 
 /** What a publisher works with. */
-export interface PublisherParts {
-  /** The connection. */
-  readonly side: Side;
-  /** Declares the exchange of a route. */
-  readonly topology: Topology;
+export interface PublisherParts extends Omit<PublishingParts, "returned"> {
   /** Room for confirmed messages in flight. */
   readonly window: Window;
   /** Told of mandatory messages that were posted and came back. */
