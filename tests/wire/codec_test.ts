@@ -9,15 +9,21 @@ import { grizzly, oslo } from "../../src/wire/dialect.ts";
 const json = fc.jsonValue({ maxDepth: 4, noUnicodeString: false }).map(
   (value) => JSON.parse(JSON.stringify(value)), // without -0, which JSON has not
 );
-const safeKey = fc.string({ minLength: 1, maxLength: 12 }).filter((key) =>
-  key !== "__proto__" && key !== "toJSON"
-);
-const fields = fc.dictionary(safeKey, json, { noNullPrototype: true }).filter(
-  (value) => !/"(__proto__|toJSON)"/.test(JSON.stringify(value)),
-);
-const value = json.filter((each) =>
-  !/"(__proto__|toJSON)"/.test(JSON.stringify(each) ?? "")
-);
+/**
+ * Keys that come back as they went. `__proto__` is refused, `toJSON` is a function's name to JSON, and V8 mistakes a key with
+ * an escape for one with a backslash that it parsed before (https://github.com/nodejs/node/issues/63785).
+ */
+const faithful = (value: unknown): boolean =>
+  typeof value !== "object" || value === null ||
+  Object.entries(value).every(([key, each]) =>
+    !/^(__proto__|toJSON)$|\\/.test(key) && faithful(each)
+  );
+const fields = fc.dictionary(
+  fc.string({ minLength: 1, maxLength: 12 }),
+  json,
+  { noNullPrototype: true },
+).filter(faithful);
+const value = json.filter(faithful);
 const text = fc.string({ minLength: 1, maxLength: 40 });
 const id = fc.uuid().map((uuid) => uuid.replaceAll("-", ""));
 const maybe = <T>(arbitrary: fc.Arbitrary<T>) =>
