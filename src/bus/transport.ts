@@ -34,8 +34,8 @@ export interface Delivery {
   readonly key: string;
   /** The broker may have delivered it before. */
   readonly redelivered: boolean;
-  /** Done: the queue forgets it. */
-  ack(): void;
+  /** Done: the queue forgets it. `soon`: told some milliseconds later, with others; not where few may be unsettled at once. */
+  ack(when?: "soon"): void;
   /** Not done: back into the queue, or dropped (dead-lettered where a policy says so). */
   reject(requeue: boolean): void;
 }

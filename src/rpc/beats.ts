@@ -1,5 +1,6 @@
 /** Signs of life of calls that take long. @module */
 import { expireAt, forget, type Waiting } from "../deadlines.ts";
+import { Slots } from "../slots.ts";
 import type { Answers } from "./answers.ts";
 import type { Job } from "./job.ts";
 
@@ -10,11 +11,18 @@ const EVERY = 5_000;
 const LOOK = 50;
 
 /** When those of one call come. */
-interface Rhythm {
+class Rhythm {
+  readonly job: Job;
   /** Milliseconds of the monotonic clock. */
   due: number;
   /** Milliseconds between two. */
   readonly every: number;
+
+  constructor(job: Job, due: number, every: number) {
+    this.job = job;
+    this.due = due;
+    this.every = every;
+  }
 }
 
 /**
@@ -23,7 +31,7 @@ interface Rhythm {
  */
 export class Beats implements Disposable {
   readonly #answers: Answers;
-  readonly #calls = new Map<Job, Rhythm>();
+  readonly #calls = new Slots<Rhythm>();
   #looking: Waiting | undefined;
 
   /** Sent as answers are. */
@@ -38,13 +46,15 @@ export class Beats implements Disposable {
     const every = Math.min(half, warren ? EVERY : Infinity);
     if (!reply || every === Infinity) return;
     const first = warren ? FIRST : every;
-    this.#calls.set(job, { due: performance.now() + first, every });
+    const due = performance.now() + first;
+    job.beats = this.#calls.add(new Rhythm(job, due, every));
     if (!this.#looking) this.#later();
   }
 
   /** It has ended. */
   end(job: Job): void {
-    this.#calls.delete(job);
+    if (job.beats !== undefined) this.#calls.delete(job.beats);
+    job.beats = undefined;
   }
 
   /** Gives no more. */
@@ -59,10 +69,10 @@ export class Beats implements Disposable {
     if (this.#calls.size === 0) return;
     this.#looking = expireAt(performance.now() + LOOK, () => {
       const now = performance.now();
-      for (const [job, rhythm] of this.#calls) {
+      for (const rhythm of this.#calls) {
         if (rhythm.due > now) continue;
         rhythm.due = now + rhythm.every;
-        this.#beat(job, rhythm.due);
+        this.#beat(rhythm.job, rhythm.due);
       }
       this.#later();
     });

@@ -9,15 +9,8 @@ import type { RequestContext } from "./context.ts";
 import type { Contract, Endpoint, Procedure } from "./contract.ts";
 import { checkContract } from "./define.ts";
 import { parseVersion, serves, type Version } from "./names.ts";
-import {
-  checked,
-  found,
-  handled,
-  parsedBy,
-  refuse,
-  type ServedContext,
-  starting,
-} from "./outcome.ts";
+import { checked, handled, parsedBy, refuse } from "./outcome.ts";
+import { serverOf } from "./served_context.ts";
 import { yielded } from "./yielded.ts";
 
 /** Anything that takes a request: wrap one in another to add behaviour around handlers. */
@@ -115,14 +108,14 @@ export class RpcDispatcher implements Dispatcher {
   ): Promise<unknown> {
     const served = this.#find(version, method, namespace);
     const { procedure, contract, what } = served;
-    (context as ServedContext)[found]?.(procedure, what);
+    const server = serverOf(context);
+    server?.found(procedure, what);
     const parsed = procedure.args
       ? await parsedBy(procedure.args, args, `arguments of ${what}`)
       : {};
-    const { [starting]: start } = context as ServedContext;
-    const begun = start?.(procedure);
+    const begun = server?.starting(procedure);
     if (begun) await begun;
-    if (!start) context.signal.throwIfAborted();
+    if (!server) context.signal.throwIfAborted();
     const run = () => served.run(parsed, context);
     const result = await handled(contract, context, run);
     if (procedure.yields) {

@@ -4,13 +4,24 @@ import { log } from "../telemetry.ts";
 import type { Delivery, Link, Message, Wait } from "../bus/transport.ts";
 import { decode, type Limits } from "../wire/codec.ts";
 import type { Control, Reply } from "../wire/envelope.ts";
+import { Register } from "../slots.ts";
 import type { Pending } from "./replies.ts";
 import { RunningCalls } from "./running.ts";
+
+/** Who waits for the answers to a call. */
+export interface Waiter {
+  /** Id of the call. */
+  readonly call: string;
+  /** Takes the answers. */
+  readonly pending: Pending;
+  /** Whose call it is. */
+  readonly owner: object;
+}
 
 /** Reads one inbox. */
 export class Inbox {
   /** Calls that wait, by their id. */
-  readonly pending: Map<string, Pending> = new Map();
+  readonly pending: Register<string, Waiter> = new Register();
   /** What runs here. */
   readonly running: RunningCalls = new RunningCalls();
   /** Who can tell a worker that nobody waits for its call. */
@@ -67,13 +78,15 @@ export class Inbox {
   }
 
   #receive(delivery: Delivery): void {
-    delivery.ack(); // what it tells is kept in memory alone, so it is of no use to another process
+    delivery.ack("soon"); // what it tells is kept in memory alone, so it is of no use to another process
     const { body, headers, correlationId } = delivery.message;
     const decoded = decode(body, headers, this.#limits);
     if ("refusal" in decoded) {
       const { reason } = decoded.refusal;
       const text = `Refused the answer: ${reason}`;
-      this.pending.get(correlationId ?? "")?.fail(new InvalidValueError(text));
+      this.pending.get(correlationId ?? "")?.pending.fail(
+        new InvalidValueError(text),
+      );
       return this.#refuse(reason);
     }
     const { message } = decoded;
@@ -98,8 +111,8 @@ export class Inbox {
   }
 
   #reply(reply: Reply, call: string): void {
-    const pending = this.pending.get(call);
-    if (pending) return pending.receive(reply);
+    const waiter = this.pending.get(call);
+    if (waiter) return waiter.pending.receive(reply);
     this.strays.late++;
     log("rpc").debug("A reply came that nobody waits for");
     const [cancel] = this.cancellers;
@@ -117,7 +130,8 @@ export class Inbox {
     const text =
       "No queue takes the request: nobody has served this topic or host yet";
     // Only a request is named as its call is; what a worker in this process says to a caller in it is not.
-    if (id === call) this.pending.get(call)?.unrouted(new NoRouteError(text));
+    const waiter = id === call ? this.pending.get(call) : undefined;
+    waiter?.pending.unrouted(new NoRouteError(text));
     this.running.returned(call, id);
   }
 }

@@ -6,14 +6,14 @@ import type { Delivery, Message } from "../bus/transport.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Request } from "../wire/envelope.ts";
 import type { Progress } from "./answers.ts";
-import { newId, paused } from "./context.ts";
+import type { RequestContext } from "./context.ts";
 import { Credit } from "./credit.ts";
 import type { Procedure } from "./contract.ts";
 import { Given } from "./given.ts";
 import type { Hold } from "./hold.ts";
 import type { Watched } from "./loop_watch.ts";
-import { found, parsing, type ServedContext, starting } from "./outcome.ts";
 import type { RunningCall, RunningCalls } from "./running.ts";
+import { ServedContext, type Serving } from "./served_context.ts";
 import type { SentItems } from "./sent_items.ts";
 
 /** Milliseconds in which a caller's queue is made anew after a loss, and after which an old loss tells nothing. */
@@ -33,11 +33,11 @@ export interface JobHooks {
 }
 
 /** A request from its arrival to its acknowledgement. */
-export class Job implements RunningCall, Watched {
+export class Job implements RunningCall, Serving, Watched {
   /** What is asked. */
   readonly request: Request;
   /** What the handler sees. */
-  readonly context: ServedContext;
+  readonly context: RequestContext;
   /** When it came, in milliseconds of the monotonic clock. */
   readonly arrived: number;
   /** When the caller gives up, by the same. */
@@ -60,6 +60,10 @@ export class Job implements RunningCall, Watched {
   sent: SentItems | undefined;
   /** The last item of its stream that the broker has. */
   progress: Progress | undefined;
+  /** Its number among those that give signs of life. */
+  beats: number | undefined;
+  /** Its number among those that keep the event loop busy. */
+  watched: number | undefined;
   /** The last sign of life that was sent. */
   beat: string | undefined;
   /** What was answered, to be said again if the request comes again; not the items of a stream. */
@@ -68,7 +72,7 @@ export class Job implements RunningCall, Watched {
   readonly #hooks: JobHooks;
   /** Called when nobody waits for the result any more. */
   left: (() => void) | undefined;
-  #controller: AbortController | undefined;
+  readonly #controller = new AbortController();
   /** Why nobody waits any more. */
   #reason: Error | undefined;
   #abandoned = false;
@@ -94,34 +98,34 @@ export class Job implements RunningCall, Watched {
     const timeout = request.timeout ?? Infinity;
     this.arrived = performance.now();
     this.deadline = this.arrived + timeout;
-    const signal = () => this.signal; // made when a handler asks for it
-    this.context = {
-      requestId: request.id ?? newId(),
-      values: request.context,
-      get signal() {
-        return signal();
-      },
-      deadline: Date.now() + timeout,
-      attempt: request.attempt ?? 1,
-      record: (transaction, result) => hooks.record(this, transaction, result),
-      [found]: (procedure, name) => {
-        this.procedure = procedure;
-        this.name = name;
-      },
-      [paused]: (ms) => hooks.ran(this, ms),
-      [parsing]: (parsed, given) => {
-        const stream = this.procedure?.yields !== undefined;
-        this.given.remember(parsed, given, stream);
-      },
-      [starting]: (procedure) => {
-        const once = procedure.delivery === "at-most-once";
-        if (once) this.#settled();
-        const begun = once ? undefined : hooks.starting(this, procedure);
-        if (begun) return begun.then(() => this.#throwIfOver());
-        this.#throwIfOver();
-        return undefined;
-      },
-    };
+    this.context = new ServedContext(this, Date.now() + timeout);
+  }
+
+  found(procedure: Procedure, name: string): void {
+    this.procedure = procedure;
+    this.name = name;
+  }
+
+  starting(procedure: Procedure): Promise<void> | undefined {
+    const once = procedure.delivery === "at-most-once";
+    if (once) this.#settled();
+    const begun = once ? undefined : this.#hooks.starting(this, procedure);
+    if (begun) return begun.then(() => this.#throwIfOver());
+    this.#throwIfOver();
+    return undefined;
+  }
+
+  paused(ms: number): void {
+    this.#hooks.ran(this, ms);
+  }
+
+  record(transaction: unknown, result: unknown): Promise<void> {
+    return this.#hooks.record(this, transaction, result);
+  }
+
+  parsed(parsed: unknown, given: unknown): void {
+    const stream = this.procedure?.yields !== undefined;
+    this.given.remember(parsed, given, stream);
   }
 
   /** True if it goes back to its queue. */
@@ -134,11 +138,8 @@ export class Job implements RunningCall, Watched {
     return this.#reason !== undefined;
   }
 
-  /** Fires when nobody waits any more; made when it is first asked for. */
+  /** Fires when nobody waits any more. */
   get signal(): AbortSignal {
-    if (this.#controller) return this.#controller.signal;
-    this.#controller = new AbortController();
-    if (this.#reason) this.#controller.abort(this.#reason);
     return this.#controller.signal;
   }
 
@@ -281,7 +282,7 @@ export class Job implements RunningCall, Watched {
     if (this.over) return;
     this.#reason = reason;
     this.left?.();
-    this.#controller?.abort(reason);
+    this.#controller.abort(reason);
   }
 
   #throwIfOver(): void {

@@ -1,12 +1,18 @@
 /** Requests that this process has in hand or has answered, by their ids: one that comes again is not run again. @module */
 import type { Message } from "../bus/transport.ts";
+import { Register } from "../slots.ts";
 import type { Job } from "./job.ts";
 
 /** A request that runs. */
-interface Running {
+class Running {
   readonly job: Job;
   /** Resolves when it has ended. */
   readonly ended: Promise<void>;
+
+  constructor(job: Job, ended: Promise<void>) {
+    this.job = job;
+    this.ended = ended;
+  }
 }
 
 /** What is known of a request that has come before: that it runs, or what was answered, as far as that is kept. */
@@ -93,7 +99,7 @@ class Bodies {
 
 /** Remembers the requests of one consumer. Those without an id (Folsom) are never the same. */
 export class Ledger {
-  readonly #running = new Map<string, Running>();
+  readonly #running = new Register<string, Running>();
   readonly #ended = new Memory<true>(IDS);
   readonly #answers = new Memory<readonly Message[]>(ANSWERS);
   readonly #bodies = new Bodies();
@@ -112,7 +118,7 @@ export class Ledger {
 
   /** A request begins. */
   begin(id: string, job: Job, ended: Promise<void>): void {
-    this.#running.set(id, { job, ended });
+    this.#running.set(id, new Running(job, ended));
     void ended.then(() => this.#end(id, job));
   }
 

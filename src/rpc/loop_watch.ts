@@ -1,11 +1,14 @@
 /** An event loop that stands still answers nobody: whoever has it in hand is named. @module */
 import { expireAt, forget, type Waiting } from "../deadlines.ts";
+import { Slots } from "../slots.ts";
 import { log, oneLine } from "../telemetry.ts";
 
 /** A request in hand. */
 export interface Watched {
   /** `topic.method`. */
   readonly name: string;
+  /** Its number among those in hand; undefined while it is none of them. */
+  watched?: number | undefined;
 }
 
 /** Milliseconds of standstill that are told, and between two looks at it. */
@@ -16,7 +19,7 @@ const NAMED = 5;
 
 /** Notices that the event loop stood still while requests were in hand: a timer fires late. Looks at nothing while there are none. */
 export class LoopWatch implements Disposable {
-  readonly #inHand = new Set<Watched>();
+  readonly #inHand = new Slots<Watched>();
   #due = 0;
   #look: Waiting | undefined;
   #blocked = 0;
@@ -29,19 +32,20 @@ export class LoopWatch implements Disposable {
   /** One is in hand. */
   begin(one: Watched): void {
     if (this.#inHand.size === 0) this.#due = performance.now() + LOOK;
-    this.#inHand.add(one);
+    one.watched = this.#inHand.add(one);
     if (!this.#look) this.#later();
   }
 
   /** It is not any more; its end may come before the timer. */
   end(one: Watched): void {
     this.#check();
-    this.#inHand.delete(one);
+    if (one.watched !== undefined) this.#inHand.delete(one.watched);
+    one.watched = undefined;
   }
 
   /** Its handler has come to a pause, after so many milliseconds. One that is found out is told of at once, and alone. */
   ran(one: Watched, ms: number): void {
-    if (ms < LONG || !this.#inHand.has(one)) return;
+    if (ms < LONG || one.watched === undefined) return;
     this.#blocked++;
     log("rpc").warn(
       "The event loop stood still for {ms} ms in {procedure}, which did not await anything meanwhile, or the process was stopped",

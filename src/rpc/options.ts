@@ -5,10 +5,10 @@ import type { Wait } from "../bus/transport.ts";
 import { oneLine } from "../telemetry.ts";
 import {
   type ContextValues,
-  inherited,
   isRequestContext,
   type RequestContext,
 } from "./context.ts";
+import { inherited } from "./inheritance.ts";
 import { checkHost, checkName, checkTopic } from "./names.ts";
 
 /** Options of every verb. */

@@ -1,23 +1,10 @@
 /** What the server must know of a dispatch beyond its result: who refused, whose errors, what was given. @module */
 import { type ErrorClass, InvalidValueError, RpcError } from "../errors.ts";
-import { type PacedContext, type RequestContext, serve } from "./context.ts";
-import type { Contract, Procedure } from "./contract.ts";
+import type { RequestContext } from "./context.ts";
+import type { Contract } from "./contract.ts";
+import { serve } from "./inheritance.ts";
 import { parse, type Schema } from "./schema.ts";
-
-/** What the server wants to know before a handler starts; symbols, so that a copy of the context keeps them. */
-export const found: unique symbol = Symbol("warren.found");
-export const starting: unique symbol = Symbol("warren.starting");
-export const parsing: unique symbol = Symbol("warren.parsing");
-
-/** A context as the server makes it. */
-export interface ServedContext extends PacedContext {
-  /** Called when it is known which procedure is meant, with its name: `topic.method`. */
-  readonly [found]?: (procedure: Procedure, name: string) => void;
-  /** Called when its handler is about to start, which waits for it. */
-  readonly [starting]?: (procedure: Procedure) => Promise<void> | undefined;
-  /** Called when something that its handler gave has been parsed. */
-  readonly [parsing]?: (parsed: unknown, given: unknown) => void;
-}
+import { serverOf } from "./served_context.ts";
 
 // Kept beside the errors and not in them, so that whoever wraps a dispatcher sees plain ones.
 const refusals = new WeakSet<Error>();
@@ -97,14 +84,14 @@ export function checked(
   schema: Schema,
   given: unknown,
   what: string,
-  context: ServedContext,
+  context: RequestContext,
 ): unknown {
   const accept = (parsed: unknown) => {
     if (parsed === undefined) {
       const text = `Invalid ${what}: it is undefined, which JSON cannot carry`;
       throw refuse(new InvalidValueError(`${text}; give null`));
     }
-    context[parsing]?.(parsed, given);
+    serverOf(context)?.parsed(parsed, given);
     return parsed;
   };
   const parsed = parsedBy(schema, given, what);

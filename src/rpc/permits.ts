@@ -1,6 +1,7 @@
 /** A bound on what runs at once. @module */
 
 import { expireAt, forget } from "../deadlines.ts";
+import { Line } from "../slots.ts";
 import type { Wait } from "../wait.ts";
 
 /** Until when a turn is waited for. */
@@ -36,7 +37,7 @@ export class Permits {
   #limit: number;
   /** Below 0 while more are out than a lowered limit allows. */
   #free: number;
-  readonly #waiting = new Set<(held: boolean) => void>();
+  readonly #waiting = new Line<(held: boolean) => void>();
 
   /** `limit` at once. */
   constructor(limit: number) {
@@ -69,13 +70,13 @@ export class Permits {
       const settle = (held: boolean) => {
         signal.removeEventListener("abort", gaveUp);
         forget(waiting);
-        this.#waiting.delete(settle);
+        this.#waiting.delete(place);
         resolve(held);
       };
       const gaveUp = () => settle(false);
       const waiting = expireAt(deadline, gaveUp);
       signal.addEventListener("abort", gaveUp);
-      this.#waiting.add(settle);
+      const place = this.#waiting.add(settle);
     });
   }
 
@@ -87,7 +88,7 @@ export class Permits {
 
   #grant(): void {
     while (this.#free > 0) {
-      const [next] = this.#waiting;
+      const next = this.#waiting.first;
       if (!next) return;
       this.#free--;
       next(true);

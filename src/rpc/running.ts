@@ -1,5 +1,7 @@
 /** Calls that run here, by the ids that their callers gave them: strangers may have given the same. @module */
 
+import { Register } from "../slots.ts";
+
 /** One of them. */
 export interface RunningCall {
   /** Nobody wants it any more. */
@@ -14,7 +16,7 @@ export interface RunningCall {
 
 /** All of one link. */
 export class RunningCalls {
-  readonly #calls = new Map<string, readonly RunningCall[]>();
+  readonly #calls = new Register<string, readonly RunningCall[]>();
 
   /** Known from now on. */
   add(call: string, running: RunningCall): void {
@@ -24,9 +26,11 @@ export class RunningCalls {
 
   /** Not any more. */
   remove(call: string, running: RunningCall): void {
-    const left = this.#calls.get(call)?.filter((other) => other !== running);
-    if (left && left.length > 0) this.#calls.set(call, left);
-    else this.#calls.delete(call);
+    const same = this.#calls.get(call);
+    if (same?.length === 1 && same[0] === running) this.#calls.delete(call);
+    else if (same) {
+      this.#calls.set(call, same.filter((other) => other !== running));
+    }
   }
 
   /** Its caller wants no more of it. */

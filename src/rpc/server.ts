@@ -19,6 +19,7 @@ import { Quarantine } from "./quarantine.ts";
 import { Refusals, type Refused } from "./refusals.ts";
 import { Responder, type ResponderParts } from "./responder.ts";
 import { Runner } from "./runner.ts";
+import { Slots } from "../slots.ts";
 import { count, counts, type ServerStats } from "./server_stats.ts";
 
 /** Milliseconds that the broker has to take back what a worker leaves. */
@@ -37,9 +38,16 @@ export interface ServerParts extends ResponderParts {
 }
 
 /** A request in hand: where it came, and until when. */
-interface InHand {
+class InHand {
+  readonly job: Job;
   readonly lane: Lane;
   readonly done: Promise<void>;
+
+  constructor(job: Job, lane: Lane, done: Promise<void>) {
+    this.job = job;
+    this.lane = lane;
+    this.done = done;
+  }
 }
 
 /** Serves requests of all consumers of one connection context. */
@@ -52,7 +60,7 @@ export class Server {
   readonly #quarantine: Quarantine;
   readonly #runner: Runner;
   readonly #ledgers = new Set<Ledger>();
-  readonly #jobs = new Map<Job, InHand>();
+  readonly #jobs = new Slots<InHand>();
   readonly #counts = counts();
   readonly #stopping = new AbortController();
   /** Until when the ledger is waited for. */
@@ -126,10 +134,10 @@ export class Server {
     if (delivery.redelivered) this.#counts.redelivered++;
     const job = new Job(delivery, message, dialect, hooks);
     const done = this.#take(job, lane).then(() => {
-      this.#jobs.delete(job);
+      this.#jobs.delete(place);
       this.#quarantine.ended(job);
     });
-    this.#jobs.set(job, { lane, done });
+    const place = this.#jobs.add(new InHand(job, lane, done));
   }
 
   /** What came before is not run again; what a worker did not finish may end this one too. Never rejects. */
@@ -205,7 +213,7 @@ export class Server {
     const { signal } = this.#stopping;
     while (this.#jobs.size + refusals.size > 0 && !signal.aborted) {
       const all = Promise.all([
-        ...[...this.#jobs.values()].map(({ done }) => done),
+        ...[...this.#jobs].map(({ done }) => done),
         ...refusals,
       ]);
       await Promise.race([all, late]);
@@ -220,7 +228,7 @@ export class Server {
   /** What has begun to stream is not begun anew elsewhere: its caller is told. */
   async #stop(neat: boolean): Promise<void> {
     const inHand = [...this.#jobs];
-    const jobs = inHand.map(([job]) => job);
+    const jobs = inHand.map(({ job }) => job);
     for (const job of jobs) job.abandon();
     this.#stopping.abort(new ConnectionDisposedError("The service stops"));
     this.#refusals.stop();
@@ -229,9 +237,7 @@ export class Server {
       ...streams.map((job) => this.#runner.endStream(job)),
       ...streams.map((job) => this.#responder.interrupted(job)),
       ...jobs.map((job) => this.#runner.release(job)),
-      ...(neat
-        ? inHand.map(([job, { lane }]) => this.#putBack(job, lane))
-        : []),
+      ...(neat ? inHand.map(({ job, lane }) => this.#putBack(job, lane)) : []),
     ]);
   }
 }

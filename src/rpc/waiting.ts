@@ -17,7 +17,6 @@ export type Wanted = Pick<Control, "sequence" | "run" | "credit">;
 export class Waiting {
   readonly #transport: Transport;
   readonly #inbox: Inbox;
-  readonly #calls = new Map<string, Pending>();
   readonly #canceller = (call: string, worker: string) =>
     this.cancel(call, worker);
 
@@ -30,14 +29,12 @@ export class Waiting {
 
   /** Answers to a call go to `pending` from now on. */
   expect(call: string, pending: Pending): void {
-    this.#inbox.pending.set(call, pending);
-    this.#calls.set(call, pending);
+    this.#inbox.pending.set(call, { call, pending, owner: this });
   }
 
   /** Nobody waits for them any more. */
   forget(call: string): void {
     this.#inbox.pending.delete(call);
-    this.#calls.delete(call);
   }
 
   /**
@@ -61,11 +58,13 @@ export class Waiting {
   /** Fails all of them, and tells their workers. */
   async close(error: () => Error): Promise<void> {
     this.#inbox.cancellers.delete(this.#canceller);
-    const calls = [...this.#calls];
-    const told = calls.map(([call, { worker }]) =>
+    const calls = [...this.#inbox.pending].filter(({ owner }) =>
+      owner === this
+    );
+    const told = calls.map(({ call, pending: { worker } }) =>
       this.#control(worker, { verb: "cancel", call })
     );
-    for (const [, pending] of calls) pending.fail(error());
+    for (const { pending } of calls) pending.fail(error());
     await Promise.all(told);
   }
 

@@ -2,7 +2,7 @@
 import { Leases, type PoolOptions } from "../bus/pool.ts";
 import type { Profile } from "../bus/profile.ts";
 import type { Link } from "../bus/transport.ts";
-import { outside } from "../rpc/context.ts";
+import { outside } from "../rpc/inheritance.ts";
 import { Inbox } from "../rpc/inbox.ts";
 import { defaultLimits, type Limits } from "../wire/codec.ts";
 import type { ConnectionOptions } from "./connection_options.ts";

@@ -18,10 +18,10 @@ export function inboxOf(url: string): Inbox {
 export function lose(url: string, lost: (reply: Reply) => boolean): void {
   const { pending } = inboxOf(url);
   const set = pending.set.bind(pending);
-  pending.set = (call, waiting) => {
-    const receive = waiting.receive.bind(waiting);
-    const lossy: Pending = waiting;
+  pending.set = (call, waiter) => {
+    const lossy: Pending = waiter.pending;
+    const receive = lossy.receive.bind(lossy);
     lossy.receive = (reply) => lost(reply) ? undefined : receive(reply);
-    return set(call, lossy);
+    return set(call, waiter);
   };
 }

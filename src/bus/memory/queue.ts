@@ -1,6 +1,7 @@
 /** A queue of the bus inside the process: order, prefetch, expiration, redelivery. @module */
 import { expireAt, forget, type Waiting } from "../../deadlines.ts";
 import { TopologyError } from "../../errors.ts";
+import { Slots } from "../../slots.ts";
 import type { Queue } from "../routes.ts";
 import type { ConsumeOptions, Delivery, Message } from "../transport.ts";
 
@@ -21,7 +22,7 @@ interface Member {
   readonly owner: Owner;
   readonly receive: (delivery: Delivery) => void;
   readonly options: ConsumeOptions;
-  readonly held: Set<Item>;
+  readonly held: Slots<Item>;
   readonly ended: PromiseWithResolvers<void>;
 }
 
@@ -120,7 +121,7 @@ export class MemoryQueue {
       owner,
       receive,
       options,
-      held: new Set(),
+      held: new Slots(),
       ended: Promise.withResolvers(),
     };
     this.#members.push(member);
@@ -223,14 +224,15 @@ export class MemoryQueue {
         member,
       ];
       const item = this.#items.shift() as Item;
-      member.held.add(item);
       member.receive(this.#delivery(member, item));
     }
   }
 
   #delivery(member: Member, item: Item): Delivery {
+    const place = member.held.add(item);
     const settle = (after?: () => void) => {
-      if (!member.held.delete(item)) return;
+      if (member.held.get(place) !== item) return;
+      member.held.delete(place);
       after?.();
       this.#run();
     };

@@ -1,5 +1,7 @@
 /** Bounds what is sent and not settled by the broker: who sends faster waits its turn. @module */
 
+import { Line } from "../../slots.ts";
+
 /** Bounds of a window. */
 export interface WindowBounds {
   /** Messages in flight at most. */
@@ -24,7 +26,7 @@ interface Waiter {
 /** Room for messages in flight, given in the order of asking. */
 export class Window {
   readonly #most: Required<WindowBounds>;
-  readonly #waiters = new Set<Waiter>();
+  readonly #waiters = new Line<Waiter>();
   #messages = 0;
   #bytes = 0;
 
@@ -45,9 +47,9 @@ export class Window {
   queue(bytes: number): Turn {
     const { promise, resolve } = Promise.withResolvers<void>();
     const waiter = { bytes, come: resolve };
-    this.#waiters.add(waiter);
+    const place = this.#waiters.add(waiter);
     const leave = () => {
-      if (this.#waiters.delete(waiter)) this.#admit(); // it may have been in the way of a smaller one
+      if (this.#waiters.delete(place)) this.#admit(); // it may have been in the way of a smaller one
       else this.give(bytes);
     };
     return { come: promise, leave };
@@ -67,12 +69,14 @@ export class Window {
   }
 
   #admit(): void {
-    for (const waiter of this.#waiters) {
-      if (!this.#fits(waiter.bytes)) return;
-      this.#waiters.delete(waiter);
+    const waiters = this.#waiters;
+    for (;;) {
+      const { first, head } = waiters;
+      if (!first || !this.#fits(first.bytes)) return;
+      waiters.delete(head);
       this.#messages++;
-      this.#bytes += waiter.bytes;
-      waiter.come();
+      this.#bytes += first.bytes;
+      first.come();
     }
   }
 }

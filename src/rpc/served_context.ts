@@ -1,0 +1,52 @@
+/** A context as a server makes it. @module */
+import type { Request } from "../wire/envelope.ts";
+import { type ContextValues, newId, type RequestContext } from "./context.ts";
+import type { Procedure } from "./contract.ts";
+
+/** Whose request it is; a symbol, so that a copy of the context keeps it. */
+export const serving: unique symbol = Symbol("warren.serving");
+
+/** What a server does for one request. */
+export interface Serving {
+  /** What is asked. */
+  readonly request: Request;
+  /** Fires when nobody waits any more. */
+  readonly signal: AbortSignal;
+  /** It is known which procedure is meant, and its name: `topic.method`. */
+  found(procedure: Procedure, name: string): void;
+  /** Its handler is about to start, and waits for this. */
+  starting(procedure: Procedure): Promise<void> | undefined;
+  /** The handler, or its next item, has first awaited something or ended, after so many milliseconds. */
+  paused(ms: number): void;
+  /** Something that its handler gave has been parsed. */
+  parsed(parsed: unknown, given: unknown): void;
+  /** Its handler records it in a transaction. */
+  record(transaction: unknown, result: unknown): Promise<void>;
+}
+
+/** What a handler sees, with the way back to its server. All of it is its own, so that a copy is as good. */
+export class ServedContext implements RequestContext {
+  readonly requestId: string;
+  readonly values: ContextValues;
+  readonly signal: AbortSignal;
+  readonly deadline: number;
+  readonly attempt: number;
+  readonly record: RequestContext["record"];
+  readonly [serving]: Serving;
+
+  /** Until when, in epoch milliseconds. */
+  constructor(server: Serving, deadline: number) {
+    const { id = newId(), context, attempt = 1 } = server.request;
+    this.requestId = id;
+    this.values = context;
+    this.signal = server.signal;
+    this.deadline = deadline;
+    this.attempt = attempt;
+    this.record = (transaction, result) => server.record(transaction, result);
+    this[serving] = server;
+  }
+}
+
+/** The server of a request; undefined where something else made its context. */
+export const serverOf = (context: RequestContext): Serving | undefined =>
+  (context as Partial<ServedContext>)[serving];
