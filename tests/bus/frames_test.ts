@@ -3,6 +3,10 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import fc from "npm:fast-check@^4.10.2";
 import type { ConfirmChannel, ConsumeMessage } from "npm:amqplib@2.3.1";
+import {
+  type Open,
+  openConfirmChannel,
+} from "../../src/bus/rabbitmq/channel.ts";
 import { openSocket, type Socket } from "../../src/bus/rabbitmq/socket.ts";
 import type { Message } from "../../src/bus/transport.ts";
 import { brokerUrl } from "../setup/broker.ts";
@@ -15,10 +19,16 @@ class Loop implements AsyncDisposable {
   readonly socket: Socket;
   readonly channel: ConfirmChannel;
   readonly queue: string;
+  readonly #open: Open<ConfirmChannel>;
 
-  private constructor(socket: Socket, channel: ConfirmChannel, queue: string) {
+  private constructor(
+    socket: Socket,
+    open: Open<ConfirmChannel>,
+    queue: string,
+  ) {
     this.socket = socket;
-    this.channel = channel;
+    this.#open = open;
+    this.channel = open.channel;
     this.queue = queue;
   }
 
@@ -30,9 +40,10 @@ class Loop implements AsyncDisposable {
       settings,
       new AbortController().signal,
     );
-    const channel = await socket.model.createConfirmChannel();
+    const open = await openConfirmChannel(socket);
+    const { channel } = open;
     const { queue } = await channel.assertQueue("", { exclusive: true });
-    const loop = new Loop(socket, channel, queue);
+    const loop = new Loop(socket, open, queue);
     await channel.consume(queue, (message) => loop.#take(message));
     return loop;
   }
@@ -48,12 +59,10 @@ class Loop implements AsyncDisposable {
   /** Sends a message; resolves when the broker has it. */
   send(message: Message): Promise<void> {
     const to = { exchange: "", key: this.queue };
+    this.socket.outgoing.publish(this.channel, to, message);
     return new Promise((resolve, reject) => {
-      this.socket.outgoing.publish(
-        this.channel,
-        to,
-        message,
-        (error) => error ? reject(error) : resolve(),
+      this.#open.arrivals.confirms.add((word) =>
+        word === "taken" ? resolve() : reject(new Error(word))
       );
     });
   }

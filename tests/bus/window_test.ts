@@ -1,5 +1,6 @@
 /** What is sent and not settled is bounded: who sends faster waits its turn, in order, until its deadline. */
 import assert from "node:assert/strict";
+import { Confirms } from "../../src/bus/rabbitmq/confirms.ts";
 import { Window } from "../../src/bus/rabbitmq/window.ts";
 import { direct } from "../../src/bus/routes.ts";
 import type { RpcError } from "../../src/errors.ts";
@@ -8,7 +9,6 @@ import {
   consumer,
   eventsOf,
   message,
-  plain,
   proxiedBus,
   queue,
   soon,
@@ -83,36 +83,23 @@ Deno.test("a Turn that is left makes way, and gives back what it got", async () 
   assert.deepEqual([window.take(100), window.take(1)], [true, false]);
 });
 
-/** A channel of amqplib's: whoever publishes leaves there what to call when the broker has spoken. */
-interface Confirming {
-  readonly unconfirmed: readonly unknown[];
-  pushConfirmCallback(confirmed: unknown): void;
-}
-
-/** Watches how much amqplib holds that is not confirmed, over all channels of this process. */
-async function watched(url: string) {
-  const prototype = await plain(
-    url,
-    (channel) => Promise.resolve(Object.getPrototypeOf(channel)),
-  ) as Confirming;
-  const { pushConfirmCallback: push } = prototype;
-  const channels = new Set<Confirming>();
-  const held = () =>
-    [...channels].reduce(
-      (sum, { unconfirmed }) =>
-        sum + unconfirmed.filter((each) => each !== null).length,
-      0,
-    );
+/** Watches how much is not confirmed, over all channels of this process. */
+function watched() {
+  const { prototype } = Confirms;
+  const { add } = prototype;
+  let held = 0;
   let most = 0;
-  prototype.pushConfirmCallback = function (this: Confirming, confirmed) {
-    push.call(this, confirmed);
-    channels.add(this);
-    most = Math.max(most, held());
+  prototype.add = function (told) {
+    most = Math.max(most, ++held);
+    add.call(this, (word) => {
+      held--;
+      told(word);
+    });
   };
   return {
-    held,
+    held: () => held,
     most: () => most,
-    [Symbol.dispose]: () => void (prototype.pushConfirmCallback = push),
+    [Symbol.dispose]: () => void (prototype.add = add),
   };
 }
 
@@ -136,7 +123,7 @@ for (const end of ["returns", "is cut"] as const) {
         });
     };
     await send("first", 20_000);
-    using flight = await watched(bus.base);
+    using flight = watched();
     const events = eventsOf(bus.link);
     bus.proxy.blackhole(true);
     const hasty: Promise<void>[] = [];

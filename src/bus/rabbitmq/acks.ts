@@ -1,8 +1,13 @@
-/** Acknowledgements of one channel: those of a turn of the event loop go together, as one where order allows. @module */
+/** Acknowledgements of one channel: those of a turn of the event loop, or longer, go together, as one where order allows. @module */
 import process from "node:process";
 import type { Channel } from "npm:amqplib@2.3.1";
 import type { Open } from "./channel.ts";
 import type { Vitals } from "./vitals.ts";
+
+/** Milliseconds that one may wait for others. */
+const PATIENCE = 5;
+/** So many do not wait for more. */
+const MANY = 256;
 
 /** Settles deliveries, each once; when their channel is gone, that means nothing, and saying it would be an error. */
 export class Acks {
@@ -11,6 +16,8 @@ export class Acks {
   /** Deliveries that the broker waits for, in their order. */
   readonly #unsettled = new Set<number>();
   #due = new Set<number>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #flushing = false;
 
   /** Of a channel. */
   constructor(open: Open<Channel>, vitals: Vitals) {
@@ -23,14 +30,19 @@ export class Acks {
     this.#unsettled.add(tag);
   }
 
-  /** Acknowledged at the end of this turn. */
-  ack(tag: number): void {
+  /** Acknowledged at the end of this turn, or a little later. */
+  ack(tag: number, when?: "soon"): void {
     if (!this.#open.alive) return void this.#vitals.stale++;
-    if (this.#due.size === 0) process.nextTick(this.flush);
     this.#due.add(tag);
+    if (when === "soon" && this.#due.size < MANY) {
+      this.#timer ??= setTimeout(this.flush, PATIENCE);
+    } else if (!this.#flushing) {
+      this.#flushing = true;
+      process.nextTick(this.flush);
+    }
   }
 
-  /** Refused, before all that is acknowledged in this turn. */
+  /** Refused, before all that is acknowledged later. */
   reject(tag: number, requeue: boolean): void {
     if (!this.#open.alive) return void this.#vitals.stale++;
     this.#unsettled.delete(tag);
@@ -39,6 +51,9 @@ export class Acks {
 
   /** Sends what is due. */
   flush = (): void => {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#flushing = false;
     const due = this.#due;
     if (due.size === 0) return;
     this.#due = new Set();

@@ -2,6 +2,7 @@
 import type { Channel, ConfirmChannel } from "npm:amqplib@2.3.1";
 import { pause, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
+import type { Arrivals } from "./arrivals.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { backoff, type Side } from "./side.ts";
 import type { Socket } from "./socket.ts";
@@ -23,6 +24,8 @@ export interface Open<C extends Channel> {
   readonly channel: C;
   /** Sends messages on its connection. */
   readonly outgoing: Outgoing;
+  /** What comes on it. */
+  readonly arrivals: Arrivals;
   /** False from the moment it can no longer be used: acknowledging then would throw. */
   readonly alive: boolean;
   /** Resolves when it is gone. */
@@ -34,8 +37,9 @@ export interface Open<C extends Channel> {
 /** Watches a channel. The reason comes only with 'error'; whoever has work under way is just told "channel closed". */
 export function watched<C extends Channel>(
   channel: C,
-  { outgoing }: Socket,
+  { outgoing, incoming }: Socket,
 ): Open<C> {
+  const arrivals = incoming.on(channel);
   let alive = true;
   let end: ChannelEnd = { reason: "channel closed" };
   const ended = new Promise<ChannelEnd>((resolve) => {
@@ -50,12 +54,15 @@ export function watched<C extends Channel>(
     );
     channel.on("close", () => {
       alive = false;
+      incoming.off(channel, arrivals);
       resolve(end);
+      arrivals.confirms.end();
     });
   });
   return {
     channel,
     outgoing,
+    arrivals,
     ended,
     get alive() {
       return alive;
@@ -63,6 +70,7 @@ export function watched<C extends Channel>(
     async close() {
       if (!alive) return;
       alive = false;
+      arrivals.close();
       const closing = channel.close().catch(() => {}); // the connection went first
       const wait = { deadline: performance.now() + GOODBYE };
       await within(Promise.race([closing, ended]), wait, () => undefined)

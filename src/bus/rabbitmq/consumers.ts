@@ -1,5 +1,5 @@
 /** A consuming channel and what it should consume: restored after every loss, whoever caused it. @module */
-import type { Channel, ConsumeMessage } from "npm:amqplib@2.3.1";
+import type { Channel } from "npm:amqplib@2.3.1";
 import {
   ConnectionDisposedError,
   RpcError,
@@ -8,14 +8,11 @@ import {
 } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
-import type {
-  ConsumeOptions,
-  Consumer,
-  Delivery,
-  Message,
-} from "../transport.ts";
+import type { ConsumeOptions, Consumer, Delivery } from "../transport.ts";
 import { Acks } from "./acks.ts";
+import type { Receive } from "./arrivals.ts";
 import { type Open, openChannel, openOn } from "./channel.ts";
+import { RabbitDelivery } from "./delivery.ts";
 import {
   type Desired,
   isStream,
@@ -24,7 +21,6 @@ import {
   type QueueRoute,
   Wanted,
 } from "./desired.ts";
-import { fromAmqp } from "./properties.ts";
 import { backoff, type Side } from "./side.ts";
 import { isFatal, type Topology } from "./topology.ts";
 
@@ -200,14 +196,17 @@ export class Consumers {
     const args = stream ? { "x-stream-offset": offsetOf(desired) } : {};
     const tag = crypto.randomUUID();
     let gone = false;
-    const deliver = (message: ConsumeMessage | null) => {
-      gone ||= message === null;
-      this.#deliver(consuming, desired, tag, message);
+    const cancelled = () => {
+      gone = true;
+      open.arrivals.consumers.delete(tag);
+      this.#gone(desired, tag);
     };
+    const receive = this.#receiver(consuming, desired);
+    open.arrivals.consumers.set(tag, receive);
     // Sent together: the limit is for the consumer that comes next on the channel.
     await Promise.all([
       open.channel.prefetch(prefetch),
-      open.channel.consume(queue, deliver, {
+      open.channel.consume(queue, cancelled, {
         consumerTag: tag,
         exclusive,
         arguments: args,
@@ -219,29 +218,32 @@ export class Consumers {
     if (desired.abandoned) await this.#cancel(desired);
   }
 
-  /** amqplib kills the channel if this throws. Without a message: the broker cancelled the consumer, its queue is gone. */
-  #deliver(
-    { acks }: Consuming,
-    desired: Desired,
-    tag: string,
-    message: ConsumeMessage | null,
-  ): void {
-    if (message === null) {
-      if (desired.tag === tag) this.#wanted.lost(desired);
-      if (desired.abandoned) return;
-      log("bus").warn("Queue {queue} is gone: declaring it again", {
-        queue: desired.route.queue.name,
-      });
-      return this.#restore();
-    }
-    this.#side.vitals.proven();
-    const offset = message.properties.headers?.["x-stream-offset"];
-    if (typeof offset === "number") desired.offset = offset;
-    try {
-      desired.receive(new RabbitDelivery(acks, message));
-    } catch (error) {
-      log("bus").error("A receiver threw: {error}", { error });
-    }
+  /** Takes what comes; must not throw. */
+  #receiver({ acks }: Consuming, desired: Desired): Receive {
+    const { vitals } = this.#side;
+    return (message, key, tag, redelivered) => {
+      vitals.proven();
+      const offset = message.headers["x-stream-offset"];
+      if (typeof offset === "number") desired.offset = offset;
+      acks.delivered(tag);
+      try {
+        desired.receive(
+          new RabbitDelivery(message, key, redelivered, acks, tag),
+        );
+      } catch (error) {
+        log("bus").error("A receiver threw: {error}", { error });
+      }
+    };
+  }
+
+  /** The broker cancelled the consumer: its queue is gone. */
+  #gone(desired: Desired, tag: string): void {
+    if (desired.tag === tag) this.#wanted.lost(desired);
+    if (desired.abandoned) return;
+    log("bus").warn("Queue {queue} is gone: declaring it again", {
+      queue: desired.route.queue.name,
+    });
+    this.#restore();
   }
 
   /** What the broker would keep for half an hour (oslo.messaging deletes its fanout queue as well). */
@@ -256,38 +258,10 @@ export class Consumers {
     const consuming = await this.#consuming?.catch(() => undefined);
     const open = consuming?.open;
     if (!open?.alive || desired.tag === undefined) return;
-    const cancelled = open.channel.cancel(desired.tag).catch(() => {}); // lost meanwhile: as good as cancelled
+    const { tag } = desired;
+    const cancelled = open.channel.cancel(tag).catch(() => {}); // lost meanwhile: as good as cancelled
     await Promise.race([cancelled, open.ended]);
+    open.arrivals.consumers.delete(tag);
     await this.#remove(desired);
-  }
-}
-
-/** A delivery, which is settled once. */
-class RabbitDelivery implements Delivery {
-  readonly message: Message;
-  readonly key: string;
-  readonly redelivered: boolean;
-  readonly #acks: Acks;
-  readonly #tag: number;
-  #settled = false;
-
-  constructor(acks: Acks, raw: ConsumeMessage) {
-    const { deliveryTag, routingKey, redelivered } = raw.fields;
-    acks.delivered(deliveryTag);
-    this.message = fromAmqp(raw);
-    this.key = routingKey;
-    this.redelivered = redelivered;
-    this.#acks = acks;
-    this.#tag = deliveryTag;
-  }
-
-  ack(): void {
-    if (!this.#settled) this.#acks.ack(this.#tag);
-    this.#settled = true;
-  }
-
-  reject(requeue: boolean): void {
-    if (!this.#settled) this.#acks.reject(this.#tag, requeue);
-    this.#settled = true;
   }
 }

@@ -202,7 +202,9 @@ export class Frames {
   #room(bytes: number): void {
     if (this.#at + bytes <= this.#slab.length) return;
     const waiting = this.#slab.subarray(this.#start, this.#at);
-    const slab = Buffer.alloc(Math.max(SLAB, waiting.length + bytes));
+    const slab = Buffer.allocUnsafeSlow(
+      Math.max(SLAB, waiting.length + bytes),
+    );
     slab.set(waiting);
     this.#slab = slab;
     this.#start = 0;

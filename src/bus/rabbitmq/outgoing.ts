@@ -1,27 +1,12 @@
 /** What one connection sends of messages: all of a turn of the event loop in one write. @module */
 import process from "node:process";
-import type { Duplex } from "node:stream";
-import type { Channel, ChannelModel } from "npm:amqplib@2.3.1";
+import type { Channel } from "npm:amqplib@2.3.1";
 import type { Message } from "../transport.ts";
+import { type Inner, numberOf } from "./amqplib.ts";
 import { type Address, Frames } from "./frames.ts";
 
 /** Bytes that wait for the end of a turn; what is more is written at once, so that a full connection is noticed. */
 const MOST = 128 * 1024;
-
-/** The parts of amqplib's connection that its types do not show. */
-interface Inner {
-  readonly stream: Duplex;
-  readonly frameMax: number;
-}
-
-/** The same of its channels, and of those with confirms. */
-interface Numbered {
-  readonly ch: number;
-  pushConfirmCallback(confirmed: (error: unknown) => void): void;
-}
-
-/** Number of a channel. */
-const numberOf = (channel: Channel) => (channel as unknown as Numbered).ch;
 
 /**
  * Messages and acknowledgements on their way to the socket. amqplib would encode each frame by itself, and pass it through
@@ -29,15 +14,15 @@ const numberOf = (channel: Channel) => (channel as unknown as Numbered).ch;
  * what is sent here in the same turn.
  */
 export class Outgoing {
-  readonly #stream: Duplex;
+  readonly #connection: Inner;
   readonly #frames: Frames;
   #scheduled = false;
   #drained: PromiseWithResolvers<void> | undefined;
 
   /** Of an open connection. */
-  constructor(model: ChannelModel) {
-    const { stream, frameMax } = model.connection as unknown as Inner;
-    this.#stream = stream;
+  constructor(connection: Inner) {
+    const { stream, frameMax } = connection;
+    this.#connection = connection;
     this.#frames = new Frames(frameMax);
     stream.on("drain", () => this.#drain());
     stream.on("close", () => this.#drain());
@@ -49,7 +34,7 @@ export class Outgoing {
   }
 
   /**
-   * Sends a message; on a channel with confirms, `confirmed` gets the broker's word on it.
+   * Sends a message.
    *
    * @throws {TypeError} AMQP cannot carry it; nothing is sent then.
    */
@@ -57,14 +42,10 @@ export class Outgoing {
     channel: Channel,
     to: Omit<Address, "channel">,
     message: Message,
-    confirmed?: (error: unknown) => void,
   ): void {
     const { exchange, key } = to;
     const address = { channel: numberOf(channel), exchange, key };
     this.#frames.publish(address, message);
-    if (confirmed) {
-      (channel as unknown as Numbered).pushConfirmCallback(confirmed); // the broker counts as they come
-    }
     if (this.#frames.length < MOST) this.#soon();
     else this.#flush();
   }
@@ -96,8 +77,10 @@ export class Outgoing {
 
   /** What is written to a socket that is gone is lost with it, as what is under way there. */
   #write(bytes: Uint8Array): void {
-    if (this.#stream.destroyed || this.#stream.writableEnded) return;
-    if (!this.#stream.write(bytes)) this.#drained ??= Promise.withResolvers();
+    const { stream } = this.#connection;
+    if (stream.destroyed || stream.writableEnded) return;
+    this.#connection.sentSinceLastCheck = true;
+    if (!stream.write(bytes)) this.#drained ??= Promise.withResolvers();
   }
 
   #drain(): void {

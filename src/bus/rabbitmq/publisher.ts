@@ -4,6 +4,7 @@ import { expireAt, forget } from "../../deadlines.ts";
 import { pause, type Wait, within } from "../../wait.ts";
 import type { Route } from "../routes.ts";
 import type { Message } from "../transport.ts";
+import type { Word } from "./confirms.ts";
 import {
   disposed,
   late,
@@ -186,17 +187,16 @@ export class Publisher {
     told: (outcome: Outcome) => void,
   ): void {
     const { id = "" } = message;
-    const confirmed = (error: unknown) => {
-      if (!error) this.#parts.side.vitals.proven();
+    const confirmed = (word: Word) => {
+      if (word === "taken") this.#parts.side.vitals.proven();
       const back = this.#returns.take(
         id,
         route.exchange?.name ?? "",
         route.key,
       );
       if (back) told("returned");
-      else if (!error) told("taken");
-      else if ((error as Error).message === "message nacked") told("refused");
-      else void open.ended.then(told);
+      else if (word === "gone") void open.ended.then(told);
+      else told(word);
     };
     const sent = this.#channel.write(open, route, message, confirmed);
     if (!sent) void open.ended.then(told);

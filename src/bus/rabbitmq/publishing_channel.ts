@@ -13,6 +13,7 @@ import {
   openConfirmChannel,
   openOn,
 } from "./channel.ts";
+import type { Word } from "./confirms.ts";
 import { disposed, late, unsendable } from "./outcomes.ts";
 import { checkHeaders } from "./properties.ts";
 import type { Side } from "./side.ts";
@@ -153,16 +154,17 @@ export class PublishingChannel {
 
   /** False if the channel is gone: nothing was sent. */
   write(
-    { alive, channel, outgoing }: Sending,
+    { alive, channel, outgoing, arrivals }: Sending,
     route: Route,
     message: Message,
-    confirmed?: (error: unknown) => void,
+    told?: (word: Word) => void,
   ): boolean {
     if (!alive) return false;
     checkHeaders(message.headers);
     const to = { exchange: route.exchange?.name ?? "", key: route.key };
     try {
-      outgoing.publish(channel, to, message, confirmed);
+      outgoing.publish(channel, to, message);
+      if (told) arrivals.confirms.add(told);
       return true;
     } catch (error) {
       throw unsendable(route, error as Error);

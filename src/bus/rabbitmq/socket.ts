@@ -10,6 +10,8 @@ import {
 import { ConnectionFailedError } from "../../errors.ts";
 import { log } from "../../telemetry.ts";
 import type { TlsOptions } from "../transport.ts";
+import { type Inner, innerOf } from "./amqplib.ts";
+import { Incoming } from "./incoming.ts";
 import { Outgoing } from "./outgoing.ts";
 
 /** Bytes that wait to be written before the connection takes no more: what a turn of the event loop sends goes at once. */
@@ -27,25 +29,14 @@ export interface SocketSettings {
   readonly tls?: TlsOptions | undefined;
 }
 
-/** The parts of amqplib's connection that its types do not show. */
-interface Inner {
-  readonly stream: Duplex & { ref?(): void; unref?(): void };
-  readonly heartbeater: {
-    readonly sendTimer?: Timer;
-    readonly recvTimer?: Timer;
-  } | null;
-}
-interface Timer {
-  ref?(): void;
-  unref?(): void;
-}
-
 /** An open connection. */
 export interface Socket {
   /** To open channels on. */
   readonly model: ChannelModel;
   /** To send messages on. */
   readonly outgoing: Outgoing;
+  /** Tells of what comes. */
+  readonly incoming: Incoming;
   /** Resolves with the reason when it is gone, however it went. */
   readonly lost: Promise<Error>;
   /** Closes it in order; at once if the broker does not answer in a second. */
@@ -161,13 +152,18 @@ export async function openSocket(
     stop.removeEventListener("abort", giveUp);
   }
   const gone = lost(model);
-  const inner = model.connection as unknown as Inner;
+  const inner = innerOf(model);
+  const incoming = new Incoming(inner);
   corkEachTurn(inner.stream);
   return {
     model,
-    outgoing: new Outgoing(model),
+    outgoing: new Outgoing(inner),
+    incoming,
     lost: gone,
-    close: () => closeSocket(model, inner, gone),
+    close: () => {
+      incoming.close();
+      return closeSocket(model, inner, gone);
+    },
     drop: (reason) => void inner.stream.destroy(new Error(reason)),
     hold: (alive) => {
       const verb = alive ? "ref" : "unref";

@@ -1,0 +1,140 @@
+/** What comes on one channel: messages for its consumers, and the broker's word on what was sent. @module */
+import { Buffer } from "node:buffer";
+import type { Message } from "../transport.ts";
+import { Confirms } from "./confirms.ts";
+import type { Octets } from "./octets.ts";
+
+const BASIC = 60;
+const DELIVER = BASIC << 16 | 60,
+  ACK = BASIC << 16 | 80,
+  NACK = BASIC << 16 | 120;
+
+/** Properties, by their bits, in the order in which their values follow. */
+const CONTENT_TYPE = 1 << 15,
+  CONTENT_ENCODING = 1 << 14,
+  HEADERS = 1 << 13,
+  DELIVERY_MODE = 1 << 12,
+  PRIORITY = 1 << 11,
+  CORRELATION_ID = 1 << 10,
+  REPLY_TO = 1 << 9,
+  EXPIRATION = 1 << 8,
+  MESSAGE_ID = 1 << 7;
+
+const EMPTY = Buffer.alloc(0);
+
+/** Takes a message. It must not throw. */
+export type Receive = (
+  message: Message,
+  key: string,
+  tag: number,
+  redelivered: boolean,
+) => void;
+
+/** A message that comes in several frames. */
+class Coming implements Message {
+  body: Uint8Array = EMPTY;
+  headers: Message["headers"] = {};
+  id: string | undefined;
+  correlationId: string | undefined;
+  replyTo: string | undefined;
+  expiration: number | undefined;
+  persistent = false;
+  readonly #receive: Receive;
+  readonly #tag: number;
+  readonly #redelivered: boolean;
+  readonly #key: string;
+  /** Bytes of its body, and how many of them are there. */
+  #length = 0;
+  #come = 0;
+
+  /** Announced by `basic.deliver`, after the consumer's tag. */
+  constructor(receive: Receive, octets: Octets) {
+    this.#receive = receive;
+    this.#tag = octets.u64();
+    this.#redelivered = octets.u8() !== 0;
+    octets.skip(); // exchange
+    this.#key = octets.name();
+  }
+
+  /** True if it is whole. Properties that nobody here needs are not read. */
+  header(octets: Octets): boolean {
+    octets.u32(); // class and weight
+    this.#length = octets.u64();
+    const flags = octets.u16();
+    if (flags & CONTENT_TYPE) octets.skip();
+    if (flags & CONTENT_ENCODING) octets.skip();
+    if (flags & HEADERS) this.headers = octets.table();
+    if (flags & DELIVERY_MODE) this.persistent = octets.u8() === 2;
+    if (flags & PRIORITY) octets.u8();
+    if (flags & CORRELATION_ID) this.correlationId = octets.short();
+    if (flags & REPLY_TO) this.replyTo = octets.name();
+    if (flags & EXPIRATION) this.expiration = Number(octets.name());
+    if (flags & MESSAGE_ID) this.id = octets.short();
+    return this.#length === 0;
+  }
+
+  /** True if it is whole: most have one part. */
+  part(bytes: Buffer): boolean {
+    if (bytes.length === this.#length) this.body = bytes;
+    else {
+      if (this.#come === 0) this.body = Buffer.allocUnsafeSlow(this.#length);
+      this.body.set(bytes, this.#come);
+    }
+    this.#come += bytes.length;
+    return this.#come === this.#length;
+  }
+
+  /** To its consumer. */
+  deliver(): void {
+    this.#receive(this, this.#key, this.#tag, this.#redelivered);
+  }
+}
+
+/** Reads what is for its consumers and its publishers; the rest is amqplib's. */
+export class Arrivals {
+  /** Those who wait for the broker's word. */
+  readonly confirms = new Confirms();
+  /** By the tags of the consumers. Messages of one that is not among them are amqplib's. */
+  readonly consumers = new Map<string, Receive>();
+  #coming: Coming | undefined;
+
+  /** False if it is another method. */
+  method(octets: Octets): boolean {
+    const method = octets.u32();
+    if (method === DELIVER) {
+      const receive = this.consumers.get(octets.name());
+      this.#coming = receive && new Coming(receive, octets);
+      return receive !== undefined;
+    }
+    if (method !== ACK && method !== NACK) return false;
+    const tag = octets.u64();
+    const multiple = (octets.u8() & 1) !== 0;
+    this.confirms.settle(tag, multiple, method === ACK ? "taken" : "refused");
+    return true;
+  }
+
+  /** False if the message is not for one of its consumers. */
+  header(octets: Octets): boolean {
+    if (!this.#coming) return false;
+    if (this.#coming.header(octets)) this.#deliver(this.#coming);
+    return true;
+  }
+
+  /** The same. */
+  body(bytes: Buffer): boolean {
+    if (!this.#coming) return false;
+    if (this.#coming.part(bytes)) this.#deliver(this.#coming);
+    return true;
+  }
+
+  /** Nothing more comes for its consumers: what does, even in part, goes back to its queue. */
+  close(): void {
+    this.consumers.clear();
+    this.#coming = undefined;
+  }
+
+  #deliver(coming: Coming): void {
+    this.#coming = undefined;
+    coming.deliver();
+  }
+}

@@ -1,0 +1,38 @@
+/** What a consumer gets of RabbitMQ. @module */
+import type { Delivery, Message } from "../transport.ts";
+import type { Acks } from "./acks.ts";
+
+/** A delivery, which is settled once. */
+export class RabbitDelivery implements Delivery {
+  readonly message: Message;
+  readonly key: string;
+  readonly redelivered: boolean;
+  readonly #acks: Acks;
+  readonly #tag: number;
+  #settled = false;
+
+  /** As it came, with its tag on the channel of `acks`. */
+  constructor(
+    message: Message,
+    key: string,
+    redelivered: boolean,
+    acks: Acks,
+    tag: number,
+  ) {
+    this.message = message;
+    this.key = key;
+    this.redelivered = redelivered;
+    this.#acks = acks;
+    this.#tag = tag;
+  }
+
+  ack(when?: "soon"): void {
+    if (!this.#settled) this.#acks.ack(this.#tag, when);
+    this.#settled = true;
+  }
+
+  reject(requeue: boolean): void {
+    if (!this.#settled) this.#acks.reject(this.#tag, requeue);
+    this.#settled = true;
+  }
+}

@@ -1,0 +1,320 @@
+/** What comes is read as amqplib reads it, in whatever pieces it comes. */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { EventEmitter } from "node:events";
+import fc from "npm:fast-check@^4.10.2";
+import type { ConsumeMessage, Options } from "npm:amqplib@2.3.1";
+import { type Inner, innerOf } from "../../src/bus/rabbitmq/amqplib.ts";
+import type { Receive } from "../../src/bus/rabbitmq/arrivals.ts";
+import { openConfirmChannel } from "../../src/bus/rabbitmq/channel.ts";
+import { Incoming } from "../../src/bus/rabbitmq/incoming.ts";
+import { fromAmqp } from "../../src/bus/rabbitmq/properties.ts";
+import { Octets } from "../../src/bus/rabbitmq/octets.ts";
+import { openSocket } from "../../src/bus/rabbitmq/socket.ts";
+import type { Message } from "../../src/bus/transport.ts";
+import { brokerUrl } from "../setup/broker.ts";
+
+/** What comes, for whoever waits for it. */
+class Came<T> {
+  readonly #come: T[] = [];
+  #waiting: ((item: T) => void) | undefined;
+
+  add(item: T): void {
+    if (this.#waiting) this.#waiting(item);
+    else this.#come.push(item);
+    this.#waiting = undefined;
+  }
+
+  next(): Promise<T> {
+    const first = this.#come.shift();
+    if (first !== undefined) return Promise.resolve(first);
+    return new Promise((resolve) => this.#waiting = resolve);
+  }
+}
+
+interface Delivered {
+  readonly message: Message;
+  readonly key: string;
+  readonly tag: number;
+  readonly redelivered: boolean;
+}
+
+const receiver =
+  (came: Came<Delivered>): Receive => (message, key, tag, redelivered) =>
+    came.add({ message, key, tag, redelivered });
+
+async function connected() {
+  const url = new URL(await brokerUrl());
+  const settings = { name: "incoming", heartbeat: 0, connectTimeout: 10_000 };
+  const { signal } = new AbortController();
+  const socket = await openSocket(url, settings, signal);
+  const open = await openConfirmChannel(socket);
+  return {
+    ...{ socket, ...open },
+    inner: innerOf(socket.model),
+    [Symbol.asyncDispose]: () => socket.close(),
+  };
+}
+
+/** A queue that Warren reads, and one that amqplib reads. */
+async function twice(
+  { channel, arrivals }: Awaited<ReturnType<typeof connected>>,
+) {
+  const [ours, theirs] = [new Came<Delivered>(), new Came<ConsumeMessage>()];
+  const { queue } = await channel.assertQueue("", { exclusive: true });
+  const { queue: other } = await channel.assertQueue("", { exclusive: true });
+  arrivals.consumers.set("ours", receiver(ours));
+  const never = () => assert.fail("amqplib got it");
+  await channel.consume(queue, never, { consumerTag: "ours", noAck: true });
+  const take = (message: ConsumeMessage | null) =>
+    message && theirs.add(message);
+  await channel.consume(other, take, { noAck: true });
+  return { queue, other, ours, theirs };
+}
+
+const text = fc.string({ unit: "grapheme", maxLength: 40 })
+  .filter((text) => Buffer.byteLength(text) <= 255);
+const typed = (type: string, value: fc.Arbitrary<unknown>) =>
+  value.map((value) => ({ "!": type, value }));
+const { value: field } = fc.letrec((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 3 },
+    text,
+    fc.boolean(),
+    fc.constant(null),
+    fc.maxSafeInteger(),
+    typed("byte", fc.integer({ min: -128, max: 127 })),
+    typed("unsignedbyte", fc.nat(255)),
+    typed("short", fc.integer({ min: -32_768, max: 32_767 })),
+    typed("unsignedshort", fc.nat(65_535)),
+    typed("int", fc.integer()),
+    typed("unsignedint", fc.nat(2 ** 32 - 1)),
+    typed("long", fc.maxSafeInteger()),
+    typed("timestamp", fc.nat()),
+    typed("float", fc.float({ noNaN: true })),
+    typed("double", fc.double({ noNaN: true })),
+    typed(
+      "decimal",
+      fc.record({ places: fc.nat(255), digits: fc.nat(2 ** 32 - 1) }),
+    ),
+    fc.uint8Array({ maxLength: 20 }).map((bytes) => Buffer.from(bytes)),
+    fc.array(tie("value"), { maxLength: 4 }),
+    fc.dictionary(text, tie("value"), { maxKeys: 4, noNullPrototype: true }),
+  ),
+}));
+
+/** A message as amqplib is given it. */
+const sent = fc.record({
+  length: fc.oneof(fc.nat(400), fc.constantFrom(0, 131_064, 131_065, 300_000)),
+  headers: fc.option(
+    fc.dictionary(text, field, { maxKeys: 6, noNullPrototype: true }),
+    { nil: undefined },
+  ),
+  properties: fc.record({
+    contentType: text,
+    contentEncoding: text,
+    persistent: fc.boolean(),
+    priority: fc.nat(9),
+    correlationId: text,
+    replyTo: text,
+    expiration: fc.integer({ min: 60_000, max: 2 ** 31 }),
+    messageId: text,
+    timestamp: fc.nat(),
+    type: text,
+    appId: text,
+  }, { requiredKeys: [] }),
+});
+
+/** Empty properties are left out by amqplib, and as good as none. */
+const plain = (message: Message) => ({ ...message });
+
+Deno.test("whatever amqplib can send comes as amqplib would read it", async () => {
+  await using connection = await connected();
+  const { channel } = connection;
+  const { queue, other, ours, theirs } = await twice(connection);
+  const batch = fc.array(sent, { minLength: 1, maxLength: 8 });
+  await fc.assert(
+    fc.asyncProperty(batch, async (batch) => {
+      for (const { length, headers, properties } of batch) {
+        const body = Buffer.alloc(length, "a body ");
+        const options: Options.Publish = { ...properties, headers };
+        for (const to of [queue, other]) {
+          channel.sendToQueue(to, body, options);
+        }
+      }
+      for (const _ of batch) {
+        const [our, their] = [await ours.next(), await theirs.next()];
+        assert.deepEqual(plain(our.message), fromAmqp(their));
+        assert.equal(our.key, queue);
+        assert.equal(our.redelivered, false);
+      }
+    }),
+    { numRuns: 100 },
+  );
+});
+
+Deno.test("a header named __proto__ is a header", async () => {
+  await using connection = await connected();
+  const { queue, ours } = await twice(connection);
+  const headers = JSON.parse('{ "__proto__": { "a": 1 }, "b": 2 }');
+  connection.channel.sendToQueue(queue, Buffer.from("{}"), { headers });
+  const { message } = await ours.next();
+  assert.deepEqual(Object.keys(message.headers), ["__proto__", "b"]);
+  assert.equal(message.headers.a, undefined);
+  assert.equal(Object.getPrototypeOf(message.headers), null);
+});
+
+Deno.test("in whatever pieces bytes come, they are the same messages, and amqplib gets the same frames", async () => {
+  const bytes: Buffer[] = [];
+  const lengths = [0, 5, 131_064, 131_065, 300_000, 7];
+  {
+    await using connection = await connected();
+    const { queue, ours } = await twice(connection);
+    const { channel, inner } = connection;
+    inner.stream.on("data", (chunk: Buffer) => bytes.push(chunk));
+    for (const length of lengths) {
+      const headers = { a: "text", n: 1 };
+      channel.sendToQueue(queue, Buffer.alloc(length, "body"), { headers });
+    }
+    for (const _ of lengths) await ours.next();
+    await channel.checkQueue(queue); // a frame for amqplib behind them
+  }
+  const whole = Buffer.concat(bytes);
+  const read = (sizes: readonly number[]) => {
+    const frames: Buffer[] = [];
+    const fake = Object.assign(new EventEmitter(), {
+      stream: new EventEmitter(),
+      rest: Buffer.alloc(0),
+      recvSinceLastCheck: false,
+      recvFrame: () => Buffer.from(fake.rest),
+      accept: (frame: Buffer) => frames.push(frame),
+    });
+    const incoming = new Incoming(fake as unknown as Inner);
+    const arrivals = incoming.on({ ch: 1 } as never);
+    const came: [string, number, number][] = [];
+    arrivals.consumers.set(
+      "ours",
+      ({ body, headers }, _key, tag) =>
+        came.push([JSON.stringify(headers), body.length, tag]),
+    );
+    let at = 0;
+    for (let n = 0; at < whole.length; n++) {
+      const size = sizes[n % sizes.length] ?? whole.length;
+      fake.stream.emit("data", whole.subarray(at, at += size));
+    }
+    return { came, frames };
+  };
+  const expected = read([]);
+  assert.deepEqual(expected.came.map(([, length]) => length), lengths);
+  assert.ok(expected.frames.length > 0);
+  const sizes = fc.array(
+    fc.oneof(
+      fc.integer({ min: 1, max: 12 }),
+      fc.integer({ min: 1, max: 200_000 }),
+    ),
+    { minLength: 1, maxLength: 40 },
+  ).filter((sizes) => Math.max(...sizes) > 2_000); // else it takes minutes
+  fc.assert(
+    fc.property(sizes, (sizes) => {
+      assert.deepEqual(read(sizes), expected);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test.each(
+  [
+    ["without an end", 8, 64],
+    ["that nothing could hold", 64 * 1024 * 1024, 64],
+    [
+      "that nothing could hold, of which only the length has come",
+      2 ** 32 - 1,
+      7,
+    ],
+  ] as const,
+)("a frame %s ends the connection", async (_name, length, come) => {
+  const { socket, inner } = await connected();
+  const garbage = Buffer.alloc(64, 1);
+  garbage.writeUInt32BE(length, 3);
+  inner.stream.emit("data", garbage.subarray(0, come));
+  assert.match((await socket.lost).message, /Invalid frame/);
+  await socket.close();
+});
+
+Deno.test("headers that fill more than a frame come, as the broker sends them", async () => {
+  await using connection = await connected();
+  const { queue, ours } = await twice(connection);
+  const { socket, channel } = connection;
+  const { queue: dying } = await channel.assertQueue("", {
+    exclusive: true,
+    messageTtl: 1,
+    deadLetterExchange: "",
+    deadLetterRoutingKey: queue,
+  });
+  const text = "x".repeat(130_900); // the broker adds where and why it died
+  const message = { body: Buffer.from("{}"), headers: { text } };
+  socket.outgoing.publish(channel, { exchange: "", key: dying }, message);
+  const { headers } = (await ours.next()).message;
+  assert.equal(headers.text, text);
+  assert.ok("x-death" in headers);
+});
+
+Deno.test("of a message that is half there when its channel closes, nothing is delivered", async () => {
+  await using connection = await connected();
+  const { queue, ours } = await twice(connection);
+  const { channel, arrivals, inner } = connection;
+  let parts = 0;
+  const { body } = arrivals;
+  const half = Promise.withResolvers<void>();
+  arrivals.body = (bytes) => {
+    if (++parts === 2) half.resolve(connection.close());
+    return body.call(arrivals, bytes);
+  };
+  let came = 0;
+  void ours.next().then(() => came++);
+  channel.sendToQueue(queue, Buffer.alloc(1_000_000));
+  await half.promise;
+  assert.equal(came, 0);
+  assert.ok(parts >= 2);
+  assert.ok(!inner.stream.destroyed, "the connection is none the worse");
+});
+
+const raw = fc.oneof(
+  fc.string({ unit: "grapheme", maxLength: 12 }).map((text) =>
+    Buffer.from(text)
+  ),
+  fc.string({ unit: "grapheme", maxLength: 12 })
+    .map((text) => Buffer.from(text, "latin1")),
+  fc.uint8Array({ maxLength: 12 }).map((bytes) => Buffer.from(bytes)),
+);
+
+Deno.test("a name is what its own bytes say, whatever came before", () => {
+  const octets = new Octets();
+  fc.assert(
+    fc.property(fc.array(raw, { minLength: 1, maxLength: 40 }), (names) => {
+      for (const name of names) {
+        const read = octets.from(Buffer.from([name.length, ...name]), 0).name();
+        assert.equal(read, name.toString());
+      }
+    }),
+    { numRuns: 1_000 },
+  );
+  const known = Buffer.from("óúllfzoq");
+  for (const name of [known, Buffer.from("óúllfzoq", "latin1")]) {
+    const read = octets.from(Buffer.from([name.length, ...name]), 0).name();
+    assert.equal(read, name.toString());
+  }
+});
+
+Deno.test("what comes while the connection closes is nobody's", async () => {
+  await using connection = await connected();
+  const { queue, ours } = await twice(connection);
+  const { socket, channel } = connection;
+  channel.sendToQueue(queue, Buffer.from("{}"));
+  await ours.next();
+  for (let n = 0; n < 100; n++) channel.sendToQueue(queue, Buffer.from("{}"));
+  let more = 0;
+  void ours.next().then(() => more++);
+  await socket.close();
+  assert.equal(more, 0);
+});
