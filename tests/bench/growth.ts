@@ -3,7 +3,7 @@ import { Peer } from "./peer.ts";
 import { plans } from "./peers.ts";
 import { median, spread } from "./statistics.ts";
 import { columns } from "./table.ts";
-import { calls, type Figures, type Pair } from "./workloads.ts";
+import { calls, type Figures, type Pair, sent } from "./workloads.ts";
 
 /** How it is run. */
 export interface GrowthPlan {
@@ -20,6 +20,15 @@ interface Size {
   readonly workers: number;
   readonly topics: number;
   readonly inFlight: number;
+  /** So many casts in place of calls. */
+  readonly casts?: number;
+}
+
+/** Of one size in one round. */
+interface Found extends Figures {
+  /** The most MiB that a process had. */
+  readonly clientPeak: number;
+  readonly serverPeak: number;
 }
 
 const usual = { workers: 1, topics: 1, inFlight: 64 };
@@ -42,6 +51,13 @@ const sizes: readonly Size[] = [
     size,
     inFlight: size,
   })),
+  ...[10_000, 100_000, 1_000_000].map((size) => ({
+    ...usual,
+    what: "casts",
+    size,
+    inFlight: 512,
+    casts: size,
+  })),
 ];
 
 const WARM = 1_000;
@@ -63,12 +79,17 @@ async function start(url: string, size: Size): Promise<Pair> {
 async function once(
   { url, ms }: GrowthPlan,
   size: Size,
-): Promise<Figures | undefined> {
+): Promise<Found | undefined> {
   const pair = await start(url, size);
+  const run = size.casts === undefined
+    ? calls(size.inFlight, 300, size.topics)
+    : sent("cast", size.inFlight, size.casts);
   try {
-    const run = calls(size.inFlight, 300, size.topics);
-    await run(pair, WARM, 0);
-    return await run(pair, ms, 0);
+    await calls(size.inFlight, 300, size.topics)(pair, WARM, 0);
+    const figures = await run(pair, ms, 0);
+    const serverPeak = Math.max(...pair.servers.map(({ peak }) => peak));
+    const clientPeak = pair.client.peak;
+    return figures && { ...figures, clientPeak, serverPeak };
   } finally {
     for (const peer of [pair.client, ...pair.servers]) {
       await peer[Symbol.asyncDispose]();
@@ -78,7 +99,7 @@ async function once(
 
 /** All sizes in each round; the cost is the processor time of both ends. */
 export async function growth(plan: GrowthPlan): Promise<string[]> {
-  const found = sizes.map((): Figures[] => []);
+  const found = sizes.map((): Found[] => []);
   for (let round = 0; round < plan.rounds; round++) {
     plan.progress(`round ${round + 1} of ${plan.rounds}`);
     for (const [at, size] of sizes.entries()) {
@@ -93,14 +114,25 @@ export async function growth(plan: GrowthPlan): Promise<string[]> {
     );
     const cost = (of: "clientCpu" | "serverCpu") =>
       median(rounds.map((figures) => figures[of])).toFixed(1);
+    const peak = (of: "clientPeak" | "serverPeak") =>
+      median(rounds.map((figures) => figures[of])).toFixed(0);
     const range = [rate, least, most].map(Math.round);
     return [
       `${what}: ${size}`,
       `${range[0]} (${range[1]}–${range[2]})`,
       cost("clientCpu"),
       cost("serverCpu"),
+      peak("clientPeak"),
+      peak("serverPeak"),
     ];
   });
-  const head = ["growth", "calls/s", "CPU ms/1000 client", "servers"];
+  const head = [
+    "growth",
+    "a second",
+    "CPU ms/1000 client",
+    "servers",
+    "peak MiB client",
+    "server",
+  ];
   return columns([head, ...rows]);
 }

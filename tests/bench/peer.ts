@@ -3,7 +3,7 @@ import { TextLineStream } from "../fleet/lines.ts";
 import type { Order, Told } from "./orders.ts";
 
 /** Milliseconds that an order may take, beyond what it is told to take. */
-const PATIENCE = 60_000;
+const PATIENCE = 180_000;
 /** Milliseconds that a peer may take to leave. */
 const GOODBYE = 5_000;
 /** Milliseconds of a tick in `/proc/<pid>/stat`. */
@@ -97,7 +97,7 @@ async function ready(
 async function next(lines: AsyncIterator<string>): Promise<Told> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(
-    () => late.reject(new Error("A peer told nothing for a minute")),
+    () => late.reject(new Error("A peer told nothing for three minutes")),
     PATIENCE,
   );
   try {

@@ -11,6 +11,8 @@ export interface PeerPlan {
   readonly framework?: boolean;
   /** Whether it confirms casts to the sender. */
   readonly confirms?: boolean;
+  /** Whether client and server are one process, which can do no more than call and stream. */
+  readonly alone?: boolean;
   /** Why it cannot be run here; undefined if it can. */
   missing(): Promise<string | undefined>;
   /** Starts one of its processes. */
@@ -112,6 +114,18 @@ export const plans: readonly PeerPlan[] = [
     confirms: true,
     missing: present,
     command: onDeno("warren.ts"),
+  },
+  {
+    name: "Warren, memory:",
+    terms:
+      "no broker: caller and worker in one process, on the transport for tests; the rest as above",
+    alone: true,
+    missing: present,
+    command: (_role, topic) => ({
+      program: Deno.execPath(),
+      args: ["run", "-A", here("warren.ts"), "memory", topic],
+      env: {},
+    }),
   },
   {
     name: "limit, bare",

@@ -55,7 +55,7 @@ async function start(
   const word = plan.name.toLowerCase().replaceAll(/[^a-z]+/g, "-");
   const topic = `bench-${word}-${crypto.randomUUID().slice(0, 8)}`;
   const started: Peer[] = [];
-  for (let n = 0; n < servers; n++) {
+  for (let n = 0; n < (plan.alone ? 0 : servers); n++) {
     started.push(await Peer.start(plan.command("server", topic, url)));
   }
   const client = await Peer.start(plan.command("client", topic, url));
@@ -109,7 +109,7 @@ async function perform(
 }
 
 function note({ plan, pair }: Runner, { costs }: Measured): void {
-  const { coldStart = NaN, peak = NaN } = pair.servers[0] ?? {};
+  const { coldStart, peak } = pair.servers[0] ?? pair.client; // which is both, where it is alone
   const client = pair.client.peak;
   const of = entry(costs, plan.name, () => ({
     coldStart: [],
@@ -169,6 +169,7 @@ async function together(
         noting = false;
       }
       for (const runner of runners) {
+        if (runner.plan.alone && !workload.answered) continue;
         await perform(runner, workload, plan, round, measured);
       }
     }
@@ -193,7 +194,7 @@ export async function rounds(plan: Plan): Promise<Measured> {
     await together({ ...plan, peers }, one, 1, round, measured);
     for (const workload of plan.workloads) {
       if (workload.servers === 1) continue;
-      for (const peer of peers) { // a crowd at a time
+      for (const peer of peers.filter(({ alone }) => !alone)) { // a crowd at a time
         const alone = { ...plan, peers: [peer] };
         await together(alone, [workload], workload.servers, round, measured);
       }

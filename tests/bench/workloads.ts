@@ -25,6 +25,8 @@ export interface Workload {
   readonly name: string;
   /** Servers that take part. */
   readonly servers: number;
+  /** Whether the client tells when it is done, whoever serves it. */
+  readonly answered: boolean;
   /** Does it for about so long; undefined where the peer cannot; `rate` is what it did before, a second. */
   run(pair: Pair, ms: number, rate: number): Promise<Figures | undefined>;
 }
@@ -75,9 +77,18 @@ export function calls(
 
 /** Casts or fanouts until all servers have handled them. */
 function sends(verb: "cast" | "fanout", inFlight: number): Workload["run"] {
-  return async (pair, ms, rate) => {
+  return (pair, ms, rate) =>
+    sent(verb, inFlight, Math.max(50, Math.round(rate * ms / 1_000)))(pair, ms);
+}
+
+/** So many casts or fanouts. */
+export function sent(
+  verb: "cast" | "fanout",
+  inFlight: number,
+  count: number,
+): (pair: Pair, ms: number) => Promise<Figures | undefined> {
+  return async (pair, ms) => {
     const { client, servers } = pair;
-    const count = Math.max(50, Math.round(rate * ms / 1_000));
     for (const server of servers) await server.ask({ do: "count", count });
     let able = true;
     const figures = await measured(pair, async () => {
@@ -109,15 +120,21 @@ function items(count: number): Workload["run"] {
 
 /** Servers of a fanout. */
 const CROWD = 8;
+const answered = { servers: 1, answered: true };
 
 /** All of them, in the order of the table. */
 export const workloads: readonly Workload[] = [
-  { name: "call @1", servers: 1, run: calls(1, 300) },
-  { name: "call @64", servers: 1, run: calls(64, 300) },
-  { name: "call @512", servers: 1, run: calls(512, 300) },
-  { name: "call @64, 16 kB", servers: 1, run: calls(64, 16_000) },
-  { name: "call @8, 1 MB", servers: 1, run: calls(8, 1_000_000) },
-  { name: "casts", servers: 1, run: sends("cast", 512) },
-  { name: "stream", servers: 1, run: items(100_000) },
-  { name: "fanout to 8", servers: CROWD, run: sends("fanout", 64) },
+  { name: "call @1", ...answered, run: calls(1, 300) },
+  { name: "call @64", ...answered, run: calls(64, 300) },
+  { name: "call @512", ...answered, run: calls(512, 300) },
+  { name: "call @64, 16 kB", ...answered, run: calls(64, 16_000) },
+  { name: "call @8, 1 MB", ...answered, run: calls(8, 1_000_000) },
+  { name: "casts", servers: 1, answered: false, run: sends("cast", 512) },
+  { name: "stream", ...answered, run: items(100_000) },
+  {
+    name: "fanout to 8",
+    servers: CROWD,
+    answered: false,
+    run: sends("fanout", 64),
+  },
 ];
