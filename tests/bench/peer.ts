@@ -3,7 +3,9 @@ import { TextLineStream } from "../fleet/lines.ts";
 import type { Order, Told } from "./orders.ts";
 
 /** Milliseconds that an order may take, beyond what it is told to take. */
-const PATIENCE = 180_000;
+const PATIENCE = 60_000;
+/** Requests a second that every peer can do. */
+const LEAST = 5_000;
 /** Milliseconds that a peer may take to leave. */
 const GOODBYE = 5_000;
 /** Milliseconds of a tick in `/proc/<pid>/stat`. */
@@ -23,6 +25,8 @@ export class Peer implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #lines: AsyncIterator<string>;
   readonly #orders: WritableStreamDefaultWriter<Uint8Array>;
+  /** Milliseconds that the next line may take. */
+  #patience = PATIENCE;
 
   private constructor(
     child: Deno.ChildProcess,
@@ -53,6 +57,8 @@ export class Peer implements AsyncDisposable {
 
   /** Gives an order, and waits for the line that answers it. */
   async ask(order: Order): Promise<Told> {
+    const count = "count" in order ? order.count : 0;
+    this.#patience = PATIENCE + count * 1_000 / LEAST;
     const bytes = new TextEncoder().encode(`${JSON.stringify(order)}\n`);
     await this.#orders.write(bytes);
     return await this.told();
@@ -60,7 +66,7 @@ export class Peer implements AsyncDisposable {
 
   /** The next line. */
   async told(): Promise<Told> {
-    return await next(this.#lines);
+    return await next(this.#lines, this.#patience);
   }
 
   /** Milliseconds of processor time so far. */
@@ -94,11 +100,14 @@ async function ready(
   return performance.now() - began;
 }
 
-async function next(lines: AsyncIterator<string>): Promise<Told> {
+async function next(
+  lines: AsyncIterator<string>,
+  patience = PATIENCE,
+): Promise<Told> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(
-    () => late.reject(new Error("A peer told nothing for three minutes")),
-    PATIENCE,
+    () => late.reject(new Error(`A peer told nothing for ${patience} ms`)),
+    patience,
   );
   try {
     const line = await Promise.race([lines.next(), late.promise]);
