@@ -4,8 +4,8 @@ import type { Order, Told } from "./orders.ts";
 
 /** Milliseconds that an order may take, beyond what it is told to take. */
 const PATIENCE = 60_000;
-/** Requests a second that every peer can do. */
-const LEAST = 5_000;
+/** Milliseconds more for each request of a number that is asked for. */
+const EACH = 0.2;
 /** Milliseconds that a peer may take to leave. */
 const GOODBYE = 5_000;
 /** Milliseconds of a tick in `/proc/<pid>/stat`. */
@@ -58,7 +58,7 @@ export class Peer implements AsyncDisposable {
   /** Gives an order, and waits for the line that answers it. */
   async ask(order: Order): Promise<Told> {
     const count = "count" in order ? order.count : 0;
-    this.#patience = PATIENCE + count * 1_000 / LEAST;
+    this.#patience = PATIENCE + count * EACH;
     const bytes = new TextEncoder().encode(`${JSON.stringify(order)}\n`);
     await this.#orders.write(bytes);
     return await this.told();
