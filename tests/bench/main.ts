@@ -100,7 +100,8 @@ async function main(url: string): Promise<void> {
   if (args.chart === undefined) return;
   const shown = plan.workloads.map(({ name }) => name)
     .filter((name) => !/[kM]B$/.test(name));
-  const svg = chart(measured, peers, shown, caption);
+  const beside = peers.filter(({ alone }) => !alone);
+  const svg = chart(measured, beside, shown, caption);
   await Deno.writeTextFile(args.chart, svg);
 }
 
