@@ -1,24 +1,23 @@
 /** What comes on one channel: messages for its consumers, and the broker's word on what was sent. @module */
 import { Buffer } from "node:buffer";
 import type { Message } from "../transport.ts";
+import {
+  ACK,
+  BASIC,
+  CONTENT_ENCODING,
+  CONTENT_TYPE,
+  CORRELATION_ID,
+  DELIVER,
+  DELIVERY_MODE,
+  EXPIRATION,
+  HEADERS,
+  MESSAGE_ID,
+  NACK,
+  PRIORITY,
+  REPLY_TO,
+} from "./basic.ts";
 import { Confirms } from "./confirms.ts";
 import type { Octets } from "./octets.ts";
-
-const BASIC = 60;
-const DELIVER = BASIC << 16 | 60,
-  ACK = BASIC << 16 | 80,
-  NACK = BASIC << 16 | 120;
-
-/** Properties, by their bits, in the order in which their values follow. */
-const CONTENT_TYPE = 1 << 15,
-  CONTENT_ENCODING = 1 << 14,
-  HEADERS = 1 << 13,
-  DELIVERY_MODE = 1 << 12,
-  PRIORITY = 1 << 11,
-  CORRELATION_ID = 1 << 10,
-  REPLY_TO = 1 << 9,
-  EXPIRATION = 1 << 8,
-  MESSAGE_ID = 1 << 7;
 
 const EMPTY = Buffer.alloc(0);
 
@@ -100,7 +99,8 @@ export class Arrivals {
 
   /** False if it is another method. */
   method(octets: Octets): boolean {
-    const method = octets.u32();
+    if (octets.u16() !== BASIC) return false;
+    const method = octets.u16();
     if (method === DELIVER) {
       const receive = this.consumers.get(octets.name());
       this.#coming = receive && new Coming(receive, octets);

@@ -1,21 +1,25 @@
 /** Frames of AMQP 0-9-1 as they are sent: `basic.publish` with its message, `basic.ack` and `basic.reject`. @module */
 import { Buffer } from "node:buffer";
 import type { Message } from "../transport.ts";
-
-const METHOD = 1, HEADER = 2, BODY = 3, END = 0xce;
-/** Of a frame, beside what is in it. */
-const OVERHEAD = 8;
-const BASIC = 60, PUBLISH = 40, ACK = 80, REJECT = 90;
-
-/** Properties, by their bits, in the order in which their values follow. */
-const CONTENT_TYPE = 1 << 15,
-  CONTENT_ENCODING = 1 << 14,
-  HEADERS = 1 << 13,
-  DELIVERY_MODE = 1 << 12,
-  CORRELATION_ID = 1 << 10,
-  REPLY_TO = 1 << 9,
-  EXPIRATION = 1 << 8,
-  MESSAGE_ID = 1 << 7;
+import {
+  ACK,
+  BASIC,
+  BODY,
+  CONTENT_ENCODING,
+  CONTENT_TYPE,
+  CORRELATION_ID,
+  DELIVERY_MODE,
+  END,
+  EXPIRATION,
+  HEADER,
+  HEADERS,
+  MESSAGE_ID,
+  METHOD,
+  OVERHEAD,
+  PUBLISH,
+  REJECT,
+  REPLY_TO,
+} from "./basic.ts";
 
 /** The longest expiration that the broker takes, about 49 days in milliseconds; what may wait longer has none. */
 const LONGEST = 2 ** 32 - 1;

@@ -3,11 +3,11 @@ import { Buffer } from "node:buffer";
 import type { Channel } from "npm:amqplib@2.3.1";
 import { type Inner, numberOf } from "./amqplib.ts";
 import { Arrivals } from "./arrivals.ts";
+import { BODY, END, HEADER, METHOD, OVERHEAD } from "./basic.ts";
 import { Octets } from "./octets.ts";
 
-const METHOD = 1, HEADER = 2, BODY = 3, END = 0xce;
-/** Bytes of a frame before what is in it, and of all that is not in it. */
-const HEAD = 7, OVERHEAD = 8;
+/** Bytes of a frame before what is in it. */
+const HEAD = OVERHEAD - 1;
 /** Bytes of a frame at most, as with amqplib: the broker does not keep its own bound where headers are long. */
 const MOST = 64 * 1024 * 1024;
 
