@@ -7,6 +7,7 @@ import type { Message, Transport, Wait } from "../bus/transport.ts";
 import { encode, type Limits } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Reply, ReplyAddress } from "../wire/envelope.ts";
+import { Batches } from "./batches.ts";
 import { newId } from "./context.ts";
 import { GoneQueues } from "./gone_queues.ts";
 import type { Inbox } from "./inbox.ts";
@@ -23,8 +24,8 @@ export interface Address {
   readonly reply: ReplyAddress;
   /** The dialect of the request. */
   readonly dialect: Dialect;
-  /** Whether who asked is Warren: others get no headers. */
-  readonly warren?: boolean | undefined;
+  /** The version of Warren's headers that the caller understands: others get no headers. */
+  readonly warren?: number | undefined;
   /** Called if the caller is gone. */
   readonly gone?: (() => void) | undefined;
   /** Its signal fires when nobody waits any more: a queue that is away is not waited for then. */
@@ -41,6 +42,8 @@ export interface AnswerParts {
   readonly limits: Limits;
 }
 
+/** The version of Warren's headers that takes answers in batches. */
+const BATCHES = 2;
 /** Milliseconds that a caller's queue may be away, and between two tries. */
 const PATIENCE = 5_000;
 const RETRY = 250;
@@ -49,10 +52,12 @@ const RETRY = 250;
 export class Answers {
   readonly #parts: AnswerParts;
   readonly #gone = new GoneQueues();
+  readonly #batches: Batches;
 
   /** On a transport. */
   constructor(parts: AnswerParts) {
     this.#parts = parts;
+    this.#batches = new Batches(parts.transport);
   }
 
   /**
@@ -106,14 +111,16 @@ export class Answers {
 
   /** Sends what `message` made; see `send`. */
   async publish(
-    { reply: { queue }, gone, until }: Omit<Address, "dialect">,
+    { reply: { queue }, warren = 0, gone, until }: Omit<Address, "dialect">,
     message: Message,
     wait: Wait,
   ): Promise<void> {
     const { transport } = this.#parts;
     for (let end: number | undefined;;) {
       try {
-        return await transport.publish(direct(queue), message, wait);
+        return await (warren < BATCHES
+          ? transport.publish(direct(queue), message, wait)
+          : this.#batches.publish(queue, message, wait));
       } catch (error) {
         const patience = this.#gone.has(queue) ? 0 : PATIENCE;
         end ??= Math.min(wait.deadline, performance.now() + patience);

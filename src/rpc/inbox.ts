@@ -2,7 +2,7 @@
 import { InvalidValueError, NoRouteError } from "../errors.ts";
 import { log } from "../telemetry.ts";
 import type { Delivery, Link, Message, Wait } from "../bus/transport.ts";
-import { decode, type Limits } from "../wire/codec.ts";
+import { decode, isBatch, type Limits, partsOf } from "../wire/codec.ts";
 import type { Control, Reply } from "../wire/envelope.ts";
 import { Register } from "../slots.ts";
 import type { Pending } from "./replies.ts";
@@ -79,7 +79,17 @@ export class Inbox {
 
   #receive(delivery: Delivery): void {
     delivery.ack("soon"); // what it tells is kept in memory alone, so it is of no use to another process
-    const { body, headers, correlationId } = delivery.message;
+    const { message, key } = delivery;
+    if (!isBatch(message.headers)) return this.#take(message, key);
+    const parts = partsOf(message.body, this.#limits);
+    if (!parts) return this.#refuse("a batch of answers that is none");
+    for (const part of parts) this.#take(part, key);
+  }
+
+  #take(
+    { body, headers, correlationId, replyTo }: Omit<Message, "id">,
+    key: string,
+  ): void {
     const decoded = decode(body, headers, this.#limits);
     if ("refusal" in decoded) {
       const { reason } = decoded.refusal;
@@ -92,11 +102,11 @@ export class Inbox {
     const { message } = decoded;
     if (message.kind === "reply") {
       // Folsom says the call only by where it answers.
-      const call = message.call ?? correlationId ?? delivery.key;
+      const call = message.call ?? correlationId ?? key;
       return this.#reply(message, call);
     }
     if (message.kind !== "control") return this.#refuse(`a ${message.kind}`);
-    this.#control(message, delivery.message.replyTo);
+    this.#control(message, replyTo);
   }
 
   #control(

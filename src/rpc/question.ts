@@ -6,7 +6,7 @@ import type {
   Transport,
 } from "../bus/transport.ts";
 import type { Routes } from "../bus/routes.ts";
-import { encode, type Limits } from "../wire/codec.ts";
+import { encode, type Limits, PROTOCOL } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Request } from "../wire/envelope.ts";
 import type { ErrorClasses } from "../wire/failure.ts";
@@ -104,7 +104,7 @@ export function question(
     ...request(asked, bounds, dialect),
     reply: { call: id, queue: form === "bare" ? id : queue, form },
     // Who is asked as Folsom asks answers as Folsom's servers do.
-    warren: form !== "bare",
+    warren: form === "bare" ? undefined : PROTOCOL,
     monitor: bounds.monitor,
     timeout: finite(timeout),
     credit,

@@ -168,7 +168,7 @@ export class Responder implements Disposable {
     const address: Address = {
       reply: { call, queue, form: "single" },
       dialect: grizzly,
-      warren: true,
+      warren: 1, // alone
     };
     const wait = { deadline: performance.now() + GOODBYE };
     const sent = this.#answers.send(address, { failure, ending: true }, wait);
@@ -198,8 +198,8 @@ export class Responder implements Disposable {
 
   /** The request came again: what was answered to it is said again. */
   async repeat(job: Job, answers: readonly Message[]): Promise<void> {
-    const { reply } = job.request;
-    const address = reply && { reply, until: job };
+    const { reply, warren } = job.request;
+    const address = reply && { reply, warren, until: job };
     if (address) await this.#answers.repeat(address, answers, answerBy(job));
   }
 
@@ -225,12 +225,12 @@ export class Responder implements Disposable {
   }
 
   #send(job: Job, answer: Message): Promise<void> {
-    const { request: { reply } } = job;
+    const { request: { reply, warren } } = job;
     if (!reply) return Promise.resolve();
     job.sent?.add(answer);
     const gone = () => job.end("the caller is gone");
     return this.#answers.publish(
-      { reply, gone, until: job },
+      { reply, warren, gone, until: job },
       answer,
       answerBy(job),
     );
@@ -245,5 +245,5 @@ function answerBy({ deadline, arrived }: Job): Wait {
 /** Nobody gets the items of a cast, and a caller that is not Warren would take an empty item for a sign of life. */
 function wanted({ request: { reply, warren } }: Job, item: unknown): boolean {
   if (reply === undefined) return false;
-  return warren === true || (item !== null && item !== undefined);
+  return warren !== undefined || (item !== null && item !== undefined);
 }

@@ -15,15 +15,18 @@ import {
   header,
   number,
   ownHeaders,
+  PROTOCOL,
   replyHeaders,
   requestHeaders,
+  versionOf,
   type WireHeaders,
 } from "./headers.ts";
 import { checkJson } from "./carriable.ts";
 import { isEnvelope, unseal } from "./oslo.ts";
 import { defaultLimits, type Limits, parseJson, unsendable } from "./json.ts";
 
-export { checkJson, defaultLimits, type Limits };
+export { batch, isBatch, partsOf } from "./batch.ts";
+export { checkJson, defaultLimits, type Limits, PROTOCOL };
 export {
   againHeaders,
   burialsOf,
@@ -49,8 +52,8 @@ export interface Refusal {
   readonly reply?: ReplyAddress | undefined;
   /** In which dialect it was said, as far as that can be told. */
   readonly dialect: Dialect;
-  /** Whether the sender is Warren. */
-  readonly warren: boolean;
+  /** The version of Warren's headers that the sender understands; undefined = it is not Warren. */
+  readonly warren: number | undefined;
 }
 
 /** What arrived. */
@@ -135,7 +138,7 @@ function refuse(
   const reply = raw?.kind === "request"
     ? requestSchema.safeParse({ ...raw, ...blank }).data?.reply
     : undefined;
-  const warren = header.warren in headers;
+  const warren = versionOf(headers);
   return { refusal: { reason, reply, dialect, warren } };
 }
 

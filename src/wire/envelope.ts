@@ -56,8 +56,8 @@ export interface Request {
   readonly expires?: number | undefined;
   /** Items of a stream that may come before the caller has said that it read any; undefined = all. Warren's own. */
   readonly credit?: number | undefined;
-  /** True when the sender is Warren, and understands beats and controls. */
-  readonly warren?: boolean | undefined;
+  /** The version of Warren's headers that the sender understands; undefined = it is not Warren. */
+  readonly warren?: number | undefined;
 }
 
 /** An answer, or a part of one. */

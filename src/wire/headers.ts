@@ -29,16 +29,26 @@ export const header = {
   control: "warren-control",
   call: "warren-call",
   credit: "warren-credit",
+  batch: "warren-batch",
 } as const;
 
-/** Version of Warren's headers. */
-const PROTOCOL = "1";
+/** Version of Warren's headers: 1 knows of beats and controls, 2 takes several answers in one message. */
+export const PROTOCOL = 2;
 const YES = "true";
+
+/** The version that a peer says; undefined if it is not Warren. */
+export function versionOf(headers: Fields): number | undefined {
+  if (!(header.warren in headers)) return undefined;
+  const said = number(headers[header.warren]);
+  return Number.isSafeInteger(said) ? Number(said) : 1;
+}
 
 /** Headers of a request: only one that wants Warren's own kind of answer has any. */
 export function requestHeaders(request: Request): WireHeaders {
   if (!request.reply || !request.warren) return {};
-  const headers: Record<string, string> = { [header.warren]: PROTOCOL };
+  const headers: Record<string, string> = {
+    [header.warren]: `${request.warren}`,
+  };
   const { timeout, credit } = request;
   if (timeout !== undefined) headers[header.timeout] = `${timeout}`;
   if (credit !== undefined) headers[header.credit] = `${credit}`;
@@ -46,7 +56,7 @@ export function requestHeaders(request: Request): WireHeaders {
 }
 
 /** Those of most replies. */
-const PLAIN: WireHeaders = Object.freeze({ [header.warren]: PROTOCOL });
+const PLAIN: WireHeaders = Object.freeze({ [header.warren]: `${PROTOCOL}` });
 const PARSED: WireHeaders = Object.freeze({ ...PLAIN, [header.parsed]: YES });
 
 /** Headers of a reply to Warren. */
@@ -55,13 +65,18 @@ export function replyHeaders(reply: Reply): WireHeaders {
   const more = sequence !== undefined || run !== undefined ||
     inbox !== undefined || beat;
   if (!more) return reply.parsed ? PARSED : PLAIN;
-  const headers: Record<string, string> = { [header.warren]: PROTOCOL };
+  const headers: Record<string, string> = { ...PLAIN };
   if (sequence !== undefined) headers[header.sequence] = `${sequence}`;
   if (run !== undefined) headers[header.run] = run;
   if (inbox !== undefined) headers[header.inbox] = inbox;
   if (reply.parsed) headers[header.parsed] = YES;
   if (beat) headers[header.beat] = YES;
   return headers;
+}
+
+/** Headers of so many answers in one message. */
+export function batchHeaders(answers: number): WireHeaders {
+  return { ...PLAIN, [header.batch]: `${answers}` };
 }
 
 /** What is no number is left for the schema to refuse. */
@@ -76,7 +91,7 @@ const flag = (said: unknown) => said === YES ? true : said;
 export function ownHeaders(kind: Spoken["kind"], headers: Fields): Fields {
   if (kind === "request") {
     return {
-      warren: header.warren in headers,
+      warren: versionOf(headers),
       timeout: number(headers[header.timeout]),
       attempt: number(headers[header.attempt]),
       burials: number(headers[header.burials]),

@@ -111,6 +111,7 @@ const PROPERTIES: readonly Options.Publish[] = [
   { headers: { warren: 1, "warren-timeout": -1 } },
   { headers: { warren: 1, "warren-timeout": 1e300 } },
   { headers: { warren: 1, "warren-sequence": 0, "warren-beat": "yes" } },
+  { headers: { warren: "2", "warren-batch": "3" } },
   { headers: { "x-death": [{ count: 1, reason: { deep: [[[1]]] } }] } },
   { headers: { at: { "!": "timestamp", value: 1 }, constructor: "x" } },
   { headers: { ["__proto__"]: { polluted: 1 }, toString: 1, é: null } },

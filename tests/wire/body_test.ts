@@ -30,7 +30,6 @@ const folsomCall = { ...bare, ids: false };
 const request = (fields: object) => ({
   kind: "request",
   context: CONTEXT,
-  warren: false,
   ...fields,
 });
 const reply = (fields: object) => ({ kind: "reply", ending: false, ...fields });

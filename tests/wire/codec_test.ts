@@ -43,9 +43,11 @@ const requests: fc.Arbitrary<Request> = fc.record({
     form: fc.constantFrom("single" as const, "parts" as const),
   })),
   timeout: maybe(fc.integer({ min: 0 })),
-  warren: fc.constant(true),
+  warren: fc.constantFrom(1, 2),
 }).map((request) =>
-  request.reply ? request : { ...request, warren: false, timeout: undefined }
+  request.reply
+    ? request
+    : { ...request, warren: undefined, timeout: undefined }
 );
 
 const replies: fc.Arbitrary<Reply> = fc.record({

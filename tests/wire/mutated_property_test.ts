@@ -54,10 +54,10 @@ function spoken({ ids, form }: Dialect): fc.Arbitrary<Spoken> {
     traceback: fc.array(fc.string()),
   });
   return fc.oneof(
-    fc.record({ ...asks, warren: fc.constant(false) }),
+    fc.record({ ...asks, warren: fc.constant(undefined) }),
     fc.record({
       ...asks,
-      warren: fc.constant(form !== "bare"),
+      warren: form === "bare" ? fc.constant(undefined) : fc.constantFrom(1, 2),
       reply: address,
       monitor: form !== "single"
         ? fc.constant(undefined)

@@ -1,0 +1,215 @@
+/** Answers that are ready together, in one message. */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { InvalidValueError } from "../../mod.ts";
+import type { Message, Transport, Wait } from "../../src/bus/transport.ts";
+import type { Route } from "../../src/bus/routes.ts";
+import { Batches } from "../../src/rpc/batches.ts";
+import { batch, defaultLimits, partsOf } from "../../src/wire/codec.ts";
+import { until } from "../setup/probe.ts";
+import { type Bus, onRabbit, type Raw, sumHandlers, sums } from "./bus.ts";
+
+/** Asks five times with one version of Warren's headers, has all answered in one turn, and gives what comes. */
+async function five(bus: Bus, version: string) {
+  const gate = Promise.withResolvers<void>();
+  let begun = 0;
+  await using _worker = await bus.serve(
+    sums(bus.topic),
+    sumHandlers({
+      wait: () => {
+        if (++begun === 5) gate.resolve();
+        return gate.promise;
+      },
+    }),
+  );
+  await using raw = await bus.raw() as Raw;
+  const { channel } = raw;
+  const { queue } = await channel.assertQueue("", { exclusive: true });
+  const calls = ["a", "b", "c", "d", "e"].map((id) => `${id}${bus.topic}`);
+  for (const call of calls) {
+    const ids = { _msg_id: call, _unique_id: call, _reply_q: queue };
+    const body = { method: "wait", args: {}, _timeout: null, ...ids };
+    const headers = { warren: version };
+    const bytes = Buffer.from(JSON.stringify(body));
+    channel.publish("warren", bus.topic, bytes, { headers });
+  }
+  const messages: { body: Buffer; batch: unknown; call: unknown }[] = [];
+  await until("five answers", async () => {
+    const message = await channel.get(queue, { noAck: true });
+    if (!message) return false;
+    const { headers, correlationId: call } = message.properties;
+    const of = headers?.["warren-batch"];
+    messages.push({ body: message.content, batch: of, call });
+    return Number(of ?? messages.length) === 5;
+  });
+  return { calls, messages };
+}
+
+onRabbit(
+  "answers that are ready together come in one message, in their order",
+  async (bus) => {
+    const { calls, messages } = await five(bus, "2");
+    assert.deepEqual(messages.map(({ batch }) => batch), ["5"]);
+    const parts = partsOf(messages[0]?.body ?? Buffer.of(), defaultLimits);
+    assert.deepEqual(parts?.map(({ correlationId }) => correlationId), calls);
+    const bodies = parts?.map(({ body }) => JSON.parse(`${Buffer.from(body)}`));
+    assert.deepEqual(bodies?.map(({ _msg_id }) => _msg_id), calls);
+  },
+);
+
+onRabbit(
+  "a caller that does not say that it takes several in one message gets one in each",
+  async (bus) => {
+    const { calls, messages } = await five(bus, "1");
+    assert.deepEqual(messages.map(({ call }) => call), calls);
+    assert.ok(messages.every(({ batch }) => batch === undefined));
+  },
+);
+
+onRabbit(
+  "an answer in a batch that cannot be read fails its own call alone",
+  async (bus) => {
+    await using raw = await bus.raw() as Raw;
+    const { channel } = raw;
+    await channel.assertExchange("warren", "topic");
+    await channel.assertQueue(bus.topic);
+    await channel.bindQueue(bus.topic, "warren", bus.topic);
+    const asked: { call: string; queue: string }[] = [];
+    await channel.consume(bus.topic, (message) => {
+      const { _msg_id: call, _reply_q: queue } = JSON.parse(
+        `${message?.content}`,
+      );
+      if (asked.push({ call, queue }) < 3) return;
+      const parts = asked.map(({ call }, n) => {
+        const said = { _msg_id: call, _unique_id: call, ending: true };
+        const text = JSON.stringify({ ...said, result: n, failure: null });
+        const body = Buffer.from(n === 1 ? text.slice(0, -1) : text);
+        return { body, headers: { warren: "2" }, correlationId: call };
+      });
+      const { body, headers } = batch(parts);
+      channel.sendToQueue(queue, Buffer.from(body), { headers });
+    }, { noAck: true });
+    await using connection = await bus.connect();
+    const client = connection.client(sums(bus.topic));
+    const calls = [1, 2, 3].map((a) => client.call("add", { a, b: 0 }));
+    const ends = await Promise.allSettled(calls);
+    assert.deepEqual(
+      ends.map((end) =>
+        end.status === "fulfilled" ? end.value : end.reason.constructor
+      ),
+      [0, InvalidValueError, 2],
+    );
+  },
+);
+
+/** Notes what is published; the test says what becomes of it. */
+class Notes {
+  readonly sent: {
+    readonly key: string;
+    readonly ids: (string | undefined)[];
+    readonly deadline: number;
+    readonly end: PromiseWithResolvers<void>;
+  }[] = [];
+
+  publish(
+    { key }: Route,
+    message: Message,
+    { deadline }: Wait,
+  ): Promise<void> {
+    const parts = "warren-batch" in message.headers
+      ? partsOf(message.body, defaultLimits) ?? []
+      : [message];
+    const ids = parts.map(({ correlationId }) => correlationId);
+    const end = Promise.withResolvers<void>();
+    this.sent.push({ key, ids, deadline, end });
+    return end.promise;
+  }
+}
+
+const answer = (correlationId: string, bytes = 100): Message => ({
+  body: new Uint8Array(bytes).fill(0x78),
+  headers: {},
+  correlationId,
+});
+
+/** What is put together of answers, each with its queue and deadline, after the turn in which they were said. */
+async function putTogether(
+  answers: readonly (readonly [string, Message, number?])[],
+) {
+  const notes = new Notes();
+  const batches = new Batches(notes as unknown as Transport);
+  const told = answers.map(([queue, message, deadline = 1_000]) =>
+    batches.publish(queue, message, { deadline })
+  );
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  return { told, sent: notes.sent };
+}
+
+Deno.test("answers to several queues go apart", async () => {
+  const { sent } = await putTogether([
+    ["q", answer("1")],
+    ["r", answer("2")],
+    ["q", answer("3")],
+  ]);
+  const seen = sent.map(({ key, ids }) => [key, ids]);
+  assert.deepEqual(seen, [["q", ["1", "3"]], ["r", ["2"]]]);
+});
+
+Deno.test("a large answer goes alone, behind those before it, and before those behind it", async () => {
+  const { sent } = await putTogether([
+    ["q", answer("1")],
+    ["q", answer("2")],
+    ["q", answer("3", 10_000)],
+    ["q", answer("4")],
+    ["q", answer("5")],
+  ]);
+  assert.deepEqual(sent.map(({ ids }) => ids), [["1", "2"], ["3"], ["4", "5"]]);
+});
+
+Deno.test("a batch has 64 KiB of bodies at most", async () => {
+  const many = Array.from(
+    { length: 20 },
+    (_, n) => ["q", answer(`${n}`, 8_000)] as const,
+  );
+  const { sent } = await putTogether(many);
+  assert.deepEqual(sent.map(({ ids }) => ids.length), [8, 8, 4]);
+  const order = many.map((_, n) => `${n}`);
+  assert.deepEqual(sent.flatMap(({ ids }) => ids), order);
+});
+
+Deno.test("a batch waits as long as the most patient in it, and those who wait much longer go apart", async () => {
+  const { sent } = await putTogether([
+    ["q", answer("1"), 1_000],
+    ["q", answer("2"), 1_200],
+    ["q", answer("3"), 1_100],
+    ["q", answer("4"), 9_000],
+    ["q", answer("5"), Infinity],
+    ["q", answer("6"), 1_000],
+  ]);
+  const seen = sent.map(({ ids, deadline }) => [deadline, ...ids]);
+  assert.deepEqual(seen, [
+    [1_200, "1", "2", "3"],
+    [9_000, "4"],
+    [Infinity, "5"],
+    [1_000, "6"],
+  ]);
+});
+
+Deno.test("what becomes of a batch is told to all in it, and to no others", async () => {
+  const { sent, told } = await putTogether([
+    ["q", answer("1")],
+    ["r", answer("2")],
+    ["q", answer("3")],
+  ]);
+  const [q, r] = sent;
+  const no = new Error("no");
+  q?.end.reject(no);
+  r?.end.resolve();
+  const ends = await Promise.allSettled(told);
+  const lost = { status: "rejected", reason: no };
+  assert.deepEqual(ends, [
+    lost,
+    { status: "fulfilled", value: undefined },
+    lost,
+  ]);
+});
