@@ -4,7 +4,7 @@ import { log, oneLine } from "../telemetry.ts";
 import { pause } from "../wait.ts";
 import { direct } from "../bus/routes.ts";
 import type { Message, Transport, Wait } from "../bus/transport.ts";
-import { encode, type Limits } from "../wire/codec.ts";
+import { BATCHES, encode, type Limits } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Reply, ReplyAddress } from "../wire/envelope.ts";
 import { Batches } from "./batches.ts";
@@ -42,8 +42,6 @@ export interface AnswerParts {
   readonly limits: Limits;
 }
 
-/** The version of Warren's headers that takes answers in batches. */
-const BATCHES = 2;
 /** Milliseconds that a caller's queue may be away, and between two tries. */
 const PATIENCE = 5_000;
 const RETRY = 250;
@@ -57,7 +55,7 @@ export class Answers {
   /** On a transport. */
   constructor(parts: AnswerParts) {
     this.#parts = parts;
-    this.#batches = new Batches(parts.transport);
+    this.#batches = new Batches(parts.transport, parts.limits);
   }
 
   /**
@@ -120,7 +118,7 @@ export class Answers {
       try {
         return await (warren < BATCHES
           ? transport.publish(direct(queue), message, wait)
-          : this.#batches.publish(queue, message, wait));
+          : this.#batches.publish(queue, message, wait.deadline));
       } catch (error) {
         const patience = this.#gone.has(queue) ? 0 : PATIENCE;
         end ??= Math.min(wait.deadline, performance.now() + patience);

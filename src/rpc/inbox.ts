@@ -81,13 +81,13 @@ export class Inbox {
     delivery.ack("soon"); // what it tells is kept in memory alone, so it is of no use to another process
     const { message, key } = delivery;
     if (!isBatch(message.headers)) return this.#take(message, key);
-    const parts = partsOf(message.body, this.#limits);
+    const parts = partsOf(message);
     if (!parts) return this.#refuse("a batch of answers that is none");
     for (const part of parts) this.#take(part, key);
   }
 
   #take(
-    { body, headers, correlationId, replyTo }: Omit<Message, "id">,
+    { body, headers, correlationId, replyTo }: Message,
     key: string,
   ): void {
     const decoded = decode(body, headers, this.#limits);

@@ -168,7 +168,7 @@ export class Responder implements Disposable {
     const address: Address = {
       reply: { call, queue, form: "single" },
       dialect: grizzly,
-      warren: 1, // alone
+      warren: 1, // a control does not say what more its sender understands
     };
     const wait = { deadline: performance.now() + GOODBYE };
     const sent = this.#answers.send(address, { failure, ending: true }, wait);

@@ -36,7 +36,7 @@ export interface ConnectionOptions {
   readonly concurrency?: number | undefined;
   /** Unacknowledged requests for each consumer; default: concurrency. */
   readonly prefetch?: number | undefined;
-  /** Bytes of a message at most, sent or received; default 1 MiB. */
+  /** Bytes of a message at most, sent or received; of answers that come together, of each. Default 1 MiB. */
   readonly maxMessageSize?: number | undefined;
   /** Whether callers see the stacks of errors that handlers throw; default false. */
   readonly tracebacks?: boolean | undefined;

@@ -8,9 +8,9 @@ import { Buffer } from "node:buffer";
 import { z } from "npm:zod@^4.6.7";
 import type { Fields } from "./envelope.ts";
 import { batchHeaders, header } from "./headers.ts";
-import { type Limits, parseJson } from "./json.ts";
+import { defaultLimits, parseJson } from "./json.ts";
 
-/** An answer in a batch, or the batch itself. */
+/** An answer in a batch, or a batch itself. */
 export interface Part {
   /** Bytes. */
   readonly body: Uint8Array;
@@ -20,47 +20,69 @@ export interface Part {
   readonly correlationId?: string | undefined;
 }
 
+/** Bytes of a batch at most, and answers in it. */
+const MOST = { bytes: 64 * 1024, answers: 256 };
+/** Bytes of an answer that goes with others at most: copying it would take longer than it saves. */
+const LARGE = 8 * 1024;
+
+/** Answers that are put together. */
+export class Batch<T extends Part> {
+  /** In their order. */
+  readonly parts: T[] = [];
+  readonly #heads: string[] = [];
+  #bytes = "[]\n".length;
+
+  /** False if it does not go with those that are there; one that is large goes with none. */
+  add(part: T, most: number): boolean {
+    const { body, correlationId, headers } = part;
+    const head = JSON.stringify([body.length, correlationId ?? "", headers]);
+    const bytes = this.#bytes + Buffer.byteLength(head) + 1 + body.length;
+    const fits = bytes <= Math.min(most, MOST.bytes) &&
+      this.parts.length < MOST.answers && body.length <= LARGE;
+    if (!fits && this.parts.length > 0) return false;
+    this.parts.push(part);
+    this.#heads.push(head);
+    this.#bytes = fits ? bytes : Infinity;
+    return true;
+  }
+
+  /** All of them as one message. */
+  get whole(): Part {
+    const line = Buffer.from(`[${this.#heads.join()}]\n`);
+    const body = Buffer.concat([line, ...this.parts.map(({ body }) => body)]);
+    return { body, headers: batchHeaders(this.parts.length) };
+  }
+}
+
 const LINE_FEED = 0x0a;
 
 /** That of a `Buffer` is slower. */
 const { indexOf } = Uint8Array.prototype;
 
-const headSchema = z.array(z.tuple([
-  z.int().positive(),
-  z.string(),
-  z.looseObject({}),
-]));
-
-/** Puts answers together, in their order. */
-export function batch(parts: readonly Part[]): Part {
-  const head = parts.map(({ body, correlationId = "", headers }) => [
-    body.length,
-    correlationId,
-    headers,
-  ]);
-  const line = Buffer.from(`${JSON.stringify(head)}\n`);
-  const body = Buffer.concat([line, ...parts.map(({ body }) => body)]);
-  return { body, headers: batchHeaders(parts.length) };
-}
+const answer = z.tuple([z.int().positive(), z.string(), z.looseObject({})])
+  .refine(([, , headers]) => !(header.control in headers), "no control");
+const headSchema = z.array(answer).min(1).max(MOST.answers);
 
 /** Whether a message is a batch. */
 export const isBatch = (headers: Fields): boolean => header.batch in headers;
 
 /** The answers in a batch, each to be decoded by itself; undefined if it is none. Never throws. */
 export function partsOf(
-  bytes: Uint8Array,
-  limits: Limits,
+  { body, headers }: Part,
 ): readonly Part[] | undefined {
-  const end = Math.max(0, indexOf.call(bytes, LINE_FEED));
-  const json = parseJson(bytes.subarray(0, end), limits);
+  if (body.length > MOST.bytes) return undefined;
+  const end = Math.max(0, indexOf.call(body, LINE_FEED));
+  const json = parseJson(body.subarray(0, end), defaultLimits);
   const head = "value" in json
     ? headSchema.safeParse(json.value).data
     : undefined;
   let at = end + 1;
   const parts = head?.map(([length, correlationId, headers]): Part => ({
-    body: bytes.subarray(at, at += length),
+    body: body.subarray(at, at += length),
     headers,
     correlationId,
   }));
-  return at === bytes.length ? parts : undefined;
+  const whole = at === body.length &&
+    `${parts?.length}` === headers[header.batch];
+  return whole ? parts : undefined;
 }

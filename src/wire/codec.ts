@@ -12,6 +12,7 @@ import type {
 } from "./envelope.ts";
 import { controlSchema, requestSchema, schemaOf } from "./envelope_schema.ts";
 import {
+  BATCHES,
   header,
   number,
   ownHeaders,
@@ -25,8 +26,8 @@ import { checkJson } from "./carriable.ts";
 import { isEnvelope, unseal } from "./oslo.ts";
 import { defaultLimits, type Limits, parseJson, unsendable } from "./json.ts";
 
-export { batch, isBatch, partsOf } from "./batch.ts";
-export { checkJson, defaultLimits, type Limits, PROTOCOL };
+export { Batch, isBatch, type Part, partsOf } from "./batch.ts";
+export { BATCHES, checkJson, defaultLimits, type Limits, PROTOCOL };
 export {
   againHeaders,
   burialsOf,

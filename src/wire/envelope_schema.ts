@@ -33,7 +33,7 @@ const request = z.object({
     ids: z.boolean().optional(),
   }).optional(),
   timeout: duration.optional(),
-  warren: z.int().optional(),
+  warren: z.int().positive().optional(),
 });
 
 /** What few requests say: checking that it is not there takes as long as all the rest. */

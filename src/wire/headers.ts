@@ -34,13 +34,15 @@ export const header = {
 
 /** Version of Warren's headers: 1 knows of beats and controls, 2 takes several answers in one message. */
 export const PROTOCOL = 2;
+/** The version from which on that is so. */
+export const BATCHES = 2;
 const YES = "true";
 
 /** The version that a peer says; undefined if it is not Warren. */
 export function versionOf(headers: Fields): number | undefined {
   if (!(header.warren in headers)) return undefined;
   const said = number(headers[header.warren]);
-  return Number.isSafeInteger(said) ? Number(said) : 1;
+  return Number.isSafeInteger(said) && Number(said) > 0 ? Number(said) : 1;
 }
 
 /** Headers of a request: only one that wants Warren's own kind of answer has any. */

@@ -37,7 +37,7 @@ export interface Measured {
   readonly failures: string[];
 }
 
-/** Casts or fanouts a second that a peer is first taken to do. */
+/** Casts or fanouts a second that a peer is first taken to do: few, since it may be slow. */
 const GUESS = 500;
 /** Milliseconds to warm up. */
 const WARM = 2_000;
@@ -103,8 +103,9 @@ async function perform(
   const before = figures.findLast((each) => each !== undefined)?.rate;
   const what = `${plan.name}, ${name}, round ${round + 1}`;
   figures[round] = await noted(what, measured, async () => {
-    const rate = before ?? (await run(pair, WARM, GUESS))?.rate;
-    return rate === undefined ? undefined : await run(pair, ms, rate);
+    // New processes in each round: what is measured is not how they warm up.
+    const warm = await run(pair, WARM, before ?? GUESS);
+    return warm && await run(pair, ms, warm.rate);
   });
 }
 

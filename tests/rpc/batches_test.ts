@@ -5,9 +5,21 @@ import { InvalidValueError } from "../../mod.ts";
 import type { Message, Transport, Wait } from "../../src/bus/transport.ts";
 import type { Route } from "../../src/bus/routes.ts";
 import { Batches } from "../../src/rpc/batches.ts";
-import { batch, defaultLimits, partsOf } from "../../src/wire/codec.ts";
+import {
+  Batch,
+  defaultLimits,
+  type Part,
+  partsOf,
+} from "../../src/wire/codec.ts";
 import { until } from "../setup/probe.ts";
-import { type Bus, onRabbit, type Raw, sumHandlers, sums } from "./bus.ts";
+import {
+  type Bus,
+  onEachBus,
+  onRabbit,
+  type Raw,
+  sumHandlers,
+  sums,
+} from "./bus.ts";
 
 /** Asks five times with one version of Warren's headers, has all answered in one turn, and gives what comes. */
 async function five(bus: Bus, version: string) {
@@ -33,14 +45,13 @@ async function five(bus: Bus, version: string) {
     const bytes = Buffer.from(JSON.stringify(body));
     channel.publish("warren", bus.topic, bytes, { headers });
   }
-  const messages: { body: Buffer; batch: unknown; call: unknown }[] = [];
+  const messages: Part[] = [];
   await until("five answers", async () => {
     const message = await channel.get(queue, { noAck: true });
     if (!message) return false;
-    const { headers, correlationId: call } = message.properties;
-    const of = headers?.["warren-batch"];
-    messages.push({ body: message.content, batch: of, call });
-    return Number(of ?? messages.length) === 5;
+    const { headers = {}, correlationId } = message.properties;
+    messages.push({ body: message.content, headers, correlationId });
+    return Number(headers["warren-batch"] ?? messages.length) === 5;
   });
   return { calls, messages };
 }
@@ -49,8 +60,9 @@ onRabbit(
   "answers that are ready together come in one message, in their order",
   async (bus) => {
     const { calls, messages } = await five(bus, "2");
-    assert.deepEqual(messages.map(({ batch }) => batch), ["5"]);
-    const parts = partsOf(messages[0]?.body ?? Buffer.of(), defaultLimits);
+    const [message] = messages;
+    assert.ok(message && messages.length === 1);
+    const parts = partsOf(message);
     assert.deepEqual(parts?.map(({ correlationId }) => correlationId), calls);
     const bodies = parts?.map(({ body }) => JSON.parse(`${Buffer.from(body)}`));
     assert.deepEqual(bodies?.map(({ _msg_id }) => _msg_id), calls);
@@ -61,8 +73,9 @@ onRabbit(
   "a caller that does not say that it takes several in one message gets one in each",
   async (bus) => {
     const { calls, messages } = await five(bus, "1");
-    assert.deepEqual(messages.map(({ call }) => call), calls);
-    assert.ok(messages.every(({ batch }) => batch === undefined));
+    const seen = messages.map(({ correlationId }) => correlationId);
+    assert.deepEqual(seen, calls);
+    assert.ok(messages.every(({ headers }) => !("warren-batch" in headers)));
   },
 );
 
@@ -80,13 +93,15 @@ onRabbit(
         `${message?.content}`,
       );
       if (asked.push({ call, queue }) < 3) return;
-      const parts = asked.map(({ call }, n) => {
+      const batch = new Batch();
+      for (const [n, { call }] of asked.entries()) {
         const said = { _msg_id: call, _unique_id: call, ending: true };
         const text = JSON.stringify({ ...said, result: n, failure: null });
         const body = Buffer.from(n === 1 ? text.slice(0, -1) : text);
-        return { body, headers: { warren: "2" }, correlationId: call };
-      });
-      const { body, headers } = batch(parts);
+        const part = { body, headers: { warren: "2" }, correlationId: call };
+        assert.ok(batch.add(part, Infinity));
+      }
+      const { body, headers } = batch.whole;
       channel.sendToQueue(queue, Buffer.from(body), { headers });
     }, { noAck: true });
     await using connection = await bus.connect();
@@ -99,6 +114,59 @@ onRabbit(
       ),
       [0, InvalidValueError, 2],
     );
+  },
+);
+
+onEachBus(
+  "a caller gets all answers that come together, however small the messages are that it takes",
+  async (bus) => {
+    const gate = Promise.withResolvers<void>();
+    let begun = 0;
+    await using _worker = await bus.serve(
+      sums(bus.topic),
+      sumHandlers({
+        wait: () => {
+          if (++begun === 60) gate.resolve();
+          return gate.promise;
+        },
+      }),
+    );
+    await using connection = await bus.connect({ maxMessageSize: 2_000 });
+    const client = connection.client(sums(bus.topic));
+    const calls = Array.from({ length: 60 }, () => client.call("wait", {}));
+    assert.equal((await Promise.all(calls)).length, 60);
+  },
+);
+
+onRabbit(
+  "each call in a batch notices that its caller is gone",
+  async (bus) => {
+    const gate = Promise.withResolvers<void>();
+    const gone: unknown[] = [];
+    let open = 0;
+    await using _worker = await bus.serve(
+      sums(bus.topic),
+      sumHandlers({
+        async *count(_args, { signal }) {
+          signal.addEventListener("abort", () => gone.push(signal.reason));
+          if (++open === 3) gate.resolve();
+          await gate.promise;
+          for (let n = 1;; n++) yield n;
+        },
+      }),
+      { grace: 0 },
+    );
+    await using raw = await bus.raw() as Raw;
+    const queue = `${bus.topic}-nobody`; // there is none
+    for (const id of ["a", "b", "c"]) {
+      const ids = { _msg_id: id, _unique_id: id, _reply_q: queue };
+      const body = { method: "count", args: { to: 0 }, _timeout: null, ...ids };
+      const headers = { warren: "2", "warren-timeout": "60000" };
+      const bytes = Buffer.from(JSON.stringify(body));
+      raw.channel.publish("warren", bus.topic, bytes, { headers });
+    }
+    await until("three ends", () => Promise.resolve(gone.length === 3));
+    for (const reason of gone) assert.match(`${reason}`, /the caller is gone/);
   },
 );
 
@@ -116,9 +184,9 @@ class Notes {
     message: Message,
     { deadline }: Wait,
   ): Promise<void> {
-    const parts = "warren-batch" in message.headers
-      ? partsOf(message.body, defaultLimits) ?? []
-      : [message];
+    const batch = "warren-batch" in message.headers;
+    assert.ok(!batch || message.mandatory && message.id);
+    const parts = batch ? partsOf(message) ?? [] : [message];
     const ids = parts.map(({ correlationId }) => correlationId);
     const end = Promise.withResolvers<void>();
     this.sent.push({ key, ids, deadline, end });
@@ -135,11 +203,12 @@ const answer = (correlationId: string, bytes = 100): Message => ({
 /** What is put together of answers, each with its queue and deadline, after the turn in which they were said. */
 async function putTogether(
   answers: readonly (readonly [string, Message, number?])[],
+  limits = defaultLimits,
 ) {
   const notes = new Notes();
-  const batches = new Batches(notes as unknown as Transport);
+  const batches = new Batches(notes as unknown as Transport, limits);
   const told = answers.map(([queue, message, deadline = 1_000]) =>
-    batches.publish(queue, message, { deadline })
+    batches.publish(queue, message, deadline)
   );
   await new Promise((resolve) => setTimeout(resolve, 0));
   return { told, sent: notes.sent };
@@ -166,32 +235,35 @@ Deno.test("a large answer goes alone, behind those before it, and before those b
   assert.deepEqual(sent.map(({ ids }) => ids), [["1", "2"], ["3"], ["4", "5"]]);
 });
 
-Deno.test("a batch has 64 KiB of bodies at most", async () => {
+Deno.test("a batch is no larger than 64 KiB, nor than a message may be", async () => {
   const many = Array.from(
     { length: 20 },
     (_, n) => ["q", answer(`${n}`, 8_000)] as const,
   );
-  const { sent } = await putTogether(many);
-  assert.deepEqual(sent.map(({ ids }) => ids.length), [8, 8, 4]);
   const order = many.map((_, n) => `${n}`);
-  assert.deepEqual(sent.flatMap(({ ids }) => ids), order);
+  for (
+    const [bytes, most] of [[1e6, [8, 8, 4]], [16_100, Array(10).fill(2)]]
+  ) {
+    const limits = { ...defaultLimits, bytes: Number(bytes) };
+    const { sent } = await putTogether(many, limits);
+    assert.deepEqual(sent.map(({ ids }) => ids.length), most);
+    assert.deepEqual(sent.flatMap(({ ids }) => ids), order);
+  }
 });
 
-Deno.test("a batch waits as long as the most patient in it, and those who wait much longer go apart", async () => {
-  const { sent } = await putTogether([
-    ["q", answer("1"), 1_000],
-    ["q", answer("2"), 1_200],
-    ["q", answer("3"), 1_100],
-    ["q", answer("4"), 9_000],
-    ["q", answer("5"), Infinity],
-    ["q", answer("6"), 1_000],
-  ]);
+Deno.test("a batch waits as long as the most patient in it, and those who wait much longer or shorter go apart", async () => {
+  const deadlines = [1_000, 1_090, 1_050, 980, 1_080, 9_000];
+  const more = [Infinity, Infinity, 1_000];
+  const { sent } = await putTogether(
+    [...deadlines, ...more].map((ms, n) => ["q", answer(`${n}`), ms] as const),
+  );
   const seen = sent.map(({ ids, deadline }) => [deadline, ...ids]);
   assert.deepEqual(seen, [
-    [1_200, "1", "2", "3"],
-    [9_000, "4"],
-    [Infinity, "5"],
-    [1_000, "6"],
+    [1_090, "0", "1", "2"],
+    [1_080, "3", "4"],
+    [9_000, "5"],
+    [Infinity, "6", "7"],
+    [1_000, "8"],
   ]);
 });
 

@@ -96,6 +96,8 @@ const BODIES: readonly (string | Uint8Array)[] = [
   failure(`{"tb":[${nested(100_000)}]}`),
   failure('{"class":"__proto__","kwargs":{"__proto__":{"polluted":1}}}'),
   JSON.stringify({ event_type: "a.b", message_id: "m", priority: "INFO" }),
+  '[[2,"c",{}],[2,"d",{"warren-inbox":"amq.direct","warren-batch":"1"}]]\n{}[]',
+  `[[${ask({}).length},"c",{}],[1,"d",{"warren":[[{}]]}]]\n${ask({})}x`,
 ];
 
 /** Properties and headers, the usual and the odd. */
@@ -112,6 +114,7 @@ const PROPERTIES: readonly Options.Publish[] = [
   { headers: { warren: 1, "warren-timeout": 1e300 } },
   { headers: { warren: 1, "warren-sequence": 0, "warren-beat": "yes" } },
   { headers: { warren: "2", "warren-batch": "3" } },
+  { headers: { warren: "2", "warren-batch": "2" } },
   { headers: { "x-death": [{ count: 1, reason: { deep: [[[1]]] } }] } },
   { headers: { at: { "!": "timestamp", value: 1 }, constructor: "x" } },
   { headers: { ["__proto__"]: { polluted: 1 }, toString: 1, é: null } },

@@ -1,12 +1,8 @@
 /** Several answers in one message, and what is no batch. */
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
-import {
-  batch,
-  defaultLimits,
-  isBatch,
-  partsOf,
-} from "../../src/wire/codec.ts";
+import { Batch, isBatch, type Part, partsOf } from "../../src/wire/codec.ts";
+import { versionOf } from "../../src/wire/headers.ts";
 
 const texts = fc.string({ unit: "binary", maxLength: 40 });
 const part = fc.record({
@@ -18,6 +14,11 @@ const part = fc.record({
   ),
   correlationId: texts,
 });
+const batch = (parts: readonly Part[]): Part => {
+  const made = new Batch();
+  for (const part of parts) assert.ok(made.add(part, Infinity));
+  return made.whole;
+};
 const plain = ({ body, ...rest }: { body: Uint8Array }) => ({
   body: [...body],
   ...rest,
@@ -29,7 +30,7 @@ Deno.test("a batch gives back what was put into it, whatever is in the bodies", 
       const { body, headers } = batch(parts);
       assert.equal(headers["warren-batch"], `${parts.length}`);
       assert.ok(isBatch(headers));
-      const found = partsOf(body, defaultLimits);
+      const found = partsOf({ body, headers });
       assert.deepEqual(found?.map(plain), parts.map(plain));
     }),
     { numRuns: 1_000 },
@@ -37,15 +38,24 @@ Deno.test("a batch gives back what was put into it, whatever is in the bodies", 
 });
 
 Deno.test("a batch that was cut, lengthened or changed is none, or holds as many bytes as it says", () => {
-  const bytes = fc.array(part, { minLength: 1, maxLength: 5 }).map((parts) =>
-    batch(parts).body
-  );
-  const changed = fc.tuple(bytes, fc.nat(), fc.integer({ min: 0, max: 255 }))
-    .map(([body, at, byte]) => body.with(at % body.length, byte));
+  const parts = fc.array(part, { minLength: 1, maxLength: 5 });
+  const byte = fc.integer({ min: 0, max: 255 });
+  const changed = fc.tuple(parts, fc.nat(), byte, fc.nat({ max: 2 }))
+    .map(([parts, where, byte, less]) => {
+      const { body, headers } = batch(parts);
+      const at = where % body.length;
+      const rest = body.subarray(at + less); // less: 0 lengthens it
+      const bytes = [...body.subarray(0, at), byte, ...rest];
+      return { body: new Uint8Array(bytes), headers };
+    });
+  const junk = fc.uint8Array().map((body) => ({
+    body,
+    headers: { "warren-batch": "1" },
+  }));
   const seen = { none: 0, some: 0 };
   fc.assert(
-    fc.property(fc.oneof(changed, fc.uint8Array()), (body) => {
-      const parts = partsOf(body, defaultLimits);
+    fc.property(fc.oneof(changed, junk), ({ body, headers }) => {
+      const parts = partsOf({ body, headers });
       seen[parts ? "some" : "none"]++;
       const { length } = body.subarray(0, body.indexOf(0x0a) + 1);
       const sum = parts?.reduce((sum, { body }) => sum + body.length, length);
@@ -58,29 +68,62 @@ Deno.test("a batch that was cut, lengthened or changed is none, or holds as many
 
 const line = (head: unknown, rest = "") =>
   new TextEncoder().encode(`${JSON.stringify(head)}\n${rest}`);
+const many = (count: number) =>
+  line(Array(count).fill([1, "", {}]), "x".repeat(count));
 
 for (
-  const [name, bytes] of Object.entries({
-    nothing: new Uint8Array(),
-    "an empty line": line(undefined).subarray(-1),
-    "no line": line([]).subarray(0, 2),
-    "an object": line({}),
-    "a length that is no number": line([["1", "", {}]], "x"),
-    "a negative length": line([[2, "", {}], [-1, "", {}]], "x"),
-    "an empty body": line([[0, "", {}]]),
-    "half a byte": line([[0.5, "", {}], [0.5, "", {}]], "x"),
-    "a body that is cut": line([[2, "", {}]], "x"),
-    "something behind the last": line([[1, "", {}]], "xy"),
-    "headers that are none": line([[1, "", null]], "x"),
-    "no correlation id": line([[1, null, {}]], "x"),
-    "a prototype": new TextEncoder().encode('[[1,"",{"__proto__":{}}]]\nx'),
-    "more answers than values may be": line(
-      Array.from({ length: 40_000 }, () => [1, "", {}]),
-      "x".repeat(40_000),
-    ),
-  })
+  const [name, answers, body] of [
+    ["nothing", 0, new Uint8Array()],
+    ["an empty line", 0, line([]).subarray(-1)],
+    ["no line", 0, line([]).subarray(0, 2)],
+    ["no answers", 0, line([])],
+    ["an object", 0, line({})],
+    ["a length that is no number", 1, line([["1", "", {}]], "x")],
+    ["a negative length", 2, line([[2, "", {}], [-1, "", {}]], "x")],
+    ["an empty body", 1, line([[0, "", {}]])],
+    ["half a byte", 2, line([[0.5, "", {}], [0.5, "", {}]], "x")],
+    ["a body that is cut", 1, line([[2, "", {}]], "x")],
+    ["something behind the last", 1, line([[1, "", {}]], "xy")],
+    ["headers that are none", 1, line([[1, "", null]], "x")],
+    ["no correlation id", 1, line([[1, null, {}]], "x")],
+    ["another number of answers", 2, line([[1, "", {}]], "x")],
+    ["a control", 1, line([[2, "", { "warren-control": "cancel" }]], "{}")],
+    [
+      "a prototype",
+      1,
+      new TextEncoder().encode('[[1,"",{"__proto__":{}}]]\nx'),
+    ],
+    ["too many answers", 257, many(257)],
+    ["too many bytes", 1, line([[65_536, "", {}]], "x".repeat(65_536))],
+  ] as const
 ) {
   Deno.test(`no batch: ${name}`, () => {
-    assert.equal(partsOf(bytes, defaultLimits), undefined);
+    const headers = { "warren-batch": `${answers}` };
+    assert.ok(partsOf({ body, headers }) === undefined);
   });
 }
+
+Deno.test("a batch has as many answers as it may have", () => {
+  const headers = { "warren-batch": "256" };
+  assert.equal(partsOf({ body: many(256), headers })?.length, 256);
+  const batch = new Batch();
+  const part = { body: new Uint8Array(1), headers: {} };
+  for (let n = 0; n < 256; n++) assert.ok(batch.add(part, Infinity));
+  assert.ok(!batch.add(part, Infinity));
+  assert.equal(partsOf(batch.whole)?.length, 256);
+});
+
+for (
+  const [said, version] of [
+    ...[["1", 1], ["2", 2], [2, 2], ["3", 3], ["x", 1], [{}, 1], ["0", 1]],
+    ...[["-7", 1], [-7, 1], ["1e300", 1], ["1.5", 1], [true, 1], [null, 1]],
+  ]
+) {
+  Deno.test(`a peer that says version ${Deno.inspect(said)} understands ${version}`, () => {
+    assert.equal(versionOf({ warren: said }), version);
+  });
+}
+
+Deno.test("a peer that says no version is not Warren", () => {
+  assert.equal(versionOf({}), undefined);
+});
