@@ -89,7 +89,7 @@ const entry = <K, V>(map: Map<K, V>, key: K, make: () => V): V => {
 
 async function perform(
   { plan, pair }: Runner,
-  { name, run }: Workload,
+  { name, long, run }: Workload,
   { ms }: Plan,
   round: number,
   measured: Measured,
@@ -104,6 +104,7 @@ async function perform(
   const what = `${plan.name}, ${name}, round ${round + 1}`;
   figures[round] = await noted(what, measured, async () => {
     // New processes in each round: what is measured is not how they warm up.
+    if (long) return await run(pair, ms, GUESS);
     const warm = await run(pair, WARM, before ?? GUESS);
     return warm && await run(pair, ms, warm.rate);
   });

@@ -27,6 +27,8 @@ export interface Workload {
   readonly servers: number;
   /** Whether the client tells when it is done, whoever serves it. */
   readonly answered: boolean;
+  /** So long that it warms up by itself. */
+  readonly long?: boolean;
   /** Does it for about so long; undefined where the peer cannot; `rate` is what it did before, a second. */
   run(pair: Pair, ms: number, rate: number): Promise<Figures | undefined>;
 }
@@ -130,7 +132,7 @@ export const workloads: readonly Workload[] = [
   { name: "call @64, 16 kB", ...answered, run: calls(64, 16_000) },
   { name: "call @8, 1 MB", ...answered, run: calls(8, 1_000_000) },
   { name: "casts", servers: 1, answered: false, run: sends("cast", 512) },
-  { name: "stream", ...answered, run: items(100_000) },
+  { name: "stream", ...answered, long: true, run: items(100_000) },
   {
     name: "fanout to 8",
     servers: CROWD,
