@@ -29,9 +29,9 @@ class Outbound {
   }
 
   get message(): Message {
-    const { parts: [only, ...more], whole } = this.batch;
+    const { parts: [only, ...more] } = this.batch;
     if (only && more.length === 0) return only;
-    return { ...whole, id: newId(), mandatory: true };
+    return { ...this.batch.whole, id: newId(), mandatory: true };
   }
 }
 
@@ -67,8 +67,10 @@ export class Batches {
     for (const [queue, outbound] of open) this.#send(queue, outbound);
   };
 
-  #send(queue: string, { message, deadline, sent }: Outbound): void {
-    this.#transport.publish(direct(queue), message, { deadline })
-      .then(sent.resolve, sent.reject);
+  #send(queue: string, outbound: Outbound): void {
+    const { deadline, sent } = outbound;
+    Promise.try(() =>
+      this.#transport.publish(direct(queue), outbound.message, { deadline })
+    ).then(sent.resolve, sent.reject);
   }
 }
