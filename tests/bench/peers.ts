@@ -136,7 +136,7 @@ export const plans: readonly PeerPlan[] = [
   {
     name: "limit, frames",
     terms:
-      "C; the frames that Warren sends, without JSON; all of a read answered in one write",
+      "C; the frames that Warren sends, an answer in each message, without JSON; all of a read answered in one write",
     confirms: true,
     missing: compile,
     command: inC("frames"),
@@ -150,7 +150,7 @@ export const plans: readonly PeerPlan[] = [
   {
     name: "amqplib, frames",
     terms:
-      "Deno; the frames that Warren sends, each acknowledged by itself; JSON, and nothing else",
+      "Deno; the frames that Warren sends, an answer in each message, each acknowledged by itself; JSON, and nothing else",
     confirms: true,
     missing: present,
     command: onDeno("raw.ts", "frames"),
