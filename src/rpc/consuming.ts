@@ -31,9 +31,9 @@ export async function planConsumers(
   wait: Wait,
 ): Promise<void> {
   checkDispatcher(dispatcher);
-  const shared = route.exchange?.type === "fanout" ? undefined : route.queue;
-  const lane = laneOf(dispatcher, shared);
   const { server, subscriptions, openstack } = parts;
+  const shared = route.exchange?.type === "fanout" ? undefined : route.queue;
+  const lane = laneOf(dispatcher, shared, server.answered);
   await subscriptions.add(route, server.receiver(lane), wait);
   if (shared && !openstack) await planQuarantine(parts, lane, shared, wait);
 }

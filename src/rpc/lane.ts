@@ -2,7 +2,7 @@
 import type { Queue, Route } from "../bus/routes.ts";
 import type { Request } from "../wire/envelope.ts";
 import type { Dispatcher } from "./dispatcher.ts";
-import { Ledger } from "./ledger.ts";
+import { type Answered, Ledger } from "./ledger.ts";
 
 /** One consumer: who serves what comes there, what came before, and its queue, unless that holds copies of what all get. */
 export interface Lane {
@@ -19,8 +19,12 @@ export interface Lane {
 }
 
 /** A lane on its own; `queue` is its queue, unless all workers get a copy. */
-export function laneOf(dispatcher: Dispatcher, queue: Queue | undefined): Lane {
-  return { dispatcher, queue, ledger: new Ledger() };
+export function laneOf(
+  dispatcher: Dispatcher,
+  queue: Queue | undefined,
+  answered: Answered,
+): Lane {
+  return { dispatcher, queue, ledger: new Ledger(answered) };
 }
 
 /** What tells one request from another: a stranger may have made up its id, but who asks for an answer gets his own. */

@@ -97,12 +97,39 @@ class Bodies {
   }
 }
 
+/** What was answered to the requests of all consumers: the bound holds for them together. */
+export class Answered {
+  readonly #answers = new Memory<readonly Message[]>(ANSWERS);
+  readonly #bodies = new Bodies();
+  #consumers = 0;
+
+  /** What stands before the ids of one more consumer, so that they are not those of another. */
+  prefix(): string {
+    const number = this.#consumers++;
+    return number === 0 ? "" : `${number}/`;
+  }
+
+  get(id: string): readonly Message[] | undefined {
+    return this.#answers.get(id);
+  }
+
+  set(id: string, answers: readonly Message[]): void {
+    this.#answers.set(id, this.#bodies.of(answers), bytesOf(answers));
+  }
+}
+
 /** Remembers the requests of one consumer. Those without an id (Folsom) are never the same. */
 export class Ledger {
   readonly #running = new Register<string, Running>();
   readonly #ended = new Memory<true>(IDS);
-  readonly #answers = new Memory<readonly Message[]>(ANSWERS);
-  readonly #bodies = new Bodies();
+  readonly #answered: Answered;
+  readonly #prefix: string;
+
+  /** With the answers among those of others. */
+  constructor(answered: Answered = new Answered()) {
+    this.#answered = answered;
+    this.#prefix = answered.prefix();
+  }
 
   /** How often the memory of requests was cut short. */
   get cut(): number {
@@ -113,7 +140,7 @@ export class Ledger {
   find(id: string): Known | undefined {
     const running = this.#running.get(id);
     if (running || !this.#ended.get(id)) return running;
-    return { answers: this.#answers.get(id) ?? [] };
+    return { answers: this.#answered.get(this.#prefix + id) ?? [] };
   }
 
   /** A request begins. */
@@ -127,7 +154,6 @@ export class Ledger {
     this.#running.delete(id);
     if (abandoned || fenced) return;
     this.#ended.set(id, true, 0);
-    if (answers.length === 0) return;
-    this.#answers.set(id, this.#bodies.of(answers), bytesOf(answers));
+    if (answers.length > 0) this.#answered.set(this.#prefix + id, answers);
   }
 }

@@ -11,7 +11,7 @@ import { Copies } from "./copies.ts";
 import { FailedCasts, type Fate } from "./failed_casts.ts";
 import { Job, type JobHooks } from "./job.ts";
 import { jobHooks } from "./job_hooks.ts";
-import type { Known, Ledger } from "./ledger.ts";
+import { Answered, type Known, type Ledger } from "./ledger.ts";
 import { identityOf, type Lane } from "./lane.ts";
 import type { LedgerStore } from "./ledger_store.ts";
 import { Permits } from "./permits.ts";
@@ -59,6 +59,8 @@ export class Server {
   readonly #claims: Claims | undefined;
   readonly #quarantine: Quarantine;
   readonly #runner: Runner;
+  /** What it answered. */
+  readonly answered: Answered = new Answered();
   readonly #ledgers = new Set<Ledger>();
   readonly #jobs = new Slots<InHand>();
   readonly #counts = counts();

@@ -60,8 +60,9 @@ const sizes: readonly Size[] = [
   })),
 ];
 
-/** Milliseconds: with a thousand topics, each has some calls by then. */
+/** Milliseconds to warm up, and more for each topic: each has a contract of its own. */
 const WARM = 3_000;
+const TOPIC = 10;
 
 /** Warren's processes for that size. */
 async function start(url: string, size: Size): Promise<Pair> {
@@ -86,7 +87,11 @@ async function once(
     ? calls(size.inFlight, 300, size.topics)
     : sent("cast", size.inFlight, size.casts);
   try {
-    await calls(size.inFlight, 300, size.topics)(pair, WARM, 0);
+    await calls(size.inFlight, 300, size.topics)(
+      pair,
+      WARM + TOPIC * size.topics,
+      0,
+    );
     const figures = await run(pair, ms, 0);
     const serverPeak = Math.max(...pair.servers.map(({ peak }) => peak));
     const clientPeak = pair.client.peak;

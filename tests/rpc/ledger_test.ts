@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { RpcDispatcher } from "../../mod.ts";
-import { Ledger } from "../../src/rpc/ledger.ts";
+import { Answered, Ledger } from "../../src/rpc/ledger.ts";
 import type { Job } from "../../src/rpc/job.ts";
 import { until } from "../setup/probe.ts";
 import { type Bus, onRabbit, type Raw, sumHandlers, sums } from "./bus.ts";
@@ -149,6 +149,30 @@ Deno.test("a ledger keeps at most 32 MiB of answers, and nothing of what goes ba
   let kept = 0;
   for (let n = 0; n < 50; n++) {
     const known = ledger.find(`${n}`);
+    assert.ok(known && "answers" in known, "it is known");
+    kept += known.answers.length;
+  }
+  assert.ok(kept >= 16 && kept <= 32, `${kept}`);
+});
+
+Deno.test("the ledgers of a connection keep their answers apart, and at most 32 MiB of them together", async () => {
+  const answered = new Answered();
+  const ledgers = Array.from({ length: 5 }, () => new Ledger(answered));
+  for (const [n, ledger] of ledgers.entries()) {
+    await ended(ledger, "same", job(n + 1));
+  }
+  const lengths = ledgers.map((ledger) => {
+    const known = ledger.find("same");
+    return known && "answers" in known && known.answers[0]?.body.length;
+  });
+  assert.deepEqual(lengths, [1, 2, 3, 4, 5]);
+  let kept = 0;
+  for (let n = 0; n < 60; n++) {
+    const ledger = ledgers[n % ledgers.length] as Ledger;
+    await ended(ledger, `${n}`, job(1024 * 1024));
+  }
+  for (let n = 0; n < 60; n++) {
+    const known = ledgers[n % ledgers.length]?.find(`${n}`);
     assert.ok(known && "answers" in known, "it is known");
     kept += known.answers.length;
   }
