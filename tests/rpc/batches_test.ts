@@ -21,6 +21,25 @@ import {
   sums,
 } from "./bus.ts";
 
+/** Asks as another Warren would, of some version. */
+function ask(
+  { channel }: Raw,
+  topic: string,
+  { method, args, call, queue, version }: {
+    method: string;
+    args: object;
+    call: string;
+    queue: string;
+    version: string;
+  },
+) {
+  const ids = { _msg_id: call, _unique_id: call, _reply_q: queue };
+  const body = { method, args, _timeout: null, ...ids };
+  const headers = { warren: version, "warren-timeout": "60000" };
+  const bytes = Buffer.from(JSON.stringify(body));
+  channel.publish("warren", topic, bytes, { headers });
+}
+
 /** Asks five times with one version of Warren's headers, has all answered in one turn, and gives what comes. */
 async function five(bus: Bus, version: string) {
   const gate = Promise.withResolvers<void>();
@@ -39,11 +58,7 @@ async function five(bus: Bus, version: string) {
   const { queue } = await channel.assertQueue("", { exclusive: true });
   const calls = ["a", "b", "c", "d", "e"].map((id) => `${id}${bus.topic}`);
   for (const call of calls) {
-    const ids = { _msg_id: call, _unique_id: call, _reply_q: queue };
-    const body = { method: "wait", args: {}, _timeout: null, ...ids };
-    const headers = { warren: version };
-    const bytes = Buffer.from(JSON.stringify(body));
-    channel.publish("warren", bus.topic, bytes, { headers });
+    ask(raw, bus.topic, { method: "wait", args: {}, call, queue, version });
   }
   const messages: Part[] = [];
   await until("five answers", async () => {
@@ -159,11 +174,13 @@ onRabbit(
     await using raw = await bus.raw() as Raw;
     const queue = `${bus.topic}-nobody`; // there is none
     for (const id of ["a", "b", "c"]) {
-      const ids = { _msg_id: id, _unique_id: id, _reply_q: queue };
-      const body = { method: "count", args: { to: 0 }, _timeout: null, ...ids };
-      const headers = { warren: "2", "warren-timeout": "60000" };
-      const bytes = Buffer.from(JSON.stringify(body));
-      raw.channel.publish("warren", bus.topic, bytes, { headers });
+      ask(raw, bus.topic, {
+        method: "count",
+        args: { to: 0 },
+        call: id,
+        queue,
+        version: "2",
+      });
     }
     await until("three ends", () => Promise.resolve(gone.length === 3));
     for (const reason of gone) assert.match(`${reason}`, /the caller is gone/);
