@@ -6,7 +6,7 @@ import {
   type RequestContext,
   requestContext,
 } from "./context.ts";
-import { serverOf } from "./served_context.ts";
+import { deadlineOf, serverOf } from "./served_context.ts";
 
 /**
  * What follows a handler through all that it begins: the number of its run, with the values where there are any. Nothing more:
@@ -37,6 +37,7 @@ export async function serve<T>(
   const run = ++runs;
   const { values } = context;
   running.set(run, context);
+  deadlineOf(context); // of a context that no server made it is fixed now
   try {
     return await trace.run(
       Object.keys(values).length > 0 ? { run, values } : run,

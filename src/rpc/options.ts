@@ -10,6 +10,7 @@ import {
 } from "./context.ts";
 import { inherited } from "./inheritance.ts";
 import { checkHost, checkName, checkTopic } from "./names.ts";
+import { deadlineOf } from "./served_context.ts";
 
 /** Options of every verb. */
 export interface SendOptions {
@@ -134,7 +135,7 @@ export function callBounds(
   options: CallOptions,
   parent: RequestContext | undefined,
 ): Bounds {
-  const left = parent ? parent.deadline - Date.now() : Infinity;
+  const left = parent ? deadlineOf(parent) - performance.now() : Infinity;
   if (left <= 0) {
     throw new TimeoutError(
       "The deadline of the request being served has passed: no call is made",

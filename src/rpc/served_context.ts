@@ -12,6 +12,10 @@ export interface Serving {
   readonly request: Request;
   /** Fires when nobody waits any more. */
   readonly signal: AbortSignal;
+  /** The context that its handler was given. */
+  readonly context: RequestContext;
+  /** When its caller gives up, in milliseconds of `performance.now()`; `Infinity` = never. */
+  readonly deadline: number;
   /** It is known which procedure is meant, and its name: `topic.method`. */
   found(procedure: Procedure, name: string): void;
   /** Its handler is about to start, and waits for this. */
@@ -50,3 +54,22 @@ export class ServedContext implements RequestContext {
 /** The server of a request; undefined where something else made its context. */
 export const serverOf = (context: RequestContext): Serving | undefined =>
   (context as Partial<ServedContext>)[serving];
+
+/** Deadlines of contexts that no server made, each on the monotonic clock since it was first seen. */
+const seen = new WeakMap<RequestContext, number>();
+
+/**
+ * The deadline of a context in milliseconds of `performance.now()`, so that a change of the wall clock neither ends nor
+ * extends what its handler does. `context.deadline` is translated once, when its request arrives or, for a context that no
+ * server made, when it is first used.
+ */
+export function deadlineOf(context: RequestContext): number {
+  const { deadline } = context;
+  const server = serverOf(context);
+  if (server?.context.deadline === deadline) return server.deadline; // also of a copy
+  if (deadline === Infinity) return Infinity;
+  const known = seen.get(context) ??
+    performance.now() + deadline - Date.now();
+  seen.set(context, known);
+  return known;
+}

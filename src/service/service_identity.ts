@@ -17,6 +17,15 @@ export type ServedTopic = Pick<ServiceReport, "topic" | "version">;
 /** Milliseconds between two reports, unless said otherwise (Nova: `report_interval`). */
 const INTERVAL = 10_000;
 
+/** Milliseconds that lie between two runs of one process at least, however soon the second one starts. */
+const APART = 0.001;
+let lastStart = -Infinity;
+
+/** Epoch milliseconds by the wall clock of now. A run is always later than an earlier one of this process. */
+function startOfRun(): number {
+  return lastStart = Math.max(Date.now(), lastStart + APART);
+}
+
 /** Of a service that starts now. */
 export function identityOf(
   managers: readonly Manager[],
@@ -30,8 +39,7 @@ export function identityOf(
     zone,
     worker: workerNumber(),
     interval,
-    // Finer than `Date.now()`: two runs may start within a millisecond.
-    startedAt: performance.timeOrigin + performance.now(),
+    startedAt: startOfRun(),
   };
 }
 

@@ -11,6 +11,7 @@ import {
 } from "../../mod.ts";
 import { Sightings } from "../../src/rpc/sightings.ts";
 import { REPORT, REPORTS } from "../../src/rpc/service_contract.ts";
+import { identityOf } from "../../src/service/service_identity.ts";
 import { all, failureOf, onEachBus, sumHandlers, sums } from "../rpc/bus.ts";
 import { until } from "../setup/probe.ts";
 import { found, serve, Watch } from "./fleet.ts";
@@ -418,4 +419,20 @@ Deno.test("Sightings tell of thousands that fall silent together, in time", asyn
   });
   await until("all but one are down", () => down.length >= 9_999);
   assert.ok(!down.includes("h7"), "its next run is up");
+});
+
+Deno.test("a run started later by the wall clock, also after that was set, and never before an earlier run", () => {
+  const start = () =>
+    identityOf([], "one", { url: "memory:", manager: [] }).startedAt;
+  const { now } = Date;
+  try {
+    const first = start();
+    Date.now = () => now() + 3_600_000;
+    const ahead = start();
+    Date.now = now;
+    assert.ok(ahead >= first + 3_500_000, `${ahead - first} ms`);
+    assert.ok(start() > ahead);
+  } finally {
+    Date.now = now;
+  }
 });

@@ -3,8 +3,10 @@ import assert from "node:assert/strict";
 import { z } from "npm:zod@^4.6.7";
 import {
   contract,
+  type Handlers,
   implement,
   type RequestContext,
+  requestContext,
   RpcDispatcher,
   RpcError,
   TimeoutError,
@@ -13,6 +15,7 @@ import { until } from "../setup/probe.ts";
 import {
   aborted,
   all,
+  Bus,
   Endless,
   failureOf,
   onEachBus,
@@ -306,3 +309,62 @@ onEachBus(
     assert.equal(await caller.call("inner"), 1, "the worker is free again");
   },
 );
+
+/** The wall clock jumps forward by an hour, until disposed. */
+function jump(): Disposable {
+  const { now } = Date;
+  Date.now = () => now() + 3_600_000;
+  return { [Symbol.dispose]: () => void (Date.now = now) };
+}
+
+onEachBus(
+  "a wall clock that jumps within a handler does not end the handler's calls",
+  async (bus) => {
+    const api = nest(bus.topic);
+    await using inside = await bus.connect();
+    const client = inside.client(api);
+    await using _worker = await bus.serve(api, {
+      outer: async (_, context) => {
+        using _jump = jump();
+        return [
+          await client.call("inner"),
+          await client.call("inner", {}, { context: { ...context } }),
+          await all(client.multicall("stream")),
+        ];
+      },
+      inner: () => 1,
+      note: () => {},
+      async *stream() {
+        yield 2;
+      },
+    });
+    await using connection = await bus.connect();
+    const given = await connection.client(api).call("outer");
+    assert.deepEqual(given, [1, 1, [2]]);
+  },
+);
+
+Deno.test("a wall clock that jumps does not end the calls of a handler whose context a test made", async () => {
+  await using bus = new Bus(`memory:${crypto.randomUUID()}`);
+  const api = nest(bus.topic);
+  await using connection = await bus.connect();
+  const client = connection.client(api);
+  const handlers: Handlers<typeof api> = {
+    outer: async () => {
+      using _jump = jump();
+      return await client.call("inner");
+    },
+    inner: () => 1,
+    note: () => {},
+    stream: () => assert.fail("not called"),
+  };
+  await using _worker = await bus.serve(api, handlers);
+  const tested = new RpcDispatcher([implement(api, handlers)]);
+  const context = { ...requestContext(), deadline: Date.now() + 10_000 };
+  assert.equal(await tested.dispatch(context, "1.0", "outer", {}), 1);
+  const past = { ...requestContext(), deadline: Date.now() - 1 };
+  await assert.rejects(
+    client.call("inner", {}, { context: past }),
+    TimeoutError,
+  );
+});

@@ -7,6 +7,7 @@ import {
   type Notification,
 } from "../../mod.ts";
 import { brokerUrl } from "../setup/broker.ts";
+import { matcher } from "../../src/rpc/listener.ts";
 import { until } from "../setup/probe.ts";
 import { type Bus, failureOf, onEachBus, onRabbit, Raw } from "./bus.ts";
 
@@ -197,4 +198,21 @@ onRabbit("a listener drops what is no event, and goes on", async (bus) => {
   await until("the event came", () => listener.events.length === 1);
   const state = await raw!.channel.checkQueue(pool);
   assert.equal(state.messageCount, 0);
+});
+
+Deno.test("a pattern for event types matches all of a type, and takes linear time", () => {
+  const matches: [pattern: string, type: string, wanted: boolean][] = [
+    ["a.b", "a.b", true],
+    ["a.b", "axb", false],
+    ["*", "", true],
+    ["a*a", "a", false],
+    ["a*b*c", "a-b-b-c", true],
+    ["a*b*c", "a-c-b", false],
+    ["*.end", "x\n.end", true],
+    ["a**b", "ab", true],
+    [`${"a*".repeat(20)}b`, "a".repeat(1_000_000), false],
+  ];
+  for (const [pattern, type, wanted] of matches) {
+    assert.equal(matcher(pattern)(type), wanted, pattern);
+  }
 });

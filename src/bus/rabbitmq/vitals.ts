@@ -11,7 +11,7 @@ export class Vitals {
   losses = 0;
   /** Deliveries that were settled too late. */
   stale = 0;
-  /** Epoch milliseconds of the last proof. */
+  /** When the last proof came, in milliseconds of `performance.now()`. */
   proof: number | undefined;
   readonly #recovered: () => void;
   readonly #consumers = { wanted: 0, consuming: 0 };
@@ -39,7 +39,7 @@ export class Vitals {
 
   /** The broker did what it was asked. */
   proven(): void {
-    this.proof = Date.now();
+    this.proof = performance.now();
   }
 
   /** All of it, in words. */
@@ -47,7 +47,7 @@ export class Vitals {
     return {
       state: this.#state,
       since: dateOf(this.#since),
-      proof: this.proof === undefined ? undefined : new Date(this.proof),
+      proof: this.proof === undefined ? undefined : dateOf(this.proof),
       losses: this.losses,
       consumers: { ...this.#consumers },
     };
