@@ -74,6 +74,7 @@ export type {
   RpcErrorOptions,
 } from "./src/errors.ts";
 export type { AnyArgs } from "./src/rpc/connection.ts";
+export type { ConsumerOptions } from "./src/rpc/consuming.ts";
 export type {
   ConnectionEventMap,
   ConnectionEvents,

@@ -73,6 +73,12 @@ export class RpcError extends Error {
   }
 }
 
+/** Options of an error that is in doubt unless it says otherwise. */
+const doubtful = (options: RpcErrorOptions | undefined): RpcErrorOptions => ({
+  ...options,
+  inDoubt: options?.inDoubt ?? true,
+});
+
 /** The worker's handler threw something that no list names. */
 export class RemoteError extends RpcError {
   /** What came over the wire. */
@@ -80,8 +86,8 @@ export class RemoteError extends RpcError {
   /** Makes one of what came. */
   constructor(failure: Failure, options?: RpcErrorOptions) {
     super("REMOTE", `${failure.type}: ${failure.message}`, {
-      data: failure.data,
       ...options,
+      data: options?.data ?? failure.data,
     });
     this.failure = failure;
   }
@@ -104,7 +110,7 @@ export class TimeoutError extends RpcError {
     message: string,
     options?: RpcErrorOptions & { readonly consumers?: number | undefined },
   ) {
-    super("TIMEOUT", message, { inDoubt: true, ...options });
+    super("TIMEOUT", message, doubtful(options));
     this.consumers = options?.consumers;
   }
 }
@@ -129,7 +135,7 @@ export class RejectedError extends RpcError {
 export class UnconfirmedError extends RpcError {
   /** Makes one. */
   constructor(message: string, options?: RpcErrorOptions) {
-    super("UNCONFIRMED", message, { inDoubt: true, ...options });
+    super("UNCONFIRMED", message, doubtful(options));
   }
 }
 
@@ -140,7 +146,7 @@ export class UnconfirmedError extends RpcError {
 export class StreamInterruptedError extends RpcError {
   /** Makes one. */
   constructor(message: string, options?: RpcErrorOptions) {
-    super("INTERRUPTED", message, { inDoubt: true, ...options });
+    super("INTERRUPTED", message, doubtful(options));
   }
 }
 

@@ -7,7 +7,13 @@ import type {
   StreamName,
   UnaryName,
 } from "./contract.ts";
-import type { CallOptions, CastOptions, SendOptions } from "./options.ts";
+import { namesOf, type OptionNames } from "./option_names.ts";
+import {
+  callNames,
+  type CallOptions,
+  type CastOptions,
+  type SendOptions,
+} from "./options.ts";
 
 /** The last arguments of a verb: `args` may be left out where `{}` will do. */
 export type Rest<A, O> = NoArgs extends A ? [args?: A, options?: O]
@@ -18,6 +24,11 @@ export interface ClientOptions extends CallOptions {
   /** The newest version that may be asked for (Nova: `version_cap`), e.g. while older workers still run. */
   readonly versionCap?: string | undefined;
 }
+
+/** Names of {@linkcode ClientOptions}. */
+export const clientNames: OptionNames = namesOf<
+  Omit<ClientOptions, keyof CallOptions>
+>({ versionCap: true }, callNames);
 
 /**
  * The typed verbs. All of them check the arguments before anything is sent.

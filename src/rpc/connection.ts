@@ -6,7 +6,7 @@ import { Caller } from "./caller.ts";
 import type { Client, ClientOptions } from "./client.ts";
 import { ConnectionEvents, tell } from "./connection_events.ts";
 import type { ConnectionParts } from "./connection_parts.ts";
-import { planConsumers } from "./consuming.ts";
+import { type ConsumerOptions, planConsumers, rowOf } from "./consuming.ts";
 import type { Contract } from "./contract.ts";
 import { makeClient } from "./contract_client.ts";
 import { discover, type ServicesOptions } from "./discovery.ts";
@@ -20,6 +20,7 @@ import {
 } from "./listener.ts";
 import { notify, type NotifyOptions } from "./notifications.ts";
 import {
+  addressed,
   type CallOptions,
   castBounds,
   type CastOptions,
@@ -27,7 +28,7 @@ import {
   type Target,
   whole,
 } from "./options.ts";
-import type { Returned } from "./returned.ts";
+import { untyped } from "./returned.ts";
 import { Server } from "./server.ts";
 import type { ServerStats } from "./server_stats.ts";
 import type { ServiceStatus } from "./service_report.ts";
@@ -95,8 +96,7 @@ export class ConnectionContext extends ConnectionEvents
     options: CallOptions = {},
   ): Promise<unknown> {
     this.#check();
-    const { host = target.host } = options;
-    const whom = { ...target, host };
+    const whom = addressed(target, options, "call");
     return (await this.#caller.call(whom, method, args, options)).value;
   }
 
@@ -108,8 +108,8 @@ export class ConnectionContext extends ConnectionEvents
     options: CastOptions = {},
   ): Promise<void> {
     this.#check();
-    const { host = target.host } = options;
-    await this.#caller.cast({ ...target, host }, method, args, options);
+    const whom = addressed(target, options, "cast");
+    await this.#caller.cast(whom, method, args, options);
   }
 
   /** No answer, to every worker, untyped. See {@linkcode Client}. */
@@ -120,7 +120,8 @@ export class ConnectionContext extends ConnectionEvents
     options: SendOptions = {},
   ): Promise<void> {
     this.#check();
-    await this.#caller.fanoutCast(target, method, args, options);
+    const whom = addressed(target, options, "send");
+    await this.#caller.fanoutCast(whom, method, args, options);
   }
 
   /** A stream, untyped; a procedure that does not stream yields its one result. See {@linkcode Client}. */
@@ -128,11 +129,11 @@ export class ConnectionContext extends ConnectionEvents
     target: Target,
     method: string,
     args: AnyArgs = {},
-    options: SendOptions = {},
+    options: CallOptions = {},
   ): AsyncGenerator<unknown, void, undefined> {
     this.#check();
-    const item = ({ value }: Returned) => value;
-    return this.#caller.multicall(target, method, args, options, { item });
+    const whom = addressed(target, options, "call");
+    return this.#caller.multicall(whom, method, args, options, untyped);
   }
 
   /** Sends an event to whoever listens, now or later: it waits in the queue of its priority. */
@@ -165,11 +166,10 @@ export class ConnectionContext extends ConnectionEvents
   async createConsumer(
     topic: string,
     dispatcher: Dispatcher,
-    options: { readonly fanout?: boolean | undefined } = {},
+    options: ConsumerOptions = {},
   ): Promise<void> {
     checkTopic(topic);
-    const row = options.fanout ? "fanout" : "topic";
-    await this.#plan(this.#parts.routes[row](topic), dispatcher);
+    await this.#plan(this.#parts.routes[rowOf(options)](topic), dispatcher);
   }
 
   /**

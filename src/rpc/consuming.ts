@@ -5,8 +5,26 @@ import { quarantine, type Queue, type Route } from "../bus/routes.ts";
 import type { Wait } from "../bus/transport.ts";
 import { checkDispatcher, type Dispatcher } from "./dispatcher.ts";
 import { type Lane, laneOf } from "./lane.ts";
+import { checkNames, namesOf } from "./option_names.ts";
 import type { Server } from "./server.ts";
 import type { Subscriptions } from "./subscriptions.ts";
+
+/** Options of `createConsumer`. */
+export interface ConsumerOptions {
+  /** For the queue of this process that gets every broadcast, in place of the shared one; default false. */
+  readonly fanout?: boolean | undefined;
+}
+const consumerNames = namesOf<ConsumerOptions>({ fanout: true });
+
+/**
+ * The row of the routing table that options ask for.
+ *
+ * @throws {InvalidValueError} an option has a name that there is not.
+ */
+export function rowOf(options: ConsumerOptions): "fanout" | "topic" {
+  checkNames(options, consumerNames);
+  return options.fanout ? "fanout" : "topic";
+}
 
 /** Who consumes. */
 export interface ConsumingParts {

@@ -5,14 +5,18 @@ import {
   UnsupportedVersionError,
 } from "../errors.ts";
 import type { Caller } from "./caller.ts";
-import type { Client, ClientOptions } from "./client.ts";
+import { type Client, clientNames, type ClientOptions } from "./client.ts";
 import type { Contract, Procedure } from "./contract.ts";
 import { parseVersion, serves } from "./names.ts";
-import type {
-  CallOptions,
-  CastOptions,
-  SendOptions,
-  Target,
+import { checkNames, given, override } from "./option_names.ts";
+import {
+  callNames,
+  type CallOptions,
+  castNames,
+  type CastOptions,
+  sendNames,
+  type SendOptions,
+  type Target,
 } from "./options.ts";
 import type { Returned } from "./returned.ts";
 import { parse } from "./schema.ts";
@@ -40,7 +44,8 @@ class ContractClient {
   constructor(caller: Caller, contract: Contract, defaults: ClientOptions) {
     this.#caller = caller;
     this.#contract = contract;
-    this.#defaults = defaults;
+    checkNames(defaults, clientNames);
+    this.#defaults = given(defaults);
     const { versionCap } = defaults;
     if (versionCap !== undefined && !parseVersion(versionCap)) {
       throw new InvalidValueError(
@@ -56,11 +61,12 @@ class ContractClient {
     args: Args = {},
     options: CallOptions = {},
   ): Promise<unknown> {
+    checkNames(options, callNames);
     const plan = this.#plan(method, false);
     const checking = this.#checkArgs(plan, args);
     if (checking) await checking;
     const { idempotent } = plan.procedure;
-    const merged = { idempotent, ...this.#defaults, ...options };
+    const merged = override({ idempotent, ...this.#defaults }, options);
     const returned = await this.#caller.call(
       on(plan.target, merged.host),
       method,
@@ -78,10 +84,11 @@ class ContractClient {
     args: Args = {},
     options: CastOptions = {},
   ): Promise<void> {
+    checkNames(options, castNames);
     const plan = this.#plan(method, false);
     const checking = this.#checkArgs(plan, args);
     if (checking) await checking;
-    const merged = { ...this.#defaults, ...options };
+    const merged = override(this.#defaults, options);
     const target = on(plan.target, merged.host);
     await this.#caller.cast(target, method, args, merged);
   }
@@ -91,12 +98,11 @@ class ContractClient {
     args: Args = {},
     options: SendOptions = {},
   ): Promise<void> {
+    checkNames(options, sendNames);
     const plan = this.#plan(method, false);
     await this.#checkArgs(plan, args);
-    await this.#caller.fanoutCast(plan.target, method, args, {
-      ...this.#defaults,
-      ...options,
-    });
+    const merged = override(this.#defaults, options);
+    await this.#caller.fanoutCast(plan.target, method, args, merged);
   }
 
   multicall(
@@ -104,7 +110,8 @@ class ContractClient {
     args: Args = {},
     options: CallOptions = {},
   ): AsyncGenerator<unknown, void, undefined> {
-    const merged = { ...this.#defaults, ...options };
+    checkNames(options, callNames);
+    const merged = override(this.#defaults, options);
     const plan = this.#plan(method, true);
     const target = on(plan.target, merged.host);
     const { yields } = plan.procedure;

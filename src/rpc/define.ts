@@ -2,21 +2,28 @@
 import { InvalidValueError } from "../errors.ts";
 import type { Contract, Procedure, Procedures } from "./contract.ts";
 import { checkName, checkTopic, parseVersion, serves } from "./names.ts";
+import { namesOf } from "./option_names.ts";
 import { wrongRetry } from "./retry_policy.ts";
 import { isSchema } from "./schema.ts";
 import type { Exact, Travels } from "./travels.ts";
 
-const KEYS = new Set(["topic", "version", "namespace", "errors", "procedures"]);
-const PROCEDURE_KEYS = new Set([
-  "args",
-  "result",
-  "yields",
-  "since",
-  "delivery",
-  "retry",
-  "idempotent",
-  "maxDuration",
-]);
+const KEYS = namesOf<Contract>({
+  topic: true,
+  version: true,
+  namespace: true,
+  errors: true,
+  procedures: true,
+});
+const PROCEDURE_KEYS = namesOf<Procedure>({
+  args: true,
+  result: true,
+  yields: true,
+  since: true,
+  delivery: true,
+  retry: true,
+  idempotent: true,
+  maxDuration: true,
+});
 const DELIVERIES = new Set<unknown>([
   undefined,
   "at-least-once",

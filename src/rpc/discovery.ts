@@ -10,6 +10,7 @@ import type { Reply } from "../wire/envelope.ts";
 import { Arrivals } from "./arrivals.ts";
 import type { Caller } from "./caller.ts";
 import { checkName, checkTopic } from "./names.ts";
+import { checkNames, namesOf } from "./option_names.ts";
 import {
   answerIn,
   inquiries,
@@ -35,6 +36,17 @@ export interface ServicesOptions extends ServiceFilter {
   /** Ends it sooner, with its reason. */
   readonly signal?: AbortSignal | undefined;
 }
+
+/** Names of {@linkcode ServicesOptions}. */
+const servicesNames = namesOf<ServicesOptions>({
+  topic: true,
+  host: true,
+  ask: true,
+  timeout: true,
+  watch: true,
+  store: true,
+  signal: true,
+});
 
 /** What discovery works with. */
 export interface DiscoveryParts {
@@ -118,7 +130,9 @@ function answered(sightings: Sightings, ask: Inquiry) {
 }
 
 /** Checks what nobody else checks on the way. */
-function check({ ask, topic, host }: ServicesOptions): void {
+function check(options: ServicesOptions): void {
+  checkNames(options, servicesNames);
+  const { ask, topic, host } = options;
   if (topic !== undefined) checkTopic(topic);
   if (host !== undefined) checkName("host", host);
   if (ask === undefined || Object.hasOwn(inquiries.procedures, ask)) return;

@@ -11,6 +11,7 @@ import { type RequestContext, requestContext } from "./context.ts";
 import { serve } from "./inheritance.ts";
 import { checkName, checkTopic } from "./names.ts";
 import { type NotificationParts, TOPIC } from "./notification_drivers.ts";
+import { checkNames, namesOf } from "./option_names.ts";
 import { checkPriority, priorities, type Priority } from "./priority.ts";
 
 /** Options of `createListener`. */
@@ -35,6 +36,15 @@ export interface ListenerOptions {
    */
   readonly exclusive?: boolean | undefined;
 }
+
+/** Names of {@linkcode ListenerOptions}. */
+const listenerNames = namesOf<ListenerOptions>({
+  eventType: true,
+  topic: true,
+  priority: true,
+  pool: true,
+  exclusive: true,
+});
 
 /** What becomes of an event: nothing more, or it comes again (oslo.messaging: `NotificationResult`). */
 export type Handled = void | "requeue";
@@ -136,6 +146,7 @@ export async function listen(
   options: ListenerOptions,
   wait: Wait,
 ): Promise<(grace: number) => Promise<void>> {
+  checkNames(options, listenerNames);
   const { pool } = options;
   const wanted = matcher(options.eventType);
   const inHand = new Set<Promise<void>>();

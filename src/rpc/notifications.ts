@@ -11,8 +11,9 @@ import {
   type NotificationParts,
   type NotificationSettings,
 } from "./notification_drivers.ts";
+import { checkNames, namesOf, type OptionNames } from "./option_names.ts";
+import { castBounds, sendNames, type SendOptions } from "./options.ts";
 import { checkPriority, type Priority } from "./priority.ts";
-import { castBounds, type SendOptions } from "./options.ts";
 
 /** Options of `notify`. */
 export interface NotifyOptions extends SendOptions {
@@ -21,6 +22,18 @@ export interface NotifyOptions extends SendOptions {
   /** Who says it, `service.host`; default: the connection's. */
   readonly publisherId?: string | undefined;
 }
+
+/** Names of {@linkcode NotifyOptions}. */
+export const notifyNames: OptionNames = namesOf<
+  Omit<NotifyOptions, keyof SendOptions>
+>({ priority: true, publisherId: true }, sendNames);
+
+const settingNames = namesOf<NotificationSettings>({
+  drivers: true,
+  priority: true,
+  format: true,
+  topics: true,
+});
 
 /**
  * The name of who sends events (Nova: `publisher_id`).
@@ -62,6 +75,7 @@ function wrong(path: string, value: unknown, allowed: string) {
 export function checkSettings(
   settings: NotificationSettings = {},
 ): NotificationSettings {
+  checkNames(settings, settingNames, "notifications.");
   const { drivers = [], priority, format = "1.0", topics = [] } = settings;
   for (const driver of drivers) {
     if (typeof driver === "function") continue;
@@ -89,6 +103,7 @@ export async function notify(
   payload: unknown,
   options: NotifyOptions,
 ): Promise<void> {
+  checkNames(options, notifyNames);
   const { notifications, openstack } = parts;
   const fallback = notifications.priority ?? "info";
   const priority = checkPriority(options.priority ?? fallback);

@@ -2,7 +2,12 @@
 import { loggable } from "../masked.ts";
 import { log } from "../telemetry.ts";
 import type { ConnectionContext } from "./connection.ts";
-import { checkEventType, type NotifyOptions } from "./notifications.ts";
+import {
+  checkEventType,
+  notifyNames,
+  type NotifyOptions,
+} from "./notifications.ts";
+import { checkNames, namesOf } from "./option_names.ts";
 
 /** What is told of a call of a function. */
 export interface NotifiedOptions<A extends readonly unknown[]>
@@ -10,6 +15,11 @@ export interface NotifiedOptions<A extends readonly unknown[]>
   /** Payload of the events, from the arguments; default: `{}`, since arguments may hold secrets. */
   readonly payload?: ((...args: A) => object) | undefined;
 }
+
+const notifiedNames = namesOf<{ readonly payload: unknown }>(
+  { payload: true },
+  notifyNames,
+);
 
 /**
  * A function that notifies `<eventType>.start` before it works and `<eventType>.end` after it, or `<eventType>.error` with
@@ -34,6 +44,7 @@ export function notified<A extends readonly unknown[], R>(
   options: NotifiedOptions<A> = {},
 ): (...args: A) => Promise<R> {
   checkEventType(eventType);
+  checkNames(options, notifiedNames);
   const { payload, ...notify } = options;
   const tell = (phase: string, body: object, more: NotifyOptions = {}) =>
     connection.notify(`${eventType}.${phase}`, body, { ...notify, ...more })

@@ -8,8 +8,10 @@ import {
   isRequestContext,
   type RequestContext,
 } from "./context.ts";
+import type { Contract } from "./contract.ts";
 import { inherited } from "./inheritance.ts";
 import { checkHost, checkName, checkTopic } from "./names.ts";
+import { checkNames, namesOf, type OptionNames } from "./option_names.ts";
 import { deadlineOf } from "./served_context.ts";
 
 /** Options of every verb. */
@@ -54,6 +56,33 @@ export interface Target {
   /** Namespace of the contract. */
   readonly namespace?: string | undefined;
 }
+
+/** Names of {@linkcode SendOptions}. */
+export const sendNames: OptionNames = namesOf<SendOptions>({
+  timeout: true,
+  signal: true,
+  context: true,
+});
+/** Names of {@linkcode CallOptions}. */
+export const callNames: OptionNames = namesOf<
+  Omit<CallOptions, keyof SendOptions>
+>({ host: true, monitor: true, idempotent: true }, sendNames);
+/** Names of {@linkcode CastOptions}. */
+export const castNames: OptionNames = namesOf<
+  Omit<CastOptions, keyof SendOptions>
+>({ host: true, ttl: true }, sendNames);
+const names = { send: sendNames, call: callNames, cast: castNames };
+/** Names of {@linkcode Target}; a contract is one as well. */
+const targetNames: OptionNames = namesOf<
+  Target & Pick<Contract, "errors" | "procedures">
+>({
+  topic: true,
+  host: true,
+  version: true,
+  namespace: true,
+  errors: true,
+  procedures: true,
+});
 
 /** The least that every oslo.messaging server can be asked for: it beats twice in that time, at most once a second. */
 const LEAST_MONITOR = 2_000;
@@ -201,4 +230,20 @@ export function checkTarget({ topic, host, namespace }: Target): void {
     checkTopic(queue);
   }
   if (namespace !== undefined) checkName("namespace", namespace);
+}
+
+/**
+ * The target of an untyped verb, with the host of its options in place of its own.
+ *
+ * @throws {InvalidValueError} an option, or a part of the target, has a name that there is not.
+ */
+export function addressed(
+  target: Target,
+  options: SendOptions & Pick<Target, "host">,
+  verb: keyof typeof names,
+): Target {
+  checkNames(target, targetNames, "target.");
+  checkNames(options, names[verb]);
+  const { host = target.host } = options;
+  return { ...target, host };
 }

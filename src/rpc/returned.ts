@@ -22,6 +22,9 @@ export interface StreamShape<T> {
   item(returned: Returned): T | Promise<T>;
 }
 
+/** The items of an untyped stream, as they came. */
+export const untyped: StreamShape<unknown> = { item: ({ value }) => value };
+
 /** Says whom nobody serves. */
 export function nobody(
   { topic, host }: Target,

@@ -1,6 +1,7 @@
 /** One value of the configuration: how it is read, checked and shown. @module */
 import { z } from "npm:zod@^4.6.7";
 import { checkHost } from "../rpc/names.ts";
+import { given } from "../rpc/option_names.ts";
 import { parseUrls } from "./connection_options.ts";
 import { shown } from "./config_mask.ts";
 import { type NovaProfile, profileOf } from "./profiles.ts";
@@ -74,6 +75,13 @@ export const whole = (most: number): z.ZodType<number> =>
 /** Milliseconds, Infinity included. */
 export const duration = (fits: (value: number) => boolean): z.ZodType<number> =>
   z.custom<number>((value) => typeof value === "number" && fits(value));
+
+/** Milliseconds by the names of tasks. */
+export const spacings: z.ZodType<Readonly<Record<string, number>>> = z
+  .preprocess(
+    (value) => typeof value === "object" && value ? given(value) : value,
+    z.record(z.string().min(1), duration((ms) => ms > 0)),
+  );
 
 /** Any text but the empty one. */
 export const text: z.ZodType<string | undefined> = z.string().min(1);

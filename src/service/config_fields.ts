@@ -14,6 +14,7 @@ import {
   pairs,
   pem,
   profile,
+  spacings,
   text,
   urls,
   whole,
@@ -162,7 +163,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   ),
   spacing: field<Readonly<Record<string, number>>>(
     "WARREN_SPACING",
-    z.record(z.string().min(1), duration((ms) => ms > 0)),
+    spacings,
     "milliseconds above 0 by the name of a task",
     {},
     {

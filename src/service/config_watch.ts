@@ -1,5 +1,6 @@
 /** A configuration that is read again on SIGHUP: what can change live does, what cannot is named. @module */
 import { InvalidValueError } from "../errors.ts";
+import { checkNames, namesOf } from "../rpc/option_names.ts";
 import { log, oneLine } from "../telemetry.ts";
 import { loadConfig } from "./config.ts";
 import { printed, valueAt } from "./config_describe.ts";
@@ -39,6 +40,12 @@ export interface WatchConfigOptions {
   /** Told of every time that it was read again and found right. */
   readonly reloaded?: ((reload: ConfigReload) => void) | undefined;
 }
+
+const watchNames = namesOf<WatchConfigOptions>({
+  services: true,
+  logLevel: true,
+  reloaded: true,
+});
 
 /** Reads a configuration again, on SIGHUP and when told to, until disposed. */
 export interface ConfigWatcher extends Disposable {
@@ -169,6 +176,7 @@ export function watchConfig(
   config: Config,
   options: WatchConfigOptions = {},
 ): ConfigWatcher {
+  checkNames(options, watchNames);
   if (provenanceOf(config)) return new Watcher(config, options);
   throw new InvalidValueError(
     "Invalid config: give what loadConfig gave, not a copy of it",

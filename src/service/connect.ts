@@ -15,6 +15,7 @@ import { type Dialect, dialects } from "../wire/dialect.ts";
 import { profileOf } from "./profiles.ts";
 import { keyOf, shared } from "./links.ts";
 import { checkLedger, consumerTimeoutOf, tryLedger } from "./ledger_options.ts";
+import { checkConnectionNames } from "./option_names.ts";
 import {
   type BrokerUrl,
   type ConnectionOptions,
@@ -63,6 +64,15 @@ function oldPeersOf({ name }: Dialect, { nova }: Profile): OldPeers {
 export async function createConnection(
   url: BrokerUrl,
   options: ConnectionOptions = {},
+): Promise<ConnectionContext> {
+  checkConnectionNames(options);
+  return await connect(url, options);
+}
+
+/** The same for what has been looked at: it may have the options of a service too. */
+export async function connect(
+  url: BrokerUrl,
+  options: ConnectionOptions,
 ): Promise<ConnectionContext> {
   const { pooled = false, timeout = 60_000, signal } = options;
   const { queueType = "classic", grace = 30_000, heartbeat = 10 } = options;

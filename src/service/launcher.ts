@@ -1,5 +1,6 @@
 /** Several services in one process, or in several (Nova: `ServiceLauncher`, `ProcessLauncher`). @module */
 import { whole } from "../rpc/options.ts";
+import { checkNames, namesOf } from "../rpc/option_names.ts";
 import { WORKER } from "./control.ts";
 import type { Service } from "./service.ts";
 import { supervise } from "./supervisor.ts";
@@ -23,6 +24,13 @@ export interface LaunchOptions {
   readonly healthHostname?: string | undefined;
 }
 
+const launchNames = namesOf<LaunchOptions>({
+  workers: true,
+  args: true,
+  healthPort: true,
+  healthHostname: true,
+});
+
 /**
  * Starts services, waits until all have stopped. If one cannot start or is lost, the others are stopped, and its error is
  * thrown.
@@ -42,7 +50,7 @@ export interface LaunchOptions {
  * the launcher; programs that a worker starts inherit it. A worker's stdin belongs to its launcher. The launcher needs `--allow-run` for Deno itself and
  * `--allow-env=WARREN_WORKER`; so does a worker for the latter.
  *
- * @throws {InvalidValueError} `workers` is not a whole number from 1.
+ * @throws {InvalidValueError} `workers` is not a whole number from 1, or an option has another name than these.
  * @throws {Deno.errors.NotCapable} a permission is missing.
  * @example
  * ```ts ignore
@@ -56,6 +64,7 @@ export async function launch(
   services: readonly (() => Promise<Service>)[],
   options: LaunchOptions = {},
 ): Promise<void> {
+  checkNames(options, launchNames);
   if (options.workers === undefined) return await serve(services);
   const workers = whole("workers", options.workers, 1, 1_024);
   const worker = Deno.env.get(WORKER);

@@ -3,10 +3,17 @@ import { ConnectionFailedError, InvalidValueError } from "../errors.ts";
 import { maskedText } from "../masked.ts";
 import { oneLine } from "../telemetry.ts";
 import { within } from "../wait.ts";
+import { namesOf, type OptionNames } from "../rpc/option_names.ts";
 import { duration } from "../rpc/options.ts";
 import type { Contract } from "../rpc/contract.ts";
 import type { LedgerOptions, LedgerStore } from "../rpc/ledger_store.ts";
 import type { ConnectionOptions } from "./connection_options.ts";
+
+/** Names of {@linkcode LedgerOptions}. */
+export const ledgerNames: OptionNames = namesOf<LedgerOptions>({
+  lease: true,
+  window: true,
+});
 
 /** The least and the usual milliseconds of a lease, and of the window. */
 const LEASE = { least: 1_000, usual: 10_000 };

@@ -3,6 +3,7 @@ import { loggable } from "../masked.ts";
 import type { Contract, Endpoint, Handlers } from "../rpc/contract.ts";
 import type { ConnectionContext } from "../rpc/connection.ts";
 import { type Dispatcher, RpcDispatcher } from "../rpc/dispatcher.ts";
+import { checkNames, given, isPlain, namesOf } from "../rpc/option_names.ts";
 import { log } from "../telemetry.ts";
 import { nameOf as taskName, type PeriodicTask } from "./periodic_task.ts";
 import { TaskRunner } from "./task_runner.ts";
@@ -69,18 +70,28 @@ export type Serves<M extends Manager> = M & Handlers<M["contract"]>;
 /** Hooks of a manager made of an object literal. */
 export interface ImplementOptions {
   /** See {@linkcode Manager.initHost}. */
-  readonly initHost?: Manager["initHost"];
+  readonly initHost?: Manager["initHost"] | undefined;
   /** See {@linkcode Manager.postStartHook}. */
-  readonly postStartHook?: Manager["postStartHook"];
+  readonly postStartHook?: Manager["postStartHook"] | undefined;
   /** See {@linkcode Manager.cleanupHost}. */
-  readonly cleanupHost?: Manager["cleanupHost"];
+  readonly cleanupHost?: Manager["cleanupHost"] | undefined;
   /** See {@linkcode Manager.periodic}. */
-  readonly periodic?: readonly PeriodicTask[];
+  readonly periodic?: readonly PeriodicTask[] | undefined;
 }
 
+const hookNames = namesOf<ImplementOptions>({
+  initHost: true,
+  postStartHook: true,
+  cleanupHost: true,
+  periodic: true,
+});
+
 /**
- * Makes a manager of functions, with their parameters inferred from the contract.
+ * Makes a manager of functions, with their parameters inferred from the contract; or of an object of a class of yours, whose
+ * methods, inherited ones included, serve with that object as their `this`.
  *
+ * @throws {InvalidValueError} an option has another name than these. A handler that is missing is found out where the manager
+ * is to serve.
  * @example
  * ```ts
  * import { z } from "npm:zod@4";
@@ -100,14 +111,31 @@ export function implement<C extends Contract>(
   handlers: Handlers<C>,
   options: ImplementOptions = {},
 ): Implementation<C> {
+  checkNames(options, hookNames);
   class Literal extends Manager {
     readonly contract = contract;
   }
   return Object.assign(
     new Literal(),
-    handlers,
-    options,
+    given(handlers),
+    isPlain(handlers ?? {}) ? {} : boundMembers(handlers, contract),
+    given(options),
   ) as unknown as Implementation<C>;
+}
+
+/** What an object has, itself or by its class, of a manager for a contract; methods are bound to it. */
+function boundMembers(
+  object: object,
+  { procedures = {} }: Contract,
+): Record<string, unknown> {
+  const names = [...Object.keys(procedures), ...hookNames];
+  const members: Record<string, unknown> = {};
+  for (const name of names) {
+    const member: unknown = Reflect.get(object, name);
+    if (member === undefined) continue;
+    members[name] = typeof member === "function" ? member.bind(object) : member;
+  }
+  return members;
 }
 
 /** Milliseconds between two casts to the schedulers (Nova: `periodic_interval`). */
@@ -146,6 +174,10 @@ export function inheritedTasks(manager: Manager): readonly PeriodicTask[] {
   return manager.periodic;
 }
 
+const runNames = namesOf<{ readonly raiseOnError: unknown }>({
+  raiseOnError: true,
+});
+
 /**
  * Runs each periodic task of a manager once, in order, e.g. in a test (Nova: `periodic_tasks`).
  *
@@ -155,6 +187,7 @@ export async function runPeriodicTasks(
   manager: Manager,
   options: { readonly raiseOnError?: boolean | undefined } = {},
 ): Promise<void> {
+  checkNames(options, runNames);
   const { signal } = new AbortController();
   for (const [at, task] of periodicTasksOf(manager).entries()) {
     const name = taskName(task, at);

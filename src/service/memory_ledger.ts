@@ -6,7 +6,8 @@ import type {
   LedgerOptions,
   LedgerStore,
 } from "../rpc/ledger_store.ts";
-import { leaseOf, windowOf } from "./ledger_options.ts";
+import { checkNames, namesOf } from "../rpc/option_names.ts";
+import { leaseOf, ledgerNames, windowOf } from "./ledger_options.ts";
 
 /** What is known of a request. */
 interface Entry {
@@ -20,6 +21,11 @@ interface Entry {
   sweptAt: number;
 }
 
+const memoryNames = namesOf<{ readonly now: unknown }>(
+  { now: true },
+  ledgerNames,
+);
+
 /**
  * Remembers requests in memory, for the services of one process: in tests, and on a bus inside the process. `now` is a
  * monotonic clock in milliseconds.
@@ -29,6 +35,7 @@ interface Entry {
 export function memoryLedgerStore(
   options: LedgerOptions & { readonly now?: (() => number) | undefined } = {},
 ): LedgerStore {
+  checkNames(options, memoryNames);
   const [lease, window] = [leaseOf(options), windowOf(options)];
   const { now = () => performance.now() } = options;
   return new MemoryLedger(lease, window, now);

@@ -64,7 +64,7 @@ export class PeriodicTasks implements AsyncDisposable {
    */
   space(spacing: Readonly<Record<string, number>>): void {
     for (const [name, every] of Object.entries(spacing)) {
-      duration(`spacing.${name}`, every);
+      if (every !== undefined) duration(`spacing.${name}`, every);
     }
     for (const [at, task] of this.#tasks.entries()) {
       const { [nameOf(task, at)]: every = task.every } = spacing;

@@ -1,5 +1,6 @@
 /** Periodic tasks as data (Nova: `manager.py`, `periodic_task`). @module */
 import { duration } from "../rpc/options.ts";
+import { checkNames, namesOf } from "../rpc/option_names.ts";
 import type { TaskInfo } from "../rpc/service_report.ts";
 
 /** Something that a manager does again and again. */
@@ -18,6 +19,15 @@ export interface PeriodicTask {
   run(signal: AbortSignal): void | Promise<void>;
 }
 
+const taskNames = namesOf<PeriodicTask>({
+  name: true,
+  every: true,
+  initialDelay: true,
+  jitter: true,
+  leader: true,
+  run: true,
+});
+
 /** What a periodic task has done, and will do. Times are epoch milliseconds of this machine's clock. */
 export interface TaskState extends Omit<TaskInfo, "lastError"> {
   /** What the last run threw; undefined if it went well. */
@@ -27,9 +37,10 @@ export interface TaskState extends Omit<TaskInfo, "lastError"> {
 /**
  * Checks the times of a task.
  *
- * @throws {InvalidValueError} naming the one that is no duration in milliseconds.
+ * @throws {InvalidValueError} naming what is no duration in milliseconds, or no part of a task.
  */
 export function checkTask(task: PeriodicTask): void {
+  checkNames(task, taskNames, "periodic.");
   duration("every", task.every);
   if (task.initialDelay) duration("initialDelay", task.initialDelay);
   if (task.jitter) duration("jitter", task.jitter);

@@ -8,7 +8,8 @@ import type {
   LedgerOptions,
   LedgerStore,
 } from "../rpc/ledger_store.ts";
-import { leaseOf, windowOf } from "./ledger_options.ts";
+import { checkNames, namesOf } from "../rpc/option_names.ts";
+import { leaseOf, ledgerNames, windowOf } from "./ledger_options.ts";
 
 /** What can run a statement: a pool or a client of node-postgres (`npm:pg`), or two lines around another driver. */
 export interface Queryable {
@@ -24,6 +25,11 @@ export interface PostgresLedgerOptions extends LedgerOptions {
   /** Its table, which is made if there is none; `schema.table` or a name; default `warren_ledger`. */
   readonly table?: string | undefined;
 }
+
+const postgresNames = namesOf<{ readonly table: unknown }>(
+  { table: true },
+  ledgerNames,
+);
 
 const TABLE = /^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/;
 /** Rows of one sweep at most. */
@@ -121,6 +127,7 @@ export function postgresLedgerStore(
   database: Queryable,
   options: PostgresLedgerOptions = {},
 ): LedgerStore {
+  checkNames(options, postgresNames);
   const { table = "warren_ledger" } = options;
   if (typeof database?.query !== "function") {
     throw new InvalidValueError(

@@ -5,16 +5,16 @@ import type { ConnectionContext } from "../rpc/connection.ts";
 import { checkHost } from "../rpc/names.ts";
 import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceState } from "../rpc/service_report.ts";
-import { createConnection } from "./connect.ts";
+import { connect } from "./connect.ts";
 import { createConsumers, take } from "./hosting.ts";
 import { leave } from "./leave.ts";
 import { LinkState } from "./link_state.ts";
 import { type Manager, periodicTasksOf } from "./manager.ts";
+import { checkServiceOptions } from "./option_names.ts";
 import { PeriodicTasks } from "./periodic.ts";
 import type { TaskState } from "./periodic_task.ts";
 import { type Reporting, reportOn } from "./reporting.ts";
 import {
-  checkOptions,
   connecting,
   type Managers,
   managersOf,
@@ -62,7 +62,7 @@ export class Service implements AsyncDisposable {
   #deadline = Infinity;
 
   private constructor(options: ServiceOptions) {
-    checkOptions(options);
+    checkServiceOptions(options);
     this.#managers = managersOf(options.manager);
     this.#options = options;
     this.host = options.host ?? Deno.hostname();
@@ -133,7 +133,7 @@ export class Service implements AsyncDisposable {
    * @throws {InvalidValueError} it is no duration.
    */
   space(spacing: Readonly<Record<string, number>>): void {
-    checkOptions({ ...this.#options, spacing });
+    checkServiceOptions({ ...this.#options, spacing });
     for (const tasks of this.#periodic) tasks.space(spacing);
   }
 
@@ -228,14 +228,14 @@ export class Service implements AsyncDisposable {
     const { url } = this.#options;
     const { signal } = this.#stopping;
     const options = connecting(this.#options, this.host, signal);
-    const connection = await this.#own(createConnection(url, options));
+    const connection = await this.#own(connect(url, options));
     this.#connection = connection;
     this.#link.follow(connection);
     connection.addEventListener(
       "failed",
       ({ detail }) => this.#fail(detail.error),
     );
-    const own = await createConnection(url, { ...options, ...REPORTER });
+    const own = await connect(url, { ...options, ...REPORTER });
     const { reporter } = this.#reporting = reportOn(
       this,
       this.#managers,

@@ -99,7 +99,7 @@ export function checkOptions(options: ServiceOptions): void {
   whole("reportInterval", Math.ceil(reportInterval), 0, LONGEST);
   whole("healthPort", healthPort, 0, 65_535);
   for (const [task, every] of Object.entries(spacing)) {
-    duration(`spacing.${task}`, every);
+    if (every !== undefined) duration(`spacing.${task}`, every);
   }
   checkDurations(managersOf(options.manager), options);
   for (const name of ["binary", "version", "zone"] as const) {
