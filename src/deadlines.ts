@@ -27,6 +27,13 @@ const wheel = new Map<number, Slots<Waiting>>();
 let timer: ReturnType<typeof setTimeout> | undefined;
 let armedFor = Infinity;
 
+const followers: (() => void)[] = [];
+
+/** Calls `work` whenever deadlines have passed, for as long as the process lives: what may come late needs no timer. */
+export function alongside(work: () => void): void {
+  followers.push(work);
+}
+
 function arm(): void {
   clearTimeout(timer);
   timer = undefined;
@@ -50,6 +57,7 @@ function fire(): void {
     }
   } finally {
     arm();
+    for (const work of followers) work();
   }
 }
 

@@ -1,11 +1,12 @@
 /** Values as a log may show them: what looks like a secret is masked (Folsom `rpc/common.py`, `_safe_log`). @module */
+import { cut, escaped } from "./text.ts";
 
 /** How names end whose values are secrets, whatever they are. */
 const ENDINGS =
-  "(?:pass|password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?)";
+  "(?:pass|password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?|authorization)";
 const SECRET = new RegExp(`${ENDINGS}$`, "i");
 /** What stands for a secret. */
-const MASK = "<SANITIZED>";
+export const MASK = "<SANITIZED>";
 /** Nested values that are looked at, and values in all. */
 const DEEP = 64;
 const MOST = 10_000;
@@ -29,12 +30,13 @@ interface Copying {
 
 function copy(value: unknown, copying: Copying): unknown {
   if (copying.left-- <= 0) return "…";
+  if (typeof value === "string") return maskedText(value, Infinity);
   if (typeof value !== "object" || value === null) return value;
   const { within } = copying;
   if (within.size >= DEEP || within.has(value)) return "…";
   within.add(value);
   const entries = Object.entries(value).map(([key, item]) => [
-    key,
+    maskedText(key, Infinity),
     isSecret(key) ? MASK : copy(item, copying),
   ]);
   within.delete(value);
@@ -43,42 +45,128 @@ function copy(value: unknown, copying: Copying): unknown {
     : Object.fromEntries(entries);
 }
 
-/** The part of a URL before its host, and what follows a name of a secret. */
-const USER = /(:\/\/)[^\s"'<>]{1,512}@/g;
-const SAID = new RegExp(
-  String
-    .raw`\b([\w-]{0,64}${ENDINGS}["']?\s{0,8}[=:]\s{0,8})("[^"]*"|'[^']*'|[^\s"',;&]+)`,
-  "gi",
-);
-/** Characters of a text that are shown, and how many more are looked at, lest a secret be cut in two. */
-const LONG = 10_000;
-const BEYOND = 600;
+/**
+ * Each of these takes linear time, since strangers write what is looked at: nothing before a name is matched, and what
+ * follows it cannot fail. A quotation that was cut off ends with the text.
+ */
+const QUOTED = String.raw`\\{1,8}"[^"]*"?|"[^"\\]*(?:\\[^][^"\\]*)*"?` +
+  String.raw`|'[^'\\]*(?:\\[^][^'\\]*)*'?`;
+const BARE = String.raw`[^\s"',;&]+`;
+const rules: readonly [RegExp, string][] = [
+  // The header of HTTP, to the end of its line.
+  [String
+    .raw`(authorization\\{0,8}["']?\s{0,8}[=:,]\s{0,8})(?:${QUOTED}|[^\r\n"']+[^\r\n]*)`],
+  [String.raw`\b(bearer\s{1,8})${BARE}`],
+  // What validators say of a value. RabbitMQ says in the same words how a queue should be.
+  [String
+    .raw`\b((?:received|was|got|with value)\s{1,8})(?!'[^']*' but current is)(?:${QUOTED}|${"`[^`]*`?"})`],
+  [String.raw`(${ENDINGS}\\{0,8}["']?\s{0,8}[=:]\s{0,8})(?:${QUOTED}|${BARE})`],
+].map(([source = ""]) => [new RegExp(source, "gi"), `$1${MASK}`]);
 
-/** A text with what looks like a secret in it masked. */
-export function maskedText(text: string): string {
-  return text.slice(0, LONG + BEYOND)
-    .replace(USER, `$1${MASK}@`)
-    .replace(SAID, `$1${MASK}`)
-    .slice(0, LONG);
+/** What stands between the scheme of a URL and its host, in a text without spaces. */
+function withoutUser(word: string): string {
+  const from = word.indexOf("://") + 3;
+  const to = word.lastIndexOf("@");
+  return from < 3 || to <= from
+    ? word
+    : `${word.slice(0, from)}${MASK}${word.slice(to)}`;
 }
 
-/** Errors within errors that are looked at. */
-const CAUSES = 4;
+/** Characters of a text that are shown, and how many more are looked at, lest a secret be cut in two. */
+const LONG = 10_000;
+const BEYOND = 4_000;
 
-/** What was thrown, as a log may show it: an error with its stack, its data masked, and nothing else that it carries. */
-export function loggable(thrown: unknown, depth: number = CAUSES): unknown {
-  if (typeof thrown === "string") return maskedText(thrown);
+/** A text, or its first `longest` characters, with what looks like a secret in it masked. */
+export function maskedText(text: string, longest: number = LONG): string {
+  const looked = text.slice(0, longest + BEYOND);
+  const hosts = looked.includes("://")
+    ? looked.replace(/[^\s"'<>]+/g, withoutUser)
+    : looked;
+  return rules.reduce((said, [rule, to]) => said.replace(rule, to), hosts)
+    .slice(0, longest);
+}
+
+/** Errors within errors that are shown. */
+const CAUSES = 4;
+/** Calls of a stack that are shown. */
+const FRAMES = 10;
+/** Bytes of an error in all, of its message, and of its stack and its data each. */
+const LONGEST = 3_400;
+const MESSAGE = 1_500;
+const PART = 1_000;
+
+/** A text of a stranger for the log: masked, and one line of so many bytes. */
+export function logText(text: string, room: number): string {
+  return cut(escaped(maskedText(text, room)), room);
+}
+
+/** A value as one line of JSON, without its secrets. */
+export function logValue(value: unknown, room: number): string {
+  const json = JSON.stringify(
+    masked(value),
+    (_, item) => typeof item === "bigint" ? `${item}` : item,
+  );
+  return cut(escaped(json ?? String(value)), room);
+}
+
+function framesOf({ stack }: Error): string {
+  if (typeof stack !== "string") return "";
+  const frames = stack.slice(0, LONG).split("\n")
+    .filter((line) => /^\s+at /.test(line)).slice(0, FRAMES);
+  return frames.length === 0
+    ? ""
+    : ` ${logText(frames.map((frame) => frame.trim()).join(" "), PART)}`;
+}
+
+/** What an error carries in its `data`. */
+function dataOf(error: Error): string {
+  const data = "data" in error ? error.data : undefined;
+  const empty = typeof data !== "object" || data === null ||
+    Object.keys(data).length === 0;
+  return empty ? "" : ` ${logValue(data, PART)}`;
+}
+
+/** All of an error that a log shows: its message, its data, its stack and its causes. */
+function described(thrown: unknown, depth: number): string {
+  if (!(thrown instanceof Error)) return `${loggable(thrown)}`;
+  const { name, message, cause } = thrown;
+  const head = logText(`${name}: ${message}`, MESSAGE);
+  const because = cause === undefined
+    ? ""
+    : ` [cause: ${depth > 0 ? described(cause, depth - 1) : "…"}]`;
+  return `${head}${dataOf(thrown)}${framesOf(thrown)}${because}`;
+}
+
+/** Errors that were made for a log. */
+const shown = new WeakSet<Error>();
+
+/**
+ * What was thrown, as a log may show it, however that is formatted: one masked line of at most 3400 bytes. Of an error it
+ * is an error, whose stack is that line, with its data and causes.
+ */
+export function loggable(thrown: unknown, room: number = LONGEST): unknown {
   try {
-    if (!(thrown instanceof Error) || depth === 0) return masked(thrown);
-    const { name, message, cause } = thrown;
-    const stack = maskedText(`${thrown.stack}`);
-    const shown = new Error(maskedText(message));
-    const more = {
-      ...("data" in thrown && { data: masked(thrown.data) }),
-      ...(cause !== undefined && { cause: loggable(cause, depth - 1) }),
-    };
-    return Object.assign(shown, { name, stack }, more);
+    if (typeof thrown === "string") return logText(thrown, room);
+    if (typeof thrown === "object" && thrown !== null) {
+      return thrown instanceof Error
+        ? loggableError(thrown, Math.min(room, LONGEST))
+        : logValue(thrown, room);
+    }
+    return typeof thrown === "function" || typeof thrown === "symbol"
+      ? logText(String(thrown), room)
+      : thrown;
   } catch {
     return "what cannot be read";
   }
+}
+
+function loggableError(error: Error, room: number): Error {
+  const line = shown.has(error) ? `${error.stack}` : described(error, CAUSES);
+  const copy = new Error(logText(`${error.message}`, MESSAGE));
+  Object.defineProperties(copy, {
+    name: { value: logText(`${error.name}`, PART) },
+    stack: { value: cut(line, room) },
+  });
+  shown.add(copy);
+  return copy;
 }

@@ -1,6 +1,5 @@
 /** What a server asks of the ledger that it shares with others: whose a request is, and which have lost their worker. @module */
 import { createHash } from "node:crypto";
-import { loggable } from "../masked.ts";
 import { expireAt, forget, type Waiting } from "../deadlines.ts";
 import { log } from "../telemetry.ts";
 import { pause, within } from "../wait.ts";
@@ -96,7 +95,7 @@ export class Claims {
     return await within(sent.then(() => true), wait, late).catch((error) => {
       log("rpc").warn("A request of {queue} waits for its lease: {error}", {
         queue: name,
-        error: loggable(error),
+        error,
       });
       return false;
     });
@@ -124,7 +123,7 @@ export class Claims {
       }
     } catch (error) {
       log("rpc").warn("The ledger store is away: {error}", {
-        error: loggable(error),
+        error,
       });
     }
     if (!this.#stopped) this.#sweeping = this.#later();
@@ -146,7 +145,7 @@ export class Claims {
       }
     } catch (error) {
       const text = "A request of {queue} that lost its worker waits: {error}";
-      log("rpc").warn(text, { queue, error: loggable(error) });
+      log("rpc").warn(text, { queue, error });
     }
   }
 }

@@ -1,5 +1,4 @@
 /** What is consumed for a dispatcher: a queue, and beside a shared one its quarantine. @module */
-import { loggable } from "../masked.ts";
 import { log } from "../telemetry.ts";
 import { quarantine, type Queue, type Route } from "../bus/routes.ts";
 import type { Wait } from "../bus/transport.ts";
@@ -73,7 +72,8 @@ async function planQuarantine(
     lane.quarantine = undefined;
     log("rpc").warn(
       "What workers did not finish is not kept apart from {queue}: {error}",
-      { queue: queue.name, error: loggable(error) },
+      { queue: queue.name, error },
+      queue.name,
     );
   };
   lane.quarantine = apart;

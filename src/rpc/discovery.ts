@@ -1,5 +1,4 @@
 /** Who serves: by asking, by listening, and by what a store remembers (Nova: `nova-manage service list`). @module */
-import { loggable } from "../masked.ts";
 import { InvalidValueError } from "../errors.ts";
 import { log, oneLine } from "../telemetry.ts";
 import { within } from "../wait.ts";
@@ -108,7 +107,7 @@ async function remember(
   } catch (error) {
     if (signal.aborted) throw error;
     log("rpc").warn("The store of services cannot be read: {error}", {
-      error: loggable(error),
+      error,
     });
   }
 }

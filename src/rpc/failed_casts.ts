@@ -1,5 +1,5 @@
 /** Casts that failed: tried again later, or kept as dead letters. Nothing is acknowledged before the broker has the copy. @module */
-import { loggable, maskedText } from "../masked.ts";
+import { maskedText } from "../masked.ts";
 import { log, oneLine } from "../telemetry.ts";
 import { dead, delayed, type Queue, type Route } from "../bus/routes.ts";
 import { againHeaders, deadHeaders } from "../wire/codec.ts";
@@ -88,7 +88,7 @@ export class FailedCasts {
   /** It goes back into its queue, after a while; at once if the worker stops. */
   async back(job: Job, error: unknown): Promise<void> {
     log("rpc").error("A cast that failed goes back into its queue: {error}", {
-      error: loggable(error),
+      error,
     });
     await this.#parts.copies.rest(job.signal);
     job.giveBack();

@@ -1,5 +1,4 @@
 /** What the log says of a request that failed. @module */
-import { loggable } from "../masked.ts";
 import { log, oneLine } from "../telemetry.ts";
 import type { Job } from "./job.ts";
 
@@ -7,7 +6,7 @@ import type { Job } from "./job.ts";
 export function logFailure({ request, over }: Job, thrown: unknown): void {
   const said = {
     method: oneLine(request.method, 60),
-    error: loggable(thrown),
+    error: thrown,
   };
   const rpc = log("rpc");
   if (over) rpc.debug("{method} ended after its caller: {error}", said);

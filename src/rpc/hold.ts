@@ -1,5 +1,4 @@
 /** A request that this worker holds in the fleet's ledger: renewed while it runs, done once. @module */
-import { loggable } from "../masked.ts";
 import { expireAt, forget } from "../deadlines.ts";
 import { log } from "../telemetry.ts";
 import { pause, type Wait, within } from "../wait.ts";
@@ -31,7 +30,7 @@ export async function asked<T>(
     } catch (error) {
       wait.signal?.throwIfAborted();
       log("rpc").warn("The ledger store is away: {error}", {
-        error: loggable(error),
+        error,
       });
     }
     await pause(ms, wait);
@@ -140,7 +139,7 @@ export class Hold {
     const wait = { deadline: performance.now() + GOODBYE };
     await within(Promise.try(ask), wait, away).catch((error) =>
       log("rpc").info("A claim was not given back: {error}", {
-        error: loggable(error),
+        error,
       })
     );
   }
@@ -156,7 +155,7 @@ export class Hold {
     const held = this.#recorded ||
       await within(this.#still(), wait, away).catch((error) => {
         log("rpc").warn("A claim was not renewed: {error}", {
-          error: loggable(error),
+          error,
         });
         return true; // as far as is known
       });

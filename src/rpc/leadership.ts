@@ -68,7 +68,7 @@ export class Leadership implements AsyncDisposable {
     const term = new AbortController();
     const what = `${this.#topic}.${this.#task}`;
     this.#term = term;
-    log("rpc").info("Leads {what}", { what });
+    log("rpc").info("Leads {what}", { what }, what);
     const resigned = new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       signal.addEventListener("abort", () => resolve(), { once: true });
@@ -76,7 +76,7 @@ export class Leadership implements AsyncDisposable {
     await Promise.race([consumer.ended, resigned]);
     this.#term = undefined;
     term.abort();
-    log("rpc").info("Leads {what} no more", { what });
+    log("rpc").info("Leads {what} no more", { what }, what);
     await consumer.cancel();
   }
 }

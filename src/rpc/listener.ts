@@ -1,5 +1,4 @@
 /** The other end of `notify` (Nova: notification listeners). @module */
-import { loggable } from "../masked.ts";
 import { pause, within } from "../wait.ts";
 import { ConnectionDisposedError, InvalidValueError } from "../errors.ts";
 import type { Queue, Route } from "../bus/routes.ts";
@@ -97,7 +96,7 @@ async function handle(
   } catch (error) {
     log("rpc").error("The handler of {event} failed: {error}", {
       event: oneLine(event.eventType, 60),
-      error: loggable(error),
+      error,
     });
   }
   // Not at once a second time: a handler that always fails must not turn in circles.

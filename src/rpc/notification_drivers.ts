@@ -7,7 +7,6 @@ import type { Routes } from "../bus/routes.ts";
 import { encode, type Limits } from "../wire/codec.ts";
 import { type Dialect, grizzly, oslo } from "../wire/dialect.ts";
 import type { Notification } from "../wire/envelope.ts";
-import { loggable, masked } from "../masked.ts";
 import type { Priority } from "./priority.ts";
 
 /**
@@ -80,10 +79,10 @@ const LEVELS = {
 function toLog(event: Notification): void {
   const level = LEVELS[event.priority as keyof typeof LEVELS] ?? "info";
   const { publisherId, payload } = event;
-  log("notification")[level]("{type} of {publisher}: {payload}", {
+  log("notification", true)[level]("{type} of {publisher}: {payload}", {
     type: oneLine(event.eventType, 60),
     publisher: oneLine(publisherId, 60),
-    payload: JSON.stringify(masked(payload ?? null)),
+    payload: payload ?? null,
   });
 }
 
@@ -134,8 +133,8 @@ export async function drive(
       const name = typeof driver === "string" ? driver : driver.name;
       log("notification").error("The driver {name} failed: {error}", {
         name: oneLine(name || "function", 60),
-        error: loggable(error),
-      });
+        error,
+      }, name);
     })
   );
   await Promise.all(taking);

@@ -1,5 +1,4 @@
 /** Functions that tell of themselves (Nova: `notifier/api.py`, `notify_decorator`; `exception.py`, `wrap_exception`). @module */
-import { loggable } from "../masked.ts";
 import { log } from "../telemetry.ts";
 import type { ConnectionContext } from "./connection.ts";
 import {
@@ -46,13 +45,14 @@ export function notified<A extends readonly unknown[], R>(
   checkEventType(eventType);
   checkNames(options, notifiedNames);
   const { payload, ...notify } = options;
-  const tell = (phase: string, body: object, more: NotifyOptions = {}) =>
-    connection.notify(`${eventType}.${phase}`, body, { ...notify, ...more })
-      .catch((error) =>
-        log("notification").error("An event was not sent: {error}", {
-          error: loggable(error),
-        })
-      );
+  const tell = (phase: string, body: object, more: NotifyOptions = {}) => {
+    const type = `${eventType}.${phase}`;
+    return connection.notify(type, body, { ...notify, ...more })
+      .catch((error) => {
+        const text = "The event {type} was not sent: {error}";
+        log("notification").error(text, { type, error }, type);
+      });
+  };
   return async (...args) => {
     const body = payload?.(...args) ?? {};
     await tell("start", body);

@@ -1,6 +1,5 @@
 /** Requests that their workers did not finish: counted, kept apart from others, and given up at last. @module */
 import { setImmediate } from "node:timers/promises";
-import { loggable } from "../masked.ts";
 import { StreamInterruptedError } from "../errors.ts";
 import { log, oneLine } from "../telemetry.ts";
 import { direct, type Queue, type Route } from "../bus/routes.ts";
@@ -141,7 +140,7 @@ export class Quarantine {
     this.#warned = true;
     log("rpc").warn(
       "What workers did not finish is handled where it is, since {queue} does not take it: {error}",
-      { queue: oneLine(key), error: loggable(error) },
+      { queue: oneLine(key), error },
     );
   }
 

@@ -1,5 +1,4 @@
 /** What arrives and is no request that can be read: answered, or kept as a dead letter. @module */
-import { loggable } from "../masked.ts";
 import { log, oneLine } from "../telemetry.ts";
 import { dead, type Queue } from "../bus/routes.ts";
 import type { Delivery } from "../bus/transport.ts";
@@ -75,7 +74,7 @@ export class Refusals {
     return this.#parts.responder.refuse({ reply, dialect, warren }, reason)
       .catch((error) =>
         log("rpc").info("A refusal was not told: {error}", {
-          error: loggable(error),
+          error,
         })
       );
   }
@@ -97,7 +96,7 @@ export class Refusals {
       return "dead";
     } catch (error) {
       log("rpc").error("A refused message goes back into its queue: {error}", {
-        error: loggable(error),
+        error,
       });
       await copies.rest(this.#stopping.signal);
       delivery.reject(true);

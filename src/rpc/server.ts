@@ -1,5 +1,4 @@
 /** The worker's half: from a delivery to a handler, back to the caller, and only then acknowledged. @module */
-import { loggable } from "../masked.ts";
 import { expireAt, forget } from "../deadlines.ts";
 import { ConnectionDisposedError } from "../errors.ts";
 import { log } from "../telemetry.ts";
@@ -155,7 +154,7 @@ export class Server {
       ? this.#interrupted(job, lane)
       : this.#runner.serve(job, lane);
     const done = work.catch((error) =>
-      log("rpc").error("Serving failed: {error}", { error: loggable(error) })
+      log("rpc").error("Serving failed: {error}", { error })
     );
     const begins = !earlier && !suspect;
     if (begins && one !== undefined) lane.ledger.begin(one, job, done);

@@ -1,5 +1,4 @@
 /** Liveness and readiness over HTTP, for whoever restarts processes and routes to them. @module */
-import { loggable } from "../masked.ts";
 import { InvalidValueError } from "../errors.ts";
 import { log } from "../telemetry.ts";
 import { pause, within } from "../wait.ts";
@@ -115,7 +114,7 @@ export class HealthServer implements AsyncDisposable {
     } catch (error) {
       if (signal.aborted) return;
       log("service").error("No answers for health: {error}", {
-        error: loggable(error),
+        error,
       });
     }
   }

@@ -1,5 +1,4 @@
 /** Waiting for what may not end by itself, while a service stops. @module */
-import { loggable } from "../masked.ts";
 import { TimeoutError } from "../errors.ts";
 import { log } from "../telemetry.ts";
 import { within } from "../wait.ts";
@@ -16,7 +15,7 @@ export async function leave(
   } catch (error) {
     log("service").error("{what} failed: {error}", {
       what,
-      error: loggable(error),
-    });
+      error,
+    }, what);
   }
 }

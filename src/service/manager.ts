@@ -1,5 +1,4 @@
 /** Managers: the objects whose methods serve a contract (Nova: `manager.py`). @module */
-import { loggable } from "../masked.ts";
 import type { Contract, Endpoint, Handlers } from "../rpc/contract.ts";
 import type { ConnectionContext } from "../rpc/connection.ts";
 import { type Dispatcher, RpcDispatcher } from "../rpc/dispatcher.ts";
@@ -195,10 +194,8 @@ export async function runPeriodicTasks(
       await new TaskRunner(task, name).once(signal);
     } catch (error) {
       if (options.raiseOnError) throw error;
-      log("service").error("Periodic {name} failed: {error}", {
-        name,
-        error: loggable(error),
-      });
+      const text = "Periodic {name} failed: {error}";
+      log("service").error(text, { name, error }, name);
     }
   }
 }

@@ -1,5 +1,4 @@
 /** What a service tells of itself: at an interval, and to whoever asks (Nova: `service.py`, `report_state`). @module */
-import { loggable } from "../masked.ts";
 import { TopologyError } from "../errors.ts";
 import { log } from "../telemetry.ts";
 import type { ConnectionContext } from "../rpc/connection.ts";
@@ -135,7 +134,7 @@ export class Reporter implements AsyncDisposable {
       await this.#connection.fanoutCast(REPORTS, REPORT, args, options);
     } catch (error) {
       log("service").debug("A report was not sent: {error}", {
-        error: loggable(error),
+        error,
       });
     }
   }

@@ -188,7 +188,7 @@ export class Service implements AsyncDisposable {
     log("service").info("Serving {topics} on {host}", {
       topics: managers.map(({ contract }) => contract.topic),
       host: this.host,
-    });
+    }, this.host);
   }
 
   /** A start that is under way ends with its step, so that what the step did is undone in its turn. */

@@ -1,5 +1,4 @@
 /** A worker's place: whatever happens to its process, another takes over. @module */
-import { loggable } from "../masked.ts";
 import { expireAt, forget, type Waiting } from "../deadlines.ts";
 import { log } from "../telemetry.ts";
 import { Child, type Program } from "./child.ts";
@@ -76,7 +75,8 @@ export class Slot {
 
   /** Whoever waits for the old one to be gone does not keep this place from looking after the new one. */
   #follow(old: Child, next: Child): Child {
-    log("service").info("Worker {worker} is replaced", { worker: this.worker });
+    const { worker } = this;
+    log("service").info("Worker {worker} is replaced", { worker }, `${worker}`);
     old.drain();
     old.ended.then(this.#replacing?.resolve);
     this.#replacing = undefined;
@@ -96,8 +96,8 @@ export class Slot {
       const { worker } = this;
       log("service").error("Worker {worker} cannot be started: {error}", {
         worker,
-        error: loggable(error),
-      });
+        error,
+      }, `${worker}`);
       return undefined;
     }
   }
@@ -121,7 +121,11 @@ export class Slot {
     const { worker } = this;
     const how = signal ?? `code ${code}`;
     const text = "Worker {worker} (process {pid}) ended: {how}";
-    log("service")[asked ? "info" : "warn"](text, { worker, pid, how });
+    log("service")[asked ? "info" : "warn"](
+      text,
+      { worker, pid, how },
+      `${worker}`,
+    );
     this.#tell();
   }
 

@@ -1,5 +1,4 @@
 /** One periodic task: when it runs, and what came of it. @module */
-import { loggable } from "../masked.ts";
 import { log } from "../telemetry.ts";
 import { type Clock, monotonic } from "./clock.ts";
 import type { PeriodicTask, TaskState } from "./periodic_task.ts";
@@ -121,10 +120,8 @@ export class TaskRunner {
       await this.once(led ? AbortSignal.any([stop, led]) : stop);
     } catch (error) {
       const name = this.#name;
-      log("service").error("Periodic {name} failed: {error}", {
-        name,
-        error: loggable(error),
-      });
+      const text = "Periodic {name} failed: {error}";
+      log("service").error(text, { name, error }, name);
     }
   }
 

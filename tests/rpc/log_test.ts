@@ -26,6 +26,9 @@ const api = (topic: string) =>
       map: { args: z.object({ map: z.record(z.string(), z.number()) }) },
       exact: { args: z.strictObject({}) },
       fail: {},
+      say: {
+        args: z.object({ name: z.string(), cause: z.boolean() }).partial(),
+      },
     },
   });
 
@@ -36,6 +39,9 @@ async function serve(bus: Bus) {
     fail: () => {
       throw new Refused("no");
     },
+    say: ({ name, cause }) => {
+      throw new Error(`the handler's own ${name}`, { cause: cause && name });
+    },
   });
 }
 
@@ -44,28 +50,29 @@ const EVIL = "\r\nFAKE line\n\x1b[2J\u2028\u0085\u007f" + "y".repeat(100_000);
 onEachBus(
   "names and keys of a stranger are one short line in the log and in errors",
   async (bus) => {
-    await using log = await logged();
     await using _worker = await serve(bus);
     await using connection = await bus.connect();
     const target = { topic: bus.topic };
-    const errors = [
-      await failureOf(connection.call(target, EVIL)),
-      await failureOf(connection.call({ ...target, version: EVIL }, "map")),
-      await failureOf(connection.call(target, "map", { map: { [EVIL]: "x" } })),
-      await failureOf(connection.call(target, "exact", { [EVIL]: 1 })),
-      await failureOf(
-        connection.call(target, "map", { map: 1 }, {
-          context: { [EVIL]: EVIL },
-        }),
-      ),
-    ];
-    assert.ok(log.lines.length >= errors.length);
+    const context = { [EVIL]: EVIL };
+    const texts: string[] = [];
     for (
-      const text of [
-        ...log.lines,
-        ...errors.map(({ message }) => message),
+      const fail of [
+        () => connection.call(target, EVIL),
+        () => connection.call({ ...target, version: EVIL }, "map"),
+        () => connection.call(target, "map", { map: { [EVIL]: "x" } }),
+        () => connection.call(target, "exact", { [EVIL]: 1 }),
+        () => connection.call(target, "map", { map: 1 }, { context }),
+        () => connection.call(target, "say", { name: EVIL }),
+        () => connection.call(target, "say", { name: EVIL, cause: true }),
       ]
     ) {
+      await using log = await logged();
+      const { message } = await failureOf(fail());
+      if (!message.includes("handler's own")) texts.push(message);
+      assert.ok(log.lines.length > 0);
+      texts.push(...log.lines);
+    }
+    for (const text of texts) {
       assert.ok(!/^FAKE/m.test(text), text.slice(0, 500));
       const found = /(?!\n)[\p{Cc}\u2028]/u.exec(text)?.index;
       const around = text.slice((found ?? 0) - 100, (found ?? 0) + 20);

@@ -5,11 +5,24 @@ import {
   type LogRecord,
   reset,
 } from "npm:@logtape/logtape@^2.4.2";
+import { flushLog } from "../../src/telemetry.ts";
+
+/** What was logged. */
+export interface Logged extends AsyncDisposable {
+  /** Each line as text. */
+  readonly lines: string[];
+  /** How many lines match, with those for which others stand. */
+  times(pattern: RegExp): number;
+}
+
+/** How many lines one stands for. */
+function timesOf(line: string): number {
+  const [, times = "1"] = /\((\d+) times in a second\)/.exec(line) ?? [];
+  return Number(times);
+}
 
 /** Everything that Warren logs, as text, until disposed. */
-export async function logged(): Promise<
-  { readonly lines: string[] } & AsyncDisposable
-> {
+export async function logged(): Promise<Logged> {
   const lines: string[] = [];
   const text = getTextFormatter();
   await configure({
@@ -20,5 +33,13 @@ export async function logged(): Promise<
     ],
     reset: true,
   });
-  return { lines, [Symbol.asyncDispose]: reset };
+  return {
+    lines,
+    times: (pattern) => {
+      flushLog();
+      const found = lines.filter((line) => pattern.test(line));
+      return found.reduce((sum, line) => sum + timesOf(line), 0);
+    },
+    [Symbol.asyncDispose]: reset,
+  };
 }

@@ -1,4 +1,5 @@
 /** The link to a bus inside the process: the same promises as a network's, without one. @module */
+import { flushLog } from "../../telemetry.ts";
 import { answers, freshName, passing } from "../routes.ts";
 import type {
   Delivery,
@@ -96,6 +97,7 @@ export class MemoryLink implements Link {
       ),
     );
     this.#broker.clear();
+    flushLog();
   }
 
   #lease(): MemoryTransport {

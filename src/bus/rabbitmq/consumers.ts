@@ -171,7 +171,11 @@ export class Consumers {
       if (this.#closing.signal.aborted) return;
       if (error instanceof TopologyError) return this.#refused(desired, error);
       const { name: queue } = desired.route.queue;
-      log("bus").warn("Cannot consume {queue} yet: {error}", { queue, error });
+      log("bus").warn(
+        "Cannot consume {queue} yet: {error}",
+        { queue, error },
+        queue,
+      );
       const gone = error instanceof RpcError && error.data.replyCode === 404;
       if (gone && desired.renew) desired.route = desired.renew();
     }
@@ -240,9 +244,9 @@ export class Consumers {
   #gone(desired: Desired, tag: string): void {
     if (desired.tag === tag) this.#wanted.lost(desired);
     if (desired.abandoned) return;
-    log("bus").warn("Queue {queue} is gone: declaring it again", {
-      queue: desired.route.queue.name,
-    });
+    const queue = desired.route.queue.name;
+    const text = "Queue {queue} is gone: declaring it again";
+    log("bus").warn(text, { queue }, queue);
     this.#restore();
   }
 

@@ -1,7 +1,7 @@
 /** The link to RabbitMQ: one connection to publish, one to consume, and the transports that lease channels on them. @module */
 import { ConnectionFailedError } from "../../errors.ts";
 import { type Wait, within } from "../../wait.ts";
-import { log } from "../../telemetry.ts";
+import { flushLog, log } from "../../telemetry.ts";
 import { answers, freshName, passing } from "../routes.ts";
 import type {
   Delivery,
@@ -210,6 +210,7 @@ export class RabbitLink implements Link {
       });
     }
     await Promise.all([this.#publishing.close(), this.#consuming.close()]);
+    flushLog();
   }
 
   #returned = (message: Message): void => this.#reader?.returned(message);
