@@ -13,6 +13,7 @@ import { type Address, Answers, type Progress } from "./answers.ts";
 import { Beats } from "./beats.ts";
 import type { Job } from "./job.ts";
 import { checked } from "./outcome.ts";
+import { logStep } from "./request_log.ts";
 import { EndedStreams, SentItems } from "./sent_items.ts";
 import { Wording, type WordingParts } from "./wording.ts";
 
@@ -222,6 +223,7 @@ export class Responder implements Disposable {
     const said = job.streaming ? answers : recorded;
     if (!job.streaming) job.answers = recorded;
     for (const answer of said) await this.#send(job, answer);
+    if (said.length > 0 && job.request.reply) logStep(job, "answered");
   }
 
   #send(job: Job, answer: Message): Promise<void> {

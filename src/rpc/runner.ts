@@ -2,7 +2,6 @@
 import { type Wait, within } from "../wait.ts";
 import type { Claims } from "./claims.ts";
 import type { FailedCasts } from "./failed_casts.ts";
-import { logFailure } from "./failure_log.ts";
 import type { Job } from "./job.ts";
 import type { Lane } from "./lane.ts";
 import { Latency } from "./latency.ts";
@@ -11,6 +10,7 @@ import { Permits, Turn, type TurnWait } from "./permits.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { Responder } from "./responder.ts";
 import type { RunningCalls } from "./running.ts";
+import { logFailedCall, logFailedCast, logStep } from "./request_log.ts";
 import { count, type Counts } from "./server_stats.ts";
 import { isStream, unwanted } from "./yielded.ts";
 
@@ -100,6 +100,7 @@ export class Runner {
   async #expired(job: Job, lane: Lane): Promise<void> {
     const { counts, casts } = this.#parts;
     const fate = await casts.expired(job, lane.queue);
+    logFailedCast(job, "expired before its next attempt", fate, lane.queue);
     if (fate === "dropped") counts.dropped++;
     count(counts, fate);
   }
@@ -138,6 +139,9 @@ export class Runner {
     const { counts, quarantine, responder } = this.#parts;
     const fate = await quarantine.giveUp(job, times, lane);
     count(counts, fate);
+    const reason = `interrupted ${times} times`;
+    if (job.request.reply) logFailedCall(job, reason);
+    else logFailedCast(job, reason, fate, lane.queue);
     const cast = !job.request.reply && !job.abandoned;
     if (cast && job.hold) await responder.result(job, undefined);
   }
@@ -170,7 +174,8 @@ export class Runner {
   /** The permit is given back when the handler ends; the answer's confirmation needs none. */
   async #run(job: Job, lane: Lane, turn: Turn): Promise<void> {
     const { request, context } = job;
-    const ended = this.#timed(turn);
+    const ended = this.#timed(job, turn);
+    logStep(job, "started");
     try {
       const { version = "1.0", method, args, namespace } = request;
       const result = await lane.dispatcher.dispatch(
@@ -191,7 +196,7 @@ export class Runner {
     } catch (error) {
       ended();
       this.#parts.counts.failed++;
-      logFailure(job, error);
+      if (request.reply) logFailedCall(job, error);
       await this.#parts.responder.failure(job, error);
       if (!request.reply) await this.#failedCast(job, error, lane);
     }
@@ -200,20 +205,26 @@ export class Runner {
   /** Whoever has a cast decides what becomes of it. */
   async #failedCast(job: Job, error: unknown, lane: Lane): Promise<void> {
     const mine = await job.hold?.holds(this.#parts.ending) ?? true;
-    if (!mine) return job.fence();
-    count(
-      this.#parts.counts,
-      await this.#parts.casts.failed(job, error, lane.queue),
-    );
+    if (!mine) {
+      logStep(job, "failed after another worker took it: {error}", { error });
+      return job.fence();
+    }
+    const fate = await this.#parts.casts.failed(job, error, lane.queue);
+    logFailedCast(job, error, fate, lane.queue);
+    count(this.#parts.counts, fate);
     if (!job.abandoned) await this.#parts.responder.result(job, undefined);
   }
 
   /** What to call when the handler has ended; the first time counts. */
-  #timed(turn: Turn): () => void {
+  #timed(job: Job, turn: Turn): () => void {
     const began = performance.now();
     let running = true;
     return () => {
-      if (running) this.latency.add(performance.now() - began);
+      const ms = performance.now() - began;
+      if (running) {
+        this.latency.add(ms);
+        logStep(job, "ended after {ms} ms", { ms: Math.round(ms) });
+      }
       running = false;
       turn.free();
     };

@@ -16,6 +16,7 @@ import type { LedgerStore } from "./ledger_store.ts";
 import { Permits } from "./permits.ts";
 import { Quarantine } from "./quarantine.ts";
 import { Refusals, type Refused } from "./refusals.ts";
+import { logStep } from "./request_log.ts";
 import { Responder, type ResponderParts } from "./responder.ts";
 import { Runner } from "./runner.ts";
 import { Slots } from "../slots.ts";
@@ -134,7 +135,10 @@ export class Server {
     }
     if (delivery.redelivered) this.#counts.redelivered++;
     const job = new Job(delivery, message, dialect, hooks);
+    const { redelivered, key } = delivery;
+    logStep(job, "received from {key}", { key, redelivered });
     const done = this.#take(job, lane).then(() => {
+      logStep(job, job.acknowledged ? "acknowledged" : "back in its queue");
       this.#jobs.delete(place);
       this.#quarantine.ended(job);
     });

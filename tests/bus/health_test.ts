@@ -4,6 +4,7 @@ import { direct } from "../../src/bus/routes.ts";
 import { ConnectionFailedError } from "../../src/errors.ts";
 import type { LinkHealth } from "../../src/bus/transport.ts";
 import { brokerUrl } from "../setup/broker.ts";
+import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
 import { node, onNode } from "./node.ts";
 import {
@@ -165,4 +166,31 @@ onNode("an alarm shows as blocked, and consuming goes on", async () => {
   } finally {
     await node.ctl("set_vm_memory_high_watermark", "absolute", "400MB");
   }
+});
+
+Deno.test("a broker that is away is two lines of the log, however often it is tried", async () => {
+  await using log = await logged();
+  await using bus = await proxiedBus();
+  await consumer(bus, queue(bus.name()));
+  const events = eventsOf(bus.link);
+  bus.proxy.refuse(true);
+  bus.proxy.reset();
+  await told(events, "disconnected");
+  const { accepted } = bus.proxy.connections;
+  await until(
+    "it was tried again and again",
+    () => bus.proxy.connections.accepted >= accepted + 8,
+  );
+  bus.proxy.refuse(false);
+  await until(
+    "both are up",
+    () => `${states(bus.link.health())}` === "up,up",
+  );
+  const said = log.records.filter(({ level }) => level !== "debug")
+    .map(({ rawMessage, properties: { reason } }) => reason ?? rawMessage);
+  assert.equal(said.length, 3, `${said}`);
+  assert.equal(said[0], "Connected to the broker");
+  assert.match(`${said[1]}`, /^Connection to amqp:.* lost: /);
+  assert.match(`${said[2]}`, /^Connected to the broker again, after /);
+  assert.ok(log.lines.some((line) => /\[DBG\].*Cannot connect/.test(line)));
 });

@@ -1,5 +1,6 @@
 /** The log: what strangers send cannot forge its lines, and what is secret is never in it. */
 import assert from "node:assert/strict";
+import { configure, reset } from "npm:@logtape/logtape@^2.4.2";
 import { z } from "npm:zod@^4.6.7";
 import {
   ConnectionFailedError,
@@ -7,6 +8,8 @@ import {
   createConnection,
   type RpcErrorOptions,
 } from "../../mod.ts";
+import { newId } from "../../src/rpc/context.ts";
+import { log } from "../../src/telemetry.ts";
 import { logged } from "../setup/logged.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { type Bus, failureOf, onEachBus } from "./bus.ts";
@@ -82,6 +85,7 @@ onEachBus(
   },
 );
 
+const MOD = new URL("../../mod.ts", import.meta.url).href;
 const CANARY = "s3cret-canary";
 
 onEachBus(
@@ -115,4 +119,81 @@ Deno.test("the password of a broker is in no log and in no error", async () => {
   assert.ok(log.lines.length > 0);
   const all = [...log.lines, Deno.inspect(error)];
   for (const text of all) assert.ok(!text.includes(CANARY), text);
+});
+
+onEachBus("the life of a request is told at level debug", async (bus) => {
+  await using log = await logged();
+  const worker = await serve(bus);
+  await using connection = await bus.connect();
+  await connection.client(api(bus.topic)).call("map", { map: {} });
+  await worker[Symbol.asyncDispose]();
+  const life = log.records.filter(({ properties }) => properties.request);
+  const steps = life.map(({ rawMessage }) => `${rawMessage}`.split(": ")[1]);
+  assert.deepEqual(steps, [
+    "received from {key}",
+    "started",
+    "ended after {ms} ms",
+    "answered",
+    "acknowledged",
+  ]);
+  for (const { level } of life) assert.equal(level, "debug");
+});
+
+/** What is printed to standard error meanwhile. */
+function printed(work: () => void): string[] {
+  const { error } = console;
+  const lines: string[] = [];
+  console.error = (...said: unknown[]) => void lines.push(said.join(" "));
+  try {
+    work();
+  } finally {
+    console.error = error;
+  }
+  return lines;
+}
+
+Deno.test("without a configured log, warnings and errors are one line each on standard error", async () => {
+  const say = () => {
+    const bus = log("bus");
+    bus.debug("debug");
+    bus.info("info");
+    bus.warn(`warn {evil} ${newId()}`, { evil: EVIL });
+    bus.error(`error ${newId()}`, { error: new Error(EVIL) });
+  };
+  await reset();
+  const lines = printed(say);
+  assert.match(`${lines[0]}`, /\[WRN\] warren·bus: warn ".*FAKE/);
+  assert.match(`${lines[1]}`, /\[ERR\] warren·bus: error /);
+  assert.equal(lines.length, 2);
+  for (const line of lines) assert.doesNotMatch(line, /\p{Cc}/u);
+  await configure({ sinks: {}, loggers: [] });
+  assert.deepEqual(printed(say), []);
+  await reset();
+  assert.equal(printed(say).length, 2);
+});
+
+Deno.test("a program without a log says that its broker is away, and ends", async () => {
+  const code = `
+    import { createConnection } from ${JSON.stringify(MOD)};
+    await createConnection("amqp://u:${CANARY}@127.0.0.1:1", { timeout: 300 })
+      .catch((error) => console.log(error.name));
+  `;
+  const program = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-check", "--no-prompt", "--allow-net=127.0.0.1:1", "-"],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+    env: { NO_COLOR: "1" },
+  }).spawn();
+  const writer = program.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(code));
+  await writer.close();
+  const { stdout, stderr, code: exit } = await program.output();
+  const [said, printed] = [stdout, stderr].map((bytes) =>
+    new TextDecoder().decode(bytes).trimEnd().split("\n")
+  );
+  assert.deepEqual([said, exit], [["ConnectionFailedError"], 0], `${printed}`);
+  assert.equal(printed?.length, 1, `${printed}`);
+  assert.match(`${printed}`, /\[WRN\] warren·bus: .*Cannot connect to amqp:/);
+  assert.doesNotMatch(`${printed}`, new RegExp(CANARY));
 });

@@ -72,6 +72,35 @@ onEachBus("a cast that fails is tried again after its wait", async (bus) => {
 });
 
 onEachBus(
+  "each failed attempt at a cast is one line with what becomes of it",
+  async (bus) => {
+    await using log = await logged();
+    await using worker = await serve(bus, { once: boom, work: boom });
+    await using connection = await bus.connect();
+    await connection.client(works(bus.topic)).cast("work", { tag: "a" });
+    await until("it is given up", () => worker.stats.dead === 1);
+    const failed = log.records.filter(({ level }) => level === "error");
+    const all = failed.map(({ properties: { error, request, ...rest } }) => {
+      assert.match(`${request}`, /^[0-9a-f]{32}$/);
+      assert.match(`${(error as Error).stack}`, /^Error: boom at /);
+      return rest;
+    });
+    const { topic } = bus;
+    const common = { procedure: "work", topic, attempts: 3 };
+    assert.deepEqual(all, [
+      { ...common, attempt: 1, wait: 100 },
+      { ...common, attempt: 2, wait: 100 },
+      { ...common, attempt: 3, deadLetters: `${topic}.dead` },
+    ]);
+    const requests = failed.map(({ properties: { request } }) => request);
+    assert.equal(new Set(requests).size, 1);
+    const text = log.lines.find((line) => /attempt 3 of 3/.test(line)) ?? "";
+    assert.match(text, /kept in ".*\.dead": .*boom/);
+    assert.equal(text.trimEnd().split("\n").length, 1);
+  },
+);
+
+onEachBus(
   "a cast for one host is tried again on that host, and a call is not",
   async (bus) => {
     await using _log = await logged();

@@ -11,6 +11,8 @@ import { flushLog } from "../../src/telemetry.ts";
 export interface Logged extends AsyncDisposable {
   /** Each line as text. */
   readonly lines: string[];
+  /** The same as LogTape has it. */
+  readonly records: LogRecord[];
   /** How many lines match, with those for which others stand. */
   times(pattern: RegExp): number;
 }
@@ -24,9 +26,15 @@ function timesOf(line: string): number {
 /** Everything that Warren logs, as text, until disposed. */
 export async function logged(): Promise<Logged> {
   const lines: string[] = [];
+  const records: LogRecord[] = [];
   const text = getTextFormatter();
   await configure({
-    sinks: { list: (record: LogRecord) => void lines.push(text(record)) },
+    sinks: {
+      list: (record: LogRecord) => {
+        lines.push(text(record));
+        records.push(record);
+      },
+    },
     loggers: [
       { category: "warren", lowestLevel: "trace", sinks: ["list"] },
       { category: ["logtape", "meta"], lowestLevel: "error" },
@@ -35,6 +43,7 @@ export async function logged(): Promise<Logged> {
   });
   return {
     lines,
+    records,
     times: (pattern) => {
       flushLog();
       const found = lines.filter((line) => pattern.test(line));

@@ -1,4 +1,5 @@
 /** A consuming channel and what it should consume: restored after every loss, whoever caused it. @module */
+import { setImmediate } from "node:timers";
 import type { Channel } from "npm:amqplib@2.3.1";
 import {
   ConnectionDisposedError,
@@ -137,7 +138,11 @@ export class Consumers {
     this.#consuming = undefined;
     for (const desired of this.#wanted.all) this.#wanted.lost(desired);
     if (this.#closing.signal.aborted || this.idle) return;
-    log("bus").warn("Consuming channel lost: {reason}", { reason });
+    const { socket } = this.#side;
+    setImmediate(() => { // a loss of the whole connection is told by that
+      const level = this.#side.socket === socket ? "warn" : "debug";
+      log("bus")[level]("Consuming channel lost: {reason}", { reason });
+    });
     this.#restore();
   }
 
@@ -171,7 +176,7 @@ export class Consumers {
       if (this.#closing.signal.aborted) return;
       if (error instanceof TopologyError) return this.#refused(desired, error);
       const { name: queue } = desired.route.queue;
-      log("bus").warn(
+      log("bus")[this.#side.socket ? "warn" : "debug"](
         "Cannot consume {queue} yet: {error}",
         { queue, error },
         queue,

@@ -16,6 +16,7 @@ import type {
 } from "../transport.ts";
 import { Consumers } from "./consumers.ts";
 import type { QueueRoute } from "./desired.ts";
+import { Outage } from "./outage.ts";
 import { Prober } from "./prober.ts";
 import { Publisher, type PublisherParts } from "./publisher.ts";
 import { Side, type SideEvents } from "./side.ts";
@@ -63,6 +64,7 @@ export class RabbitLink implements Link {
   #listens = false;
   #listening: Promise<unknown> | undefined;
   #inboxConsumers: Consumers | undefined;
+  readonly #outage = new Outage();
   #up = 0;
 
   /** Begins to connect at once. */
@@ -229,13 +231,16 @@ export class RabbitLink implements Link {
   #events(role: string): SideEvents {
     return {
       connected: () => {
-        log("bus").info("Connected ({role})", { role });
-        if (++this.#up === 2) this.#tell({ type: "connected" });
+        log("bus").debug("Connected ({role})", { role });
+        if (++this.#up < 2) return;
+        this.#outage.ended();
+        this.#tell({ type: "connected" });
       },
       disconnected: (reason) => {
-        log("bus").warn("{reason} ({role})", { reason, role });
+        this.#outage.failed(reason);
         if (this.#up-- === 2) this.#tell({ type: "disconnected", reason });
       },
+      unreachable: (reason) => this.#outage.failed(reason),
       blocked: (reason) => {
         this.#prober.suspend();
         log("bus").warn("The broker takes no messages: {reason}", { reason });

@@ -4,7 +4,6 @@ import {
   ConnectionFailedError,
 } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
-import { log } from "../../telemetry.ts";
 import {
   openSocket,
   shown,
@@ -33,6 +32,8 @@ export interface SideEvents {
   connected(): void;
   /** Lost. */
   disconnected(reason: string): void;
+  /** An attempt to connect came to nothing. */
+  unreachable(reason: string): void;
   /** The broker takes nothing from this connection. */
   blocked(reason: string): void;
   /** It does again. */
@@ -179,7 +180,7 @@ export class Side {
 
   #failedAttempt(error: Error, connected: boolean): void {
     this.reason = error.message;
-    log("bus").warn("{reason}", { reason: error.message });
+    this.#events.unreachable(error.message);
     const fatal = error instanceof ConnectionFailedError &&
       error.data.fatal === true;
     if (fatal && !connected) this.fail(error); // later it may be a broker that is only starting
