@@ -1,4 +1,4 @@
-/** Logs in one line each. Warren and its managers log through LogTape, which is silent until a program says where to. @module */
+/** Logs in one line each. Warren and its managers log through LogTape. Until a program says where to, warnings alone are printed. @module */
 import {
   configure,
   getConsoleSink,

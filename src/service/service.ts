@@ -186,7 +186,7 @@ export class Service implements AsyncDisposable {
     this.#check();
     this.#become("up");
     log("service").info("Serving {topics} on {host}", {
-      topics: managers.map(({ contract }) => contract.topic),
+      topics: managers.map(({ contract }) => contract.topic).join(", "),
       host: this.host,
     }, this.host);
   }
