@@ -1,7 +1,7 @@
 /** Texts as people may read them: one line, without control characters, and not too long. @module */
 
-/** Whoever threw it may have thrown anything. */
-function textOf(value: unknown): string {
+/** Any value as text; whoever threw it may have thrown anything. */
+export function textOf(value: unknown): string {
   try {
     return String(value);
   } catch {

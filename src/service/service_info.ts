@@ -7,7 +7,8 @@ import type {
   TaskInfo,
 } from "../rpc/service_report.ts";
 import { parseVersion } from "../rpc/names.ts";
-import { oneLine } from "../telemetry.ts";
+import { maskedText } from "../masked.ts";
+import { oneLine, textOf } from "../text.ts";
 import type { TaskState } from "./periodic_task.ts";
 
 /** What Standard Schema libraries add that can tell JSON Schema (zod and arktype do; valibot does not). */
@@ -59,6 +60,8 @@ export function taskInfo({ lastError, ...state }: TaskState): TaskInfo {
   return {
     ...state,
     nextRun: Number.isFinite(state.nextRun) ? state.nextRun : undefined,
-    lastError: lastError === undefined ? undefined : oneLine(lastError),
+    lastError: lastError === undefined
+      ? undefined
+      : oneLine(maskedText(textOf(lastError))),
   };
 }

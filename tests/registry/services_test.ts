@@ -151,7 +151,7 @@ onEachBus("stats tells what a service has done, and its tasks", async (bus) => {
         name: "sweep",
         every: 60_000,
         initialDelay: 0,
-        run: () => Promise.reject(new Error("no\nbroom")),
+        run: () => Promise.reject(new Error("no\nbroom, token=T")),
       }],
     },
   );
@@ -187,7 +187,7 @@ onEachBus("stats tells what a service has done, and its tasks", async (bus) => {
     1,
     1,
     false,
-    "Error: no\\nbroom",
+    "Error: no\\nbroom, token=<SANITIZED>",
   ]);
   assert.ok(Number(sweep?.lastRun) <= Date.now());
   assert.ok(Number(sweep?.nextRun) > Date.now() + 30_000);

@@ -197,3 +197,12 @@ Deno.test("a program without a log says that its broker is away, and ends", asyn
   assert.match(`${printed}`, /\[WRN\] warren·bus: .*Cannot connect to amqp:/);
   assert.doesNotMatch(`${printed}`, new RegExp(CANARY));
 });
+
+Deno.test("kinds of lines are told apart up to a bound, and no line is lost to the count", async () => {
+  await using logs = await logged();
+  const bus = log("bus");
+  for (let n = 0; n < 3_000; n++) bus.warn("of {n}", { n }, `${n % 1_000}`);
+  const { length } = logs.lines;
+  assert.ok(length >= 256 && length <= 257, `${length} lines`);
+  assert.equal(logs.times(/ of \d/), 3_000);
+});
