@@ -73,8 +73,8 @@ export type {
   RpcErrorCode,
   RpcErrorOptions,
 } from "./src/errors.ts";
-export type { AnyArgs } from "./src/rpc/connection.ts";
 export type { ConsumerOptions } from "./src/rpc/consuming.ts";
+export type { AnyArgs } from "./src/rpc/connection.ts";
 export type {
   ConnectionEventMap,
   ConnectionEvents,

@@ -91,6 +91,11 @@ export function queueFor(topic: string, host?: string): string {
   return host === undefined ? topic : `${topic}.${host}`;
 }
 
+/** Whom a request is for, as its header says it: a name has no slash, so no two of them are the same. */
+export function addressOf(topic: string, host?: string): string {
+  return host === undefined ? topic : `${topic}/${host}`;
+}
+
 /** An exchange of one queue by the name of both: where peers answer that know no other way (Grizzly, Folsom). */
 export function answering(name: string): Exchange {
   return { name, type: "direct", durable: false, autoDelete: true };

@@ -129,7 +129,7 @@ export class Caller {
     const bounds = castBounds(options);
     const message = statement(this.#parts, {
       id: newId(),
-      target,
+      target: { ...target, host: undefined },
       method,
       args,
     }, bounds);

@@ -1,18 +1,23 @@
 /** The connection context: client and server over one leased transport (Nova: `ConnectionContext`). @module */
 import { ConnectionDisposedError } from "../errors.ts";
-import type { Routes } from "../bus/routes.ts";
 import type { LinkHealth, Wait } from "../bus/transport.ts";
 import { Caller } from "./caller.ts";
 import type { Client, ClientOptions } from "./client.ts";
 import { ConnectionEvents, tell } from "./connection_events.ts";
 import type { ConnectionParts } from "./connection_parts.ts";
-import { type ConsumerOptions, planConsumers, rowOf } from "./consuming.ts";
+import {
+  type Consumed,
+  consumerOf,
+  type ConsumerOptions,
+  planConsumers,
+  workerOf,
+} from "./consuming.ts";
 import type { Contract } from "./contract.ts";
 import { makeClient } from "./contract_client.ts";
 import { discover, type ServicesOptions } from "./discovery.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { Leadership } from "./leadership.ts";
-import { checkName, checkPool, checkTopic } from "./names.ts";
+import { checkTask } from "./names.ts";
 import {
   listen,
   type ListenerOptions,
@@ -158,8 +163,8 @@ export class ConnectionContext extends ConnectionEvents
   }
 
   /**
-   * Makes the queue of a topic (`compute`), of one host (`compute.gb07`), or of this process for a fanout. Requests wait
-   * there until `consume`.
+   * Makes the queue of a topic (`compute`), of one host (`host: "gb07"`, or joined: `compute.gb07`), or of this process for a
+   * fanout. Requests wait there until `consume`.
    *
    * @throws {TopologyError} if the queue or exchange exists in another form.
    */
@@ -168,8 +173,8 @@ export class ConnectionContext extends ConnectionEvents
     dispatcher: Dispatcher,
     options: ConsumerOptions = {},
   ): Promise<void> {
-    checkTopic(topic);
-    await this.#plan(this.#parts.routes[rowOf(options)](topic), dispatcher);
+    const consumed = consumerOf(this.#parts.routes, topic, dispatcher, options);
+    await this.#plan(consumed, dispatcher);
   }
 
   /**
@@ -181,9 +186,8 @@ export class ConnectionContext extends ConnectionEvents
     dispatcher: Dispatcher,
     pool: string,
   ): Promise<void> {
-    checkTopic(topic);
-    checkPool(topic, pool);
-    await this.#plan(this.#parts.routes.pool(topic, pool), dispatcher);
+    const consumed = workerOf(this.#parts.routes, topic, dispatcher, pool);
+    await this.#plan(consumed, dispatcher);
   }
 
   /** Starts all consumers; later ones start at once. */
@@ -216,8 +220,7 @@ export class ConnectionContext extends ConnectionEvents
    */
   lead(topic: string, task: string): Leadership {
     this.#check(this.#draining !== undefined);
-    checkTopic(topic);
-    checkName("task", task);
+    checkTask(topic, task);
     this.#reusable = false;
     return new Leadership(this.#parts.transport, topic, task);
   }
@@ -255,14 +258,11 @@ export class ConnectionContext extends ConnectionEvents
     return this.#disposing ??= this.#dispose();
   }
 
-  async #plan(
-    route: ReturnType<Routes["topic"]>,
-    dispatcher: Dispatcher,
-  ): Promise<void> {
+  async #plan(consumed: Consumed, dispatcher: Dispatcher): Promise<void> {
     const { openstack } = this.#parts;
     const [server, subscriptions] = [this.#server, this.#subscriptions];
     const parts = { server, subscriptions, openstack };
-    await planConsumers(parts, route, dispatcher, this.#setUp());
+    await planConsumers(parts, consumed, dispatcher, this.#setUp());
   }
 
   /** Bounds of making a consumer, after which the transport is no longer as new. */

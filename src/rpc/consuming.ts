@@ -1,29 +1,21 @@
 /** What is consumed for a dispatcher: a queue, and beside a shared one its quarantine. @module */
+import { InvalidValueError } from "../errors.ts";
 import { log } from "../telemetry.ts";
-import { quarantine, type Queue, type Route } from "../bus/routes.ts";
+import {
+  quarantine,
+  type Queue,
+  type Route,
+  type Routes,
+} from "../bus/routes.ts";
 import type { Wait } from "../bus/transport.ts";
+import { type Addressee, hostOf, named } from "./addressee.ts";
 import { checkDispatcher, type Dispatcher } from "./dispatcher.ts";
 import { type Lane, laneOf } from "./lane.ts";
+import { checkPool, checkTopic } from "./names.ts";
 import { checkNames, namesOf } from "./option_names.ts";
+import { checkTarget } from "./options.ts";
 import type { Server } from "./server.ts";
 import type { Subscriptions } from "./subscriptions.ts";
-
-/** Options of `createConsumer`. */
-export interface ConsumerOptions {
-  /** For the queue of this process that gets every broadcast, in place of the shared one; default false. */
-  readonly fanout?: boolean | undefined;
-}
-const consumerNames = namesOf<ConsumerOptions>({ fanout: true });
-
-/**
- * The row of the routing table that options ask for.
- *
- * @throws {InvalidValueError} an option has a name that there is not.
- */
-export function rowOf(options: ConsumerOptions): "fanout" | "topic" {
-  checkNames(options, consumerNames);
-  return options.fanout ? "fanout" : "topic";
-}
 
 /** Who consumes. */
 export interface ConsumingParts {
@@ -35,6 +27,67 @@ export interface ConsumingParts {
   readonly openstack: boolean;
 }
 
+/** What is consumed: a route, and whose requests come there. */
+export interface Consumed {
+  /** Where from. */
+  readonly route: Route;
+  /** Whose. */
+  readonly addressee: Addressee;
+}
+
+/** Options of `createConsumer`. */
+export interface ConsumerOptions {
+  /** For the queue of this process that gets every broadcast, in place of the shared one; default false. */
+  readonly fanout?: boolean | undefined;
+  /** The queue of that host: then only what is asked of this topic on this host is served there. */
+  readonly host?: string | undefined;
+}
+
+const consumerNames = namesOf<ConsumerOptions>({ fanout: true, host: true });
+
+/**
+ * What `createConsumer` consumes.
+ *
+ * @throws {InvalidValueError} a name is wrong, an option has a name that there is not, or a fanout is to have a host.
+ */
+export function consumerOf(
+  routes: Routes,
+  topic: string,
+  dispatcher: Dispatcher,
+  options: ConsumerOptions,
+): Consumed {
+  checkNames(options, consumerNames);
+  const { fanout = false, host } = options;
+  checkTopic(topic);
+  if (host === undefined) {
+    const route = fanout ? routes.fanout(topic) : routes.topic(topic);
+    return { route, addressee: named(topic, dispatcher) };
+  }
+  checkTarget({ topic, host });
+  if (!fanout) {
+    return { route: routes.host(topic, host), addressee: hostOf(topic, host) };
+  }
+  throw new InvalidValueError(
+    `Invalid option host ${host}: a fanout goes to all hosts; give one of them`,
+    { data: { path: "host" } },
+  );
+}
+
+/** What `createWorker` consumes. */
+export function workerOf(
+  routes: Routes,
+  topic: string,
+  dispatcher: Dispatcher,
+  pool: string,
+): Consumed {
+  checkTopic(topic);
+  checkPool(topic, pool);
+  return {
+    route: routes.pool(topic, pool),
+    addressee: named(topic, dispatcher),
+  };
+}
+
 /**
  * Plans the consumers of a route.
  *
@@ -43,14 +96,14 @@ export interface ConsumingParts {
  */
 export async function planConsumers(
   parts: ConsumingParts,
-  route: Route,
+  { route, addressee }: Consumed,
   dispatcher: Dispatcher,
   wait: Wait,
 ): Promise<void> {
   checkDispatcher(dispatcher);
   const { server, subscriptions, openstack } = parts;
   const shared = route.exchange?.type === "fanout" ? undefined : route.queue;
-  const lane = laneOf(dispatcher, shared, server.answered);
+  const lane = laneOf(dispatcher, addressee, shared, server.answered);
   await subscriptions.add(route, server.receiver(lane), wait);
   if (shared && !openstack) await planQuarantine(parts, lane, shared, wait);
 }

@@ -1,6 +1,7 @@
 /** One consumer of a server, and what tells the requests that come there from each other. @module */
 import type { Queue, Route } from "../bus/routes.ts";
 import type { Request } from "../wire/envelope.ts";
+import type { Addressee } from "./addressee.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { type Answered, Ledger } from "./ledger.ts";
 
@@ -8,6 +9,8 @@ import { type Answered, Ledger } from "./ledger.ts";
 export interface Lane {
   /** Serves its requests. */
   readonly dispatcher: Dispatcher;
+  /** Whose requests those are. */
+  readonly addressee: Addressee;
   /** What came there before. */
   readonly ledger: Ledger;
   /** Undefined where all workers get a copy. */
@@ -21,10 +24,11 @@ export interface Lane {
 /** A lane on its own; `queue` is its queue, unless all workers get a copy. */
 export function laneOf(
   dispatcher: Dispatcher,
+  addressee: Addressee,
   queue: Queue | undefined,
   answered: Answered,
 ): Lane {
-  return { dispatcher, queue, ledger: new Ledger(answered) };
+  return { dispatcher, addressee, queue, ledger: new Ledger(answered) };
 }
 
 /** What tells one request from another: a stranger may have made up its id, but who asks for an answer gets his own. */

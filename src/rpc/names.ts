@@ -68,6 +68,22 @@ export function checkPool(topic: string, pool: unknown): void {
   );
 }
 
+/**
+ * Checks the name of a task that has a leader, and its topic: the queue of its election is beside that of the topic.
+ *
+ * @throws {InvalidValueError}
+ */
+export function checkTask(topic: string, task: unknown): void {
+  checkTopic(topic);
+  checkName("task", task);
+  // `x.leader.dead` is the dead-letter queue of topic x on a host called leader, too.
+  if (!BESIDE.test(`.${task}`)) return;
+  throw new InvalidValueError(
+    `Invalid task "${task}" of ${topic}: names that end in dead, quarantine or delay.<ms> are those of queues beside another; give another name`,
+    { data: { path: "task" } },
+  );
+}
+
 /** `major.minor`. */
 export interface Version {
   /** Changes that break callers. */

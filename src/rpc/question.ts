@@ -5,7 +5,7 @@ import type {
   Message,
   Transport,
 } from "../bus/transport.ts";
-import type { Routes } from "../bus/routes.ts";
+import { addressOf, type Routes } from "../bus/routes.ts";
 import { encode, type Limits, PROTOCOL } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Request } from "../wire/envelope.ts";
@@ -68,7 +68,7 @@ function request(
   { values }: Bounds,
   { ids }: Dialect,
 ): Request {
-  const { version, namespace } = target;
+  const { version, namespace, topic, host } = target;
   return {
     kind: "request",
     id: ids ? id : undefined,
@@ -77,6 +77,7 @@ function request(
     context: values,
     version,
     namespace,
+    to: addressOf(topic, host),
   };
 }
 

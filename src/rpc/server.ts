@@ -5,6 +5,7 @@ import { log } from "../telemetry.ts";
 import { within } from "../wait.ts";
 import type { Delivery } from "../bus/transport.ts";
 import { decode } from "../wire/codec.ts";
+import { misdirected } from "./addressee.ts";
 import { Claims } from "./claims.ts";
 import { Copies } from "./copies.ts";
 import { FailedCasts, type Fate } from "./failed_casts.ts";
@@ -132,6 +133,11 @@ export class Server {
     if (message.kind !== "request") {
       const reason = `a ${message.kind} where requests are served`;
       return this.#refuse(delivery, lane, { reason });
+    }
+    const reason = misdirected(lane.addressee, message.to);
+    if (reason !== undefined) {
+      const { reply, warren } = message;
+      return this.#refuse(delivery, lane, { reason, dialect, reply, warren });
     }
     if (delivery.redelivered) this.#counts.redelivered++;
     const job = new Job(delivery, message, dialect, hooks);

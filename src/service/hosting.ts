@@ -52,9 +52,17 @@ export async function createConsumers(
   host: string,
   options: ServiceOptions,
 ): Promise<void> {
-  for (const [topic, dispatcher] of dispatchers(managers, options)) {
+  const served = dispatchers(managers, options);
+  for (const topic of served.keys()) {
+    if (!served.has(queueFor(topic, host))) continue;
+    throw new InvalidValueError(
+      `Invalid option manager: topic ${topic} on host ${host} and topic ${topic}.${host} have one queue; serve them in two services on hosts of other names`,
+      { data: { path: "manager" } },
+    );
+  }
+  for (const [topic, dispatcher] of served) {
     await connection.createConsumer(topic, dispatcher);
-    await connection.createConsumer(queueFor(topic, host), dispatcher);
+    await connection.createConsumer(topic, dispatcher, { host });
     await connection.createConsumer(topic, dispatcher, { fanout: true });
   }
 }

@@ -151,6 +151,7 @@ const blank = {
   context: {},
   version: undefined,
   namespace: undefined,
+  to: undefined,
   timeout: undefined,
   monitor: undefined,
   attempt: undefined,

@@ -46,11 +46,15 @@ export const burialsOf = (headers: Fields): number =>
 export const interruptedOf = (headers: Fields): number =>
   counted(headers[header.interrupted]);
 
+const OWN: ReadonlySet<string> = new Set(Object.values(header));
 /** Texts that are kept of what others say in headers: their number, and their length. */
 const OTHERS = 32;
 const BRIEF = 255;
 
-/** The headers of a message that is sent again: without what is said of one attempt, and no more than always fits. */
+/**
+ * The headers of a message that is sent again: without what is said of one attempt, and no more than always fits. Warren's own
+ * are kept however many others there are.
+ */
 export function keptHeaders(headers: Fields): WireHeaders {
   const { attempt, interrupted, attempts, expires, reason, queue } = header;
   const attempted = [attempt, interrupted, attempts, expires];
@@ -60,7 +64,9 @@ export function keptHeaders(headers: Fields): WireHeaders {
   const kept = Object.entries(headers).filter(short).filter(([name]) =>
     !once.has(name) && !name.startsWith("x-")
   );
-  return Object.fromEntries(kept.slice(0, OTHERS));
+  const own = kept.filter(([name]) => OWN.has(name));
+  const others = kept.filter(([name]) => !OWN.has(name)).slice(0, OTHERS);
+  return Object.fromEntries([...own, ...others]);
 }
 
 /** What the headers of a request say that a worker did not finish, so many times: it is in the same attempt still. */
@@ -79,6 +85,6 @@ export function interruptedHeaders(
 
 /** What a request says of itself in headers. */
 const REQUEST = [
-  ...[header.warren, header.timeout, header.credit],
+  ...[header.warren, header.timeout, header.credit, header.to],
   ...[header.attempt, header.burials, header.expires],
 ];

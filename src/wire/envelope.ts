@@ -40,6 +40,8 @@ export interface Request {
   readonly version?: string | undefined;
   /** Namespace of the contract. */
   readonly namespace?: string | undefined;
+  /** Whom it is for, `topic` or `topic/host`: two of them may have one queue; undefined = not said. Warren's own. */
+  readonly to?: string | undefined;
   /** Where the answer goes; undefined for a cast. */
   readonly reply?: ReplyAddress | undefined;
   /** Milliseconds that the caller still waits, from when it sent; undefined = not said. */

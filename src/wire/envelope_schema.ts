@@ -32,6 +32,7 @@ const request = z.object({
     form: z.enum(["single", "parts", "bare"]),
     ids: z.boolean().optional(),
   }).optional(),
+  to: z.string().max(512).optional(),
   timeout: duration.optional(),
   warren: z.int().positive().optional(),
 });

@@ -30,6 +30,7 @@ export const header = {
   call: "warren-call",
   credit: "warren-credit",
   batch: "warren-batch",
+  to: "warren-to",
 } as const;
 
 /** Version of Warren's headers: 1 knows of beats and controls, 2 takes several answers in one message. */
@@ -45,13 +46,13 @@ export function versionOf(headers: Fields): number | undefined {
   return Number.isSafeInteger(said) && Number(said) > 0 ? Number(said) : 1;
 }
 
-/** Headers of a request: only one that wants Warren's own kind of answer has any. */
+/** Headers of a request: to whom it goes, and more where it wants Warren's own kind of answer. */
 export function requestHeaders(request: Request): WireHeaders {
-  if (!request.reply || !request.warren) return {};
-  const headers: Record<string, string> = {
-    [header.warren]: `${request.warren}`,
-  };
-  const { timeout, credit } = request;
+  const { to, timeout, credit } = request;
+  const headers: Record<string, string> = {};
+  if (to !== undefined) headers[header.to] = to;
+  if (!request.reply || !request.warren) return headers;
+  headers[header.warren] = `${request.warren}`;
   if (timeout !== undefined) headers[header.timeout] = `${timeout}`;
   if (credit !== undefined) headers[header.credit] = `${credit}`;
   return headers;
@@ -94,6 +95,7 @@ export function ownHeaders(kind: Spoken["kind"], headers: Fields): Fields {
   if (kind === "request") {
     return {
       warren: versionOf(headers),
+      to: headers[header.to],
       timeout: number(headers[header.timeout]),
       attempt: number(headers[header.attempt]),
       burials: number(headers[header.burials]),
