@@ -230,7 +230,7 @@ export class Caller {
     if (reply.failure) {
       throw fromFailure(reply.failure, { ...this.#parts.errors, ...errors });
     }
-    return { value: reply.result ?? null, parsed: reply.parsed === true };
+    return { value: reply.result, parsed: reply.parsed === true };
   }
 
   /** Says whom nobody serves; tries again while there is no queue, if the connection waits for routes. */

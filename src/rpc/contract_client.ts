@@ -19,7 +19,7 @@ import {
   type Target,
 } from "./options.ts";
 import type { Returned } from "./returned.ts";
-import { parse } from "./schema.ts";
+import { parse, parseNull } from "./schema.ts";
 
 type Args = Readonly<Record<string, unknown>>;
 
@@ -128,9 +128,11 @@ class ContractClient {
     schema: NonNullable<Procedure["result"]>,
     { value, parsed }: Returned,
   ): unknown {
-    return parsed
-      ? value
-      : parse(schema, value, `result of ${this.#contract.topic}.${name}`);
+    if (parsed) return value;
+    const what = `result of ${this.#contract.topic}.${name}`;
+    return value === null
+      ? parseNull(schema, what)
+      : parse(schema, value, what);
   }
 
   /** They are sent as given: the worker's schema transforms them. A promise only where the schema needs one. */

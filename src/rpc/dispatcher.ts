@@ -9,7 +9,7 @@ import type { RequestContext } from "./context.ts";
 import type { Contract, Endpoint, Procedure } from "./contract.ts";
 import { checkContract } from "./define.ts";
 import { parseVersion, serves, type Version } from "./names.ts";
-import { checked, handled, parsedBy, refuse } from "./outcome.ts";
+import { handled, parsedBy, refuse, resultOf } from "./outcome.ts";
 import { serverOf } from "./served_context.ts";
 import { yielded } from "./yielded.ts";
 
@@ -122,7 +122,7 @@ export class RpcDispatcher implements Dispatcher {
       return yielded(contract, served.name, result, context);
     }
     return procedure.result
-      ? await checked(procedure.result, result, `result of ${what}`, context)
+      ? await resultOf(procedure.result, result, what, context)
       : undefined;
   }
 

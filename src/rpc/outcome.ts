@@ -1,5 +1,7 @@
 /** What the server must know of a dispatch beyond its result: who refused, whose errors, what was given. @module */
-import { type ErrorClass, InvalidValueError, RpcError } from "../errors.ts";
+import { type ErrorClass, RpcError } from "../errors.ts";
+import { maskedText } from "../masked.ts";
+import { log, oneLine } from "../telemetry.ts";
 import type { RequestContext } from "./context.ts";
 import type { Contract } from "./contract.ts";
 import { serve } from "./inheritance.ts";
@@ -23,22 +25,6 @@ export function errorClassesOf(
   error: unknown,
 ): Readonly<Record<string, ErrorClass>> {
   return isObject(error) ? classesOf.get(error) ?? {} : {};
-}
-
-/** What a handler gave, without the keys that parsing dropped: they are not for the caller. */
-export function pruned(given: unknown, parsed: unknown): unknown {
-  if (!isObject(given) || !isObject(parsed)) return given;
-  if (Array.isArray(given)) {
-    return Array.isArray(parsed)
-      ? given.map((item, at) => pruned(item, parsed[at]))
-      : given;
-  }
-  if (Object.getPrototypeOf(parsed) !== Object.prototype) return given; // a Date, a Map, …
-  const known = new Map<string, unknown>(Object.entries(parsed));
-  const kept = Object.entries(given).filter(([key]) => known.has(key));
-  return Object.fromEntries(
-    kept.map(([key, value]) => [key, pruned(value, known.get(key))]),
-  );
 }
 
 /** Marks an error as the dispatcher's refusal. */
@@ -87,13 +73,34 @@ export function checked(
   context: RequestContext,
 ): unknown {
   const accept = (parsed: unknown) => {
-    if (parsed === undefined) {
-      const text = `Invalid ${what}: it is undefined, which JSON cannot carry`;
-      throw refuse(new InvalidValueError(`${text}; give null`));
-    }
     serverOf(context)?.parsed(parsed, given);
     return parsed;
   };
   const parsed = parsedBy(schema, given, what);
   return parsed instanceof Promise ? parsed.then(accept) : accept(parsed);
+}
+
+/** The parsed result. Nobody gets that of a cast, whose work is done: one that does not fit is a line of the log. */
+export async function resultOf(
+  schema: Schema,
+  given: unknown,
+  what: string,
+  context: RequestContext,
+): Promise<unknown> {
+  const server = serverOf(context);
+  const cast = server !== undefined && !server.request.reply;
+  try {
+    return await checked(schema, given, `result of ${what}`, context);
+  } catch (error) {
+    if (!cast) throw error;
+    const reason = error instanceof Error ? error.message : `${error}`;
+    log("rpc").warn(
+      "The cast {what} was done, its result does not fit: {reason}",
+      {
+        what,
+        reason: oneLine(maskedText(reason)),
+      },
+    );
+    return undefined;
+  }
 }

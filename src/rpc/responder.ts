@@ -79,7 +79,7 @@ export class Responder implements Disposable {
         : "nothing is claimed in a ledger store: give the service one, and cast or call what is to be recorded, not to all workers";
       throw new InvalidValueError(`${what}: ${why}`);
     }
-    const schema = procedure?.result;
+    const schema = request.reply && procedure?.result; // nobody gets that of a cast
     const about = `result of ${request.method}`;
     const value = schema
       ? await checked(schema, result, about, job.context)

@@ -6,7 +6,7 @@ import type { Target } from "./options.ts";
 
 /** One value that came back. */
 export interface Returned {
-  /** The value; null where there is none. */
+  /** The value; undefined where there is none. */
   readonly value: unknown;
   /** True if the worker's schema has parsed it. */
   readonly parsed: boolean;

@@ -120,3 +120,23 @@ export function parse<O>(
     ? result.then((late) => settle(what, late))
     : settle(what, result);
 }
+
+/**
+ * The schema's output for a peer's null; where it takes no null, that for no value: peers that are not Warren have no other
+ * word for it.
+ *
+ * @throws {InvalidValueError} it takes neither.
+ */
+export async function parseNull<O>(
+  schema: Schema<unknown, O>,
+  what: string,
+): Promise<O> {
+  try {
+    return await parse(schema, null, what);
+  } catch (error) {
+    if (!(error instanceof InvalidValueError)) throw error;
+    const result = await schema["~standard"].validate(undefined);
+    if (result.issues) throw error;
+    return result.value;
+  }
+}

@@ -5,7 +5,9 @@ import type { Input, Schema } from "./schema.ts";
 /** Refuses, at compile time, words that no procedure has. */
 export type Exact<P> = {
   readonly [K in keyof P]: {
-    readonly [F in Exclude<keyof P[K], keyof UnaryProcedure>]: never;
+    readonly [F in Exclude<keyof P[K], keyof UnaryProcedure>]: `${
+      & F
+      & string} is no option of a procedure`;
   };
 };
 
@@ -15,27 +17,86 @@ export type JsonValue =
   | number
   | boolean
   | null
-  | undefined
   | readonly JsonValue[]
-  | { readonly [key: string]: JsonValue };
+  | { readonly [key: string]: JsonValue | undefined };
 
-/** What JSON carries of a type; `never` where it cannot. */
-export type Json<T> = T extends JsonValue ? T
-  : T extends
-    | bigint
-    | symbol
-    | Date
-    | ReadonlyMap<unknown, unknown>
-    | ReadonlySet<unknown>
-    | ArrayBufferView
-    | ((...a: never[]) => unknown) ? never
+/** What JSON carries of a type; `never` where it cannot. A key that is `undefined` counts as absent. */
+export type Json<T> = unknown extends T ? T
+  : symbol extends keyof T ? never // a record with symbols for keys
+  : T extends JsonValue | undefined ? T
+  : T extends Uncarried[keyof Uncarried] ? never
+  : T extends readonly unknown[] ? { [K in keyof T]: JsonItem<T[K]> }
   : T extends object ? { [K in keyof T]: Json<T[K]> }
   : T;
-/** Refuses, at compile time, schemas whose input JSON cannot carry. */
+
+/** The same of an item of a list, which cannot be absent. */
+export type JsonItem<T> = unknown extends T ? T
+  : Json<Exclude<T, undefined | void>>;
+
+/** What JSON cannot carry, by the words for it. */
+export interface Uncarried {
+  /** In any length. */
+  readonly "a bigint": bigint;
+  /** Unique ones too. */
+  readonly "a symbol": symbol;
+  /** Methods too. */
+  readonly "a function": (...args: never[]) => unknown;
+  /** Classes. */
+  readonly "a class": abstract new (...args: never[]) => unknown;
+  /** Send a text, and parse it. */
+  readonly "a Date": Date;
+  /** Send its entries, or an object. */
+  readonly "a Map": ReadonlyMap<unknown, unknown>;
+  /** Send a list. */
+  readonly "a Set": ReadonlySet<unknown>;
+  /** Send a text, e.g. base64. */
+  readonly "bytes": ArrayBufferView | ArrayBuffer;
+  /** Await it. */
+  readonly "a promise": PromiseLike<unknown>;
+}
+
+/** One sentence for each part of a type that JSON cannot carry, with its path; `Depth` is how deep it is looked for. */
+export type WhyNot<
+  T,
+  Path extends string,
+  Depth extends readonly unknown[] = [1, 2, 3, 4, 5, 6],
+> = [T] extends [Json<T>] ? never
+  : Depth extends readonly [unknown, ...infer Less]
+    ? T extends Uncarried[keyof Uncarried] ? {
+        [W in keyof Uncarried]: T extends Uncarried[W]
+          ? `${Path}: JSON cannot carry ${W}`
+          : never;
+      }[keyof Uncarried]
+    : T extends readonly unknown[] ? WhyNotItem<T[number], `${Path}[]`, Less>
+    : symbol extends keyof T ? `${Path}: JSON cannot carry symbols as keys`
+    : T extends object
+      ? { [K in keyof T]-?: WhyNot<T[K], `${Path}.${K & string}`, Less> }[
+        keyof T
+      ]
+    : never
+  : never;
+
+/** The same of an item of a list. */
+export type WhyNotItem<
+  T,
+  Path extends string,
+  Depth extends readonly unknown[],
+> =
+  | (undefined extends T ? `${Path}: JSON cannot carry undefined in a list`
+    : never)
+  | WhyNot<Exclude<T, undefined | void>, Path, Depth>;
+
+/** The same; one sentence at least where there is anything. */
+export type Refusal<T, Path extends string> = [WhyNot<T, Path>] extends [never]
+  ? `${Path}: JSON cannot carry all that is in it`
+  : WhyNot<T, Path>;
+
+/** Refuses, at compile time, schemas whose input JSON cannot carry, in a sentence with the path and the reason. */
 export type Travels<P> = {
   readonly [K in keyof P]: {
     readonly [F in keyof P[K]]: P[K][F] extends Schema
-      ? Input<P[K][F]> extends Json<Input<P[K][F]>> ? unknown : never
+      ? [Input<P[K][F]>] extends [Json<Input<P[K][F]>>] ? unknown
+      : Refusal<Input<P[K][F]>, F & string>
       : unknown;
   };
 };

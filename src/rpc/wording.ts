@@ -5,7 +5,7 @@ import type { ReplyAddress } from "../wire/envelope.ts";
 import { type ErrorClasses, toFailure } from "../wire/failure.ts";
 import type { AnswerParts, Answers, Said } from "./answers.ts";
 import type { Job } from "./job.ts";
-import { errorClassesOf, isRefusal, pruned } from "./outcome.ts";
+import { errorClassesOf, isRefusal } from "./outcome.ts";
 
 /** What wording needs. */
 export interface WordingParts extends AnswerParts {
@@ -33,9 +33,8 @@ export class Wording {
   results(job: Job, result: unknown): readonly Message[] {
     const { reply } = job.request;
     if (!reply) return [];
-    const value = result === undefined ? null : result;
     const single = reply.form === "single";
-    const answer = this.value(job, value, { ending: single });
+    const answer = this.value(job, result, { ending: single });
     return single ? [answer] : [answer, this.answer(job, { ending: true })];
   }
 
@@ -60,20 +59,28 @@ export class Wording {
     }
   }
 
-  /** A parsed value; where JSON cannot carry that, the value as the handler gave it. Throws if neither. */
+  /**
+   * A parsed value; where JSON cannot carry that exactly, the value as the handler gave it, for the caller's schema to
+   * parse. Throws if neither.
+   */
   value(job: Job, value: unknown, said: Said): Message {
     try {
-      return this.answer(job, { ...said, result: value, parsed: true });
+      return this.#valued(job, { ...said, result: value, parsed: true });
     } catch (error) {
       const known = error instanceof InvalidValueError && job.given.for(value);
-      if (!known || known.given === value) throw unsendable(job, error);
+      if (!known) throw unsendable(job, error);
       try {
-        const result = pruned(known.given, value);
-        return this.answer(job, { ...said, result });
+        return this.#valued(job, { ...said, result: known.given });
       } catch (error) {
         throw unsendable(job, error);
       }
     }
+  }
+
+  /** Warren is told of no value as such, others of null. */
+  #valued(job: Job, said: Said): Message {
+    const empty = said.result === undefined && job.request.warren !== undefined;
+    return this.answer(job, empty ? { ...said, empty } : said);
   }
 
   /** One message. */

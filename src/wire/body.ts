@@ -57,9 +57,9 @@ function encodeRequest(request: Request): Fields {
 }
 
 function encodeReply(reply: Reply, form: ReplyForm): Fields {
-  const { result = null, failure, ending } = reply;
+  const { result = null, empty, failure, ending } = reply;
   const body: Record<string, unknown> = {
-    result,
+    result: empty ? undefined : result, // an undefined key is left out: who reads it as null does no wrong
     failure: failure ? encodeFailure(failure) : null,
   };
   if (form === "single") body.ending = ending;

@@ -22,6 +22,37 @@ function fault(path: string, found: string): never {
   );
 }
 
+/** True for what JSON carries as it is: it arrives with all that it has, and with nothing else. */
+function exact(value: unknown, depth: number): boolean {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return true;
+    case "number":
+      return Number.isFinite(value);
+    case "object":
+      return value === null || exactObject(value, depth);
+    default:
+      return false;
+  }
+}
+
+function exactObject(value: object, depth: number): boolean {
+  if (depth === 0 || "toJSON" in value) return false;
+  if (Array.isArray(value)) {
+    // A list that JSON would rob of its class, of holes, or of what it has beside its items (e.g. a `RegExp`'s match).
+    if (Object.getPrototypeOf(value) !== Array.prototype) return false;
+    if (Object.keys(value).length !== value.length) return false;
+    return value.every((item) => exact(item, depth - 1));
+  }
+  if (!plain(value) || Object.hasOwn(value, "__proto__")) return false;
+  if (Object.getOwnPropertySymbols(value).length > 0) return false;
+  return Object.values(value).every((item) =>
+    item === undefined || exact(item, depth - 1) // an absent key, in JavaScript's usual reading
+  );
+}
+
+/** The same with the path of what JSON cannot carry. Lists and objects may have more than JSON carries of them. */
 function check(value: unknown, path: string, depth: number): void {
   switch (typeof value) {
     case "string":
@@ -61,15 +92,19 @@ function checkObject(value: object, path: string, depth: number): void {
     fault(path, 'an object with a key "__proto__"');
   }
   for (const [key, item] of Object.entries(value)) {
-    if (item !== undefined) check(item, step(path, key), depth - 1); // an absent key, in JavaScript's usual reading
+    if (item !== undefined) check(item, step(path, key), depth - 1);
   }
 }
 
 /**
- * Refuses what JSON would change or drop: `undefined` in an array or alone, NaN, dates, maps, classes, cycles.
+ * Refuses what JSON would change or drop: `undefined` in an array or alone, NaN, dates, maps, classes, cycles. With
+ * `strict` also lists of a class of their own or with more than items, and objects with symbols for keys.
  *
  * @throws {InvalidValueError} naming the path.
  */
-export function checkJson(value: unknown, path = ""): void {
-  check(value, path, defaultLimits.depth - 2); // the message around it takes two levels
+export function checkJson(value: unknown, path = "", strict = false): void {
+  const depth = defaultLimits.depth - 2; // the message around it takes two levels
+  if (exact(value, depth)) return;
+  check(value, path, depth);
+  if (strict) fault(path, "a value with more than its items and keys");
 }

@@ -75,7 +75,9 @@ function checkWords(message: Spoken): void {
   } else if (message.kind === "notification") {
     checkJson(message.payload ?? null, "payload");
     checkJson(message.context, "context");
-  } else if (message.result !== undefined) checkJson(message.result, "result");
+  } else if (message.result !== undefined) {
+    checkJson(message.result, "result", message.parsed);
+  }
 }
 
 /**

@@ -72,6 +72,8 @@ export interface Reply {
   readonly call?: string | undefined;
   /** What came back. */
   readonly result?: unknown;
+  /** True if there is no result, and the receiver is to see none in place of null; not read. Warren's own. */
+  readonly empty?: boolean | undefined;
   /** What went wrong; ends the answer. */
   readonly failure?: Failure | undefined;
   /** True on the last message. */

@@ -146,7 +146,7 @@ onEachBus(
 );
 
 onEachBus(
-  "results: nothing is undefined, null stays null, undefined is refused where one is declared",
+  "results: nothing is undefined, null stays null, what does not fit is refused",
   async (bus) => {
     const api = contract({
       topic: bus.topic,
@@ -170,11 +170,10 @@ onEachBus(
     const client = connection.client(api);
     assert.equal(await client.call("none"), undefined);
     assert.equal(await client.call("empty"), null);
-    for (const method of ["text", "maybe"] as const) {
-      const error = await failureOf(client.call(method));
-      assert.ok(error instanceof InvalidValueError, String(error));
-      assert.match(error.message, new RegExp(`result of .*${method}`));
-    }
+    assert.equal(await client.call("maybe"), undefined);
+    const error = await failureOf(client.call("text"));
+    assert.ok(error instanceof InvalidValueError, String(error));
+    assert.match(error.message, /result of .*text/);
     const deep = await failureOf(client.call("deep"));
     assert.ok(deep instanceof InvalidValueError);
     assert.equal(deep.data.path, "result.list[1]");

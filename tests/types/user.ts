@@ -2,7 +2,7 @@
 import { z } from "npm:zod@4";
 import * as v from "npm:valibot@1";
 import { type } from "npm:arktype@2";
-import { type Args, type Handlers, Manager, SchedulerDependentManager, type RequestContext, contract, createConnection, implement, RpcDispatcher, RpcError, type RpcErrorOptions, RemoteError, Service, type Contract, type ContractOf, type Dispatcher, requestContext, type Client, type PeriodicTask } from "../../mod.ts";
+import { type Args, type Handlers, Manager, SchedulerDependentManager, type RequestContext, contract, createConnection, implement, RpcDispatcher, RpcError, type RpcErrorOptions, RemoteError, Service, type Contract, type ContractOf, type Dispatcher, requestContext, type Client, type PeriodicTask, type Exact, type Travels } from "../../mod.ts";
 class InstanceNotFound extends Error { constructor(m: string, o?: RpcErrorOptions) { super(m, o); } }
 const Instance = z.object({ id: z.string(), host: z.string(), at: z.iso.datetime().transform((s) => new Date(s)) });
 export const compute = contract({ topic: "compute", version: "1.1", errors: { "nova.exception.InstanceNotFound": InstanceNotFound }, procedures: {
@@ -68,7 +68,23 @@ export const explicit: ContractOf<{ run: { args: { name: string }; result: Inst 
 (await c.client(explicit).call("run", { name: "x" })).host.trim(); await c.client(explicit).call("poke"); for await (const l of c.client(explicit).multicall("tail")) l.trim();
 export const anyJson = contract({ topic: "t", version: "1.0", procedures: { echo: { args: z.object({ value: z.json() }), result: z.json() } } });
 await c.client(anyJson).call("echo", { value: { a: [1, { b: null }] } });
+// values that may be undefined, and a recursive type
+interface Tree { readonly name: string; readonly kids: readonly Tree[]; readonly up?: Tree | undefined }
+export const nothing = contract({ topic: "t", version: "1.0", procedures: {
+  maybe: { result: z.string().optional() }, none: { result: z.void() }, undef: { result: z.undefined() }, any: { result: z.any() }, unknown: { result: z.unknown() },
+  items: { yields: z.number().optional() }, anys: { result: z.array(z.any()) }, tree: { result: z.custom<Tree>() }, nan: { result: z.nan() },
+  rows: { result: z.array(z.object({ at: z.iso.datetime().transform((s) => new Date(s)), note: z.string().optional() })) },
+} });
+const some: string | undefined = await c.client(nothing).call("maybe"); void some; const none: void = await c.client(nothing).call("none"); void none;
+// a refusal names the path and the reason
+type Why<S> = Travels<{ p: { result: S } }>["p"]["result"];
+const list = z.array(z.object({ x: z.string().optional(), l: z.array(z.string().optional()) })), when = z.object({ at: z.date(), f: z.custom<() => void>() }), money = z.record(z.string(), z.bigint());
+export const reasons: [Why<typeof list>, Why<typeof when>, Why<typeof when>, Why<typeof money>, Exact<{ p: { reslt: 1 } }>["p"]["reslt"]] = [
+  "result[].l[]: JSON cannot carry undefined in a list", "result.at: JSON cannot carry a Date", "result.f: JSON cannot carry a function",
+  "result.any: JSON cannot carry a bigint", "reslt is no option of a procedure"];
 // --- must not compile
+// @ts-expect-error another reason
+export const reason: Why<typeof list> = "result: something";
 // @ts-expect-error argless
 export const q: number = null! as Args<typeof compute, "poke">;
 // @ts-expect-error stream by call
@@ -105,3 +121,19 @@ await client.fanoutCast("reboot", { id: "x" }, { host: "h" });
 export async function more() { const l = await createConnection(["amqp://a", "amqp://b"], { queueType: "quorum", waitForRoute: true }); await l.createListener((e, x) => { void e.payload; void x.requestId; }, { eventType: "instance.*", pool: "audit" }); }
 // @ts-expect-error a record of what JSON cannot carry
 contract({ topic: "t", version: "1.0", procedures: { a: { args: z.object({ value: z.record(z.string(), z.bigint()) }) } } });
+// @ts-expect-error undefined in a list
+contract({ topic: "t", version: "1.0", procedures: { a: { result: z.array(z.string().optional()) } } });
+// @ts-expect-error undefined in a list of arguments
+contract({ topic: "t", version: "1.0", procedures: { a: { args: z.object({ l: z.array(z.undefined()) }) } } });
+// @ts-expect-error nothing in a list
+contract({ topic: "t", version: "1.0", procedures: { a: { yields: z.array(z.void()) } } });
+// @ts-expect-error a symbol
+contract({ topic: "t", version: "1.0", procedures: { a: { result: z.symbol().optional() } } });
+// @ts-expect-error symbols as keys
+contract({ topic: "t", version: "1.0", procedures: { a: { result: z.record(z.symbol(), z.string()) } } });
+// @ts-expect-error a function deep inside
+contract({ topic: "t", version: "1.0", procedures: { a: { result: z.object({ o: z.array(z.object({ f: z.custom<() => void>() })) }) } } });
+// @ts-expect-error a Map
+contract({ topic: "t", version: "1.0", procedures: { a: { yields: z.map(z.string(), z.string()) } } });
+// @ts-expect-error a promise
+contract({ topic: "t", version: "1.0", procedures: { a: { result: z.promise(z.string()) } } });
