@@ -82,7 +82,7 @@ export class ConnectionContext extends ConnectionEvents
     super();
     this.#parts = parts;
     this.#caller = new Caller(parts);
-    this.#server = new Server(parts);
+    this.#server = new Server({ ...parts, caller: this.#caller });
     this.#subscriptions = new Subscriptions(parts);
     this.#watching = parts.watch((event) => tell(this, event));
   }

@@ -1,6 +1,7 @@
 /** Requests that run: each from its turn to its acknowledgement. @module */
 import { type Wait, within } from "../wait.ts";
 import type { Claims } from "./claims.ts";
+import type { Deferral } from "./deferral.ts";
 import type { FailedCasts } from "./failed_casts.ts";
 import type { Job } from "./job.ts";
 import type { Lane } from "./lane.ts";
@@ -26,6 +27,8 @@ export interface RunnerParts {
   readonly casts: FailedCasts;
   /** Whose a request is, where the fleet has a ledger. */
   readonly claims: Claims | undefined;
+  /** Requests that another worker serves. */
+  readonly deferral: Deferral;
   /** What others did not finish. */
   readonly quarantine: Quarantine;
   /** Until when the ledger is waited for. */
@@ -99,6 +102,7 @@ export class Runner {
   /** It has waited too long for another attempt. */
   async #expired(job: Job, lane: Lane): Promise<void> {
     const { counts, casts } = this.#parts;
+    if (job.request.reply) return void counts.dropped++; // its caller has given up
     const fate = await casts.expired(job, lane.queue);
     logFailedCast(job, "expired before its next attempt", fate, lane.queue);
     if (fate === "dropped") counts.dropped++;
@@ -195,6 +199,8 @@ export class Runner {
       this.#parts.counts.handled++;
     } catch (error) {
       ended();
+      this.#parts.responder.beats.end(job); // another worker is to be its caller's
+      if (await this.#parts.deferral.take(job, error, lane)) return;
       this.#parts.counts.failed++;
       if (request.reply) logFailedCall(job, error);
       await this.#parts.responder.failure(job, error);
@@ -231,7 +237,8 @@ export class Runner {
   }
 }
 
-/** True for a cast whose sender would have it dropped by now. */
-function isExpired({ request: { expires, reply } }: Job): boolean {
-  return !reply && Number(expires) <= Date.now();
+/** True for a request whose sender would have it dropped by now. */
+function isExpired({ request: { expires, reply, deferred } }: Job): boolean {
+  const told = !reply || deferred !== undefined; // else it is the caller's own matter
+  return told && Number(expires) <= Date.now();
 }

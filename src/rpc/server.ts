@@ -6,8 +6,11 @@ import { within } from "../wait.ts";
 import type { Delivery } from "../bus/transport.ts";
 import { decode } from "../wire/codec.ts";
 import { misdirected } from "./addressee.ts";
+import type { Caller } from "./caller.ts";
 import { Claims } from "./claims.ts";
 import { Copies } from "./copies.ts";
+import { Deferral } from "./deferral.ts";
+import { Elsewhere } from "./elsewhere.ts";
 import { FailedCasts, type Fate } from "./failed_casts.ts";
 import { Job, type JobHooks } from "./job.ts";
 import { jobHooks } from "./job_hooks.ts";
@@ -32,6 +35,8 @@ export interface ServerParts extends ResponderParts {
   readonly concurrency: number;
   /** Whether the bus is OpenStack's. */
   readonly openstack: boolean;
+  /** To ask other services. */
+  readonly caller: Pick<Caller, "gather">;
   /** What the fleet remembers together. */
   readonly ledger?: LedgerStore | undefined;
   /** Milliseconds that the broker leaves a message unacknowledged. */
@@ -80,8 +85,10 @@ export class Server {
     const casts = new FailedCasts({ ...parts, copies });
     this.#quarantine = new Quarantine({ ...parts, copies, casts, responder });
     this.#claims = ledger && new Claims(ledger, copies);
+    const elsewhere = new Elsewhere(parts.caller);
+    const deferral = new Deferral({ ...parts, copies, elsewhere });
     this.#runner = new Runner({
-      ...{ responder, casts },
+      ...{ responder, casts, deferral },
       permits: this.#permits,
       running: parts.inbox.running,
       claims: this.#claims,

@@ -32,6 +32,7 @@ export {
   againHeaders,
   burialsOf,
   deadHeaders,
+  deferredHeaders,
   interruptedHeaders,
   interruptedOf,
   keptHeaders,
@@ -160,6 +161,7 @@ const blank = {
   burials: undefined,
   interrupted: undefined,
   expires: undefined,
+  deferred: undefined,
   credit: undefined,
 };
 

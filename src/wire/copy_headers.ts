@@ -57,7 +57,7 @@ const BRIEF = 255;
  */
 export function keptHeaders(headers: Fields): WireHeaders {
   const { attempt, interrupted, attempts, expires, reason, queue } = header;
-  const attempted = [attempt, interrupted, attempts, expires];
+  const attempted = [attempt, interrupted, attempts, expires, header.deferred];
   const once = new Set<string>([...attempted, reason, queue]);
   const short = (entry: [string, unknown]): entry is [string, string] =>
     typeof entry[1] === "string" && entry[1].length <= BRIEF;
@@ -67,6 +67,23 @@ export function keptHeaders(headers: Fields): WireHeaders {
   const own = kept.filter(([name]) => OWN.has(name));
   const others = kept.filter(([name]) => !OWN.has(name)).slice(0, OTHERS);
   return Object.fromEntries([...own, ...others]);
+}
+
+/** What the headers say of a request that goes to a worker which serves its version: how often, and what time is left. */
+export function deferredHeaders(
+  times: number,
+  { expires, timeout }: {
+    /** Epoch milliseconds. */
+    readonly expires: number | undefined;
+    /** Milliseconds. */
+    readonly timeout: number | undefined;
+  },
+): WireHeaders {
+  return {
+    [header.deferred]: `${times}`,
+    ...(expires !== undefined && { [header.expires]: `${expires}` }),
+    ...(timeout !== undefined && { [header.timeout]: `${timeout}` }),
+  };
 }
 
 /** What the headers of a request say that a worker did not finish, so many times: it is in the same attempt still. */
@@ -86,5 +103,5 @@ export function interruptedHeaders(
 /** What a request says of itself in headers. */
 const REQUEST = [
   ...[header.warren, header.timeout, header.credit, header.to],
-  ...[header.attempt, header.burials, header.expires],
+  ...[header.attempt, header.burials, header.expires, header.deferred],
 ];

@@ -54,6 +54,8 @@ export interface Request {
   readonly burials?: number | undefined;
   /** How many times a worker had it in hand and did not finish; undefined = never. Warren's own. */
   readonly interrupted?: number | undefined;
+  /** How many times it went back for a worker that serves its version; undefined = never. Warren's own. */
+  readonly deferred?: number | undefined;
   /** When its sender would have it dropped, by the clock of the worker that failed first: epoch ms. Warren's own. */
   readonly expires?: number | undefined;
   /** Items of a stream that may come before the caller has said that it read any; undefined = all. Warren's own. */

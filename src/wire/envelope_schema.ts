@@ -44,6 +44,7 @@ const seldomAsked = {
   burials: z.int().positive().optional(),
   interrupted: z.int().positive().optional(),
   expires: z.number().optional(),
+  deferred: z.int().positive().optional(),
   credit: z.int().positive().optional(),
 };
 

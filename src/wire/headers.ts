@@ -31,6 +31,7 @@ export const header = {
   credit: "warren-credit",
   batch: "warren-batch",
   to: "warren-to",
+  deferred: "warren-deferred",
 } as const;
 
 /** Version of Warren's headers: 1 knows of beats and controls, 2 takes several answers in one message. */
@@ -101,6 +102,7 @@ export function ownHeaders(kind: Spoken["kind"], headers: Fields): Fields {
       burials: number(headers[header.burials]),
       interrupted: number(headers[header.interrupted]),
       expires: number(headers[header.expires]),
+      deferred: number(headers[header.deferred]),
       credit: number(headers[header.credit]),
     };
   }
