@@ -1,12 +1,8 @@
 /** Quarantine where the broker is cut off, or forbids it: it costs speed, never a message. */
 import assert from "node:assert/strict";
 import { createConnection } from "../../mod.ts";
-import {
-  brokerUrl,
-  type PrivateBroker,
-  privateBroker,
-  rabbitmqServer,
-} from "../setup/broker.ts";
+import { node, onNode } from "../bus/node.ts";
+import { brokerUrl } from "../setup/broker.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
 import { proxyTo } from "../setup/proxy.ts";
@@ -74,20 +70,15 @@ for (const others of [0, 1]) {
 
 /** A user that may do all but what the patterns say with names that end in `.quarantine`. */
 async function userOf(
-  { ctl, url }: { ctl: PrivateBroker["ctl"]; url: string },
+  name: string,
   configure: boolean,
   read: boolean,
 ): Promise<string> {
   const pattern = (allowed: boolean) => allowed ? ".*" : "^(?!.*quarantine$).*";
-  await ctl("add_user", "worker", "secret");
-  await ctl(
-    "set_permissions",
-    "worker",
-    pattern(configure),
-    ".*",
-    pattern(read),
-  );
-  return url.replace(/\/\/[^@/]*@|\/\//, "//worker:secret@");
+  await node.ctl("add_user", name, "secret");
+  const patterns = [pattern(configure), ".*", pattern(read)];
+  await node.ctl("set_permissions", name, ...patterns);
+  return node.url.replace(/\/\/[^@/]*@|\/\//, `//${name}:secret@`);
 }
 
 /** Workers are begun and ended so many times, each with all of the tags in hand; the last one handles them. */
@@ -111,15 +102,12 @@ async function handleAtLast(bus: Bus, times: number) {
 }
 
 for (const configure of [true, false]) {
-  Deno.test({
-    name: `a service that may not ${
-      configure ? "read from" : "make"
-    } a quarantine serves all the same (needs rabbitmq-server)`,
-    ignore: rabbitmqServer === undefined,
-    fn: async () => {
-      await using broker = await privateBroker();
-      const ctl = broker.ctl.bind(broker);
-      const url = await userOf({ ctl, url: broker.url }, configure, false);
+  const verb = configure ? "read from" : "make";
+  onNode(
+    `a service that may not ${verb} a quarantine serves all the same`,
+    async () => {
+      const name = configure ? "no-reader" : "no-maker";
+      const url = await userOf(name, configure, false);
       await using log = await logged();
       const bus = new Bus(url); // its queues go with the broker
       const first = await bus.serve(sums(bus.topic), sumHandlers());
@@ -137,20 +125,17 @@ for (const configure of [true, false]) {
       assert.deepEqual(done, ["a"]);
       await worker[Symbol.asyncDispose]();
     },
-  });
+  );
 }
 
-Deno.test({
-  name:
-    "what a quarantine does not take is handled where it is, and said once (needs rabbitmq-server)",
-  ignore: rabbitmqServer === undefined,
-  fn: async () => {
-    await using broker = await privateBroker();
+onNode(
+  "what a quarantine does not take is handled where it is, and said once",
+  async () => {
     const policy = { "max-length": 0, overflow: "reject-publish" };
     const name = ["set_policy", "--apply-to", "queues", "full"];
-    await broker.ctl(...name, "quarantine$", JSON.stringify(policy));
+    await node.ctl(...name, "quarantine$", JSON.stringify(policy));
     await using log = await logged();
-    await using bus = new Bus(broker.url);
+    await using bus = new Bus(node.url);
     await (await bus.serve(sums(bus.topic), sumHandlers()))
       [Symbol.asyncDispose]();
     const tags = await castAll(bus);
@@ -162,4 +147,4 @@ Deno.test({
     assert.equal(said.length, 1, said.join(""));
     await worker[Symbol.asyncDispose]();
   },
-});
+);
