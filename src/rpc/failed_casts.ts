@@ -101,7 +101,7 @@ function waits({ settled, abandoned }: Job): boolean {
 }
 
 /** What was thrown, in one line, without what looks like a secret; anything can be thrown. */
-function reasonOf(thrown: unknown): string {
+export function reasonOf(thrown: unknown): string {
   try {
     const text = thrown instanceof Error
       ? `${thrown.name}: ${thrown.message}`

@@ -1,17 +1,21 @@
 /** The other end of `notify` (Nova: notification listeners). @module */
-import { pause, within } from "../wait.ts";
+import { within } from "../wait.ts";
 import { ConnectionDisposedError, InvalidValueError } from "../errors.ts";
 import type { Queue, Route } from "../bus/routes.ts";
 import { log, oneLine } from "../telemetry.ts";
 import type { Delivery, Wait } from "../bus/transport.ts";
-import { decode } from "../wire/codec.ts";
+import { attemptOf, decode } from "../wire/codec.ts";
 import type { Notification } from "../wire/envelope.ts";
 import { type RequestContext, requestContext } from "./context.ts";
+import type { RetryPolicy } from "./contract.ts";
+import { Copies } from "./copies.ts";
+import { again, FailedEvents } from "./failed_events.ts";
 import { serve } from "./inheritance.ts";
-import { checkName, checkTopic } from "./names.ts";
+import { checkPool, checkTopic } from "./names.ts";
 import { type NotificationParts, TOPIC } from "./notification_drivers.ts";
 import { checkNames, namesOf } from "./option_names.ts";
 import { checkPriority, priorities, type Priority } from "./priority.ts";
+import { wrongRetry } from "./retry_policy.ts";
 
 /** Options of `createListener`. */
 export interface ListenerOptions {
@@ -34,6 +38,12 @@ export interface ListenerOptions {
    * pool.
    */
   readonly exclusive?: boolean | undefined;
+  /**
+   * Attempts at an event whose handler throws, and the waits between them, as those of a cast; default: 6, within 13 minutes.
+   * After the last one it is a dead letter in `<queue>.dead`. An exclusive listener tries again after a second at most, and drops
+   * it then. With the profile `nova` an event comes again until it is handled.
+   */
+  readonly retry?: RetryPolicy | undefined;
 }
 
 /** Names of {@linkcode ListenerOptions}. */
@@ -43,12 +53,13 @@ const listenerNames = namesOf<ListenerOptions>({
   priority: true,
   pool: true,
   exclusive: true,
+  retry: true,
 });
 
 /** What becomes of an event: nothing more, or it comes again (oslo.messaging: `NotificationResult`). */
 export type Handled = void | "requeue";
 
-/** Handles an event; acknowledged when it returns. If it returns `"requeue"` or throws, the event comes again. */
+/** Handles an event; acknowledged when it returns. If it returns `"requeue"` the event comes again; if it throws, see `retry`. */
 export type NotificationHandler = (
   event: Notification,
   context: RequestContext,
@@ -56,8 +67,6 @@ export type NotificationHandler = (
 
 /** Events that a listener has in hand at most. */
 const PREFETCH = 64;
-/** Milliseconds before an event whose handler threw twice comes again. */
-const RETRY = 1_000;
 
 /** A test for event types, in which `*` stands for any characters. It takes linear time, since strangers send event types. */
 export function matcher(
@@ -84,25 +93,27 @@ async function handle(
   event: Notification,
   handler: NotificationHandler,
   signal: AbortSignal,
+  failures: FailedEvents,
 ): Promise<void> {
   const context = {
     ...requestContext(event.context),
     signal,
     requestId: event.id ?? event.messageId,
   };
-  try {
-    const handled = await serve(context, () => handler(event, context));
-    if (handled !== "requeue") return delivery.ack();
-  } catch (error) {
-    log("rpc").error("The handler of {event} failed: {error}", {
-      event: oneLine(event.eventType, 60),
-      error,
-    });
+  for (let attempt = attemptOf(delivery.message.headers);; attempt++) {
+    try {
+      const handled = await serve(context, () => handler(event, context));
+      if (handled === "requeue") return await again(delivery, signal);
+      return delivery.ack();
+    } catch (error) {
+      log("rpc").error("The handler of {event} failed: {error}", {
+        event: oneLine(event.eventType, 60),
+        error,
+      });
+      if (await failures.failed(delivery, error, attempt, signal)) continue;
+      return;
+    }
   }
-  // Not at once a second time: a handler that always fails must not turn in circles.
-  const wait = { deadline: Infinity, signal };
-  if (delivery.redelivered) await pause(RETRY, wait).catch(() => {});
-  delivery.reject(true);
 }
 
 /** A queue of one listener alone. */
@@ -115,8 +126,7 @@ function exclusive(name: string): Queue {
 function routesOf(
   { routes }: NotificationParts,
   { pool, topic = TOPIC, priority, exclusive: own }: ListenerOptions,
-): readonly Route[] {
-  if (pool !== undefined) checkName("pool", pool);
+): readonly (Route & { readonly queue: Queue })[] {
   checkTopic(topic);
   if (own && pool !== undefined) {
     throw new InvalidValueError(
@@ -129,9 +139,18 @@ function routesOf(
     : [checkPriority(priority)];
   return chosen.map((priority) => {
     const route = routes.notify(topic, priority);
+    if (pool !== undefined) checkPool(route.key, pool);
     if (own) return { ...route, queue: exclusive(route.key) };
-    if (pool === undefined || !route.queue) return route;
-    return { ...route, queue: { ...route.queue, name: pool } };
+    const { queue = exclusive(route.key) } = route;
+    return { ...route, queue: { ...queue, name: pool ?? queue.name } };
+  });
+}
+
+function checkRetry(retry: RetryPolicy | undefined): void {
+  const wrong = wrongRetry({ retry });
+  if (wrong === undefined) return;
+  throw new InvalidValueError(`Invalid option retry${wrong}`, {
+    data: { path: "retry" },
   });
 }
 
@@ -146,11 +165,19 @@ export async function listen(
   wait: Wait,
 ): Promise<(grace: number) => Promise<void>> {
   checkNames(options, listenerNames);
+  const { retry } = options;
+  checkRetry(retry);
   const { pool } = options;
   const wanted = matcher(options.eventType);
   const inHand = new Set<Promise<void>>();
   const ending = new AbortController();
-  const receive = (delivery: Delivery) => {
+  const copies = new Copies(parts.transport);
+  const { openstack } = parts;
+  const keep = (work: Promise<void>) => {
+    const kept = work.finally(() => inHand.delete(kept));
+    inHand.add(kept);
+  };
+  const receiver = (failures: FailedEvents) => (delivery: Delivery) => {
     const decoded = decode(
       delivery.message.body,
       delivery.message.headers,
@@ -161,20 +188,27 @@ export async function listen(
       log("rpc").warn("Refused a message for {key}: no notification", {
         key: oneLine(delivery.key, 60),
       });
-      return delivery.reject(false);
+      const reason = "no notification where events are handled";
+      return keep(failures.refused(delivery, reason, ending.signal));
     }
     if (!wanted(event.eventType)) return delivery.ack();
-    const work = handle(delivery, event, handler, ending.signal)
-      .finally(() => inHand.delete(work));
-    inHand.add(work);
+    keep(handle(delivery, event, handler, ending.signal, failures));
   };
   const routes = routesOf(parts, options);
   for (const route of routes) await parts.transport.declare(route, wait);
   const consumed = pool === undefined ? routes : routes.slice(0, 1); // one queue for all
   const consumers = await Promise.all(
-    consumed.map((route) =>
-      parts.transport.consume(route, receive, { prefetch: PREFETCH }, wait)
-    ),
+    consumed.map((route) => {
+      const failures = new FailedEvents({
+        copies,
+        queue: route.queue,
+        openstack,
+        retry,
+      });
+      const receive = receiver(failures);
+      const limit = { prefetch: PREFETCH };
+      return parts.transport.consume(route, receive, limit, wait);
+    }),
   );
   return async (grace) => {
     await Promise.all(consumers.map((consumer) => consumer.cancel()));

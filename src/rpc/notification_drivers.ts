@@ -1,9 +1,9 @@
 /** Where events go (Nova: `notifier/api.py`, `notification_driver`). @module */
 import { log, oneLine } from "../telemetry.ts";
-import type { Transport, Wait } from "../bus/transport.ts";
-import { TimeoutError } from "../errors.ts";
+import type { Message, Transport, Wait } from "../bus/transport.ts";
+import { NoRouteError, TimeoutError } from "../errors.ts";
 import { within } from "../wait.ts";
-import type { Routes } from "../bus/routes.ts";
+import { direct, type Route, type Routes } from "../bus/routes.ts";
 import { encode, type Limits } from "../wire/codec.ts";
 import { type Dialect, grizzly, oslo } from "../wire/dialect.ts";
 import type { Notification } from "../wire/envelope.ts";
@@ -86,22 +86,44 @@ function toLog(event: Notification): void {
   });
 }
 
-/** The queue is made first, so that nothing is lost before the first listener. */
+/** Nothing is lost before the first listener: what no queue takes waits in the shared one. */
 async function toBus(
   parts: NotificationParts,
   event: Notification,
   wait: Wait,
 ): Promise<void> {
-  const { transport, routes, limits, dialect } = parts;
+  const { transport, routes, limits, dialect, openstack } = parts;
   const { format, topics = [TOPIC] } = parts.notifications;
   const enveloped = format === undefined ? dialect === oslo : format === "2.0";
   const said = dialect.ids ? event : { ...event, id: undefined };
   const encoded = encode(said, enveloped ? oslo : grizzly, limits);
   for (const topic of topics) {
     const route = routes.notify(topic, event.priority.toLowerCase());
-    await transport.declare(route, wait);
     const message = { ...encoded, id: event.id, persistent: true };
+    if (openstack) {
+      await transport.declare(route, wait); // as oslo.messaging does
+      await transport.publish(route, message, wait);
+    } else await offer(transport, route, { ...message, mandatory: true }, wait);
+  }
+}
+
+/**
+ * To whoever listens. Where nobody does, the shared queue is made and gets the event, but is not bound: a listener of that
+ * queue binds it. So it does not grow while all listeners have queues of their own.
+ */
+async function offer(
+  transport: Transport,
+  route: Route,
+  message: Message,
+  wait: Wait,
+): Promise<void> {
+  try {
     await transport.publish(route, message, wait);
+  } catch (error) {
+    const { queue } = route;
+    if (!queue || !(error instanceof NoRouteError)) throw error;
+    await transport.declare({ key: queue.name, queue }, wait);
+    await transport.publish(direct(queue.name), message, wait);
   }
 }
 

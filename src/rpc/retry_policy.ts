@@ -27,7 +27,11 @@ function said(value: unknown): string {
 
 /** What is wrong with the policy of a procedure, in words that follow its path; undefined if nothing is. */
 export function wrongRetry(
-  { retry, delivery, yields }: Procedure,
+  { retry, delivery, yields }: {
+    readonly retry?: RetryPolicy | undefined;
+    readonly delivery?: Procedure["delivery"] | undefined;
+    readonly yields?: unknown;
+  },
 ): string | undefined {
   if (retry === undefined) return undefined;
   if (typeof retry !== "object" || retry === null) {

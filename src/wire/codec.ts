@@ -30,6 +30,7 @@ export { Batch, isBatch, type Part, partsOf } from "./batch.ts";
 export { BATCHES, checkJson, defaultLimits, type Limits, PROTOCOL };
 export {
   againHeaders,
+  attemptOf,
   burialsOf,
   deadHeaders,
   deferredHeaders,

@@ -42,6 +42,10 @@ const counted = (said: unknown): number => {
 export const burialsOf = (headers: Fields): number =>
   counted(headers[header.burials]);
 
+/** Which attempt at a message it is, from 1. */
+export const attemptOf = (headers: Fields): number =>
+  Math.max(1, counted(headers[header.attempt]));
+
 /** How many times a worker had a message in hand and did not finish it. */
 export const interruptedOf = (headers: Fields): number =>
   counted(headers[header.interrupted]);

@@ -8,8 +8,10 @@ import {
 } from "../../mod.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { matcher } from "../../src/rpc/listener.ts";
+import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
 import { type Bus, failureOf, onEachBus, onRabbit, Raw } from "./bus.ts";
+import { deadOf, Stranger } from "./stranger.ts";
 
 const PRIORITIES = [
   "audit",
@@ -187,18 +189,21 @@ onEachBus(
   },
 );
 
-onRabbit("a listener drops what is no event, and goes on", async (bus) => {
-  const pool = bus.name("pool");
-  await using listener = await listen(bus, { pool });
-  await using raw = await bus.raw();
-  const junk = ["junk", "[]", '{"method":"m","args":{}}', '{"event_type":5}'];
-  for (const body of junk) raw!.channel.sendToQueue(pool, Buffer.from(body));
-  await using connection = await bus.connect();
-  await connection.notify(`${bus.topic}.x`, "after");
-  await until("the event came", () => listener.events.length === 1);
-  const state = await raw!.channel.checkQueue(pool);
-  assert.equal(state.messageCount, 0);
-});
+onRabbit(
+  "a listener keeps what is no event apart, and goes on",
+  async (bus) => {
+    const pool = bus.name("pool");
+    await using listener = await listen(bus, { pool });
+    await using raw = await bus.raw();
+    const junk = ["junk", "[]", '{"method":"m","args":{}}', '{"event_type":5}'];
+    for (const body of junk) raw!.channel.sendToQueue(pool, Buffer.from(body));
+    await using connection = await bus.connect();
+    await connection.notify(`${bus.topic}.x`, "after");
+    await until("the event came", () => listener.events.length === 1);
+    const state = await raw!.channel.checkQueue(pool);
+    assert.equal(state.messageCount, 0);
+  },
+);
 
 Deno.test("a pattern for event types matches all of a type, and takes linear time", () => {
   const matches: [pattern: string, type: string, wanted: boolean][] = [
@@ -216,3 +221,146 @@ Deno.test("a pattern for event types matches all of a type, and takes linear tim
     assert.equal(matcher(pattern)(type), wanted, pattern);
   }
 });
+
+/** A connection whose events are a topic's of the test's own. */
+async function ownEvents(bus: Bus) {
+  const topic = bus.name("events");
+  for (const priority of PRIORITIES) {
+    for (const part of ["", ".dead", ".delay.100"]) {
+      bus.owns(`${topic}.${priority}${part}`);
+    }
+  }
+  return {
+    topic,
+    connection: await bus.connect({ notifications: { topics: [topic] } }),
+  };
+}
+
+/** Messages in a queue; undefined if there is none of that name. */
+async function waiting(bus: Bus, queue: string): Promise<number | undefined> {
+  await using raw = await Raw.open(bus.url);
+  raw.channel.on("error", () => {}); // 404
+  const found = await raw.channel.checkQueue(queue).catch(() => undefined);
+  return found?.messageCount;
+}
+
+onRabbit(
+  "pools and exclusive listeners let no shared queue grow; an event that nobody takes waits there",
+  async (bus) => {
+    const { topic, connection } = await ownEvents(bus);
+    await using _connection = connection;
+    const shared = `${topic}.info`;
+    await connection.notify("before.anybody", 0);
+    assert.equal(await waiting(bus, shared), 1);
+    const seen: Record<string, unknown[]> = { pool: [], own: [], shared: [] };
+    const listener = async (name: string, options: ListenerOptions) => {
+      const made = await bus.connect();
+      await made.createListener(
+        ({ payload }) => void seen[name]?.push(payload),
+        { topic, ...options },
+      );
+      return made;
+    };
+    {
+      await using _pool = await listener("pool", { pool: bus.name("pool") });
+      await using _own = await listener("own", { exclusive: true });
+      for (const n of [1, 2, 3]) await connection.notify("x", n);
+      await until(
+        "both have them",
+        () => seen.pool?.length === 3 && seen.own?.length === 3,
+      );
+      assert.equal(await waiting(bus, shared), 1, "the shared queue grew");
+    }
+    await using _shared = await listener("shared", {});
+    await until("what waited came", () => seen.shared?.length === 1);
+    await connection.notify("x", 4);
+    await until("it came", () => seen.shared?.length === 2);
+    assert.deepEqual(seen.shared, [0, 4]);
+  },
+);
+
+onEachBus(
+  "an event whose handler throws every time has its attempts, then it is a dead letter",
+  async (bus) => {
+    await using _log = await logged();
+    const { topic, connection } = await ownEvents(bus);
+    await using _connection = connection;
+    await using listener = await bus.connect();
+    let runs = 0;
+    const boom = () => {
+      runs++;
+      throw new Error("boom");
+    };
+    const retry = { attempts: 3, backoff: [100] } as const;
+    await listener.createListener(boom, { topic, priority: "info", retry });
+    await connection.notify("x.y", { n: 1 });
+    await using stranger = await Stranger.on(bus);
+    const [letter] = await stranger.take(deadOf(`${topic}.info`), 1);
+    const { headers } = letter!.message;
+    assert.equal(runs, 3);
+    assert.equal(headers["warren-reason"], "Error: boom");
+    assert.equal(headers["warren-attempts"], "3");
+    assert.equal(headers["warren-queue"], `${topic}.info`);
+    // Put back as it is, it begins anew.
+    await stranger.put(`${topic}.info`, letter!.message.body, { headers });
+    const [again] = await stranger.take(deadOf(`${topic}.info`), 1);
+    assert.equal(again!.message.headers["warren-burials"], "2");
+    assert.equal(runs, 6);
+  },
+);
+
+onEachBus(
+  "an exclusive listener whose handler throws every time drops the event, and leaves nothing behind",
+  async (bus) => {
+    await using log = await logged();
+    const { topic, connection } = await ownEvents(bus);
+    await using _connection = connection;
+    await using listener = await bus.connect();
+    const seen: unknown[] = [];
+    const retry = { attempts: 2, backoff: [100] } as const;
+    await listener.createListener(({ payload }) => {
+      seen.push(payload);
+      if (payload === "bad") throw new Error("boom");
+    }, { topic, priority: "info", exclusive: true, retry });
+    await connection.notify("x", "bad");
+    await connection.notify("x", "good");
+    await until("two attempts, and the other", () => seen.length === 3);
+    await until(
+      "it is said",
+      () => log.times(/after its last attempt/) === 1,
+    );
+    assert.deepEqual(seen, ["bad", "good", "bad"]);
+  },
+);
+
+onEachBus(
+  "a request in a queue of events is a dead letter",
+  async (bus) => {
+    await using _log = await logged();
+    const { topic, connection } = await ownEvents(bus);
+    await using _connection = connection;
+    await using listener = await bus.connect();
+    await listener.createListener(() => {}, { topic, priority: "info" });
+    await connection.cast({ topic, host: "info" }, "work");
+    await using stranger = await Stranger.on(bus);
+    const [letter] = await stranger.take(deadOf(`${topic}.info`), 1);
+    const reason = `${letter!.message.headers["warren-reason"]}`;
+    assert.match(reason, /^Refused: no notification/);
+  },
+);
+
+onEachBus(
+  "pools of listeners have no names of queues beside others",
+  async (bus) => {
+    await using connection = await bus.connect();
+    const wrong: ListenerOptions[] = [
+      { pool: "x.dead" },
+      { pool: "notifications.info" },
+      { retry: { attempts: 0 } },
+    ];
+    for (const options of wrong) {
+      const listening = connection.createListener(() => {}, options);
+      assert.ok(await failureOf(listening) instanceof InvalidValueError);
+    }
+  },
+);
