@@ -24,6 +24,8 @@ export interface Message {
   readonly persistent?: boolean | undefined;
   /** Refused with `NoRouteError` where no queue takes it; else silently dropped there. */
   readonly mandatory?: boolean | undefined;
+  /** Its properties and headers in AMQP's bytes, as they came; undefined where no broker sent them. Never sent. */
+  readonly properties?: Uint8Array | undefined;
 }
 
 /** A message that waits for its acknowledgement. Settling it twice, or after its channel is gone, does nothing. */

@@ -1,19 +1,27 @@
 /** Copies of messages in queues beside those that are consumed: nothing is acknowledged before the broker has its copy. @module */
-import { NoRouteError } from "../errors.ts";
+import { loggable } from "../masked.ts";
+import { InvalidValueError, NoRouteError, RejectedError } from "../errors.ts";
+import { log } from "../telemetry.ts";
 import { pause } from "../wait.ts";
-import type { Route } from "../bus/routes.ts";
+import { dead, type Queue, type Route } from "../bus/routes.ts";
 import type { Message, Transport } from "../bus/transport.ts";
 import {
+  fitsShort,
   interruptedHeaders,
   interruptedOf,
   keptHeaders,
 } from "../wire/codec.ts";
+import { header } from "../wire/headers.ts";
 
 /** Milliseconds that the broker may take for a copy. */
 const PATIENCE = 30_000;
 /** Milliseconds before a message that could not be copied goes back into its queue: twice as long each time, to the most. */
 const RETRY = 1_000;
 const LONGEST_RETRY = 60_000;
+/** Bytes of foreign properties that a dead letter holds at most, so that they fit into one frame beside its headers. */
+const PROPERTIES = 64 * 1024;
+/** The broker's reply code for a message whose content it refuses. */
+const REFUSED_CONTENT = 406;
 
 /** As it came, but for what is said of it now. What a broker has put there is its own. */
 export function copyOf(
@@ -23,7 +31,7 @@ export function copyOf(
   return {
     body,
     headers: { ...keptHeaders(headers), ...more },
-    id,
+    id: short(id),
     persistent: true,
     mandatory: true,
   };
@@ -34,8 +42,42 @@ export function asBefore(
   message: Message,
   times: number = interruptedOf(message.headers),
 ): Message {
-  const headers = interruptedHeaders(message.headers, times);
-  return { ...message, headers, persistent: true, mandatory: true };
+  const { body, id, correlationId, replyTo, expiration } = message;
+  return {
+    body,
+    headers: interruptedHeaders(message.headers, times),
+    id: short(id),
+    correlationId: short(correlationId),
+    replyTo: short(replyTo),
+    expiration,
+    persistent: true,
+    mandatory: true,
+  };
+}
+
+/** A property that AMQP cannot carry any more is left out. */
+function short(text: string | undefined): string | undefined {
+  return text !== undefined && fitsShort(text) ? text : undefined;
+}
+
+/** A dead letter in three forms: a copy; a new message that holds the properties as bytes; a new message without them. */
+function lettersOf(
+  message: Message,
+  said: Readonly<Record<string, string>>,
+): readonly Message[] {
+  const { body, properties } = message;
+  const bare = { body, headers: said, persistent: true, mandatory: true };
+  const raw = properties?.subarray(0, PROPERTIES);
+  const headers = { ...said, [header.properties]: raw };
+  const copy = copyOf(message, said);
+  return raw ? [copy, { ...bare, headers }, bare] : [copy, bare];
+}
+
+/** True if a message was refused for what it holds: AMQP cannot carry it, or the broker does not take it. */
+export function isContent(error: unknown): boolean {
+  return error instanceof InvalidValueError ||
+    (error instanceof RejectedError &&
+      error.data.replyCode === REFUSED_CONTENT);
 }
 
 /** Makes the copies of one context. */
@@ -71,6 +113,40 @@ export class Copies {
         this.#made.delete(route.key); // somebody removed the queue
       }
     }
+  }
+
+  /**
+   * Keeps a message as a dead letter. Where the broker refuses its copy for its content, a new message has its body. False
+   * where the broker refuses that body itself: such a message cannot be kept anywhere.
+   *
+   * @throws {RpcError} the broker does not take it for any other reason.
+   */
+  async bury(
+    queue: Queue,
+    message: Message,
+    said: Readonly<Record<string, string>>,
+  ): Promise<boolean> {
+    let refusal: unknown;
+    for (const letter of lettersOf(message, said)) {
+      try {
+        await this.send(dead(queue), letter);
+        return true;
+      } catch (error) {
+        if (!isContent(error)) throw error;
+        refusal = error;
+      }
+    }
+    // The last form holds nothing foreign but the body, which every client can send.
+    if (refusal instanceof InvalidValueError) throw refusal;
+    log("rpc").error(
+      "Dropped a message of {bytes} bytes from {queue}: the broker refuses its body even as a new message: {error}",
+      {
+        bytes: message.body.length,
+        queue: queue.name,
+        error: loggable(refusal),
+      },
+    );
+    return false;
   }
 
   /** The pause of a message that could not be copied: whatever is wrong with it will be so again. Ends with the signal. */

@@ -1,9 +1,9 @@
 /** Casts that failed: tried again later, or kept as dead letters. Nothing is acknowledged before the broker has the copy. @module */
 import { maskedText } from "../masked.ts";
 import { log, oneLine } from "../telemetry.ts";
-import { dead, delayed, type Queue, type Route } from "../bus/routes.ts";
+import { delayed, type Queue } from "../bus/routes.ts";
 import { againHeaders, deadHeaders } from "../wire/codec.ts";
-import { type Copies, copyOf } from "./copies.ts";
+import { type Copies, copyOf, isContent } from "./copies.ts";
 import type { Job } from "./job.ts";
 import { isRefusal } from "./outcome.ts";
 import { delayAfter } from "./retry_policy.ts";
@@ -36,10 +36,19 @@ export class FailedCasts {
     const kept = job.procedure?.retry !== undefined || !this.#parts.openstack;
     if (!queue || !kept || !waits(job)) return "dropped";
     if (ms === undefined) return await this.#bury(job, queue, reasonOf(error));
-    const headers = againHeaders(attempt + 1, expiresOf(job));
-    return await this.#copy(job, delayed(queue, ms), headers)
-      ? "again"
-      : "back";
+    const copy = copyOf(
+      job.message,
+      againHeaders(attempt + 1, expiresOf(job)),
+    );
+    try {
+      await this.#parts.copies.send(delayed(queue, ms), copy);
+      return "again";
+    } catch (error) {
+      if (isContent(error)) {
+        return await this.#bury(job, queue, reasonOf(error));
+      }
+      return await this.#notCopied(job, error);
+    }
   }
 
   /** Its sender would have it dropped by now. */
@@ -66,23 +75,20 @@ export class FailedCasts {
     const burials = (job.request.burials ?? 0) + 1;
     const failed = { attempts, burials, reason, queue: queue.name };
     const headers = deadHeaders(failed);
-    return await this.#copy(job, dead(queue), headers) ? "dead" : "back";
+    try {
+      const { copies } = this.#parts;
+      return await copies.bury(queue, job.message, headers)
+        ? "dead"
+        : "dropped";
+    } catch (error) {
+      return await this.#notCopied(job, error);
+    }
   }
 
-  /** False if the broker did not take it: then the message goes back into its queue. */
-  async #copy(
-    job: Job,
-    route: Route,
-    headers: Readonly<Record<string, string>>,
-  ): Promise<boolean> {
-    try {
-      await this.#parts.copies.send(route, copyOf(job.message, headers));
-      return true;
-    } catch (error) {
-      if (job.abandoned) return false;
-      await this.back(job, error);
-      return false;
-    }
+  /** The broker did not take the copy: the message goes back into its queue. */
+  async #notCopied(job: Job, error: unknown): Promise<Fate> {
+    if (!job.abandoned) await this.back(job, error);
+    return "back";
   }
 
   /** It goes back into its queue, after a while; at once if the worker stops. */

@@ -3,9 +3,8 @@ import { setImmediate } from "node:timers/promises";
 import { StreamInterruptedError } from "../errors.ts";
 import { log, oneLine } from "../telemetry.ts";
 import { direct, type Queue, type Route } from "../bus/routes.ts";
-import { interruptedHeaders } from "../wire/codec.ts";
 import type { Transport } from "../bus/transport.ts";
-import { asBefore, type Copies } from "./copies.ts";
+import { asBefore, type Copies, isContent } from "./copies.ts";
 import type { FailedCasts, Fate } from "./failed_casts.ts";
 import type { Job } from "./job.ts";
 import { identityOf, type Lane } from "./lane.ts";
@@ -40,7 +39,7 @@ export type Interrupted = "here" | "moved" | { readonly hopeless: number };
 export class Quarantine {
   readonly #parts: QuarantineParts;
   readonly #counted = new WeakSet<Job>();
-  readonly #moving = new Set<Promise<boolean>>();
+  readonly #moving = new Set<Promise<Interrupted>>();
   #reading: Promise<void> | undefined;
   readonly #givenBack = new Set<string>();
   #warned = false;
@@ -78,7 +77,7 @@ export class Quarantine {
     const moving = this.#move(job, route, times, quarantine)
       .finally(() => this.#moving.delete(moving));
     this.#moving.add(moving);
-    return await moving ? "moved" : "here";
+    return await moving;
   }
 
   /** At the end of its queue, as it came; false if the broker did not take it. */
@@ -105,25 +104,24 @@ export class Quarantine {
     if (full && oldest !== undefined) this.#givenBack.delete(oldest);
   }
 
-  /** False if the broker did not take the copy. */
+  /** A copy that is refused for its content can neither be counted nor be handled apart, so its message is given up. */
   async #move(
     job: Job,
     route: Route,
     times: number,
     quarantine: Route,
-  ): Promise<boolean> {
-    const { message } = job;
-    const headers = interruptedHeaders(message.headers, times);
+  ): Promise<Interrupted> {
     try {
-      const copy = { ...message, headers, mandatory: true };
-      await this.#parts.copies.send(route, copy);
+      await this.#parts.copies.send(route, asBefore(job.message, times));
       job.passOn();
     } catch (error) {
-      if (!job.abandoned) this.#warn(route, error);
-      return job.abandoned;
+      if (job.abandoned) return "moved";
+      if (isContent(error)) return { hopeless: times };
+      this.#warn(route, error);
+      return "here";
     }
     await (this.#reading ??= this.#read(quarantine));
-    return true;
+    return "moved";
   }
 
   /** Resolves when the broker has read what was acknowledged: if a copy ends this worker, it is the only one. */

@@ -1,10 +1,10 @@
 /** What arrives and is no request that can be read: answered, or kept as a dead letter. @module */
 import { log, oneLine } from "../telemetry.ts";
-import { dead, type Queue } from "../bus/routes.ts";
+import type { Queue } from "../bus/routes.ts";
 import type { Delivery } from "../bus/transport.ts";
 import { burialsOf, deadHeaders, type Refusal } from "../wire/codec.ts";
 import type { ReplyAddress } from "../wire/envelope.ts";
-import { type Copies, copyOf } from "./copies.ts";
+import type { Copies } from "./copies.ts";
 import type { Fate } from "./failed_casts.ts";
 import type { Responder } from "./responder.ts";
 
@@ -91,9 +91,9 @@ export class Refusals {
     const said = { attempts: 0, burials, reason, queue: queue.name };
     const { copies } = this.#parts;
     try {
-      await copies.send(dead(queue), copyOf(message, deadHeaders(said)));
+      const kept = await copies.bury(queue, message, deadHeaders(said));
       delivery.ack();
-      return "dead";
+      return kept ? "dead" : "dropped";
     } catch (error) {
       log("rpc").error("A refused message goes back into its queue: {error}", {
         error,

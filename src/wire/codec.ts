@@ -34,6 +34,7 @@ export {
   burialsOf,
   deadHeaders,
   deferredHeaders,
+  fitsShort,
   interruptedHeaders,
   interruptedOf,
   keptHeaders,

@@ -1,4 +1,5 @@
 /** What Warren's headers say of a message that is sent again as it came: its next attempt, a dead letter, an interruption. @module */
+import { Buffer } from "node:buffer";
 import type { Fields } from "./envelope.ts";
 import { header, number, type WireHeaders } from "./headers.ts";
 
@@ -51,9 +52,21 @@ export const interruptedOf = (headers: Fields): number =>
   counted(headers[header.interrupted]);
 
 const OWN: ReadonlySet<string> = new Set(Object.values(header));
-/** Texts that are kept of what others say in headers: their number, and their length. */
+/** Texts that are kept of what others say in headers: their number, the length of each, and the bytes of all. */
 const OTHERS = 32;
 const BRIEF = 255;
+const BYTES = 16 * 1024;
+
+/** RabbitMQ takes these headers for further queues of a message. A copy that kept them would multiply it, or be refused. */
+const ROUTING = new Set(["CC", "BCC"]);
+
+/** Bytes that AMQP allows for a name or a property. What came may have more, since it is written as UTF-8 anew. */
+const SHORT = 255;
+
+/** True if AMQP can carry a text as a name or as a property. */
+export const fitsShort = (text: string): boolean =>
+  text.length <= SHORT &&
+  (text.length * 3 <= SHORT || Buffer.byteLength(text) <= SHORT);
 
 /**
  * The headers of a message that is sent again: without what is said of one attempt, and no more than always fits. Warren's own
@@ -63,14 +76,17 @@ export function keptHeaders(headers: Fields): WireHeaders {
   const { attempt, interrupted, attempts, expires, reason, queue } = header;
   const attempted = [attempt, interrupted, attempts, expires, header.deferred];
   const once = new Set<string>([...attempted, reason, queue]);
-  const short = (entry: [string, unknown]): entry is [string, string] =>
-    typeof entry[1] === "string" && entry[1].length <= BRIEF;
   const kept = Object.entries(headers).filter(short).filter(([name]) =>
-    !once.has(name) && !name.startsWith("x-")
+    !once.has(name) && !ROUTING.has(name) && !name.startsWith("x-") &&
+    fitsShort(name)
   );
   const own = kept.filter(([name]) => OWN.has(name));
   const others = kept.filter(([name]) => !OWN.has(name)).slice(0, OTHERS);
-  return Object.fromEntries([...own, ...others]);
+  let bytes = 0;
+  const fitting = [...own, ...others].filter(([name, value]) =>
+    (bytes += Buffer.byteLength(name + value)) <= BYTES
+  );
+  return Object.fromEntries(fitting);
 }
 
 /** What the headers say of a request that goes to a worker which serves its version: how often, and what time is left. */
@@ -90,13 +106,16 @@ export function deferredHeaders(
   };
 }
 
+const short = (entry: readonly [string, unknown]): entry is [string, string] =>
+  typeof entry[1] === "string" && entry[1].length <= BRIEF;
+
 /** What the headers of a request say that a worker did not finish, so many times: it is in the same attempt still. */
 export function interruptedHeaders(
   headers: Fields,
   times: number,
 ): WireHeaders {
   const own = REQUEST.map((name) => [name, headers[name]] as const);
-  const said = own.filter(([, value]) => typeof value === "string");
+  const said = own.filter(short);
   return {
     ...keptHeaders(headers),
     ...Object.fromEntries(said),

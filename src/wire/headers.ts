@@ -26,6 +26,7 @@ export const header = {
   expires: "warren-expires",
   reason: "warren-reason",
   queue: "warren-queue",
+  properties: "warren-properties",
   control: "warren-control",
   call: "warren-call",
   credit: "warren-credit",

@@ -45,6 +45,10 @@ class Coming implements Message {
   /** Bytes of its body, and how many of them are there. */
   #length = 0;
   #come = 0;
+  /** The bytes where its properties are, and their place there. */
+  #frame: Buffer = EMPTY;
+  #from = 0;
+  #end = 0;
 
   /** Announced by `basic.deliver`, after the consumer's tag. */
   constructor(receive: Receive, octets: Octets) {
@@ -55,10 +59,17 @@ class Coming implements Message {
     this.#key = octets.name();
   }
 
-  /** True if it is whole. Properties that nobody here needs are not read. */
-  header(octets: Octets): boolean {
+  get properties(): Uint8Array {
+    return this.#frame.subarray(this.#from, this.#end);
+  }
+
+  /** True if it is whole. Properties that nobody here needs are not read; the frame ends at `end` of `bytes`. */
+  header(octets: Octets, bytes: Buffer, end: number): boolean {
     octets.u32(); // class and weight
     this.#length = octets.u64();
+    this.#frame = bytes;
+    this.#from = octets.at;
+    this.#end = end;
     const flags = octets.u16();
     if (flags & CONTENT_TYPE) octets.skip();
     if (flags & CONTENT_ENCODING) octets.skip();
@@ -114,9 +125,10 @@ export class Arrivals {
   }
 
   /** False if the message is not for one of its consumers. */
-  header(octets: Octets): boolean {
+  header(octets: Octets, bytes: Buffer, end: number): boolean {
     if (!this.#coming) return false;
-    if (this.#coming.header(octets)) this.#deliver(this.#coming);
+    const whole = this.#coming.header(octets, bytes, end);
+    if (whole) this.#deliver(this.#coming);
     return true;
   }
 

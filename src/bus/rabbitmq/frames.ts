@@ -177,6 +177,11 @@ export class Frames {
     } else if (typeof value === "boolean") {
       this.#u8(0x74); // t
       this.#u8(value ? 1 : 0);
+    } else if (value instanceof Uint8Array) {
+      this.#u8(0x78); // x
+      this.#at = this.#slab.writeUInt32BE(value.length, this.#at);
+      this.#slab.set(value, this.#at);
+      this.#at += value.length;
     } else if (typeof value !== "number") this.#u8(0x56); // V, for null
     else if (Number.isInteger(value) && Math.abs(value) < 2 ** 31) {
       this.#u8(0x49); // I
@@ -258,9 +263,9 @@ export class Frames {
 
 /** The broker takes whole milliseconds in 32 bits, and 0 would drop it at once. */
 function expirationOf({ expiration }: Message): string | undefined {
-  return expiration === undefined || expiration > LONGEST
-    ? undefined
-    : String(Math.max(1, Math.ceil(expiration)));
+  return expiration !== undefined && expiration <= LONGEST
+    ? String(Math.max(1, Math.ceil(expiration)))
+    : undefined;
 }
 
 /** Bytes of the frames before the body, or more: a character has three at most. */
@@ -273,7 +278,7 @@ function headSize({ exchange, key }: Address, message: Message): number {
     const value = headers[name];
     characters += name.length;
     if (typeof value === "string") characters += value.length;
-    fixed += 16;
+    fixed += value instanceof Uint8Array ? 16 + value.length : 16;
   }
   return fixed + 3 * characters;
 }

@@ -122,7 +122,7 @@ export class Incoming {
     if (type === BODY) return arrivals.body(bytes.subarray(from, end));
     const octets = this.#octets.from(bytes, from);
     if (type === METHOD) return arrivals.method(octets);
-    return type === HEADER && arrivals.header(octets);
+    return type === HEADER && arrivals.header(octets, bytes, end);
   }
 
   #theirs(frame: Buffer): void {

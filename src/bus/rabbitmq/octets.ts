@@ -41,6 +41,11 @@ export class Octets {
     return this;
   }
 
+  /** Where the next value begins. */
+  get at(): number {
+    return this.#at;
+  }
+
   /** Octet. */
   u8(): number {
     return this.#bytes.readUInt8(this.#at++);

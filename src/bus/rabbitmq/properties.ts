@@ -8,14 +8,15 @@ export function checkHeaders(headers: Message["headers"]): void {
   for (const name of Object.keys(headers)) {
     const value = headers[name];
     const fits = value === null ||
-      ["string", "boolean"].includes(typeof value) || Number.isFinite(value);
+      ["string", "boolean"].includes(typeof value) ||
+      Number.isFinite(value) || value instanceof Uint8Array;
     if (!fits) {
       throw new InvalidValueError(
         `Header "${name}" is ${
           value instanceof Object
             ? `a ${value.constructor.name}`
             : `a ${typeof value}`
-        }; give a string, a finite number, a boolean or null`,
+        }; give a string, a finite number, a boolean, bytes or null`,
         { data: { path: `headers.${name}` } },
       );
     }

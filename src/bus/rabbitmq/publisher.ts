@@ -23,8 +23,13 @@ import { backoff } from "./side.ts";
 import { isFatal } from "./topology.ts";
 import type { Window } from "./window.ts";
 
-/** Attempts of a message on a channel that a refusal ended: it may have been another message's fault. */
-const SUSPECT = 3;
+/** What has been sent of a message so far. */
+interface Sent {
+  /** Whether the broker may have it. */
+  before: boolean;
+  /** The attempt that the broker has not settled. */
+  underway: Promise<Outcome> | undefined;
+}
 
 /** What a publisher works with. */
 export interface PublisherParts extends Omit<PublishingParts, "returned"> {
@@ -38,6 +43,9 @@ export interface PublisherParts extends Omit<PublishingParts, "returned"> {
 export class Publisher {
   readonly #parts: PublisherParts;
   readonly #channel: PublishingChannel;
+  /** For messages that may be why the broker ended the other channel. They are sent one at a time, so that the next end tells. */
+  readonly #apart: PublishingChannel;
+  #turn: Promise<unknown> = Promise.resolve();
   readonly #returns = new Returns();
 
   /** With or without confirms. */
@@ -48,6 +56,7 @@ export class Publisher {
       else parts.returned(fromAmqp(message));
     };
     this.#channel = new PublishingChannel({ ...parts, returned }, confirms);
+    this.#apart = new PublishingChannel({ ...parts, returned }, confirms);
   }
 
   /** Sends when there is room, and waits for the broker's word; see `Transport.publish`. */
@@ -84,7 +93,7 @@ export class Publisher {
         resolve();
       };
       try {
-        this.#send(open, route, message, told);
+        this.#send(this.#channel, open, route, message, told);
       } catch (error) {
         forget(expiry);
         give();
@@ -116,28 +125,69 @@ export class Publisher {
   ): Promise<void> {
     const { id = crypto.randomUUID() } = message;
     const told = message.id === id ? message : { ...message, id }; // what comes back is told by it
-    let sending: Promise<Outcome> | undefined;
-    let sent = first !== undefined;
+    const sent: Sent = { before: first !== undefined, underway: undefined };
+    let suspect = false;
+    const attempt = () =>
+      this.#attempt(
+        suspect ? this.#apart : this.#channel,
+        route,
+        told,
+        wait,
+        sent,
+      );
     try {
-      if (first) await this.#again(first, 0, route, wait);
-      for (let attempt = first ? 1 : 0;; attempt++) {
-        const open = this.#channel.usable(route) ??
-          await this.#channel.ready(route, wait, sent);
-        sent = true;
-        sending = new Promise((resolve) =>
-          this.#send(open, route, told, resolve)
-        );
-        const outcome = await within(
-          sending,
-          wait,
-          () => late(this.#parts.side, route, true),
-        );
-        sending = undefined;
-        if (outcome === "taken") return;
-        await this.#again(outcome, attempt, route, wait);
+      for (let n = first ? 0 : -1, outcome: Outcome | undefined = first;; n++) {
+        if (outcome) {
+          suspect = await this.#again(outcome, n, suspect, route, wait);
+        }
+        const tried =
+          await (suspect ? this.#alone(attempt, route, wait, sent) : attempt());
+        if (tried === "taken") return;
+        outcome = tried;
       }
     } finally {
-      this.#settle(message.body.byteLength, sending);
+      this.#settle(message.body.byteLength, sent.underway);
+    }
+  }
+
+  /** One attempt on a channel. */
+  async #attempt(
+    channel: PublishingChannel,
+    route: Route,
+    message: Message,
+    wait: Wait,
+    sent: Sent,
+  ): Promise<Outcome> {
+    const open = channel.usable(route) ??
+      await channel.ready(route, wait, sent.before);
+    sent.before = true;
+    sent.underway = new Promise((resolve) =>
+      this.#send(channel, open, route, message, resolve)
+    );
+    const outcome = await within(
+      sent.underway,
+      wait,
+      () => late(this.#parts.side, route, true),
+    );
+    sent.underway = undefined;
+    return outcome;
+  }
+
+  /** An attempt while no other message is under way on the channel apart. */
+  async #alone(
+    attempt: () => Promise<Outcome>,
+    route: Route,
+    wait: Wait,
+    { before }: Sent,
+  ): Promise<Outcome> {
+    const { promise: over, resolve: done } = Promise.withResolvers<void>();
+    const turn = this.#turn;
+    this.#turn = turn.then(() => over);
+    try {
+      await within(turn, wait, () => late(this.#parts.side, route, before));
+      return await attempt();
+    } finally {
+      done();
     }
   }
 
@@ -160,27 +210,28 @@ export class Publisher {
 
   /** Closes the channel; what is under way fails. */
   async close(): Promise<void> {
-    await this.#channel.close();
+    await Promise.all([this.#channel.close(), this.#apart.close()]);
   }
 
-  /** Throws unless the message may be sent again. */
+  /** Throws unless the message may be sent again. True if it may be why its channel has ended. */
   async #again(
     outcome: Exclude<Outcome, "taken">,
     attempt: number,
+    suspect: boolean,
     route: Route,
     wait: Wait,
-  ): Promise<void> {
+  ): Promise<boolean> {
     if (outcome === "returned") throw unroutable(route);
     if (outcome === "refused") throw rejected(route);
     if (this.#channel.closed) throw disposed(true);
-    if (isFatal(outcome.code) && attempt + 1 >= SUSPECT) {
-      throw rejected(route, outcome);
-    }
+    if (suspect && isFatal(outcome.code)) throw rejected(route, outcome);
     await pause(attempt === 0 ? 0 : backoff(attempt), wait);
+    return isFatal(outcome.code);
   }
 
   /** `told` is called when the broker has spoken, or the channel is gone. Throws if AMQP cannot carry it. */
   #send(
+    channel: PublishingChannel,
     open: Sending,
     route: Route,
     message: Message,
@@ -198,7 +249,7 @@ export class Publisher {
       else if (word === "gone") void open.ended.then(told);
       else told(word);
     };
-    const sent = this.#channel.write(open, route, message, confirmed);
+    const sent = channel.write(open, route, message, confirmed);
     if (!sent) void open.ended.then(told);
   }
 }
