@@ -10,8 +10,8 @@ import {
   interruptedHeaders,
   interruptedOf,
   keptHeaders,
+  propertyHeaders,
 } from "../wire/codec.ts";
-import { header } from "../wire/headers.ts";
 
 /** Milliseconds that the broker may take for a copy. */
 const PATIENCE = 30_000;
@@ -68,9 +68,10 @@ function lettersOf(
   const { body, properties } = message;
   const bare = { body, headers: said, persistent: true, mandatory: true };
   const raw = properties?.subarray(0, PROPERTIES);
-  const headers = { ...said, [header.properties]: raw };
   const copy = copyOf(message, said);
-  return raw ? [copy, { ...bare, headers }, bare] : [copy, bare];
+  if (!raw) return [copy, bare];
+  const headers = { ...said, ...propertyHeaders(raw) };
+  return [copy, { ...bare, headers }, bare];
 }
 
 /** True if a message was refused for what it holds: AMQP cannot carry it, or the broker does not take it. */

@@ -38,6 +38,7 @@ export {
   interruptedHeaders,
   interruptedOf,
   keptHeaders,
+  propertyHeaders,
 } from "./copy_headers.ts";
 
 /** A message ready to go. */

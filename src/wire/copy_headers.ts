@@ -34,6 +34,11 @@ export function deadHeaders(failed: Failed): WireHeaders {
   };
 }
 
+/** What the headers of a dead letter say that is no copy: the properties of the message, in AMQP's bytes. */
+export const propertyHeaders = (properties: Uint8Array): Fields => ({
+  [header.properties]: properties,
+});
+
 const counted = (said: unknown): number => {
   const count = number(said);
   return Number.isSafeInteger(count) ? Number(count) : 0;
