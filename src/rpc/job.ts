@@ -30,6 +30,9 @@ export interface JobHooks {
   starting(job: Job, procedure: Procedure): Promise<void> | undefined;
   /** Its handler records it in a transaction. */
   record(job: Job, transaction: unknown, result: unknown): Promise<void>;
+  /** Milliseconds that it has where its caller names no deadline, after which `late` tells its caller. */
+  patience(job: Job): number;
+  late(job: Job, ms: number): void;
 }
 
 /** A request from its arrival to its acknowledgement. */
@@ -38,9 +41,8 @@ export class Job implements RunningCall, Serving, Watched {
   readonly request: Request;
   /** What the handler sees. */
   readonly context: RequestContext;
-  /** When it came, in milliseconds of the monotonic clock. */
+  /** When it came, and when its caller gives up, in milliseconds of the monotonic clock. */
   readonly arrived: number;
-  /** When the caller gives up, by the same. */
   readonly deadline: number;
   /** In which words it was asked, and is answered. */
   readonly dialect: Dialect;
@@ -104,6 +106,13 @@ export class Job implements RunningCall, Serving, Watched {
   found(procedure: Procedure, name: string): void {
     this.procedure = procedure;
     this.name = name;
+    const ms = this.#hooks.patience(this);
+    if (!this.#expiry || ms === Infinity) return;
+    forget(this.#expiry);
+    this.#expiry = expireAt(this.arrived + ms, () => {
+      this.#hooks.late(this, ms);
+      this.#end(new TimeoutError(`It has taken ${ms} ms, without a deadline`));
+    });
   }
 
   starting(procedure: Procedure): Promise<void> | undefined {

@@ -34,5 +34,12 @@ export function jobHooks(
     },
     record: (job, transaction, result) =>
       responder.record(job, transaction, result),
+    // A stream of Warren's ends with its reader, whose silence is noticed.
+    patience: ({ request: { reply, timeout, warren }, procedure }) => {
+      const { yields, maxDuration = 0 } = procedure ?? {};
+      const ends = timeout !== undefined || (yields && warren !== undefined);
+      return !reply || ends ? Infinity : Math.max(consumerTimeout, maxDuration);
+    },
+    late: (job, ms) => void responder.late(job, ms),
   };
 }

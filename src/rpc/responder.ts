@@ -4,6 +4,7 @@ import {
   InvalidValueError,
   RpcError,
   StreamInterruptedError,
+  TimeoutError,
 } from "../errors.ts";
 import { oneLine } from "../telemetry.ts";
 import type { Message, Wait } from "../bus/transport.ts";
@@ -195,6 +196,26 @@ export class Responder implements Disposable {
       { failure, ending: true },
       wait,
     );
+  }
+
+  /** Tells a caller that named no deadline that its call has ended at ours. */
+  async late({ request, dialect, over }: Job, ms: number): Promise<void> {
+    const { reply, warren, method } = request;
+    if (!reply || over) return;
+    const text = `${
+      oneLine(method, 60)
+    } has taken ${ms} ms, which is the most where its caller names no deadline`;
+    const foreign = warren === undefined;
+    const failure = toFailure(new TimeoutError(text), {
+      refusal: true,
+      foreign,
+    });
+    const wait = { deadline: performance.now() + LONGEST_ANSWER };
+    await this.#answers.send(
+      { reply, dialect, warren },
+      { failure, ending: true },
+      wait,
+    ).catch(() => {}); // it cannot be reached
   }
 
   /** The request came again: what was answered to it is said again. */

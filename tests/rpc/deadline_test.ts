@@ -368,3 +368,24 @@ Deno.test("a wall clock that jumps does not end the calls of a handler whose con
     TimeoutError,
   );
 });
+
+onEachBus(
+  "a call without a deadline ends at the worker's own, is told so, and leaves its place to others",
+  async (bus) => {
+    const work = new Endless();
+    await using worker = await bus.serve(
+      sums(bus.topic),
+      sumHandlers({ wait: (_, { signal }) => work.run(signal) }),
+      { concurrency: 1, consumerTimeout: 300 },
+    );
+    await using connection = await bus.connect();
+    const client = connection.client(sums(bus.topic));
+    const ended = failureOf(client.call("wait", {}, { timeout: Infinity }));
+    await work.began;
+    assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
+    const error = await ended;
+    assert.match(error.message, /^TimeoutError: wait has taken 300 ms, /);
+    assert.ok(await work.ended instanceof TimeoutError);
+    assert.equal(worker.stats.failed, 0);
+  },
+);
