@@ -26,6 +26,8 @@ export interface Message {
   readonly mandatory?: boolean | undefined;
   /** Its properties and headers in AMQP's bytes, as they came; undefined where no broker sent them. Never sent. */
   readonly properties?: Uint8Array | undefined;
+  /** Why its headers or other properties could not be read, without their content: those are missing. Only where it arrives. */
+  readonly unreadable?: string | undefined;
 }
 
 /** A message that waits for its acknowledgement. Settling it twice, or after its channel is gone, does nothing. */

@@ -60,7 +60,10 @@ function short(text: string | undefined): string | undefined {
   return text !== undefined && fitsShort(text) ? text : undefined;
 }
 
-/** A dead letter in three forms: a copy; a new message that holds the properties as bytes; a new message without them. */
+/**
+ * A dead letter in three forms: a copy, unless its headers could not be read; a new message that holds the properties as
+ * bytes; a new message without them.
+ */
 function lettersOf(
   message: Message,
   said: Readonly<Record<string, string>>,
@@ -71,7 +74,8 @@ function lettersOf(
   const copy = copyOf(message, said);
   if (!raw) return [copy, bare];
   const headers = { ...said, ...propertyHeaders(raw) };
-  return [copy, { ...bare, headers }, bare];
+  const forms = [{ ...bare, headers }, bare];
+  return message.unreadable === undefined ? [copy, ...forms] : forms;
 }
 
 /** True if a message was refused for what it holds: AMQP cannot carry it, or the broker does not take it. */

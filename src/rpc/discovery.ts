@@ -73,8 +73,8 @@ function listening(
 ): (delivery: Delivery) => void {
   return (delivery) => {
     delivery.ack();
-    const { body, headers } = delivery.message;
-    const decoded = decode(body, headers, limits);
+    const { body, headers, unreadable } = delivery.message;
+    const decoded = decode(body, headers, limits, unreadable);
     const request = "message" in decoded ? decoded.message : undefined;
     if (request?.kind !== "request" || request.method !== REPORT) return;
     for (const report of reportsIn(request.args)) sightings.heard(report);

@@ -87,10 +87,10 @@ export class Inbox {
   }
 
   #take(
-    { body, headers, correlationId, replyTo }: Message,
+    { body, headers, correlationId, replyTo, unreadable }: Message,
     key: string,
   ): void {
-    const decoded = decode(body, headers, this.#limits);
+    const decoded = decode(body, headers, this.#limits, unreadable);
     if ("refusal" in decoded) {
       const { reason } = decoded.refusal;
       const text = `Refused the answer: ${reason}`;

@@ -178,11 +178,8 @@ export async function listen(
     inHand.add(kept);
   };
   const receiver = (failures: FailedEvents) => (delivery: Delivery) => {
-    const decoded = decode(
-      delivery.message.body,
-      delivery.message.headers,
-      parts.limits,
-    );
+    const { body, headers, unreadable } = delivery.message;
+    const decoded = decode(body, headers, parts.limits, unreadable);
     const event = "message" in decoded ? decoded.message : undefined;
     if (event?.kind !== "notification") {
       log("rpc").warn("Refused a message for {key}: no notification", {

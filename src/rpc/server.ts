@@ -131,8 +131,9 @@ export class Server {
   }
 
   #receive(delivery: Delivery, lane: Lane, hooks: JobHooks): void {
-    const { body, headers } = delivery.message;
-    const decoded = decode(body, headers, this.#parts.limits);
+    const { body, headers, unreadable } = delivery.message;
+    const { limits } = this.#parts;
+    const decoded = decode(body, headers, limits, unreadable);
     if ("refusal" in decoded) {
       return this.#refuse(delivery, lane, decoded.refusal);
     }

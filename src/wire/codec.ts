@@ -194,11 +194,12 @@ function objectOf(
     : { refused: "not a JSON object" };
 }
 
-/** The message in a body, or a refusal. Never throws. */
+/** The message in a body, or a refusal; `unreadable` says why its headers are missing. Never throws. */
 export function decode(
   body: Uint8Array,
   headers: Fields,
   limits: Limits = defaultLimits,
+  unreadable?: string,
 ): Decoded {
   if (header.control in headers) return decodeControl(headers);
   const outer = objectOf(parseJson(body, limits));
@@ -212,6 +213,7 @@ export function decode(
     const reason = "neither a request, a reply nor a notification";
     return refuse(reason, headers, dialect);
   }
+  if (unreadable !== undefined) return refuse(unreadable, {}, dialect, raw);
   const whole = Object.assign(raw, ownHeaders(raw.kind, headers));
   const parsed = schemaOf(whole).safeParse(whole);
   if (parsed.success) return { message: parsed.data, dialect };

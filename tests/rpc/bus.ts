@@ -2,6 +2,7 @@
  * What every test of the verbs needs: the two transports, each with a topic of the test's own, and no
  * queue left behind on a broker that others use as well.
  */
+import { Buffer } from "node:buffer";
 import * as amqp from "npm:amqplib@2.3.1";
 import { z } from "npm:zod@^4.6.7";
 import {
@@ -106,6 +107,57 @@ export class Raw implements AsyncDisposable {
   static async open(url: string): Promise<Raw> {
     const connection = await amqp.connect(url);
     return new Raw(connection, await connection.createConfirmChannel());
+  }
+
+  /** Sends a message whose table of headers has these bytes, its length before it; amqplib could not write some of them. */
+  async table(
+    queue: string,
+    table: Uint8Array,
+    body: string,
+    { correlationId = "", replyTo = "" } = {},
+  ): Promise<void> {
+    const channel = await this.#connection.createChannel();
+    const { ch } = channel as unknown as { readonly ch: number };
+    const short = (text: string) =>
+      Buffer.from([text.length, ...Buffer.from(text)]);
+    const long = (value: number) => {
+      const bytes = Buffer.alloc(4);
+      bytes.writeUInt32BE(value);
+      return bytes;
+    };
+    const frame = (type: number, ...parts: Uint8Array[]) => {
+      const payload = Buffer.concat(parts);
+      const head = Buffer.from([type, ch >> 8, ch & 255]);
+      const end = Buffer.from([0xce]);
+      return [head, long(payload.length), payload, end];
+    };
+    const asked = correlationId && replyTo;
+    const flags = (1 << 13) + (asked ? (1 << 10) + (1 << 9) : 0);
+    const bytes = Buffer.from(body);
+    const properties = asked ? [short(correlationId), short(replyTo)] : [];
+    const frames = [
+      frame(
+        1,
+        Buffer.from([0, 60, 0, 40, 0, 0]),
+        short(""),
+        short(queue),
+        Buffer.from([0]),
+      ),
+      frame(
+        2,
+        Buffer.from([0, 60, 0, 0, 0, 0, 0, 0]),
+        long(bytes.length),
+        Buffer.from([flags >> 8, flags & 255]),
+        table,
+        ...properties,
+      ),
+      frame(3, bytes),
+    ];
+    const { stream } = this.#connection.connection as unknown as {
+      readonly stream: { write(bytes: Uint8Array): void };
+    };
+    stream.write(Buffer.concat(frames.flat()));
+    await channel.close(); // the broker has it before it answers
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

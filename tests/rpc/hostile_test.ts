@@ -263,3 +263,81 @@ onRabbit(
     assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
   },
 );
+
+const long = (value: number) => {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+};
+const sized = (bytes: Buffer) => Buffer.concat([long(bytes.length), bytes]);
+const fieldOf = (value: Buffer) =>
+  Buffer.concat([Buffer.from([1, 0x61]), value]);
+function arrays(depth: number): Buffer {
+  let value: Buffer = Buffer.from("V");
+  for (let i = 0; i < depth; i++) {
+    value = Buffer.concat([Buffer.from("A"), sized(value)]);
+  }
+  return value;
+}
+
+/** Tables of headers, as bytes: of an old type, too deep, too many values, many names with a meaning. */
+const TABLES: readonly Buffer[] = [
+  fieldOf(Buffer.from("L12345678")),
+  fieldOf(arrays(4_196)),
+  Buffer.concat(
+    Array.from({ length: 10_000 }, () => fieldOf(Buffer.from("V"))),
+  ),
+  Buffer.concat([
+    ...Array.from({ length: 6_000 }, (_, n) => {
+      const text = Buffer.from(`${n}`);
+      return Buffer.concat([
+        Buffer.from([text.length]),
+        text,
+        Buffer.from("V"),
+      ]);
+    }),
+    Buffer.from("\x09__proto__V".repeat(7_000)),
+  ]),
+];
+
+onRabbit(
+  "headers that cannot be read are one message: refused, settled and counted, beside good calls",
+  async (bus) => {
+    const api = sums(bus.topic);
+    const worker = await bus.serve(api, sumHandlers());
+    await using connection = await bus.connect();
+    await using raw = await bus.raw() as Raw;
+    const client = connection.client(api);
+    const inbox = await inboxOf(
+      bus,
+      raw,
+      () => client.call("add", { a: 1, b: 1 }),
+    );
+    const body = JSON.stringify({ method: "add", args: { a: 1, b: 1 } });
+    const { queue } = await raw.channel.assertQueue("", { exclusive: true });
+    for (const [n, table] of TABLES.entries()) {
+      const asked = { correlationId: "call", replyTo: queue };
+      await raw.table(bus.topic, sized(table), body);
+      await raw.table(bus.topic, sized(table), body, asked);
+      await raw.table(inbox, sized(table), "{}");
+      assert.equal(await client.call("add", { a: n, b: 1 }), n + 1);
+    }
+    // The first is read: RabbitMQ knows its type, and so do we.
+    const bad = TABLES.length - 1;
+    await until("all are settled", () => {
+      const { refused, dead, inHand } = worker.stats;
+      return refused === 2 * bad && dead === bad && inHand === 0;
+    });
+    assert.equal(worker.health().consuming.losses, 0);
+    for (let n = 0; n < bad; n++) {
+      const answer = await raw.channel.get(queue, { noAck: true });
+      assert.ok(answer, "an answer");
+      assert.match(answer.content.toString(), /its table of headers: it/);
+    }
+    await worker[Symbol.asyncDispose]();
+    const { messageCount } = await raw.channel.checkQueue(bus.topic);
+    assert.equal(messageCount, 0);
+    const dead = await raw.channel.checkQueue(`${bus.topic}.dead`);
+    assert.equal(dead.messageCount, bad);
+  },
+);

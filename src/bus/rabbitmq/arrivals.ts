@@ -29,6 +29,8 @@ export type Receive = (
   redelivered: boolean,
 ) => void;
 
+const nobody: Receive = () => {};
+
 /** A message that comes in several frames. */
 class Coming implements Message {
   body: Uint8Array = EMPTY;
@@ -38,7 +40,8 @@ class Coming implements Message {
   replyTo: string | undefined;
   expiration: number | undefined;
   persistent = false;
-  readonly #receive: Receive;
+  unreadable: string | undefined;
+  #receive: Receive;
   readonly #tag: number;
   readonly #redelivered: boolean;
   readonly #key: string;
@@ -63,24 +66,44 @@ class Coming implements Message {
     return this.#frame.subarray(this.#from, this.#end);
   }
 
-  /** True if it is whole. Properties that nobody here needs are not read; the frame ends at `end` of `bytes`. */
+  /**
+   * True if it is whole; the frame ends at `end` of `bytes`. Properties that cannot be read are no fault of the connection:
+   * the frames say where the message ends.
+   */
   header(octets: Octets, bytes: Buffer, end: number): boolean {
     octets.u32(); // class and weight
     this.#length = octets.u64();
     this.#frame = bytes;
     this.#from = octets.at;
     this.#end = end;
+    try {
+      this.#properties(octets);
+    } catch (error) {
+      this.unreadable ??= `its properties: ${(error as Error).message}`;
+    }
+    return this.#length === 0;
+  }
+
+  /** Those that nobody here needs are not read. */
+  #properties(octets: Octets): void {
     const flags = octets.u16();
     if (flags & CONTENT_TYPE) octets.skip();
     if (flags & CONTENT_ENCODING) octets.skip();
-    if (flags & HEADERS) this.headers = octets.table();
+    if (flags & HEADERS) this.#table(octets);
     if (flags & DELIVERY_MODE) this.persistent = octets.u8() === 2;
     if (flags & PRIORITY) octets.u8();
     if (flags & CORRELATION_ID) this.correlationId = octets.short();
     if (flags & REPLY_TO) this.replyTo = octets.name();
     if (flags & EXPIRATION) this.expiration = Number(octets.name());
     if (flags & MESSAGE_ID) this.id = octets.short();
-    return this.#length === 0;
+  }
+
+  #table(octets: Octets): void {
+    try {
+      this.headers = octets.table();
+    } catch (error) {
+      this.unreadable = `its table of headers: ${(error as Error).message}`;
+    }
   }
 
   /** True if it is whole: most have one part. */
@@ -92,6 +115,11 @@ class Coming implements Message {
     }
     this.#come += bytes.length;
     return this.#come === this.#length;
+  }
+
+  /** Nobody gets it. */
+  drop(): void {
+    this.#receive = nobody;
   }
 
   /** To its consumer. */
@@ -107,13 +135,15 @@ export class Arrivals {
   /** By the tags of the consumers. Messages of one that is not among them are amqplib's. */
   readonly consumers = new Map<string, Receive>();
   #coming: Coming | undefined;
+  #closed = false;
 
   /** False if it is another method. */
   method(octets: Octets): boolean {
     if (octets.u16() !== BASIC) return false;
     const method = octets.u16();
     if (method === DELIVER) {
-      const receive = this.consumers.get(octets.name());
+      const consumer = octets.name();
+      const receive = this.#closed ? nobody : this.consumers.get(consumer);
       this.#coming = receive && new Coming(receive, octets);
       return receive !== undefined;
     }
@@ -139,10 +169,14 @@ export class Arrivals {
     return true;
   }
 
-  /** Nothing more comes for its consumers: what does, even in part, goes back to its queue. */
+  /**
+   * Nothing is delivered any more. A message that still comes, even in part, goes back to its queue. amqplib must not get it:
+   * headers that it cannot read would end the connection, which others use as well.
+   */
   close(): void {
+    this.#closed = true;
     this.consumers.clear();
-    this.#coming = undefined;
+    this.#coming?.drop();
   }
 
   #deliver(coming: Coming): void {

@@ -51,10 +51,9 @@ export class Incoming {
     if (this.#channels[number] === arrivals) this.#channels[number] = undefined;
   }
 
-  /** The connection is closing: what still comes is amqplib's, which drops it. */
+  /** The connection is closing: no message is delivered any more. */
   close(): void {
     for (const arrivals of this.#channels) arrivals?.close();
-    this.#channels.length = 0;
   }
 
   #read = (chunk: Buffer): void => {
@@ -120,7 +119,7 @@ export class Incoming {
     if (!arrivals) return false;
     const type = bytes[at], from = at + HEAD;
     if (type === BODY) return arrivals.body(bytes.subarray(from, end));
-    const octets = this.#octets.from(bytes, from);
+    const octets = this.#octets.from(bytes, from, end);
     if (type === METHOD) return arrivals.method(octets);
     return type === HEADER && arrivals.header(octets, bytes, end);
   }

@@ -29,15 +29,23 @@ function same(text: string, bytes: Buffer, at: number): boolean {
 
 const known = new Known();
 
-/** Reads one value after the other. */
+/** Bounds of a field table: tables and arrays within each other, and values in all. A broker's own are far below. */
+export const TABLE = { depth: 32, values: 4_096 } as const;
+
+/** Reads one value after the other. What is not there, or is not as it should be, throws an error that does not quote it. */
 export class Octets {
   #bytes: Buffer = Buffer.alloc(0);
   #at = 0;
+  /** Where the innermost of what is read ends: the frame, a table or an array. */
+  #end = 0;
+  #depth = 0;
+  #values = 0;
 
-  /** From a place in other bytes: one object reads them all. */
-  from(bytes: Buffer, at: number): this {
+  /** From a place in other bytes, up to another: one object reads them all. */
+  from(bytes: Buffer, at: number, end: number = bytes.length): this {
     this.#bytes = bytes;
     this.#at = at;
+    this.#end = end;
     return this;
   }
 
@@ -48,19 +56,17 @@ export class Octets {
 
   /** Octet. */
   u8(): number {
-    return this.#bytes.readUInt8(this.#at++);
+    return this.#bytes.readUInt8(this.#past(1));
   }
 
   /** Short. */
   u16(): number {
-    this.#at += 2;
-    return this.#bytes.readUInt16BE(this.#at - 2);
+    return this.#bytes.readUInt16BE(this.#past(2));
   }
 
   /** Long. */
   u32(): number {
-    this.#at += 4;
-    return this.#bytes.readUInt32BE(this.#at - 4);
+    return this.#bytes.readUInt32BE(this.#past(4));
   }
 
   /** Longlong, of which the broker uses what a number holds. */
@@ -70,50 +76,97 @@ export class Octets {
 
   /** Short string, of which most are different each time. */
   short(): string {
-    const length = this.u8();
-    return this.#text(length);
+    return this.#text(this.u8());
   }
 
   /** Short string, of which there are few. */
   name(): string {
     const length = this.u8();
-    this.#at += length;
-    return known.text(this.#bytes, this.#at - length, this.#at);
+    const at = this.#past(length);
+    return known.text(this.#bytes, at, at + length);
   }
 
   /** Past a short string. */
   skip(): void {
-    const length = this.u8();
-    this.#at += length;
+    this.#past(this.u8());
   }
 
-  /** Field table. */
+  /**
+   * Field table.
+   *
+   * @throws {RangeError} It is longer than its frame, too deep, or has too many values. What follows it can still be read.
+   * @throws {TypeError} A value has a type that RabbitMQ does not know. What follows the table can still be read.
+   */
   table(): Record<string, unknown> {
+    const frame = this.#end;
     const end = this.u32() + this.#at;
-    let fields: Record<string, unknown> = {};
-    while (this.#at < end) {
-      const name = this.name();
-      // An object without a prototype costs more.
-      if (name === "__proto__") fields = harmless(fields);
-      fields[name] = this.#value();
+    this.#at -= 4;
+    this.#depth = this.#values = 0;
+    try {
+      return this.#table();
+    } finally {
+      this.#end = frame;
+      this.#at = Math.min(end, frame);
     }
+  }
+
+  /** Goes on by so many bytes; returns where they begin. */
+  #past(bytes: number): number {
+    const at = this.#at;
+    if (at + bytes > this.#end) throw new RangeError("it ends too early");
+    this.#at = at + bytes;
+    return at;
+  }
+
+  #table(): Record<string, unknown> {
+    const outer = this.#enter();
+    const fields: Record<string, unknown> = {};
+    while (this.#at < this.#end) {
+      const name = this.name();
+      const value = this.#value();
+      // An object without a prototype costs more.
+      if (name === "__proto__") define(fields, name, value);
+      else fields[name] = value;
+    }
+    this.#leave(outer);
     return fields;
   }
 
   #array(): unknown[] {
-    const end = this.u32() + this.#at;
+    const outer = this.#enter();
     const values: unknown[] = [];
-    while (this.#at < end) values.push(this.#value());
+    while (this.#at < this.#end) values.push(this.#value());
+    this.#leave(outer);
     return values;
   }
 
+  /** Into a table or an array; returns where that ends in which it is. */
+  #enter(): number {
+    const length = this.u32();
+    const outer = this.#end, end = this.#at + length;
+    if (end > outer) throw new RangeError("it ends too early");
+    if (++this.#depth > TABLE.depth) {
+      throw new RangeError(`it is nested deeper than ${TABLE.depth}`);
+    }
+    this.#end = end;
+    return outer;
+  }
+
+  #leave(outer: number): void {
+    this.#end = outer;
+    this.#depth--;
+  }
+
   #text(length: number): string {
-    this.#at += length;
-    return this.#bytes.toString("utf8", this.#at - length, this.#at);
+    const at = this.#past(length);
+    return this.#bytes.toString("utf8", at, at + length);
   }
 
   /** Types as RabbitMQ uses them, which are not those of the specification. */
   #value(): unknown {
+    if (++this.#values > TABLE.values) {
+      throw new RangeError(`it has more than ${TABLE.values} values`);
+    }
     const type = this.u8();
     switch (type) {
       case 0x53: // S
@@ -125,19 +178,18 @@ export class Octets {
       case 0x56: // V
         return null;
       case 0x46: // F
-        return this.table();
+        return this.#table();
       case 0x41: // A
         return this.#array();
       case 0x6c: // l
-        return Number(BigInt.asIntN(64, this.#big()));
+      case 0x4c: // L, signed as well
+        return Number(this.#bytes.readBigInt64BE(this.#past(8)));
       case 0x54: // T, in seconds
-        return Number(this.#big());
+        return Number(this.#bytes.readBigUInt64BE(this.#past(8)));
       case 0x64: // d
-        this.#at += 8;
-        return this.#bytes.readDoubleBE(this.#at - 8);
+        return this.#bytes.readDoubleBE(this.#past(8));
       case 0x66: // f
-        this.#at += 4;
-        return this.#bytes.readFloatBE(this.#at - 4);
+        return this.#bytes.readFloatBE(this.#past(4));
       case 0x62: // b
         return this.u8() << 24 >> 24;
       case 0x42: // B
@@ -151,22 +203,18 @@ export class Octets {
       case 0x44: // D
         return { places: this.u8(), digits: this.u32() };
       case 0x78: { // x
-        const end = this.u32() + this.#at;
-        const bytes = this.#bytes.subarray(this.#at, end);
-        this.#at = end;
-        return bytes;
+        const length = this.u32();
+        const at = this.#past(length);
+        return this.#bytes.subarray(at, at + length);
       }
       default:
-        throw new TypeError(`a field of unknown type ${type}`);
+        throw new TypeError(`it has a value of the unknown type ${type}`);
     }
-  }
-
-  #big(): bigint {
-    this.#at += 8;
-    return this.#bytes.readBigUInt64BE(this.#at - 8);
   }
 }
 
-/** The same, with no name that means something. */
-const harmless = (fields: object): Record<string, unknown> =>
-  Object.assign(Object.create(null), fields);
+/** A field whose name would mean something if it were assigned. */
+function define(fields: object, name: string, value: unknown): void {
+  const field = { enumerable: true, configurable: true, writable: true };
+  Object.defineProperty(fields, name, { ...field, value });
+}

@@ -34,16 +34,12 @@ function unwrapped(value: unknown): unknown {
     : headersOf(value);
 }
 
+/** A header may be named "__proto__"; that is a field as any other. */
 function headersOf(table: object): Record<string, unknown> {
-  const names = Object.keys(table);
-  // A header may be named "__proto__"; an object without a prototype costs more.
-  const headers: Record<string, unknown> = names.includes("__proto__")
-    ? Object.create(null)
-    : {};
-  for (const name of names) {
-    headers[name] = unwrapped((table as Record<string, unknown>)[name]);
-  }
-  return headers;
+  const entries = Object.entries(table);
+  return Object.fromEntries(
+    entries.map(([name, value]) => [name, unwrapped(value)]),
+  );
 }
 
 const text = (value: unknown) => typeof value === "string" ? value : undefined;
