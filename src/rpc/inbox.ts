@@ -115,7 +115,8 @@ export class Inbox {
   ): void {
     if (verb === "cancel") return this.running.cancel(call);
     this.running.grant(call, credit);
-    if (verb === "credit" || this.running.resume(call, sequence, run)) return;
+    if (verb === "credit") return;
+    if (this.running.resume(call, reader, sequence, run)) return;
     const [deny] = this.deniers;
     if (reader) deny?.(call, sequence, reader);
   }

@@ -188,9 +188,13 @@ export class Job implements RunningCall, Serving, Watched {
     return this.#credit ??= new Credit(this.request.credit);
   }
 
-  /** While nothing was sent, nothing is missing. */
+  get reader(): string | undefined {
+    return this.request.reply?.queue;
+  }
+
+  /** While nothing was sent, nothing is missing; later, what was sent is kept for its reader. */
   resume(): boolean {
-    return !this.streaming;
+    return !this.streaming && this.sent === undefined;
   }
 
   /** Resolves when an item of its stream may come; to false if nobody waits for it any more. */

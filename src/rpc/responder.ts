@@ -27,6 +27,8 @@ const LONGEST_ANSWER = 60_000;
 const WINDOW = 32;
 /** Milliseconds to tell a caller that the worker stops. */
 const GOODBYE = 1_000;
+/** Readers of unknown streams that are told so at once, at most: anybody may ask, for any queue. */
+const DENIALS = 32;
 /** Milliseconds to say again what a reader has missed. */
 const AGAIN = 5_000;
 
@@ -39,6 +41,8 @@ export class Responder implements Disposable {
   readonly #wording: Wording;
   readonly #ending: Wait;
   readonly #ended = new EndedStreams();
+  /** Readers that are being told that their stream is not known. */
+  #denials = 0;
 
   /** On a transport; `ending` says until when the ledger is waited for. */
   constructor(parts: ResponderParts, ending: Wait) {
@@ -147,6 +151,7 @@ export class Responder implements Disposable {
     return new SentItems({
       running,
       call: reply.call,
+      reader: reply.queue,
       window,
       again: async (messages) => {
         const wait = { deadline: performance.now() + AGAIN };
@@ -159,8 +164,10 @@ export class Responder implements Disposable {
     });
   }
 
-  /** Tells the reader of a stream that its worker has forgotten it, or is another one than it was. */
+  /** Tells the reader of a stream that its worker has forgotten it, or is another one than it was. Readers ask again who are not told. */
   #deny = (call: string, from: number, queue: string): void => {
+    if (this.#denials >= DENIALS) return;
+    this.#denials++;
     const text = `The stream was interrupted after item ${
       from - 1
     }: the worker does not know it any more`;
@@ -174,7 +181,7 @@ export class Responder implements Disposable {
     };
     const wait = { deadline: performance.now() + GOODBYE };
     const sent = this.#answers.send(address, { failure, ending: true }, wait);
-    sent.catch(() => {}); // its reader asks again, or gives up
+    void sent.catch(() => {}).finally(() => this.#denials--);
   };
 
   /** Says nothing again any more. */

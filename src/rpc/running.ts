@@ -8,6 +8,8 @@ export interface RunningCall {
   end(reason: string): void;
   /** Items of its stream up to that number may come. */
   grant(upTo: number): void;
+  /** The queue to which its answers go. */
+  readonly reader: string | undefined;
   /** Its caller has missed what came from that number on, of that run. False if it is not known here. */
   resume(from: number, run: string | undefined): boolean;
   /** A message to its caller came back: no queue took it. */
@@ -16,21 +18,20 @@ export interface RunningCall {
 
 /** All of one link. */
 export class RunningCalls {
-  readonly #calls = new Register<string, readonly RunningCall[]>();
+  readonly #calls = new Register<string, Set<RunningCall>>();
 
   /** Known from now on. */
   add(call: string, running: RunningCall): void {
     const same = this.#calls.get(call);
-    this.#calls.set(call, same ? [...same, running] : [running]);
+    if (same) same.add(running);
+    else this.#calls.set(call, new Set([running]));
   }
 
   /** Not any more. */
   remove(call: string, running: RunningCall): void {
     const same = this.#calls.get(call);
-    if (same?.length === 1 && same[0] === running) this.#calls.delete(call);
-    else if (same) {
-      this.#calls.set(call, same.filter((other) => other !== running));
-    }
+    same?.delete(running);
+    if (same?.size === 0) this.#calls.delete(call);
   }
 
   /** Its caller wants no more of it. */
@@ -45,10 +46,21 @@ export class RunningCalls {
     for (const running of this.#calls.get(call) ?? []) running.grant(upTo);
   }
 
-  /** Its caller has missed items. False if nothing is known of it any more. */
-  resume(call: string, from: number, run: string | undefined): boolean {
-    const same = [...this.#calls.get(call) ?? []];
-    return same.map((each) => each.resume(from, run)).includes(true);
+  /**
+   * A reader, whose queue is `reader`, has missed items. One stream at most says them again, and only one whose answers go
+   * to that queue. False if nothing is known of it any more.
+   */
+  resume(
+    call: string,
+    reader: string | undefined,
+    from: number,
+    run: string | undefined,
+  ): boolean {
+    for (const running of this.#calls.get(call) ?? []) {
+      if (running.reader !== reader || reader === undefined) continue;
+      if (running.resume(from, run)) return true;
+    }
+    return false;
   }
 
   /** A message about it came back. */

@@ -11,11 +11,16 @@ export interface SentParts {
   readonly running: RunningCalls;
   /** Id of the call. */
   readonly call: string;
+  /** Queue of its reader. */
+  readonly reader: string;
   /** Items that may come unread; 0 = its reader never asks again, so nothing is kept. */
   readonly window: number;
   /** Sends them again, in order. */
   readonly again: (messages: readonly Message[]) => Promise<void>;
 }
+
+/** Milliseconds between two times that a stream is said again; a reader asks every 500. */
+const AGAIN_EVERY = 100;
 
 /** Numbers the messages of one run, and keeps those that were not read yet: the window of credit, and the ending. */
 export class SentItems implements RunningCall, Disposable {
@@ -24,11 +29,17 @@ export class SentItems implements RunningCall, Disposable {
   #last = 0;
   #kept: Message[] = [];
   #busy = false;
+  #saidAt = -Infinity;
 
   /** Its reader is heard until it is disposed. */
   constructor(parts: SentParts) {
     this.#parts = parts;
     parts.running.add(parts.call, this);
+  }
+
+  /** Queue of its reader. */
+  get reader(): string {
+    return this.#parts.reader;
   }
 
   /** What the next message says of its place. */
@@ -60,8 +71,11 @@ export class SentItems implements RunningCall, Disposable {
   /** What was read is not asked for: who seems to do so has said it before he read. */
   resume(from: number, run: string | undefined): boolean {
     if ((run ?? this.#run) !== this.#run) return false;
-    if (this.#busy) return true; // he asks once more
+    const now = performance.now();
+    const soon = now < this.#saidAt + AGAIN_EVERY;
+    if (this.#busy || soon) return true; // he asks once more
     this.#busy = true;
+    this.#saidAt = now;
     const first = this.#last - this.#kept.length + 1;
     const missed = this.#kept.slice(Math.max(0, from - first));
     void this.#parts.again(missed).catch(() => {}).finally(() =>

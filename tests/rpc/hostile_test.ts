@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import type { Options } from "npm:amqplib@2.3.1";
+import { inboxOf as lossyInbox } from "../setup/lossy.ts";
 import { until } from "../setup/probe.ts";
 import {
   type Bus,
@@ -339,5 +340,52 @@ onRabbit(
     assert.equal(messageCount, 0);
     const dead = await raw.channel.checkQueue(`${bus.topic}.dead`);
     assert.equal(dead.messageCount, bad);
+  },
+);
+
+onRabbit(
+  "one question for what was missed is answered with one stream, though many have the id of one call, beside good calls",
+  async (bus) => {
+    const STREAMS = 100, ITEMS = 5;
+    const api = sums(bus.topic);
+    const worker = await bus.serve(api, sumHandlers());
+    await using connection = await bus.connect();
+    await using raw = await bus.raw() as Raw;
+    const client = connection.client(api);
+    const { channel } = raw;
+    const { queue } = await channel.assertQueue("", { exclusive: true });
+    const headers = { warren: "1", "warren-credit": `${2 * ITEMS}` };
+    const call = crypto.randomUUID();
+    for (let n = 0; n < STREAMS; n++) {
+      const body = {
+        ...{ method: "count", args: { to: ITEMS }, _msg_id: call },
+        ...{ _reply_q: queue, _timeout: null, _unique_id: `${call}${n}` },
+      };
+      const bytes = Buffer.from(JSON.stringify(body));
+      channel.sendToQueue(bus.topic, bytes, { headers });
+    }
+    await until("all have ended", () => worker.stats.handled === STREAMS);
+    const sent = (await channel.purgeQueue(queue)).messageCount;
+    assert.equal(sent, STREAMS * (ITEMS + 1));
+    const control = {
+      "warren-control": "resume",
+      "warren-call": call,
+      "warren-sequence": "1",
+    };
+    for (let n = 0; n < 20; n++) {
+      channel.sendToQueue(lossyInbox(bus.url).name, Buffer.from("{}"), {
+        headers: control,
+        replyTo: queue,
+      });
+    }
+    await channel.waitForConfirms();
+    assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
+    await until("something was said again", async () => {
+      const { messageCount } = await channel.checkQueue(queue);
+      return messageCount > 0;
+    });
+    await worker[Symbol.asyncDispose]();
+    const { messageCount: again } = await channel.checkQueue(queue);
+    assert.ok(again <= 2 * (ITEMS + 1), `${again} messages`);
   },
 );
