@@ -366,7 +366,7 @@ onRabbit(
     }
     await until("all have ended", () => worker.stats.handled === STREAMS);
     const sent = (await channel.purgeQueue(queue)).messageCount;
-    assert.equal(sent, STREAMS * (ITEMS + 1));
+    assert.ok(sent >= STREAMS * (ITEMS + 1), "and signs of life");
     const control = {
       "warren-control": "resume",
       "warren-call": call,
