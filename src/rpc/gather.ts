@@ -24,6 +24,7 @@ export async function gather(
   const route = parts.routes.fanout(asked.target.topic);
   const message = question(parts, asked, bounds, { timeout: bounds.timeout });
   const { promise, resolve, reject } = Promise.withResolvers<void>();
+  promise.catch(() => {}); // it may fail before anybody awaits it
   const began = performance.now();
   const pending: Pending = {
     worker: undefined, // there may be many
@@ -35,7 +36,8 @@ export async function gather(
   };
   waiting.expect(asked.id, pending);
   try {
-    await parts.transport.post(route, message, bounds.wait);
+    const sent = parts.transport.post(route, message, bounds.wait);
+    await Promise.race([sent, promise]); // the connection may be disposed while the question still waits
     await within(promise, bounds.wait, () => OVER);
   } catch (error) {
     if (error !== OVER) throw error;
