@@ -46,7 +46,7 @@ function useAll(
     () => connection.cast(target, "wait"),
     () => connection.fanoutCast(target, "wait"),
     () => connection.multicall(target, "wait").next(),
-    () => connection.notify("a", 1, { topic: bus.topic }),
+    () => connection.notify("a", 1),
   ];
   return Promise.allSettled(uses.map((use) => Promise.try(use)));
 }
@@ -56,10 +56,12 @@ const aTurn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
 onEachBus("no verb leaves a rejection to nobody at disposal", async (bus) => {
   using unhandled = new Unhandled();
+  const notifications = { topics: [bus.topic] };
+  bus.owns(`${bus.topic}.info`);
   await using _worker = await bus.serve(sums(bus.topic), sumHandlers());
   // At each of the steps that a verb takes before it waits for its answer.
   for (let steps = 0; steps < 24; steps++) {
-    const connection = await bus.connect({ grace: 0 });
+    const connection = await bus.connect({ grace: 0, notifications });
     await connection.call({ topic: bus.topic }, "wait");
     const used = useAll(connection, bus);
     for (let step = 0; step < steps; step++) await undefined;
@@ -77,8 +79,9 @@ onRabbit(
     using unhandled = new Unhandled();
     await using proxy = proxyTo(bus.url);
     await using through = new Bus(proxy.url(bus.url));
+    const notifications = { topics: [bus.topic] };
     for (const read of [false, true]) {
-      const connection = await through.connect({ grace: 0 });
+      const connection = await through.connect({ grace: 0, notifications });
       if (read) await connection.consume();
       proxy.refuse(true);
       proxy.reset();
