@@ -87,17 +87,16 @@ export class FailedCasts {
 
   /** The broker did not take the copy: the message goes back into its queue. */
   async #notCopied(job: Job, error: unknown): Promise<Fate> {
-    if (!job.abandoned) await this.back(job, error);
+    if (!job.abandoned) await this.rest(job, error);
     return "back";
   }
 
-  /** It goes back into its queue, after a while; at once if the worker stops. */
-  async back(job: Job, error: unknown): Promise<void> {
+  /** The wait before it goes back into its queue; none if the worker stops. */
+  async rest(job: Job, error: unknown): Promise<void> {
     log("rpc").error("A cast that failed goes back into its queue: {error}", {
       error,
     });
     await this.#parts.copies.rest(job.signal);
-    job.giveBack();
   }
 }
 

@@ -1,7 +1,7 @@
 /** Events whose handler threw: tried again later, then kept as dead letters, as casts are. @module */
 import { pause } from "../wait.ts";
 import { log, oneLine } from "../telemetry.ts";
-import { dead, delayed, type Queue } from "../bus/routes.ts";
+import { delayed, type Queue } from "../bus/routes.ts";
 import type { Delivery } from "../bus/transport.ts";
 import { againHeaders, burialsOf, deadHeaders } from "../wire/codec.ts";
 import type { RetryPolicy } from "./contract.ts";
@@ -50,7 +50,9 @@ export class FailedEvents {
     if (ms === undefined) await this.#bury(delivery, error, attempt, signal);
     else {
       const copy = copyOf(delivery.message, againHeaders(attempt + 1));
-      await this.#send(delivery, delayed(queue, ms), copy, signal);
+      const route = delayed(queue, ms);
+      const { copies } = this.#parts;
+      await this.#send(delivery, () => copies.send(route, copy), signal);
     }
     return false;
   }
@@ -76,20 +78,23 @@ export class FailedEvents {
     const reason = typeof error === "string" ? oneLine(error) : reasonOf(error);
     const burials = burialsOf(delivery.message.headers) + 1;
     const said = { attempts, burials, reason, queue: queue.name };
-    const copy = copyOf(delivery.message, deadHeaders(said));
-    await this.#send(delivery, dead(queue), copy, signal);
+    const { copies } = this.#parts;
+    await this.#send(
+      delivery,
+      () => copies.bury(queue, delivery.message, deadHeaders(said)),
+      signal,
+    );
   }
 
   /** Acknowledged once the broker has the copy; without it the event goes back, after a while. */
   async #send(
     delivery: Delivery,
-    route: Parameters<Copies["send"]>[0],
-    copy: Parameters<Copies["send"]>[1],
+    send: () => Promise<unknown>,
     signal: AbortSignal,
   ): Promise<void> {
     const { copies } = this.#parts;
     try {
-      await copies.send(route, copy);
+      await send();
       delivery.ack();
     } catch (error) {
       log("rpc").error(

@@ -81,7 +81,8 @@ export class Runner {
     } catch (error) {
       if (job.over) return; // nobody waits, or it goes back to its queue
       if (job.request.reply) throw error;
-      await this.#parts.casts.back(job, error); // nobody else would know of it
+      await this.#parts.casts.rest(job, error); // nobody else would know of it
+      await this.#back(job, lane);
     } finally {
       this.loop.end(job);
       job.left = undefined;
@@ -106,6 +107,7 @@ export class Runner {
     const fate = await casts.expired(job, lane.queue);
     logFailedCast(job, "expired before its next attempt", fate, lane.queue);
     if (fate === "dropped") counts.dropped++;
+    if (fate === "back") await this.#back(job, lane);
     count(counts, fate);
   }
 
@@ -134,7 +136,13 @@ export class Runner {
 
   async #noTurn(job: Job, lane: Lane): Promise<void> {
     if (job.over || !lane.queue) this.#parts.counts.dropped++;
-    else if (await this.#parts.quarantine.requeue(job, lane)) job.passOn();
+    else await this.#back(job, lane);
+  }
+
+  /** At the end of its queue as a copy, so that no worker takes it for interrupted; where there can be none, as it was. */
+  async #back(job: Job, lane: Lane): Promise<void> {
+    if (job.abandoned || job.settled) return;
+    if (await this.#parts.quarantine.requeue(job, lane)) job.passOn();
     else job.giveBack();
   }
 
@@ -142,6 +150,7 @@ export class Runner {
   async #giveUp(job: Job, lane: Lane, times: number): Promise<void> {
     const { counts, quarantine, responder } = this.#parts;
     const fate = await quarantine.giveUp(job, times, lane);
+    if (fate === "back") await this.#back(job, lane);
     count(counts, fate);
     const reason = `interrupted ${times} times`;
     if (job.request.reply) logFailedCall(job, reason);
@@ -217,6 +226,7 @@ export class Runner {
     }
     const fate = await this.#parts.casts.failed(job, error, lane.queue);
     logFailedCast(job, error, fate, lane.queue);
+    if (fate === "back") await this.#back(job, lane);
     count(this.#parts.counts, fate);
     if (!job.abandoned) await this.#parts.responder.result(job, undefined);
   }

@@ -167,7 +167,7 @@ export class Server {
       : this.#earlier(job, one, lane);
     const suspect = !earlier && this.#quarantine.concerns(job, lane);
     const work = earlier
-      ? this.#repeat(job, earlier)
+      ? this.#repeat(job, earlier, lane)
       : suspect
       ? this.#interrupted(job, lane)
       : this.#runner.serve(job, lane);
@@ -211,12 +211,12 @@ export class Server {
   }
 
   /** A request that came before is not run again: its first run answers it, or has, and what it said is said again. */
-  async #repeat(job: Job, known: Known): Promise<void> {
+  async #repeat(job: Job, known: Known, lane: Lane): Promise<void> {
     this.#counts.repeated++;
     if ("answers" in known) await this.#responder.repeat(job, known.answers);
     else await known.ended;
     if ("answers" in known || !known.job.abandoned) job.settle();
-    else job.giveBack();
+    else if (!job.abandoned) await this.#take(job, lane); // the first run went back undone
   }
 
   /**

@@ -14,6 +14,7 @@ import {
 } from "../../mod.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
+import { deadOf, Stranger } from "./stranger.ts";
 import {
   aborted,
   type Bus,
@@ -254,9 +255,37 @@ onRabbit(
     await until("it ran again", () => worker.stats.handled === 1);
     assert.deepEqual(attempts, [1, 1]);
     const { redelivered, interrupted, retried } = worker.stats;
-    assert.deepEqual([redelivered, interrupted, retried], [1, 0, 0]);
+    assert.deepEqual([redelivered, interrupted, retried], [0, 0, 0]);
     const said = log.lines.filter((line) => /goes back/.test(line));
     assert.match(String(said), /x-message-ttl|dead-letter/);
+  },
+);
+
+onEachBus(
+  "what goes back since it cannot be copied does not count as interrupted, whoever gets it",
+  async (bus) => {
+    await using _log = await logged();
+    await using _connection = await bus.connect();
+    await using stranger = await Stranger.on(bus);
+    const { key, queue } = deadOf(bus.topic);
+    assert.ok(queue);
+    const other = { ...queue, arguments: { "x-max-length": 9 } };
+    const wait = { deadline: performance.now() + 30_000 };
+    await stranger.transport.declare({ key, queue: other }, wait);
+    const workers = [
+      await serve(bus, { once: boom, work: boom }),
+      await serve(bus, { once: boom, work: boom }),
+    ];
+    await using connection = await bus.connect();
+    await connection.client(works(bus.topic)).cast("once", { tag: "a" });
+    const sum = (of: "failed" | "redelivered" | "interrupted") =>
+      workers.reduce((all, { stats }) => all + stats[of], 0);
+    await until("it ran twice", () => sum("failed") === 2);
+    assert.deepEqual([sum("redelivered"), sum("interrupted")], [0, 0]);
+    for (const worker of workers) {
+      await worker.drain(0);
+      await worker[Symbol.asyncDispose]();
+    }
   },
 );
 
