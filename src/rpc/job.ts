@@ -30,9 +30,9 @@ export interface JobHooks {
   starting(job: Job, procedure: Procedure): Promise<void> | undefined;
   /** Its handler records it in a transaction. */
   record(job: Job, transaction: unknown, result: unknown): Promise<void>;
-  /** Milliseconds that it has where its caller names no deadline, after which `late` tells its caller. */
+  /** Its deadline by the monotonic clock, where its caller names none; then `late` ends it. */
   patience(job: Job): number;
-  late(job: Job, ms: number): void;
+  late(job: Job): void;
 }
 
 /** A request from its arrival to its acknowledgement. */
@@ -106,13 +106,9 @@ export class Job implements RunningCall, Serving, Watched {
   found(procedure: Procedure, name: string): void {
     this.procedure = procedure;
     this.name = name;
-    const ms = this.#hooks.patience(this);
-    if (!this.#expiry || ms === Infinity) return;
-    forget(this.#expiry);
-    this.#expiry = expireAt(this.arrived + ms, () => {
-      this.#hooks.late(this, ms);
-      this.#end(new TimeoutError(`It has taken ${ms} ms, without a deadline`));
-    });
+    if (this.request.timeout !== undefined || !this.#expiry) return;
+    const late = () => this.#hooks.late(this);
+    this.#expiry = expireAt(this.#hooks.patience(this), late);
   }
 
   starting(procedure: Procedure): Promise<void> | undefined {

@@ -35,11 +35,16 @@ export function jobHooks(
     record: (job, transaction, result) =>
       responder.record(job, transaction, result),
     // A stream of Warren's ends with its reader, whose silence is noticed.
-    patience: ({ request: { reply, timeout, warren }, procedure }) => {
+    patience: ({ request: { reply, warren }, procedure, arrived }) => {
       const { yields, maxDuration = 0 } = procedure ?? {};
-      const ends = timeout !== undefined || (yields && warren !== undefined);
-      return !reply || ends ? Infinity : Math.max(consumerTimeout, maxDuration);
+      const ends = yields && warren !== undefined;
+      const most = Math.max(consumerTimeout, maxDuration);
+      return !reply || ends ? Infinity : arrived + most;
     },
-    late: (job, ms) => void responder.late(job, ms),
+    late: (job) => {
+      const ms = Math.round(performance.now() - job.arrived);
+      void responder.late(job, ms);
+      job.end(`it has taken ${ms} ms, and its caller names no deadline`);
+    },
   };
 }

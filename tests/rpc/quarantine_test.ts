@@ -206,7 +206,7 @@ onEachBus(
     assert.ok(copy);
     const { message } = copy;
     assert.equal(new TextDecoder().decode(message.body), body);
-    const { mandatory: _, ...came } = message;
+    const { mandatory: _, unreadable: __, ...came } = message;
     assert.deepEqual({ ...came, headers: { ...came.headers }, body: "" }, {
       ...more,
       headers: { ...headers, "warren-interrupted": "2" },
