@@ -10,6 +10,8 @@ export interface Failure {
   readonly message: string;
   /** Data of the error (Python: kwargs). */
   readonly data: Readonly<Record<string, unknown>>;
+  /** Arguments of the error (Python: args), where the sender says them; undefined = its message alone. */
+  readonly args?: readonly unknown[] | undefined;
   /** The sender's stack, line by line; empty unless the sender shares it. */
   readonly traceback: readonly string[];
 }

@@ -97,7 +97,7 @@ export class Job implements RunningCall, Serving, Watched {
     this.dialect = dialect;
     this.#delivery = delivery;
     this.#hooks = hooks;
-    const timeout = request.timeout ?? Infinity;
+    const timeout = request.timeout ?? patienceOf(delivery, request);
     this.arrived = performance.now();
     this.deadline = this.arrived + timeout;
     this.context = new ServedContext(this, Date.now() + timeout);
@@ -297,4 +297,12 @@ export class Job implements RunningCall, Serving, Watched {
   #throwIfOver(): void {
     if (this.#reason) throw this.#reason;
   }
+}
+
+/** A call of oslo.messaging says by its expiration alone how long its caller waits; for Warren it bounds the queue alone. */
+function patienceOf({ message }: Delivery, { reply, warren }: Request): number {
+  const says = reply && reply.form !== "bare" && !warren;
+  return says && message.expiration !== undefined
+    ? message.expiration
+    : Infinity;
 }

@@ -16,7 +16,7 @@ import type { Job } from "./job.ts";
 import { checked } from "./outcome.ts";
 import { logStep } from "./request_log.ts";
 import { EndedStreams, SentItems } from "./sent_items.ts";
-import { Wording, type WordingParts } from "./wording.ts";
+import { foreignTo, Wording, type WordingParts } from "./wording.ts";
 
 /** What a responder needs. */
 export type ResponderParts = WordingParts;
@@ -235,7 +235,7 @@ export class Responder implements Disposable {
   /** Tells the sender of a message that was no request why it was refused. */
   async refuse(address: Address, reason: string): Promise<void> {
     const error = new InvalidValueError(`Refused the request: ${reason}`);
-    const foreign = !address.warren;
+    const foreign = foreignTo(address);
     const failure = toFailure(error, { refusal: true, foreign });
     const wait = { deadline: performance.now() + LONGEST_ANSWER };
     await this.#answers.send(address, { failure, ending: true }, wait);

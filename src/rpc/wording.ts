@@ -1,8 +1,9 @@
 /** What a worker says of a request, as messages that are not sent yet. @module */
 import { InvalidValueError } from "../errors.ts";
 import type { Message } from "../bus/transport.ts";
-import type { ReplyAddress } from "../wire/envelope.ts";
+import type { ReplyAddress, Request } from "../wire/envelope.ts";
 import { type ErrorClasses, toFailure } from "../wire/failure.ts";
+import { type Foreign, foreignOf } from "../wire/foreign.ts";
 import type { AnswerParts, Answers, Said } from "./answers.ts";
 import type { Job } from "./job.ts";
 import { errorClassesOf, isRefusal } from "./outcome.ts";
@@ -44,7 +45,7 @@ export class Wording {
     const failure = toFailure(error, {
       classes: { ...errors, ...errorClassesOf(error) },
       refusal: isRefusal(error) || error instanceof Unsendable,
-      foreign: !job.request.warren,
+      foreign: foreignTo(job.request),
       traceback: tracebacks,
     });
     try {
@@ -53,7 +54,13 @@ export class Wording {
     } catch (tooLarge) {
       if (!(tooLarge instanceof InvalidValueError)) throw tooLarge;
       const message = failure.message.slice(0, BRIEF);
-      const brief = { ...failure, message, data: {}, traceback: [] };
+      const brief = {
+        ...failure,
+        message,
+        data: {},
+        args: undefined,
+        traceback: [],
+      };
       const said = { failure: brief, ending: true, ...job.sent?.next };
       return [this.answer(job, said)];
     }
@@ -91,6 +98,13 @@ export class Wording {
     const address = { reply: reply as ReplyAddress, dialect, warren };
     return this.#answers.message(address, { ...said, ...inbox });
   }
+}
+
+/** In whose words a caller that is not Warren is refused; undefined for Warren. */
+export function foreignTo(
+  { reply, warren }: Pick<Request, "reply" | "warren">,
+): Foreign | undefined {
+  return reply && !warren ? foreignOf(reply) : undefined;
 }
 
 /** What to tell the caller where a result could not be sent. */

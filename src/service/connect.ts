@@ -83,13 +83,17 @@ export async function connect(
   whole("prefetch", prefetch, 1, 65_535);
   whole("heartbeat", heartbeat, 0, 65_535);
   if (grace !== 0) duration("grace", grace);
-  const limits: Limits = { ...defaultLimits, bytes: maxMessageSize };
   const wait = {
     deadline: performance.now() + duration("timeout", timeout),
     signal,
   };
   const urls = parseUrls(url);
   const profile = profileOf(options.profile, queueType);
+  const limits: Limits = {
+    ...defaultLimits,
+    bytes: maxMessageSize,
+    python: profile.nova !== undefined,
+  };
   const dialect = dialectOf(options.dialect);
   const table: Routes = routes(profile);
   const form: InboxForm = { member: profile.nova?.member, route: table.inbox };

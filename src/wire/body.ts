@@ -69,19 +69,25 @@ function encodeReply(reply: Reply, form: ReplyForm): Fields {
   return body;
 }
 
-/** A failure is JSON inside JSON (Folsom `rpc/common.py`, `serialize_remote_exception`). */
+/** A failure is JSON inside JSON, in ASCII (Folsom `rpc/common.py`, `serialize_remote_exception`). */
 function encodeFailure(
-  { type, module, message, data, traceback }: Failure,
+  { type, module, message, data, traceback, args = [message] }: Failure,
 ): string {
-  return JSON.stringify({
+  const text = JSON.stringify({
     class: type,
     module,
     message,
     tb: traceback,
-    args: [message],
+    args,
     kwargs: data,
   });
+  return text.replace(BEYOND_ASCII, escaped);
 }
+
+/** Peers on Python 2 call `str()` on a failure, which fails over any other character (Havana `rpc/common.py`). */
+const BEYOND_ASCII = /[^\x00-\x7e]/g;
+const escaped = (unit: string) =>
+  `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
 function encodeNotification(event: Notification): Fields {
   return packContext(event.context, {
@@ -100,18 +106,19 @@ const string = (value: unknown) =>
 
 function decodeRequest(body: Fields): Fields {
   const { _msg_id: call, _reply_q: queue } = body;
-  const form: ReplyForm = queue === undefined
+  const form: ReplyForm = queue === undefined || queue === null
     ? "bare"
     : "_timeout" in body
     ? "single"
     : "parts";
   return {
-    id: body._unique_id,
+    // What is null was not given: Havana sends such a namespace. Folsom's network API sends no arguments where it has none.
+    id: body._unique_id ?? undefined,
     method: body.method,
-    args: body.args,
+    args: body.args ?? {},
     context: unpackContext(body),
-    version: body.version,
-    namespace: body.namespace ?? undefined, // Havana sends null
+    version: body.version ?? undefined,
+    namespace: body.namespace ?? undefined,
     monitor: typeof body._timeout === "number"
       ? Math.trunc(body._timeout) * 1_000 // as oslo.messaging reads it
       : undefined,
@@ -128,8 +135,8 @@ function decodeReply(body: Fields): Fields {
   const failure = body.failure ? decodeFailure(body.failure) : undefined;
   const ending = body.ending === true || failure !== undefined; // Folsom sends no ending after a failure
   return {
-    id: body._unique_id,
-    call: body._msg_id,
+    id: body._unique_id ?? undefined,
+    call: body._msg_id ?? undefined,
     result: body.result,
     failure,
     ending,
@@ -142,7 +149,7 @@ const object = (value: unknown) =>
     : undefined;
 
 /** The body that holds the text was measured already. */
-const inner: Limits = { ...defaultLimits, bytes: Infinity };
+const inner: Limits = { ...defaultLimits, bytes: Infinity, python: true };
 
 /** Keys that are missing or wrong are empty (oslo does the same); a text that is no JSON is kept as the message. */
 function decodeFailure(failure: unknown): Failure {
@@ -156,15 +163,22 @@ function decodeFailure(failure: unknown): Failure {
     module: string(fields.module) ?? "",
     message: string(fields.message) ?? "",
     data: object(fields.kwargs) ?? {},
+    ...argumentsOf(fields),
     traceback: Array.isArray(fields.tb)
       ? fields.tb.filter((line) => typeof line === "string")
       : [],
   };
 }
 
+/** The arguments of an exception, unless its message is the only one. */
+function argumentsOf({ args, message }: Fields): Pick<Failure, "args"> {
+  if (!Array.isArray(args)) return {};
+  return args.length === 1 && args[0] === message ? {} : { args };
+}
+
 function decodeNotification(body: Fields): Fields {
   return {
-    id: body._unique_id,
+    id: body._unique_id ?? undefined,
     messageId: body.message_id,
     publisherId: body.publisher_id,
     eventType: body.event_type,
@@ -188,7 +202,10 @@ export function encodeBody(
   );
 }
 
-/** The raw neutral form of a body, still to be checked by its schema; undefined if it is none of the three. */
+/**
+ * The raw neutral form of a body, still to be checked by its schema; undefined if it is none of the three. What has the id of a
+ * call and nothing else of these is a request without a method: its sender waits for an answer.
+ */
 export function decodeBody(
   body: Fields,
 ): { readonly kind: Spoken["kind"] } & Fields | undefined {
@@ -196,7 +213,9 @@ export function decodeBody(
   if ("failure" in body || "result" in body) {
     return { kind: "reply", ...decodeReply(body) };
   }
-  return "event_type" in body
-    ? { kind: "notification", ...decodeNotification(body) }
-    : undefined;
+  if ("event_type" in body) {
+    return { kind: "notification", ...decodeNotification(body) };
+  }
+  const asks = typeof body._msg_id === "string";
+  return asks ? { kind: "request", ...decodeRequest(body) } : undefined;
 }

@@ -23,6 +23,7 @@ import {
   type WireHeaders,
 } from "./headers.ts";
 import { checkJson } from "./carriable.ts";
+import { decompressed } from "./compressed.ts";
 import { isEnvelope, unseal } from "./oslo.ts";
 import { defaultLimits, type Limits, parseJson, unsendable } from "./json.ts";
 
@@ -202,7 +203,10 @@ export function decode(
   unreadable?: string,
 ): Decoded {
   if (header.control in headers) return decodeControl(headers);
-  const outer = objectOf(parseJson(body, limits));
+  const whole = limits.python ? decompressed(body, headers, limits) : { body };
+  const outer = "refused" in whole
+    ? whole
+    : objectOf(parseJson(whole.body, limits));
   if ("refused" in outer) return refuse(outer.refused, headers);
   const enveloped = isEnvelope(outer.fields);
   const dialect = enveloped ? oslo : grizzly;
@@ -214,8 +218,8 @@ export function decode(
     return refuse(reason, headers, dialect);
   }
   if (unreadable !== undefined) return refuse(unreadable, {}, dialect, raw);
-  const whole = Object.assign(raw, ownHeaders(raw.kind, headers));
-  const parsed = schemaOf(whole).safeParse(whole);
+  const said = Object.assign(raw, ownHeaders(raw.kind, headers));
+  const parsed = schemaOf(said).safeParse(said);
   if (parsed.success) return { message: parsed.data, dialect };
   const issue = parsed.error.issues[0];
   return refuse(

@@ -58,6 +58,7 @@ export const failureSchema: z.ZodType<Failure> = z.object({
   message: z.string(),
   data: fields,
   traceback: z.array(z.string()),
+  args: z.array(z.unknown()).optional(),
 });
 
 const reply = z.object({

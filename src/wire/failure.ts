@@ -1,6 +1,6 @@
 /** Errors to and from the wire. Nothing is ever constructed by a name that came: only what a list names. @module */
 import { checkJson } from "./carriable.ts";
-import { fromForeign, toForeign } from "./foreign.ts";
+import { type Foreign, fromForeign, toForeign } from "./foreign.ts";
 import {
   type ErrorClass,
   type Failure,
@@ -29,8 +29,8 @@ export interface FailureOptions {
   readonly classes?: ErrorClasses | undefined;
   /** True for the dispatcher's own refusal, false for what a handler threw. */
   readonly refusal: boolean;
-  /** True where the peer is not Warren: refusals are said in its words. */
-  readonly foreign?: boolean | undefined;
+  /** The peer's own words for refusals, where it is not Warren. */
+  readonly foreign?: Foreign | undefined;
   /** Whether the stack goes along; default false. */
   readonly traceback?: boolean | undefined;
 }
@@ -67,6 +67,22 @@ function dataOf(error: object): Readonly<Record<string, unknown>> {
   }
 }
 
+/** The arguments of an error that has any, or had when it came from a peer. */
+function argumentsOf(error: Error): Pick<Failure, "args"> {
+  try {
+    const { failure } = [error, error.cause].find(isRemote) ?? {};
+    const known = failure?.message === error.message || isRemote(error);
+    const args = "args" in error ? error.args : known && failure?.args;
+    if (!Array.isArray(args)) return {};
+    checkJson(args);
+    return { args: [...args] };
+  } catch {
+    return {};
+  }
+}
+
+const isRemote = (error: unknown) => error instanceof RemoteError;
+
 /** Longest text of an error that travels, in characters. */
 const LONGEST = 16 * 1024;
 
@@ -101,12 +117,13 @@ export function toFailure(thrown: unknown, options: FailureOptions): Failure {
   const stack = options.traceback ? textOf(thrown, "stack").split("\n") : [];
   const traceback = stack.map((line) => `${line}\n`);
   const said = options.refusal && options.foreign
-    ? toForeign(thrown)
+    ? toForeign(thrown, options.foreign)
     : undefined;
   return said ? { ...said, traceback } : {
     ...wireName(thrown, options),
     message: textOf(thrown, "message"),
     data: dataOf(thrown),
+    ...argumentsOf(thrown),
     traceback,
   };
 }

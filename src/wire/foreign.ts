@@ -6,28 +6,64 @@ import {
   RpcError,
   UnsupportedVersionError,
 } from "../errors.ts";
+import type { ReplyAddress } from "./envelope.ts";
 
 type Named = Pick<Failure, "module" | "type" | "message" | "data">;
 
+/** Whose words: those of Folsom's servers, of Grizzly's and Havana's, of oslo.messaging's. */
+export type Foreign = "folsom" | "grizzly" | "oslo";
+
+/** In whose words a caller that is not Warren expects refusals: the keys of its request tell its age. */
+export function foreignOf({ form, ids }: ReplyAddress): Foreign {
+  if (form === "single") return "oslo";
+  return ids === false ? "folsom" : "grizzly";
+}
+
 const DISPATCHER = "oslo_messaging.rpc.dispatcher";
 
-/** A refusal as oslo.messaging's server would say it; undefined for an error that it does not know. */
-export function toForeign(error: unknown): Named | undefined {
+/** Where the servers before oslo.messaging have their class for a version that is not served. */
+const OLD_COMMON = {
+  folsom: "nova.rpc.common",
+  grizzly: "nova.openstack.common.rpc.common",
+};
+/** The module of Python's own exceptions, in its version 2. */
+const PYTHON_2 = "exceptions";
+
+/** A refusal as the servers of the peer would say it; undefined for an error that they do not know. */
+export function toForeign(error: unknown, words: Foreign): Named | undefined {
   if (!(error instanceof RpcError)) return undefined;
   const { method, version } = error.data;
+  const old = words !== "oslo";
+  const say = (module: string, type: string, message: string): Named => ({
+    module,
+    type,
+    message,
+    data: {},
+  });
   if (error instanceof UnsupportedVersionError) {
-    const message =
-      `Endpoint does not support RPC version ${version}. Attempted method: ${method}`;
-    const type = "UnsupportedVersion";
-    return { module: DISPATCHER, type, message, data: {} };
+    return old
+      ? say(
+        OLD_COMMON[words],
+        "UnsupportedRpcVersion",
+        `Specified RPC version, ${version}, not supported by this endpoint.`,
+      )
+      : say(
+        DISPATCHER,
+        "UnsupportedVersion",
+        `Endpoint does not support RPC version ${version}. Attempted method: ${method}`,
+      );
   }
   if (error instanceof NoSuchMethodError) {
-    const message = `Endpoint does not support RPC method ${method}`;
-    return { module: DISPATCHER, type: "NoSuchMethod", message, data: {} };
+    return old
+      ? say(PYTHON_2, "AttributeError", `${NO_FUNCTION}'${method}'`)
+      : say(
+        DISPATCHER,
+        "NoSuchMethod",
+        `Endpoint does not support RPC method ${method}`,
+      );
   }
   if (error instanceof InvalidValueError) {
-    const { message } = error;
-    return { module: "builtins", type: "ValueError", message, data: {} };
+    return say(old ? PYTHON_2 : "builtins", "ValueError", error.message);
   }
   return undefined;
 }
@@ -47,7 +83,7 @@ export function fromForeign(
   const unsupported = module === DISPATCHER && type === "UnsupportedVersion" ||
     COMMON.test(module) && type === "UnsupportedRpcVersion";
   if (unsupported) return new UnsupportedVersionError(message, options);
-  const python = module === "exceptions" || module === "builtins";
+  const python = module === PYTHON_2 || module === "builtins";
   const missing = module === DISPATCHER && type === "NoSuchMethod" ||
     python && type === "AttributeError" && message.startsWith(NO_FUNCTION);
   return missing ? new NoSuchMethodError(message, options) : undefined;

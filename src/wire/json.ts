@@ -8,6 +8,11 @@ export interface Limits {
   readonly depth: number;
   /** Values in all. */
   readonly nodes: number;
+  /**
+   * Whether Python's peers are read too: their `NaN`, `Infinity` and `-Infinity`, which are no JSON, as `null`, and bodies that
+   * they compressed. Default false.
+   */
+  readonly python?: boolean | undefined;
 }
 
 /** 1 MiB, 64 deep, 100 000 values. */
@@ -87,6 +92,49 @@ const utf8 = new TextDecoder(),
 /** What stands in a text for bytes that are no UTF-8, unless it was written there. */
 const UNREADABLE = "\uFFFD";
 
+/** Numbers that Python writes into JSON, by their first character. */
+const PYTHON: Readonly<Record<string, string>> = {
+  N: "NaN",
+  I: "Infinity",
+  "-": "-Infinity",
+};
+
+/** The text with `null` in place of Python's numbers, outside strings. In one pass; it need not be JSON. */
+function withoutNaN(text: string): string {
+  const marks = /["NI-]/g;
+  let read = "", from = 0;
+  for (let mark = marks.exec(text); mark; mark = marks.exec(text)) {
+    const at = mark.index;
+    if (mark[0] === '"') marks.lastIndex = endOfString(text, at + 1);
+    const number = PYTHON[mark[0]];
+    if (number === undefined || !text.startsWith(number, at)) continue;
+    read += `${text.slice(from, at)}null`;
+    marks.lastIndex = from = at + number.length;
+  }
+  return read + text.slice(from);
+}
+
+/** The character after the quote that ends a string; the end of the text if none does. */
+function endOfString(text: string, start: number): number {
+  const ends = /["\\]/g;
+  ends.lastIndex = start;
+  for (let end = ends.exec(text); end; end = ends.exec(text)) {
+    if (end[0] === '"') return end.index + 1;
+    ends.lastIndex = end.index + 2; // the character after a backslash is no closing quote
+  }
+  return text.length;
+}
+
+/** The value of a JSON text. */
+function valueOf(text: string, python: boolean): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (!python) throw error;
+    return JSON.parse(withoutNaN(text));
+  }
+}
+
 /** Parses a body, or says in a few words why not. Never throws. */
 export function parseJson(
   bytes: Uint8Array,
@@ -97,7 +145,7 @@ export function parseJson(
   try {
     const lax = utf8.decode(bytes);
     const text = lax.includes(UNREADABLE) ? strict.decode(bytes) : lax;
-    const value: unknown = JSON.parse(text);
+    const value = valueOf(text, limits.python ?? false);
     // The key may be written with escapes, so look closer at a text that has any.
     const suspect = text.includes("__proto__") || text.includes("\\u");
     return suspect && hasPrototypeKey(value)

@@ -232,7 +232,13 @@ Deno.test.each([
     /wrong args/,
     known,
   ],
-  ["no args", { method: "m", ...address }, {}, /wrong args/, known],
+  [
+    "args that are a text",
+    { method: "m", args: "a", ...address },
+    {},
+    /wrong args/,
+    known,
+  ],
   [
     "a method that is a number",
     { method: 5, args: {}, ...address },
