@@ -1,10 +1,16 @@
 /** The private inbox of a link: replies for those who wait, controls for those who work. One for each link. @module */
-import { InvalidValueError, NoRouteError } from "../errors.ts";
+import {
+  InvalidValueError,
+  NoRouteError,
+  TimeoutError,
+  TopologyError,
+} from "../errors.ts";
 import { log } from "../telemetry.ts";
 import type { Delivery, Link, Message, Wait } from "../bus/transport.ts";
 import { decode, isBatch, type Limits, partsOf } from "../wire/codec.ts";
 import type { Control, Reply } from "../wire/envelope.ts";
 import { Register } from "../slots.ts";
+import { within } from "../wait.ts";
 import type { Pending } from "./replies.ts";
 import { RunningCalls } from "./running.ts";
 
@@ -17,6 +23,13 @@ export interface Waiter {
   /** Whose call it is. */
   readonly owner: object;
 }
+
+/** Milliseconds in which what the broker has forbidden is not asked for again. */
+const FORBIDDEN = 60_000;
+
+/** The user lacks a permission. */
+const isForbidden = (error: unknown) =>
+  error instanceof TopologyError && error.data.replyCode === 403;
 
 /** Reads one inbox. */
 export class Inbox {
@@ -33,6 +46,10 @@ export class Inbox {
   readonly strays = { late: 0, refused: 0 };
   readonly #link: Link;
   readonly #limits: Limits;
+  /** Until when no queue for the answers of one call is asked for, in milliseconds of the monotonic clock. */
+  #forbidden = -Infinity;
+  /** Settles when it is known whether such queues may be made; undefined while nobody has asked. */
+  #trial: Promise<void> | undefined;
   readonly #asked = new Map<string, Promise<number | undefined>>();
   #read = false;
 
@@ -62,9 +79,28 @@ export class Inbox {
     this.#read = true;
   }
 
-  /** Answers to a call come here that are sent to a queue or an exchange of its name, until disposed. */
-  answersTo(call: string, wait: Wait): Promise<Disposable> {
-    return this.#link.answersTo(call, wait);
+  /**
+   * Answers to a call come here that are sent to a queue or an exchange of its name, until disposed. Resolves to undefined
+   * where the user of this connection may not declare it: the broker is then not asked again for a minute.
+   */
+  async answersTo(call: string, wait: Wait): Promise<Disposable | undefined> {
+    const late = () => new TimeoutError("no answer in time");
+    if (this.#trial) await within(this.#trial, wait, late).catch(() => {});
+    if (performance.now() < this.#forbidden) return undefined;
+    const asked = this.#link.answersTo(call, wait);
+    // Calls that come together wait for the first: each refusal costs a channel.
+    this.#trial ??= asked.then(() => {}, () => void (this.#trial = undefined));
+    try {
+      return await asked;
+    } catch (error) {
+      if (!isForbidden(error)) throw error;
+      this.#forbidden = performance.now() + FORBIDDEN;
+      log("rpc").warn(
+        "Calls go on without a queue for answers of Folsom's servers, which this user may not declare: {error}",
+        { error },
+      );
+      return undefined;
+    }
   }
 
   /** Consumers of a queue, for the text of a timeout; asked once for all the calls that time out together. */

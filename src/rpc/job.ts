@@ -13,6 +13,7 @@ import { Given } from "./given.ts";
 import type { Hold } from "./hold.ts";
 import type { Watched } from "./loop_watch.ts";
 import type { RunningCall, RunningCalls } from "./running.ts";
+import { patienceOf } from "./patience.ts";
 import { ServedContext, type Serving } from "./served_context.ts";
 import type { SentItems } from "./sent_items.ts";
 
@@ -97,9 +98,8 @@ export class Job implements RunningCall, Serving, Watched {
     this.dialect = dialect;
     this.#delivery = delivery;
     this.#hooks = hooks;
-    const timeout = request.timeout ?? patienceOf(delivery, request);
-    this.arrived = performance.now();
-    this.deadline = this.arrived + timeout;
+    const timeout = patienceOf(delivery, request);
+    this.deadline = (this.arrived = performance.now()) + timeout;
     this.context = new ServedContext(this, Date.now() + timeout);
   }
 
@@ -297,12 +297,4 @@ export class Job implements RunningCall, Serving, Watched {
   #throwIfOver(): void {
     if (this.#reason) throw this.#reason;
   }
-}
-
-/** A call of oslo.messaging says by its expiration alone how long its caller waits; for Warren it bounds the queue alone. */
-function patienceOf({ message }: Delivery, { reply, warren }: Request): number {
-  const says = reply && reply.form !== "bare" && !warren;
-  return says && message.expiration !== undefined
-    ? message.expiration
-    : Infinity;
 }

@@ -1,4 +1,5 @@
 /** Where servers answer that know no reply queue: a queue of each call's own (Folsom `rpc/amqp.py`, `msg_reply`). @module */
+import { TopologyError } from "../errors.ts";
 import type { Wait } from "../wait.ts";
 import type { Inbox } from "./inbox.ts";
 
@@ -25,9 +26,18 @@ export class AnswerQueues {
     return this.#mode !== "never" && !this.#newer.has(queue);
   }
 
-  /** Makes one for a call; it is gone when that is disposed. */
-  prepare(call: string, wait: Wait): Promise<Disposable> {
-    return this.#inbox.answersTo(call, wait);
+  /**
+   * Makes one for a call; it is gone when that is disposed. Undefined where the user may not, and the server may do without.
+   *
+   * @throws {TopologyError} the user may not, and the server answers in no other way.
+   */
+  async prepare(call: string, wait: Wait): Promise<Disposable | undefined> {
+    const made = await this.#inbox.answersTo(call, wait);
+    if (made || this.#mode !== "always") return made;
+    throw new TopologyError(
+      `Cannot declare exchange and queue ${call}, where servers of Folsom answer: the user lacks the permission; grant it, or use another dialect`,
+      { data: { entity: `exchange ${call}`, replyCode: 403 } },
+    );
   }
 
   /** An answer came, in which only an old server leaves out the id of the call; or none did. */

@@ -9,14 +9,14 @@ import {
 import { oneLine } from "../telemetry.ts";
 import type { Message, Wait } from "../bus/transport.ts";
 import { grizzly } from "../wire/dialect.ts";
-import { toFailure } from "../wire/failure.ts";
+import { foreignTo, toFailure } from "../wire/failure.ts";
 import { type Address, Answers, type Progress } from "./answers.ts";
 import { Beats } from "./beats.ts";
 import type { Job } from "./job.ts";
 import { checked } from "./outcome.ts";
 import { logStep } from "./request_log.ts";
 import { EndedStreams, SentItems } from "./sent_items.ts";
-import { foreignTo, Wording, type WordingParts } from "./wording.ts";
+import { Wording, type WordingParts } from "./wording.ts";
 
 /** What a responder needs. */
 export type ResponderParts = WordingParts;
@@ -212,7 +212,7 @@ export class Responder implements Disposable {
     const text = `${
       oneLine(method, 60)
     } has taken ${ms} ms, which is the most where its caller names no deadline`;
-    const foreign = warren === undefined;
+    const foreign = foreignTo(request);
     const failure = toFailure(new TimeoutError(text), {
       refusal: true,
       foreign,

@@ -1,9 +1,8 @@
 /** What a worker says of a request, as messages that are not sent yet. @module */
 import { InvalidValueError } from "../errors.ts";
 import type { Message } from "../bus/transport.ts";
-import type { ReplyAddress, Request } from "../wire/envelope.ts";
-import { type ErrorClasses, toFailure } from "../wire/failure.ts";
-import { type Foreign, foreignOf } from "../wire/foreign.ts";
+import type { ReplyAddress } from "../wire/envelope.ts";
+import { type ErrorClasses, foreignTo, toFailure } from "../wire/failure.ts";
 import type { AnswerParts, Answers, Said } from "./answers.ts";
 import type { Job } from "./job.ts";
 import { errorClassesOf, isRefusal } from "./outcome.ts";
@@ -98,13 +97,6 @@ export class Wording {
     const address = { reply: reply as ReplyAddress, dialect, warren };
     return this.#answers.message(address, { ...said, ...inbox });
   }
-}
-
-/** In whose words a caller that is not Warren is refused; undefined for Warren. */
-export function foreignTo(
-  { reply, warren }: Pick<Request, "reply" | "warren">,
-): Foreign | undefined {
-  return reply && !warren ? foreignOf(reply) : undefined;
 }
 
 /** What to tell the caller where a result could not be sent. */

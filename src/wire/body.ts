@@ -85,7 +85,7 @@ function encodeFailure(
 }
 
 /** Peers on Python 2 call `str()` on a failure, which fails over any other character (Havana `rpc/common.py`). */
-const BEYOND_ASCII = /[^\x00-\x7e]/g;
+const BEYOND_ASCII = /[\u007f-\uffff]/g;
 const escaped = (unit: string) =>
   `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 

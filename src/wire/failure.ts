@@ -1,6 +1,7 @@
 /** Errors to and from the wire. Nothing is ever constructed by a name that came: only what a list names. @module */
 import { checkJson } from "./carriable.ts";
-import { type Foreign, fromForeign, toForeign } from "./foreign.ts";
+import type { Request } from "./envelope.ts";
+import { type Foreign, foreignOf, fromForeign, toForeign } from "./foreign.ts";
 import {
   type ErrorClass,
   type Failure,
@@ -22,6 +23,13 @@ const refusals: ErrorClasses = {
   UnsupportedVersionError,
 };
 const REFUSAL = "warren";
+
+/** In whose words a caller that is not Warren is refused; undefined for Warren. */
+export function foreignTo(
+  { reply, warren }: Pick<Request, "reply" | "warren">,
+): Foreign | undefined {
+  return reply && !warren ? foreignOf(reply) : undefined;
+}
 
 /** How an error is described. */
 export interface FailureOptions {

@@ -52,9 +52,14 @@ async function holding(bus: CloudBus) {
 }
 
 /** Asks as a stranger. */
-function ask(raw: Raw, bus: CloudBus, body: Body): void {
-  const text = JSON.stringify({ args: {}, ...body });
-  raw.channel.publish(bus.topic, bus.topic, Buffer.from(text));
+function ask(
+  raw: Raw,
+  bus: CloudBus,
+  body: Body,
+  options: { readonly expiration?: string } = {},
+): void {
+  const text = Buffer.from(JSON.stringify({ args: {}, ...body }));
+  raw.channel.publish(bus.topic, bus.topic, text, options);
 }
 
 /** A stranger's queue, and what comes there. */
@@ -173,6 +178,26 @@ onCloud(
     assert.deepEqual(thief.map(({ _msg_id }) => _msg_id), ["mine"]);
     assert.equal(aborted.length, 1);
     assert.equal(service.stats.repeated, 0);
+  },
+);
+
+onCloud(
+  "the expiration of a call bounds its handler, and what asks for nothing is answered",
+  async (bus) => {
+    const { service, aborted } = await holding(bus);
+    await using _service = service;
+    const raw = await bus.raw();
+    const queue = `reply_${bus.topic}`;
+    const came = await mailbox(raw, queue);
+    const address = { _reply_q: queue, _timeout: null };
+    const wait = { method: "wait", _msg_id: "c", _unique_id: "u", ...address };
+    ask(raw, bus, wait, { expiration: "200" });
+    await until("its handler is ended", () => aborted.length === 1);
+    assert.match(String(aborted[0]), /deadline passed/);
+    ask(raw, bus, { _msg_id: "none", _unique_id: "v", ...address });
+    await until("it is answered", () => came.length === 1);
+    assert.equal(came[0]?._msg_id, "none");
+    assert.match(String(came[0]?.failure), /wrong method/);
   },
 );
 

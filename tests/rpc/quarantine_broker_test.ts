@@ -1,12 +1,20 @@
 /** Quarantine where the broker is cut off, or forbids it: it costs speed, never a message. */
 import assert from "node:assert/strict";
-import { createConnection } from "../../mod.ts";
+import { createConnection, TopologyError } from "../../mod.ts";
 import { node, onNode } from "../bus/node.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
 import { proxyTo } from "../setup/proxy.ts";
-import { aborted, Bus, onRabbit, Raw, sumHandlers, sums } from "./bus.ts";
+import {
+  aborted,
+  Bus,
+  failureOf,
+  onRabbit,
+  Raw,
+  sumHandlers,
+  sums,
+} from "./bus.ts";
 
 const IN_HAND = 64;
 
@@ -145,6 +153,40 @@ onNode(
     assert.equal(worker.stats.interrupted, IN_HAND);
     const said = log.lines.filter((line) => /handled where it is/.test(line));
     assert.equal(said.length, 1, said.join(""));
+    await worker[Symbol.asyncDispose]();
+  },
+);
+
+onNode(
+  "a user that may declare only its exchange and reply queues calls OpenStack's servers all the same",
+  async () => {
+    await node.ctl("add_user", "clerk", "secret");
+    const own = "^(nova|reply_.*)$";
+    await node.ctl("set_permissions", "clerk", own, ".*", ".*");
+    const url = node.url.replace(/\/\/[^@/]*@|\/\//, "//clerk:secret@");
+    await using log = await logged();
+    const bus = new Bus(node.url);
+    const profile = "nova";
+    await using worker = await bus.serve(sums(bus.topic), sumHandlers(), {
+      profile,
+    });
+    await using connection = await createConnection(url, { profile });
+    const client = connection.client(sums(bus.topic), { timeout: 10_000 });
+    const calls = Array.from(
+      { length: 20 },
+      (_, n) => client.call("add", { a: n, b: 2 }),
+    );
+    assert.deepEqual(await Promise.all(calls), calls.map((_, n) => n + 2));
+    const said = log.lines.filter((line) => /may not declare/.test(line));
+    assert.equal(said.length, 1, said.join(""));
+    await using folsom = await createConnection(url, {
+      profile,
+      dialect: "folsom",
+    });
+    const target = { topic: bus.topic, version: "1.0" };
+    const error = await failureOf(folsom.call(target, "add", { a: 1, b: 2 }));
+    assert.ok(error instanceof TopologyError);
+    assert.match(error.message, /another dialect/);
     await worker[Symbol.asyncDispose]();
   },
 );

@@ -1,0 +1,16 @@
+/** How long the caller of a request waits, as far as it says so. @module */
+import type { Delivery } from "../bus/transport.ts";
+import type { Request } from "../wire/envelope.ts";
+
+/**
+ * Milliseconds that the caller waits from when it sent; `Infinity` = not said. oslo.messaging says it by the expiration of the
+ * call's message alone. That of Warren's own bounds the time in the queue alone: a stream may take longer.
+ */
+export function patienceOf(
+  { message: { expiration } }: Delivery,
+  { timeout, reply, warren }: Request,
+): number {
+  if (timeout !== undefined) return timeout;
+  const says = reply && reply.form !== "bare" && !warren;
+  return says && expiration !== undefined ? expiration : Infinity;
+}
