@@ -106,7 +106,7 @@ export class Job implements RunningCall, Serving, Watched {
   found(procedure: Procedure, name: string): void {
     this.procedure = procedure;
     this.name = name;
-    if (this.request.timeout !== undefined || !this.#expiry) return;
+    if (this.deadline < Infinity || !this.#expiry) return;
     const late = () => this.#hooks.late(this);
     this.#expiry = expireAt(this.#hooks.patience(this), late);
   }
