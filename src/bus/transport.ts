@@ -1,10 +1,11 @@
 /** The seam between calls and bytes: what every transport does, and what it promises. @module */
 import type { Wait } from "../wait.ts";
 import type { LinkHealth } from "./link_health.ts";
+import type { BodyLimit } from "./oversized.ts";
 import type { Route } from "./routes.ts";
 
 export type * from "./link_health.ts";
-export type { Wait };
+export type { BodyLimit, Wait };
 
 /** Bytes with what the broker needs to know of them. */
 export interface Message {
@@ -28,6 +29,11 @@ export interface Message {
   readonly properties?: Uint8Array | undefined;
   /** Why its headers or other properties could not be read, without their content: those are missing. Only where it arrives. */
   readonly unreadable?: string | undefined;
+  /**
+   * Bytes of a body that is larger than the consumer's limit. Where it arrives: `body` may be its beginning and its end, put
+   * together, see `BodyLimit`. Where it is sent: it goes in pieces on a channel of its own, so that it is not copied.
+   */
+  readonly oversized?: number | undefined;
 }
 
 /** A message that waits for its acknowledgement. Settling it twice, or after its channel is gone, does nothing. */
@@ -52,6 +58,8 @@ export interface ConsumeOptions {
   readonly exclusive?: boolean;
   /** Its consumer can be done without: where the broker refuses it after a loss, it is not restored, and the link goes on. */
   readonly spare?: boolean;
+  /** Bodies that are too large for it; default: none is. */
+  readonly limit?: BodyLimit | undefined;
 }
 
 /** A consumer that is restored after every loss until it is cancelled; an exclusive one is not. */
@@ -119,6 +127,8 @@ export interface InboxForm {
 
 /** Who reads the private inbox of a link. */
 export interface InboxReader {
+  /** Bytes of a body at most; of a larger one, the beginning and the end come. Default: no limit. */
+  readonly limit?: number;
   /** A message came to the inbox. It must not throw. */
   receive(delivery: Delivery): void;
   /** A mandatory message that was posted found no queue. */

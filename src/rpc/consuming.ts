@@ -104,7 +104,8 @@ export async function planConsumers(
   const { server, subscriptions, openstack } = parts;
   const shared = route.exchange?.type === "fanout" ? undefined : route.queue;
   const lane = laneOf(dispatcher, addressee, shared, server.answered);
-  await subscriptions.add(route, server.receiver(lane), wait);
+  const keep = shared !== undefined && !openstack;
+  await subscriptions.add(route, server.receiver(lane), wait, keep);
   if (shared && !openstack) await planQuarantine(parts, lane, shared, wait);
 }
 
@@ -130,5 +131,6 @@ async function planQuarantine(
     );
   };
   lane.quarantine = apart;
-  await subscriptions.add(apart, receive, wait, { prefetch: 1, refused });
+  const spare = { prefetch: 1, refused };
+  await subscriptions.add(apart, receive, wait, true, spare);
 }

@@ -15,6 +15,8 @@ import {
 
 /** Milliseconds that the broker may take for a copy. */
 const PATIENCE = 30_000;
+/** Bytes of it in a millisecond at least, beyond that. */
+const RATE = 1_024;
 /** Milliseconds before a message that could not be copied goes back into its queue: twice as long each time, to the most. */
 const RETRY = 1_000;
 const LONGEST_RETRY = 60_000;
@@ -25,7 +27,7 @@ const REFUSED_CONTENT = 406;
 
 /** As it came, but for what is said of it now. What a broker has put there is its own. */
 export function copyOf(
-  { body, headers, id }: Message,
+  { body, headers, id, oversized }: Message,
   more: Readonly<Record<string, string>>,
 ): Message {
   return {
@@ -34,6 +36,7 @@ export function copyOf(
     id: short(id),
     persistent: true,
     mandatory: true,
+    oversized,
   };
 }
 
@@ -68,8 +71,9 @@ function lettersOf(
   message: Message,
   said: Readonly<Record<string, string>>,
 ): readonly Message[] {
-  const { body, properties } = message;
-  const bare = { body, headers: said, persistent: true, mandatory: true };
+  const { body, properties, oversized } = message;
+  const sent = { persistent: true, mandatory: true, oversized };
+  const bare = { body, headers: said, ...sent };
   const raw = properties?.subarray(0, PROPERTIES);
   const copy = copyOf(message, said);
   if (!raw) return [copy, bare];
@@ -104,7 +108,8 @@ export class Copies {
    * @throws {RpcError} it does not: see `Transport.declare` and `Transport.publish`.
    */
   async send(route: Route, copy: Message): Promise<void> {
-    const wait = { deadline: performance.now() + PATIENCE };
+    const patience = PATIENCE + copy.body.length / RATE;
+    const wait = { deadline: performance.now() + patience };
     for (;;) {
       const known = this.#made.has(route.key);
       if (!known) await this.#transport.declare(route, wait);

@@ -73,8 +73,8 @@ function listening(
 ): (delivery: Delivery) => void {
   return (delivery) => {
     delivery.ack();
-    const { body, headers, unreadable } = delivery.message;
-    const decoded = decode(body, headers, limits, unreadable);
+    const { message } = delivery;
+    const decoded = decode(message.body, message.headers, limits, message);
     const request = "message" in decoded ? decoded.message : undefined;
     if (request?.kind !== "request" || request.method !== REPORT) return;
     for (const report of reportsIn(request.args)) sightings.heard(report);
@@ -89,7 +89,7 @@ async function listen(
   return await parts.transport.consume(
     parts.routes.fanout(REPORTS.topic),
     listening(parts, sightings),
-    { prefetch: 0 },
+    { prefetch: 0, limit: { bytes: parts.limits.bytes, keep: false } },
     { deadline: Infinity, signal },
   );
 }

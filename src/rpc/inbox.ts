@@ -7,7 +7,13 @@ import {
 } from "../errors.ts";
 import { log } from "../telemetry.ts";
 import type { Delivery, Link, Message, Wait } from "../bus/transport.ts";
-import { decode, isBatch, type Limits, partsOf } from "../wire/codec.ts";
+import {
+  decode,
+  isBatch,
+  type Limits,
+  partsOf,
+  type Refusal,
+} from "../wire/codec.ts";
 import type { Control, Reply } from "../wire/envelope.ts";
 import { Register } from "../slots.ts";
 import { within } from "../wait.ts";
@@ -73,6 +79,7 @@ export class Inbox {
   async ready(wait: Wait): Promise<void> {
     if (this.#read) return;
     await this.#link.listen({
+      limit: this.#limits.bytes,
       receive: (delivery) => this.#receive(delivery),
       returned: (message) => this.#returned(message),
     }, wait);
@@ -116,33 +123,48 @@ export class Inbox {
   #receive(delivery: Delivery): void {
     delivery.ack("soon"); // what it tells is kept in memory alone, so it is of no use to another process
     const { message, key } = delivery;
-    if (!isBatch(message.headers)) return this.#take(message, key);
+    const whole = message.oversized === undefined;
+    if (!whole || !isBatch(message.headers)) return this.#take(message, key);
     const parts = partsOf(message);
     if (!parts) return this.#refuse("a batch of answers that is none");
     for (const part of parts) this.#take(part, key);
   }
 
   #take(
-    { body, headers, correlationId, replyTo, unreadable }: Message,
+    message: Message,
     key: string,
   ): void {
-    const decoded = decode(body, headers, this.#limits, unreadable);
+    const { body, headers, correlationId, replyTo } = message;
+    const decoded = decode(body, headers, this.#limits, message);
     if ("refusal" in decoded) {
-      const { reason } = decoded.refusal;
-      const text = `Refused the answer: ${reason}`;
-      this.pending.get(correlationId ?? "")?.pending.fail(
-        new InvalidValueError(text),
-      );
-      return this.#refuse(reason);
+      return this.#refused(decoded.refusal, correlationId, key);
     }
-    const { message } = decoded;
-    if (message.kind === "reply") {
+    const { message: said } = decoded;
+    if (said.kind === "reply") {
       // Folsom says the call only by where it answers.
-      const call = message.call ?? correlationId ?? key;
-      return this.#reply(message, call);
+      const call = said.call ?? correlationId ?? key;
+      return this.#reply(said, call);
     }
-    if (message.kind !== "control") return this.#refuse(`a ${message.kind}`);
-    this.#control(message, replyTo);
+    if (said.kind !== "control") return this.#refuse(`a ${said.kind}`);
+    this.#control(said, replyTo);
+  }
+
+  /** An answer that cannot be read ends its call at once. One above the limit is told by what is left of it, for peers that say the call there. */
+  #refused(
+    { reason, large }: Refusal,
+    correlationId: string | undefined,
+    key: string,
+  ): void {
+    const ids = [correlationId, large?.call, large && key];
+    const [waiter] = ids.map((id) => this.pending.get(id ?? ""))
+      .filter((waiter) => waiter !== undefined);
+    const more = large
+      ? "; answer with less, or raise the option maxMessageSize at both ends"
+      : "";
+    const data = large && { bytes: large.bytes, limit: this.#limits.bytes };
+    const text = `Refused the answer: ${reason}${more}`;
+    waiter?.pending.fail(new InvalidValueError(text, { data }));
+    this.#refuse(reason);
   }
 
   #control(

@@ -178,8 +178,9 @@ export async function listen(
     inHand.add(kept);
   };
   const receiver = (failures: FailedEvents) => (delivery: Delivery) => {
-    const { body, headers, unreadable } = delivery.message;
-    const decoded = decode(body, headers, parts.limits, unreadable);
+    const { message } = delivery;
+    const { body, headers } = message;
+    const decoded = decode(body, headers, parts.limits, message);
     const event = "message" in decoded ? decoded.message : undefined;
     if (event?.kind !== "notification") {
       log("rpc").warn("Refused a message for {key}: no notification", {
@@ -203,8 +204,9 @@ export async function listen(
         retry,
       });
       const receive = receiver(failures);
-      const limit = { prefetch: PREFETCH };
-      return parts.transport.consume(route, receive, limit, wait);
+      const limit = { bytes: parts.limits.bytes, keep: !openstack };
+      const options = { prefetch: PREFETCH, limit };
+      return parts.transport.consume(route, receive, options, wait);
     }),
   );
   return async (grace) => {

@@ -131,9 +131,9 @@ export class Server {
   }
 
   #receive(delivery: Delivery, lane: Lane, hooks: JobHooks): void {
-    const { body, headers, unreadable } = delivery.message;
+    const { message: came } = delivery;
     const { limits } = this.#parts;
-    const decoded = decode(body, headers, limits, unreadable);
+    const decoded = decode(came.body, came.headers, limits, came);
     if ("refusal" in decoded) {
       return this.#refuse(delivery, lane, decoded.refusal);
     }
@@ -206,8 +206,11 @@ export class Server {
   #refuse(delivery: Delivery, { queue }: Lane, refused: Refused): void {
     this.#counts.refused++;
     const kept = this.#parts.openstack ? undefined : queue;
+    // What would be a dead letter must not be lost to a guess at who asked.
+    const guessed = kept && refused.large;
     const done = (fate: Fate) => count(this.#counts, fate);
-    this.#refusals.refuse(delivery, refused, kept, done);
+    const said = guessed ? { ...refused, reply: undefined } : refused;
+    this.#refusals.refuse(delivery, said, kept, done);
   }
 
   /** A request that came before is not run again: its first run answers it, or has, and what it said is said again. */

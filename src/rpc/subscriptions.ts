@@ -1,6 +1,7 @@
 /** What a connection context consumes: planned first, then started, then cancelled and drained. @module */
 import { TopologyError } from "../errors.ts";
 import type { Route } from "../bus/routes.ts";
+import type { Limits } from "../wire/codec.ts";
 import type { Consumer, Delivery, Transport, Wait } from "../bus/transport.ts";
 
 /** Stops a listener; resolves when no event is in hand, or after `grace` milliseconds. */
@@ -18,6 +19,7 @@ export interface Spare {
 export class Subscriptions {
   readonly #transport: Transport;
   readonly #prefetch: number;
+  readonly #limit: number;
   /** What `start` will start. */
   readonly #planned: ((wait: Wait) => Promise<void>)[] = [];
   readonly #consumers: Consumer[] = [];
@@ -26,17 +28,20 @@ export class Subscriptions {
 
   /** On a transport, each with the same prefetch. */
   constructor(
-    { transport, prefetch }: {
+    { transport, prefetch, limits }: {
       readonly transport: Transport;
       readonly prefetch: number;
+      readonly limits: Limits;
     },
   ) {
+    this.#limit = limits.bytes;
     this.#transport = transport;
     this.#prefetch = prefetch;
   }
 
   /**
-   * Makes the queue of a route; consumes it now if they are started, else then.
+   * Makes the queue of a route; consumes it now if they are started, else then. `keep`: what is too large comes all the same,
+   * see `BodyLimit`.
    *
    * @throws {TopologyError} the broker refuses it, and it is not `spare`.
    */
@@ -44,14 +49,16 @@ export class Subscriptions {
     route: Route,
     receive: (delivery: Delivery) => void,
     wait: Wait,
+    keep: boolean,
     spare?: Spare,
   ): Promise<void> {
     const { prefetch = this.#prefetch } = spare ?? {};
+    const limit = { bytes: this.#limit, keep };
     const start = async (wait: Wait) => {
       const consumer = this.#transport.consume(
         route,
         receive,
-        { prefetch, spare: spare !== undefined },
+        { prefetch, spare: spare !== undefined, limit },
         wait,
       );
       await allowed(consumer.then((made) => this.#consumers.push(made)), spare);

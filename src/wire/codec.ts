@@ -22,6 +22,7 @@ import {
   versionOf,
   type WireHeaders,
 } from "./headers.ts";
+import { excerptOf } from "./excerpt.ts";
 import { checkJson } from "./carriable.ts";
 import { decompressed } from "./compressed.ts";
 import { isEnvelope, unseal } from "./oslo.ts";
@@ -60,6 +61,19 @@ export interface Refusal {
   readonly dialect: Dialect;
   /** The version of Warren's headers that the sender understands; undefined = it is not Warren. */
   readonly warren: number | undefined;
+  /** Of a message above the limit: its bytes, and the call whose id it seems to have. */
+  readonly large?: {
+    readonly bytes: number;
+    readonly call?: string | undefined;
+  };
+}
+
+/** What was found of a message before its body is read. */
+export interface Fault {
+  /** Why its headers are missing. */
+  readonly unreadable?: string | undefined;
+  /** Its bytes, where they are above the limit; of its body there is at least the beginning and the end. */
+  readonly oversized?: number | undefined;
 }
 
 /** What arrived. */
@@ -195,13 +209,19 @@ function objectOf(
     : { refused: "not a JSON object" };
 }
 
-/** The message in a body, or a refusal; `unreadable` says why its headers are missing. Never throws. */
+/** The message in a body, or a refusal. Never throws. */
 export function decode(
   body: Uint8Array,
   headers: Fields,
   limits: Limits = defaultLimits,
-  unreadable?: string,
+  { unreadable, oversized }: Fault = {},
 ): Decoded {
+  if (oversized !== undefined) {
+    const { call, ...found } = excerptOf(body);
+    const reason = `${oversized} bytes, the limit is ${limits.bytes}`;
+    const large = { bytes: oversized, call };
+    return { refusal: { reason, ...found, warren: versionOf(headers), large } };
+  }
   if (header.control in headers) return decodeControl(headers);
   const whole = limits.python ? decompressed(body, headers, limits) : { body };
   const outer = "refused" in whole

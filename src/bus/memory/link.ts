@@ -2,6 +2,7 @@
 import { flushLog } from "../../telemetry.ts";
 import { answers, freshName, passing } from "../routes.ts";
 import type {
+  ConsumeOptions,
   Delivery,
   InboxForm,
   InboxReader,
@@ -45,7 +46,7 @@ export class MemoryLink implements Link {
     await this.#listening.consume(
       this.#form.route(this.inbox),
       (delivery) => this.#reader?.receive(delivery),
-      { prefetch: 0 },
+      this.#inboxOptions(),
       wait,
     );
   }
@@ -53,7 +54,7 @@ export class MemoryLink implements Link {
   async answersTo(call: string, wait: Wait): Promise<Disposable> {
     const receive = (delivery: Delivery) => this.#reader?.receive(delivery);
     const transport = this.#listening ??= this.#lease();
-    const options = { prefetch: 0 };
+    const options = this.#inboxOptions();
     const reader = await transport.consume(
       answers(call),
       receive,
@@ -98,6 +99,11 @@ export class MemoryLink implements Link {
     );
     this.#broker.clear();
     flushLog();
+  }
+
+  #inboxOptions(): ConsumeOptions {
+    const { limit: bytes = Infinity } = this.#reader ?? {};
+    return { prefetch: 0, limit: { bytes, keep: false } };
   }
 
   #lease(): MemoryTransport {

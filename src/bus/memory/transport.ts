@@ -5,8 +5,10 @@ import {
   NoRouteError,
 } from "../../errors.ts";
 import { log, oneLine } from "../../telemetry.ts";
+import { edgesOf } from "../oversized.ts";
 import type { Queue, Route } from "../routes.ts";
 import type {
+  BodyLimit,
   ConsumeOptions,
   Consumer,
   Delivery,
@@ -80,7 +82,7 @@ export class MemoryTransport implements Transport, Owner {
       const queue = this.#broker.queue(route, read(route.queue), this);
       const handle = queue.consume(
         this,
-        (delivery) => guarded(receive, delivery),
+        (delivery) => guarded(receive, measured(delivery, options.limit)),
         options,
       );
       this.#cancels.add(handle.close);
@@ -117,6 +119,19 @@ export class MemoryTransport implements Transport, Owner {
 function read(queue: Queue): Queue {
   const stream = queue.arguments["x-queue-type"] === "stream";
   return stream ? { ...queue, fresh: true, temporary: true } : queue;
+}
+
+/** A body that is too large comes as from a network; there is no memory to spare where it is in memory already. */
+function measured(delivery: Delivery, limit: BodyLimit | undefined): Delivery {
+  const { message } = delivery;
+  const { body, replyTo, correlationId } = message;
+  if (body.length <= (limit?.bytes ?? Infinity)) return delivery;
+  const asks = replyTo !== undefined && correlationId !== undefined;
+  const kept = limit?.keep && !asks ? body : edgesOf(body);
+  return {
+    ...delivery,
+    message: { ...message, body: kept, oversized: body.length },
+  };
 }
 
 /** What a receiver throws hurts nobody else. */

@@ -16,18 +16,31 @@ import {
   PRIORITY,
   REPLY_TO,
 } from "./basic.ts";
+import { type BodyLimit, Edges, room } from "../oversized.ts";
 import { Confirms } from "./confirms.ts";
 import type { Octets } from "./octets.ts";
 
 const EMPTY = Buffer.alloc(0);
 
-/** Takes a message. It must not throw. */
+/** Takes a message. It must not throw. `body` says what is held of a body that is too large. */
 export type Receive = (
   message: Message,
   key: string,
   tag: number,
   redelivered: boolean,
+  body?: LargeBody,
 ) => void;
+
+/** What is held of a body that is too large: nothing but its ends, all of it in the room for one, or nothing until there is room. */
+export type LargeBody = "ends" | "whole" | "later";
+
+/** Who consumes. */
+export interface Reader {
+  /** Takes what comes. */
+  readonly receive: Receive;
+  /** Bodies that are too large. */
+  readonly limit?: BodyLimit | undefined;
+}
 
 const nobody: Receive = () => {};
 
@@ -41,7 +54,11 @@ class Coming implements Message {
   expiration: number | undefined;
   persistent = false;
   unreadable: string | undefined;
+  oversized: number | undefined;
   #receive: Receive;
+  readonly #limit: BodyLimit | undefined;
+  #large: LargeBody | undefined;
+  #edges: Edges | undefined;
   readonly #tag: number;
   readonly #redelivered: boolean;
   readonly #key: string;
@@ -54,8 +71,9 @@ class Coming implements Message {
   #end = 0;
 
   /** Announced by `basic.deliver`, after the consumer's tag. */
-  constructor(receive: Receive, octets: Octets) {
+  constructor({ receive, limit }: Reader, octets: Octets) {
     this.#receive = receive;
+    this.#limit = limit;
     this.#tag = octets.u64();
     this.#redelivered = octets.u8() !== 0;
     octets.skip(); // exchange
@@ -81,7 +99,19 @@ class Coming implements Message {
     } catch (error) {
       this.unreadable ??= `its properties: ${(error as Error).message}`;
     }
+    if (this.#length > (this.#limit?.bytes ?? Infinity)) this.#measure();
     return this.#length === 0;
+  }
+
+  /** Decides what is held of a body that is too large, before any of it comes. */
+  #measure(): void {
+    this.oversized = this.#length;
+    const asks = this.replyTo !== undefined && this.correlationId !== undefined;
+    const kept = this.#limit?.keep && !asks && this.#receive !== nobody;
+    this.#large = !kept ? "ends" : room.take() ? "whole" : "later";
+    if (this.#large === "whole") return;
+    this.#edges = new Edges(this.#large === "ends" ? this.#length : 0);
+    this.body = this.#edges.kept;
   }
 
   /** Those that nobody here needs are not read. */
@@ -108,7 +138,8 @@ class Coming implements Message {
 
   /** True if it is whole: most have one part. */
   part(bytes: Buffer): boolean {
-    if (bytes.length === this.#length) this.body = bytes;
+    if (this.#edges) this.#edges.add(bytes);
+    else if (bytes.length === this.#length) this.body = bytes;
     else {
       if (this.#come === 0) this.body = Buffer.allocUnsafeSlow(this.#length);
       this.body.set(bytes, this.#come);
@@ -120,11 +151,22 @@ class Coming implements Message {
   /** Nobody gets it. */
   drop(): void {
     this.#receive = nobody;
+    if (this.#large !== "whole") return;
+    this.#large = undefined;
+    this.body = EMPTY;
+    this.#edges = new Edges(0);
+    room.give();
   }
 
   /** To its consumer. */
   deliver(): void {
-    this.#receive(this, this.#key, this.#tag, this.#redelivered);
+    this.#receive(
+      this,
+      this.#key,
+      this.#tag,
+      this.#redelivered,
+      this.#large,
+    );
   }
 }
 
@@ -133,7 +175,7 @@ export class Arrivals {
   /** Those who wait for the broker's word. */
   readonly confirms = new Confirms();
   /** By the tags of the consumers. Messages of one that is not among them are amqplib's. */
-  readonly consumers = new Map<string, Receive>();
+  readonly consumers = new Map<string, Reader>();
   #coming: Coming | undefined;
   #closed = false;
 
@@ -143,9 +185,11 @@ export class Arrivals {
     const method = octets.u16();
     if (method === DELIVER) {
       const consumer = octets.name();
-      const receive = this.#closed ? nobody : this.consumers.get(consumer);
-      this.#coming = receive && new Coming(receive, octets);
-      return receive !== undefined;
+      const reader = this.#closed
+        ? { receive: nobody }
+        : this.consumers.get(consumer);
+      this.#coming = reader && new Coming(reader, octets);
+      return reader !== undefined;
     }
     if (method !== ACK && method !== NACK) return false;
     const tag = octets.u64();

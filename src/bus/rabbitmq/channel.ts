@@ -28,6 +28,8 @@ export interface Open<C extends Channel> {
   readonly arrivals: Arrivals;
   /** False from the moment it can no longer be used: acknowledging then would throw. */
   readonly alive: boolean;
+  /** True once the broker does not have it any more. */
+  readonly gone: boolean;
   /** Resolves when it is gone. */
   readonly ended: Promise<ChannelEnd>;
   /** Closes it, with the broker's answer or in a second without; the promise of `ended` resolves as well. */
@@ -41,10 +43,12 @@ export function watched<C extends Channel>(
 ): Open<C> {
   const arrivals = incoming.on(channel);
   let alive = true;
+  let gone = false;
   let end: ChannelEnd = { reason: "channel closed" };
   const ended = new Promise<ChannelEnd>((resolve) => {
     channel.on("error", (error: Error & { code?: number }) => {
       alive = false;
+      gone = true;
       end = { code: error.code, reason: error.message };
     });
     channel.on(
@@ -54,6 +58,7 @@ export function watched<C extends Channel>(
     );
     channel.on("close", () => {
       alive = false;
+      gone = true;
       incoming.off(channel, arrivals);
       resolve(end);
       arrivals.confirms.end();
@@ -67,11 +72,16 @@ export function watched<C extends Channel>(
     get alive() {
       return alive;
     },
+    get gone() {
+      return gone;
+    },
     async close() {
       if (!alive) return;
       alive = false;
       arrivals.close();
-      const closing = channel.close().catch(() => {}); // the connection went first
+      // In the middle of a body, anything else on the channel would end the connection.
+      const whole = outgoing.busy(channel) ?? Promise.resolve();
+      const closing = whole.then(() => channel.close()).catch(() => {}); // the connection went first
       const wait = { deadline: performance.now() + GOODBYE };
       await within(Promise.race([closing, ended]), wait, () => undefined)
         .catch(() => channel.emit("close")); // so that whoever waits for a confirm is told

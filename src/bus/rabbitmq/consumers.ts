@@ -9,6 +9,7 @@ import {
 } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
+import { room } from "../oversized.ts";
 import type { ConsumeOptions, Consumer, Delivery } from "../transport.ts";
 import { Acks } from "./acks.ts";
 import type { Receive } from "./arrivals.ts";
@@ -31,6 +32,16 @@ const STREAM_PREFETCH = 100;
 const REMOVAL = 1_000;
 /** Milliseconds that one queue may take to be consumed again before the next has its turn. */
 const PATIENCE = 3_000;
+
+/** It comes again when there is room for its body; until then it is unacknowledged, and takes its place in the prefetch. */
+function postpone(open: Open<Channel>, delivery: Delivery): void {
+  room.postpone({
+    get alive() {
+      return open.alive;
+    },
+    giveBack: () => delivery.reject(true),
+  });
+}
 
 /** A channel, and what is acknowledged on it. */
 interface Consuming {
@@ -211,7 +222,8 @@ export class Consumers {
       this.#gone(desired, tag);
     };
     const receive = this.#receiver(consuming, desired);
-    open.arrivals.consumers.set(tag, receive);
+    const { limit } = desired.options;
+    open.arrivals.consumers.set(tag, { receive, limit });
     // Sent together: the limit is for the consumer that comes next on the channel.
     await Promise.all([
       open.channel.prefetch(prefetch),
@@ -228,17 +240,18 @@ export class Consumers {
   }
 
   /** Takes what comes; must not throw. */
-  #receiver({ acks }: Consuming, desired: Desired): Receive {
+  #receiver({ acks, open }: Consuming, desired: Desired): Receive {
     const { vitals } = this.#side;
-    return (message, key, tag, redelivered) => {
+    return (message, key, tag, redelivered, body) => {
       vitals.proven();
       const offset = message.headers["x-stream-offset"];
       if (typeof offset === "number") desired.offset = offset;
       acks.delivered(tag);
+      const delivery = new RabbitDelivery(message, key, redelivered, acks, tag);
+      if (body === "later") return postpone(open, delivery);
+      if (body === "whole") delivery.settled = () => room.give();
       try {
-        desired.receive(
-          new RabbitDelivery(message, key, redelivered, acks, tag),
-        );
+        desired.receive(delivery);
       } catch (error) {
         log("bus").error("A receiver threw: {error}", { error });
       }

@@ -9,6 +9,8 @@ export class RabbitDelivery implements Delivery {
   readonly redelivered: boolean;
   readonly #acks: Acks;
   readonly #tag: number;
+  /** Called once, when it is settled. */
+  settled: (() => void) | undefined;
   #settled = false;
 
   /** As it came, with its tag on the channel of `acks`. */
@@ -27,12 +29,16 @@ export class RabbitDelivery implements Delivery {
   }
 
   ack(when?: "soon"): void {
-    if (!this.#settled) this.#acks.ack(this.#tag, when);
+    if (this.#settled) return;
     this.#settled = true;
+    this.#acks.ack(this.#tag, when);
+    this.settled?.();
   }
 
   reject(requeue: boolean): void {
-    if (!this.#settled) this.#acks.reject(this.#tag, requeue);
+    if (this.#settled) return;
     this.#settled = true;
+    this.#acks.reject(this.#tag, requeue);
+    this.settled?.();
   }
 }

@@ -89,15 +89,7 @@ export class Frames {
    */
   publish(to: Address, message: Message): void {
     const { body } = message;
-    this.#room(headSize(to, message) + body.length + this.#extra(body.length));
-    const before = this.#at;
-    try {
-      this.#method(to, message.mandatory === true);
-      this.#header(to.channel, message);
-    } catch (error) {
-      this.#at = before;
-      throw error;
-    }
+    this.announce(to, message, body.length + this.#extra(body.length));
     for (let from = 0; from < body.length; from += this.#bodyMost) {
       const part = body.length <= this.#bodyMost
         ? body
@@ -106,6 +98,19 @@ export class Frames {
       this.#slab.set(part, this.#at);
       this.#at += part.length;
       this.#close(end);
+    }
+  }
+
+  /** A message without its body, which must follow on its channel before anything else; `more`: bytes that it will take here. */
+  announce(to: Address, message: Message, more = 0): void {
+    this.#room(headSize(to, message) + more);
+    const before = this.#at;
+    try {
+      this.#method(to, message.mandatory === true);
+      this.#header(to.channel, message);
+    } catch (error) {
+      this.#at = before;
+      throw error;
     }
   }
 

@@ -48,6 +48,7 @@ export class Incoming {
   /** The channel is gone: its number will be another's. */
   off(channel: Channel, arrivals: Arrivals): void {
     const number = numberOf(channel);
+    arrivals.close();
     if (this.#channels[number] === arrivals) this.#channels[number] = undefined;
   }
 

@@ -4,6 +4,7 @@ import { type Wait, within } from "../../wait.ts";
 import { flushLog, log } from "../../telemetry.ts";
 import { answers, freshName, passing } from "../routes.ts";
 import type {
+  ConsumeOptions,
   Delivery,
   InboxForm,
   InboxReader,
@@ -144,12 +145,17 @@ export class RabbitLink implements Link {
       this.inbox = this.#newInbox();
       return route();
     };
-    const options = { prefetch: INBOX_PREFETCH };
+    const options = this.#inboxOptions();
     const wait = { deadline: Infinity };
     const readers = this.#inboxReaders();
     await readers.add(route(), this.#receive, options, wait, renew);
     this.#listens = true;
     if (!this.#resting) this.#prober.start();
+  }
+
+  #inboxOptions(): ConsumeOptions {
+    const { limit: bytes = Infinity } = this.#reader ?? {};
+    return { prefetch: INBOX_PREFETCH, limit: { bytes, keep: false } };
   }
 
   #inboxReaders(): Consumers {
@@ -165,7 +171,7 @@ export class RabbitLink implements Link {
 
   async answersTo(call: string, wait: Wait): Promise<Disposable> {
     const route = answers(call) as QueueRoute;
-    const options = { prefetch: INBOX_PREFETCH };
+    const options = this.#inboxOptions();
     const readers = this.#inboxReaders();
     const reader = await readers.add(route, this.#receive, options, wait);
     return { [Symbol.dispose]: () => void reader.cancel() };

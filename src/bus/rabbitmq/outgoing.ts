@@ -1,8 +1,10 @@
 /** What one connection sends of messages: all of a turn of the event loop in one write. @module */
+import { Buffer } from "node:buffer";
 import process from "node:process";
 import type { Channel } from "npm:amqplib@2.3.1";
 import type { Message } from "../transport.ts";
 import { type Inner, numberOf } from "./amqplib.ts";
+import { BODY, END, OVERHEAD } from "./basic.ts";
 import { type Address, Frames } from "./frames.ts";
 
 /** Bytes that wait for the end of a turn; what is more is written at once, so that a full connection is noticed. */
@@ -18,6 +20,8 @@ export class Outgoing {
   readonly #frames: Frames;
   #scheduled = false;
   #drained: PromiseWithResolvers<void> | undefined;
+  /** Channels on which a body goes out in pieces. */
+  readonly #busy = new Map<number, Promise<void>>();
 
   /** Of an open connection. */
   constructor(connection: Inner) {
@@ -31,6 +35,46 @@ export class Outgoing {
   /** Resolves when there is room again; undefined while there is. */
   get full(): Promise<void> | undefined {
     return this.#drained?.promise;
+  }
+
+  /** Resolves when a body that goes out on the channel in pieces is out; undefined if there is none: nothing else may be sent before. */
+  busy(channel: Channel): Promise<void> | undefined {
+    return this.#busy.get(numberOf(channel));
+  }
+
+  /**
+   * Sends a message in pieces, as the connection takes them; `alive` tells whether the broker still has the channel.
+   *
+   * @throws {TypeError} AMQP cannot carry it; nothing is sent then.
+   */
+  stream(
+    channel: Channel,
+    { exchange, key }: Omit<Address, "channel">,
+    message: Message,
+    alive: () => boolean,
+  ): void {
+    const number = numberOf(channel);
+    this.#frames.announce({ channel: number, exchange, key }, message);
+    this.#flush();
+    const sent: Promise<void> = this.#pieces(number, message.body, alive)
+      .catch(() => {}) // the connection is gone
+      .finally(() => {
+        if (this.#busy.get(number) === sent) this.#busy.delete(number);
+      });
+    this.#busy.set(number, sent);
+  }
+
+  async #pieces(
+    channel: number,
+    body: Uint8Array,
+    alive: () => boolean,
+  ): Promise<void> {
+    const most = (this.#connection.frameMax || MOST) - OVERHEAD;
+    for (let from = 0; from < body.length; from += most) {
+      while (this.full) await this.full;
+      if (!alive() || this.#connection.stream.destroyed) return;
+      this.#write(bodyFrame(channel, body.subarray(from, from + most)));
+    }
   }
 
   /**
@@ -87,4 +131,15 @@ export class Outgoing {
     this.#drained?.resolve();
     this.#drained = undefined;
   }
+}
+
+/** A frame of a part of a body. */
+function bodyFrame(channel: number, part: Uint8Array): Buffer {
+  const frame = Buffer.allocUnsafeSlow(part.length + OVERHEAD);
+  frame.writeUInt8(BODY, 0);
+  frame.writeUInt16BE(channel, 1);
+  frame.writeUInt32BE(part.length, 3);
+  frame.set(part, OVERHEAD - 1);
+  frame.writeUInt8(END, frame.length - 1);
+  return frame;
 }

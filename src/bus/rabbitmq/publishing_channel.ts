@@ -63,7 +63,9 @@ export class PublishingChannel {
 
   /** The channel if it can be written to at once: the usual case, without a turn of the event loop. */
   usable(route: Route): Sending | undefined {
-    const free = this.#open?.alive && !this.#open.outgoing.full &&
+    const open = this.#open;
+    const free = open?.alive && !open.outgoing.full &&
+      !open.outgoing.busy(open.channel) &&
       !this.#parts.side.blocked && !this.#closing.signal.aborted;
     const declared = !route.exchange ||
       this.#parts.topology.knows(route.exchange);
@@ -93,7 +95,7 @@ export class PublishingChannel {
         );
       }
       const open = await this.until(this.#opened(), route, wait, sent);
-      const { full } = open.outgoing;
+      const full = open.outgoing.busy(open.channel) ?? open.outgoing.full;
       if (full) await this.until(full, route, wait, sent);
       else if (open.alive && !side.blocked) return open;
       else await pause(0, wait);
@@ -154,16 +156,19 @@ export class PublishingChannel {
 
   /** False if the channel is gone: nothing was sent. */
   write(
-    { alive, channel, outgoing, arrivals }: Sending,
+    open: Sending,
     route: Route,
     message: Message,
     told?: (word: Word) => void,
   ): boolean {
-    if (!alive) return false;
+    const { channel, outgoing, arrivals } = open;
+    if (!open.alive) return false;
     checkHeaders(message.headers);
     const to = { exchange: route.exchange?.name ?? "", key: route.key };
     try {
-      outgoing.publish(channel, to, message);
+      const large = message.oversized !== undefined;
+      if (large) outgoing.stream(channel, to, message, () => !open.gone);
+      else outgoing.publish(channel, to, message);
       if (told) arrivals.confirms.add(told);
       return true;
     } catch (error) {

@@ -13,6 +13,7 @@ import type { Consumers } from "./consumers.ts";
 import type { QueueRoute } from "./desired.ts";
 import { Publisher, type PublisherParts } from "./publisher.ts";
 import type { Topology } from "./topology.ts";
+import { Window } from "./window.ts";
 
 /** Channels of one connection context, opened when they are first needed. */
 export class RabbitTransport implements Transport {
@@ -20,6 +21,7 @@ export class RabbitTransport implements Transport {
     readonly confirmed: Publisher;
     readonly posted: Publisher;
     readonly fanned: Publisher;
+    readonly large: Publisher;
   };
   readonly #newConsumers: () => Consumers;
   readonly #topology: Topology;
@@ -38,6 +40,8 @@ export class RabbitTransport implements Transport {
       confirmed: new Publisher(parts, true),
       posted: new Publisher(parts, false),
       fanned: new Publisher(parts, true),
+      // It takes long, and others must not wait for it.
+      large: new Publisher({ ...parts, window: new Window() }, true),
     };
     this.#newConsumers = consumers;
     this.#topology = topology;
@@ -58,7 +62,10 @@ export class RabbitTransport implements Transport {
     const refusal = this.#refusal(wait);
     if (refusal) return refusal;
     // A fanout exchange may vanish, and a 404 ends the channel: that must not hurt casts and replies.
-    const { fanned, confirmed } = this.#publishers;
+    const { fanned, confirmed, large } = this.#publishers;
+    if (message.oversized !== undefined) {
+      return large.publish(route, message, wait);
+    }
     const publisher = route.exchange?.type === "fanout" ? fanned : confirmed;
     return publisher.publish(route, message, wait);
   }

@@ -1,0 +1,189 @@
+/** Bodies above the limit: decided by the length that is announced, one at a time in memory, and nothing is lost. */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { InvalidValueError } from "../../mod.ts";
+import { Edges, Room } from "../../src/bus/oversized.ts";
+import { routes } from "../../src/bus/profile.ts";
+import { profileOf } from "../../src/service/profiles.ts";
+import { logged } from "../setup/logged.ts";
+import { until } from "../setup/probe.ts";
+import { failureOf, onEachBus, onRabbit, sumHandlers, sums } from "./bus.ts";
+import { deadOf, Stranger } from "./stranger.ts";
+
+const MIB = 1024 * 1024;
+
+onEachBus(
+  "casts above the limit are dead letters as they came, calls are answered, beside good calls",
+  async (bus) => {
+    await using _log = await logged();
+    const api = sums(bus.topic);
+    const worker = await bus.serve(api, sumHandlers());
+    await using connection = await bus.connect();
+    await using stranger = await Stranger.on(bus);
+    const client = connection.client(api);
+    const inbox = `${bus.topic}-answers`;
+    bus.owns(inbox);
+    const answers: string[] = [];
+    const queue = { ...deadOf(bus.topic).queue!, name: inbox };
+    const reader = await stranger.transport.consume(
+      { key: inbox, queue },
+      (delivery) => {
+        answers.push(new TextDecoder().decode(delivery.message.body));
+        delivery.ack();
+      },
+      { prefetch: 0 },
+      { deadline: performance.now() + 10_000 },
+    );
+    const bodies = Array.from(
+      { length: 6 },
+      (_, n) => Buffer.alloc(3 * MIB + n, `body ${n} `),
+    );
+    await Promise.all([
+      ...bodies.map((body, n) =>
+        stranger.put(bus.topic, body, {
+          id: `cast-${n}`,
+          headers: { n: `${n}` },
+        })
+      ),
+      stranger.put(bus.topic, Buffer.alloc(3 * MIB, "call"), {
+        correlationId: "call",
+        replyTo: inbox,
+      }),
+      ...bodies.map(async (_, n) => {
+        assert.equal(await client.call("add", { a: n, b: 1 }), n + 1);
+      }),
+    ]);
+    await until("all were looked at", () => {
+      return worker.stats.dead === bodies.length && answers.length === 1;
+    }, 30_000);
+    assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
+    await worker[Symbol.asyncDispose]();
+    await reader.cancel();
+    assert.match(answers[0] ?? "", /3145728 bytes, the limit is 1048576/);
+    assert.deepEqual(await stranger.left(bus.topic), []);
+    const letters = await stranger.take(deadOf(bus.topic), bodies.length);
+    const sorted = letters.map(({ message }) => message)
+      .sort((a, b) => a.body.length - b.body.length);
+    for (const [n, { body, id, headers }] of sorted.entries()) {
+      assert.equal(Buffer.compare(body, bodies[n]!), 0, `body ${n}`);
+      assert.equal(id, `cast-${n}`);
+      assert.equal(headers.n, `${n}`);
+      assert.match(`${headers["warren-reason"]}`, /bytes, the limit is/);
+    }
+  },
+);
+
+onEachBus(
+  "an answer above the limit of its caller ends the call at once",
+  async (bus) => {
+    await using _log = await logged();
+    const big = "x".repeat(3 * MIB);
+    const api = sums(bus.topic);
+    await using connection = await bus.connect();
+    await using stranger = await Stranger.on(bus);
+    const { transport } = stranger;
+    const route = routes(profileOf(undefined, "classic")).topic(bus.topic);
+    const reader = await transport.consume(
+      route,
+      (delivery) => {
+        delivery.ack();
+        const { body } = delivery.message;
+        const { _msg_id, _reply_q } = JSON.parse(
+          new TextDecoder().decode(body),
+        );
+        const answer = { result: big, failure: null, ending: true, _msg_id };
+        const text = JSON.stringify({
+          "oslo.version": "2.0",
+          "oslo.message": JSON.stringify(answer),
+        });
+        void stranger.put(_reply_q, text); // as oslo.messaging: without a correlation id
+      },
+      { prefetch: 0 },
+      { deadline: performance.now() + 10_000 },
+    );
+    const call = connection.client(api).call("add", { a: 1, b: 2 });
+    const error = await failureOf(call);
+    assert.ok(error instanceof InvalidValueError, `${error}`);
+    assert.match(
+      error.message,
+      /\d+ bytes, the limit is 1048576; answer with less/,
+    );
+    assert.equal(error.data.limit, MIB);
+    assert.ok(Number(error.data.bytes) > 3 * MIB);
+    await reader.cancel();
+  },
+);
+
+onRabbit(
+  "a request above the limit gets an answer on OpenStack's bus, though it says in its body alone where",
+  async (bus) => {
+    await using _log = await logged();
+    const options = { profile: "nova" } as const;
+    const api = sums(bus.topic);
+    await using worker = await bus.serve(api, sumHandlers(), options);
+    await using connection = await bus.connect(options);
+    await using raw = await bus.raw();
+    assert.ok(raw);
+    const { channel } = raw;
+    const { queue } = await channel.assertQueue("", { exclusive: true });
+    const told = Promise.withResolvers<string>();
+    await channel.consume(queue, (message) => {
+      told.resolve(`${message?.content}`);
+    }, { noAck: true });
+    const request = {
+      method: "add",
+      args: { a: "x".repeat(3 * MIB) },
+      _msg_id: "0123456789abcdef",
+      _reply_q: queue,
+      _timeout: null,
+    };
+    const envelope = {
+      "oslo.version": "2.0",
+      "oslo.message": JSON.stringify(request),
+    };
+    channel.sendToQueue(bus.topic, Buffer.from(JSON.stringify(envelope)));
+    const answer = await told.promise;
+    assert.match(answer, /0123456789abcdef/);
+    assert.match(answer, /bytes, the limit is 1048576/);
+    const client = connection.client(api);
+    assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
+    assert.equal(worker.stats.refused, 1);
+  },
+);
+
+Deno.test("Edges keeps the beginning and the end of a body, in whatever pieces it comes", () => {
+  for (const length of [0, 1, 65_536, 100_000, 131_072, 131_073, 500_000]) {
+    const body = Buffer.from(
+      Uint8Array.from({ length }, (_, n) => (n * 31 + (n >> 8)) & 255),
+    );
+    const expected = length <= 131_072
+      ? body
+      : Buffer.concat([body.subarray(0, 65_536), body.subarray(-65_536)]);
+    for (const size of [1_000, 65_536, 131_064, 500_000]) {
+      const edges = new Edges(length);
+      for (let at = 0; at < length; at += size) {
+        edges.add(body.subarray(at, at + size));
+      }
+      assert.equal(
+        Buffer.compare(edges.kept, expected),
+        0,
+        `${length} ${size}`,
+      );
+    }
+  }
+});
+
+Deno.test("a room has one body; those that wait for it go back one after the other, but for those that are gone", async () => {
+  const room = new Room();
+  assert.equal(room.take(), true);
+  assert.equal(room.take(), false);
+  const back: number[] = [];
+  for (let n = 0; n < 4; n++) {
+    room.postpone({ alive: n !== 1, giveBack: () => void back.push(n) });
+  }
+  assert.deepEqual(back, []);
+  room.give();
+  assert.deepEqual(back, [0]);
+  await until("the others are back", () => back.length === 3);
+  assert.deepEqual(back, [0, 2, 3]);
+});
