@@ -200,6 +200,44 @@ conforms("a message arrives with all that it was sent with", async (bus) => {
 });
 
 conforms(
+  "of a body above the limit the beginning and the end arrive, or all of it where its reader keeps it and nobody asks",
+  async (bus) => {
+    const body = Uint8Array.from({ length: 400_000 }, (_, n) => n % 251);
+    const ends = [...body.subarray(0, 65_536), ...body.subarray(-65_536)];
+    const transport = await bus.link.open(soon());
+    const name = bus.name();
+    for (
+      const [keep, asks] of [
+        [true, false],
+        [true, true],
+        [false, false],
+        [false, true],
+      ] as const
+    ) {
+      const came = Promise.withResolvers<Delivery>();
+      const reader = await transport.consume(
+        queue(name),
+        came.resolve,
+        { prefetch: 1, limit: { bytes: 100_000, keep } },
+        soon(),
+      );
+      const asked = asks ? { replyTo: "inbox", correlationId: "call" } : {};
+      const sent = { body, headers: { a: "b" }, id: "id", ...asked };
+      await transport.publish(direct(name), sent, soon());
+      const delivery = await came.promise;
+      const { message } = delivery;
+      assert.equal(message.oversized, 400_000);
+      assert.equal(message.headers.a, "b");
+      const expected = keep && !asks ? [...body] : ends;
+      assert.deepEqual([...message.body], expected);
+      delivery.ack();
+      await reader.cancel();
+    }
+    await transport[Symbol.asyncDispose]();
+  },
+);
+
+conforms(
   "a body arrives as it was: a view into a larger buffer, nothing, many frames",
   async (bus) => {
     const name = bus.name();

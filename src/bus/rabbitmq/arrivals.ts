@@ -53,8 +53,8 @@ class Coming implements Message {
   replyTo: string | undefined;
   expiration: number | undefined;
   persistent = false;
-  unreadable: string | undefined;
-  oversized: number | undefined;
+  declare unreadable?: string;
+  declare oversized?: number;
   #receive: Receive;
   readonly #limit: BodyLimit | undefined;
   #large: LargeBody | undefined;
