@@ -182,6 +182,7 @@ async function* run(
     const bounds = { timeout, signal };
     await parts.caller.gather(inquiries, ask, { topic, host }, bounds, found);
     if (store) await remember(store, sightings, signal);
+    else sightings.alone();
     if (!watch) arrivals.end();
   };
   const consumer = watch ? await listen(parts, sightings, signal) : undefined;

@@ -4,6 +4,18 @@ import type { Reply } from "../wire/envelope.ts";
 import { Allowance } from "./credit.ts";
 import type { Pending } from "./replies.ts";
 
+/** Items that wait to be read, at most, of a worker that is not Warren and so knows no credit. */
+const UNNUMBERED = 10_000;
+
+/** More came than may wait to be read. */
+function tooMuch({ sequence }: Reply, last: number): StreamInterruptedError {
+  const why = sequence === undefined
+    ? `its worker sent more than ${UNNUMBERED} items that are not read yet`
+    : `its worker sent item ${sequence} beyond its credit`;
+  const text = `The stream was interrupted after item ${last}: ${why}`;
+  return new StreamInterruptedError(text, { data: { sequence: last } });
+}
+
 /** Waits for a stream, item by item. */
 export class Items implements Pending {
   #arrived: Reply[] = [];
@@ -35,6 +47,7 @@ export class Items implements Pending {
     if (over) return;
     // A worker that lives and yields nothing is silent all the same.
     if (reply.beat) return this.#beat(reply);
+    if (this.#exceeds(reply)) return this.fail(tooMuch(reply, this.#sequence));
     const inOrder = this.#inOrder(reply);
     this.#ended = inOrder && reply.ending;
     this.heard();
@@ -43,6 +56,12 @@ export class Items implements Pending {
     else this.#arrived.push(reply);
     this.#next = undefined;
     this.alive();
+  }
+
+  /** True for an item that nobody let its worker send: it is not kept. */
+  #exceeds({ sequence, ending }: Reply): boolean {
+    if (sequence === undefined) return this.#arrived.length >= UNNUMBERED;
+    return sequence > this.granted + (ending ? 1 : 0);
   }
 
   /** What it was told may have been lost; so may what it has sent, which no further item shows while it waits. */

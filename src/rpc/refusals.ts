@@ -21,6 +21,9 @@ export interface RefusalParts {
   readonly copies: Copies;
 }
 
+/** Refusals that are being told, at most, while their messages are acknowledged already; of more, each holds its place. */
+const ANSWERS = 1_000;
+
 /** Refuses messages of one context. */
 export class Refusals {
   readonly #parts: RefusalParts;
@@ -59,8 +62,11 @@ export class Refusals {
       delivery.reject(false); // dropped, or dead-lettered where the broker's policy says so
       return done("dropped");
     }
-    if (told) delivery.ack(); // an answer that finds no queue must not keep others from their turn
-    const kept = told ?? this.#keep(delivery, reason, queue).then(done);
+    // An answer that finds no queue must not keep others from their turn, while there are few such answers.
+    const few = this.#inHand.size < ANSWERS;
+    if (told && few) delivery.ack();
+    const kept = told?.then(() => delivery.ack()) ??
+      this.#keep(delivery, reason, queue).then(done);
     const work: Promise<void> = kept.finally(() => this.#inHand.delete(work));
     this.#inHand.add(work);
   }

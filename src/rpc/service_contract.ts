@@ -15,8 +15,8 @@ const amount = z.number().nonnegative();
 const newer = amount.default(0);
 const words = z.string().max(255);
 
-/** A newer service may say more. */
-const reportSchema: z.ZodType<ServiceReport> = z.looseObject({
+/** What a newer service says more is not kept. */
+const reportSchema: z.ZodType<ServiceReport> = z.object({
   id: words.min(1),
   host: words,
   topic: words,
@@ -32,7 +32,7 @@ const reportSchema: z.ZodType<ServiceReport> = z.looseObject({
   startedAt: z.number(),
 });
 
-const procedureSchema = z.looseObject({
+const procedureSchema = z.object({
   args: z.looseObject({}).optional(),
   result: z.looseObject({}).optional(),
   yields: z.looseObject({}).optional(),
@@ -40,9 +40,9 @@ const procedureSchema = z.looseObject({
   delivery: z.enum(["at-least-once", "at-most-once"]).catch("at-least-once"),
 });
 
-const infoSchema: z.ZodType<ServiceInfo> = z.looseObject({
-  process: z.looseObject({ pid: amount, runtime: words }),
-  contracts: z.array(z.looseObject({
+const infoSchema: z.ZodType<ServiceInfo> = z.object({
+  process: z.object({ pid: amount, runtime: words }),
+  contracts: z.array(z.object({
     topic: words,
     version: words,
     namespace: words.optional(),
@@ -53,7 +53,7 @@ const infoSchema: z.ZodType<ServiceInfo> = z.looseObject({
   prefetch: amount,
 });
 
-const taskSchema = z.looseObject({
+const taskSchema = z.object({
   name: z.string(),
   runs: amount,
   failures: amount,
@@ -64,7 +64,7 @@ const taskSchema = z.looseObject({
   lastError: z.string().optional(),
 });
 
-const statsSchema: z.ZodType<ServiceStats> = z.looseObject({
+const statsSchema: z.ZodType<ServiceStats> = z.object({
   handled: amount,
   failed: amount,
   refused: amount,
@@ -78,7 +78,7 @@ const statsSchema: z.ZodType<ServiceStats> = z.looseObject({
   cut: newer,
   blocked: newer,
   inHand: amount,
-  latency: z.looseObject({
+  latency: z.object({
     p50: amount,
     p90: amount,
     p99: amount,

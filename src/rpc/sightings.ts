@@ -60,6 +60,11 @@ export class Sightings implements Disposable {
     }
   }
 
+  /** There is no store: who was heard of need not be remembered for it. */
+  alone(): void {
+    this.#known = undefined;
+  }
+
   /** What a store has of services that were not heard of themselves. One that should have reported since is down. */
   recorded(records: readonly ServiceRecord[]): void {
     const known = this.#known;
@@ -84,7 +89,7 @@ export class Sightings implements Disposable {
     const run = JSON.stringify([report.id, report.topic]);
     const key = keyText(report);
     const before = this.#forget(run);
-    this.#known?.add(key);
+    if (this.#known && this.#known.size < MOST) this.#known.add(key);
     if (ended(report)) return before;
     const { startedAt } = report;
     const newest = this.#newest.get(key) ?? startedAt;

@@ -2,7 +2,10 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { InvalidValueError } from "../../mod.ts";
-import { Edges, Room } from "../../src/bus/oversized.ts";
+import { EventEmitter } from "node:events";
+import type { Inner } from "../../src/bus/rabbitmq/amqplib.ts";
+import { Incoming } from "../../src/bus/rabbitmq/incoming.ts";
+import { Edges, Room, room } from "../../src/bus/oversized.ts";
 import { routes } from "../../src/bus/profile.ts";
 import { profileOf } from "../../src/service/profiles.ts";
 import { logged } from "../setup/logged.ts";
@@ -186,4 +189,50 @@ Deno.test("a room has one body; those that wait for it go back one after the oth
   assert.deepEqual(back, [0]);
   await until("the others are back", () => back.length === 3);
   assert.deepEqual(back, [0, 2, 3]);
+});
+
+/** The frames of a delivery with a body of 20 bytes, in two parts. */
+function deliveryOf(channel: number): Buffer {
+  const frame = (
+    type: number,
+    ...payload: number[]
+  ) => [type, 0, channel, 0, 0, 0, payload.length, ...payload, 0xce];
+  const part = Array.from({ length: 10 }, () => channel);
+  return Buffer.from([
+    ...frame(1, 0, 60, 0, 60, 1, 0x63, 0, 0, 0, 0, 0, 0, 0, channel, 0, 0, 0),
+    ...frame(2, 0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0),
+    ...frame(3, ...part),
+    ...frame(3, ...part),
+  ]);
+}
+
+Deno.test("of bodies above the limit that come at once, one is held in a process", () => {
+  const fake = Object.assign(new EventEmitter(), {
+    stream: new EventEmitter(),
+    rest: Buffer.alloc(0),
+    recvSinceLastCheck: false,
+  });
+  const incoming = new Incoming(fake as unknown as Inner);
+  const came: unknown[] = [];
+  const channels = [1, 2].map((ch) => ({ ch }) as never);
+  const arrivals = channels.map((channel) => incoming.on(channel));
+  for (const { consumers } of arrivals) {
+    consumers.set("c", {
+      limit: { bytes: 10, keep: true },
+      receive: ({ body, oversized }, _key, tag, _redelivered, held) =>
+        came.push([tag, held, body.length, oversized]),
+    });
+  }
+  const receive = (channel: number) =>
+    fake.stream.emit("data", deliveryOf(channel));
+  receive(1);
+  receive(2);
+  assert.deepEqual(came, [[1, "whole", 20, 20], [2, "later", 0, 20]]);
+  room.give(); // as its delivery does when it is settled
+  const half = deliveryOf(2);
+  fake.stream.emit("data", half.subarray(0, half.length - 15));
+  assert.equal(room.take(), false, "taken when its length is announced");
+  incoming.off(channels[1]!, arrivals[1]!);
+  assert.equal(room.take(), true, "free when its channel is gone");
+  room.give();
 });
