@@ -1,7 +1,7 @@
 /** Whatever arrives on the bus: no worker dies of it, none stops, none runs what its contract does not list. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import type { Options } from "npm:amqplib@2.3.1";
+import type { ConsumeMessage, Options } from "npm:amqplib@2.3.1";
 import { inboxOf as lossyInbox } from "../setup/lossy.ts";
 import { until } from "../setup/probe.ts";
 import {
@@ -387,5 +387,42 @@ onRabbit(
     await worker[Symbol.asyncDispose]();
     const { messageCount: again } = await channel.checkQueue(queue);
     assert.ok(again <= 2 * (ITEMS + 1), `${again} messages`);
+  },
+);
+
+onRabbit(
+  "a worker that sends beyond the credit ends its own stream, and keeps no memory of its reader, beside good calls",
+  async (bus) => {
+    const api = sums(bus.topic);
+    await using _worker = await bus.serve(api, sumHandlers());
+    await using connection = await bus.connect();
+    await using raw = await bus.raw() as Raw;
+    const { channel } = raw;
+    const bad = sums(bus.name("bad"));
+    await (await bus.serve(bad, sumHandlers()))[Symbol.asyncDispose](); // it made the queue
+    const stream = connection.client(bad).multicall("count", { to: 1 });
+    const first = stream.next();
+    const asked = Promise.withResolvers<string>();
+    const take = (message: ConsumeMessage | null) =>
+      asked.resolve(`${message?.content}`);
+    await channel.consume(bad.topic, take, { noAck: true });
+    const { _msg_id, _reply_q } = JSON.parse(await asked.promise);
+    const body = JSON.stringify({ result: 7, failure: null, _msg_id });
+    for (let n = 1; n < 5_000; n++) {
+      const headers = {
+        warren: "2",
+        "warren-sequence": `${n}`,
+        "warren-run": "r",
+      };
+      channel.sendToQueue(_reply_q, Buffer.from(body), { headers });
+    }
+    await channel.waitForConfirms();
+    assert.equal((await first).value, 7);
+    const client = connection.client(api);
+    assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
+    const failure = await failureOf((async () => {
+      for await (const _ of stream);
+    })());
+    assert.match(failure.message, /beyond its credit/);
   },
 );
