@@ -14,6 +14,19 @@ export interface Failure {
   readonly args?: readonly unknown[] | undefined;
   /** The sender's stack, line by line; empty unless the sender shares it. */
   readonly traceback: readonly string[];
+  /**
+   * Scalars that the error carried: `code`, `detail`, `constraint` and others of Node's and of databases' errors. Absent if
+   * there were none; so is what follows. Only Warren tells it.
+   */
+  readonly details?: Readonly<Record<string, string | number | boolean>>;
+  /** What caused it; 4 deep, and 32 errors in all, are told at most. */
+  readonly cause?: Failure;
+  /** The errors of an `AggregateError`. */
+  readonly errors?: readonly Failure[];
+  /** Of a `SuppressedError`: the later one. */
+  readonly error?: Failure;
+  /** Of a `SuppressedError`: the earlier one. */
+  readonly suppressed?: Failure;
 }
 
 /** Options of every error here, and of error classes in a contract. */

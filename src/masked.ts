@@ -1,4 +1,6 @@
 /** Values as a log may show them: what looks like a secret is masked (Folsom `rpc/common.py`, `_safe_log`). @module */
+import { RpcError } from "./errors.ts";
+import { detailsOf, INNER, innerOf } from "./inner_errors.ts";
 import { cut, escaped } from "./text.ts";
 
 /** How names end whose values are secrets, whatever they are. */
@@ -86,8 +88,6 @@ export function maskedText(text: string, longest: number = LONG): string {
     .slice(0, longest);
 }
 
-/** Errors within errors that are shown. */
-const CAUSES = 4;
 /** Calls of a stack that are shown. */
 const FRAMES = 10;
 /** Bytes of an error in all, of its message, and of its stack and its data each. */
@@ -126,15 +126,30 @@ function dataOf(error: Error): string {
   return empty ? "" : ` ${logValue(data, PART)}`;
 }
 
-/** All of an error that a log shows: its message, its data, its stack and its causes. */
-function described(thrown: unknown, depth: number): string {
+/** What databases and the system say of an error beside its message. */
+function detailsIn(error: Error): string {
+  const details = error instanceof RpcError ? {} : detailsOf(error);
+  return Object.keys(details).length === 0 ? "" : ` ${logValue(details, PART)}`;
+}
+
+/** All of an error that a log shows: its message, its data, its stack and the errors within it, `left` of them in all. */
+function described(
+  thrown: unknown,
+  depth: number,
+  left: { errors: number },
+  frames = true,
+): string {
   if (!(thrown instanceof Error)) return `${loggable(thrown)}`;
-  const { name, message, cause } = thrown;
+  const { name, message } = thrown;
   const head = logText(`${name}: ${message}`, MESSAGE);
-  const because = cause === undefined
-    ? ""
-    : ` [cause: ${depth > 0 ? described(cause, depth - 1) : "…"}]`;
-  return `${head}${dataOf(thrown)}${framesOf(thrown)}${because}`;
+  const within = innerOf(thrown);
+  const told = within.map(({ part, thrown: each }) =>
+    depth > 0 && left.errors-- > 0
+      ? ` [${part}: ${described(each, depth - 1, left, within.length < 2)}]`
+      : ` [${part}: …]`
+  );
+  const stack = frames ? framesOf(thrown) : "";
+  return `${head}${dataOf(thrown)}${detailsIn(thrown)}${stack}${told.join("")}`;
 }
 
 /** Errors that were made for a log. */
@@ -161,7 +176,9 @@ export function loggable(thrown: unknown, room: number = LONGEST): unknown {
 }
 
 function loggableError(error: Error, room: number): Error {
-  const line = shown.has(error) ? `${error.stack}` : described(error, CAUSES);
+  const line = shown.has(error)
+    ? `${error.stack}`
+    : described(error, INNER.depth, { errors: INNER.errors });
   const copy = new Error(logText(`${error.message}`, MESSAGE));
   Object.defineProperties(copy, {
     name: { value: logText(`${error.name}`, PART) },

@@ -1,9 +1,10 @@
 /** What a worker says of a request, as messages that are not sent yet. @module */
-import { InvalidValueError } from "../errors.ts";
+import { type Failure, InvalidValueError } from "../errors.ts";
 import type { Message } from "../bus/transport.ts";
 import type { ReplyAddress } from "../wire/envelope.ts";
 import { type ErrorClasses, foreignTo, toFailure } from "../wire/failure.ts";
 import type { AnswerParts, Answers, Said } from "./answers.ts";
+import { heldBy } from "./inner_failures.ts";
 import type { Job } from "./job.ts";
 import { errorClassesOf, isRefusal } from "./outcome.ts";
 
@@ -41,28 +42,30 @@ export class Wording {
   /** What a handler threw, or the dispatcher refused. */
   failures(job: Job, error: unknown): readonly Message[] {
     const { errors, tracebacks } = this.#parts;
-    const failure = toFailure(error, {
-      classes: { ...errors, ...errorClassesOf(error) },
-      refusal: isRefusal(error) || error instanceof Unsendable,
-      foreign: foreignTo(job.request),
-      traceback: tracebacks,
-    });
+    const classes = { ...errors, ...errorClassesOf(error) };
+    const refusal = isRefusal(error) || error instanceof Unsendable;
+    const foreign = foreignTo(job.request);
+    const said = { classes, refusal, foreign, traceback: tracebacks };
+    const failure = toFailure(error, said);
+    const held = refusal || foreign ? {} : heldBy(error, classes);
+    return [
+      this.#fitting(job, { ...failure, ...held }) ??
+        this.#fitting(job, failure) ?? this.#failed(job, briefly(failure)),
+    ];
+  }
+
+  /** Undefined if the whole is larger than a message may be. */
+  #fitting(job: Job, failure: Failure): Message | undefined {
     try {
-      const said = { failure, ending: true, ...job.sent?.next };
-      return [this.answer(job, said)];
+      return this.#failed(job, failure);
     } catch (tooLarge) {
       if (!(tooLarge instanceof InvalidValueError)) throw tooLarge;
-      const message = failure.message.slice(0, BRIEF);
-      const brief = {
-        ...failure,
-        message,
-        data: {},
-        args: undefined,
-        traceback: [],
-      };
-      const said = { failure: brief, ending: true, ...job.sent?.next };
-      return [this.answer(job, said)];
+      return undefined;
     }
+  }
+
+  #failed(job: Job, failure: Failure): Message {
+    return this.answer(job, { failure, ending: true, ...job.sent?.next });
   }
 
   /**
@@ -98,6 +101,15 @@ export class Wording {
     return this.#answers.message(address, { ...said, ...inbox });
   }
 }
+
+/** What is left of an error that is too large. */
+const briefly = (failure: Failure): Failure => ({
+  ...failure,
+  message: failure.message.slice(0, BRIEF),
+  data: {},
+  args: undefined,
+  traceback: [],
+});
 
 /** What to tell the caller where a result could not be sent. */
 function unsendable({ request: { method } }: Job, error: unknown): unknown {

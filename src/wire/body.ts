@@ -14,6 +14,7 @@ import type {
   ReplyForm,
   Request,
 } from "./envelope.ts";
+import { heldFields, heldIn } from "./held.ts";
 import { defaultLimits, type Limits, parseJson } from "./json.ts";
 
 const utf8 = new TextEncoder();
@@ -71,7 +72,8 @@ function encodeReply(reply: Reply, form: ReplyForm): Fields {
 
 /** A failure is JSON inside JSON, in ASCII (Folsom `rpc/common.py`, `serialize_remote_exception`). */
 function encodeFailure(
-  { type, module, message, data, traceback, args = [message] }: Failure,
+  { type, module, message, data, traceback, args = [message], ...held }:
+    Failure,
 ): string {
   const text = JSON.stringify({
     class: type,
@@ -80,6 +82,7 @@ function encodeFailure(
     tb: traceback,
     args,
     kwargs: data,
+    ...heldFields(held),
   });
   return text.replace(BEYOND_ASCII, escaped);
 }
@@ -167,6 +170,7 @@ function decodeFailure(failure: unknown): Failure {
     traceback: Array.isArray(fields.tb)
       ? fields.tb.filter((line) => typeof line === "string")
       : [],
+    ...heldIn(fields),
   };
 }
 

@@ -59,6 +59,12 @@ export const failureSchema: z.ZodType<Failure> = z.object({
   data: fields,
   traceback: z.array(z.string()),
   args: z.array(z.unknown()).optional(),
+  details: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
+    .exactOptional(),
+  cause: z.lazy(() => failureSchema).exactOptional(),
+  errors: z.array(z.lazy(() => failureSchema)).exactOptional(),
+  error: z.lazy(() => failureSchema).exactOptional(),
+  suppressed: z.lazy(() => failureSchema).exactOptional(),
 });
 
 const reply = z.object({

@@ -147,19 +147,52 @@ function wireName(
     : split(listed);
 }
 
-/** The error for a failure that came: of a listed class, a refusal, or a `RemoteError`. */
+/**
+ * The error for a failure that came: of a listed class, a refusal, an `AggregateError` or a `SuppressedError`, else a
+ * `RemoteError`, which is the cause of all others. The errors within it are made in the same way.
+ */
 export function fromFailure(failure: Failure, classes: ErrorClasses): Error {
-  const remote = new RemoteError(failure);
+  const { cause } = failure;
+  const remote = new RemoteError(
+    failure,
+    cause && { cause: fromFailure(cause, classes) },
+  );
   const { module, type, message, data } = failure;
   const name = module === "" ? type : `${module}.${type}`;
   const list = module === REFUSAL ? refusals : classes;
   const key = module === REFUSAL ? type : name;
   const found = Object.hasOwn(list, key) ? list[key] : undefined;
-  if (found === undefined) return fromForeign(failure, remote) ?? remote;
+  if (found === undefined) {
+    return fromForeign(failure, remote) ?? holding(failure, classes, remote);
+  }
   try {
     const error = new found(message, { data, cause: remote });
-    return error instanceof Error ? error : remote;
+    if (!(error instanceof Error)) return remote;
+    if (error instanceof AggregateError && failure.errors) {
+      error.errors = failure.errors.map((each) => fromFailure(each, classes));
+    }
+    return error;
   } catch {
     return remote; // the class refuses what came
   }
+}
+
+/** The error for one that held others, by what it held; the `RemoteError` itself if it held none. */
+function holding(
+  { message, errors, error, suppressed }: Failure,
+  classes: ErrorClasses,
+  remote: RemoteError,
+): Error {
+  const made = (each: Failure | undefined) =>
+    each && fromFailure(each, classes);
+  if (errors) {
+    return new AggregateError(errors.map(made), message, { cause: remote });
+  }
+  if (!error && !suppressed) return remote;
+  const both = new SuppressedError(made(error), made(suppressed), message);
+  return Object.defineProperty(both, "cause", {
+    value: remote,
+    configurable: true,
+    writable: true,
+  });
 }
