@@ -14,7 +14,7 @@ Usage:
                                       get_host_uptime, until Ctrl-C
 
 Options:
-  --url <url>           amqp://user:password@host:5672/vhost (AMQP_URL, amqp://localhost)
+  --url <url>           amqp://user:password@host:5672/vhost or rabbit://… (AMQP_URL, amqp://localhost)
   --exchange <name>     control exchange of the project (nova)
   --durable             the cloud runs with amqp_durable_queues
   --quorum              the cloud runs with rabbit_quorum_queue

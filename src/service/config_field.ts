@@ -1,8 +1,10 @@
 /** One value of the configuration: how it is read, checked and shown. @module */
 import { z } from "npm:zod@^4.6.7";
+import { InvalidValueError } from "../errors.ts";
 import { checkHost } from "../rpc/names.ts";
 import { given } from "../rpc/option_names.ts";
 import { parseUrls } from "./connection_options.ts";
+import { brokerUrls } from "./broker_urls.ts";
 import { shown } from "./config_mask.ts";
 import { type NovaProfile, profileOf } from "./profiles.ts";
 import { LABEL } from "./service_options.ts";
@@ -19,6 +21,8 @@ export interface Field<T> {
   readonly fromText: (text: string) => unknown;
   /** Where nothing is given. */
   readonly fallback: T;
+  /** Why a value is wrong, if more can be said than what is allowed. */
+  readonly why?: (value: unknown) => string | undefined;
   /** A wrong value as it may be seen. */
   readonly shown: (value: unknown) => string;
   /** A right value as it may be seen. */
@@ -114,13 +118,23 @@ function complete(url: URL): boolean {
   return host !== "" && passes(() => decodeURIComponent(username + password));
 }
 
-/** URLs that `createConnection` takes, each with its host. */
+/** URLs that `createConnection` takes, each with its host; those of a `transport_url` are listed one by one. */
 export const urls: z.ZodType<readonly string[]> = z.union([
   z.string().transform((one) => [one]),
   z.array(z.string()),
-]).refine((list) =>
-  passes(() => parseUrls(list)) && list.every((one) => complete(new URL(one)))
-);
+]).refine((list) => passes(() => parseUrls(list)))
+  .transform((list) => list.flatMap(brokerUrls))
+  .refine((list) => list.every((one) => complete(new URL(one))));
+
+/** What is wrong with URLs, where that can be said without a part of them. */
+export function wrongUrls(given: unknown): string | undefined {
+  try {
+    parseUrls(given as readonly string[]);
+    return undefined;
+  } catch (error) {
+    return error instanceof InvalidValueError ? error.message : undefined;
+  }
+}
 
 /** A profile that `createConnection` takes. */
 export const profile: z.ZodType<"warren" | "nova" | NovaProfile> = z.custom<

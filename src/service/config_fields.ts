@@ -18,7 +18,9 @@ import {
   text,
   urls,
   whole,
+  wrongUrls,
 } from "./config_field.ts";
+import { urlsOfList } from "./broker_urls.ts";
 import { maskedUrls, shownUrls } from "./config_mask.ts";
 import type { Flat, Key, LogLevel } from "./config_types.ts";
 import type { NovaProfile } from "./profiles.ts";
@@ -30,10 +32,11 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   url: field<readonly string[]>(
     "AMQP_URL",
     urls,
-    "amqp://user:password@host:port/vhost, amqps://… or memory:name, or several of one cluster",
+    "amqp://user:password@host:port/vhost, amqps://… or memory:name, or several of one cluster, or rabbit://… as oslo.messaging has it",
     ["amqp://localhost"],
     {
-      fromText: (list) => list.split(",").map((one) => one.trim()),
+      fromText: urlsOfList,
+      why: wrongUrls,
       shown: shownUrls,
       print: maskedUrls,
     },

@@ -65,11 +65,15 @@ export function unknownName(
  * @throws {InvalidValueError} it is not what its field allows.
  */
 export function found(key: Key, given: unknown, origin: Origin): Found {
-  const { schema, fromText, shown, allowed } = table[key];
+  const { schema, fromText, shown, allowed, why } = table[key];
   const text = origin.noun === "variable" ? fromText(String(given)) : given;
   // zod's own words would be several sentences, and could hold the value.
   const { success, data } = schema.safeParse(text);
-  if (!success) throw wrong(origin, shown(given), allowed);
+  if (!success) {
+    const reason = why?.(text);
+    const more = reason === undefined ? "" : ` (${reason})`;
+    throw wrong(origin, shown(given), `${allowed}${more}`);
+  }
   return { value: data, origin };
 }
 

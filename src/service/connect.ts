@@ -1,6 +1,6 @@
 /** From a URL to a connection: the one place that picks concrete parts. @module */
 import { InvalidValueError } from "../errors.ts";
-import { oneLine } from "../telemetry.ts";
+import { log, oneLine } from "../telemetry.ts";
 import { MemoryLink } from "../bus/memory/link.ts";
 import { RabbitLink } from "../bus/rabbitmq/link.ts";
 import { type Profile, routes } from "../bus/profile.ts";
@@ -27,9 +27,23 @@ function makeLink(
   { tls, heartbeat, publisherId: name }: ConnectionOptions,
   inbox: InboxForm,
 ): Link {
-  return urls[0]?.protocol === "memory:"
-    ? new MemoryLink(inbox)
-    : new RabbitLink({ urls, tls, heartbeat, name, inbox });
+  if (urls[0]?.protocol === "memory:") return new MemoryLink(inbox);
+  const open = urls.filter(isOpen).map(({ host }) => host);
+  if (open.length > 0) {
+    log("bus").warn(
+      "The connection to {hosts} is without TLS: logins and messages can be read on the way; use amqps",
+      { hosts: open.join(", ") },
+    );
+  }
+  return new RabbitLink({ urls, tls, heartbeat, name, inbox });
+}
+
+/** The addresses of this machine itself. */
+const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/i;
+
+/** True where what is sent leaves the machine as it is. */
+function isOpen({ protocol, hostname }: URL): boolean {
+  return protocol === "amqp:" && !LOOPBACK.test(hostname);
 }
 
 function dialectOf(name: ConnectionOptions["dialect"] = "grizzly"): Dialect {

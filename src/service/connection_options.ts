@@ -3,9 +3,13 @@ import { type ErrorClass, InvalidValueError } from "../errors.ts";
 import type { TlsOptions } from "../bus/transport.ts";
 import type { LedgerStore } from "../rpc/ledger_store.ts";
 import type { NotificationSettings } from "../rpc/notification_drivers.ts";
+import { brokerUrls } from "./broker_urls.ts";
 import type { NovaProfile } from "./profiles.ts";
 
-/** One broker, or the nodes of a cluster: `amqp://user:password@host:5672/vhost`, `amqps://…`, `memory:name`. */
+/**
+ * One broker, or the nodes of a cluster: `amqp://user:password@host:5672/vhost`, `amqps://…`, `memory:name`; or as
+ * oslo.messaging has it, `rabbit://user:password@host1:5672,user:password@host2:5672/vhost`.
+ */
 export type BrokerUrl = string | URL | readonly (string | URL)[];
 
 /** How to connect, and what holds for the connection. */
@@ -78,8 +82,8 @@ function decodes({ username, password }: URL): boolean {
   }
 }
 
-function parseUrl(url: string | URL): URL {
-  const parsed = URL.parse(String(url));
+function parseUrl(url: string): URL {
+  const parsed = URL.parse(url);
   if (parsed && isBroker(parsed) && decodes(parsed)) return parsed;
   // The URL itself is not shown: it may hold a password, even where it is malformed.
   const scheme = parsed ? ` with scheme ${parsed.protocol.slice(0, -1)}` : "";
@@ -95,9 +99,17 @@ function parseUrl(url: string | URL): URL {
  * @throws {InvalidValueError} without the URL, which may hold a password.
  */
 export function parseUrls(url: BrokerUrl): readonly URL[] {
-  const urls = (Array.isArray(url) ? url : [url]).map(parseUrl);
-  const memory = urls.some(({ protocol }) => protocol === "memory:");
-  if (urls.length === 0 || (memory && urls.length > 1)) {
+  const texts = (Array.isArray(url) ? url : [url]).map(String);
+  const urls = texts.flatMap(brokerUrls).map(parseUrl);
+  const [first] = urls;
+  const other = urls.find(({ protocol }) => protocol !== first?.protocol);
+  if (first && other) {
+    throw new InvalidValueError(
+      `Invalid broker URLs: ${first.protocol} and ${other.protocol} in one list; give the nodes of one cluster, all with TLS (amqps:) or all without (amqp:)`,
+      { data: { path: "url" } },
+    );
+  }
+  if (!first || (first.protocol === "memory:" && urls.length > 1)) {
     throw new InvalidValueError(
       "Invalid broker URL: give one URL, or several of the nodes of one cluster",
       { data: { path: "url" } },

@@ -106,8 +106,8 @@ const LEVELS: readonly [
     "url",
     "AMQP_URL",
     ["memory:a"],
-    "amqp://b, amqps://c",
-    ["amqp://b", "amqps://c"],
+    "amqp://b, amqp://c",
+    ["amqp://b", "amqp://c"],
     ["amqp://d", "amqp://e"],
   ],
 ];
