@@ -129,5 +129,5 @@ Deno.test("openstack.ts says what it does not understand", async () => {
   assert.equal((await run(["listen", "--loud"])).code, 2);
   const refused = await run(["ping", "compute", "--url", "amqp://127.0.0.1:1"]);
   assert.equal(refused.code, 1);
-  assert.match(refused.err, /^CONNECTION: Cannot connect/);
+  assert.match(refused.err, /^CONNECTION: Cannot connect/m);
 });
