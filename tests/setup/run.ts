@@ -25,10 +25,20 @@ async function setUp(stack: AsyncDisposableStack): Promise<string> {
   return url;
 }
 
-/** Runs `deno test`, two files at once: most of the time of the slow ones is waiting. An interrupted run ends its tests first and the broker after them. */
-async function test(url: string): Promise<number> {
+/** The fault matrix has limits of time, so that no other test may run beside it. */
+const ALONE = "tests/chaos";
+
+/** Runs all tests, two files at once, then the fault matrix if they passed; or those that the arguments name. */
+async function testAll(url: string): Promise<number> {
+  if (Deno.args.length > 0) return await test(url, "--parallel", ...Deno.args);
+  const code = await test(url, "--parallel", `--ignore=${ALONE}`);
+  return code === 0 ? await test(url, ALONE) : code;
+}
+
+/** Runs `deno test`; an interrupted run ends its tests first and the broker after them. */
+async function test(url: string, ...args: string[]): Promise<number> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", "--doc", "--parallel", ...Deno.args],
+    args: ["test", "-A", "--doc", ...args],
     env: { AMQP_URL: url, DENO_JOBS: Deno.env.get("DENO_JOBS") ?? "2" },
   }).spawn();
   const interrupt = () => child.kill("SIGINT");
@@ -42,7 +52,7 @@ async function test(url: string): Promise<number> {
 async function main(): Promise<number> {
   await using stack = new AsyncDisposableStack();
   try {
-    return await test(await setUp(stack));
+    return await testAll(await setUp(stack));
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     return 1;
