@@ -142,6 +142,7 @@ export type {
   Queryable,
 } from "./src/service/postgres_ledger.ts";
 export type { NovaProfile } from "./src/service/profiles.ts";
+export type { ArgumentValues, QueueArguments } from "./src/bus/profile.ts";
 export type {
   ConsumingHealth,
   LinkHealth,

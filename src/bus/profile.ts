@@ -23,12 +23,29 @@ export interface Profile {
   readonly nova?: NovaForms | undefined;
 }
 
+/** Arguments by their names, `x-…`; `null` leaves one out that would be there. */
+export type ArgumentValues = Readonly<
+  Record<string, string | number | boolean | null>
+>;
+
+/** Arguments of the kinds of queues, each in place of or beside those that the queue has anyway. */
+export interface QueueArguments {
+  /** Of topics, hosts, pools and events, e.g. `{ "x-delivery-limit": 20 }` of quorum queues. */
+  readonly shared?: ArgumentValues | undefined;
+  /** Of fanouts: the queue of each process, or the stream of a topic, e.g. `{ "x-max-age": "600s" }`. */
+  readonly fanout?: ArgumentValues | undefined;
+  /** Of the queue for the answers of a process. */
+  readonly reply?: ArgumentValues | undefined;
+}
+
 /** How oslo.messaging keeps what belongs to one process. */
 export interface NovaForms {
   /** Reply and fanout queues are durable quorum queues (`rabbit_transient_quorum_queue`). */
   readonly transientQuorum: boolean;
   /** All processes read fanouts from one stream for each topic (`rabbit_stream_fanout`). */
   readonly streamFanout: boolean;
+  /** Arguments of queues in place of those of oslo.messaging. */
+  readonly arguments?: QueueArguments | undefined;
   /** In place of random characters in the names of such queues (`use_queue_manager`: `<hostname>:<process>`). */
   readonly member?: string | undefined;
 }
@@ -61,7 +78,10 @@ export function routes(profile: Profile): Routes {
       durable: lasting,
       exclusive: false,
       autoDelete,
-      arguments: queueType === "quorum" ? QUORUM : {},
+      arguments: withArguments(
+        queueType === "quorum" ? QUORUM : {},
+        nova?.arguments?.shared,
+      ),
     },
   });
   return {
@@ -97,20 +117,27 @@ function fanout(topic: string): Route {
 }
 
 /** A queue of one process that expires (oslo.messaging: `declare_fanout_consumer`, `declare_direct_consumer`). */
-function expiring({ transientQuorum }: NovaForms, name: string): Queue {
+function expiring(
+  { transientQuorum }: NovaForms,
+  name: string,
+  more: ArgumentValues | undefined,
+): Queue {
   const expires = { "x-expires": NOVA_TTL };
+  const usual = transientQuorum ? { ...expires, ...QUORUM } : expires;
   return {
     name,
     durable: transientQuorum,
     exclusive: false,
     autoDelete: false,
-    arguments: transientQuorum ? { ...expires, ...QUORUM } : expires,
+    arguments: withArguments(usual, more),
     temporary: true,
   };
 }
 
 function novaFanout(topic: string, nova: NovaForms): Route {
   const { transientQuorum, streamFanout, member } = nova;
+  const more = nova.arguments?.fanout;
+  const usual = { "x-queue-type": "stream", "x-max-age": NOVA_AGE };
   const name = `${topic}_fanout`;
   const exchange = fanoutExchange(topic, transientQuorum || streamFanout, true);
   const stream: Queue = {
@@ -118,14 +145,27 @@ function novaFanout(topic: string, nova: NovaForms): Route {
     durable: true,
     exclusive: false,
     autoDelete: false,
-    arguments: { "x-queue-type": "stream", "x-max-age": NOVA_AGE },
+    arguments: withArguments(usual, more),
   };
-  const own: Queue = { ...expiring(nova, name), fresh: member ?? true };
+  const own: Queue = { ...expiring(nova, name, more), fresh: member ?? true };
   const queue = streamFanout ? stream : own;
   return { exchange, key: "", binding: topic, queue };
 }
 
 /** Its exchange is for servers that answer to one: Grizzly, Havana, oslo.messaging before 10. */
 function novaInbox(name: string, nova: NovaForms): Route {
-  return { exchange: answering(name), key: name, queue: expiring(nova, name) };
+  const queue = expiring(nova, name, nova.arguments?.reply);
+  return { exchange: answering(name), key: name, queue };
+}
+
+function withArguments(
+  usual: Queue["arguments"],
+  more: ArgumentValues = {},
+): Queue["arguments"] {
+  const all = Object.entries({ ...usual, ...more });
+  return Object.fromEntries(
+    all.filter((entry): entry is [string, string | number | boolean] =>
+      entry[1] !== null
+    ),
+  );
 }

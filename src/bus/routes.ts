@@ -23,7 +23,7 @@ export interface Queue {
   /** Goes with its last consumer. */
   readonly autoDelete: boolean;
   /** `x-…` arguments. */
-  readonly arguments: Readonly<Record<string, string | number>>;
+  readonly arguments: Readonly<Record<string, string | number | boolean>>;
   /**
    * For a queue of one process alone: a new name each time, so that an old one can never be in the way. A text stands in the
    * name before a number, in place of random characters.

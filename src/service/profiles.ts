@@ -1,6 +1,6 @@
 /** Whose bus it is: Warren's own, or OpenStack's, in one of its forms. @module */
 import { InvalidValueError } from "../errors.ts";
-import type { Profile } from "../bus/profile.ts";
+import type { Profile, QueueArguments } from "../bus/profile.ts";
 import { checkName } from "../rpc/names.ts";
 import { oneLine } from "../telemetry.ts";
 
@@ -24,11 +24,18 @@ export interface NovaProfile {
    * followed by the process's number and a number of the queue.
    */
   readonly member?: string | undefined;
+  /**
+   * Arguments (`x-…`) of queues, by their kind, in place of or beside those that the queues have anyway; `null` leaves one
+   * out. `x-queue-type` follows from other options.
+   */
+  readonly arguments?: QueueArguments | undefined;
 }
 
 const MEMBER = /^[A-Za-z0-9_.:-]{1,150}$/;
 const FLAGS = ["durable", "autoDelete", "transientQuorum", "streamFanout"];
-const KEYS = ["exchange", "member", ...FLAGS];
+const KEYS = ["exchange", "member", "arguments", ...FLAGS];
+const KINDS = ["shared", "fanout", "reply"];
+const ARGUMENT = /^x-[a-z0-9-]{1,100}$/;
 
 function wrong(what: string, value: unknown, allowed: string) {
   const shown = typeof value === "string"
@@ -38,6 +45,33 @@ function wrong(what: string, value: unknown, allowed: string) {
     `Invalid option ${what} ${shown}: give ${allowed}`,
     { data: { path: what } },
   );
+}
+
+/** The broker says what an argument may be; here it is checked that it is one. */
+function checkArguments(given: QueueArguments): void {
+  for (const [kind, list] of entries("profile.arguments", given)) {
+    const path = `profile.arguments.${oneLine(kind, 60)}`;
+    if (!KINDS.includes(kind)) throw wrong(path, list, KINDS.join(", "));
+    if (list === undefined) continue;
+    for (const [name, value] of entries(path, list)) {
+      const which = `${path}.${oneLine(name, 60)}`;
+      if (!ARGUMENT.test(name)) throw wrong(which, value, "names x-…");
+      if (name === "x-queue-type") {
+        throw wrong(which, value, "queueType, transientQuorum or streamFanout");
+      }
+      const fits = value === null ||
+        ["string", "boolean"].includes(typeof value) ||
+        Number.isFinite(value);
+      if (!fits) {
+        throw wrong(which, value, "a text, a number, a boolean or null");
+      }
+    }
+  }
+}
+
+function entries(path: string, given: unknown): [string, unknown][] {
+  if (typeof given === "object" && given !== null) return Object.entries(given);
+  throw wrong(path, given, "an object");
 }
 
 function check(forms: NovaProfile): void {
@@ -51,6 +85,7 @@ function check(forms: NovaProfile): void {
     }
   }
   const { exchange, member } = forms;
+  if (forms.arguments !== undefined) checkArguments(forms.arguments);
   if (exchange !== undefined) checkName("profile.exchange", exchange);
   if (member !== undefined && !MEMBER.test(member)) {
     throw wrong("profile.member", member, "1 to 150 of A-Z a-z 0-9 _ . : -");
@@ -84,6 +119,7 @@ export function profileOf(
       streamFanout: forms.streamFanout ?? false,
       // Two processes of one name would read each other's answers.
       member: forms.member && `${forms.member}.${Deno.pid}`,
+      arguments: forms.arguments,
     },
   };
 }

@@ -1,7 +1,20 @@
 /** Options that say whose bus it is, and in which words: what is refused. */
 import assert from "node:assert/strict";
-import { createConnection, InvalidValueError } from "../../mod.ts";
-import { failureOf, onEachBus, sumHandlers, sums } from "../rpc/bus.ts";
+import {
+  createConnection,
+  implement,
+  InvalidValueError,
+  TopologyError,
+} from "../../mod.ts";
+import { routes } from "../../src/bus/profile.ts";
+import { profileOf } from "../../src/service/profiles.ts";
+import {
+  failureOf,
+  onEachBus,
+  onRabbit,
+  sumHandlers,
+  sums,
+} from "../rpc/bus.ts";
 
 const wrong: readonly [object, RegExp][] = [
   [
@@ -11,12 +24,29 @@ const wrong: readonly [object, RegExp][] = [
   [{ profile: null }, /^Invalid option profile object: give/],
   [
     { profile: { durabel: true } },
-    /profile\.durabel boolean: give exchange, member, durable/,
+    /profile\.durabel boolean: give exchange, member, arguments, durable/,
   ],
   [
     { profile: { durable: "yes" } },
     /profile\.durable "yes": give true or false/,
   ],
+  [
+    { profile: { arguments: { topic: {} } } },
+    /profile\.arguments\.topic object: give shared, fanout, reply/,
+  ],
+  [
+    { profile: { arguments: { shared: { ttl: 1 } } } },
+    /profile\.arguments\.shared\.ttl number: give names x-/,
+  ],
+  [
+    { profile: { arguments: { reply: { "x-queue-type": "quorum" } } } },
+    /reply\.x-queue-type "quorum": give queueType, transientQuorum/,
+  ],
+  [
+    { profile: { arguments: { fanout: { "x-expires": [1] } } } },
+    /fanout\.x-expires object: give a text, a number/,
+  ],
+  [{ profile: { arguments: "x" } }, /profile\.arguments "x": give an object/],
   [{ profile: { exchange: "a b" } }, /Invalid profile\.exchange "a b"/],
   [{ profile: { member: "a b" } }, /profile\.member "a b": give 1 to 150/],
   [
@@ -33,6 +63,55 @@ for (const [options, message] of wrong) {
     assert.match(error.message, message);
   });
 }
+
+Deno.test("the arguments of a profile are in place of or beside those of each kind of queue", () => {
+  const { topic, fanout, inbox } = routes(profileOf({
+    streamFanout: true,
+    arguments: {
+      shared: { "x-delivery-limit": 20 },
+      fanout: { "x-max-age": "600s" },
+      reply: { "x-expires": null, "x-max-length": 9 },
+    },
+  }, "quorum"));
+  assert.deepEqual(topic("t").queue?.arguments, {
+    "x-queue-type": "quorum",
+    "x-delivery-limit": 20,
+  });
+  assert.deepEqual(fanout("t").queue?.arguments, {
+    "x-queue-type": "stream",
+    "x-max-age": "600s",
+  });
+  assert.deepEqual(inbox("i").queue?.arguments, { "x-max-length": 9 });
+});
+
+onRabbit("the broker has the arguments of a profile", async (bus) => {
+  const options = (most: number) => ({
+    profile: {
+      exchange: `${bus.topic}_control`,
+      autoDelete: true,
+      arguments: { shared: { "x-max-length": most, "x-expires": 60_000 } },
+    },
+  });
+  const handlers = sumHandlers();
+  await using _worker = await bus.serve(
+    sums(bus.topic),
+    handlers,
+    options(1e3),
+  );
+  await using connection = await bus.connect(options(1e3));
+  assert.equal(
+    await connection.client(sums(bus.topic)).call("add", { a: 1, b: 2 }),
+    3,
+  );
+  await using other = await bus.connect(options(1e4));
+  const dispatcher = implement(sums(bus.topic), handlers).createRpcDispatcher();
+  const error = await failureOf(other.createConsumer(bus.topic, dispatcher));
+  assert.ok(error instanceof TopologyError, String(error));
+  assert.deepEqual(
+    [error.data.argument, error.data.wanted, error.data.existing],
+    ["x-max-length", "10000", "1000"],
+  );
+});
 
 onEachBus("monitor is 2000 milliseconds or more", async (bus) => {
   await using _worker = await bus.serve(sums(bus.topic), sumHandlers());
