@@ -123,7 +123,8 @@ export class Inbox {
   #receive(delivery: Delivery): void {
     delivery.ack("soon"); // what it tells is kept in memory alone, so it is of no use to another process
     const { message, key } = delivery;
-    const whole = message.oversized === undefined;
+    const { body, oversized = body.length } = message;
+    const whole = oversized === body.length; // the limit holds for each answer of a batch alone
     if (!whole || !isBatch(message.headers)) return this.#take(message, key);
     const parts = partsOf(message);
     if (!parts) return this.#refuse("a batch of answers that is none");
