@@ -1,6 +1,7 @@
 /** Bodies that kombu compressed, and said so in a header (`kombu_compression`). @module */
+import { Buffer } from "node:buffer";
 import { unzipSync } from "node:zlib";
-import { unbzip2 } from "./bzip2.ts";
+import bunzip from "npm:seek-bzip@2.0.0";
 import type { Fields } from "./envelope.ts";
 import type { Limits } from "./json.ts";
 
@@ -22,6 +23,36 @@ function unzip(body: Uint8Array, limit: number): Uint8Array | undefined {
   } catch (error) {
     const { code } = error as { code?: unknown };
     if (code === "ERR_BUFFER_TOO_LARGE") return undefined;
+    throw error;
+  }
+}
+
+/** The package has no types. It takes an object that is given byte after byte. */
+const { decode } = bunzip as {
+  decode(body: Uint8Array, out: { writeByte(byte: number): void }): void;
+};
+
+class Full extends Error {}
+
+/** Bytes of the shortest stream, of nothing: the package takes its first 4 for all of it. */
+const SHORTEST = 14;
+
+/** Bzip2, which the platform does not read. A block is 900 000 bytes at most, whatever it becomes. */
+export function unbzip2(
+  body: Uint8Array,
+  limit: number,
+): Uint8Array | undefined {
+  if (body.length < SHORTEST) throw new Error("cut off");
+  const bytes: number[] = [];
+  const writeByte = (byte: number) => {
+    if (bytes.length === limit) throw new Full();
+    bytes.push(byte);
+  };
+  try {
+    decode(Buffer.from(body), { writeByte });
+    return Uint8Array.from(bytes);
+  } catch (error) {
+    if (error instanceof Full) return undefined;
     throw error;
   }
 }

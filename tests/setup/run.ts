@@ -25,14 +25,19 @@ async function setUp(stack: AsyncDisposableStack): Promise<string> {
   return url;
 }
 
-/** The fault matrix has limits of time, so that no other test may run beside it. */
-const ALONE = "tests/chaos";
+/** These run by themselves: the fault matrix has limits of time, the others change the environment of the process. */
+const ALONE = [
+  "tests/chaos",
+  "tests/service/broker_urls_test.ts",
+  "tests/service/config_test.ts",
+  "tests/service/config_watch_test.ts",
+];
 
-/** Runs all tests, two files at once, then the fault matrix if they passed; or those that the arguments name. */
+/** Runs all tests, two files at once, then those that run alone if the others passed; or those that the arguments name. */
 async function testAll(url: string): Promise<number> {
-  if (Deno.args.length > 0) return await test(url, "--parallel", ...Deno.args);
+  if (Deno.args.length > 0) return await test(url, ...Deno.args);
   const code = await test(url, "--parallel", `--ignore=${ALONE}`);
-  return code === 0 ? await test(url, ALONE) : code;
+  return code === 0 ? await test(url, ...ALONE) : code;
 }
 
 /** Runs `deno test`; an interrupted run ends its tests first and the broker after them. */

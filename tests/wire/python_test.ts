@@ -7,7 +7,7 @@ import {
   RemoteError,
   UnsupportedVersionError,
 } from "../../src/errors.ts";
-import { unbzip2 } from "../../src/wire/bzip2.ts";
+import { unbzip2 } from "../../src/wire/compressed.ts";
 import { decode, defaultLimits, encode } from "../../src/wire/codec.ts";
 import { folsom, grizzly, oslo } from "../../src/wire/dialect.ts";
 import type { Reply, ReplyForm } from "../../src/wire/envelope.ts";
@@ -224,7 +224,12 @@ Deno.test.each([
   assert.equal(new TextDecoder().decode(whole), text);
   if (text.length > 0) assert.equal(unbzip2(body, text.length - 1), undefined);
   for (let end = 0; end < body.length; end++) {
-    assert.throws(() => unbzip2(body.subarray(0, end), 1_000_000), Error);
+    try { // a piece between two blocks is not JSON any more
+      const piece = unbzip2(body.subarray(0, end), 1_000_000);
+      assert.ok(text.startsWith(new TextDecoder().decode(piece)));
+    } catch (error) {
+      assert.ok(error instanceof Error && !(error instanceof RangeError));
+    }
   }
   if (text.length === 0) return;
   for (let at = 10; at < 14; at++) { // its checksum
