@@ -106,7 +106,7 @@ export class Job implements RunningCall, Serving, Watched {
   found(procedure: Procedure, name: string): void {
     this.procedure = procedure;
     this.name = name;
-    if (this.deadline < Infinity || !this.#expiry) return;
+    if (this.deadline < Infinity || !this.#expiry || this.over) return;
     const late = () => this.#hooks.late(this);
     this.#expiry = expireAt(this.#hooks.patience(this), late);
   }
@@ -115,8 +115,8 @@ export class Job implements RunningCall, Serving, Watched {
     const once = procedure.delivery === "at-most-once";
     if (once) this.#settled();
     const begun = once ? undefined : this.#hooks.starting(this, procedure);
-    if (begun) return begun.then(() => this.#throwIfOver());
-    this.#throwIfOver();
+    if (begun) return begun.then(() => this.signal.throwIfAborted());
+    this.signal.throwIfAborted();
     return undefined;
   }
 
@@ -151,7 +151,7 @@ export class Job implements RunningCall, Serving, Watched {
   /** Ends it at its deadline, or when the caller says so. */
   register(running: RunningCalls): void {
     this.#expiry = expireAt(
-      this.deadline,
+      this.over ? Infinity : this.deadline,
       () => this.#end(new TimeoutError("The caller's deadline passed")),
     );
     this.#running = running;
@@ -290,11 +290,8 @@ export class Job implements RunningCall, Serving, Watched {
   #leave(reason: Error): void {
     if (this.over) return;
     this.#reason = reason;
+    if (this.#expiry) forget(this.#expiry); // a handler that never ends must not keep the process
     this.left?.();
     this.#controller.abort(reason);
-  }
-
-  #throwIfOver(): void {
-    if (this.#reason) throw this.#reason;
   }
 }

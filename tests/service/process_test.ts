@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { z } from "npm:zod@^4.6.7";
 import { contract } from "../../mod.ts";
-import { type Bus, onRabbit } from "../rpc/bus.ts";
+import { type Bus, onEachBus, onRabbit } from "../rpc/bus.ts";
 
 const api = (topic: string) =>
   contract({
@@ -68,3 +68,22 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     },
   );
 }
+
+onEachBus(
+  "A stopped process ends by itself, although its handlers never do",
+  async (bus) => {
+    bus.owns(`${bus.topic}-events_listener`);
+    const program = new URL("hung.ts", import.meta.url).pathname;
+    const { code, signal, stdout, stderr } = await new Deno.Command(
+      Deno.execPath(),
+      {
+        args: ["run", "-A", "--no-check", program, bus.url, bus.topic],
+        signal: AbortSignal.timeout(30_000), // the calls have 60 seconds
+      },
+    ).output();
+    const [said, errors] = [stdout, stderr].map((bytes) =>
+      new TextDecoder().decode(bytes)
+    );
+    assert.deepEqual([code, signal, said], [0, null, "stopped\n"], `${errors}`);
+  },
+);
