@@ -139,6 +139,7 @@ export class Responder implements Disposable {
     }
     await Promise.all(underway);
     if (failed) throw failed.error;
+    if (job.abandoned) return; // it goes back to its queue undone
     const said = { ending: true, ...job.sent?.next };
     await this.#say(job, () => [this.#wording.answer(job, said)]);
   }

@@ -1,8 +1,17 @@
 /** Streams that are left: at any moment, by whatever way, the worker is told and nobody hangs. */
 import assert from "node:assert/strict";
+import { EventEmitter, on } from "node:events";
 import { type Handlers, InvalidValueError } from "../../mod.ts";
 import { until } from "../setup/probe.ts";
-import { aborted, onEachBus, sumHandlers, type Sums, sums } from "./bus.ts";
+import {
+  aborted,
+  Bus,
+  onEachBus,
+  onRabbit,
+  sumHandlers,
+  type Sums,
+  sums,
+} from "./bus.ts";
 
 /** A stream without end, which says how far it is and when it has ended. */
 class Counter {
@@ -132,4 +141,117 @@ onEachBus(
     );
     assert.throws(() => untyped.multicall?.("add"), InvalidValueError);
   },
+);
+
+/** A source that is quiet, and what shows that it is told to end. */
+interface Quiet extends Partial<AsyncDisposable> {
+  readonly items: AsyncIterable<unknown>;
+  over(): boolean;
+}
+
+function emitter(): Quiet {
+  const events = new EventEmitter();
+  return {
+    items: on(events, "item"),
+    over: () => events.listenerCount("item") === 0,
+  };
+}
+
+function readable(): Quiet {
+  let cancelled = false;
+  const items = new ReadableStream({ cancel: () => void (cancelled = true) });
+  return { items, over: () => cancelled };
+}
+
+async function files(): Promise<Quiet> {
+  const directory = await Deno.makeTempDir();
+  const watcher = Deno.watchFs(directory);
+  let returned = false;
+  const iterator = watcher[Symbol.asyncIterator]();
+  const items: AsyncIterableIterator<unknown> = {
+    next: () => iterator.next(),
+    return: () => {
+      returned = true;
+      return Promise.resolve(iterator.return?.() ?? watcher.close())
+        .then(() => ({ done: true, value: undefined }));
+    },
+    [Symbol.asyncIterator]: () => items,
+  };
+  return {
+    items,
+    over: () => returned,
+    [Symbol.asyncDispose]: () => Deno.remove(directory),
+  };
+}
+
+/** It cannot be told: it returns only after the step that never ends. */
+function generator(): Quiet {
+  const items = async function* () {
+    await new Promise(() => {});
+    yield 1;
+  };
+  return { items: items(), over: () => true };
+}
+
+/** Its step fails after it was left. */
+function failing(): Quiet {
+  const { promise, reject } = Promise.withResolvers<never>();
+  let over = false;
+  const items: AsyncIterableIterator<unknown> = {
+    next: () => promise,
+    return: () => {
+      over = true;
+      setTimeout(() => reject(new Error("the source has gone")));
+      return promise;
+    },
+    [Symbol.asyncIterator]: () => items,
+  };
+  return { items, over: () => over };
+}
+
+async function leave(bus: Bus, make: () => Quiet | Promise<Quiet>) {
+  const source = await make();
+  await using _cleaned = {
+    [Symbol.asyncDispose]: async () => await source[Symbol.asyncDispose]?.(),
+  };
+  const api = sums(bus.topic);
+  const begun = Promise.withResolvers<void>();
+  const worker = await bus.serve(
+    api,
+    sumHandlers({
+      count: () => {
+        setTimeout(begun.resolve); // the first item is awaited by then
+        return source.items as AsyncIterable<number>;
+      },
+    }),
+    { concurrency: 1 },
+  );
+  await using connection = await bus.connect();
+  const client = connection.client(api);
+  const stream = client.multicall("count", { to });
+  const next = stream.next();
+  await begun.promise;
+  await stream.return();
+  assert.deepEqual(await next, { done: true, value: undefined });
+  await until("the source is told", () => source.over());
+  assert.equal(await client.call("add", { a: 1, b: 1 }), 2);
+  await worker.drain(120_000); // longer than a test may take
+  await worker[Symbol.asyncDispose]();
+}
+
+const sources = { emitter, readable, files, generator, failing };
+for (const [name, make] of Object.entries(sources)) {
+  Deno.test({
+    name: `a quiet source is told at once that its reader left: ${name}`,
+    timeout: 60_000,
+    fn: async () => {
+      await using bus = new Bus(`memory:${crypto.randomUUID()}`);
+      await leave(bus, make);
+    },
+  });
+}
+
+onRabbit(
+  "a quiet source is told at once that its reader left",
+  (bus) => leave(bus, emitter),
 );
