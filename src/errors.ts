@@ -19,7 +19,7 @@ export interface Failure {
    * there were none; so is what follows. Only Warren tells it.
    */
   readonly details?: Readonly<Record<string, string | number | boolean>>;
-  /** What caused it; 4 deep, and 32 errors in all, are told at most. */
+  /** The error's cause. At most 4 levels and 32 errors in all travel. */
   readonly cause?: Failure;
   /** The errors of an `AggregateError`. */
   readonly errors?: readonly Failure[];

@@ -10,9 +10,9 @@ const KINDS = 256;
 export type Write = (times: number) => void;
 
 interface Kind {
-  /** Until when no further line is written, in milliseconds of `performance.now()`. */
+  /** No further line is written before this time, in milliseconds of `performance.now()`. */
   until: number;
-  /** How many were held back since. */
+  /** Number of lines that were held back since. */
   held: number;
   /** Writes the last of these. */
   write: Write;
@@ -26,7 +26,7 @@ interface Kind {
 export class Flood {
   readonly #kinds = new Map<string, Kind>();
   #held = 0;
-  /** When the first of what was held back may be written. */
+  /** Time at which the first line that was held back may be written. */
   #due = Infinity;
 
   /** Nothing was written yet. */

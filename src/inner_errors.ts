@@ -1,4 +1,4 @@
-/** What errors hold beside their message: other errors, and the scalars of Node's and of databases' errors. @module */
+/** The parts of an error beside its message: other errors, and the scalars of Node's and of databases' errors. @module */
 
 /** Scalars of an error, by their names. */
 export type Details = Readonly<Record<string, string | number | boolean>>;

@@ -65,7 +65,7 @@ const rules: readonly [RegExp, string][] = [
   [String.raw`(${ENDINGS}\\{0,8}["']?\s{0,8}[=:]\s{0,8})(?:${QUOTED}|${BARE})`],
 ].map(([source = ""]) => [new RegExp(source, "gi"), `$1${MASK}`]);
 
-/** What stands between the scheme of a URL and its host, in a text without spaces. */
+/** The user information of a URL, in a text without spaces. */
 function withoutUser(word: string): string {
   const from = word.indexOf("://") + 3;
   const to = word.lastIndexOf("@");
@@ -118,7 +118,7 @@ function framesOf({ stack }: Error): string {
     : ` ${logText(frames.map((frame) => frame.trim()).join(" "), PART)}`;
 }
 
-/** What an error carries in its `data`. */
+/** The `data` of an error. */
 function dataOf(error: Error): string {
   const data = "data" in error ? error.data : undefined;
   const empty = typeof data !== "object" || data === null ||
@@ -126,7 +126,7 @@ function dataOf(error: Error): string {
   return empty ? "" : ` ${logValue(data, PART)}`;
 }
 
-/** What databases and the system say of an error beside its message. */
+/** Scalars that databases and the system add to an error's message. */
 function detailsIn(error: Error): string {
   const details = error instanceof RpcError ? {} : detailsOf(error);
   return Object.keys(details).length === 0 ? "" : ` ${logValue(details, PART)}`;
@@ -156,7 +156,7 @@ function described(
 const shown = new WeakSet<Error>();
 
 /**
- * What was thrown, as a log may show it, however that is formatted: one masked line of at most 3400 bytes. Of an error it
+ * A thrown value for the log, in any format: one masked line of at most 3400 bytes. Of an error it
  * is an error, whose stack is that line, with its data and causes.
  */
 export function loggable(thrown: unknown, room: number = LONGEST): unknown {

@@ -29,13 +29,13 @@ export type Say = (text: string, properties?: Properties, by?: string) => void;
 export interface Log {
   /** For whoever looks for a fault; each line is written. */
   readonly debug: Say;
-  /** What is as it should be. */
+  /** For normal events. */
   readonly info: Say;
-  /** What may need somebody's care. */
+  /** For events that may need somebody's care. */
   readonly warn: Say;
-  /** What needs it. */
+  /** For events that need it. */
   readonly error: Say;
-  /** What ends the process. */
+  /** For events that end the process. */
   readonly fatal: Say;
   /** False where nobody reads lines of this level. */
   enabled(level: LogLevel): boolean;
@@ -62,7 +62,7 @@ function shown(properties: Properties, room: number): Properties {
 }
 
 const flood = new Flood();
-/** Whom the flood was held back from. */
+/** The destination of lines that were held back. */
 let audience: unknown = null;
 
 const format = getTextFormatter({
@@ -86,7 +86,7 @@ function print(
 
 class Part implements Log {
   readonly #logger: Logger;
-  /** Whether every line is written, whole: where the log is what somebody wants to have. */
+  /** True: every line is written, whole. It is for a log that is itself the destination. */
   readonly #whole: boolean;
 
   constructor(name: string, whole: boolean) {

@@ -9,7 +9,7 @@ const NEXT = 250;
 /** Messages that wait to go back, before those of lost channels are forgotten. */
 const MANY = 1_024;
 
-/** What a consumer wants of bodies that are too large. */
+/** A consumer's rule for bodies that are too large. */
 export interface BodyLimit {
   /** Bytes above which a body is too large. */
   readonly bytes: number;
@@ -22,7 +22,7 @@ export interface BodyLimit {
 
 /** A body of which the beginning and the end are kept; all of it, where that is not more. */
 export class Edges {
-  /** What is kept: both ends, put together. */
+  /** Both ends, put together. */
   readonly kept: Buffer;
   readonly #length: number;
   #come = 0;

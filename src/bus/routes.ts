@@ -91,7 +91,7 @@ export function queueFor(topic: string, host?: string): string {
   return host === undefined ? topic : `${topic}.${host}`;
 }
 
-/** Whom a request is for, as its header says it: a name has no slash, so no two of them are the same. */
+/** The topic and host that a request is for, as its header says them. A name has no slash, so no two pairs look the same. */
 export function addressOf(topic: string, host?: string): string {
   return host === undefined ? topic : `${topic}/${host}`;
 }

@@ -1,4 +1,4 @@
-/** Whose requests a consumer serves: a topic and a host may have the queue of another topic. @module */
+/** The address that a consumer serves: a topic and a host may have the queue of another topic. @module */
 import { addressOf, queueFor } from "../bus/routes.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 

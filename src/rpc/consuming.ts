@@ -17,7 +17,7 @@ import { checkTarget } from "./options.ts";
 import type { Server } from "./server.ts";
 import type { Subscriptions } from "./subscriptions.ts";
 
-/** Who consumes. */
+/** The consumer. */
 export interface ConsumingParts {
   /** Serves what comes. */
   readonly server: Server;
@@ -27,9 +27,9 @@ export interface ConsumingParts {
   readonly openstack: boolean;
 }
 
-/** What is consumed: a route, and whose requests come there. */
+/** A route, and the address whose requests come there. */
 export interface Consumed {
-  /** Where from. */
+  /** The route that is consumed. */
   readonly route: Route;
   /** Whose. */
   readonly addressee: Addressee;
@@ -46,7 +46,7 @@ export interface ConsumerOptions {
 const consumerNames = namesOf<ConsumerOptions>({ fanout: true, host: true });
 
 /**
- * What `createConsumer` consumes.
+ * The queue of `createConsumer`.
  *
  * @throws {InvalidValueError} a name is wrong, an option has a name that there is not, or a fanout is to have a host.
  */
@@ -73,7 +73,7 @@ export function consumerOf(
   );
 }
 
-/** What `createWorker` consumes. */
+/** The queue of `createWorker`. */
 export function workerOf(
   routes: Routes,
   topic: string,

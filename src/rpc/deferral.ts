@@ -19,13 +19,13 @@ const LATER = 1_000;
 /** Times of the short one. */
 const HASTY = 5;
 
-/** What going back needs. */
+/** Parts that a deferral needs. */
 export interface DeferralParts {
   /** To put it back. */
   readonly copies: Copies;
   /** Knows who serves what. */
   readonly elsewhere: Elsewhere;
-  /** Whether the bus is OpenStack's: there is no such queue there. */
+  /** True on OpenStack's bus, which has no such queue. */
   readonly openstack: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** Whether another worker of a queue serves a version: services are asked when that matters, and what they say is kept for a while. @module */
+/** Finds out if another worker of a queue serves a version. Services are asked when a request needs it, and their answers are kept for a while. @module */
 import { log } from "../telemetry.ts";
 import { within } from "../wait.ts";
 import { queueFor } from "../bus/routes.ts";
@@ -17,7 +17,7 @@ const STALE = 30_000;
 const QUEUES = 100;
 const ANSWERS = 1_000;
 
-/** What is asked for: a queue, and what its worker must serve. */
+/** The question: a queue, and the version that its worker must serve. */
 export interface Wanted {
   /** Of which topic and host the queue is. */
   readonly addressee: Addressee;
@@ -29,7 +29,7 @@ export interface Wanted {
   readonly namespace: string | undefined;
 }
 
-/** What the services of a topic said, and until when that is believed. */
+/** The answers of a topic's services, and the time at which they expire. */
 class Survey {
   readonly infos: ServiceInfo[] = [];
   over = false;

@@ -15,15 +15,15 @@ const RETRY = 1_000;
 /** Attempts of a listener that names none. */
 const ATTEMPTS: RetryPolicy = { attempts: 6 };
 
-/** What taking care of failed events needs. */
+/** Parts that the care of failed events needs. */
 export interface FailedEventsParts {
   /** To keep them. */
   readonly copies: Copies;
-  /** Where they were. */
+  /** The queue of the listener. */
   readonly queue: Queue;
-  /** Whether the bus is OpenStack's: there an event comes again until it is handled. */
+  /** True on OpenStack's bus, where an event comes again until it is handled. */
   readonly openstack: boolean;
-  /** How often, and after which waits. */
+  /** Number of attempts, and the waits between them. */
   readonly retry?: RetryPolicy | undefined;
 }
 

@@ -8,7 +8,7 @@ const isCarried = (value: unknown) =>
   value === null || value === undefined || typeof value === "string" ||
   typeof value === "boolean" || Number.isFinite(value);
 
-/** What JSON cannot carry is looked for by itself where it is no object: so many of them are remembered, the latest. */
+/** Number of values of a stream that are no objects and that JSON cannot carry, at most. The latest are remembered. */
 const MOST = 1_000;
 
 /** Remembers of one request. */

@@ -52,7 +52,7 @@ export class Inbox {
   readonly strays = { late: 0, refused: 0 };
   readonly #link: Link;
   readonly #limits: Limits;
-  /** Until when no queue for the answers of one call is asked for, in milliseconds of the monotonic clock. */
+  /** No queue for the answers of one call is declared before this time, in milliseconds of the monotonic clock. */
   #forbidden = -Infinity;
   /** Settles when it is known whether such queues may be made; undefined while nobody has asked. */
   #trial: Promise<void> | undefined;

@@ -7,7 +7,7 @@ import { type ErrorClasses, toFailure } from "../wire/failure.ts";
 /** Characters of the errors within an error in all, and of the message of each. */
 const MOST = { characters: 32 * 1024, message: 2_000 };
 
-/** What may still be told. */
+/** The room that is left. */
 interface Left {
   errors: number;
   characters: number;
@@ -19,7 +19,7 @@ type Held = Pick<
 >;
 
 /**
- * What an error holds, for its failure: scalars such as `code`, and other errors, 4 deep, 32 of them and 32 768 characters
+ * The parts of an error, for its failure: scalars such as `code`, and other errors, 4 deep, 32 of them and 32 768 characters
  * at most. Texts that look like secrets are masked.
  */
 export function heldBy(thrown: unknown, classes: ErrorClasses): Held {

@@ -42,7 +42,7 @@ export class Job implements RunningCall, Serving, Watched {
   readonly request: Request;
   /** What the handler sees. */
   readonly context: RequestContext;
-  /** When it came, and when its caller gives up, in milliseconds of the monotonic clock. */
+  /** Time of arrival, and the time at which the caller gives up, in milliseconds of the monotonic clock. */
   readonly arrived: number;
   readonly deadline: number;
   /** In which words it was asked, and is answered. */

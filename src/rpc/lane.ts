@@ -9,7 +9,7 @@ import { type Answered, Ledger } from "./ledger.ts";
 export interface Lane {
   /** Serves its requests. */
   readonly dispatcher: Dispatcher;
-  /** Whose requests those are. */
+  /** The address whose requests those are. */
   readonly addressee: Addressee;
   /** What came there before. */
   readonly ledger: Ledger;

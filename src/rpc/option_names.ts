@@ -49,7 +49,7 @@ export function isPlain(object: object): boolean {
   return prototype === Object.prototype || prototype === null;
 }
 
-/** What is given of an object: without the keys whose value is `undefined`. */
+/** A copy of an object without the keys whose value is `undefined`. */
 export function given<T extends object>(options: T): T {
   return override({} as T, options);
 }

@@ -1,4 +1,4 @@
-/** How long the caller of a request waits, as far as it says so. @module */
+/** The time that the caller of a request waits, as far as it says so. @module */
 import type { Delivery } from "../bus/transport.ts";
 import type { Request } from "../wire/envelope.ts";
 

@@ -1,4 +1,4 @@
-/** What the log says of requests: of each that failed, and at level debug of each step of its life. @module */
+/** Requests in the log: one line for each that failed, and at level debug one for each step of its life. @module */
 import { log, type Properties } from "../telemetry.ts";
 import { dead, type Queue } from "../bus/routes.ts";
 import type { Fate } from "./failed_casts.ts";
@@ -27,12 +27,12 @@ export function logFailedCall(job: Job, error: unknown): void {
   rpc.info(text, { procedure, request, error }, known(job));
 }
 
-/** What strangers make up is one kind of line, what an application serves one for each procedure. */
+/** The kind of a line: one for each procedure that is served, and one for all requests of strangers. */
 function known({ procedure, name }: Job): string | undefined {
   return procedure && name;
 }
 
-/** What becomes of a cast that failed, and the values of that text. */
+/** The next step of a cast that failed, and the values of that text. */
 function next(
   { context: { attempt }, procedure, abandoned }: Job,
   fate: Fate,

@@ -14,7 +14,7 @@ export interface Serving {
   readonly signal: AbortSignal;
   /** The context that its handler was given. */
   readonly context: RequestContext;
-  /** When its caller gives up, in milliseconds of `performance.now()`; `Infinity` = never. */
+  /** The time at which its caller gives up, in milliseconds of `performance.now()`; `Infinity` = never. */
   readonly deadline: number;
   /** It is known which procedure is meant, and its name: `topic.method`. */
   found(procedure: Procedure, name: string): void;

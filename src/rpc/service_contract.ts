@@ -15,7 +15,7 @@ const amount = z.number().nonnegative();
 const newer = amount.default(0);
 const words = z.string().max(255);
 
-/** What a newer service says more is not kept. */
+/** Fields of a newer service are not kept. */
 const reportSchema: z.ZodType<ServiceReport> = z.object({
   id: words.min(1),
   host: words,

@@ -20,7 +20,7 @@ export type JsonValue =
   | readonly JsonValue[]
   | { readonly [key: string]: JsonValue | undefined };
 
-/** What JSON carries of a type; `never` where it cannot. A key that is `undefined` counts as absent. */
+/** The part of a type that JSON carries; `never` where it cannot. A key that is `undefined` counts as absent. */
 export type Json<T> = unknown extends T ? T
   : symbol extends keyof T ? never // a record with symbols for keys
   : T extends JsonValue | undefined ? T
@@ -33,7 +33,7 @@ export type Json<T> = unknown extends T ? T
 export type JsonItem<T> = unknown extends T ? T
   : Json<Exclude<T, undefined | void>>;
 
-/** What JSON cannot carry, by the words for it. */
+/** Types that JSON cannot carry, by the words for them. */
 export interface Uncarried {
   /** In any length. */
   readonly "a bigint": bigint;

@@ -102,7 +102,7 @@ export class Wording {
   }
 }
 
-/** What is left of an error that is too large. */
+/** An error that is too large, shortened. */
 const briefly = (failure: Failure): Failure => ({
   ...failure,
   message: failure.message.slice(0, BRIEF),

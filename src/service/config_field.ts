@@ -126,7 +126,7 @@ export const urls: z.ZodType<readonly string[]> = z.union([
   .transform((list) => list.flatMap(brokerUrls))
   .refine((list) => list.every((one) => complete(new URL(one))));
 
-/** What is wrong with URLs, where that can be said without a part of them. */
+/** The fault of URLs, where it can be told without a part of them. */
 export function wrongUrls(given: unknown): string | undefined {
   try {
     parseUrls(given as readonly string[]);

@@ -122,7 +122,7 @@ export function implement<C extends Contract>(
   ) as unknown as Implementation<C>;
 }
 
-/** What an object has, itself or by its class, of a manager for a contract; methods are bound to it. */
+/** The members of a manager for a contract that an object or its class has. Methods are bound to the object. */
 function boundMembers(
   object: object,
   { procedures = {} }: Contract,

@@ -5,7 +5,7 @@ import type { Config } from "./config_types.ts";
 import type { ConnectionOptions } from "./connection_options.ts";
 import { checkOptions, type ServiceOptions } from "./service_options.ts";
 
-/** What `loadConfig` gives goes as it is to connections and to services. */
+/** The names of a configuration, which goes as it is to connections and to services. */
 const config = namesOf<Config>({
   url: true,
   host: true,

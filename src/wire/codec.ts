@@ -68,7 +68,7 @@ export interface Refusal {
   };
 }
 
-/** What was found of a message before its body is read. */
+/** The fault of a message that was found before its body is read. */
 export interface Fault {
   /** Why its headers are missing. */
   readonly unreadable?: string | undefined;

@@ -34,7 +34,7 @@ export function deadHeaders(failed: Failed): WireHeaders {
   };
 }
 
-/** What the headers of a dead letter say that is no copy: the properties of the message, in AMQP's bytes. */
+/** Headers of a dead letter that is not a copy: the properties of the message, in AMQP's bytes. */
 export const propertyHeaders = (properties: Uint8Array): Fields => ({
   [header.properties]: properties,
 });
@@ -94,7 +94,7 @@ export function keptHeaders(headers: Fields): WireHeaders {
   return Object.fromEntries(fitting);
 }
 
-/** What the headers say of a request that goes to a worker which serves its version: how often, and what time is left. */
+/** Headers of a request that goes back for a worker which serves its version: the number of times, and the time that is left. */
 export function deferredHeaders(
   times: number,
   { expires, timeout }: {

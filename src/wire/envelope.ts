@@ -40,7 +40,7 @@ export interface Request {
   readonly version?: string | undefined;
   /** Namespace of the contract. */
   readonly namespace?: string | undefined;
-  /** Whom it is for, `topic` or `topic/host`: two of them may have one queue; undefined = not said. Warren's own. */
+  /** The address that it is for, `topic` or `topic/host`, since two of them may have one queue; undefined = not said. Warren's own. */
   readonly to?: string | undefined;
   /** Where the answer goes; undefined for a cast. */
   readonly reply?: ReplyAddress | undefined;
@@ -54,7 +54,7 @@ export interface Request {
   readonly burials?: number | undefined;
   /** How many times a worker had it in hand and did not finish; undefined = never. Warren's own. */
   readonly interrupted?: number | undefined;
-  /** How many times it went back for a worker that serves its version; undefined = never. Warren's own. */
+  /** Number of times that it went back for a worker that serves its version; undefined = never. Warren's own. */
   readonly deferred?: number | undefined;
   /** When its sender would have it dropped, by the clock of the worker that failed first: epoch ms. Warren's own. */
   readonly expires?: number | undefined;

@@ -1,4 +1,4 @@
-/** What the beginning and the end of a body say that is too large to be read: where its answer goes. @module */
+/** Looks for the reply address in the beginning and the end of a body that is too large to be read. @module */
 import { Buffer } from "node:buffer";
 import { type Dialect, grizzly, oslo } from "./dialect.ts";
 import type { ReplyAddress } from "./envelope.ts";
@@ -6,11 +6,11 @@ import type { ReplyAddress } from "./envelope.ts";
 /** Bytes of each end that are looked at. */
 const END = 64 * 1024;
 
-/** What was found. */
+/** The parts that were found. */
 export interface Excerpt {
   /** Id of a call. */
   readonly call: string | undefined;
-  /** Where its answer goes. */
+  /** Address of its answer. */
   readonly reply: ReplyAddress | undefined;
   /** In which dialect. */
   readonly dialect: Dialect;

@@ -10,7 +10,7 @@ import type { ReplyAddress } from "./envelope.ts";
 
 type Named = Pick<Failure, "module" | "type" | "message" | "data">;
 
-/** Whose words: those of Folsom's servers, of Grizzly's and Havana's, of oslo.messaging's. */
+/** The peer whose words are used: Folsom, Grizzly or Havana, oslo.messaging. */
 export type Foreign = "folsom" | "grizzly" | "oslo";
 
 /** In whose words a caller that is not Warren expects refusals: the keys of its request tell its age. */
@@ -21,7 +21,7 @@ export function foreignOf({ form, ids }: ReplyAddress): Foreign {
 
 const DISPATCHER = "oslo_messaging.rpc.dispatcher";
 
-/** Where the servers before oslo.messaging have their class for a version that is not served. */
+/** Module of the class for a version that is not served, in servers before oslo.messaging. */
 const OLD_COMMON = {
   folsom: "nova.rpc.common",
   grizzly: "nova.openstack.common.rpc.common",

@@ -2,13 +2,13 @@
 import type { Failure } from "../errors.ts";
 import type { Fields } from "./envelope.ts";
 
-/** What a failure holds beside what every peer says. */
+/** The parts of a failure that Warren alone sends. */
 export type Held = Pick<
   Failure,
   "details" | "cause" | "errors" | "error" | "suppressed"
 >;
 
-/** What is read of it at most: how deep, how many errors, how many scalars of each, and characters of a text. */
+/** Bounds of what is read: depth, number of errors, scalars of each, and characters of a text. */
 const MOST = { depth: 4, errors: 32, details: 16, text: 16 * 1024 };
 
 /** The keys of what a failure holds, for its JSON; none where it holds nothing. */
@@ -36,7 +36,7 @@ interface Left {
   errors: number;
 }
 
-/** What the JSON of a failure holds, within bounds: what is beyond them, or of another form, is left out. */
+/** The inner errors in the JSON of a failure, within bounds. Anything beyond them, or of another form, is left out. */
 export function heldIn(
   fields: Fields,
   depth: number = MOST.depth,

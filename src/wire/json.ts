@@ -9,7 +9,7 @@ export interface Limits {
   /** Values in all. */
   readonly nodes: number;
   /**
-   * Whether Python's peers are read too: their `NaN`, `Infinity` and `-Infinity`, which are no JSON, as `null`, and bodies that
+   * True: bodies of Python's peers are read too: their `NaN`, `Infinity` and `-Infinity`, which are no JSON, as `null`, and bodies that
    * they compressed. Default false.
    */
   readonly python?: boolean | undefined;

@@ -31,10 +31,10 @@ export type Receive = (
   body?: LargeBody,
 ) => void;
 
-/** What is held of a body that is too large: nothing but its ends, all of it in the room for one, or nothing until there is room. */
+/** The part of a too large body that is in memory: its two ends; all of it, if the room for one is free; or nothing until there is room. */
 export type LargeBody = "ends" | "whole" | "later";
 
-/** Who consumes. */
+/** The consumer. */
 export interface Reader {
   /** Takes what comes. */
   readonly receive: Receive;

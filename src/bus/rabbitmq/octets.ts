@@ -36,7 +36,7 @@ export const TABLE = { depth: 32, values: 4_096 } as const;
 export class Octets {
   #bytes: Buffer = Buffer.alloc(0);
   #at = 0;
-  /** Where the innermost of what is read ends: the frame, a table or an array. */
+  /** End of the innermost frame, table or array that is being read. */
   #end = 0;
   #depth = 0;
   #values = 0;
@@ -49,7 +49,7 @@ export class Octets {
     return this;
   }
 
-  /** Where the next value begins. */
+  /** Offset of the next value. */
   get at(): number {
     return this.#at;
   }

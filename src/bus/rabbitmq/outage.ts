@@ -1,9 +1,9 @@
-/** What the log says of a broker that is away: one line when that begins, and one when it ends. @module */
+/** An outage of the broker in the log: one line at its beginning, and one at its end. @module */
 import { log } from "../../telemetry.ts";
 
 /** The times at which a broker was away. */
 export class Outage {
-  /** When it began, in milliseconds of `performance.now()`; undefined while all is well. */
+  /** Begin of the outage, in milliseconds of `performance.now()`; undefined while the broker answers. */
   #since: number | undefined;
 
   /** A connection was lost, or could not be made. What follows until the end is for level debug. */

@@ -23,9 +23,9 @@ import { backoff } from "./side.ts";
 import { isFatal } from "./topology.ts";
 import type { Window } from "./window.ts";
 
-/** What has been sent of a message so far. */
+/** The attempts at a message so far. */
 interface Sent {
-  /** Whether the broker may have it. */
+  /** True if the broker may have it. */
   before: boolean;
   /** The attempt that the broker has not settled. */
   underway: Promise<Outcome> | undefined;

@@ -11,7 +11,7 @@ export class Vitals {
   losses = 0;
   /** Deliveries that were settled too late. */
   stale = 0;
-  /** When the last proof came, in milliseconds of `performance.now()`. */
+  /** Time of the last proof, in milliseconds of `performance.now()`. */
   proof: number | undefined;
   readonly #recovered: () => void;
   readonly #consumers = { wanted: 0, consuming: 0 };
