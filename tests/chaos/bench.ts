@@ -13,6 +13,8 @@ export interface RunSettings {
   readonly queue: "classic" | "quorum";
   readonly ledger: LedgerName;
   readonly seed: number;
+  /** Milliseconds that a shared machine may add to the times of a row's own lines; default 0. What is lost or hung has none. */
+  readonly patience?: number;
 }
 
 /** What rows share. */

@@ -56,7 +56,7 @@ export async function runRow(
   const breaches = [
     ...failures,
     ...breachesOf(result, settings, row.zombies),
-    ...row.judge(result),
+    ...row.judge({ ...result, lag: result.lag + (settings.patience ?? 0) }),
   ];
   return { row, result, breaches };
 }
