@@ -44,6 +44,8 @@ export interface Delivery {
   readonly key: string;
   /** The broker may have delivered it before. */
   readonly redelivered: boolean;
+  /** True once its channel is gone: the broker has put the message back into its queue. */
+  readonly lost: boolean;
   /** Done: the queue forgets it. `soon`: told some milliseconds later, with others; not where few may be unsettled at once. */
   ack(when?: "soon"): void;
   /** Not done: back into the queue, or dropped (dead-lettered where a policy says so). */

@@ -3,6 +3,7 @@ import { expireAt, forget, type Waiting } from "../deadlines.ts";
 import { Slots } from "../slots.ts";
 import type { Answers } from "./answers.ts";
 import type { Job } from "./job.ts";
+import { Signs } from "./signs.ts";
 
 /** Milliseconds until the first sign of life of a call that takes long, and between the later ones. */
 const FIRST = 100;
@@ -82,7 +83,8 @@ export class Beats implements Disposable {
     const { request: { reply, warren, monitor }, dialect, progress } = job;
     const answered = job.answers.length > 0 && !monitor; // it shows itself by its answer
     if (!reply || job.over || answered) return;
-    const note = (id?: string) => void (job.beat = id);
+    const signs = job.signs ??= new Signs();
+    const note = (id?: string) => void (signs.last = id);
     const address = { reply, dialect, warren };
     this.#answers.beat(address, { deadline }, note, progress)
       .catch(() => {}); // the next one may come through

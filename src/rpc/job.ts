@@ -14,12 +14,9 @@ import type { Hold } from "./hold.ts";
 import type { Watched } from "./loop_watch.ts";
 import type { RunningCall, RunningCalls } from "./running.ts";
 import { patienceOf } from "./patience.ts";
+import type { Signs } from "./signs.ts";
 import { ServedContext, type Serving } from "./served_context.ts";
 import type { SentItems } from "./sent_items.ts";
-
-/** Milliseconds in which a caller's queue is made anew after a loss, and after which an old loss tells nothing. */
-const RESTORED = 900;
-const FORGIVEN = 30_000;
 
 /** What a job asks of its server. */
 export interface JobHooks {
@@ -67,8 +64,8 @@ export class Job implements RunningCall, Serving, Watched {
   beats: number | undefined;
   /** Its number among those that keep the event loop busy. */
   watched: number | undefined;
-  /** The last sign of life that was sent. */
-  beat: string | undefined;
+  /** The signs of life that were sent; undefined while there were none. */
+  signs: Signs | undefined;
   /** What was answered, to be said again if the request comes again; not the items of a stream. */
   answers: readonly Message[] = [];
   readonly #delivery: Delivery;
@@ -82,7 +79,6 @@ export class Job implements RunningCall, Serving, Watched {
   #acknowledged = false;
   #kept = false;
   #fenced = false;
-  #returnedAt = -Infinity;
   #expiry: Waiting | undefined;
   #running: RunningCalls | undefined;
 
@@ -198,12 +194,8 @@ export class Job implements RunningCall, Serving, Watched {
     return this.#room.room(item, this.signal);
   }
 
-  /** One sign of life may find no queue while that is made anew after a loss; a second one soon after finds its caller gone. */
   returned(message: string | undefined): void {
-    if (message === undefined || message !== this.beat) return;
-    const since = performance.now() - this.#returnedAt;
-    if (since >= RESTORED && since <= FORGIVEN) this.end("the caller is gone");
-    else if (since > FORGIVEN) this.#returnedAt = performance.now();
+    if (this.signs?.returned(message)) this.end("the caller is gone");
   }
 
   /** What came, for another attempt at it. */
@@ -214,6 +206,11 @@ export class Job implements RunningCall, Serving, Watched {
   /** True if it was in hand before, here or elsewhere. */
   get redelivered(): boolean {
     return this.#delivery.redelivered;
+  }
+
+  /** True once its channel is gone: its queue has it again, for whoever gets it next. */
+  get lost(): boolean {
+    return this.#delivery.lost;
   }
 
   /** True once its queue forgets it. */

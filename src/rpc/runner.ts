@@ -142,7 +142,8 @@ export class Runner {
   /** At the end of its queue as a copy, so that no worker takes it for interrupted; where there can be none, as it was. */
   async #back(job: Job, lane: Lane): Promise<void> {
     if (job.abandoned || job.settled) return;
-    if (await this.#parts.quarantine.requeue(job, lane)) job.passOn();
+    const copied = !job.lost && await this.#parts.quarantine.requeue(job, lane);
+    if (copied) job.passOn();
     else job.giveBack();
   }
 

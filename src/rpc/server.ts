@@ -196,6 +196,7 @@ export class Server {
   /** What is left goes back as a copy, so that nobody takes it for one whose worker died. Without grace there is no time for it. */
   async #putBack(job: Job, lane: Lane): Promise<void> {
     if (!lane.quarantine || !job.abandoned || job.acknowledged) return;
+    if (job.lost) return; // its queue has it again
     const wait = { deadline: performance.now() + GOODBYE };
     const sent = this.#quarantine.requeue(job, lane);
     if (await within(sent, wait, () => undefined).catch(() => false)) {

@@ -76,6 +76,41 @@ for (const others of [0, 1]) {
   );
 }
 
+for (const verb of ["cast", "call"] as const) {
+  onRabbit(
+    `a ${verb} whose worker lost its connection three times is one message when that stops`,
+    async (bus) => {
+      await using _log = await logged();
+      const base = await brokerUrl();
+      await using proxy = proxyTo(base);
+      await using far = new Bus(proxy.url(base));
+      const handlers = sumHandlers({
+        wait: (_, { signal }) => aborted(signal),
+      });
+      const api = sums(bus.topic);
+      const worker = await far.serve(api, handlers, { grace: 200 });
+      await using connection = await bus.connect();
+      const client = connection.client(api, { timeout: 60_000 });
+      const caller = new AbortController();
+      const { signal } = caller;
+      const asked = verb === "cast"
+        ? client.cast("wait", { tag: "a" })
+        : client.call("wait", { tag: "a" }, { signal });
+      const over = Promise.allSettled([asked]);
+      await until("it is in hand", () => worker.stats.inHand === 1);
+      for (let losses = 1; losses <= 3; losses++) {
+        proxy.reset();
+        await until("it came again", () => worker.stats.redelivered === losses);
+      }
+      await worker[Symbol.asyncDispose]();
+      await using raw = await Raw.open(base);
+      assert.equal((await raw.channel.checkQueue(bus.topic)).messageCount, 1);
+      caller.abort();
+      await over;
+    },
+  );
+}
+
 /** A user that may do all but what the patterns say with names that end in `.quarantine`. */
 async function userOf(
   name: string,

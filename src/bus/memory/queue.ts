@@ -24,6 +24,8 @@ interface Member {
   readonly options: ConsumeOptions;
   readonly held: Slots<Item>;
   readonly ended: PromiseWithResolvers<void>;
+  /** Set once what it held is back in the queue. */
+  closed: boolean;
 }
 
 /** What a queue tells its broker. */
@@ -123,6 +125,7 @@ export class MemoryQueue {
       options,
       held: new Slots(),
       ended: Promise.withResolvers(),
+      closed: false,
     };
     this.#members.push(member);
     this.#run();
@@ -190,6 +193,7 @@ export class MemoryQueue {
   }
 
   #close(member: Member): void {
+    member.closed = true;
     for (const item of member.held) this.#putBack(item);
     member.held.clear();
     this.#leave(member);
@@ -240,6 +244,9 @@ export class MemoryQueue {
       message: item.message,
       key: item.key,
       redelivered: item.redelivered,
+      get lost() {
+        return member.closed;
+      },
       ack: () => settle(),
       reject: (requeue) =>
         settle(requeue ? () => this.#putBack(item) : undefined),

@@ -25,6 +25,11 @@ export class Acks {
     this.#vitals = vitals;
   }
 
+  /** False once the channel is gone: what was not settled is back in its queue. */
+  get alive(): boolean {
+    return this.#open.alive;
+  }
+
   /** One has come. */
   delivered(tag: number): void {
     this.#unsettled.add(tag);

@@ -28,6 +28,10 @@ export class RabbitDelivery implements Delivery {
     this.#tag = tag;
   }
 
+  get lost(): boolean {
+    return !this.#acks.alive;
+  }
+
   ack(when?: "soon"): void {
     if (this.#settled) return;
     this.#settled = true;
