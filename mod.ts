@@ -119,6 +119,10 @@ export type {
   LedgerStore,
 } from "./src/rpc/ledger_store.ts";
 export type { LatencyStats } from "./src/rpc/latency.ts";
+export type {
+  LongRunningHandler,
+  LongRunningStats,
+} from "./src/rpc/long_running.ts";
 export type { Inquiry, ServiceFilter } from "./src/rpc/service_contract.ts";
 export type * from "./src/rpc/service_report.ts";
 export type { ServerStats } from "./src/rpc/server_stats.ts";

@@ -45,6 +45,8 @@ export interface ConnectionParts {
   readonly ledger: LedgerStore | undefined;
   /** Milliseconds that the broker leaves a message unacknowledged. */
   readonly consumerTimeout: number;
+  /** Milliseconds after which a handler that still runs is told of. */
+  readonly longRunning: number;
   /** Gives the transport back; `reusable` if it is as new. */
   readonly release: (reusable: boolean) => Promise<void>;
   /** Tells of losses and returns. */

@@ -31,8 +31,11 @@ export interface ProcedureOptions {
    */
   readonly delivery?: "at-least-once" | "at-most-once";
   /**
-   * Milliseconds that its handler may take, where that is long; nothing ends it then. A handler that takes as long as the
-   * broker leaves a message unacknowledged (`consumerTimeout`) needs a service with a `ledger`.
+   * Milliseconds that its handler may take; default: nothing ends it. Then `context.signal` fires with a `TimeoutError`. A
+   * handler that goes on all the same has as long again to end, 5000 at most. After that its attempt has failed: a cast is
+   * tried again or becomes a dead letter, a caller gets the error, and its place is given to others. What it does later has
+   * no effect on the request, but may happen beside another attempt. As long as the broker leaves a message
+   * unacknowledged (`consumerTimeout`) needs a service with a `ledger`.
    */
   readonly maxDuration?: number;
 }

@@ -97,6 +97,13 @@ export class Hold {
     return await asked(store, still, wait);
   }
 
+  /** Holds anew: nothing is recorded by the claim of before. False if another worker has it, or it is done. */
+  async renewed(wait: Wait): Promise<boolean> {
+    const store = this.#store;
+    await asked(store, () => store.release(this.#claim), wait);
+    return await asked(store, () => this.#claimed(), wait);
+  }
+
   /** It is done if the user's transaction is committed; false if another worker has it, or it was recorded before. */
   async record(
     answers: readonly Message[],

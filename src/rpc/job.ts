@@ -10,6 +10,7 @@ import type { RequestContext } from "./context.ts";
 import { Credit } from "./credit.ts";
 import type { Procedure } from "./contract.ts";
 import { Given } from "./given.ts";
+import { HandlerRun } from "./handler_run.ts";
 import type { Hold } from "./hold.ts";
 import type { Watched } from "./loop_watch.ts";
 import type { RunningCall, RunningCalls } from "./running.ts";
@@ -70,15 +71,18 @@ export class Job implements RunningCall, Serving, Watched {
   answers: readonly Message[] = [];
   readonly #delivery: Delivery;
   readonly #hooks: JobHooks;
+  /** The run of its handler. */
+  readonly run: HandlerRun = new HandlerRun();
+  /** True when nobody waits for the result any more. */
+  over = false;
+  /** True if another worker has taken it over. */
+  fenced = false;
   /** Called when nobody waits for the result any more. */
   left: (() => void) | undefined;
   readonly #controller = new AbortController();
-  /** Why nobody waits any more. */
-  #reason: Error | undefined;
   #abandoned = false;
   #acknowledged = false;
   #kept = false;
-  #fenced = false;
   #expiry: Waiting | undefined;
   #running: RunningCalls | undefined;
 
@@ -111,17 +115,24 @@ export class Job implements RunningCall, Serving, Watched {
     const once = procedure.delivery === "at-most-once";
     if (once) this.#settled();
     const begun = once ? undefined : this.#hooks.starting(this, procedure);
-    if (begun) return begun.then(() => this.signal.throwIfAborted());
-    this.signal.throwIfAborted();
+    if (begun) return begun.then(() => this.#begin(procedure));
+    this.#begin(procedure);
     return undefined;
+  }
+
+  #begin({ maxDuration }: Procedure): void {
+    this.signal.throwIfAborted();
+    const passed = (error: Error) => this.#controller.abort(error);
+    this.run.begin(this.name, maxDuration, passed);
   }
 
   paused(ms: number): void {
     this.#hooks.ran(this, ms);
   }
 
-  record(transaction: unknown, result: unknown): Promise<void> {
-    return this.#hooks.record(this, transaction, result);
+  async record(transaction: unknown, result: unknown): Promise<void> {
+    if (this.run.left) throw this.run.overtime;
+    return await this.#hooks.record(this, transaction, result);
   }
 
   parsed(parsed: unknown, given: unknown): void {
@@ -132,11 +143,6 @@ export class Job implements RunningCall, Serving, Watched {
   /** True if it goes back to its queue. */
   get abandoned(): boolean {
     return this.#abandoned;
-  }
-
-  /** True when nobody waits for the result any more. */
-  get over(): boolean {
-    return this.#reason !== undefined;
   }
 
   /** Fires when nobody waits any more. */
@@ -172,12 +178,12 @@ export class Job implements RunningCall, Serving, Watched {
     if (Number(progress.sequence) > sequence) this.progress = progress;
   }
 
-  grant(upTo: number): void {
-    this.#room.grant(upTo);
-  }
-
   get #room(): Credit {
     return this.#credit ??= new Credit(this.request.credit);
+  }
+
+  grant(upTo: number): void {
+    this.#room.grant(upTo);
   }
 
   get reader(): string | undefined {
@@ -234,14 +240,9 @@ export class Job implements RunningCall, Serving, Watched {
     this.#settled();
   }
 
-  /** True if another worker has taken it over. */
-  get fenced(): boolean {
-    return this.#fenced;
-  }
-
   /** Another worker has taken it over. */
   fence(): void {
-    this.#fenced = true;
+    this.fenced = true;
     this.#leave(
       new RpcError("ABORTED", "Another worker has taken the request over"),
     );
@@ -286,8 +287,9 @@ export class Job implements RunningCall, Serving, Watched {
 
   #leave(reason: Error): void {
     if (this.over) return;
-    this.#reason = reason;
+    this.over = true;
     if (this.#expiry) forget(this.#expiry); // a handler that never ends must not keep the process
+    this.run.forget();
     this.left?.();
     this.#controller.abort(reason);
   }

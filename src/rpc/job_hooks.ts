@@ -1,7 +1,7 @@
 /** What the requests of one consumer ask of their server while their handlers run. @module */
 import type { Queue } from "../bus/routes.ts";
 import type { Wait } from "../bus/transport.ts";
-import type { JobHooks } from "./job.ts";
+import type { Job, JobHooks } from "./job.ts";
 import type { LoopWatch } from "./loop_watch.ts";
 import type { Responder } from "./responder.ts";
 
@@ -10,7 +10,7 @@ export interface JobHookParts {
   /** Records. */
   readonly responder: Responder;
   /** Is told how long the event loop was kept. */
-  readonly loop: LoopWatch;
+  readonly loop: LoopWatch<Job>;
   /** Milliseconds that the broker leaves a message unacknowledged. */
   readonly consumerTimeout: number;
   /** Until when the ledger is waited for. */

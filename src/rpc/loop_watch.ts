@@ -18,11 +18,22 @@ const LOOK = 250;
 const NAMED = 5;
 
 /** Notices that the event loop stood still while requests were in hand: a timer fires late. Looks at nothing while there are none. */
-export class LoopWatch implements Disposable {
-  readonly #inHand = new Slots<Watched>();
+export class LoopWatch<T extends Watched = Watched> implements Disposable {
+  readonly #inHand = new Slots<T>();
   #due = 0;
   #look: Waiting | undefined;
   #blocked = 0;
+  readonly #looked: (inHand: Iterable<T>) => void;
+
+  /** `looked` is called with those in hand a few times a second, while there are any. */
+  constructor(looked: (inHand: Iterable<T>) => void = () => {}) {
+    this.#looked = looked;
+  }
+
+  /** Those in hand. */
+  get inHand(): Iterable<T> {
+    return this.#inHand;
+  }
 
   /** How often it stood still for a second or longer. */
   get blocked(): number {
@@ -30,21 +41,21 @@ export class LoopWatch implements Disposable {
   }
 
   /** One is in hand. */
-  begin(one: Watched): void {
+  begin(one: T): void {
     if (this.#inHand.size === 0) this.#due = performance.now() + LOOK;
     one.watched = this.#inHand.add(one);
     if (!this.#look) this.#later();
   }
 
   /** It is not any more; its end may come before the timer. */
-  end(one: Watched): void {
+  end(one: T): void {
     this.#check();
     if (one.watched !== undefined) this.#inHand.delete(one.watched);
     one.watched = undefined;
   }
 
   /** Its handler has come to a pause, after so many milliseconds. One that is found out is told of at once, and alone. */
-  ran(one: Watched, ms: number): void {
+  ran(one: T, ms: number): void {
     if (ms < LONG || one.watched === undefined) return;
     this.#blocked++;
     log("rpc").warn(
@@ -72,6 +83,7 @@ export class LoopWatch implements Disposable {
     this.#due = performance.now() + LOOK;
     this.#look = expireAt(this.#due, () => {
       this.#check();
+      this.#looked(this.#inHand);
       this.#later();
     });
   }

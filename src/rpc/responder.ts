@@ -120,7 +120,7 @@ export class Responder implements Disposable {
     for await (const value of items) {
       // A generator that awaits nothing must not keep the process from everything else.
       if (++pulled % WINDOW === 0) await setImmediate();
-      if (job.over || failed) break;
+      if (job.signal.aborted || failed) break;
       if (!wanted(job, value)) continue;
       job.streaming = job.request.reply !== undefined;
       sequence++;
@@ -139,6 +139,7 @@ export class Responder implements Disposable {
     }
     await Promise.all(underway);
     if (failed) throw failed.error;
+    if (job.run.overtime && !job.over) throw job.run.overtime;
     if (job.abandoned) return; // it goes back to its queue undone
     const said = { ending: true, ...job.sent?.next };
     await this.#say(job, () => [this.#wording.answer(job, said)]);

@@ -6,6 +6,7 @@ import type { FailedCasts } from "./failed_casts.ts";
 import type { Job } from "./job.ts";
 import type { Lane } from "./lane.ts";
 import { Latency } from "./latency.ts";
+import { LongRunning, type LongRunningStats } from "./long_running.ts";
 import { LoopWatch } from "./loop_watch.ts";
 import { Permits, Turn, type TurnWait } from "./permits.ts";
 import type { Quarantine } from "./quarantine.ts";
@@ -37,6 +38,8 @@ export interface RunnerParts {
   readonly counts: Counts;
   /** Milliseconds that the broker leaves a message unacknowledged. */
   readonly consumerTimeout: number;
+  /** Milliseconds after which a handler that still runs is told of. */
+  readonly longRunning: number;
 }
 
 /** Milliseconds that the ledger has where a worker stops. */
@@ -47,7 +50,8 @@ export class Runner {
   /** How long handlers took. */
   readonly latency: Latency = new Latency();
   /** Whether the event loop stood still. */
-  readonly loop: LoopWatch = new LoopWatch();
+  readonly loop: LoopWatch<Job>;
+  readonly #long: LongRunning;
   readonly #parts: RunnerParts;
   /** What is in quarantine waits for nobody, since each of its consumers has one alone. */
   readonly #apart = new Permits(Infinity);
@@ -55,6 +59,13 @@ export class Runner {
   /** Of its parts. */
   constructor(parts: RunnerParts) {
     this.#parts = parts;
+    this.#long = new LongRunning(parts.longRunning);
+    this.loop = new LoopWatch((inHand) => this.#long.look(inHand));
+  }
+
+  /** Handlers that have run for long: how many, and the first of them. */
+  get longRunning(): LongRunningStats {
+    return this.#long.stats(this.loop.inHand);
   }
 
   /** From its turn to its acknowledgement; `hopeless` is how many workers did not finish it, where no other is to try. */
@@ -192,16 +203,14 @@ export class Runner {
     logStep(job, "started");
     try {
       const { version = "1.0", method, args, namespace } = request;
-      const result = await lane.dispatcher.dispatch(
-        context,
-        version,
-        method,
-        args,
-        namespace,
+      const { dispatcher } = lane;
+      const result = await job.run.bounded(
+        dispatcher.dispatch(context, version, method, args, namespace),
       );
       if (isStream(result) && !request.reply) throw unwanted(request.method);
-      if (isStream(result)) await this.#parts.responder.stream(job, result);
-      else {
+      if (isStream(result)) {
+        await job.run.bounded(this.#parts.responder.stream(job, result));
+      } else {
         ended();
         await this.#parts.responder.result(job, result);
       }
@@ -220,7 +229,12 @@ export class Runner {
 
   /** Whoever has a cast decides what becomes of it. */
   async #failedCast(job: Job, error: unknown, lane: Lane): Promise<void> {
-    const mine = await job.hold?.holds(this.#parts.ending) ?? true;
+    const { ending } = this.#parts;
+    // A handler that goes on must not record what another attempt will do.
+    const mine =
+      await (job.run.overtime
+        ? job.hold?.renewed(ending)
+        : job.hold?.holds(ending)) ?? true;
     if (!mine) {
       logStep(job, "failed after another worker took it: {error}", { error });
       return job.fence();
@@ -243,6 +257,7 @@ export class Runner {
         logStep(job, "ended after {ms} ms", { ms: Math.round(ms) });
       }
       running = false;
+      job.run.end();
       turn.free();
     };
   }

@@ -41,6 +41,8 @@ export interface ServerParts extends ResponderParts {
   readonly ledger?: LedgerStore | undefined;
   /** Milliseconds that the broker leaves a message unacknowledged. */
   readonly consumerTimeout: number;
+  /** Milliseconds after which a handler that still runs is told of. */
+  readonly longRunning: number;
 }
 
 /** A request in hand: where it came, and until when. */
@@ -96,6 +98,7 @@ export class Server {
       ending: this.#ending,
       counts: this.#counts,
       consumerTimeout: parts.consumerTimeout,
+      longRunning: parts.longRunning,
     });
   }
 
@@ -104,7 +107,8 @@ export class Server {
     const cut = [...this.#ledgers].reduce((sum, { cut }) => sum + cut, 0);
     const { loop: { blocked }, latency: { stats: latency } } = this.#runner;
     const inHand = this.#jobs.size;
-    return { ...this.#counts, cut, blocked, inHand, latency };
+    const { longRunning } = this.#runner;
+    return { ...this.#counts, cut, blocked, inHand, longRunning, latency };
   }
 
   /** Handlers at once. */

@@ -1,6 +1,7 @@
 /** What a server has done. @module */
 import type { Fate } from "./failed_casts.ts";
 import type { LatencyStats } from "./latency.ts";
+import type { LongRunningStats } from "./long_running.ts";
 
 /** What a server has done. */
 export interface ServerStats {
@@ -30,6 +31,8 @@ export interface ServerStats {
   readonly blocked: number;
   /** Requests in hand now. */
   readonly inHand: number;
+  /** Handlers that run now, and have for longer than `longRunning`. */
+  readonly longRunning: LongRunningStats;
   /** How long handlers took. */
   readonly latency: LatencyStats;
 }

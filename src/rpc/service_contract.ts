@@ -78,6 +78,13 @@ const statsSchema: z.ZodType<ServiceStats> = z.object({
   cut: newer,
   blocked: newer,
   inHand: amount,
+  longRunning: z.object({
+    count: amount,
+    slots: amount,
+    handlers: z.array(
+      z.object({ procedure: z.string(), request: z.string(), ms: amount }),
+    ),
+  }).default({ count: 0, slots: 0, handlers: [] }),
   latency: z.object({
     p50: amount,
     p90: amount,

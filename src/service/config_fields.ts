@@ -1,5 +1,6 @@
 /** What can be configured: each value's variable, default, and what is allowed. @module */
 import { z } from "npm:zod@^4.6.7";
+import { LONG_RUNNING } from "./connection_options.ts";
 import { CONSUMER_TIMEOUT } from "./ledger_options.ts";
 import { defaultLimits } from "../wire/codec.ts";
 import {
@@ -110,6 +111,13 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     duration((ms) => ms > 0),
     "milliseconds above 0",
     CONSUMER_TIMEOUT,
+    numeric,
+  ),
+  longRunning: field(
+    "WARREN_LONG_RUNNING",
+    duration((ms) => ms > 0),
+    "milliseconds above 0",
+    LONG_RUNNING,
     numeric,
   ),
   maxMessageSize: field(

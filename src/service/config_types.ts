@@ -39,6 +39,8 @@ export interface Config {
   readonly heartbeat: number;
   /** Milliseconds that the broker leaves a message unacknowledged. `WARREN_CONSUMER_TIMEOUT`; default 1 800 000. */
   readonly consumerTimeout: number;
+  /** Milliseconds after which a handler that still runs is named. `WARREN_LONG_RUNNING`; default 600 000. */
+  readonly longRunning: number;
   /** Bytes of a message at most. `WARREN_MAX_MESSAGE_SIZE`; default 1 MiB. */
   readonly maxMessageSize: number;
   /** Whether callers see the stacks of errors. `WARREN_TRACEBACKS`; default false. */

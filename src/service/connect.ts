@@ -15,6 +15,7 @@ import { type Dialect, dialects } from "../wire/dialect.ts";
 import { profileOf } from "./profiles.ts";
 import { keyOf, shared } from "./links.ts";
 import { checkLedger, consumerTimeoutOf, tryLedger } from "./ledger_options.ts";
+import { LONG_RUNNING } from "./connection_options.ts";
 import { checkConnectionNames } from "./option_names.ts";
 import {
   type BrokerUrl,
@@ -136,6 +137,7 @@ export async function connect(
     openstack: profile.nova !== undefined,
     ledger,
     consumerTimeout: consumerTimeoutOf(options),
+    longRunning: duration("longRunning", options.longRunning ?? LONG_RUNNING),
     publisherId: options.publisherId ?? "warren",
     release: (reusable) => leases.release(transport, pooled, reusable),
     watch: (watcher) => leases.link.watch(watcher),

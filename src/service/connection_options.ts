@@ -56,6 +56,12 @@ export interface ConnectionOptions {
    * as RabbitMQ's. Procedures whose `maxDuration` is as long need a `ledger`.
    */
   readonly consumerTimeout?: number | undefined;
+  /**
+   * Milliseconds after which a handler that still runs is named: in the log, in `stats.longRunning` and by `/readyz`, which
+   * says 503 while such handlers take all of `concurrency`; default 600 000, `Infinity` = never. It ends none: a
+   * procedure's `maxDuration` does.
+   */
+  readonly longRunning?: number | undefined;
   /** Who sends notifications, `service.host`; default `warren`. */
   readonly publisherId?: string | undefined;
   /** Where events go, and how they are said. */
@@ -65,6 +71,9 @@ export interface ConnectionOptions {
   /** Seconds between heartbeats; default 10. A dead broker is noticed within three. */
   readonly heartbeat?: number | undefined;
 }
+
+/** Milliseconds of `longRunning`, unless said otherwise. */
+export const LONG_RUNNING = 600_000;
 
 /** The schemes of brokers; a network's needs a host. */
 function isBroker({ protocol, host }: URL): boolean {

@@ -18,6 +18,7 @@ const config = namesOf<Config>({
   grace: true,
   heartbeat: true,
   consumerTimeout: true,
+  longRunning: true,
   maxMessageSize: true,
   tracebacks: true,
   waitForRoute: true,

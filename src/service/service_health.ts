@@ -1,4 +1,5 @@
 /** When the services of this process are live, and when they are ready. @module */
+import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceState } from "../rpc/service_report.ts";
 import { EVERYWHERE, type Health, HealthServer } from "./health.ts";
 import type { LinkState } from "./link_state.ts";
@@ -37,6 +38,14 @@ function share(port: number, hostname: string): Shared {
   return { server, checks };
 }
 
+/** A service that is asked how it is. */
+interface Asked {
+  readonly host: string;
+  readonly state: ServiceState;
+  readonly concurrency: number;
+  readonly stats: Pick<ServerStats, "longRunning">;
+}
+
 /** Answers for one service, maybe among others. */
 export interface Answering extends AsyncDisposable {
   /** Where; undefined while another process has the port. */
@@ -45,13 +54,14 @@ export interface Answering extends AsyncDisposable {
 
 /**
  * Answers for a service, if a port is given; services of one process may have the same. It is live unless its link is given
- * up; ready while it is up, both sides of its link are there, and all consumers consume.
+ * up; ready while it is up, both sides of its link are there, all consumers consume, and handlers that have run for long leave
+ * a place to others.
  *
  * @throws {InvalidValueError} the port cannot be had.
  */
 export function answerForHealth(
   { healthPort, healthHostname: hostname = EVERYWHERE }: ServiceOptions,
-  service: { readonly host: string; readonly state: ServiceState },
+  service: Asked,
   link: LinkState,
 ): Answering | undefined {
   if (healthPort === undefined) return undefined;
@@ -59,7 +69,7 @@ export function answerForHealth(
   const key = port === 0 ? crypto.randomUUID() : `${hostname} ${port}`;
   const { server, checks } = ports.get(key) ?? share(port, hostname);
   ports.set(key, { server, checks });
-  const check = () => conditionOf(service.state, link);
+  const check = () => conditionOf(service, link);
   checks.add(check);
   return {
     get url() {
@@ -76,16 +86,23 @@ export function answerForHealth(
 
 /** What is told of the link, and whether work comes in by it and can be answered, now or when the broker takes messages. */
 function conditionOf(
-  state: ServiceState,
+  service: Asked,
   { condition, health }: LinkState,
 ): Health {
+  const { state } = service;
+  const { slots = 0, handlers = [] } = state === "up"
+    ? service.stats.longRunning
+    : {};
   const { publishing, consuming } = health ?? {};
   const sides = [publishing, consuming].every((side) =>
     side?.state === "up" || side?.state === "blocked"
   );
   return {
     live: condition !== "failed",
-    ready: state === "up" && sides,
-    detail: { state, link: condition, publishing, consuming },
+    ready: state === "up" && sides && slots < service.concurrency,
+    detail: {
+      ...{ state, link: condition, publishing, consuming },
+      longRunning: handlers.length > 0 ? handlers : undefined,
+    },
   };
 }

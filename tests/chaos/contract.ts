@@ -26,7 +26,7 @@ export const chaos = (topic: string) =>
       /** The same, and asked again when the broker was lost. */
       again: { ...work, idempotent: true },
       /** The same, for work of minutes. */
-      long: { ...work, maxDuration: 20_000 },
+      long: { ...work, maxDuration: 60_000 },
       tell: { args: z.object({ id: z.string() }) },
       count: {
         args: z.object({ id: z.string(), items: z.number() }),

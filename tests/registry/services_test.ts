@@ -177,6 +177,7 @@ onEachBus("stats tells what a service has done, and its tasks", async (bus) => {
     dead: 0,
     blocked: 0,
     inHand: 0,
+    longRunning: { count: 0, slots: 0, handlers: [] },
   });
   assert.ok(latency.max > 0 && latency.p50 <= latency.p99);
   const [sweep, ...others] = tasks;

@@ -149,7 +149,10 @@ Deno.test("a service is ready while both sides are up, or blocked, and all consu
   const link = new LinkState();
   const told = new Told();
   const options = { healthPort: 0, healthHostname } as ServiceOptions;
-  const service = { host: "one", state: "up" } as const;
+  const service = {
+    ...{ host: "one", state: "up", concurrency: 1 } as const,
+    stats: { longRunning: { count: 0, slots: 0, handlers: [] } },
+  };
   await using health = answerForHealth(options, service, link);
   const is = async () => {
     const response = await fetch(`${health?.url}/readyz`);

@@ -1,0 +1,116 @@
+/** Handlers that outlast their `maxDuration`, with a ledger: what they do later is not recorded beside another attempt. */
+import assert from "node:assert/strict";
+import { z } from "npm:zod@^4.6.7";
+import {
+  type ConnectionContext,
+  contract,
+  type LedgerStore,
+  type RequestContext,
+} from "../../mod.ts";
+import { Bus } from "../rpc/bus.ts";
+import { brokerUrl } from "../setup/broker.ts";
+import { until } from "../setup/probe.ts";
+import { onEachStore, onPostgres } from "./stores.ts";
+import { bound } from "./workers.ts";
+
+const api = (topic: string) =>
+  contract({
+    topic,
+    version: "1.0",
+    procedures: {
+      work: {
+        args: z.object({ id: z.string() }),
+        maxDuration: 150,
+        retry: { attempts: 2, backoff: [100] },
+      },
+    },
+  });
+
+/** A worker, to which one cast was sent. */
+async function serving(
+  bus: Bus,
+  ledger: LedgerStore,
+  work: (context: RequestContext) => Promise<void>,
+): Promise<ConnectionContext> {
+  bus.owns(`${bus.topic}.delay.100`);
+  const handlers = {
+    work: (_: unknown, context: RequestContext) => work(context),
+  };
+  const worker = await bus.serve(api(bus.topic), handlers, { ledger });
+  await worker.client(api(bus.topic)).cast("work", { id: "a" });
+  return worker;
+}
+
+onEachStore(
+  "what a handler records when its attempt has failed is refused",
+  async ({ store, transaction }) => {
+    await using bus = new Bus(await brokerUrl());
+    const open = Promise.withResolvers<void>();
+    const said: string[] = [];
+    await using worker = await serving(bus, store, async (context) => {
+      const { attempt } = context;
+      if (attempt === 1) await open.promise;
+      await transaction((client) => context.record(client, undefined)).then(
+        () => said.push(`${attempt} recorded`),
+        (error) => said.push(`${attempt} ${error.code}`),
+      );
+    });
+    await until("there is another attempt", () => worker.stats.handled === 1);
+    open.resolve();
+    await until("the first has ended", () => said.length === 2);
+    assert.deepEqual(said, ["2 recorded", "1 TIMEOUT"]);
+  },
+);
+
+onEachStore(
+  "what is being recorded when an attempt fails is refused by the store",
+  async ({ store, transaction }) => {
+    await using bus = new Bus(await brokerUrl());
+    const again = Promise.withResolvers<void>();
+    const tried = Promise.withResolvers<void>();
+    const said: string[] = [];
+    const slow: LedgerStore = {
+      ...bound(store),
+      done: async (claim, answers, client) => {
+        await (client ? again : tried).promise;
+        return await store.done(claim, answers, client);
+      },
+    };
+    await using worker = await serving(bus, slow, async (context) => {
+      const { attempt } = context;
+      if (attempt === 2) return again.resolve();
+      await transaction((client) => context.record(client, undefined)).then(
+        () => said.push("recorded"),
+        (error) => said.push(error.code),
+      );
+      tried.resolve();
+    });
+    await until("both have ended", () => worker.stats.inHand === 0);
+    assert.deepEqual(said, ["ABORTED"]);
+    assert.equal(worker.stats.handled, 1);
+  },
+);
+
+onPostgres(
+  "what was recorded in a transaction that commits later has no further attempt",
+  async ({ store, transaction }) => {
+    await using bus = new Bus(await brokerUrl());
+    const attempts: number[] = [];
+    const open = Promise.withResolvers<void>();
+    await using worker = await serving(bus, store, async (context) => {
+      attempts.push(context.attempt);
+      await transaction(async (client) => {
+        await context.record(client, undefined);
+        context.signal.addEventListener(
+          "abort",
+          () => setTimeout(open.resolve, 400),
+        );
+        await open.promise;
+      });
+    });
+    await until("its attempt has failed", () => worker.stats.failed === 1);
+    await until("it is settled", () => worker.stats.inHand === 0);
+    const { retried, dead } = worker.stats;
+    assert.deepEqual([attempts, retried, dead], [[1], 0, 0]);
+  },
+);
