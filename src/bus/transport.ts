@@ -68,8 +68,11 @@ export interface ConsumeOptions {
 export interface Consumer {
   /** Resolves when it consumes no more: cancelled, disposed, or lost where it is not restored. */
   readonly ended: Promise<void>;
-  /** Takes no more; what it has stays with it until settled or until the transport is disposed. */
-  cancel(): Promise<void>;
+  /**
+   * Takes no more; what it has stays with it until settled or until the transport is disposed. Resolves with the broker's
+   * answer, or without one after 5000 ms, or at the deadline (milliseconds of `performance.now()`) if that is sooner.
+   */
+  cancel(deadline?: number): Promise<void>;
 }
 
 /**

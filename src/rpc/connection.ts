@@ -286,11 +286,10 @@ export class ConnectionContext extends ConnectionEvents
 
   async #drain(grace: number): Promise<void> {
     this.#ending.abort(disposed());
-    await this.#subscriptions.cancel();
-    await Promise.all([
-      this.#server.drain(grace),
-      this.#subscriptions.stopListeners(grace),
-    ]);
+    const deadline = performance.now() + grace;
+    const listeners = this.#subscriptions.stopListeners(deadline);
+    await this.#subscriptions.cancel(deadline);
+    await Promise.all([this.#server.drain(deadline, grace > 0), listeners]);
   }
 
   /** Handlers that still finish may call, cast and notify. */

@@ -16,6 +16,7 @@ import { type NotificationParts, TOPIC } from "./notification_drivers.ts";
 import { checkNames, namesOf } from "./option_names.ts";
 import { checkPriority, priorities, type Priority } from "./priority.ts";
 import { wrongRetry } from "./retry_policy.ts";
+import type { StopListener } from "./subscriptions.ts";
 
 /** Options of `createListener`. */
 export interface ListenerOptions {
@@ -155,15 +156,15 @@ function checkRetry(retry: RetryPolicy | undefined): void {
 }
 
 /**
- * Consumes events; resolves when it does, to how to stop: that resolves when no event is in hand, or after `grace`
- * milliseconds; what is in hand then comes again, to this listener or another.
+ * Consumes events; resolves when it does, to how to stop: that resolves when no event is in hand, or at its deadline;
+ * what is in hand then comes again, to this listener or another.
  */
 export async function listen(
   parts: NotificationParts,
   handler: NotificationHandler,
   options: ListenerOptions,
   wait: Wait,
-): Promise<(grace: number) => Promise<void>> {
+): Promise<StopListener> {
   checkNames(options, listenerNames);
   const { retry } = options;
   checkRetry(retry);
@@ -209,10 +210,10 @@ export async function listen(
       return parts.transport.consume(route, receive, options, wait);
     }),
   );
-  return async (grace) => {
-    await Promise.all(consumers.map((consumer) => consumer.cancel()));
-    const end = { deadline: performance.now() + grace };
-    await within(Promise.all(inHand), end, () => undefined).catch(() => {});
+  return async (deadline) => {
+    await Promise.all(consumers.map((consumer) => consumer.cancel(deadline)));
+    const all = Promise.all(inHand);
+    await within(all, { deadline }, () => undefined).catch(() => {});
     ending.abort(new ConnectionDisposedError("The listener stops"));
   };
 }

@@ -1,6 +1,6 @@
 /** Requests that their workers did not finish: counted, kept apart from others, and given up at last. @module */
 import { setImmediate } from "node:timers/promises";
-import { StreamInterruptedError } from "../errors.ts";
+import { ConnectionDisposedError, StreamInterruptedError } from "../errors.ts";
 import { log, oneLine } from "../telemetry.ts";
 import { direct, type Queue, type Route } from "../bus/routes.ts";
 import type { Transport } from "../bus/transport.ts";
@@ -88,7 +88,7 @@ export class Quarantine {
       await this.#parts.copies.send(route, asBefore(message));
       return true;
     } catch (error) {
-      this.#warn(route, error);
+      if (!(error instanceof ConnectionDisposedError)) this.#warn(route, error);
       return false;
     }
   }

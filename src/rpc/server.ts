@@ -228,14 +228,14 @@ export class Server {
   }
 
   /**
-   * Resolves when all that is in hand is done. What is left after `grace` milliseconds is aborted and stays
-   * unacknowledged, so that another worker gets it.
+   * Resolves when all that is in hand is done. What is left at the deadline (milliseconds of `performance.now()`) is aborted
+   * and goes back to its queue for another worker: as a copy if it is to be `neat`, else unacknowledged.
    */
-  async drain(grace: number): Promise<void> {
+  async drain(deadline: number, neat: boolean): Promise<void> {
     const { promise: over, resolve } = Promise.withResolvers<void>();
-    const waiting = expireAt(performance.now() + grace, resolve);
+    const waiting = expireAt(deadline, resolve);
     let stopping: Promise<void> | undefined;
-    const late = over.then(() => stopping = this.#stop(grace > 0));
+    const late = over.then(() => stopping = this.#stop(neat));
     const refusals = this.#refusals.inHand;
     const { signal } = this.#stopping;
     while (this.#jobs.size + refusals.size > 0 && !signal.aborted) {

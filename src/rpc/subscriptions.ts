@@ -4,8 +4,8 @@ import type { Route } from "../bus/routes.ts";
 import type { Limits } from "../wire/codec.ts";
 import type { Consumer, Delivery, Transport, Wait } from "../bus/transport.ts";
 
-/** Stops a listener; resolves when no event is in hand, or after `grace` milliseconds. */
-export type StopListener = (grace: number) => Promise<void>;
+/** Stops a listener; resolves when no event is in hand, or at a deadline in milliseconds of `performance.now()`. */
+export type StopListener = (deadline: number) => Promise<void>;
 
 /** How one is consumed that others can do without. */
 export interface Spare {
@@ -82,14 +82,15 @@ export class Subscriptions {
     }
   }
 
-  /** Takes no more messages. */
-  async cancel(): Promise<void> {
-    await Promise.all(this.#consumers.map((consumer) => consumer.cancel()));
+  /** Takes no more messages; resolves when the broker has said so, or at the deadline. */
+  async cancel(deadline: number): Promise<void> {
+    const all = this.#consumers.map((consumer) => consumer.cancel(deadline));
+    await Promise.all(all);
   }
 
-  /** Resolves when no event is in hand, or after `grace` milliseconds. */
-  async stopListeners(grace: number): Promise<void> {
-    await Promise.all(this.#listeners.map((stop) => stop(grace)));
+  /** Resolves when no event is in hand, or at the deadline. */
+  async stopListeners(deadline: number): Promise<void> {
+    await Promise.all(this.#listeners.map((stop) => stop(deadline)));
   }
 }
 

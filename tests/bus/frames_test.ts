@@ -7,6 +7,7 @@ import {
   type Open,
   openConfirmChannel,
 } from "../../src/bus/rabbitmq/channel.ts";
+import { Goodbyes } from "../../src/bus/rabbitmq/goodbyes.ts";
 import { openSocket, type Socket } from "../../src/bus/rabbitmq/socket.ts";
 import type { Message } from "../../src/bus/transport.ts";
 import { brokerUrl } from "../setup/broker.ts";
@@ -34,7 +35,12 @@ class Loop implements AsyncDisposable {
 
   static async open(): Promise<Loop> {
     const url = new URL(await brokerUrl());
-    const settings = { name: "frames", heartbeat: 0, connectTimeout: 10_000 };
+    const settings = {
+      name: "frames",
+      heartbeat: 0,
+      connectTimeout: 10_000,
+      goodbyes: new Goodbyes(),
+    };
     const socket = await openSocket(
       url,
       settings,

@@ -4,6 +4,7 @@ import { Buffer } from "node:buffer";
 import { EventEmitter } from "node:events";
 import fc from "npm:fast-check@^4.10.2";
 import type { ConsumeMessage, Options } from "npm:amqplib@2.3.1";
+import { Goodbyes } from "../../src/bus/rabbitmq/goodbyes.ts";
 import { type Inner, innerOf } from "../../src/bus/rabbitmq/amqplib.ts";
 import type { Receive } from "../../src/bus/rabbitmq/arrivals.ts";
 import { openConfirmChannel } from "../../src/bus/rabbitmq/channel.ts";
@@ -45,7 +46,12 @@ const receiver =
 
 async function connected() {
   const url = new URL(await brokerUrl());
-  const settings = { name: "incoming", heartbeat: 0, connectTimeout: 10_000 };
+  const settings = {
+    name: "incoming",
+    heartbeat: 0,
+    connectTimeout: 10_000,
+    goodbyes: new Goodbyes(),
+  };
   const { signal } = new AbortController();
   const socket = await openSocket(url, settings, signal);
   const open = await openConfirmChannel(socket);
@@ -195,7 +201,7 @@ Deno.test("in whatever pieces bytes come, they are the same messages, and amqpli
       recvFrame: () => Buffer.from(fake.rest),
       accept: (frame: Buffer) => frames.push(frame),
     });
-    const incoming = new Incoming(fake as unknown as Inner);
+    const incoming = new Incoming(fake as unknown as Inner, new Goodbyes());
     const arrivals = incoming.on({ ch: 1 } as never);
     const came: [string, number, number][] = [];
     arrivals.consumers.set(

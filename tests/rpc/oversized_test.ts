@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { InvalidValueError } from "../../mod.ts";
 import { EventEmitter } from "node:events";
+import { Goodbyes } from "../../src/bus/rabbitmq/goodbyes.ts";
 import type { Inner } from "../../src/bus/rabbitmq/amqplib.ts";
 import { Incoming } from "../../src/bus/rabbitmq/incoming.ts";
 import { Edges, Room, room } from "../../src/bus/oversized.ts";
@@ -212,7 +213,7 @@ Deno.test("of bodies above the limit that come at once, one is held in a process
     rest: Buffer.alloc(0),
     recvSinceLastCheck: false,
   });
-  const incoming = new Incoming(fake as unknown as Inner);
+  const incoming = new Incoming(fake as unknown as Inner, new Goodbyes());
   const came: unknown[] = [];
   const channels = [1, 2].map((ch) => ({ ch }) as never);
   const arrivals = channels.map((channel) => incoming.on(channel));

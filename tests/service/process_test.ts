@@ -87,3 +87,30 @@ onEachBus(
     assert.deepEqual([code, signal, said], [0, null, "stopped\n"], `${errors}`);
   },
 );
+
+for (const [heartbeat, how] of [[60, "silent"], [10, "lost"]] as const) {
+  onRabbit(
+    `the grace time holds for all of a stop, also when the network is ${how}`,
+    async (bus) => {
+      bus.owns(`${bus.topic}.one`);
+      const program = new URL("swallowed.ts", import.meta.url).pathname;
+      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: ["run", "-A", program, bus.url, bus.topic, `${heartbeat}`, how],
+        stdin: "null",
+      }).output();
+      const said = new TextDecoder().decode(stdout);
+      const errors = new TextDecoder().decode(stderr);
+      assert.equal(code, 0, errors);
+      const times = (word: string) =>
+        [...said.matchAll(new RegExp(`^${word} (\\d+)$`, "gm"))]
+          .map(([, ms]) => Number(ms));
+      const signals = times("signal");
+      assert.equal(signals.length, 2);
+      // Grace is 1000 ms; machines are slow.
+      assert.ok(signals.every((ms) => ms >= 900 && ms < 2_500), said);
+      assert.equal(times("stopped").length, 1);
+      assert.ok(times("exit").every((ms) => ms < 6_000), said);
+      assert.equal(times("exit").length, 1);
+    },
+  );
+}

@@ -130,6 +130,9 @@ function measured(delivery: Delivery, limit: BodyLimit | undefined): Delivery {
   const kept = limit?.keep && !asks ? body : edgesOf(body);
   return {
     ...delivery,
+    get lost() {
+      return delivery.lost;
+    },
     message: { ...message, body: kept, oversized: body.length },
   };
 }

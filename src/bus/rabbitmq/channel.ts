@@ -7,9 +7,6 @@ import type { Outgoing } from "./outgoing.ts";
 import { backoff, type Side } from "./side.ts";
 import type { Socket } from "./socket.ts";
 
-/** Milliseconds that the broker has to answer a goodbye. */
-const GOODBYE = 1_000;
-
 /** Why a channel ended; `code` is the broker's reply code where it was the broker's doing. */
 export interface ChannelEnd {
   /** Reply code, e.g. 406. */
@@ -32,14 +29,14 @@ export interface Open<C extends Channel> {
   readonly gone: boolean;
   /** Resolves when it is gone. */
   readonly ended: Promise<ChannelEnd>;
-  /** Closes it, with the broker's answer or in a second without; the promise of `ended` resolves as well. */
+  /** Closes it, with the broker's answer or in a second without, see `Goodbyes`; the promise of `ended` resolves as well. */
   close(): Promise<void>;
 }
 
 /** Watches a channel. The reason comes only with 'error'; whoever has work under way is just told "channel closed". */
 export function watched<C extends Channel>(
   channel: C,
-  { outgoing, incoming }: Socket,
+  { outgoing, incoming, goodbyes }: Socket,
 ): Open<C> {
   const arrivals = incoming.on(channel);
   let alive = true;
@@ -82,9 +79,8 @@ export function watched<C extends Channel>(
       // In the middle of a body, anything else on the channel would end the connection.
       const whole = outgoing.busy(channel) ?? Promise.resolve();
       const closing = whole.then(() => channel.close()).catch(() => {}); // the connection went first
-      const wait = { deadline: performance.now() + GOODBYE };
-      await within(Promise.race([closing, ended]), wait, () => undefined)
-        .catch(() => channel.emit("close")); // so that whoever waits for a confirm is told
+      const answered = await goodbyes.answered(Promise.race([closing, ended]));
+      if (!answered) channel.emit("close"); // so that whoever waits for a confirm is told
     },
   };
 }

@@ -30,6 +30,8 @@ import { isFatal, type Topology } from "./topology.ts";
 const STREAM_PREFETCH = 100;
 /** Milliseconds to remove a queue that nobody needs any more. */
 const REMOVAL = 1_000;
+/** Milliseconds that the broker may take to cancel a consumer. */
+const CANCELLATION = 5_000;
 /** Milliseconds that one queue may take to be consumed again before the next has its turn. */
 const PATIENCE = 3_000;
 
@@ -89,7 +91,10 @@ export class Consumers {
       try {
         this.#closing.signal.throwIfAborted();
         await within(this.#start(desired, wait.deadline), wait, late);
-        return { ended: ended.promise, cancel: () => this.#cancel(desired) };
+        return {
+          ended: ended.promise,
+          cancel: (deadline) => this.#cancel(desired, deadline),
+        };
       } catch (error) {
         const gaveUp = wait.signal?.aborted ? wait.signal.reason : undefined;
         const failure = gaveUp ?? this.#explain(error, route);
@@ -207,7 +212,6 @@ export class Consumers {
     const wait = { deadline, signal: this.#closing.signal };
     const queue = await this.#topology.queue(desired.route, wait);
     desired.route = kept(desired.route, queue);
-    const late = () => new TimeoutError("no channel", { inDoubt: false });
     const consuming = await within(this.#channel(), wait, late);
     const { open } = consuming;
     const { exclusive = false } = desired.options;
@@ -225,14 +229,12 @@ export class Consumers {
     const { limit } = desired.options;
     open.arrivals.consumers.set(tag, { receive, limit });
     // Sent together: the limit is for the consumer that comes next on the channel.
-    await Promise.all([
+    const options = { consumerTag: tag, exclusive, arguments: args };
+    const begun = Promise.all([
       open.channel.prefetch(prefetch),
-      open.channel.consume(queue, cancelled, {
-        consumerTag: tag,
-        exclusive,
-        arguments: args,
-      }),
+      open.channel.consume(queue, cancelled, options),
     ]);
+    await within(begun, { deadline: Infinity, signal: wait.signal }, late);
     if (!open.alive) throw new Error("channel lost");
     if (gone) throw new Error("queue lost"); // cancelled together with consume-ok
     this.#wanted.consumes(desired, tag);
@@ -270,20 +272,29 @@ export class Consumers {
 
   /** What the broker would keep for half an hour (oslo.messaging deletes its fanout queue as well). */
   async #remove({ route: { queue } }: Desired): Promise<void> {
-    if (!queue.temporary || queue.fresh || !this.#side.socket) return;
+    const { socket } = this.#side;
+    if (!queue.temporary || queue.fresh || !socket) return;
     const wait = { deadline: performance.now() + REMOVAL };
-    await this.#topology.remove(queue.name, wait);
+    await socket.goodbyes.answered(this.#topology.remove(queue.name, wait));
   }
 
-  async #cancel(desired: Desired): Promise<void> {
+  async #cancel(desired: Desired, deadline = Infinity): Promise<void> {
     this.#wanted.forget(desired);
-    const consuming = await this.#consuming?.catch(() => undefined);
-    const open = consuming?.open;
-    if (!open?.alive || desired.tag === undefined) return;
+    const wait = {
+      deadline: Math.min(deadline, performance.now() + CANCELLATION),
+    };
+    const consuming = this.#consuming?.catch(() => undefined);
+    const open = consuming &&
+      (await within(consuming, wait, late).catch(() => undefined))?.open;
+    const { socket } = this.#side;
+    if (!open?.alive || !socket || desired.tag === undefined) return;
     const { tag } = desired;
-    const cancelled = open.channel.cancel(tag).catch(() => {}); // lost meanwhile: as good as cancelled
-    await Promise.race([cancelled, open.ended]);
+    const cancelled = open.channel.cancel(tag);
+    const ms = wait.deadline - performance.now();
+    await socket.goodbyes.answered(Promise.race([cancelled, open.ended]), ms); // lost meanwhile: as good as cancelled
     open.arrivals.consumers.delete(tag);
     await this.#remove(desired);
   }
 }
+
+const late = () => new TimeoutError("no channel", { inDoubt: false });

@@ -4,6 +4,7 @@ import type { Channel } from "npm:amqplib@2.3.1";
 import { type Inner, numberOf } from "./amqplib.ts";
 import { Arrivals } from "./arrivals.ts";
 import { BODY, END, HEADER, METHOD, OVERHEAD } from "./basic.ts";
+import type { Goodbyes } from "./goodbyes.ts";
 import { Octets } from "./octets.ts";
 
 /** Bytes of a frame before what is in it. */
@@ -27,13 +28,15 @@ interface Begun {
  */
 export class Incoming {
   readonly #connection: Inner;
+  readonly #goodbyes: Goodbyes;
   readonly #channels: (Arrivals | undefined)[] = [];
   readonly #octets = new Octets();
   #begun: Begun | undefined;
 
   /** Of an open connection. */
-  constructor(connection: Inner) {
+  constructor(connection: Inner, goodbyes: Goodbyes) {
     this.#connection = connection;
+    this.#goodbyes = goodbyes;
     const { stream, rest } = connection;
     if (rest.length > 0) this.#read(rest);
     stream.removeAllListeners("readable");
@@ -59,6 +62,7 @@ export class Incoming {
 
   #read = (chunk: Buffer): void => {
     const connection = this.#connection;
+    this.#goodbyes.heard();
     connection.recvSinceLastCheck = true;
     try {
       for (let at = 0; at < chunk.length;) {

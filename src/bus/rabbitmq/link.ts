@@ -17,6 +17,7 @@ import type {
 } from "../transport.ts";
 import { Consumers } from "./consumers.ts";
 import type { QueueRoute } from "./desired.ts";
+import { Goodbyes } from "./goodbyes.ts";
 import { Outage } from "./outage.ts";
 import { Prober } from "./prober.ts";
 import { Publisher, type PublisherParts } from "./publisher.ts";
@@ -58,6 +59,7 @@ export class RabbitLink implements Link {
   readonly #watchers = new Set<(event: LinkEvent) => void>();
   readonly #transports = new Set<RabbitTransport>();
   readonly #window = new Window();
+  readonly #goodbyes = new Goodbyes();
   readonly #probes: Publisher;
   readonly #prober: Prober;
   #reader: InboxReader | undefined;
@@ -73,7 +75,8 @@ export class RabbitLink implements Link {
     const { urls, heartbeat = 10, tls, name = "warren" } = options;
     this.#form = options.inbox ?? { route: passing };
     this.inbox = this.#newInbox();
-    const settings = { heartbeat, connectTimeout: 10_000, tls };
+    const goodbyes = this.#goodbyes;
+    const settings = { heartbeat, connectTimeout: 10_000, tls, goodbyes };
     const side = (role: string) =>
       new Side(
         urls,
@@ -213,9 +216,9 @@ export class RabbitLink implements Link {
       ),
     ]);
     if (this.#listening && this.#consuming.socket) {
-      await this.#topology.consuming.remove(this.inbox, {
-        deadline: performance.now() + 1_000,
-      });
+      const wait = { deadline: performance.now() + 1_000 };
+      const removed = this.#topology.consuming.remove(this.inbox, wait);
+      await this.#goodbyes.answered(removed);
     }
     await Promise.all([this.#publishing.close(), this.#consuming.close()]);
     flushLog();

@@ -11,6 +11,7 @@ import { ConnectionFailedError } from "../../errors.ts";
 import { log } from "../../telemetry.ts";
 import type { TlsOptions } from "../transport.ts";
 import { type Inner, innerOf } from "./amqplib.ts";
+import type { Goodbyes } from "./goodbyes.ts";
 import { Incoming } from "./incoming.ts";
 import { Outgoing } from "./outgoing.ts";
 
@@ -27,6 +28,8 @@ export interface SocketSettings {
   readonly connectTimeout: number;
   /** For `amqps:`. */
   readonly tls?: TlsOptions | undefined;
+  /** Of the link. */
+  readonly goodbyes: Goodbyes;
 }
 
 /** An open connection. */
@@ -37,6 +40,8 @@ export interface Socket {
   readonly outgoing: Outgoing;
   /** Tells of what comes. */
   readonly incoming: Incoming;
+  /** How it is closed in order. */
+  readonly goodbyes: Goodbyes;
   /** Resolves with the reason when it is gone, however it went. */
   readonly lost: Promise<Error>;
   /** Closes it in order; at once if the broker does not answer in a second. */
@@ -153,16 +158,18 @@ export async function openSocket(
   }
   const gone = lost(model);
   const inner = innerOf(model);
-  const incoming = new Incoming(inner);
+  const { goodbyes } = settings;
+  const incoming = new Incoming(inner, goodbyes);
   corkEachTurn(inner.stream);
   return {
     model,
     outgoing: new Outgoing(inner),
     incoming,
+    goodbyes,
     lost: gone,
     close: () => {
       incoming.close();
-      return closeSocket(model, inner, gone);
+      return closeSocket(model, goodbyes, inner, gone);
     },
     drop: (reason) => void inner.stream.destroy(new Error(reason)),
     hold: (alive) => {
@@ -176,18 +183,17 @@ export async function openSocket(
 
 async function closeSocket(
   model: ChannelModel,
+  goodbyes: Goodbyes,
   inner: Inner,
   gone: Promise<Error>,
 ): Promise<void> {
-  // With an error, since amqplib would not notice a mere end before the next heartbeat.
-  const silent = () => inner.stream.destroy(new Error("no answer to close"));
-  const timer = setTimeout(silent, 1_000);
   try {
-    await Promise.race([model.close(), gone]);
-  } catch {
-    // It was closed already.
+    const answered = await goodbyes.answered(
+      Promise.race([Promise.try(() => model.close()), gone]),
+    );
+    // With an error, since amqplib would not notice a mere end before the next heartbeat.
+    if (!answered) inner.stream.destroy(new Error("no answer to close"));
   } finally {
-    clearTimeout(timer);
     inner.stream.destroy();
   }
 }
