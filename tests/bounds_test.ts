@@ -90,6 +90,8 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "service/manager.ts periodic": OWN,
   "service/memory_ledger.ts #entries": "what its age and size let stay",
   "service/periodic.ts #elections": OWN,
+  "service/probe_server.ts #open":
+    "64 connections (tests/service/health_bounds_test.ts)",
   "service/service.ts #periodic": OWN,
   "service/service_health.ts ports": OWN,
   "service/slot.ts #children": OWN,

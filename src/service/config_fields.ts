@@ -22,6 +22,7 @@ import {
   wrongUrls,
 } from "./config_field.ts";
 import { urlsOfList } from "./broker_urls.ts";
+import { LOOPBACK } from "./health.ts";
 import { maskedUrls, shownUrls } from "./config_mask.ts";
 import type { Flat, Key, LogLevel } from "./config_types.ts";
 import type { NovaProfile } from "./profiles.ts";
@@ -170,7 +171,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     "WARREN_HEALTH_HOSTNAME",
     z.string().min(1),
     "an address of this machine",
-    "0.0.0.0",
+    LOOPBACK,
   ),
   spacing: field<Readonly<Record<string, number>>>(
     "WARREN_SPACING",

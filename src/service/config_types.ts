@@ -61,7 +61,7 @@ export interface Config {
   readonly zone: string | undefined;
   /** Port for `/livez` and `/readyz`. `WARREN_HEALTH_PORT`; default: none. */
   readonly healthPort: number | undefined;
-  /** Address of that port. `WARREN_HEALTH_HOSTNAME`; default `0.0.0.0`. */
+  /** Address of that port. `WARREN_HEALTH_HOSTNAME`; default `127.0.0.1`: for probes from outside, give `0.0.0.0`. */
   readonly healthHostname: string;
   /**
    * Milliseconds in place of a periodic task's `every`, by its name. `WARREN_SPACING`, `name=milliseconds` with commas

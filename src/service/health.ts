@@ -1,7 +1,8 @@
 /** Liveness and readiness over HTTP, for whoever restarts processes and routes to them. @module */
 import { InvalidValueError } from "../errors.ts";
 import { log } from "../telemetry.ts";
-import { pause, within } from "../wait.ts";
+import { pause } from "../wait.ts";
+import { type Answered, type Asked, ProbeServer } from "./probe_server.ts";
 
 /** How a process is. */
 export interface Health {
@@ -17,7 +18,7 @@ export interface Health {
 export interface HealthPort {
   /** TCP port; 0 = a free one, undefined = none. */
   readonly port: number | undefined;
-  /** Address; default {@linkcode EVERYWHERE}. */
+  /** Address; default {@linkcode LOOPBACK}. */
   readonly hostname: string | undefined;
 }
 
@@ -31,22 +32,18 @@ export interface HealthOptions {
   readonly patient?: boolean | undefined;
 }
 
-/** Address, unless said otherwise: who probes is rarely on the same machine. */
-export const EVERYWHERE = "0.0.0.0";
+/** Address, unless said otherwise: anybody who reaches the port may ask. */
+export const LOOPBACK = "127.0.0.1";
 
 /** Milliseconds between two tries to get the port of a predecessor. */
 const RETRY = 500;
-/** Milliseconds that answers under way have at the end. */
-const GOODBYE = 1_000;
 
 /** Answers `GET /livez` and `GET /readyz` until disposed. */
 export class HealthServer implements AsyncDisposable {
   readonly #options: HealthOptions;
   readonly #check: () => Health;
   readonly #waiting = new AbortController();
-  /** Ends what does not end by itself, e.g. for a client that never reads. */
-  readonly #cut = new AbortController();
-  #server: Deno.HttpServer<Deno.NetAddr> | undefined;
+  #server: ProbeServer | undefined;
 
   private constructor(options: HealthOptions, check: () => Health) {
     this.#options = options;
@@ -75,22 +72,16 @@ export class HealthServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#waiting.abort();
-    const closing = this.#server?.shutdown();
-    if (!closing) return;
-    const wait = { deadline: performance.now() + GOODBYE };
-    // Aborting what has been shut down throws.
-    await within(closing, wait, () => undefined).catch(() => this.#cut.abort());
+    await this.#server?.[Symbol.asyncDispose]();
   }
 
   /** False if it has to wait for the port. */
   #listen(): boolean {
     const { port, hostname, patient } = this.#options;
-    const { signal } = this.#cut;
-    const onListen = () => {};
     try {
-      this.#server = Deno.serve(
-        { port, hostname, signal, onListen },
-        (request) => this.#answer(request),
+      this.#server = new ProbeServer(
+        { port, hostname },
+        (asked) => this.#answer(asked),
       );
       return true;
     } catch (error) {
@@ -119,21 +110,20 @@ export class HealthServer implements AsyncDisposable {
     }
   }
 
-  #answer({ method, url }: Request): Response {
-    const pathname = URL.parse(url)?.pathname ?? ""; // its host may be anything
+  #answer({ method, pathname }: Asked): Answered {
     if (!["/livez", "/readyz"].includes(pathname)) {
-      return Response.json({ status: "unknown path" }, { status: 404 });
+      return { status: 404, body: { status: "unknown path" } };
     }
     if (method !== "GET" && method !== "HEAD") {
       const headers = { allow: "GET, HEAD" };
-      return Response.json({ status: "GET only" }, { status: 405, headers });
+      return { status: 405, body: { status: "GET only" }, headers };
     }
     const { live, ready, detail } = this.#check();
     const well = pathname === "/livez" ? live : live && ready;
-    const status = well ? 200 : 503;
-    return Response.json({ status: well ? "ok" : "unavailable", ...detail }, {
-      status,
+    return {
+      status: well ? 200 : 503,
+      body: { status: well ? "ok" : "unavailable", ...detail },
       headers: { "cache-control": "no-store" },
-    });
+    };
   }
 }

@@ -20,7 +20,7 @@ export interface LaunchOptions {
    * Default: none. Without workers, give the services themselves a port.
    */
   readonly healthPort?: number | undefined;
-  /** Address of that port; default `0.0.0.0`. */
+  /** Address of that port; default `127.0.0.1`: for probes from outside, give `0.0.0.0`. */
   readonly healthHostname?: string | undefined;
 }
 

@@ -1,7 +1,7 @@
 /** When the services of this process are live, and when they are ready. @module */
 import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceState } from "../rpc/service_report.ts";
-import { EVERYWHERE, type Health, HealthServer } from "./health.ts";
+import { type Health, HealthServer, LOOPBACK } from "./health.ts";
 import type { LinkState } from "./link_state.ts";
 import type { ServiceOptions } from "./service_options.ts";
 import { workerNumber } from "./signals.ts";
@@ -60,7 +60,7 @@ export interface Answering extends AsyncDisposable {
  * @throws {InvalidValueError} the port cannot be had.
  */
 export function answerForHealth(
-  { healthPort, healthHostname: hostname = EVERYWHERE }: ServiceOptions,
+  { healthPort, healthHostname: hostname = LOOPBACK }: ServiceOptions,
   service: Asked,
   link: LinkState,
 ): Answering | undefined {

@@ -64,7 +64,7 @@ export interface ServiceOptions<M extends Managers = Managers>
    * after it.
    */
   readonly healthPort?: number | undefined;
-  /** Address of that port; default `0.0.0.0`: all of the machine's. */
+  /** Address of that port; default `127.0.0.1`: for probes from outside, give `0.0.0.0`. */
   readonly healthHostname?: string | undefined;
 }
 

@@ -1,6 +1,6 @@
 /** The launcher's process: it serves nothing itself, and answers for its workers (Nova: `ProcessLauncher`). @module */
 import { log } from "../telemetry.ts";
-import { EVERYWHERE, type HealthPort, HealthServer } from "./health.ts";
+import { type HealthPort, HealthServer, LOOPBACK } from "./health.ts";
 import { onSignals, SIGNALS } from "./signals.ts";
 import { Slot } from "./slot.ts";
 import { Output } from "./worker_output.ts";
@@ -45,7 +45,7 @@ export async function supervise(
 /** Answers for all workers, if there is a port: it is ready when each of them serves. */
 function answering(
   slots: readonly Slot[],
-  { port, hostname = EVERYWHERE }: HealthPort,
+  { port, hostname = LOOPBACK }: HealthPort,
 ): HealthServer | undefined {
   if (port === undefined) return undefined;
   return HealthServer.start({ port, hostname }, () => {

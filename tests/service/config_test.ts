@@ -63,7 +63,7 @@ Deno.test("Without anything given, the defaults hold", () => {
     binary: undefined,
     zone: undefined,
     healthPort: undefined,
-    healthHostname: "0.0.0.0",
+    healthHostname: "127.0.0.1",
     spacing: {},
     tls: undefined,
     logLevel: "info",

@@ -199,7 +199,7 @@ Deno.test("health answers a request whose host is no host", async () => {
     "GET /livez HTTP/1.1\r\nHost: [bad\r\nConnection: close\r\n\r\n";
   await socket.write(new TextEncoder().encode(request));
   const answer = await new Response(socket.readable).text();
-  assert.match(answer, /^HTTP\/1\.1 404 /);
+  assert.match(answer, /^HTTP\/1\.1 400 /);
 });
 
 Deno.test("a port that is taken fails the start; a patient one waits for it", async () => {
