@@ -1,7 +1,7 @@
 /** A worker's process, as its launcher sees it. @module */
 import { expireAt, forget } from "../deadlines.ts";
 import { DRAIN, READY, WORKER } from "./control.ts";
-import { type Output, toLines } from "./worker_output.ts";
+import { LastError, type Output, toLines } from "./worker_output.ts";
 
 /** Milliseconds that output may come after its process: one that the worker had started may still hold the pipe. */
 const LATE = 1_000;
@@ -23,13 +23,16 @@ export class Child {
   /** Resolves when the process has ended. */
   readonly exited: Promise<Deno.CommandStatus>;
   /** Resolves when it has ended and all that it printed is through. */
-  readonly ended: Promise<void>;
+  readonly ended: Promise<Deno.CommandStatus>;
   readonly #process: Deno.ChildProcess;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   readonly #ready = Promise.withResolvers<boolean>();
   readonly #cut = new AbortController();
+  readonly #errors = new LastError();
   #alive = true;
-  #serving = false;
+  /** Times of `performance.now()`. */
+  #servingSince: number | undefined;
+  #endedAt: number | undefined;
   #asked = false;
 
   /** Starts the process of worker number `worker`; throws what Deno throws if it cannot. */
@@ -46,9 +49,10 @@ export class Child {
     this.ready = this.#ready.promise;
     this.exited = this.#exit();
     const name = `[worker ${worker}] `;
+    const note = (line: string) => this.#errors.note(line);
     const passed = [
       this.#pass(this.#process.stdout, stdout, name),
-      this.#pass(this.#process.stderr, stderr, name),
+      this.#pass(this.#process.stderr, stderr, name, note),
     ];
     this.ended = this.#end(passed);
   }
@@ -65,7 +69,18 @@ export class Child {
 
   /** Whether its services have started, and it was not asked to end. */
   get serving(): boolean {
-    return this.#serving && this.#alive && !this.#asked;
+    return this.#servingSince !== undefined && this.#alive && !this.#asked;
+  }
+
+  /** Milliseconds from the start of its services to its end, or until now. */
+  get served(): number {
+    const until = this.#endedAt ?? performance.now();
+    return until - (this.#servingSince ?? until);
+  }
+
+  /** The last error that it printed. */
+  get lastError(): string | undefined {
+    return this.#errors.text;
   }
 
   /** Whether it was asked to end. */
@@ -87,7 +102,7 @@ export class Child {
   /** What is passed on of a line. A program may have printed a part of a line when the worker said that it is ready. */
   #heard(line: string, name: string): string {
     if (!line.endsWith(READY)) return `${name}${line}\n`;
-    this.#serving = true;
+    this.#servingSince ??= performance.now();
     this.#ready.resolve(true);
     const rest = line.slice(0, -READY.length);
     return rest === "" ? "" : `${name}${rest}\n`;
@@ -96,24 +111,28 @@ export class Child {
   async #exit(): Promise<Deno.CommandStatus> {
     const status = await this.#process.status;
     this.#alive = false;
+    this.#endedAt = performance.now();
     this.#ready.resolve(false);
     this.#stdin.abort().catch(() => {});
     return status;
   }
 
-  async #end(passed: readonly Promise<void>[]): Promise<void> {
-    await this.exited;
+  async #end(passed: readonly Promise<void>[]): Promise<Deno.CommandStatus> {
+    const status = await this.exited;
     const late = expireAt(performance.now() + LATE, () => this.#cut.abort());
     await Promise.all(passed);
     forget(late);
+    return status;
   }
 
   async #pass(
     from: ReadableStream<Uint8Array<ArrayBuffer>>,
     to: Output,
     name: string,
+    note: (line: string) => void = () => {},
   ): Promise<void> {
     const lines = toLines((lines) => {
+      lines.forEach(note);
       const texts = lines.map((line) => this.#heard(line, name));
       return to.print(texts.join(""));
     });

@@ -39,10 +39,14 @@ const launchNames = namesOf<LaunchOptions>({
  * runs the services, and looks after them:
  *
  * - What they print is printed here line by line, after `[worker 1] ` and so on.
- * - A worker that ends unasked is started again, at most once a second. SIGTERM to a worker drains it.
+ * - A worker that ends unasked is started again, and the log says its last error. There are at least 1 000 milliseconds from
+ *   one start to the next, twice as many after each further failure, and 30 000 at most; a worker that has served for
+ *   60 000 milliseconds begins anew. SIGTERM to a worker drains it.
  * - SIGINT or SIGTERM drains all workers, and `launch` resolves when they have ended. A second one ends all at once, with
  *   exit code 130 or 143.
- * - SIGHUP replaces one worker after the other, each when its successor has started its services; not on Windows.
+ * - SIGHUP replaces one worker after the other, each when its successor has started its services; not on Windows. No start
+ *   waits at first; a successor that fails is started again after the same pauses. Both run for a while: a port that the
+ *   program opens itself must allow that (`Deno.serve({ reusePort: true })`).
  * - Workers ignore SIGINT and SIGHUP, which a terminal sends to them too. If this process dies, they drain, and end within
  *   four seconds. A worker that has drained has five seconds to end.
  *

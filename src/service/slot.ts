@@ -3,8 +3,11 @@ import { expireAt, forget, type Waiting } from "../deadlines.ts";
 import { log } from "../telemetry.ts";
 import { Child, type Program } from "./child.ts";
 
-/** Milliseconds between two forks for one place, at least. */
+/** Milliseconds between two starts for one place: after the first failure, and at most. Each further failure doubles them. */
 const SPACING = 1_000;
+const LONGEST = 30_000;
+/** Milliseconds that a process serves before its end is a first failure again. */
+const HEALTHY = 60_000;
 
 /** Keeps one worker running. */
 export class Slot {
@@ -13,7 +16,12 @@ export class Slot {
   readonly #program: Program;
   /** All that have not ended yet: the one that serves, one that is to follow it, those that drain. */
   readonly #children = new Set<Child>();
-  #next = 0;
+  /** The process that was started last; undefined if none could be. */
+  #last: Child | undefined;
+  /** Time of the last start, in milliseconds of `performance.now()`. */
+  #started = 0;
+  /** Milliseconds from the last start to the next, at least. */
+  #spacing = SPACING;
   #pause: { readonly wait: Waiting; readonly over: () => void } | undefined;
   #changed = Promise.withResolvers<void>();
   #replacing: PromiseWithResolvers<void> | undefined;
@@ -32,16 +40,23 @@ export class Slot {
 
   /** Starts the worker; throws what Deno throws if it cannot. Resolves when it has been stopped and has ended. */
   start(): Promise<void> {
-    this.#next = performance.now() + SPACING;
+    this.#started = performance.now();
     return this.#keep(this.#spawn());
   }
 
   /** Starts another process, and drains the old one when the new one is ready; resolves when the old one has ended. */
   replace(): Promise<void> {
     if (this.#stopped) return Promise.resolve();
+    this.hurry();
     this.#replacing ??= Promise.withResolvers();
     this.#tell();
     return this.#replacing.promise;
+  }
+
+  /** Forgets failures: the next process starts without a pause, which may be under way. */
+  hurry(): void {
+    this.#spacing = 0;
+    this.#pause?.over();
   }
 
   /** Drains the worker for good. */
@@ -77,17 +92,19 @@ export class Slot {
   #follow(old: Child, next: Child): Child {
     const { worker } = this;
     log("service").info("Worker {worker} is replaced", { worker }, `${worker}`);
+    const replacing = this.#replacing;
     old.drain();
-    old.ended.then(this.#replacing?.resolve);
+    old.ended.then(() => replacing?.resolve());
     this.#replacing = undefined;
     return next;
   }
 
-  /** Another process, at most one a second; undefined if none could be started or none is wanted any more. */
+  /** Another process, when it is due; undefined if none could be started or none is wanted any more. */
   async #fork(): Promise<Child | undefined> {
-    const now = performance.now();
-    if (this.#next > now) await this.#paused(this.#next);
-    this.#next = performance.now() + SPACING;
+    await this.#due();
+    this.#last = undefined;
+    this.#started = performance.now();
+    this.#spacing = Math.min(LONGEST, 2 * this.#spacing || SPACING);
     if (this.#stopped) return undefined;
     try {
       return this.#spawn();
@@ -102,6 +119,17 @@ export class Slot {
     }
   }
 
+  async #due(): Promise<void> {
+    const { worker } = this;
+    if (this.#last && this.#last.served >= HEALTHY) this.#spacing = 0;
+    const due = this.#started + this.#spacing;
+    const ms = Math.round(due - performance.now());
+    if (ms <= 0) return;
+    const text = "Worker {worker} starts again in {ms} ms";
+    log("service").info(text, { worker, ms }, `${worker}`);
+    await this.#paused(due);
+  }
+
   #paused(until: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const wait = expireAt(until, resolve);
@@ -111,22 +139,26 @@ export class Slot {
 
   #spawn(): Child {
     const child = new Child(this.worker, this.#program);
+    this.#last = child;
     this.#children.add(child);
-    child.exited.then((status) => this.#gone(child, status));
-    child.ended.then(() => this.#children.delete(child));
+    child.exited.then(() => this.#tell());
+    child.ended.then((status) => this.#gone(child, status));
     return child;
   }
 
-  #gone({ pid, asked }: Child, { code, signal }: Deno.CommandStatus): void {
+  #gone(child: Child, { code, signal, success }: Deno.CommandStatus): void {
     const { worker } = this;
+    const { pid, asked, lastError } = child;
+    this.#children.delete(child);
     const how = signal ?? `code ${code}`;
+    // One that was killed had no time to say why.
+    const reason = success || signal === "SIGKILL" ? undefined : lastError;
     const text = "Worker {worker} (process {pid}) ended: {how}";
     log("service")[asked ? "info" : "warn"](
-      text,
-      { worker, pid, how },
+      reason === undefined ? text : `${text}; its last error: {reason}`,
+      { worker, pid, how, ...(reason !== undefined && { reason }) },
       `${worker}`,
     );
-    this.#tell();
   }
 
   #tell(): void {

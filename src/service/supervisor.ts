@@ -69,7 +69,7 @@ function ending(slots: readonly Slot[]): (signal: Deno.Signal) => void {
   };
 }
 
-/** Replaces one worker after the other. What is asked for meanwhile is done after that: the program may have changed again. */
+/** Replaces one worker after the other; those that wait for their next start do not wait any longer. What is asked for meanwhile is done after that: the program may have changed again. */
 function restarting(slots: readonly Slot[]): () => void {
   let last: Promise<void> = Promise.resolve();
   let waiting = false;
@@ -79,6 +79,7 @@ function restarting(slots: readonly Slot[]): () => void {
     for (const slot of slots) await slot.replace();
   };
   return () => {
+    for (const slot of slots) slot.hurry();
     if (waiting) return;
     waiting = true;
     last = last.then(all);

@@ -1,4 +1,5 @@
 /** What workers print: passed on line by line, so that lines of several workers never mix. @module */
+import { stripVTControlCharacters } from "node:util";
 
 /** Characters of a line at most; what is longer goes on in parts, so that no worker fills the launcher's memory. */
 const LONGEST = 65_536;
@@ -55,4 +56,23 @@ export function toLines(
     close: flush,
     abort: flush,
   });
+}
+
+/** The reason of a program's end, as far as its lines on stderr tell it. */
+export class LastError {
+  #uncaught: string | undefined;
+  #other: string | undefined;
+
+  /** Takes a line. */
+  note(line: string): void {
+    const text = stripVTControlCharacters(line).trimEnd();
+    // Source and stack of an error are indented.
+    if (text.startsWith("error: ")) this.#uncaught = text.slice(7);
+    else if (/^\S/.test(text)) this.#other = text;
+  }
+
+  /** The text of Deno's last uncaught error, else the last line that is not indented. */
+  get text(): string | undefined {
+    return this.#uncaught ?? this.#other;
+  }
 }

@@ -1,6 +1,6 @@
 /** What workers print, line by line. */
 import assert from "node:assert/strict";
-import { Output, toLines } from "../../src/service/worker_output.ts";
+import { LastError, Output, toLines } from "../../src/service/worker_output.ts";
 
 async function split(...chunks: string[]): Promise<string[][]> {
   const taken: string[][] = [];
@@ -56,4 +56,26 @@ Deno.test("Output goes on when nobody reads", async () => {
   await output.print("one");
   await output.print("two");
   assert.equal(tries, 2);
+});
+
+/** The last error of a process that has printed this. */
+function lastError(printed: string): string | undefined {
+  const last = new LastError();
+  for (const line of printed.split("\n")) last.note(line);
+  return last.text;
+}
+
+Deno.test("the last error is Deno's own line, else the last one that is not indented", () => {
+  const uncaught = "error: Uncaught (in promise) AddrInUse: Address in use";
+  const rest = "\nDeno.serve(() => {});\n     ^\n    at serve (main.ts:1:6)";
+  const expected = "Uncaught (in promise) AddrInUse: Address in use";
+  assert.equal(lastError(uncaught + rest), expected);
+  assert.equal(lastError(`error: one${rest}\n${uncaught}${rest}`), expected);
+  const colored = uncaught.replace("error", "\u001b[31merror\u001b[0m");
+  assert.equal(lastError(`${colored}${rest}`), expected);
+  assert.equal(
+    lastError("TypeError: bad\n    at f (a.ts)\n"),
+    "TypeError: bad",
+  );
+  assert.equal(lastError("\n"), undefined);
 });
