@@ -6,7 +6,8 @@ import {
   type Origin,
   wrong,
 } from "./config_level.ts";
-import { shown } from "./config_mask.ts";
+import { log } from "../telemetry.ts";
+import { shown, shownName } from "./config_mask.ts";
 
 /** Why a file cannot be read. The system's own words would name it, and it may be a secret that was put in its place. */
 function reason(error: unknown): string {
@@ -20,16 +21,56 @@ function reason(error: unknown): string {
   return `reading it failed (${error instanceof Error ? error.name : "?"})`;
 }
 
+/** A file that was read. */
+interface Read {
+  readonly text: string;
+  /** True if others than its owner have access to it. */
+  readonly exposed: boolean;
+}
+
+/** Permissions of all but the owner. */
+const OTHERS = 0o077;
+
 /** Gives the text of a file, or the reason why it cannot. */
-function readText(path: string): { text: string } | { why: string } {
+function readText(path: string): Read | { why: string } {
   try {
     // Asked first, since reading what is neither granted nor denied would prompt.
     const { state } = Deno.permissions.querySync({ name: "read", path });
     if (state !== "granted") throw new Deno.errors.NotCapable();
-    return { text: Deno.readTextFileSync(path) };
+    const text = Deno.readTextFileSync(path);
+    const { isFile, mode } = Deno.statSync(path);
+    // Windows has no mode.
+    return { text, exposed: isFile && ((mode ?? 0) & OTHERS) !== 0 };
   } catch (error) {
     return { why: reason(error) };
   }
+}
+
+/** Files that were warned of: reading them again does not warn again. */
+const warned = new Set<string>();
+
+/** Warns once of a file with a secret that others may read. */
+function warnOf(path: string, what: string): void {
+  if (warned.has(path)) return;
+  warned.add(path);
+  log("service").warn(
+    "{file} holds {what}, and others than its owner have access to it: run chmod 600 on it",
+    { file: shownName(path), what },
+    path,
+  );
+}
+
+const isPrivateKey = (text: unknown) =>
+  /-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(String(text));
+
+/** The secret of a level, in words. */
+function secretIn(level: Level): string | undefined {
+  const urls = level.get("url")?.value;
+  const hasPassword = (url: unknown) => URL.parse(String(url))?.password;
+  if (Array.isArray(urls) && urls.some(hasPassword)) return "a password";
+  return [...level.values()].some(({ value }) => isPrivateKey(value))
+    ? "a private key"
+    : undefined;
 }
 
 /** What is wrong with JSON, without the piece of it that the parser's own words hold. */
@@ -39,7 +80,7 @@ function place(error: unknown): string {
 }
 
 /**
- * The level of the file.
+ * The level of the file. A secret in a file that others may read is a warning.
  *
  * @throws {InvalidValueError} it cannot be read, is no JSON object, or something in it is wrong.
  */
@@ -55,11 +96,14 @@ export function fileLevel(path: string, named: Origin): Level {
     throw refuse(place(error));
   }
   if (!isPlain(json)) throw refuse("what it holds is none");
-  return levelOf(json, (name) => ({ noun: "key", name, file: path }));
+  const level = levelOf(json, (name) => ({ noun: "key", name, file: path }));
+  const secret = secretIn(level);
+  if (secret !== undefined && read.exposed) warnOf(path, secret);
+  return level;
 }
 
 /**
- * PEM as it is, or from the file that is named in its place.
+ * PEM as it is, or from the file that is named in its place. A private key that others may read is a warning.
  *
  * @throws {InvalidValueError} there is no PEM.
  */
@@ -67,7 +111,10 @@ export function pemOf(given: string, origin: Origin): string {
   const isPem = (text: string) => text.trimStart().startsWith("-----BEGIN ");
   if (isPem(given)) return given;
   const read = readText(given);
-  if ("text" in read && isPem(read.text)) return read.text;
+  if ("text" in read && isPem(read.text)) {
+    if (read.exposed && isPrivateKey(read.text)) warnOf(given, "a private key");
+    return read.text;
+  }
   // The path is not shown: it may be a key that lost its first line.
   const why = "why" in read ? read.why : "there is no PEM in it";
   throw wrong(
