@@ -86,7 +86,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/subscriptions.ts #consumers": OWN,
   "rpc/subscriptions.ts #listeners": OWN,
   "rpc/subscriptions.ts #planned": OWN,
-  "service/config_file.ts warned": OWN,
+  "service/config_secrets.ts warned": OWN,
   "service/links.ts links": OWN,
   "service/manager.ts periodic": OWN,
   "service/memory_ledger.ts #entries": "what its age and size let stay",

@@ -6,8 +6,8 @@ import {
   type Origin,
   wrong,
 } from "./config_level.ts";
-import { log } from "../telemetry.ts";
-import { shown, shownName } from "./config_mask.ts";
+import { shown } from "./config_mask.ts";
+import { isPrivateKey, secretIn, warnOf } from "./config_secrets.ts";
 
 /** Why a file cannot be read. The system's own words would name it, and it may be a secret that was put in its place. */
 function reason(error: unknown): string {
@@ -44,33 +44,6 @@ function readText(path: string): Read | { why: string } {
   } catch (error) {
     return { why: reason(error) };
   }
-}
-
-/** Files that were warned of: reading them again does not warn again. */
-const warned = new Set<string>();
-
-/** Warns once of a file with a secret that others may read. */
-function warnOf(path: string, what: string): void {
-  if (warned.has(path)) return;
-  warned.add(path);
-  log("service").warn(
-    "{file} holds {what}, and others than its owner have access to it: run chmod 600 on it",
-    { file: shownName(path), what },
-    path,
-  );
-}
-
-const isPrivateKey = (text: unknown) =>
-  /-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(String(text));
-
-/** The secret of a level, in words. */
-function secretIn(level: Level): string | undefined {
-  const urls = level.get("url")?.value;
-  const hasPassword = (url: unknown) => URL.parse(String(url))?.password;
-  if (Array.isArray(urls) && urls.some(hasPassword)) return "a password";
-  return [...level.values()].some(({ value }) => isPrivateKey(value))
-    ? "a private key"
-    : undefined;
 }
 
 /** What is wrong with JSON, without the piece of it that the parser's own words hold. */

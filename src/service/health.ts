@@ -2,7 +2,8 @@
 import { InvalidValueError } from "../errors.ts";
 import { log } from "../telemetry.ts";
 import { pause } from "../wait.ts";
-import { type Answered, type Asked, ProbeServer } from "./probe_server.ts";
+import type { Answered, Asked } from "./probe_http.ts";
+import { ProbeServer } from "./probe_server.ts";
 
 /** How a process is. */
 export interface Health {

@@ -23,6 +23,7 @@ async function warnings(
     using watcher = watchConfig(config);
     watcher.reload();
   });
+  log.times(/./); // those that were held back
   return log.records.filter(({ level }) => level === "warning")
     .map(({ message }) => message.join("").replaceAll(file.path, "FILE"));
 }
