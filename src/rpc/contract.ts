@@ -38,6 +38,12 @@ export interface ProcedureOptions {
    * unacknowledged (`consumerTimeout`) needs a service with a `ledger`.
    */
   readonly maxDuration?: number;
+  /**
+   * Bytes that its arguments may take as JSON in UTF-8. Default: as many as a message (`maxMessageSize`). Larger ones are
+   * an `InvalidValueError` before a schema looks at them, at the caller and at the worker: it bounds the time for which a
+   * slow schema keeps the event loop.
+   */
+  readonly maxArgsSize?: number;
 }
 /** A procedure whose value comes back, or nothing. */
 export interface UnaryProcedure extends ProcedureOptions {

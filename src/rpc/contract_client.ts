@@ -4,6 +4,7 @@ import {
   NoSuchMethodError,
   UnsupportedVersionError,
 } from "../errors.ts";
+import { checkSize } from "./args_size.ts";
 import type { Caller } from "./caller.ts";
 import { type Client, clientNames, type ClientOptions } from "./client.ts";
 import type { Contract, Procedure } from "./contract.ts";
@@ -140,9 +141,10 @@ class ContractClient {
     { name, procedure }: Plan,
     args: Args,
   ): Promise<unknown> | undefined {
+    const what = `${this.#contract.topic}.${name}`;
+    checkSize(procedure, args, what);
     if (!procedure.args) return undefined;
-    const what = `arguments of ${this.#contract.topic}.${name}`;
-    const parsed = parse(procedure.args, args, what);
+    const parsed = parse(procedure.args, args, `arguments of ${what}`);
     return parsed instanceof Promise ? parsed : undefined;
   }
 

@@ -1,5 +1,6 @@
 /** Declares contracts, and checks at run time what types cannot say, for JavaScript users too. @module */
 import { InvalidValueError } from "../errors.ts";
+import { textOf } from "../text.ts";
 import type { Contract, Procedure, Procedures } from "./contract.ts";
 import { checkName, checkTopic, parseVersion, serves } from "./names.ts";
 import { namesOf } from "./option_names.ts";
@@ -23,6 +24,7 @@ const PROCEDURE_KEYS = namesOf<Procedure>({
   retry: true,
   idempotent: true,
   maxDuration: true,
+  maxArgsSize: true,
 });
 const DELIVERIES = new Set<unknown>([
   undefined,
@@ -119,17 +121,27 @@ function checkProcedure(
       `${path}.idempotent must be true or false, and is not for streams`,
     );
   }
-  const { maxDuration } = procedure;
-  if (maxDuration !== undefined && !(Number(maxDuration) > 0)) {
-    fail(
-      `${path}.maxDuration`,
-      `${path}.maxDuration is ${
-        JSON.stringify(maxDuration)
-      }; give milliseconds above 0`,
-    );
-  }
+  checkBounds(path, procedure);
   const wrong = wrongRetry(procedure);
   if (wrong) fail(`${path}.retry`, `${path}.retry${wrong}`);
+}
+
+function checkBounds(
+  path: string,
+  { maxDuration: ms, maxArgsSize: bytes }: Procedure,
+): void {
+  const wrong = (name: string, value: unknown, right: string) => {
+    const said = typeof value === "string"
+      ? JSON.stringify(value)
+      : textOf(value);
+    fail(`${path}.${name}`, `${path}.${name} is ${said}; give ${right}`);
+  };
+  if (ms !== undefined && !(typeof ms === "number" && ms > 0)) {
+    wrong("maxDuration", ms, "milliseconds above 0");
+  }
+  if (bytes !== undefined && !(Number.isSafeInteger(bytes) && bytes >= 1)) {
+    wrong("maxArgsSize", bytes, "a whole number of bytes above 0");
+  }
 }
 
 function checkSince(

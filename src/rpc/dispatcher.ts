@@ -5,11 +5,12 @@ import {
   UnsupportedVersionError,
 } from "../errors.ts";
 import { oneLine } from "../telemetry.ts";
+import { checkSize } from "./args_size.ts";
 import type { RequestContext } from "./context.ts";
 import type { Contract, Endpoint, Procedure } from "./contract.ts";
 import { checkContract } from "./define.ts";
 import { parseVersion, serves, type Version } from "./names.ts";
-import { handled, parsedBy, refuse, resultOf } from "./outcome.ts";
+import { handled, parsedBy, refuse, refusing, resultOf } from "./outcome.ts";
 import { serverOf } from "./served_context.ts";
 import { yielded } from "./yielded.ts";
 
@@ -110,6 +111,7 @@ export class RpcDispatcher implements Dispatcher {
     const { procedure, contract, what } = served;
     const server = serverOf(context);
     server?.found(procedure, what);
+    refusing(() => checkSize(procedure, args, what));
     const parsed = procedure.args
       ? await parsedBy(procedure.args, args, `arguments of ${what}`)
       : {};

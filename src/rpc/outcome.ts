@@ -36,21 +36,26 @@ export function refuse<E extends RpcError>(error: E): E {
 const refused = (error: unknown) =>
   error instanceof RpcError ? refuse(error) : error;
 
+/** Checks for the dispatcher: what the check throws is its refusal. */
+export function refusing<T>(check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    throw refused(error);
+  }
+}
+
 /** Parses for the dispatcher: what does not fit is its refusal. A promise only where the schema needs one. */
 export function parsedBy(
   schema: Schema,
   given: unknown,
   what: string,
 ): unknown {
-  try {
-    const parsed = parse(schema, given, what);
-    if (!(parsed instanceof Promise)) return parsed;
-    return parsed.catch((error) => {
-      throw refused(error);
-    });
-  } catch (error) {
+  const parsed = refusing(() => parse(schema, given, what));
+  if (!(parsed instanceof Promise)) return parsed;
+  return parsed.catch((error) => {
     throw refused(error);
-  }
+  });
 }
 
 /** Lets a handler do something; what it throws is marked with its contract's list of errors. */

@@ -68,6 +68,20 @@ Deno.test.each([
   ["since a later minor", one("a", { since: "1.2" }), "procedures.a.since"],
   ["since another major", one("a", { since: "0.9" }), "procedures.a.since"],
   ["since nonsense", one("a", { since: "now" }), "procedures.a.since"],
+  ...["5000", 0, -1, NaN, null].map((maxDuration) =>
+    [
+      `maxDuration ${JSON.stringify(maxDuration)}`,
+      one("a", { maxDuration }),
+      "procedures.a.maxDuration",
+    ] as const
+  ),
+  ...["5000", 0, -1, 1.5, NaN, Infinity, 2n].map((maxArgsSize) =>
+    [
+      `maxArgsSize ${typeof maxArgsSize} ${maxArgsSize}`,
+      one("a", { maxArgsSize }),
+      "procedures.a.maxArgsSize",
+    ] as const
+  ),
   ["errors that are no classes", { ...good, errors: { x: {} } }, "errors.x"],
 ])("contract refuses %s and names the path", (_name, declared, path) => {
   assert.throws(() => declare(declared), (error) => {

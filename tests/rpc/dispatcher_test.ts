@@ -224,6 +224,34 @@ Deno.test("dispatch strips unknown keys from arguments and results, and hands ov
   assert.equal(seen.length, 2);
 });
 
+Deno.test("dispatch refuses arguments above maxArgsSize before a schema looks at them", async () => {
+  let parsed = 0;
+  const args = z.object({ text: z.string() }).refine(() => ++parsed > 0);
+  const maxArgsSize = JSON.stringify({ text: "" }).length + 8;
+  const api = contract({
+    topic: "t",
+    version: "1.0",
+    procedures: { take: { args, maxArgsSize } },
+  });
+  const dispatcher = new RpcDispatcher([implement(api, { take: () => {} })]);
+  const take = (text: string) =>
+    dispatcher.dispatch(requestContext(), "1.0", "take", { text });
+  await take("éééé"); // 8 bytes of UTF-8
+  await take('""""'); // each with a backslash before it
+  assert.equal(parsed, 2);
+  for (const text of ["ééééé", "123456789"]) {
+    const error = await failureOf(take(text));
+    assert.ok(error instanceof InvalidValueError);
+    assert.equal(error.data.limit, maxArgsSize);
+    assert.ok(Number(error.data.bytes) > maxArgsSize);
+    assert.match(
+      error.message,
+      new RegExp(`t.take: ${error.data.bytes} bytes.* ${maxArgsSize}$`),
+    );
+  }
+  assert.equal(parsed, 2);
+});
+
 Deno.test("dispatch of a stream gives an async iterable of parsed items", async () => {
   const api = contract({
     topic: "t",

@@ -1,9 +1,10 @@
 /** Bodies above the limit: decided by the length that is announced, one at a time in memory, and nothing is lost. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { InvalidValueError } from "../../mod.ts";
 import { EventEmitter } from "node:events";
 import { Goodbyes } from "../../src/bus/rabbitmq/goodbyes.ts";
+import { z } from "npm:zod@^4.6.7";
+import { contract, InvalidValueError } from "../../mod.ts";
 import type { Inner } from "../../src/bus/rabbitmq/amqplib.ts";
 import { Incoming } from "../../src/bus/rabbitmq/incoming.ts";
 import { Edges, Room, room } from "../../src/bus/oversized.ts";
@@ -74,6 +75,54 @@ onEachBus(
       assert.equal(headers.n, `${n}`);
       assert.match(`${headers["warren-reason"]}`, /bytes, the limit is/);
     }
+  },
+);
+
+onEachBus(
+  "arguments above maxArgsSize are refused by the caller, and by the worker of a caller that does not know the contract",
+  async (bus) => {
+    await using _log = await logged();
+    const { topic } = bus;
+    let ran = 0;
+    const api = contract({
+      topic,
+      version: "1.0",
+      procedures: {
+        take: { args: z.object({ text: z.string() }), maxArgsSize: 100 },
+        list: { yields: z.number(), maxArgsSize: 100 },
+      },
+    });
+    const handlers = {
+      take: () => void ran++,
+      async *list() {
+        yield ++ran;
+      },
+    };
+    await using worker = await bus.serve(api, handlers);
+    await using connection = await bus.connect();
+    const client = connection.client(api);
+    const large = { text: "x".repeat(101) };
+    const limits = { bytes: 112, limit: 100 };
+    for (
+      const refused of [
+        client.call("take", large),
+        client.cast("take", large),
+        client.fanoutCast("take", large),
+        client.multicall("list", large as never).next(),
+      ]
+    ) {
+      const error = await failureOf(refused);
+      assert.ok(error instanceof InvalidValueError);
+      assert.deepEqual(error.data, { path: "", ...limits });
+    }
+    assert.equal(worker.stats.failed, 0, "nothing was sent");
+    const error = await failureOf(connection.call({ topic }, "take", large));
+    assert.ok(error instanceof InvalidValueError);
+    assert.deepEqual(error.data, { path: "", ...limits });
+    await connection.cast({ topic }, "take", large);
+    await until("it is a dead letter", () => worker.stats.dead === 1);
+    await client.call("take", { text: "small" });
+    assert.equal(ran, 1);
   },
 );
 
