@@ -122,6 +122,21 @@ export type LinkEvent =
   }
   | { readonly type: "unblocked" };
 
+/** A queue as the broker tells of it. */
+export type QueueStatus =
+  | {
+    /** It can be used. */
+    readonly state: "open";
+    /** Messages that wait for a consumer. */
+    readonly messages: number;
+    /** How many consume it. */
+    readonly consumers: number;
+  }
+  | {
+    /** There is no such queue; it is another connection's alone, which lives; it was not told by the deadline. */
+    readonly state: "gone" | "locked" | "unknown";
+  };
+
 /** The private inbox of a link, by the rules of a profile. */
 export interface InboxForm {
   /** In its name, in place of random characters. */
@@ -153,6 +168,8 @@ export interface Link extends AsyncDisposable {
   listen(reader: InboxReader, wait: Wait): Promise<void>;
   /** Reads, besides the inbox, the queue for the answers of one call, until disposed; see `answers`. */
   answersTo(call: string, wait: Wait): Promise<Disposable>;
+  /** How a queue is now. Never rejects, and hurts no channel that others use. */
+  inspect(queue: string, wait: Wait): Promise<QueueStatus>;
   /** Consumers of a queue now; undefined where it cannot be told by the deadline. */
   consumers(queue: string, wait: Wait): Promise<number | undefined>;
   /** Tells of losses and returns, until disposed. */

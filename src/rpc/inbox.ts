@@ -6,7 +6,13 @@ import {
   TopologyError,
 } from "../errors.ts";
 import { log } from "../telemetry.ts";
-import type { Delivery, Link, Message, Wait } from "../bus/transport.ts";
+import type {
+  Delivery,
+  Link,
+  Message,
+  QueueStatus,
+  Wait,
+} from "../bus/transport.ts";
 import {
   decode,
   isBatch,
@@ -118,6 +124,11 @@ export class Inbox {
       );
     this.#asked.set(queue, asked);
     return asked;
+  }
+
+  /** How a queue is now. */
+  inspect(queue: string, wait: Wait): Promise<QueueStatus> {
+    return this.#link.inspect(queue, wait);
   }
 
   #receive(delivery: Delivery): void {

@@ -14,6 +14,7 @@ import { type Address, Answers, type Progress } from "./answers.ts";
 import { Beats } from "./beats.ts";
 import type { Job } from "./job.ts";
 import { checked } from "./outcome.ts";
+import { ReaderQueue } from "./reader_queue.ts";
 import { logStep } from "./request_log.ts";
 import { EndedStreams, SentItems } from "./sent_items.ts";
 import { Wording, type WordingParts } from "./wording.ts";
@@ -117,6 +118,7 @@ export class Responder implements Disposable {
     const underway = new Set<Promise<void>>();
     let sequence = 0, pulled = 0;
     let failed: { readonly error: unknown } | undefined;
+    const reader = this.#reader(job);
     for await (const value of items) {
       // A generator that awaits nothing must not keep the process from everything else.
       if (++pulled % WINDOW === 0) await setImmediate();
@@ -135,7 +137,7 @@ export class Responder implements Disposable {
         .finally(() => underway.delete(sent));
       underway.add(sent);
       if (underway.size >= WINDOW) await Promise.race(underway);
-      if (!(await job.room(sequence + 1))) break;
+      if (!(await reader.room(sequence + 1))) break;
     }
     await Promise.all(underway);
     if (failed) throw failed.error;
@@ -143,6 +145,15 @@ export class Responder implements Disposable {
     if (job.abandoned) return; // it goes back to its queue undone
     const said = { ending: true, ...job.sent?.next };
     await this.#say(job, () => [this.#wording.answer(job, said)]);
+  }
+
+  /** Who says how far the stream may run ahead: its reader, or the broker for him. */
+  #reader(job: Job): { room(item: number): Promise<boolean> } {
+    const { reply, credit } = job.request;
+    if (!reply || credit !== undefined) return job;
+    const { inbox } = this.#parts;
+    const inspect = (queue: string, wait: Wait) => inbox.inspect(queue, wait);
+    return new ReaderQueue(reply.queue, inspect, job);
   }
 
   #numbering(job: Job): SentItems | undefined {

@@ -1,5 +1,6 @@
 /** What `transport.ts` promises, held by every transport: the bus inside the process, and RabbitMQ. */
 import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
 import fc from "npm:fast-check@^4.10.2";
 import {
   ConnectionDisposedError,
@@ -587,6 +588,31 @@ conforms(
     assert.equal(await count(), 1);
     await two.dispose();
     assert.equal(await count(), 0);
+  },
+);
+
+conforms(
+  "inspect() counts what waits in a queue, and knows no queue that is not there",
+  async (bus) => {
+    const route = queue(bus.name());
+    const look = () => bus.link.inspect(route.key, soon());
+    await bus.link.open(soon());
+    assert.deepEqual(await look(), { state: "gone" });
+    const { first, dispose } = await consumer(bus, route, 2);
+    await send(bus, direct(route.key), "1", "2", "3", "4", "5");
+    const [one] = await first(2);
+    const counted = (messages: number, consumers: number) => {
+      const right = { state: "open", messages, consumers };
+      return until(
+        "it is so",
+        async () => isDeepStrictEqual(await look(), right),
+      );
+    };
+    await counted(3, 1); // what is unacknowledged is with its consumer
+    one?.ack();
+    await counted(2, 1);
+    await dispose();
+    await counted(4, 0);
   },
 );
 

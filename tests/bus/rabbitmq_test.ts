@@ -53,6 +53,27 @@ Deno.test("a channel error is survived: what was under way on the channel is sen
   assert.equal(texts.has("unbound"), false);
 });
 
+Deno.test("inspect() tells that a queue is another connection's alone, and hurts nobody", async () => {
+  await using bus = await rabbitBus();
+  const route = queue(bus.name());
+  const { first, mail, transport } = await consumer(bus, route);
+  await plain(await brokerUrl(), async (channel) => {
+    const { queue } = await channel.assertQueue("", { exclusive: true });
+    const looks = Array.from(
+      { length: 20 },
+      (_, at) => bus.link.inspect(at % 2 ? queue : "nowhere", soon()),
+    );
+    const states = (await Promise.all(looks)).map(({ state }) => state);
+    assert.deepEqual([...new Set(states)], ["gone", "locked"]);
+    assert.equal(states.filter((state) => state === "locked").length, 10);
+  });
+  await transport.publish(direct(route.key), message("x"), soon());
+  await first(1);
+  assert.deepEqual(mail.deliveries.map(({ redelivered }) => redelivered), [
+    false,
+  ]);
+});
+
 Deno.test("post() works again after its exchange was deleted", async () => {
   await using bus = await rabbitBus();
   const base = await brokerUrl();

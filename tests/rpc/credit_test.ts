@@ -1,5 +1,7 @@
 /** Streams go no faster than they are read. */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import type * as amqp from "npm:amqplib@2.3.1";
 import {
   type ConnectionContext,
   createConnection,
@@ -8,6 +10,7 @@ import {
   TimeoutError,
 } from "../../mod.ts";
 import { Items } from "../../src/rpc/items.ts";
+import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
 import { proxyTo } from "../setup/proxy.ts";
 import {
@@ -161,6 +164,107 @@ onEachBus("a call of a stream gets its last item", async (bus) => {
   assert.equal(await connection.call({ topic }, "count", { to: 100 }), 100);
   await close(connection, worker);
 });
+
+/** A reader that is not Warren: what comes to a queue of its own, where it says nothing of what it has read. */
+async function foreign(bus: Bus, raw: Raw, options: amqp.Options.AssertQueue) {
+  const { channel } = raw;
+  const { queue } = await channel.assertQueue(bus.name("answers"), options);
+  const came: Record<string, unknown>[] = [];
+  const ask = (to: number, expiration?: number) => {
+    const body = { method: "count", args: { to }, version: "1.0" };
+    const reply = { _msg_id: "call", _reply_q: queue, _timeout: null };
+    const bytes = Buffer.from(JSON.stringify({ ...body, ...reply }));
+    channel.publish("warren", bus.topic, bytes, {
+      ...expiration && { expiration },
+    });
+  };
+  const consume = async (prefetch: number, noAck = false) => {
+    await channel.prefetch(prefetch);
+    const { consumerTag } = await channel.consume(queue, (message) => {
+      if (message) came.push(JSON.parse(`${message.content}`));
+    }, { noAck });
+    return consumerTag;
+  };
+  const waiting = async () => (await channel.checkQueue(queue)).messageCount;
+  return { queue, came, ask, consume, waiting };
+}
+
+onRabbit(
+  "a stream waits for a reader without credit while 1000 items are unread, and ends when nobody reads",
+  async (bus) => {
+    const { state, worker, connection, rest } = await open(bus);
+    await using raw = await bus.raw() as Raw;
+    const { came, ask, consume, waiting } = await foreign(bus, raw, {});
+    const slow = await consume(10);
+    ask(1_000_000);
+    await until("it waits", () => state.yielded === 1_250);
+    await rest();
+    assert.deepEqual([state.yielded, came.length], [1_250, 10]);
+    assert.equal(await waiting(), 1_240);
+    await raw.channel.cancel(slow);
+    const fast = await consume(0, true);
+    await until("it goes on", () => came.length > 3_000);
+    assert.equal(state.ended, false);
+    await raw.channel.cancel(fast);
+    await until("nobody reads, so it has ended", () => state.ended, 30_000);
+    await until("it is out of hand", () => worker.stats.inHand === 0);
+    assert.ok(await waiting() <= 1_500, `${await waiting()} are left`);
+    const items = came.slice(10).map(({ result }) => result);
+    assert.deepEqual(items, items.map((_, n) => n + 11)); // none is lost
+    await close(connection, worker);
+  },
+);
+
+onRabbit(
+  "a stream that waits for a reader without credit ends at his deadline, and when its worker stops",
+  async (bus) => {
+    for (const stop of [false, true]) {
+      const { state, worker, connection } = await open(bus);
+      await using raw = await bus.raw() as Raw;
+      const { queue, ask, consume } = await foreign(bus, raw, {});
+      await consume(10);
+      const asked = performance.now();
+      ask(1_000_000, stop ? undefined : 2_000);
+      await until("it waits", () => state.yielded === 1_250);
+      if (stop) await close(worker);
+      else await until("it has ended", () => state.ended);
+      const took = performance.now() - asked;
+      assert.equal(state.ended, true);
+      assert.equal(state.yielded, 1_250);
+      if (!stop) assert.ok(took >= 1_900 && took < 6_000, `${took} ms`);
+      await close(connection, worker);
+      await raw.channel.deleteQueue(queue);
+    }
+  },
+);
+
+onRabbit(
+  "a stream to an exclusive queue ends after 10 000 items, and its reader is told",
+  async (bus) => {
+    await using log = await logged();
+    const { state, worker, connection } = await open(bus);
+    await using raw = await bus.raw() as Raw;
+    const exclusive = { exclusive: true };
+    const { came, ask, consume } = await foreign(bus, raw, exclusive);
+    await consume(0, true);
+    ask(1_000_000);
+    await until("it has ended", () => came.at(-1)?.ending === true, 30_000);
+    const last = came.pop();
+    assert.match(
+      JSON.stringify(last?.failure),
+      /StreamInterruptedError.*exclusive/,
+    );
+    assert.deepEqual([came.length, came.at(-1)?.result], [10_000, 10_000]);
+    assert.equal(state.ended, true);
+    came.length = 0;
+    ask(9_999);
+    await until("all came", () => came.at(-1)?.ending === true, 30_000);
+    assert.deepEqual([came.length, last?.ending], [10_000, true]);
+    assert.equal(came.at(-1)?.failure ?? null, null);
+    await close(connection, worker);
+    assert.ok(log.lines.some((line) => /exclusive/.test(line)));
+  },
+);
 
 Deno.test("credit that was lost is said again at a sign of life", async () => {
   const said: number[] = [];

@@ -9,6 +9,7 @@ import type {
   Link,
   LinkEvent,
   LinkHealth,
+  QueueStatus,
   Transport,
   Wait,
 } from "../transport.ts";
@@ -62,6 +63,18 @@ export class MemoryLink implements Link {
       wait,
     );
     return { [Symbol.dispose]: () => void reader.cancel() };
+  }
+
+  inspect(name: string, _wait: Wait): Promise<QueueStatus> {
+    const queue = this.#broker.find(name);
+    const status: QueueStatus = queue
+      ? {
+        state: "open",
+        messages: queue.messages,
+        consumers: queue.consumers,
+      }
+      : { state: "gone" };
+    return Promise.resolve(status);
   }
 
   consumers(queue: string, _wait: Wait): Promise<number | undefined> {

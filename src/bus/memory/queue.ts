@@ -83,6 +83,11 @@ export class MemoryQueue {
     return this.#members.length;
   }
 
+  /** How many messages wait for a consumer. */
+  get messages(): number {
+    return this.#items.length;
+  }
+
   /** Takes a message. */
   push(message: Message, key: string): void {
     const { "x-message-ttl": ttl = Infinity } = this.settings.arguments;

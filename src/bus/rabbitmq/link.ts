@@ -12,6 +12,7 @@ import type {
   LinkEvent,
   LinkHealth,
   Message,
+  QueueStatus,
   TlsOptions,
   Transport,
 } from "../transport.ts";
@@ -180,10 +181,15 @@ export class RabbitLink implements Link {
     return { [Symbol.dispose]: () => void reader.cancel() };
   }
 
-  consumers(queue: string, wait: Wait): Promise<number | undefined> {
+  async inspect(queue: string, wait: Wait): Promise<QueueStatus> {
     return this.#consuming.socket
-      ? this.#topology.consuming.consumers(queue, wait)
-      : Promise.resolve(undefined);
+      ? await this.#topology.consuming.inspect(queue, wait)
+      : { state: "unknown" };
+  }
+
+  async consumers(queue: string, wait: Wait): Promise<number | undefined> {
+    const status = await this.inspect(queue, wait);
+    return status.state === "open" ? status.consumers : undefined;
   }
 
   watch(watcher: (event: LinkEvent) => void): Disposable {

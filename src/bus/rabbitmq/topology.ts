@@ -1,7 +1,8 @@
 /** Declares exchanges, queues and bindings, on a channel where a refusal hurts nobody else. @module */
 import type { Channel } from "npm:amqplib@2.3.1";
-import { TimeoutError, TopologyError } from "../../errors.ts";
+import { RpcError, TimeoutError, TopologyError } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
+import type { QueueStatus } from "../transport.ts";
 import { type Exchange, freshName, type Queue, type Route } from "../routes.ts";
 import { type Open, openChannel } from "./channel.ts";
 import { backoff, type Side } from "./side.ts";
@@ -164,17 +165,21 @@ export class Topology {
     if (!exchange.autoDelete) this.#known.add(settings(exchange));
   }
 
-  /** Consumers of a queue; undefined if there is no such queue, or no answer in time. */
-  async consumers(queue: string, wait: Wait): Promise<number | undefined> {
+  /** How a queue is now, by a passive declaration. Never rejects. */
+  async inspect(queue: string, wait: Wait): Promise<QueueStatus> {
     try {
-      return (await this.#alone(
-        `queue ${queue}`,
-        wait,
-        (channel) => channel.checkQueue(queue),
-        false,
-      )).consumerCount;
-    } catch {
-      return undefined;
+      const { messageCount: messages, consumerCount: consumers } = await this
+        .#alone(
+          `queue ${queue}`,
+          wait,
+          (channel) => channel.checkQueue(queue),
+          false,
+        );
+      return { state: "open", messages, consumers };
+    } catch (error) {
+      const code = error instanceof RpcError ? error.data.replyCode : undefined;
+      const state = code === 404 ? "gone" : code === 405 ? "locked" : "unknown";
+      return { state };
     }
   }
 
