@@ -10,7 +10,7 @@ import { asBefore, type Copies } from "./copies.ts";
 import { asked, Hold } from "./hold.ts";
 import { fromText } from "./kept.ts";
 import type { Job } from "./job.ts";
-import { identityOf, type Lane } from "./lane.ts";
+import { fullIdentityOf, type Lane } from "./lane.ts";
 import type { KeptRequest, LedgerStore } from "./ledger_store.ts";
 import { placeOf } from "./quarantine.ts";
 
@@ -61,7 +61,7 @@ export class Claims {
 
   /** Claims a request; undefined if it cannot be told from others, so that there is nothing to claim. */
   async claim(job: Job, lane: Lane): Promise<Whose | undefined> {
-    const identity = identityOf(job.request);
+    const identity = fullIdentityOf(job);
     if (identity === undefined || !lane.queue) return undefined;
     const key = keyOf(lane, identity);
     const { signal } = job;

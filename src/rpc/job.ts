@@ -47,6 +47,8 @@ export class Job implements RunningCall, Serving, Watched {
   readonly dialect: Dialect;
   /** Set once items of a stream are on their way: another worker could only begin it anew. */
   streaming = false;
+  /** Called when its answer turns out to be a stream. */
+  streams: (() => void) | undefined;
   /** `topic.method`, once that is found: before, the method alone. */
   name: string;
   /** What its handler gave. */

@@ -1,8 +1,10 @@
 /** One consumer of a server, and what tells the requests that come there from each other. @module */
+import { createHash } from "node:crypto";
 import type { Queue, Route } from "../bus/routes.ts";
 import type { Request } from "../wire/envelope.ts";
 import type { Addressee } from "./addressee.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import type { Job } from "./job.ts";
 import { type Answered, Ledger } from "./ledger.ts";
 
 /** One consumer: who serves what comes there, what came before, and its queue, unless that holds copies of what all get. */
@@ -31,13 +33,50 @@ export function laneOf(
   return { dispatcher, addressee, queue, ledger: new Ledger(answered) };
 }
 
-/** What tells one request from another: a stranger may have made up its id, but who asks for an answer gets his own. */
-export function identityOf(
-  { id, attempt = 1, burials = 0, reply }: Request,
-): string | undefined {
+/** A job as far as it says what is asked, and in which words. */
+type Asked = Pick<Job, "request" | "dialect">;
+
+/** Characters of a request's content that are kept as they are; of more, their digest. */
+const SHORT = 128;
+
+/**
+ * What tells one request from another: a stranger may have made up its id. Warren's calls are told by their address, which
+ * costs nothing; all else by its content, so that one which is sent again for another answer is the same.
+ */
+export function identityOf({ request, dialect }: Asked): string | undefined {
+  const { id, attempt = 1, burials = 0, reply, warren } = request;
   if (id === undefined) return undefined;
-  const { call = "", queue = "" } = reply ?? {};
-  // With the lengths of what strangers say, no two requests have the same. Most calls have the request's own id.
+  // With the lengths of what strangers say, no two requests have the same.
+  const first = `${attempt} ${burials} ${id.length}`;
+  if (!reply || !warren) {
+    return `${first} = ${id}${contentOf({ request, dialect })}`;
+  }
+  const { call, queue } = reply;
+  // Most calls have the request's own id.
   const [length, more] = call === id ? ["", ""] : [call.length, call];
-  return `${attempt} ${burials} ${id.length} ${length} ${id}${more}${queue}`;
+  return `${first} ${length} ${id}${more}${queue}`;
+}
+
+/** What is asked, and in which form it is to be answered. */
+function contentOf({ request, dialect }: Asked): string {
+  const { method, namespace, version, args, context, reply } = request;
+  const form = reply && [dialect.name, reply.form, reply.ids];
+  const content = [method, namespace, version, args, context, form];
+  const text = JSON.stringify(content);
+  return text.length > SHORT
+    ? createHash("sha256").update(text).digest("base64url")
+    : text;
+}
+
+/** Where the answer goes, as far as the identity does not say it. */
+export function readerOf({ reply, warren }: Request): string {
+  return reply && !warren
+    ? `${reply.call.length} ${reply.call}${reply.queue}`
+    : "";
+}
+
+/** The identity with the reader: for what is kept of each request apart, such as its claim in the ledger of the fleet. */
+export function fullIdentityOf(asked: Asked): string | undefined {
+  const identity = identityOf(asked);
+  return identity && identity + readerOf(asked.request);
 }

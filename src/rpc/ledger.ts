@@ -4,19 +4,27 @@ import { Register } from "../slots.ts";
 import type { Job } from "./job.ts";
 
 /** A request that runs. */
-class Running {
+export class Running {
+  /** Its job. */
   readonly job: Job;
+  /** Where its answer goes, as far as its id does not say it. */
+  readonly reader: string;
   /** Resolves when it has ended. */
   readonly ended: Promise<void>;
 
-  constructor(job: Job, ended: Promise<void>) {
+  /** Made by its ledger. */
+  constructor(job: Job, reader: string, ended: Promise<void>) {
     this.job = job;
+    this.reader = reader;
     this.ended = ended;
   }
 }
 
 /** What is known of a request that has come before: that it runs, or what was answered, as far as that is kept. */
-export type Known = Running | { readonly answers: readonly Message[] };
+export type Known = Running | {
+  readonly reader: string;
+  readonly answers: readonly Message[];
+};
 
 /** Ended requests of a while, with what was answered. */
 interface Generation<T> {
@@ -121,7 +129,8 @@ export class Answered {
 /** Remembers the requests of one consumer. Those without an id (Folsom) are never the same. */
 export class Ledger {
   readonly #running = new Register<string, Running>();
-  readonly #ended = new Memory<true>(IDS);
+  /** With their readers. */
+  readonly #ended = new Memory<string>(IDS);
   readonly #answered: Answered;
   readonly #prefix: string;
 
@@ -139,21 +148,23 @@ export class Ledger {
   /** What is known of the request with that id. */
   find(id: string): Known | undefined {
     const running = this.#running.get(id);
-    if (running || !this.#ended.get(id)) return running;
-    return { answers: this.#answered.get(this.#prefix + id) ?? [] };
+    const reader = running ? undefined : this.#ended.get(id);
+    if (reader === undefined) return running;
+    return { reader, answers: this.#answered.get(this.#prefix + id) ?? [] };
   }
 
-  /** A request begins. */
-  begin(id: string, job: Job, ended: Promise<void>): void {
-    this.#running.set(id, new Running(job, ended));
-    void ended.then(() => this.#end(id, job));
+  /** A request begins. A stream for another reader may be under way by the same id: that one stays known. */
+  begin(id: string, job: Job, reader: string, ended: Promise<void>): void {
+    if (this.#running.get(id)) return;
+    this.#running.set(id, new Running(job, reader, ended));
+    void ended.then(() => this.#end(id, job, reader));
   }
 
   /** One that goes back to its queue was not done, and one that another worker took over may not be: it may come again. */
-  #end(id: string, { abandoned, fenced, answers }: Job): void {
+  #end(id: string, { abandoned, fenced, answers }: Job, reader: string): void {
     this.#running.delete(id);
     if (abandoned || fenced) return;
-    this.#ended.set(id, true, 0);
+    this.#ended.set(id, reader, 0);
     if (answers.length > 0) this.#answered.set(this.#prefix + id, answers);
   }
 }

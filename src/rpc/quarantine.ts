@@ -7,7 +7,7 @@ import type { Transport } from "../bus/transport.ts";
 import { asBefore, type Copies, isContent } from "./copies.ts";
 import type { FailedCasts, Fate } from "./failed_casts.ts";
 import type { Job } from "./job.ts";
-import { identityOf, type Lane } from "./lane.ts";
+import { fullIdentityOf, type Lane } from "./lane.ts";
 import { refuse } from "./outcome.ts";
 import type { Responder } from "./responder.ts";
 
@@ -55,7 +55,7 @@ export class Quarantine {
     const { interrupted = 0 } = job.request;
     if (quarantined && interrupted >= MOST) return true;
     if (!job.redelivered) return false;
-    const one = identityOf(job.request);
+    const one = fullIdentityOf(job);
     return one === undefined || !this.#givenBack.delete(one);
   }
 
@@ -96,7 +96,7 @@ export class Quarantine {
   /** One that goes back to its queue by this worker's own will was not interrupted. */
   ended(job: Job): void {
     if (!job.abandoned || job.acknowledged || this.#counted.has(job)) return;
-    const one = identityOf(job.request);
+    const one = fullIdentityOf(job);
     if (one === undefined) return;
     this.#givenBack.add(one);
     const [oldest] = this.#givenBack;

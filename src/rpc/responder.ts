@@ -17,7 +17,7 @@ import { checked } from "./outcome.ts";
 import { ReaderQueue } from "./reader_queue.ts";
 import { logStep } from "./request_log.ts";
 import { EndedStreams, SentItems } from "./sent_items.ts";
-import { Wording, type WordingParts } from "./wording.ts";
+import { answerTo, Wording, type WordingParts } from "./wording.ts";
 
 /** What a responder needs. */
 export type ResponderParts = WordingParts;
@@ -104,6 +104,7 @@ export class Responder implements Disposable {
 
   /** The items of a stream, then its ending: what of them was not read is kept for a while, in case it is lost. */
   async stream(job: Job, items: AsyncIterable<unknown>): Promise<void> {
+    job.streams?.();
     const sent = job.sent = this.#numbering(job);
     try {
       await this.#items(job, items);
@@ -238,11 +239,13 @@ export class Responder implements Disposable {
     ).catch(() => {}); // it cannot be reached
   }
 
-  /** The request came again: what was answered to it is said again. */
+  /** The request came again: what was answered to it is said again, to the call that asks now. */
   async repeat(job: Job, answers: readonly Message[]): Promise<void> {
     const { reply, warren } = job.request;
-    const address = reply && { reply, warren, until: job };
-    if (address) await this.#answers.repeat(address, answers, answerBy(job));
+    if (!reply) return;
+    const address = { reply, warren, until: job };
+    const said = answers.map((answer) => answerTo(reply.call, answer));
+    await this.#answers.repeat(address, said, answerBy(job));
   }
 
   /** Tells the sender of a message that was no request why it was refused. */

@@ -14,8 +14,8 @@ import { Elsewhere } from "./elsewhere.ts";
 import { FailedCasts, type Fate } from "./failed_casts.ts";
 import { Job, type JobHooks } from "./job.ts";
 import { jobHooks } from "./job_hooks.ts";
-import { Answered, type Known, type Ledger } from "./ledger.ts";
-import { identityOf, type Lane } from "./lane.ts";
+import { Answered, type Known, type Ledger, type Running } from "./ledger.ts";
+import { identityOf, type Lane, readerOf } from "./lane.ts";
 import type { LedgerStore } from "./ledger_store.ts";
 import { Permits } from "./permits.ts";
 import { Quarantine } from "./quarantine.ts";
@@ -23,6 +23,7 @@ import { Refusals, type Refused } from "./refusals.ts";
 import { logStep } from "./request_log.ts";
 import { Responder, type ResponderParts } from "./responder.ts";
 import { Runner } from "./runner.ts";
+import { sameRun } from "./same_run.ts";
 import { Slots } from "../slots.ts";
 import { count, counts, type ServerStats } from "./server_stats.ts";
 
@@ -165,7 +166,7 @@ export class Server {
 
   /** What came before is not run again; what a worker did not finish may end this one too. Never rejects. */
   #take(job: Job, lane: Lane): Promise<void> {
-    const one = identityOf(job.request);
+    const one = identityOf(job);
     const earlier = one === undefined
       ? undefined
       : this.#earlier(job, one, lane);
@@ -179,15 +180,25 @@ export class Server {
       log("rpc").error("Serving failed: {error}", { error })
     );
     const begins = !earlier && !suspect;
-    if (begins && one !== undefined) lane.ledger.begin(one, job, done);
+    if (begins && one !== undefined) {
+      lane.ledger.begin(one, job, readerOf(job.request), done);
+    }
     return done;
   }
 
-  /** Answers are forgotten sooner than that there were some: then the fleet's ledger may have them. */
+  /**
+   * Answers are forgotten sooner than that there were some: then the fleet's ledger may have them. What has no answer for
+   * another reader, as a stream has none, is not for him.
+   */
   #earlier({ request }: Job, one: string, lane: Lane): Known | undefined {
     const known = lane.ledger.find(one);
-    const silent = known && "answers" in known && known.answers.length === 0;
-    return silent && request.reply && this.#claims ? undefined : known;
+    if (!known) return undefined;
+    const his = known.reader === readerOf(request);
+    if ("job" in known) {
+      return his || !known.job.procedure?.yields ? known : undefined;
+    }
+    const silent = known.answers.length === 0 && request.reply;
+    return silent && (!his || this.#claims) ? undefined : known;
   }
 
   async #interrupted(job: Job, lane: Lane): Promise<void> {
@@ -220,11 +231,26 @@ export class Server {
 
   /** A request that came before is not run again: its first run answers it, or has, and what it said is said again. */
   async #repeat(job: Job, known: Known, lane: Lane): Promise<void> {
+    const same = known.reader === readerOf(job.request);
+    if ("job" in known && !same) return await this.#share(job, known, lane);
     this.#counts.repeated++;
     if ("answers" in known) await this.#responder.repeat(job, known.answers);
     else await known.ended;
     if ("answers" in known || !known.job.abandoned) job.settle();
     else if (!job.abandoned) await this.#take(job, lane); // the first run went back undone
+  }
+
+  /** The same for another reader: he gets the answer of the run that is under way; where it has none for him, a run of his own. */
+  async #share(job: Job, known: Running, lane: Lane): Promise<void> {
+    const { beats } = this.#responder;
+    const { running } = this.#parts.inbox;
+    await sameRun({ running, beats }, job, known);
+    if (job.over) return void this.#counts.dropped++;
+    const { answers } = known.job;
+    if (answers.length === 0) return await this.#take(job, lane);
+    this.#counts.repeated++;
+    await this.#responder.repeat(job, answers);
+    job.settle();
   }
 
   /**

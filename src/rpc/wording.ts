@@ -3,7 +3,9 @@ import { type Failure, InvalidValueError } from "../errors.ts";
 import type { Message } from "../bus/transport.ts";
 import type { ReplyAddress } from "../wire/envelope.ts";
 import { type ErrorClasses, foreignTo, toFailure } from "../wire/failure.ts";
+import { readdressed } from "../wire/codec.ts";
 import type { AnswerParts, Answers, Said } from "./answers.ts";
+import { newId } from "./context.ts";
 import { heldBy } from "./inner_failures.ts";
 import type { Job } from "./job.ts";
 import { errorClassesOf, isRefusal } from "./outcome.ts";
@@ -100,6 +102,14 @@ export class Wording {
     const address = { reply: reply as ReplyAddress, dialect, warren };
     return this.#answers.message(address, { ...said, ...inbox });
   }
+}
+
+/** An answer to one call as the answer to another that asked the same in the same words. */
+export function answerTo(call: string, answer: Message): Message {
+  if (answer.correlationId === call) return answer;
+  const id = newId();
+  const body = readdressed(answer.body, call, id);
+  return { ...answer, body, id, correlationId: call };
 }
 
 /** An error that is too large, shortened. */

@@ -29,6 +29,7 @@ import { isEnvelope, unseal } from "./oslo.ts";
 import { defaultLimits, type Limits, parseJson, unsendable } from "./json.ts";
 
 export { Batch, isBatch, type Part, partsOf } from "./batch.ts";
+export { readdressed } from "./readdressed.ts";
 export { BATCHES, checkJson, defaultLimits, type Limits, PROTOCOL };
 export {
   againHeaders,

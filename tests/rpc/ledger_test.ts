@@ -5,39 +5,64 @@ import { RpcDispatcher } from "../../mod.ts";
 import { Answered, Ledger } from "../../src/rpc/ledger.ts";
 import type { Job } from "../../src/rpc/job.ts";
 import { until } from "../setup/probe.ts";
-import { type Bus, onRabbit, type Raw, sumHandlers, sums } from "./bus.ts";
+import {
+  aborted,
+  type Bus,
+  onRabbit,
+  type Raw,
+  sumHandlers,
+  sums,
+} from "./bus.ts";
 
-/** A worker that counts what it runs, and a stranger who can ask twice. */
+/** A worker that counts what it runs, which of it has ended by its signal, and a stranger who can ask twice. */
 async function setUp(bus: Bus) {
-  const runs = { add: 0, wait: 0 };
+  const runs = { add: 0, wait: 0, count: 0, aborted: 0 };
   const open = Promise.withResolvers<void>();
   const worker = await bus.serve(
     sums(bus.topic),
     sumHandlers({
       add: ({ a, b }) => (runs.add++, a + b),
-      wait: async () => {
+      wait: async (_, { signal }) => {
         runs.wait++;
+        await Promise.race([open.promise, aborted(signal)]);
+        if (signal.aborted) runs.aborted++;
+      },
+      async *count({ to }) {
+        runs.count++;
+        yield 1;
         await open.promise;
+        for (let n = 2; n <= to; n++) yield n;
       },
     }),
   );
   const raw = await bus.raw() as Raw;
   const queue = `reply_${bus.topic}`;
   await raw.channel.assertQueue(queue, { exclusive: true });
-  const send = (method: string, args: object, ids: object) => {
+  const send = (method: string, args: object, ids: object, more = {}) => {
     const body = { method, args, _reply_q: queue, _timeout: null, ...ids };
     const content = Buffer.from(JSON.stringify(body));
+    raw.channel.publish("warren", bus.topic, content, more);
+  };
+  /** As oslo.messaging puts it into an envelope. */
+  const sendOslo = (method: string, args: object, ids: object) => {
+    const body = { method, args, _reply_q: queue, _timeout: null, ...ids };
+    const message = JSON.stringify(body);
+    const outer = { "oslo.version": "2.0", "oslo.message": message };
+    const content = Buffer.from(JSON.stringify(outer));
     raw.channel.publish("warren", bus.topic, content);
   };
   const answers: Record<string, unknown>[] = [];
   await raw.channel.consume(queue, (message) => {
-    answers.push(JSON.parse(String(message?.content)));
+    const { "oslo.message": inner, ...outer } = JSON.parse(
+      String(message?.content),
+    );
+    answers.push(inner === undefined ? outer : JSON.parse(inner));
   }, { noAck: true });
   const over = async () => {
     await worker[Symbol.asyncDispose]();
     await raw[Symbol.asyncDispose]();
   };
-  return { runs, open, worker, send, answers, over };
+  return { runs, open, worker, send, sendOslo, answers, over };
 }
 
 const ids = (call: string) => ({ _msg_id: call, _unique_id: `u-${call}` });
@@ -76,6 +101,96 @@ onRabbit(
       "two",
     ]);
     assert.equal(worker.stats.repeated, 1);
+    await over();
+  },
+);
+
+/** Calls of one request id. */
+const other = (call: string) => ({ _msg_id: call, _unique_id: "u" });
+
+onRabbit(
+  "a request that is sent again as another call runs once, and each call gets the answer in its own words",
+  async (bus) => {
+    const { runs, open, worker, ...peer } = await setUp(bus);
+    const { send, sendOslo, answers, over } = peer;
+    const long = { a: 1, b: 2, c: "x".repeat(1_000) };
+    for (const ask of [send, sendOslo]) {
+      for (const args of [{ a: 1, b: 2 }, long]) {
+        answers.length = runs.add = 0;
+        for (const [n, call] of ["one", "two", "three"].entries()) {
+          ask("add", args, other(call));
+          await until("it is answered", () => answers.length === n + 1);
+        }
+        assert.equal(runs.add, 1);
+        assert.deepEqual(answers.map(({ _msg_id }) => _msg_id), [
+          "one",
+          "two",
+          "three",
+        ]);
+        for (const { result, ending } of answers) {
+          assert.deepEqual([result, ending], [3, true]);
+        }
+        assert.equal(new Set(answers.map((each) => each._unique_id)).size, 3);
+      }
+    }
+    assert.equal(worker.stats.repeated, 8);
+    answers.length = 0;
+    for (const call of ["one", "two"]) send("wait", {}, other(call));
+    await until("they are in hand", () => worker.stats.inHand === 2);
+    open.resolve();
+    await until("both are answered", () => answers.length === 2);
+    assert.deepEqual(answers.map(({ _msg_id }) => _msg_id), ["one", "two"]);
+    assert.equal(runs.wait, 1);
+    await over();
+  },
+);
+
+onRabbit(
+  "other content under the same id is another request: other arguments, no call, another version",
+  async (bus) => {
+    const { runs, worker, send, answers, over } = await setUp(bus);
+    send("add", { a: 1, b: 2 }, other("one"));
+    send("add", { a: 1, b: 3 }, other("two"));
+    send("add", { a: 1, b: 2 }, { ...other("three"), _context_user: "x" });
+    send("add", { a: 1, b: 2 }, { ...other("four"), version: "1.0" });
+    await until("all are answered", () => answers.length === 4);
+    const results = answers.map(({ _msg_id, result }) => [_msg_id, result]);
+    const right = [["four", 3], ["one", 3], ["three", 3], ["two", 4]];
+    assert.deepEqual(results.sort(), right);
+    const cast = { _unique_id: "c", _reply_q: undefined, _timeout: undefined };
+    for (const b of [1, 2, 1]) send("add", { a: 1, b }, cast);
+    await until("all have been looked at", () => worker.stats.repeated === 1);
+    await until("none is in hand", () => worker.stats.inHand === 0);
+    assert.equal(runs.add, 6);
+    await over();
+  },
+);
+
+onRabbit(
+  "who asks the same has a run of his own where the first one's ends without an answer, and for a stream",
+  async (bus) => {
+    const { runs, open, worker, send, answers, over } = await setUp(bus);
+    send("wait", {}, other("short"), { expiration: "300" });
+    await until("it runs", () => runs.wait === 1);
+    for (const call of ["one", "two"]) send("wait", {}, other(call));
+    await until("they are in hand", () => worker.stats.inHand === 3);
+    await until("the next one runs", () => runs.wait === 2);
+    assert.equal(runs.aborted, 1);
+    for (const call of ["a", "b"]) send("count", { to: 2 }, other(call));
+    await until("both run", () => runs.count === 2);
+    open.resolve();
+    await until("none is in hand", () => worker.stats.inHand === 0);
+    await until("all came", () => answers.length === 2 + 2 * 3);
+    const of = (call: string) =>
+      answers.filter(({ _msg_id }) => _msg_id === call)
+        .map(({ result }) => result);
+    assert.deepEqual(of("short"), []);
+    for (const call of ["one", "two"]) assert.deepEqual(of(call), [null]);
+    for (const call of ["a", "b"]) assert.deepEqual(of(call), [1, 2, null]);
+    assert.equal(runs.wait, 2);
+    send("count", { to: 2 }, other("a")); // its reader had all of it
+    await until("it is known", () => worker.stats.repeated === 2);
+    assert.equal(runs.count, 2);
     await over();
   },
 );
@@ -122,23 +237,23 @@ function job(bytes = 0, abandoned = false): Job {
 /** A ledger that was told of a request's end. */
 async function ended(ledger: Ledger, id: string, of: Job): Promise<void> {
   const end = Promise.resolve();
-  ledger.begin(id, of, end);
+  ledger.begin(id, of, "", end);
   await end;
 }
 
 Deno.test("a ledger knows the last 50 000 requests and more, and whatever runs", async () => {
   const ledger = new Ledger();
   const running = Promise.withResolvers<void>();
-  ledger.begin("runs", job(), running.promise);
+  ledger.begin("runs", job(), "x", running.promise);
   for (let n = 0; n < 110_000; n++) await ended(ledger, `${n}`, job());
   assert.equal(ledger.find("9000"), undefined);
   for (const id of ["60000", "109999"]) {
-    assert.deepEqual(ledger.find(id), { answers: [] });
+    assert.deepEqual(ledger.find(id), { reader: "", answers: [] });
   }
   assert.ok("ended" in (ledger.find("runs") ?? {}));
   running.resolve();
   await running.promise;
-  assert.deepEqual(ledger.find("runs"), { answers: [] });
+  assert.deepEqual(ledger.find("runs"), { reader: "x", answers: [] });
 });
 
 Deno.test("a ledger keeps at most 32 MiB of answers, and nothing of what goes back to its queue", async () => {
