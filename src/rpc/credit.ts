@@ -5,24 +5,31 @@ export const CREDIT = 32;
 /** Items that are read before the worker is told so; a reader that holds as many has no cause to wonder at silence. */
 const STEP = CREDIT / 2;
 
+/** Items at most that a worker runs ahead of what its reader has last said, whatever that is. */
+const MOST = 10_000;
+
 /** The worker's side: the next item is not even asked of the handler before its reader has room for it. */
 export class Credit {
   #granted: number;
+  /** The last item for which room was asked. */
+  #item = 0;
   #more: (() => void) | undefined;
 
   /** Without `granted`, the reader takes whatever comes. */
   constructor(granted = Infinity) {
-    this.#granted = granted;
+    this.#granted = granted === Infinity ? Infinity : Math.min(granted, MOST);
   }
 
   /** Items up to that one may come. Said twice, or late, it changes nothing. */
   grant(upTo: number): void {
-    this.#granted = Math.max(this.#granted, upTo);
+    const most = Math.min(upTo, this.#item + MOST);
+    this.#granted = Math.max(this.#granted, most);
     this.#more?.();
   }
 
   /** Resolves when the item of that number may come; to false if the signal fires before. */
   async room(item: number, signal: AbortSignal): Promise<boolean> {
+    this.#item = item;
     while (item > this.#granted && !signal.aborted) {
       const { promise, resolve } = Promise.withResolvers<void>();
       const more = this.#more = () => resolve();

@@ -9,6 +9,7 @@ import {
   StreamInterruptedError,
   TimeoutError,
 } from "../../mod.ts";
+import { Credit } from "../../src/rpc/credit.ts";
 import { Items } from "../../src/rpc/items.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
@@ -334,3 +335,23 @@ onRabbit(
     await stream.return();
   },
 );
+
+Deno.test("a reader that gives any credit is believed for 10 000 items at a time", async () => {
+  const credit = new Credit(1e9);
+  const { signal } = new AbortController();
+  const hasRoom = async (item: number) => {
+    let room = false;
+    void credit.room(item, signal).then((given) => room = given);
+    for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+    return room;
+  };
+  assert.deepEqual([await hasRoom(10_000), await hasRoom(10_001)], [
+    true,
+    false,
+  ]);
+  credit.grant(1e9);
+  assert.deepEqual([await hasRoom(20_001), await hasRoom(20_002)], [
+    true,
+    false,
+  ]);
+});
