@@ -42,9 +42,13 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "bus/rabbitmq/outcomes.ts #counts": SENT,
   "bus/rabbitmq/outgoing.ts #busy": OWN,
   "bus/rabbitmq/publishing_channel.ts #waiting": SENT,
+  "bus/rabbitmq/renewals.ts #waits":
+    "consumers with deliveries that wait: no more than those",
   "bus/rabbitmq/topology.ts #known": OWN,
   "bus/rabbitmq/transport.ts #exclusive": OWN,
   "bus/rabbitmq/window.ts #waiters": SENT,
+  "bus/reserve.ts #places":
+    "1000 messages and 64 MiB; of more, the oldest is told to go, ten a second, and no consumer is renewed",
   "bus/routes.ts uses": OWN,
   "deadlines.ts followers": OWN,
   "deadlines.ts wheel": "what waits, each counted elsewhere",

@@ -46,6 +46,12 @@ export interface Delivery {
   readonly redelivered: boolean;
   /** True once its channel is gone: the broker has put the message back into its queue. */
   readonly lost: boolean;
+  /**
+   * It waits for something else than its consumer, until disposed. Meanwhile another may take its place in the prefetch, as
+   * long as no more than 1000 messages and 64 MiB wait so in a connection context; of more, the one that has waited longest
+   * is told by `evict` that its place is needed.
+   */
+  waits(evict: () => void): Disposable;
   /** Done: the queue forgets it. `soon`: told some milliseconds later, with others; not where few may be unsettled at once. */
   ack(when?: "soon"): void;
   /** Not done: back into the queue, or dropped (dead-lettered where a policy says so). */

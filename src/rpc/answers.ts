@@ -7,6 +7,7 @@ import type { Message, Transport, Wait } from "../bus/transport.ts";
 import { BATCHES, encode, type Limits } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Reply, ReplyAddress } from "../wire/envelope.ts";
+import { aside, type Waiter } from "./aside.ts";
 import { Batches } from "./batches.ts";
 import { newId } from "./context.ts";
 import { GoneQueues } from "./gone_queues.ts";
@@ -28,8 +29,8 @@ export interface Address {
   readonly warren?: number | undefined;
   /** Called if the caller is gone. */
   readonly gone?: (() => void) | undefined;
-  /** Its signal fires when nobody waits any more: a queue that is away is not waited for then. */
-  readonly until?: { readonly signal: AbortSignal } | undefined;
+  /** The request. Its signal fires when nobody waits any more: a queue that is away is not waited for then. */
+  readonly until?: Waiter & { readonly signal: AbortSignal } | undefined;
 }
 
 /** What sending answers needs. */
@@ -109,40 +110,57 @@ export class Answers {
 
   /** Sends what `message` made; see `send`. */
   async publish(
-    { reply: { queue }, warren = 0, gone, until }: Omit<Address, "dialect">,
+    address: Omit<Address, "dialect">,
     message: Message,
     wait: Wait,
   ): Promise<void> {
-    const { transport } = this.#parts;
-    for (let end: number | undefined;;) {
-      try {
-        return await (warren < BATCHES
-          ? transport.publish(direct(queue), message, wait)
-          : this.#batches.publish(queue, message, wait.deadline));
-      } catch (error) {
-        const patience = this.#gone.has(queue) ? 0 : PATIENCE;
-        end ??= Math.min(wait.deadline, performance.now() + patience);
-        const soon = await this.#comesBack(error, queue, {
-          deadline: end,
-          signal: until?.signal,
-        });
-        if (!soon) return unsent(error, gone);
-      }
+    const { gone, until } = address;
+    let failure: unknown;
+    try {
+      await this.#once(address, message, wait);
+    } catch (error) {
+      const later = (signal?: AbortSignal) =>
+        this.#later(error, address, message, { ...wait, signal });
+      failure = await (until ? aside(until, until.signal, later) : later());
     }
+    if (failure !== undefined) unsent(failure, gone);
   }
 
-  /** A caller's queue may be away for a moment, e.g. while the broker starts anew (oslo.messaging tries for a minute). */
-  async #comesBack(
-    error: unknown,
-    queue: string,
+  #once(
+    { reply: { queue }, warren = 0 }: Omit<Address, "dialect">,
+    message: Message,
     wait: Wait,
-  ): Promise<boolean> {
-    if (!(error instanceof NoRouteError)) return false;
-    if (performance.now() < wait.deadline) {
-      return await pause(RETRY, wait).then(() => true, () => false);
+  ): Promise<void> {
+    return warren < BATCHES
+      ? this.#parts.transport.publish(direct(queue), message, wait)
+      : this.#batches.publish(queue, message, wait.deadline);
+  }
+
+  /**
+   * A caller's queue may be away for a moment, e.g. while the broker starts anew (oslo.messaging tries for a minute). Resolves
+   * to the last error if it does not come back.
+   */
+  async #later(
+    first: unknown,
+    address: Omit<Address, "dialect">,
+    message: Message,
+    { deadline, signal }: Wait,
+  ): Promise<unknown> {
+    const { queue } = address.reply;
+    const patience = this.#gone.has(queue) ? 0 : PATIENCE;
+    const end = Math.min(deadline, performance.now() + patience);
+    for (let error = first;;) {
+      if (!(error instanceof NoRouteError)) return error;
+      if (performance.now() >= end) return this.#gone.add(queue), error;
+      const wait = { deadline: end, signal };
+      const waited = await pause(RETRY, wait).then(() => true, () => false);
+      if (!waited) return error;
+      try {
+        return void await this.#once(address, message, { deadline });
+      } catch (last) {
+        error = last;
+      }
     }
-    this.#gone.add(queue);
-    return false;
   }
 
   /**

@@ -6,6 +6,7 @@ import { pause, within } from "../wait.ts";
 import { direct, type Queue } from "../bus/routes.ts";
 import type { Message } from "../bus/transport.ts";
 import { interruptedOf } from "../wire/codec.ts";
+import { aside } from "./aside.ts";
 import { asBefore, type Copies } from "./copies.ts";
 import { asked, Hold } from "./hold.ts";
 import { fromText } from "./kept.ts";
@@ -101,10 +102,15 @@ export class Claims {
     });
   }
 
-  /** Waits until a request is free again, or done. */
-  async free(job: Job, ms: number): Promise<void> {
-    const { signal } = job;
-    await pause(ms, { deadline: Infinity, signal }).catch(() => {});
+  /** Waits until a request is free again, or done; false if it has to go back before. */
+  async free(job: Job, ms: number): Promise<boolean> {
+    const deadline = Infinity;
+    return await aside(
+      job,
+      job.signal,
+      (signal) => pause(ms, { deadline, signal }),
+    )
+      .then(() => true, () => false);
   }
 
   #later(): Waiting {

@@ -3,6 +3,7 @@ import { maskedText } from "../masked.ts";
 import { log, oneLine } from "../telemetry.ts";
 import { delayed, type Queue } from "../bus/routes.ts";
 import { againHeaders, deadHeaders } from "../wire/codec.ts";
+import { aside } from "./aside.ts";
 import { type Copies, copyOf, isContent } from "./copies.ts";
 import type { Job } from "./job.ts";
 import { isRefusal } from "./outcome.ts";
@@ -96,7 +97,8 @@ export class FailedCasts {
     log("rpc").error("A cast that failed goes back into its queue: {error}", {
       error,
     });
-    await this.#parts.copies.rest(job.signal);
+    const { copies } = this.#parts;
+    await aside(job, job.signal, (signal) => copies.rest(signal));
   }
 }
 

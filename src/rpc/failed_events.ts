@@ -5,6 +5,7 @@ import { delayed, type Queue } from "../bus/routes.ts";
 import type { Delivery } from "../bus/transport.ts";
 import { againHeaders, burialsOf, deadHeaders } from "../wire/codec.ts";
 import type { RetryPolicy } from "./contract.ts";
+import { aside } from "./aside.ts";
 import { type Copies, copyOf } from "./copies.ts";
 import { reasonOf } from "./failed_casts.ts";
 import { delayAfter } from "./retry_policy.ts";
@@ -103,7 +104,7 @@ export class FailedEvents {
           error,
         },
       );
-      await copies.rest(signal);
+      await aside(delivery, signal, (signal) => copies.rest(signal));
       delivery.reject(true);
     }
   }
@@ -133,7 +134,14 @@ export async function again(
   delivery: Delivery,
   signal: AbortSignal,
 ): Promise<void> {
-  const wait = { deadline: Infinity, signal };
-  if (delivery.redelivered) await pause(RETRY, wait).catch(() => {});
+  if (delivery.redelivered) {
+    const deadline = Infinity;
+    await aside(
+      delivery,
+      signal,
+      (signal) => pause(RETRY, { deadline, signal }),
+    )
+      .catch(() => {});
+  }
   delivery.reject(true);
 }

@@ -6,6 +6,7 @@ import type { Delivery, Message } from "../bus/transport.ts";
 import type { Dialect } from "../wire/dialect.ts";
 import type { Request } from "../wire/envelope.ts";
 import type { Progress } from "./answers.ts";
+import type { Waiter } from "./aside.ts";
 import type { RequestContext } from "./context.ts";
 import { Credit } from "./credit.ts";
 import type { Procedure } from "./contract.ts";
@@ -35,9 +36,13 @@ export interface JobHooks {
 }
 
 /** A request from its arrival to its acknowledgement. */
-export class Job implements RunningCall, Serving, Watched {
+export class Job implements RunningCall, Serving, Waiter, Watched {
   /** What is asked. */
   readonly request: Request;
+  /** What came, for another attempt at it. */
+  readonly message: Message;
+  /** True if it was in hand before, here or elsewhere. */
+  readonly redelivered: boolean;
   /** What the handler sees. */
   readonly context: RequestContext;
   /** Time of arrival, and the time at which the caller gives up, in milliseconds of the monotonic clock. */
@@ -99,6 +104,7 @@ export class Job implements RunningCall, Serving, Watched {
     this.name = request.method;
     this.dialect = dialect;
     this.#delivery = delivery;
+    ({ message: this.message, redelivered: this.redelivered } = delivery);
     this.#hooks = hooks;
     const timeout = patienceOf(delivery, request);
     this.deadline = (this.arrived = performance.now()) + timeout;
@@ -206,14 +212,8 @@ export class Job implements RunningCall, Serving, Watched {
     if (this.signs?.returned(message)) this.end("the caller is gone");
   }
 
-  /** What came, for another attempt at it. */
-  get message(): Message {
-    return this.#delivery.message;
-  }
-
-  /** True if it was in hand before, here or elsewhere. */
-  get redelivered(): boolean {
-    return this.#delivery.redelivered;
+  waits(evict: () => void): Disposable {
+    return this.#delivery.waits(evict);
   }
 
   /** True once its channel is gone: its queue has it again, for whoever gets it next. */

@@ -4,6 +4,7 @@ import type { Queue } from "../bus/routes.ts";
 import type { Delivery } from "../bus/transport.ts";
 import { burialsOf, deadHeaders, type Refusal } from "../wire/codec.ts";
 import type { ReplyAddress } from "../wire/envelope.ts";
+import { aside } from "./aside.ts";
 import type { Copies } from "./copies.ts";
 import type { Fate } from "./failed_casts.ts";
 import type { Responder } from "./responder.ts";
@@ -104,7 +105,8 @@ export class Refusals {
       log("rpc").error("A refused message goes back into its queue: {error}", {
         error,
       });
-      await copies.rest(this.#stopping.signal);
+      const { signal } = this.#stopping;
+      await aside(delivery, signal, (signal) => copies.rest(signal));
       delivery.reject(true);
       return "back";
     }

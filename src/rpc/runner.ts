@@ -138,8 +138,9 @@ export class Runner {
       }
       if (whose.kept) return job.passOn(), false; // the ledger brings it back if its worker dies
       turn.free();
-      await claims?.free(job, whose.ms);
-      if (performance.now() < deadline && await turn.take()) continue;
+      const waited = await claims?.free(job, whose.ms);
+      const soon = waited && performance.now() < deadline;
+      if (soon && await turn.take()) continue;
       await this.#noTurn(job, lane);
       return false;
     }

@@ -1,5 +1,6 @@
 /** Requests that are the same, and want their answers in different places. @module */
 import { within } from "../wait.ts";
+import { aside } from "./aside.ts";
 import type { Beats } from "./beats.ts";
 import type { Job } from "./job.ts";
 import type { Running } from "./ledger.ts";
@@ -13,20 +14,37 @@ export interface SameRunParts {
   readonly beats: Beats;
 }
 
-/** Waits until the run of the first has ended, or turns out to be a stream, or nobody waits for the second any more. */
+/**
+ * Waits until the run of the first has ended, or turns out to be a stream, or nobody waits for the second any more; false if
+ * the second has to go back meanwhile.
+ */
 export async function sameRun(
   { running, beats }: SameRunParts,
   second: Job,
   { job: first, ended }: Running,
-): Promise<void> {
+): Promise<boolean> {
   const { promise: streams, resolve } = Promise.withResolvers<void>();
   const others = first.streams;
   first.streams = () => (others?.(), resolve());
-  const wait = { deadline: Infinity, signal: second.signal };
+  const either = Promise.race([ended, streams]);
   second.register(running);
   beats.begin(second);
-  await within(Promise.race([ended, streams]), wait, () => undefined)
-    .catch(() => {}); // nobody waits
+  const wait = (signal: AbortSignal) =>
+    within(either, { deadline: Infinity, signal }, () => undefined);
+  const waited = await aside(second, second.signal, wait)
+    .then(() => true, () => second.over);
   beats.end(second);
   second.unregister();
+  return waited;
+}
+
+/** Waits for the run of a request that came again; what has to go meanwhile goes back. */
+export async function otherRun(
+  job: Job,
+  ended: Promise<void>,
+  stopping: AbortSignal,
+): Promise<void> {
+  const wait = (signal: AbortSignal) =>
+    within(ended, { deadline: Infinity, signal }, () => undefined);
+  await aside(job, stopping, wait).catch(() => job.giveBack());
 }

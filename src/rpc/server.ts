@@ -23,7 +23,7 @@ import { Refusals, type Refused } from "./refusals.ts";
 import { logStep } from "./request_log.ts";
 import { Responder, type ResponderParts } from "./responder.ts";
 import { Runner } from "./runner.ts";
-import { sameRun } from "./same_run.ts";
+import { otherRun, sameRun } from "./same_run.ts";
 import { Slots } from "../slots.ts";
 import { count, counts, type ServerStats } from "./server_stats.ts";
 
@@ -235,7 +235,7 @@ export class Server {
     if ("job" in known && !same) return await this.#share(job, known, lane);
     this.#counts.repeated++;
     if ("answers" in known) await this.#responder.repeat(job, known.answers);
-    else await known.ended;
+    else await otherRun(job, known.ended, this.#stopping.signal);
     if ("answers" in known || !known.job.abandoned) job.settle();
     else if (!job.abandoned) await this.#take(job, lane); // the first run went back undone
   }
@@ -244,7 +244,8 @@ export class Server {
   async #share(job: Job, known: Running, lane: Lane): Promise<void> {
     const { beats } = this.#responder;
     const { running } = this.#parts.inbox;
-    await sameRun({ running, beats }, job, known);
+    const waited = await sameRun({ running, beats }, job, known);
+    if (!waited) return job.giveBack();
     if (job.over) return void this.#counts.dropped++;
     const { answers } = known.job;
     if (answers.length === 0) return await this.#take(job, lane);

@@ -328,6 +328,51 @@ conforms("prefetch bounds what is unacknowledged", async (bus) => {
 });
 
 conforms(
+  "deliveries that wait leave their places to others",
+  async (bus) => {
+    const route = queue(bus.name());
+    const bounded = await consumer(bus, route, 2);
+    await send(bus, direct(route.key), "1", "2", "3", "4", "5", "6");
+    const waits = (await bounded.first(2)).map((each) => each.waits(() => {}));
+    await bounded.first(4);
+    const rest = await consumer(bus, route);
+    assert.deepEqual((await rest.first(2)).map(text), ["5", "6"]);
+    assert.deepEqual(bounded.mail.texts, ["1", "2", "3", "4"]);
+    await rest.cancel();
+    for (const each of waits) each[Symbol.dispose]();
+    const [one, two, three, four] = bounded.mail.deliveries;
+    one?.ack();
+    two?.reject(true);
+    three?.ack();
+    four?.ack();
+    await send(bus, direct(route.key), "7");
+    const came = (await bounded.first(6)).slice(4).map(text);
+    assert.deepEqual(came.sort(), ["2", "7"]);
+    assert.ok(bounded.mail.deliveries.every(({ lost }) => !lost));
+  },
+);
+
+conforms(
+  "of more than 1000 deliveries that wait, the one that came first is told that it has to go",
+  async (bus) => {
+    const route = queue(bus.name());
+    const transport = await bus.link.open(soon());
+    let waiting = 0;
+    const gone = Promise.withResolvers<string>();
+    const receive = (delivery: Delivery) => {
+      waiting++;
+      delivery.waits(() => gone.resolve(text(delivery)));
+    };
+    await transport.consume(route, receive, { prefetch: 200 }, soon());
+    const texts = Array.from({ length: 1_100 }, (_, n) => `${n}`);
+    await send(bus, direct(route.key), ...texts);
+    assert.equal(await gone.promise, "0");
+    assert.ok(waiting > 1_000, `${waiting} waited`);
+    await transport[Symbol.asyncDispose]();
+  },
+);
+
+conforms(
   "each consumer of a transport has its own prefetch; 0 is no bound",
   async (bus) => {
     const transport = await bus.link.open(soon());

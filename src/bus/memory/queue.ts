@@ -2,6 +2,7 @@
 import { expireAt, forget, type Waiting } from "../../deadlines.ts";
 import { TopologyError } from "../../errors.ts";
 import { Slots } from "../../slots.ts";
+import { Reserve } from "../reserve.ts";
 import type { Queue } from "../routes.ts";
 import type { ConsumeOptions, Delivery, Message } from "../transport.ts";
 
@@ -23,7 +24,10 @@ interface Member {
   readonly receive: (delivery: Delivery) => void;
   readonly options: ConsumeOptions;
   readonly held: Slots<Item>;
+  readonly reserve: Reserve;
   readonly ended: PromiseWithResolvers<void>;
+  /** How many of what it holds wait, and do not count against its prefetch. */
+  waiting: number;
   /** Set once what it held is back in the queue. */
   closed: boolean;
 }
@@ -109,6 +113,7 @@ export class MemoryQueue {
     owner: Owner,
     receive: (delivery: Delivery) => void,
     options: ConsumeOptions,
+    reserve: Reserve = new Reserve(),
   ): MemoryConsumer {
     const taken = this.#members.some((member) => member.options.exclusive) ||
       (options.exclusive && this.consumers > 0);
@@ -129,7 +134,9 @@ export class MemoryQueue {
       receive,
       options,
       held: new Slots(),
+      reserve,
       ended: Promise.withResolvers(),
+      waiting: 0,
       closed: false,
     };
     this.#members.push(member);
@@ -222,9 +229,9 @@ export class MemoryQueue {
 
   #deliver(): void {
     for (this.#dropOld(); this.#items.length > 0; this.#dropOld()) {
-      const turn = this.#members.findIndex(({ held, options: { prefetch } }) =>
-        prefetch === 0 || held.size < prefetch
-      );
+      const turn = this.#members.findIndex((
+        { held, waiting, options: { prefetch } },
+      ) => prefetch === 0 || held.size - waiting < prefetch);
       if (turn < 0) return;
       const member = this.#members[turn] as Member;
       this.#members = [
@@ -235,6 +242,19 @@ export class MemoryQueue {
       const item = this.#items.shift() as Item;
       member.receive(this.#delivery(member, item));
     }
+  }
+
+  #waits(member: Member, { message }: Item, evict: () => void): Disposable {
+    const place = member.reserve.wait(message.body.length, evict);
+    const counts = member.reserve.full ? 0 : 1;
+    member.waiting += counts;
+    this.#run();
+    return {
+      [Symbol.dispose]: () => {
+        place[Symbol.dispose]();
+        member.waiting -= counts;
+      },
+    };
   }
 
   #delivery(member: Member, item: Item): Delivery {
@@ -252,6 +272,7 @@ export class MemoryQueue {
       get lost() {
         return member.closed;
       },
+      waits: (evict) => this.#waits(member, item, evict),
       ack: () => settle(),
       reject: (requeue) =>
         settle(requeue ? () => this.#putBack(item) : undefined),

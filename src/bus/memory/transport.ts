@@ -6,6 +6,7 @@ import {
 } from "../../errors.ts";
 import { log, oneLine } from "../../telemetry.ts";
 import { edgesOf } from "../oversized.ts";
+import { Reserve } from "../reserve.ts";
 import type { Queue, Route } from "../routes.ts";
 import type {
   BodyLimit,
@@ -25,6 +26,7 @@ export class MemoryTransport implements Transport, Owner {
   readonly #returned: (message: Message) => void;
   readonly #closed: () => void;
   readonly #cancels = new Set<() => void>();
+  readonly #reserve = new Reserve();
   #disposed = false;
 
   constructor(
@@ -84,6 +86,7 @@ export class MemoryTransport implements Transport, Owner {
         this,
         (delivery) => guarded(receive, measured(delivery, options.limit)),
         options,
+        this.#reserve,
       );
       this.#cancels.add(handle.close);
       const cancel = () => {
@@ -96,6 +99,7 @@ export class MemoryTransport implements Transport, Owner {
 
   [Symbol.asyncDispose](): Promise<void> {
     this.#disposed = true;
+    this.#reserve[Symbol.dispose]();
     for (const close of this.#cancels) close();
     this.#cancels.clear();
     this.#broker.leave(this);

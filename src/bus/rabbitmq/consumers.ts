@@ -1,6 +1,5 @@
 /** A consuming channel and what it should consume: restored after every loss, whoever caused it. @module */
 import { setImmediate } from "node:timers";
-import type { Channel } from "npm:amqplib@2.3.1";
 import {
   ConnectionDisposedError,
   RpcError,
@@ -9,12 +8,9 @@ import {
 } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
 import { log } from "../../telemetry.ts";
-import { room } from "../oversized.ts";
 import type { ConsumeOptions, Consumer, Delivery } from "../transport.ts";
 import { Acks } from "./acks.ts";
-import type { Receive } from "./arrivals.ts";
-import { type Open, openChannel, openOn } from "./channel.ts";
-import { RabbitDelivery } from "./delivery.ts";
+import { openChannel, openOn } from "./channel.ts";
 import {
   type Desired,
   isStream,
@@ -23,6 +19,8 @@ import {
   type QueueRoute,
   Wanted,
 } from "./desired.ts";
+import { type Consuming, receiver } from "./receiving.ts";
+import { Renewals } from "./renewals.ts";
 import { backoff, type Side } from "./side.ts";
 import { isFatal, type Topology } from "./topology.ts";
 
@@ -35,28 +33,13 @@ const CANCELLATION = 5_000;
 /** Milliseconds that one queue may take to be consumed again before the next has its turn. */
 const PATIENCE = 3_000;
 
-/** It comes again when there is room for its body; until then it is unacknowledged, and takes its place in the prefetch. */
-function postpone(open: Open<Channel>, delivery: Delivery): void {
-  room.postpone({
-    get alive() {
-      return open.alive;
-    },
-    giveBack: () => delivery.reject(true),
-  });
-}
-
-/** A channel, and what is acknowledged on it. */
-interface Consuming {
-  readonly open: Open<Channel>;
-  readonly acks: Acks;
-}
-
 /** Consumers that share a channel. */
 export class Consumers {
   readonly #side: Side;
   readonly #topology: Topology;
   readonly #wanted: Wanted;
   readonly #closing = new AbortController();
+  readonly #renewals = new Renewals((tag) => void this.#renew(tag));
   #consuming: Promise<Consuming> | undefined;
   #restoring: Promise<void> | undefined;
 
@@ -114,6 +97,7 @@ export class Consumers {
         "Cannot consume: the connection was disposed",
       ),
     );
+    this.#renewals[Symbol.dispose]();
     const left = this.#wanted.all;
     for (const desired of left) this.#wanted.forget(desired);
     const consuming = await this.#consuming?.catch(() => undefined);
@@ -225,8 +209,15 @@ export class Consumers {
       open.arrivals.consumers.delete(tag);
       this.#gone(desired, tag);
     };
-    const receive = this.#receiver(consuming, desired);
-    const { limit } = desired.options;
+    const { limit, spare } = desired.options;
+    const renewable = prefetch > 0 && !stream && !spare && !exclusive;
+    const receive = receiver({
+      ...{ consuming, tag, vitals: this.#side.vitals },
+      ...{
+        renewals: this.#renewals,
+        prefetch: renewable ? prefetch : Infinity,
+      },
+    }, desired);
     open.arrivals.consumers.set(tag, { receive, limit });
     // Sent together: the limit is for the consumer that comes next on the channel.
     const options = { consumerTag: tag, exclusive, arguments: args };
@@ -239,25 +230,6 @@ export class Consumers {
     if (gone) throw new Error("queue lost"); // cancelled together with consume-ok
     this.#wanted.consumes(desired, tag);
     if (desired.abandoned) await this.#cancel(desired);
-  }
-
-  /** Takes what comes; must not throw. */
-  #receiver({ acks, open }: Consuming, desired: Desired): Receive {
-    const { vitals } = this.#side;
-    return (message, key, tag, redelivered, body) => {
-      vitals.proven();
-      const offset = message.headers["x-stream-offset"];
-      if (typeof offset === "number") desired.offset = offset;
-      acks.delivered(tag);
-      const delivery = new RabbitDelivery(message, key, redelivered, acks, tag);
-      if (body === "later") return postpone(open, delivery);
-      if (body === "whole") delivery.settled = () => room.give();
-      try {
-        desired.receive(delivery);
-      } catch (error) {
-        log("bus").error("A receiver threw: {error}", { error });
-      }
-    };
   }
 
   /** The broker cancelled the consumer: its queue is gone. */
@@ -294,6 +266,20 @@ export class Consumers {
     await socket.goodbyes.answered(Promise.race([cancelled, open.ended]), ms); // lost meanwhile: as good as cancelled
     open.arrivals.consumers.delete(tag);
     await this.#remove(desired);
+  }
+
+  /** Puts a new consumer in the place of one whose deliveries wait. Where that fails it goes on as it is. */
+  async #renew(tag: string): Promise<void> {
+    const desired = this.#wanted.all.find((each) => each.tag === tag);
+    if (!desired) return;
+    try {
+      const { open } = await this.#channel();
+      await this.#start(desired, performance.now() + PATIENCE);
+      await Promise.race([open.channel.cancel(tag), open.ended]);
+      open.arrivals.consumers.delete(tag);
+    } catch (error) {
+      log("bus").debug("A consumer was not renewed: {error}", { error });
+    }
   }
 }
 

@@ -9,6 +9,7 @@ export class RabbitDelivery implements Delivery {
   readonly redelivered: boolean;
   readonly #acks: Acks;
   readonly #tag: number;
+  readonly #waits: (evict: () => void) => Disposable;
   /** Called once, when it is settled. */
   settled: (() => void) | undefined;
   #settled = false;
@@ -20,16 +21,22 @@ export class RabbitDelivery implements Delivery {
     redelivered: boolean,
     acks: Acks,
     tag: number,
+    waits: (evict: () => void) => Disposable,
   ) {
     this.message = message;
     this.key = key;
     this.redelivered = redelivered;
     this.#acks = acks;
     this.#tag = tag;
+    this.#waits = waits;
   }
 
   get lost(): boolean {
     return !this.#acks.alive;
+  }
+
+  waits(evict: () => void): Disposable {
+    return this.#waits(evict);
   }
 
   ack(when?: "soon"): void {
