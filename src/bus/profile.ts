@@ -42,6 +42,8 @@ export interface QueueArguments {
 export interface NovaForms {
   /** Reply and fanout queues are durable quorum queues (`rabbit_transient_quorum_queue`). */
   readonly transientQuorum: boolean;
+  /** What processes share is taken as it is, and never made. */
+  readonly passive?: boolean;
   /** All processes read fanouts from one stream for each topic (`rabbit_stream_fanout`). */
   readonly streamFanout: boolean;
   /** Arguments of queues in place of those of oslo.messaging. */
@@ -69,6 +71,7 @@ export function routes(profile: Profile): Routes {
     type: "topic",
     durable: lasting,
     autoDelete,
+    ...asItIs(nova),
   };
   const row = (key: string, queue = key): Route => ({
     exchange: control,
@@ -82,6 +85,7 @@ export function routes(profile: Profile): Routes {
         queueType === "quorum" ? QUORUM : {},
         nova?.arguments?.shared,
       ),
+      ...asItIs(nova),
     },
   });
   return {
@@ -93,6 +97,10 @@ export function routes(profile: Profile): Routes {
       nova && !topic.startsWith(OWN) ? novaFanout(topic, nova) : fanout(topic),
     inbox: (inbox) => nova ? novaInbox(inbox, nova) : passing(inbox),
   };
+}
+
+function asItIs(nova: NovaForms | undefined): { readonly passive?: true } {
+  return nova?.passive ? { passive: true } : {};
 }
 
 function fanoutExchange(
@@ -146,10 +154,14 @@ function novaFanout(topic: string, nova: NovaForms): Route {
     exclusive: false,
     autoDelete: false,
     arguments: withArguments(usual, more),
+    ...asItIs(nova),
   };
   const own: Queue = { ...expiring(nova, name, more), fresh: member ?? true };
-  const queue = streamFanout ? stream : own;
-  return { exchange, key: "", binding: topic, queue };
+  const row = { key: "", binding: topic };
+  // The exchange of the processes' own queues comes and goes with them.
+  return streamFanout
+    ? { ...row, exchange: { ...exchange, ...asItIs(nova) }, queue: stream }
+    : { ...row, exchange, queue: own };
 }
 
 /** Its exchange is for servers that answer to one: Grizzly, Havana, oslo.messaging before 10. */

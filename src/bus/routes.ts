@@ -1,4 +1,5 @@
 /** Where messages go: the exchanges and queues of Nova's consumers and publishers, as a table of rows. @module */
+import { TopologyError } from "../errors.ts";
 
 /** An exchange as it is declared. */
 export interface Exchange {
@@ -10,6 +11,8 @@ export interface Exchange {
   readonly durable: boolean;
   /** Goes with its last binding. */
   readonly autoDelete: boolean;
+  /** It is taken as it is (AMQP: `passive`), and is never made. */
+  readonly passive?: true;
 }
 
 /** A queue as it is declared. */
@@ -31,6 +34,8 @@ export interface Queue {
   readonly fresh?: true | string | undefined;
   /** It keeps its name when it is restored, and is removed with its consumer. */
   readonly temporary?: boolean;
+  /** It is taken as it is (AMQP: `passive`), with the bindings that it has; it is never made. */
+  readonly passive?: true;
 }
 
 /** A row: how a message is routed, and where it waits. */
@@ -43,6 +48,14 @@ export interface Route {
   readonly binding?: string;
   /** Queue of a consumer; a publisher needs it only where it has to exist first. */
   readonly queue?: Queue;
+}
+
+/** The error for what is taken as it is, and does not exist; `entity` is its kind and its name. */
+export function missing(entity: string): TopologyError {
+  return new TopologyError(
+    `Cannot take ${entity} as it is: it does not exist; let whoever makes the queues of this bus make it, or give the profile declare: "active"`,
+    { data: { entity, replyCode: 404 } },
+  );
 }
 
 /** The rows of a profile. */

@@ -25,6 +25,12 @@ export interface NovaProfile {
    */
   readonly member?: string | undefined;
   /**
+   * `passive`: the control exchange, the queues of topics, hosts, pools and events, and the streams of fanouts are taken as
+   * they are, with the bindings that they have; one that is missing is a `TopologyError`. What belongs to one process, and
+   * the queues beside those for failed casts, are made all the same. Default `active`: all is made that is missing.
+   */
+  readonly declare?: "active" | "passive" | undefined;
+  /**
    * Arguments (`x-…`) of queues, by their kind, in place of or beside those that the queues have anyway; `null` leaves one
    * out. `x-queue-type` follows from other options.
    */
@@ -33,7 +39,7 @@ export interface NovaProfile {
 
 const MEMBER = /^[A-Za-z0-9_.:-]{1,150}$/;
 const FLAGS = ["durable", "autoDelete", "transientQuorum", "streamFanout"];
-const KEYS = ["exchange", "member", "arguments", ...FLAGS];
+const KEYS = ["exchange", "member", "arguments", "declare", ...FLAGS];
 const KINDS = ["shared", "fanout", "reply"];
 const ARGUMENT = /^x-[a-z0-9-]{1,100}$/;
 
@@ -84,7 +90,10 @@ function check(forms: NovaProfile): void {
       throw wrong(`profile.${key}`, value, "true or false");
     }
   }
-  const { exchange, member } = forms;
+  const { exchange, member, declare = "active" } = forms;
+  if (declare !== "active" && declare !== "passive") {
+    throw wrong("profile.declare", declare, "active or passive");
+  }
   if (forms.arguments !== undefined) checkArguments(forms.arguments);
   if (exchange !== undefined) checkName("profile.exchange", exchange);
   if (member !== undefined && !MEMBER.test(member)) {
@@ -120,6 +129,7 @@ export function profileOf(
       // Two processes of one name would read each other's answers.
       member: forms.member && `${forms.member}.${Deno.pid}`,
       arguments: forms.arguments,
+      passive: forms.declare === "passive",
     },
   };
 }

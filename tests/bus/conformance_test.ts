@@ -763,6 +763,69 @@ conforms(
   },
 );
 
+conforms(
+  "what is passive is taken as it is: no other form is refused, and no binding is made",
+  async (bus) => {
+    const [topic, key] = [bus.name(), bus.name()];
+    const made = bus.table.topic(topic);
+    const transport = await bus.link.open(soon());
+    await transport.declare(made, soon());
+    assert.ok(made.exchange && made.queue);
+    const route: Route = {
+      exchange: { ...made.exchange, type: "direct", passive: true },
+      key,
+      queue: {
+        ...made.queue,
+        durable: false,
+        arguments: { "x-max-length": 5 },
+        passive: true,
+      },
+    };
+    await transport.declare(route, soon());
+    const { mail } = await consumer(bus, route);
+    await assert.rejects(published(bus, route), NoRouteError);
+    await transport.publish({ ...route, key: topic }, message("old"), soon());
+    assert.deepEqual((await mail.first(1)).map(text), ["old"]);
+  },
+);
+
+conforms(
+  "what is passive and missing is an error that names it, and is not made",
+  async (bus) => {
+    const { exchange, queue } = bus.table.topic(bus.name());
+    assert.ok(exchange && queue);
+    const transport = await bus.link.open(soon());
+    const missing = (entity: string) => (error: unknown) => {
+      assert.ok(error instanceof TopologyError, String(error));
+      const { message } = error;
+      assert.deepEqual(error.data, { entity, replyCode: 404 });
+      assert.ok(message.startsWith(`Cannot take ${entity} as it is`), message);
+      return true;
+    };
+    const alone: Route = {
+      key: queue.name,
+      queue: { ...queue, passive: true },
+    };
+    const there: Route = {
+      key: queue.name,
+      exchange: { ...exchange, passive: true },
+    };
+    const noQueue = missing(`queue ${queue.name}`);
+    await assert.rejects(transport.declare(alone, soon()), noQueue);
+    await assert.rejects(
+      transport.consume(alone, () => {}, { prefetch: 0 }, soon()),
+      noQueue,
+    );
+    const noExchange = missing(`exchange ${exchange.name}`);
+    await assert.rejects(transport.declare(there, soon()), noExchange);
+    await assert.rejects(
+      transport.publish(there, message("x"), soon()),
+      noExchange,
+    );
+    assert.equal(await bus.link.consumers(queue.name, soon()), undefined);
+  },
+);
+
 // Waits
 
 conforms(

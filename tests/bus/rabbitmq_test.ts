@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { Socket } from "node:net";
-import { direct } from "../../src/bus/routes.ts";
+import { direct, type Route } from "../../src/bus/routes.ts";
 import { backoff } from "../../src/bus/rabbitmq/side.ts";
 import type { Message } from "../../src/bus/transport.ts";
 import {
@@ -12,6 +12,7 @@ import {
   RpcError,
 } from "../../src/errors.ts";
 import { brokerUrl } from "../setup/broker.ts";
+import { logged } from "../setup/logged.ts";
 import { freePort, until } from "../setup/probe.ts";
 import { proxyTo } from "../setup/proxy.ts";
 import {
@@ -179,6 +180,36 @@ Deno.test("a queue that is deleted again and again keeps its consumer, and a can
   await transport.publish(direct(kept.key), message("still"), soon());
   assert.deepEqual((await first(1)).map(text), ["still"]);
   assert.equal(await bus.link.consumers(dropped.key, soon()), undefined);
+});
+
+Deno.test("a passive queue that is gone is waited for, and consumed in the form in which it comes back", async () => {
+  await using bus = await rabbitBus();
+  const base = await brokerUrl();
+  const events = eventsOf(bus.link);
+  const route = queue(bus.name());
+  const make = (arguments_: object) =>
+    plain(
+      base,
+      (channel) => channel.assertQueue(route.key, { arguments: arguments_ }),
+    );
+  await make({});
+  await using log = await logged();
+  const passive: Route = { ...route, queue: { ...route.queue, passive: true } };
+  const { first } = await consumer(bus, passive);
+  await plain(base, (channel) => channel.deleteQueue(route.key));
+  await until(
+    "it is missed",
+    () => log.times(/Cannot consume .* yet: .*does not exist/) > 0,
+  );
+  await make({ "x-max-length": 5 });
+  await until(
+    "it is consumed again",
+    async () => await bus.link.consumers(route.key, soon()) === 1,
+  );
+  const transport = await bus.link.open(soon());
+  await transport.publish(direct(route.key), message("back"), soon());
+  assert.deepEqual((await first(1)).map(text), ["back"]);
+  assert.deepEqual(events.filter(({ type }) => type === "failed"), []);
 });
 
 // Headers and bodies

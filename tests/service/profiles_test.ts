@@ -24,7 +24,7 @@ const wrong: readonly [object, RegExp][] = [
   [{ profile: null }, /^Invalid option profile object: give/],
   [
     { profile: { durabel: true } },
-    /profile\.durabel boolean: give exchange, member, arguments, durable/,
+    /profile\.durabel boolean: give exchange, member, arguments, declare, durable/,
   ],
   [
     { profile: { durable: "yes" } },
@@ -47,6 +47,10 @@ const wrong: readonly [object, RegExp][] = [
     /fanout\.x-expires object: give a text, a number/,
   ],
   [{ profile: { arguments: "x" } }, /profile\.arguments "x": give an object/],
+  [
+    { profile: { declare: "never" } },
+    /profile\.declare "never": give active or passive/,
+  ],
   [{ profile: { exchange: "a b" } }, /Invalid profile\.exchange "a b"/],
   [{ profile: { member: "a b" } }, /profile\.member "a b": give 1 to 150/],
   [
@@ -112,6 +116,41 @@ onRabbit("the broker has the arguments of a profile", async (bus) => {
     ["x-max-length", "10000", "1000"],
   );
 });
+
+onRabbit(
+  "a service of a passive profile takes what processes share as it is, and makes what is its own",
+  async (bus) => {
+    const { topic } = bus;
+    const exchange = `${topic}_control`;
+    const forms = { exchange, durable: false, autoDelete: true };
+    const profile = { ...forms, declare: "passive" } as const;
+    const handlers = sumHandlers();
+    const served = sums(topic);
+    const refusal = async (entity: string) => {
+      await using connection = await bus.connect({ profile });
+      const dispatcher = implement(served, handlers).createRpcDispatcher();
+      const error = await failureOf(
+        connection.createConsumer(topic, dispatcher),
+      );
+      assert.ok(error instanceof TopologyError, String(error));
+      assert.deepEqual(error.data, { entity, replyCode: 404 });
+    };
+    await refusal(`exchange ${exchange}`);
+    await using raw = await bus.raw();
+    assert.ok(raw);
+    const { channel } = raw;
+    await channel.assertExchange(exchange, "topic", { autoDelete: true });
+    await refusal(`queue ${topic}`);
+    const form = { durable: true, arguments: { "x-max-length": 7 } };
+    await channel.assertQueue(topic, form);
+    await channel.bindQueue(topic, exchange, topic);
+    await using _worker = await bus.serve(served, handlers, { profile });
+    await using connection = await bus.connect({ profile });
+    const client = connection.client(served);
+    assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
+    await client.fanoutCast("wait", {});
+  },
+);
 
 onEachBus("monitor is 2000 milliseconds or more", async (bus) => {
   await using _worker = await bus.serve(sums(bus.topic), sumHandlers());

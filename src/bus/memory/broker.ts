@@ -1,7 +1,13 @@
 /** A broker inside the process: exchanges, queues and bindings, by the rules of RabbitMQ that Warren relies on. @module */
 import { isDeepStrictEqual } from "node:util";
 import { TopologyError } from "../../errors.ts";
-import { type Exchange, freshName, type Queue, type Route } from "../routes.ts";
+import {
+  type Exchange,
+  freshName,
+  missing,
+  type Queue,
+  type Route,
+} from "../routes.ts";
 import type { Message } from "../transport.ts";
 import { MemoryQueue, type Owner } from "./queue.ts";
 
@@ -46,6 +52,10 @@ export class Broker {
 
   exchange(settings: Exchange): BoundExchange {
     const known = this.#exchanges.get(settings.name);
+    if (settings.passive) {
+      if (known) return known;
+      throw missing(`exchange ${settings.name}`);
+    }
     if (known && !isDeepStrictEqual(known.settings, settings)) {
       const entity = `exchange ${settings.name}`;
       throw otherwise(entity, { ...settings }, { ...known.settings });
@@ -62,6 +72,10 @@ export class Broker {
       : settings.name;
     const exchange = route.exchange && this.exchange(route.exchange);
     const known = this.#queues.get(name);
+    if (settings.passive) {
+      if (known) return known;
+      throw missing(`queue ${name}`);
+    }
     if (known && !isDeepStrictEqual(known.settings, settings)) {
       throw otherwise(`queue ${name}`, flat(settings), flat(known.settings));
     }

@@ -174,15 +174,18 @@ export class Consumers {
       await this.#start(desired, performance.now() + PATIENCE);
     } catch (error) {
       if (this.#closing.signal.aborted) return;
-      if (error instanceof TopologyError) return this.#refused(desired, error);
+      // A queue that is taken as it is may be made again by those to whom it belongs.
+      const away = error instanceof RpcError && error.data.replyCode === 404;
+      if (error instanceof TopologyError && !away) {
+        return this.#refused(desired, error);
+      }
       const { name: queue } = desired.route.queue;
       log("bus")[this.#side.socket ? "warn" : "debug"](
         "Cannot consume {queue} yet: {error}",
         { queue, error },
         queue,
       );
-      const gone = error instanceof RpcError && error.data.replyCode === 404;
-      if (gone && desired.renew) desired.route = desired.renew();
+      if (away && desired.renew) desired.route = desired.renew();
     }
   }
 

@@ -3,7 +3,13 @@ import type { Channel } from "npm:amqplib@2.3.1";
 import { RpcError, TimeoutError, TopologyError } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
 import type { QueueStatus } from "../transport.ts";
-import { type Exchange, freshName, type Queue, type Route } from "../routes.ts";
+import {
+  type Exchange,
+  freshName,
+  missing,
+  type Queue,
+  type Route,
+} from "../routes.ts";
 import { type Open, openChannel } from "./channel.ts";
 import { backoff, type Side } from "./side.ts";
 
@@ -32,6 +38,18 @@ function difference(reason: string): Record<string, string> {
     wanted: value(wanted),
     existing: value(existing),
   };
+}
+
+/** RabbitMQ says this of what does not exist; it says something else of a queue whose node is down. */
+const MISSING = /\bno (?:queue|exchange) '/;
+
+/** Takes what exists as it is. */
+async function taken(what: string, check: PromiseLike<unknown>): Promise<void> {
+  try {
+    await check;
+  } catch (error) {
+    throw MISSING.test(String(error)) ? missing(what) : error;
+  }
 }
 
 function adviceFor(code: number | undefined, reason: string): string {
@@ -67,14 +85,19 @@ const settings = ({ name, type, durable, autoDelete }: Exchange) =>
 
 async function assertExchange(
   channel: Channel,
-  { name, type, durable, autoDelete }: Exchange,
+  { name, type, durable, autoDelete, passive }: Exchange,
 ): Promise<void> {
+  if (passive) return taken(`exchange ${name}`, channel.checkExchange(name));
   await channel.assertExchange(name, type, { durable, autoDelete });
 }
 
 async function assertQueue(channel: Channel, queue: Queue): Promise<string> {
   const { durable, exclusive, autoDelete, arguments: args } = queue;
   const name = queue.fresh ? freshName(queue.name, queue.fresh) : queue.name;
+  if (queue.passive) {
+    await taken(`queue ${name}`, channel.checkQueue(name));
+    return name;
+  }
   await channel.assertQueue(name, {
     durable,
     exclusive,
@@ -121,7 +144,7 @@ export class Topology {
     return known;
   }
 
-  /** Makes a route's exchange exist; once for each connection. */
+  /** Makes a route's exchange exist, or finds that it does; once for each connection. */
   async exchange(exchange: Exchange, wait: Wait): Promise<void> {
     if (this.knows(exchange)) return;
     await this.#alone(
@@ -137,7 +160,7 @@ export class Topology {
     this.#last = undefined;
   }
 
-  /** Makes a route's queue exist, with its binding; resolves to its name. */
+  /** Makes a route's queue exist, with its binding, or takes it as it is; resolves to its name. */
   async queue(
     route: Route & { readonly queue: Queue },
     wait: Wait,
@@ -146,7 +169,7 @@ export class Topology {
     return await this.#alone(`queue ${queue.name}`, wait, async (channel) => {
       if (exchange) await this.#exchange(channel, exchange);
       const name = await assertQueue(channel, queue);
-      if (exchange) {
+      if (exchange && !queue.passive) {
         await channel.bindQueue(
           name,
           exchange.name,
@@ -241,6 +264,7 @@ export class Topology {
     } catch (error) {
       void this.#open?.close(); // it is gone, or has a request on it that nobody waits for
       this.#open = undefined;
+      if (error instanceof TopologyError) throw error;
       const { code, message } = error as Error & { code?: number | string };
       return {
         code: typeof code === "number" ? code : undefined,
