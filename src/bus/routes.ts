@@ -99,6 +99,16 @@ export function election(topic: string, task: string): Route {
   return passing(`${topic}.leader.${task}`);
 }
 
+/**
+ * The queue that services of a host consume while they start. Who consumes it alone may remove the queues of the host. It holds
+ * no message.
+ */
+export function hostLock(topic: string, host: string): Route {
+  const route = election(queueFor(topic, host), "warren.host");
+  const { queue } = route;
+  return queue ? { ...route, queue: { ...queue, autoDelete: true } } : route;
+}
+
 /** Nova's name of a topic's queue: `<topic>` for all workers, `<topic>.<host>` for one host. */
 export function queueFor(topic: string, host?: string): string {
   return host === undefined ? topic : `${topic}.${host}`;

@@ -2,7 +2,7 @@
 import type { Wait } from "../wait.ts";
 import type { LinkHealth } from "./link_health.ts";
 import type { BodyLimit } from "./oversized.ts";
-import type { Route } from "./routes.ts";
+import type { Queue, Route } from "./routes.ts";
 
 export type * from "./link_health.ts";
 export type { BodyLimit, Wait };
@@ -116,6 +116,27 @@ export interface Transport extends AsyncDisposable {
     options: ConsumeOptions,
     wait: Wait,
   ): Promise<Consumer>;
+  /**
+   * What is in a queue; undefined if it does not exist.
+   *
+   * @throws {TopologyError} it exists in another form.
+   */
+  look(queue: Queue, wait: Wait): Promise<QueueCounts | undefined>;
+  /** Takes away the binding of a route's queue. */
+  unbind(route: Route, wait: Wait): Promise<void>;
+  /**
+   * Removes a queue that has no ready message and no consumer; false if it has one. The broker does both in one step, but of
+   * a quorum queue, which is looked at and then removed.
+   */
+  removeEmpty(queue: Queue, wait: Wait): Promise<boolean>;
+}
+
+/** What is in a queue, as the broker tells it. */
+export interface QueueCounts {
+  /** Messages that are ready; those that are delivered and not settled are not told. */
+  readonly messages: number;
+  /** Its consumers. */
+  readonly consumers: number;
 }
 
 /** What a link tells of itself. */

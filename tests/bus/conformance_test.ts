@@ -826,6 +826,46 @@ conforms(
   },
 );
 
+conforms(
+  "removeEmpty() removes a queue that has no message and no consumer, and no other",
+  async (bus) => {
+    const route = bus.table.topic(bus.name());
+    const { queue } = route;
+    assert.ok(queue);
+    const transport = await bus.link.open(soon());
+    const look = () => transport.look(queue, soon());
+    assert.equal(await look(), undefined);
+    const { cancel } = await consumer(bus, route);
+    assert.deepEqual(await look(), { messages: 0, consumers: 1 });
+    assert.equal(await transport.removeEmpty(queue, soon()), false);
+    await cancel();
+    await send(bus, route, "x");
+    assert.deepEqual(await look(), { messages: 1, consumers: 0 });
+    assert.equal(await transport.removeEmpty(queue, soon()), false);
+    const other = { ...queue, durable: false };
+    await assert.rejects(transport.look(other, soon()), TopologyError);
+    assert.deepEqual(await drain(bus, route), ["x"]);
+    assert.equal(await transport.removeEmpty(queue, soon()), true);
+    assert.equal(await look(), undefined);
+  },
+);
+
+conforms(
+  "unbind() keeps what is published from the queue, until it is declared again",
+  async (bus) => {
+    const route = bus.table.topic(bus.name());
+    const transport = await bus.link.open(soon());
+    await transport.declare(route, soon());
+    await published(bus, route);
+    await transport.unbind(route, soon());
+    await transport.unbind(route, soon()); // the same again is fine
+    await assert.rejects(published(bus, route), NoRouteError);
+    await transport.declare(route, soon());
+    await published(bus, route);
+    assert.equal((await drain(bus, route)).length, 2);
+  },
+);
+
 // Waits
 
 conforms(

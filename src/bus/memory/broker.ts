@@ -8,7 +8,7 @@ import {
   type Queue,
   type Route,
 } from "../routes.ts";
-import type { Message } from "../transport.ts";
+import type { Message, QueueCounts } from "../transport.ts";
 import { MemoryQueue, type Owner } from "./queue.ts";
 
 interface BoundExchange {
@@ -45,6 +45,11 @@ function otherwise(
   );
 }
 
+function checkForm({ name, settings }: MemoryQueue, wanted: Queue): void {
+  if (isDeepStrictEqual(settings, wanted)) return;
+  throw otherwise(`queue ${name}`, flat(wanted), flat(settings));
+}
+
 /** Exchanges and queues of one bus. */
 export class Broker {
   readonly #exchanges = new Map<string, BoundExchange>();
@@ -76,9 +81,7 @@ export class Broker {
       if (known) return known;
       throw missing(`queue ${name}`);
     }
-    if (known && !isDeepStrictEqual(known.settings, settings)) {
-      throw otherwise(`queue ${name}`, flat(settings), flat(known.settings));
-    }
+    if (known) checkForm(known, settings);
     const queue = known ?? new MemoryQueue(name, settings, owner, {
       removed: () => this.#remove(queue),
       deadLetter: (key, message) => this.publish({ key }, message),
@@ -99,6 +102,30 @@ export class Broker {
 
   find(name: string): MemoryQueue | undefined {
     return this.#queues.get(name);
+  }
+
+  /** What is in a queue; undefined if it does not exist. */
+  look(settings: Queue): QueueCounts | undefined {
+    const queue = this.find(settings.name);
+    if (!queue) return undefined;
+    checkForm(queue, settings);
+    return { messages: queue.messages, consumers: queue.consumers };
+  }
+
+  unbind({ exchange, queue, key, binding = key }: Route): void {
+    const { bindings } = this.#exchanges.get(exchange?.name ?? "") ?? {};
+    for (const each of bindings ?? []) {
+      const meant = each.queue.name === queue?.name && each.key === binding;
+      if (meant) bindings?.delete(each);
+    }
+  }
+
+  /** False if it has a message or a consumer. */
+  removeEmpty(name: string): boolean {
+    const queue = this.find(name);
+    const used = queue && queue.messages + queue.consumers > 0;
+    if (!used) queue?.remove();
+    return !used;
   }
 
   /** Queues that go with an owner are gone. */

@@ -89,6 +89,7 @@ export class MemoryQueue {
 
   /** How many messages wait for a consumer. */
   get messages(): number {
+    this.#dropOld();
     return this.#items.length;
   }
 

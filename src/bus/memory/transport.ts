@@ -14,6 +14,7 @@ import type {
   Consumer,
   Delivery,
   Message,
+  QueueCounts,
   Transport,
   Wait,
 } from "../transport.ts";
@@ -95,6 +96,18 @@ export class MemoryTransport implements Transport, Owner {
       };
       return { ended: handle.ended, cancel: () => Promise.try(cancel) };
     });
+  }
+
+  look(queue: Queue, wait: Wait): Promise<QueueCounts | undefined> {
+    return this.#use(wait, () => this.#broker.look(queue));
+  }
+
+  unbind(route: Route, wait: Wait): Promise<void> {
+    return this.#use(wait, () => this.#broker.unbind(route));
+  }
+
+  removeEmpty({ name }: Queue, wait: Wait): Promise<boolean> {
+    return this.#use(wait, () => this.#broker.removeEmpty(name));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

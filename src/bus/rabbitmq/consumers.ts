@@ -20,9 +20,10 @@ import {
   Wanted,
 } from "./desired.ts";
 import { type Consuming, receiver } from "./receiving.ts";
+import { notConsumed } from "./refusals.ts";
 import { Renewals } from "./renewals.ts";
 import { backoff, type Side } from "./side.ts";
-import { isFatal, type Topology } from "./topology.ts";
+import type { Topology } from "./topology.ts";
 
 /** Unacknowledged messages of a stream, where no limit was given: a stream must have one. */
 const STREAM_PREFETCH = 100;
@@ -108,14 +109,9 @@ export class Consumers {
   }
 
   /** What to tell the user; undefined if it is a loss that heals. */
-  #explain(error: unknown, route: QueueRoute): Error | undefined {
+  #explain(error: unknown, { queue }: QueueRoute): Error | undefined {
     if (this.#closing.signal.aborted) return this.#closing.signal.reason;
-    if (error instanceof RpcError) return error;
-    const { code, message } = error as Error & { code?: number };
-    if (!isFatal(code)) return undefined;
-    return new TopologyError(`Cannot consume ${route.queue.name}: ${message}`, {
-      data: { entity: `queue ${route.queue.name}`, replyCode: code },
-    });
+    return error instanceof RpcError ? error : notConsumed(queue.name, error);
   }
 
   #channel(): Promise<Consuming> {

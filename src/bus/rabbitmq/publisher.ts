@@ -19,8 +19,8 @@ import {
   type PublishingParts,
   type Sending,
 } from "./publishing_channel.ts";
+import { isFatal } from "./refusals.ts";
 import { backoff } from "./side.ts";
-import { isFatal } from "./topology.ts";
 import type { Window } from "./window.ts";
 
 /** The attempts at a message so far. */

@@ -1,8 +1,7 @@
 /** Declares exchanges, queues and bindings, on a channel where a refusal hurts nobody else. @module */
-import type { Channel } from "npm:amqplib@2.3.1";
+import type { Channel, Replies } from "npm:amqplib@2.3.1";
 import { RpcError, TimeoutError, TopologyError } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
-import type { QueueStatus } from "../transport.ts";
 import {
   type Exchange,
   freshName,
@@ -10,35 +9,10 @@ import {
   type Queue,
   type Route,
 } from "../routes.ts";
+import type { QueueCounts, QueueStatus } from "../transport.ts";
 import { type Open, openChannel } from "./channel.ts";
+import { isFatal, refused, refusedWith } from "./refusals.ts";
 import { backoff, type Side } from "./side.ts";
-
-/** Answers of the broker that no repetition changes: access refused, exists in another form, not allowed, cannot. */
-const FATAL = new Set([403, 405, 406, 530, 540, 541]);
-
-/** True if a declaration was refused for good. */
-export function isFatal(code: number | undefined): boolean {
-  return code !== undefined && FATAL.has(code);
-}
-
-/** What RabbitMQ says where something exists in another form. */
-const INEQUIVALENT =
-  /inequivalent arg '([^']*)' for (\w+) '([^']*)' in vhost '[^']*': received (.*) but current is (.*?)"?$/;
-
-/** What differs, where the broker says it: of what, the argument, the value that was wanted, the one that exists. */
-function difference(reason: string): Record<string, string> {
-  const parts = INEQUIVALENT.exec(reason);
-  if (!parts) return {};
-  const [, argument = "", kind, name, wanted = "", existing = ""] = parts;
-  const value = (said: string) =>
-    /^(?:the value )?'([^']*)'/.exec(said)?.[1] ?? said;
-  return {
-    entity: `${kind} ${name}`,
-    argument,
-    wanted: value(wanted),
-    existing: value(existing),
-  };
-}
 
 /** RabbitMQ says this of what does not exist; it says something else of a queue whose node is down. */
 const MISSING = /\bno (?:queue|exchange) '/;
@@ -50,33 +24,6 @@ async function taken(what: string, check: PromiseLike<unknown>): Promise<void> {
   } catch (error) {
     throw MISSING.test(String(error)) ? missing(what) : error;
   }
-}
-
-function adviceFor(code: number | undefined, reason: string): string {
-  if (/transient_nonexcl_queues/.test(reason)) {
-    return "; the broker refuses queues that are neither durable nor exclusive: permit the deprecated feature transient_nonexcl_queues, or give the profile `durable: true` and `transientQuorum: true`, here and at the peers";
-  }
-  if (code === 406) {
-    return "; it exists with other settings: declare it as it is, delete it, use another name, or another virtual host";
-  }
-  return code === 403 ? "; the user lacks the permission" : "";
-}
-
-/** The broker's answer to a declaration that it refuses, as an error that names the entity and what differs. */
-export function refused(
-  what: string,
-  reason: string,
-  code?: number,
-): TopologyError {
-  const differs = difference(reason);
-  const { entity = what, argument, wanted, existing } = differs;
-  const why = argument === undefined
-    ? reason
-    : `its ${argument} is ${existing}, not ${wanted}`;
-  return new TopologyError(
-    `Cannot declare ${entity}: ${why}${adviceFor(code, reason)}`,
-    { data: { entity, replyCode: code ?? 0, ...differs } },
-  );
 }
 
 /** Two exchanges are the same if all their settings are. */
@@ -91,20 +38,36 @@ async function assertExchange(
   await channel.assertExchange(name, type, { durable, autoDelete });
 }
 
-async function assertQueue(channel: Channel, queue: Queue): Promise<string> {
-  const { durable, exclusive, autoDelete, arguments: args } = queue;
-  const name = queue.fresh ? freshName(queue.name, queue.fresh) : queue.name;
-  if (queue.passive) {
-    await taken(`queue ${name}`, channel.checkQueue(name));
-    return name;
-  }
-  await channel.assertQueue(name, {
-    durable,
-    exclusive,
-    autoDelete,
-    arguments: args,
-  });
+function assertQueue(
+  channel: Channel,
+  { name, durable, exclusive, autoDelete, arguments: args }: Queue,
+): PromiseLike<Replies.AssertQueue> {
+  const form = { durable, exclusive, autoDelete, arguments: args };
+  return channel.assertQueue(name, form);
+}
+
+async function declareQueue(channel: Channel, queue: Queue): Promise<string> {
+  const { fresh, passive } = queue;
+  const name = fresh ? freshName(queue.name, fresh) : queue.name;
+  if (passive) await taken(`queue ${name}`, channel.checkQueue(name));
+  else await assertQueue(channel, { ...queue, name });
   return name;
+}
+
+const isQuorum = ({ arguments: { "x-queue-type": type } }: Queue) =>
+  type === "quorum";
+
+/** A quorum queue knows no conditions (540 ends the whole connection). */
+async function removeEmpty(channel: Channel, queue: Queue): Promise<boolean> {
+  const { name } = queue;
+  if (!isQuorum(queue)) {
+    await channel.deleteQueue(name, { ifUnused: true, ifEmpty: true });
+    return true;
+  }
+  const { messageCount, consumerCount } = await channel.checkQueue(name);
+  const empty = messageCount === 0 && consumerCount === 0;
+  if (empty) await channel.deleteQueue(name);
+  return empty;
 }
 
 /** Why an attempt came to nothing. */
@@ -168,7 +131,7 @@ export class Topology {
     const { exchange, queue } = route;
     return await this.#alone(`queue ${queue.name}`, wait, async (channel) => {
       if (exchange) await this.#exchange(channel, exchange);
-      const name = await assertQueue(channel, queue);
+      const name = await declareQueue(channel, queue);
       if (exchange && !queue.passive) {
         await channel.bindQueue(
           name,
@@ -214,6 +177,48 @@ export class Topology {
       (channel) => channel.deleteQueue(queue),
       false,
     ).catch(() => {});
+  }
+
+  /** See `Transport.look`. */
+  async look(queue: Queue, wait: Wait): Promise<QueueCounts | undefined> {
+    const what = `queue ${queue.name}`;
+    const counts = async (channel: Channel) => {
+      await taken(what, channel.checkQueue(queue.name));
+      // Another form is 406; queues of another type must not be removed as if they were of this one.
+      const { messageCount, consumerCount } = await assertQueue(channel, queue);
+      return { messages: messageCount, consumers: consumerCount };
+    };
+    try {
+      return await this.#alone(what, wait, counts, false);
+    } catch (error) {
+      if (refusedWith(error, 404)) return undefined;
+      throw error;
+    }
+  }
+
+  /** See `Transport.unbind`. */
+  async unbind(
+    { exchange, queue, key, binding = key }: Route,
+    wait: Wait,
+  ): Promise<void> {
+    if (!exchange || !queue) return;
+    const [from, to] = [exchange.name, queue.name];
+    const work = (channel: Channel) => channel.unbindQueue(to, from, binding);
+    await this.#alone(`queue ${to}`, wait, work, false);
+  }
+
+  /** See `Transport.removeEmpty`. It is not tried again: what held before a loss need not hold after it. */
+  async removeEmpty(queue: Queue, wait: Wait): Promise<boolean> {
+    const work = (channel: Channel) => {
+      wait.signal?.throwIfAborted();
+      return removeEmpty(channel, queue);
+    };
+    try {
+      return await this.#alone(`queue ${queue.name}`, wait, work, false);
+    } catch (error) {
+      if (refusedWith(error, 406)) return false;
+      throw error;
+    }
   }
 
   /** One at a time, so that a refusal, which ends the channel, is told to the one who asked. What may heal is tried again. */

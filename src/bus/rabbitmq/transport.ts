@@ -1,11 +1,12 @@
 /** The channels of one connection context on the link to RabbitMQ. @module */
 import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
-import type { Route } from "../routes.ts";
+import type { Queue, Route } from "../routes.ts";
 import type {
   ConsumeOptions,
   Consumer,
   Delivery,
   Message,
+  QueueCounts,
   Transport,
   Wait,
 } from "../transport.ts";
@@ -94,6 +95,21 @@ export class RabbitTransport implements Transport {
       if (this.#exclusive.delete(consumers)) await consumers.close();
       throw error;
     }
+  }
+
+  async look(queue: Queue, wait: Wait): Promise<QueueCounts | undefined> {
+    this.#check(wait);
+    return await this.#topology.look(queue, wait);
+  }
+
+  async unbind(route: Route, wait: Wait): Promise<void> {
+    this.#check(wait);
+    await this.#topology.unbind(route, wait);
+  }
+
+  async removeEmpty(queue: Queue, wait: Wait): Promise<boolean> {
+    this.#check(wait);
+    return await this.#topology.removeEmpty(queue, wait);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
