@@ -3,7 +3,7 @@ import { oneLine } from "../telemetry.ts";
 import type { Procedure, RetryDelay, RetryPolicy } from "./contract.ts";
 
 /** All waits that there are. */
-const DELAYS: readonly number[] = [
+export const DELAYS: readonly number[] = [
   ...[100, 1_000, 5_000, 30_000],
   ...[120_000, 600_000, 3_600_000],
 ];

@@ -9,6 +9,7 @@ import type { OldPeers } from "../rpc/old_peers.ts";
 import type { Routes } from "../bus/routes.ts";
 import type { InboxForm, Link } from "../bus/transport.ts";
 import { type ConnectionContext, connectionOf } from "../rpc/connection.ts";
+import type { ConnectionParts } from "../rpc/connection_parts.ts";
 import { duration, whole } from "../rpc/options.ts";
 import { defaultLimits, type Limits } from "../wire/codec.ts";
 import { type Dialect, dialects } from "../wire/dialect.ts";
@@ -89,6 +90,14 @@ export async function connect(
   url: BrokerUrl,
   options: ConnectionOptions,
 ): Promise<ConnectionContext> {
+  return connectionOf(await lease(url, options));
+}
+
+/** What a connection is made of: its channels are given back when that is disposed. */
+export async function lease(
+  url: BrokerUrl,
+  options: ConnectionOptions,
+): Promise<ConnectionParts> {
   const { pooled = false, timeout = 60_000, signal } = options;
   const { queueType = "classic", grace = 30_000, heartbeat = 10 } = options;
   const { maxMessageSize = defaultLimits.bytes, concurrency = 64 } = options;
@@ -120,7 +129,7 @@ export async function connect(
     limits,
   );
   const transport = await leases.acquire(pooled, wait);
-  return connectionOf({
+  return {
     transport,
     inbox,
     routes: table,
@@ -142,5 +151,5 @@ export async function connect(
     release: (reusable) => leases.release(transport, pooled, reusable),
     watch: (watcher) => leases.link.watch(watcher),
     health: () => leases.link.health(),
-  });
+  };
 }

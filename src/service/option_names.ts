@@ -50,6 +50,7 @@ const service = namesOf<
   baseApi: true,
   fronts: true,
   store: true,
+  hostExpiry: true,
   version: true,
 }, connection);
 

@@ -20,6 +20,15 @@ export interface Subject {
   readonly tasks: readonly TaskState[];
 }
 
+/** Options of the contexts that report and keep house: they serve but short questions. */
+export const REPORTER = {
+  pooled: false,
+  concurrency: 64,
+  prefetch: 64,
+  grace: 1_000,
+  ledger: undefined,
+} as const;
+
 /** A service's reporter, and its records where it has a store. */
 export interface Reporting {
   /** Tells of it. */

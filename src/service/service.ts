@@ -7,13 +7,14 @@ import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceState } from "../rpc/service_report.ts";
 import { connect } from "./connect.ts";
 import { createConsumers, take } from "./hosting.ts";
+import { hold, removeOwn, sweeping } from "./host_sweep.ts";
 import { leave } from "./leave.ts";
 import { LinkState } from "./link_state.ts";
 import { type Manager, periodicTasksOf } from "./manager.ts";
 import { checkServiceOptions } from "./option_names.ts";
 import { PeriodicTasks } from "./periodic.ts";
 import type { TaskState } from "./periodic_task.ts";
-import { type Reporting, reportOn } from "./reporting.ts";
+import { REPORTER, type Reporting, reportOn } from "./reporting.ts";
 import {
   connecting,
   type Managers,
@@ -27,15 +28,6 @@ import { onSignals, SIGNALS, workerNumber } from "./signals.ts";
 const GRACE = 30_000;
 /** Milliseconds that each step of a stop has at least, also when the grace time is over. */
 const LEAST = 1_000;
-
-/** Options of the context that reports: it serves but short questions. */
-const REPORTER = {
-  pooled: false,
-  concurrency: 64,
-  prefetch: 64,
-  grace: LEAST,
-  ledger: undefined,
-} as const;
 
 /** A running service. */
 export class Service implements AsyncDisposable {
@@ -146,12 +138,16 @@ export class Service implements AsyncDisposable {
     return this.#halting ??= this.#halt(new ConnectionDisposedError(why));
   }
 
-  /** Stops, and removes its record from the store: it is not expected back (Nova: `Service.kill`). */
+  /**
+   * Stops, and removes its record from the store, and the queues of its host if nothing is in them: it is not expected back
+   * (Nova: `Service.kill`).
+   */
   async kill(): Promise<void> {
     const over = this.#state === "stopped";
     this.#removed = true;
     await this.stop();
     if (over) await this.#reporting?.records?.remove();
+    await removeOwn(this.#options, this.host);
   }
 
   /** The same as `stop()`. */
@@ -173,6 +169,8 @@ export class Service implements AsyncDisposable {
       this.#stack.use(take(manager, this.host, connection));
     }
     const { fronts = [] } = this.#options;
+    this.#stack.use(sweeping(this.#options, this.host));
+    await using _hold = await hold(this.#connecting(), this.host);
     await createConsumers(connection, managers, this.host, this.#options);
     for (const manager of managers) await this.#initHost(manager, gone.signal);
     this.#stack.defer(() => this.#drain());
@@ -225,17 +223,15 @@ export class Service implements AsyncDisposable {
 
   /** Two contexts on one link: the second answers for the service while all handlers of the first are busy. */
   async #connect(): Promise<void> {
-    const { url } = this.#options;
-    const { signal } = this.#stopping;
-    const options = connecting(this.#options, this.host, signal);
-    const connection = await this.#own(connect(url, options));
+    const options = this.#connecting();
+    const connection = await this.#own(connect(options.url, options));
     this.#connection = connection;
     this.#link.follow(connection);
     connection.addEventListener(
       "failed",
       ({ detail }) => this.#fail(detail.error),
     );
-    const own = await connect(url, { ...options, ...REPORTER });
+    const own = await connect(options.url, { ...options, ...REPORTER });
     const { reporter } = this.#reporting = reportOn(
       this,
       this.#managers,
@@ -250,6 +246,10 @@ export class Service implements AsyncDisposable {
     });
     await reporter.start();
     this.#check();
+  }
+
+  #connecting(): ServiceOptions {
+    return connecting(this.#options, this.host, this.#stopping.signal);
   }
 
   /** It is disposed when the service stops; at once, if the service has been stopped meanwhile. */

@@ -49,6 +49,12 @@ export interface ServiceOptions<M extends Managers = Managers>
   readonly fronts?: readonly Front[] | undefined;
   /** Milliseconds between two reports to whoever watches (Nova: `report_interval`); default 10 000, 0 = none. */
   readonly reportInterval?: number | undefined;
+  /**
+   * Milliseconds without a report after which a host has left: of its queues in the topics of this service those are removed
+   * that nobody consumes and that hold nothing. Only hosts that the `store` remembers; not with the profile `nova`. Default
+   * 604 800 000 (7 days), `Infinity` = never.
+   */
+  readonly hostExpiry?: number | undefined;
   /** Where its record is kept, so that others find it when it does not answer any more. */
   readonly store?: ServiceStore | undefined;
   /** Name of the program in its reports; default: its first topic. */
@@ -96,6 +102,8 @@ const LONGEST = 86_400_000;
  */
 export function checkOptions(options: ServiceOptions): void {
   const { reportInterval = 0, healthPort = 0, spacing = {} } = options;
+  const { hostExpiry = Infinity } = options;
+  duration("hostExpiry", hostExpiry);
   whole("reportInterval", Math.ceil(reportInterval), 0, LONGEST);
   whole("healthPort", healthPort, 0, 65_535);
   for (const [task, every] of Object.entries(spacing)) {
@@ -119,7 +127,7 @@ export function connecting(
   options: ServiceOptions,
   host: string,
   stopping: AbortSignal,
-): ConnectionOptions {
+): ServiceOptions {
   const [manager] = managersOf(options.manager);
   const { publisherId = `${manager?.contract.topic}.${host}`, signal } =
     options;

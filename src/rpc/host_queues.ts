@@ -1,0 +1,181 @@
+/** The queues of one host of a topic: kept while its services start, removed when it has left and nothing is in them. @module */
+import { TopologyError } from "../errors.ts";
+import { log } from "../telemetry.ts";
+import { pause } from "../wait.ts";
+import {
+  dead,
+  delayed,
+  hostLock,
+  quarantine,
+  type Queue,
+  type Route,
+  type Routes,
+} from "../bus/routes.ts";
+import type { Consumer, Transport } from "../bus/transport.ts";
+import { DELAYS } from "./retry_policy.ts";
+
+/** Milliseconds that a step may take. */
+const PATIENCE = 10_000;
+/** Milliseconds until what was routed before the binding went is in the queue. */
+const SETTLE = 500;
+/** Milliseconds between two attempts to start, while another process removes the queues; and how long that may take. */
+const RETRY = 200;
+const LONGEST = 30_000;
+
+/** What it works with. */
+export interface HostParts {
+  /** Its channels. */
+  readonly transport: Transport;
+  /** Names on the broker. */
+  readonly routes: Routes;
+}
+
+/** A host of a topic. */
+export interface HostOf {
+  /** Topic. */
+  readonly topic: string;
+  /** Host. */
+  readonly host: string;
+}
+
+/** The right to remove the queues of a host, until disposed. */
+export interface HostLock extends HostOf, AsyncDisposable {
+  /** Fires when the right is lost. */
+  readonly lost: AbortSignal;
+}
+
+function consumeLock(
+  { transport }: HostParts,
+  { topic, host }: HostOf,
+  signal: AbortSignal | undefined,
+  exclusive: boolean,
+): Promise<Consumer> {
+  return transport.consume(
+    hostLock(topic, host),
+    (stray) => stray.reject(false),
+    { prefetch: 1, exclusive, spare: true },
+    { deadline: performance.now() + PATIENCE, signal },
+  );
+}
+
+/** Takes the right to remove the queues of a host; undefined while services start there, or another removes them. */
+export async function lockHost(
+  parts: HostParts,
+  host: HostOf,
+  signal?: AbortSignal,
+): Promise<HostLock | undefined> {
+  try {
+    const consumer = await consumeLock(parts, host, signal, true);
+    const lost = new AbortController();
+    void consumer.ended.then(() => lost.abort());
+    return {
+      ...host,
+      lost: lost.signal,
+      [Symbol.asyncDispose]: () => consumer.cancel(),
+    };
+  } catch (error) {
+    log("rpc").debug("The queues of a host are left alone: {error}", { error });
+    return undefined;
+  }
+}
+
+const isLocked = (error: unknown) =>
+  error instanceof TopologyError && /in exclusive use/.test(error.message);
+
+/** Keeps the queues of a host from being removed until disposed; waits while they are being removed. */
+export async function holdHost(
+  parts: HostParts,
+  host: HostOf,
+  signal?: AbortSignal,
+): Promise<AsyncDisposable> {
+  const deadline = performance.now() + LONGEST;
+  for (;;) {
+    try {
+      const consumer = await consumeLock(parts, host, signal, false);
+      return { [Symbol.asyncDispose]: () => consumer.cancel() };
+    } catch (error) {
+      if (!isLocked(error) || performance.now() > deadline) throw error;
+      await pause(RETRY, { deadline, signal });
+    }
+  }
+}
+
+/** All queues that workers of a host consume or make, in the order of their removal: what feeds another goes before it. */
+function queuesOf(queue: Queue): readonly Queue[] {
+  const beside = DELAYS.map((ms) => delayed(queue, ms).queue);
+  const all = [...beside, quarantine(queue).queue, queue, dead(queue).queue];
+  return all.filter((each) => each !== undefined);
+}
+
+/** True if a host has no message in any queue, and no consumer: most that must stay are known by that. */
+export async function isEmpty(
+  { transport, routes }: HostParts,
+  { topic, host }: HostOf,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { queue } = routes.host(topic, host);
+  return queue !== undefined &&
+    await emptyOnes(transport, queuesOf(queue), signal) !== undefined;
+}
+
+/**
+ * Removes the queues of a locked host if nothing is in any of them; true if none is left. Its binding goes first, and comes
+ * back if the queue stays: so what is sent meanwhile is refused, or keeps the queue.
+ *
+ * @throws {RpcError} the broker does not answer, refuses it, or has a queue in another form.
+ */
+export async function removeQueues(
+  { transport, routes }: HostParts,
+  { topic, host, lost }: HostLock,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const route = routes.host(topic, host);
+  const { queue: shared } = route;
+  if (!shared) return false;
+  const ending = AbortSignal.any([lost, signal]);
+  let kept = true;
+  try {
+    await transport.unbind(route, soon(ending));
+    await pause(SETTLE, soon(ending));
+    const empty = await emptyOnes(transport, queuesOf(shared), ending);
+    kept = empty?.includes(shared) ?? true;
+    for (const queue of empty ?? []) {
+      if (!await transport.removeEmpty(queue, soon(ending))) return false;
+      if (queue === shared) kept = false;
+    }
+    return empty !== undefined;
+  } finally {
+    if (kept) await bindAgain(transport, route);
+  }
+}
+
+function soon(signal?: AbortSignal) {
+  return { deadline: performance.now() + PATIENCE, signal };
+}
+
+/** Those of the queues that exist; undefined if one of them has a message or a consumer. */
+async function emptyOnes(
+  transport: Transport,
+  queues: readonly Queue[],
+  signal: AbortSignal,
+): Promise<readonly Queue[] | undefined> {
+  const found: Queue[] = [];
+  // RabbitMQ logs each question for a queue that does not exist: those that most often exist are first.
+  for (const queue of queues.toReversed()) {
+    const counts = await transport.look(queue, soon(signal));
+    if (!counts) continue;
+    if (counts.messages > 0 || counts.consumers > 0) return undefined;
+    found.unshift(queue);
+  }
+  return found;
+}
+
+/** Also makes it again where it is not known whether it was removed. */
+async function bindAgain(transport: Transport, route: Route): Promise<void> {
+  await transport.declare(route, soon()).catch((error) => {
+    log("rpc").error("The queue {queue} stays without its binding: {error}", {
+      queue: route.key,
+      error,
+    });
+  });
+}

@@ -1,0 +1,255 @@
+/** Hosts come and go: the queues of those that left are removed when nothing is in them. @module */
+import { log } from "../telemetry.ts";
+import { within } from "../wait.ts";
+import { queueFor } from "../bus/routes.ts";
+import { type ConnectionContext, connectionOf } from "../rpc/connection.ts";
+import type { ConnectionParts } from "../rpc/connection_parts.ts";
+import {
+  holdHost,
+  type HostLock,
+  type HostOf,
+  isEmpty,
+  lockHost,
+  removeQueues,
+} from "../rpc/host_queues.ts";
+import { checkHost } from "../rpc/names.ts";
+import { keyText } from "../rpc/service_contract.ts";
+import type {
+  ServiceRecord,
+  ServiceStatus,
+  ServiceStore,
+} from "../rpc/service_report.ts";
+import { lease } from "./connect.ts";
+import { PeriodicTasks } from "./periodic.ts";
+import { REPORTER } from "./reporting.ts";
+import { managersOf, type ServiceOptions } from "./service_options.ts";
+
+/** Milliseconds without a report after which a host has left. */
+const EXPIRY = 7 * 86_400_000;
+/** Milliseconds between two sweeps at most. */
+const EVERY = 3_600_000;
+/** Hosts that are looked at together. */
+const BATCH = 20;
+/** Milliseconds that the store may take, and the broker to be connected to. */
+const PATIENCE = 5_000;
+
+/** A host that has left, with its records. */
+interface Left extends HostOf {
+  readonly records: readonly ServiceRecord[];
+}
+
+const topicsOf = ({ manager }: ServiceOptions): ReadonlySet<string> =>
+  new Set(managersOf(manager).map(({ contract }) => contract.topic));
+
+/** Channels of its own, which do not outlive `work`. On OpenStack's bus queues belong to others too: there it does nothing. */
+async function apart<T>(
+  options: ServiceOptions,
+  work: (parts: ConnectionParts, connection: ConnectionContext) => Promise<T>,
+): Promise<T | undefined> {
+  const parts = await lease(options.url, { ...options, ...REPORTER });
+  await using connection = connectionOf(parts);
+  return parts.openstack ? undefined : await work(parts, connection);
+}
+
+/** Until disposed, the queues of the host stay, though nobody consumes them yet. */
+export async function hold(
+  options: ServiceOptions,
+  host: string,
+): Promise<AsyncDisposable> {
+  await using stack = new AsyncDisposableStack();
+  const parts = await lease(options.url, { ...options, ...REPORTER });
+  stack.use(connectionOf(parts));
+  for (const topic of parts.openstack ? [] : topicsOf(options)) {
+    const held = holdHost(parts, { topic, host }, options.signal);
+    stack.use(
+      await held.catch((error) => {
+        options.signal?.throwIfAborted();
+        log("service").warn(
+          "The queues of {queue} may be removed while it starts, if it was away for long: {error}",
+          { queue: queueFor(topic, host), error },
+        );
+        return null;
+      }),
+    );
+  }
+  return stack.move();
+}
+
+/** Sweeps again and again, until disposed. */
+export function sweeping(
+  options: ServiceOptions,
+  host: string,
+): PeriodicTasks {
+  const { hostExpiry = EXPIRY, store } = options;
+  const every = Math.min(hostExpiry, EVERY);
+  const run = (signal: AbortSignal) =>
+    sweep({ ...options, signal }, host, hostExpiry).catch((error) => {
+      if (signal.aborted) return;
+      const text = "Queues of hosts that left cannot be removed: {error}";
+      log("service").warn(text, { error });
+    });
+  const task = { name: "host_queues", every, initialDelay: 0, run };
+  const on = store !== undefined && hostExpiry !== Infinity;
+  return new PeriodicTasks(on ? [{ ...task, jitter: every / 2 }] : []);
+}
+
+/** Services that cannot be asked may be there all the same: this one has to be among those that answer. */
+async function sweep(
+  options: ServiceOptions,
+  host: string,
+  expiry: number,
+): Promise<void> {
+  const { store, signal } = options;
+  const left = await leftOf(options, expiry);
+  const others = left.filter((each) => each.host !== host);
+  const present = (there: readonly ServiceStatus[]) =>
+    there.some((status) => status.host === host);
+  if (others.length === 0) return;
+  await apart(options, async (parts, connection) => {
+    for (let at = 0; at < others.length; at += BATCH) {
+      const some = others.slice(at, at + BATCH);
+      const gone = await removeAll(parts, connection, some, signal, present);
+      await forget(store, gone.flatMap(({ records }) => records));
+    }
+  });
+}
+
+/** Removes records that say the same as before. */
+async function forget(
+  store: ServiceStore | undefined,
+  records: readonly ServiceRecord[],
+): Promise<void> {
+  for (const record of records) {
+    const now = await store?.get(record);
+    const same = now?.id === record.id && now.updatedAt === record.updatedAt;
+    if (same) await store?.remove(record);
+  }
+}
+
+/** What a service that is not expected back leaves: see `Service.kill`. Never fails. */
+export async function removeOwn(
+  options: ServiceOptions,
+  host: string,
+): Promise<void> {
+  const asked = { ...options, timeout: PATIENCE, signal: undefined };
+  try {
+    const others = await recordsOf(options);
+    const served = (topic: string) =>
+      others.some((other) =>
+        queueFor(topic, host) === other.topic || other.topic === topic &&
+          other.host === host && other.state !== "stopped"
+      );
+    const own = [...topicsOf(options)].filter((topic) => !served(topic))
+      .map((topic) => ({ topic, host }));
+    await apart(
+      asked,
+      (parts, connection) => removeAll(parts, connection, own),
+    );
+  } catch (error) {
+    log("service").warn("The queues of {host} stay: {error}", { host, error });
+  }
+}
+
+/** Those of the hosts whose queues are gone. Services are asked when none can start there any more. */
+async function removeAll<H extends HostOf>(
+  parts: ConnectionParts,
+  connection: ConnectionContext,
+  hosts: readonly H[],
+  signal: AbortSignal = new AbortController().signal,
+  trusted: (there: readonly ServiceStatus[]) => boolean = () => true,
+): Promise<readonly H[]> {
+  await using locks = new AsyncDisposableStack();
+  const locked: { readonly host: H; readonly lock: HostLock }[] = [];
+  for (const host of hosts) {
+    const empty = () => isEmpty(parts, host, signal);
+    if (!await guarded(host, signal, empty)) continue;
+    const lock = locks.use(await lockHost(parts, host, signal) ?? null);
+    if (lock) locked.push({ host, lock });
+  }
+  if (locked.length === 0) return [];
+  const there = await Array.fromAsync(connection.services({ signal }));
+  if (!trusted(there)) return [];
+  const gone: H[] = [];
+  for (const { host, lock } of locked) {
+    if (there.some((status) => serves(status, host))) continue;
+    const remove = () => removeQueues(parts, lock, signal);
+    if (!await guarded(host, signal, remove)) continue;
+    gone.push(host);
+    const queue = queueFor(host.topic, host.host);
+    const text = "Removed the empty queues of {queue}: its host has left";
+    log("service").info(text, { queue });
+  }
+  return gone;
+}
+
+/** A service of the host; or of a topic that has the queue of the host. */
+function serves(
+  { topic, host, state }: ServiceStatus,
+  left: HostOf,
+): boolean {
+  if (state === "stopped" || state === "removed") return false;
+  return topic === left.topic && host === left.host ||
+    topic === queueFor(left.topic, left.host);
+}
+
+/** False where the broker refuses it, or does not answer: then the queues stay. */
+async function guarded(
+  { topic, host }: HostOf,
+  signal: AbortSignal,
+  work: () => Promise<boolean>,
+): Promise<boolean> {
+  try {
+    return await work();
+  } catch (error) {
+    const queue = queueFor(topic, host);
+    const text = "The queues of {queue} stay: {error}";
+    const level = signal.aborted ? "debug" : "warn";
+    log("service")[level](text, { queue, error }, queue);
+    return false;
+  }
+}
+
+/** What the store knows; a store that is away does no harm, and is told of by whoever writes to it. */
+async function recordsOf(
+  { store }: ServiceOptions,
+): Promise<readonly ServiceRecord[]> {
+  const wait = { deadline: performance.now() + PATIENCE };
+  const late = () => new Error(`the store says nothing within ${PATIENCE} ms`);
+  return store ? await within(store.list(), wait, late) : [];
+}
+
+/** Hosts of the topics of a service that have not reported for so long. */
+async function leftOf(
+  options: ServiceOptions,
+  expiry: number,
+): Promise<readonly Left[]> {
+  const records = await recordsOf(options);
+  const topics = topicsOf(options);
+  const everywhere = new Set(records.map(({ topic }) => topic));
+  const own = records.filter(({ topic, host }) =>
+    topics.has(topic) && isHost(host) && !everywhere.has(queueFor(topic, host))
+  );
+  const since = Date.now() - expiry;
+  const byHost = Map.groupBy(
+    own,
+    ({ topic, host }) => keyText({ topic, host, binary: "" }),
+  );
+  return [...byHost.values()]
+    .filter((all) => all.every(({ updatedAt }) => updatedAt < since))
+    .flatMap((all) => {
+      const [first] = all;
+      return first
+        ? [{ topic: first.topic, host: first.host, records: all }]
+        : [];
+    });
+}
+
+/** A store may hold anything; `dead` as a host would be the dead letters of its topic. */
+function isHost(host: string): boolean {
+  try {
+    checkHost(host);
+    return true;
+  } catch {
+    return false;
+  }
+}
