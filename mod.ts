@@ -138,7 +138,10 @@ export type {
   WatchConfigOptions,
 } from "./src/service/config_watch.ts";
 export type {
+  AskedCredentials,
+  AskedUrls,
   BrokerUrl,
+  BrokerUrls,
   ConnectionOptions,
 } from "./src/service/connection_options.ts";
 export type {
@@ -149,6 +152,7 @@ export type { NovaProfile } from "./src/service/profiles.ts";
 export type { ArgumentValues, QueueArguments } from "./src/bus/profile.ts";
 export type {
   ConsumingHealth,
+  Credentials,
   LinkHealth,
   SideHealth,
   SideState,

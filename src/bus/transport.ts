@@ -218,3 +218,16 @@ export interface TlsOptions {
   /** Name that the broker's certificate must have; default: the host of the URL. */
   readonly servername?: string | undefined;
 }
+
+/** Whom a connection logs in as. */
+export interface Credentials {
+  /** Name of the user. */
+  readonly username: string;
+  /** Password, or whatever else the broker takes in its place, e.g. a token. */
+  readonly password: string;
+  /**
+   * When the broker stops to accept them, in milliseconds since 1970 (`Date.now()`); default: never. An open connection gets
+   * new ones before.
+   */
+  readonly expires?: number | undefined;
+}

@@ -1,5 +1,6 @@
 /** The private inbox of a link: replies for those who wait, controls for those who work. One for each link. @module */
 import {
+  ConnectionFailedError,
   InvalidValueError,
   NoRouteError,
   TimeoutError,
@@ -9,6 +10,7 @@ import { log } from "../telemetry.ts";
 import type {
   Delivery,
   Link,
+  LinkEvent,
   Message,
   QueueStatus,
   Wait,
@@ -43,6 +45,15 @@ const FORBIDDEN = 60_000;
 const isForbidden = (error: unknown) =>
   error instanceof TopologyError && error.data.replyCode === 403;
 
+/** That a link is given up. */
+type Failed = Pick<Extract<LinkEvent, { reason: string }>, "reason" | "error">;
+
+const noAnswer = (cause: Error, inDoubt: boolean) =>
+  new ConnectionFailedError(
+    `No answer can come, since the link is given up: ${cause.message}`,
+    { cause, inDoubt },
+  );
+
 /** Reads one inbox. */
 export class Inbox {
   /** Calls that wait, by their id. */
@@ -64,11 +75,14 @@ export class Inbox {
   #trial: Promise<void> | undefined;
   readonly #asked = new Map<string, Promise<number | undefined>>();
   #read = false;
+  /** Why nothing comes any more. */
+  #failure: Error | undefined;
 
   /** Reads the inbox of a link, from the first `ready`. */
   constructor(link: Link, limits: Limits) {
     this.#link = link;
     this.#limits = limits;
+    link.watch((event) => event.type === "failed" && this.#fail(event));
   }
 
   /** Name of the queue. */
@@ -79,6 +93,16 @@ export class Inbox {
   /** True once it is being read. */
   get read(): boolean {
     return this.#read;
+  }
+
+  /**
+   * Answers to a call go to its waiter from now on.
+   *
+   * @throws {ConnectionFailedError} nothing comes any more, since the link is given up.
+   */
+  expect(waiter: Waiter): void {
+    if (this.#failure) throw noAnswer(this.#failure, false);
+    this.pending.set(waiter.call, waiter);
   }
 
   /** Resolves when it is being read. */
@@ -129,6 +153,14 @@ export class Inbox {
   /** How a queue is now. */
   inspect(queue: string, wait: Wait): Promise<QueueStatus> {
     return this.#link.inspect(queue, wait);
+  }
+
+  /** The link is given up: whoever waits, waits in vain. */
+  #fail({ reason, error = new ConnectionFailedError(reason) }: Failed): void {
+    this.#failure ??= error;
+    for (const { pending } of [...this.pending]) {
+      pending.fail(noAnswer(error, true));
+    }
   }
 
   #receive(delivery: Delivery): void {

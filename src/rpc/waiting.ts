@@ -27,9 +27,13 @@ export class Waiting {
     inbox.cancellers.add(this.#canceller);
   }
 
-  /** Answers to a call go to `pending` from now on. */
+  /**
+   * Answers to a call go to `pending` from now on.
+   *
+   * @throws {ConnectionFailedError} none can come: the link is given up.
+   */
   expect(call: string, pending: Pending): void {
-    this.#inbox.pending.set(call, { call, pending, owner: this });
+    this.#inbox.expect({ call, pending, owner: this });
   }
 
   /** Nobody waits for them any more. */

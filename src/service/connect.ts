@@ -18,26 +18,42 @@ import { keyOf, shared } from "./links.ts";
 import { checkLedger, consumerTimeoutOf, tryLedger } from "./ledger_options.ts";
 import { LONG_RUNNING } from "./connection_options.ts";
 import { checkConnectionNames } from "./option_names.ts";
+import { askedCredentials, askedUrls, checkCredentials } from "./access.ts";
 import {
-  type BrokerUrl,
+  type AskedUrls,
+  type BrokerUrls,
   type ConnectionOptions,
   parseUrls,
 } from "./connection_options.ts";
 
 function makeLink(
-  urls: readonly URL[],
-  { tls, heartbeat, publisherId: name }: ConnectionOptions,
+  where: readonly URL[] | AskedUrls,
+  { tls, heartbeat, publisherId: name, ...options }: ConnectionOptions,
   inbox: InboxForm,
 ): Link {
-  if (urls[0]?.protocol === "memory:") return new MemoryLink(inbox);
-  const open = urls.filter(isOpen).map(({ host }) => host);
-  if (open.length > 0) {
+  const credentials = options.credentials &&
+    askedCredentials(options.credentials);
+  const rabbit = { credentials, tls, heartbeat, name, inbox };
+  if (typeof where === "function") {
+    return new RabbitLink({ ...rabbit, urls: askedUrls(where, warnOpen()) });
+  }
+  if (where[0]?.protocol === "memory:") return new MemoryLink(inbox);
+  warnOpen()(where);
+  return new RabbitLink({ ...rabbit, urls: where });
+}
+
+/** Says once what can be read on the way. */
+function warnOpen(): (urls: readonly URL[]) => void {
+  let said = false;
+  return (urls) => {
+    const open = urls.filter(isOpen).map(({ host }) => host);
+    if (said || open.length === 0) return;
+    said = true;
     log("bus").warn(
       "The connection to {hosts} is without TLS: logins and messages can be read on the way; use amqps",
       { hosts: open.join(", ") },
     );
-  }
-  return new RabbitLink({ urls, tls, heartbeat, name, inbox });
+  };
 }
 
 /** The addresses of this machine itself. */
@@ -66,8 +82,8 @@ function oldPeersOf({ name }: Dialect, { nova }: Profile): OldPeers {
  * Connects to a broker, or joins the process's connection to it: however many contexts there are, a process has one
  * connection to publish and one to consume for each broker.
  *
- * @throws {ConnectionFailedError} the broker cannot be reached in time, or refuses the login or virtual host; or the
- * ledger store does not work.
+ * @throws {ConnectionFailedError} the broker cannot be reached in time, or refuses the login or virtual host; a function
+ * that tells the broker or the credentials fails until then; or the ledger store does not work.
  * @throws {InvalidValueError} a URL or an option is wrong.
  * @example
  * ```ts
@@ -78,7 +94,7 @@ function oldPeersOf({ name }: Dialect, { nova }: Profile): OldPeers {
  * ```
  */
 export async function createConnection(
-  url: BrokerUrl,
+  url: BrokerUrls,
   options: ConnectionOptions = {},
 ): Promise<ConnectionContext> {
   checkConnectionNames(options);
@@ -87,7 +103,7 @@ export async function createConnection(
 
 /** The same for what has been looked at: it may have the options of a service too. */
 export async function connect(
-  url: BrokerUrl,
+  url: BrokerUrls,
   options: ConnectionOptions,
 ): Promise<ConnectionContext> {
   return connectionOf(await lease(url, options));
@@ -111,7 +127,8 @@ export async function lease(
     deadline: performance.now() + duration("timeout", timeout),
     signal,
   };
-  const urls = parseUrls(url);
+  const where = typeof url === "function" ? url : parseUrls(url);
+  checkCredentials(options.credentials);
   const profile = profileOf(options.profile, queueType);
   const limits: Limits = {
     ...defaultLimits,
@@ -124,8 +141,8 @@ export async function lease(
   const ledger = checkLedger(options.ledger);
   await tryLedger(options);
   const { leases, inbox } = shared(
-    keyOf(urls, options, profile),
-    () => makeLink(urls, options, form),
+    keyOf(where, options, profile),
+    () => makeLink(where, options, form),
     limits,
   );
   const transport = await leases.acquire(pooled, wait);

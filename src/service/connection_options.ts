@@ -1,6 +1,6 @@
 /** How to connect: URLs and options, and what is checked of them. @module */
 import { type ErrorClass, InvalidValueError } from "../errors.ts";
-import type { TlsOptions } from "../bus/transport.ts";
+import type { Credentials, TlsOptions } from "../bus/transport.ts";
 import type { LedgerStore } from "../rpc/ledger_store.ts";
 import type { NotificationSettings } from "../rpc/notification_drivers.ts";
 import { brokerUrls } from "./broker_urls.ts";
@@ -11,6 +11,36 @@ import type { NovaProfile } from "./profiles.ts";
  * oslo.messaging has it, `rabbit://user:password@host1:5672,user:password@host2:5672/vhost`.
  */
 export type BrokerUrl = string | URL | readonly (string | URL)[];
+
+/**
+ * Tells the broker, anew at each attempt to connect; `memory:` only as a text. It has 10 000 ms, then its signal fires and the
+ * attempt has failed. Connections with the same function share a link.
+ */
+export type AskedUrls = (signal: AbortSignal) => BrokerUrl | Promise<BrokerUrl>;
+
+/** The broker, or who tells it. */
+export type BrokerUrls = BrokerUrl | AskedUrls;
+
+/**
+ * Tells whom to log in as, anew at each attempt to connect, and before the credentials of an open connection expire. It has
+ * 10 000 ms, then its signal fires and the attempt has failed. Connections with the same function share a link.
+ *
+ * @example
+ * ```ts
+ * import { type AskedCredentials, createConnection } from "@warren/runtime";
+ *
+ * const file = await Deno.makeTempFile();
+ * await Deno.writeTextFile(file, "a password that something else rotates\n");
+ * const credentials: AskedCredentials = async (signal) => ({
+ *   username: "compute",
+ *   password: (await Deno.readTextFile(file, { signal })).trim(),
+ * });
+ * await using connection = await createConnection("memory:doc", { credentials });
+ * ```
+ */
+export type AskedCredentials = (
+  signal: AbortSignal,
+) => Credentials | Promise<Credentials>;
 
 /** How to connect, and what holds for the connection. */
 export interface ConnectionOptions {
@@ -66,6 +96,8 @@ export interface ConnectionOptions {
   readonly publisherId?: string | undefined;
   /** Where events go, and how they are said. */
   readonly notifications?: NotificationSettings | undefined;
+  /** In place of the user and the password of every URL; `memory:` needs none, and asks for none. */
+  readonly credentials?: AskedCredentials | undefined;
   /** For `amqps:`. Certificates are always verified. */
   readonly tls?: TlsOptions | undefined;
   /** Seconds between heartbeats; default 10. A dead broker is noticed within three. */

@@ -5,7 +5,7 @@ import type { Link } from "../bus/transport.ts";
 import { outside } from "../rpc/inheritance.ts";
 import { Inbox } from "../rpc/inbox.ts";
 import { defaultLimits, type Limits } from "../wire/codec.ts";
-import type { ConnectionOptions } from "./connection_options.ts";
+import type { AskedUrls, ConnectionOptions } from "./connection_options.ts";
 
 /** A link of this process, with what is shared by all who use it. */
 export interface Shared {
@@ -23,17 +23,29 @@ const pool: PoolOptions = { size: 30, idle: 60_000 };
 /** The bus of a memory URL: `memory:name` and `memory://name` are one. */
 const busName = (url: URL) => url.host || url.pathname.replace(/^\/+/, "");
 
+const numbers = new WeakMap<object, number>();
+let functions = 0;
+
+/** A number that no other function has. */
+function numberOf(given: object | undefined): number | undefined {
+  if (given && !numbers.has(given)) numbers.set(given, ++functions);
+  return given && numbers.get(given);
+}
+
 /** What tells one link from another. On one bus inside the process all have one link, whatever its first user's profile. */
 export function keyOf(
-  urls: readonly URL[],
-  { tls, heartbeat = 10, maxMessageSize = defaultLimits.bytes }:
-    ConnectionOptions,
+  urls: readonly URL[] | AskedUrls,
+  options: ConnectionOptions,
   { nova }: Profile,
 ): string {
-  const [first] = urls;
+  const { tls, credentials, heartbeat = 10 } = options;
+  const { maxMessageSize = defaultLimits.bytes } = options;
+  const asked = typeof urls === "function";
+  const [first] = asked ? [] : urls;
   if (first?.protocol === "memory:") return `memory:${busName(first)}`;
   return JSON.stringify([
-    urls.map(String).sort(),
+    asked ? numberOf(urls) : urls.map(String).sort(),
+    numberOf(credentials),
     tls,
     heartbeat,
     maxMessageSize,

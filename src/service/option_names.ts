@@ -37,6 +37,7 @@ const config = namesOf<Config>({
 
 const connection = namesOf<Omit<ConnectionOptions, keyof Config>>({
   signal: true,
+  credentials: true,
   errors: true,
   ledger: true,
   notifications: true,

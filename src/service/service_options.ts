@@ -5,7 +5,7 @@ import type { Handlers } from "../rpc/contract.ts";
 import type { Dispatcher } from "../rpc/dispatcher.ts";
 import { duration, whole } from "../rpc/options.ts";
 import type { ServiceStore } from "../rpc/service_report.ts";
-import type { BrokerUrl, ConnectionOptions } from "./connection_options.ts";
+import type { BrokerUrls, ConnectionOptions } from "./connection_options.ts";
 import { checkDurations } from "./ledger_options.ts";
 import type { Manager } from "./manager.ts";
 
@@ -33,8 +33,8 @@ export interface Front {
 /** How to start a service. */
 export interface ServiceOptions<M extends Managers = Managers>
   extends ConnectionOptions {
-  /** The broker. */
-  readonly url: BrokerUrl;
+  /** The broker, or a function that tells it at each attempt to connect. */
+  readonly url: BrokerUrls;
   /** Name of this host in `<topic>.<host>`; default: the machine's name. */
   readonly host?: string | undefined;
   /** Who serves. Managers of one topic share its consumers. */

@@ -42,7 +42,7 @@ class Loop implements AsyncDisposable {
       goodbyes: new Goodbyes(),
     };
     const socket = await openSocket(
-      url,
+      { url },
       settings,
       new AbortController().signal,
     );

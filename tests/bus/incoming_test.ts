@@ -53,7 +53,7 @@ async function connected() {
     goodbyes: new Goodbyes(),
   };
   const { signal } = new AbortController();
-  const socket = await openSocket(url, settings, signal);
+  const socket = await openSocket({ url }, settings, signal);
   const open = await openConfirmChannel(socket);
   return {
     ...{ socket, ...open },

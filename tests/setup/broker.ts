@@ -64,6 +64,8 @@ function names(folder: string): string[] {
 export interface PrivateBrokerOptions {
   /** Lines for rabbitmq.conf; they override the defaults. */
   config?: string | undefined;
+  /** Names of plugins that are enabled; default: none. */
+  plugins?: readonly string[] | undefined;
   /** Also listen with TLS, under a certificate authority of the node's own. */
   tls?: boolean | undefined;
 }
@@ -81,7 +83,7 @@ export async function privateBroker(
   const folder = await Deno.makeTempDir({ prefix: "warren-broker-" });
   const broker = new PrivateBroker(sbin, folder, options.tls ?? false);
   try {
-    await broker.configure(options.config ?? "");
+    await broker.configure(options.config ?? "", options.plugins);
     await broker.start();
     return broker;
   } catch (error) {
@@ -124,9 +126,15 @@ export class PrivateBroker implements AsyncDisposable {
   }
 
   /** @private Writes the files that the node reads. */
-  async configure(config: string): Promise<void> {
+  async configure(
+    config: string,
+    plugins: readonly string[] = [],
+  ): Promise<void> {
     await Deno.mkdir(`${this.folder}/conf.d`);
-    await Deno.writeTextFile(`${this.folder}/enabled_plugins`, "[].\n");
+    await Deno.writeTextFile(
+      `${this.folder}/enabled_plugins`,
+      `[${plugins.join(",")}].\n`,
+    );
     let text =
       "vm_memory_high_watermark.absolute = 800MB\ndisk_free_limit.absolute = 50MB\n";
     if (this.#tlsPort) {

@@ -16,6 +16,7 @@ import type {
   TlsOptions,
   Transport,
 } from "../transport.ts";
+import { type Access, type RefusalBounds, REFUSALS } from "./access.ts";
 import { Consumers } from "./consumers.ts";
 import type { QueueRoute } from "./desired.ts";
 import { Goodbyes } from "./goodbyes.ts";
@@ -29,8 +30,12 @@ import { Window } from "./window.ts";
 
 /** How to reach RabbitMQ. */
 export interface RabbitOptions {
-  /** The nodes, any of which will do. */
-  readonly urls: readonly URL[];
+  /** The nodes, any of which will do; a function is asked for them at each attempt. */
+  readonly urls: readonly URL[] | Access["urls"];
+  /** Asked at each attempt; default: the login of the URLs. */
+  readonly credentials?: Access["credentials"];
+  /** How long a login may be refused that was accepted before; default {@linkcode REFUSALS}. */
+  readonly refusals?: RefusalBounds | undefined;
   /** Seconds between heartbeats; default 10. */
   readonly heartbeat?: number | undefined;
   /** For `amqps:`. */
@@ -73,16 +78,21 @@ export class RabbitLink implements Link {
 
   /** Begins to connect at once. */
   constructor(options: RabbitOptions) {
-    const { urls, heartbeat = 10, tls, name = "warren" } = options;
+    const { urls, credentials, heartbeat = 10, tls, name = "warren" } = options;
     this.#form = options.inbox ?? { route: passing };
     this.inbox = this.#newInbox();
     const goodbyes = this.#goodbyes;
     const settings = { heartbeat, connectTimeout: 10_000, tls, goodbyes };
+    const access: Access = {
+      urls: typeof urls === "function" ? urls : () => Promise.resolve(urls),
+      credentials,
+    };
     const side = (role: string) =>
       new Side(
-        urls,
+        access,
         { ...settings, name: `${name} ${role}` },
         this.#events(role),
+        options.refusals ?? REFUSALS,
       );
     this.#publishing = side("publishing");
     this.#consuming = side("consuming");

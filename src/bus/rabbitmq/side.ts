@@ -1,9 +1,19 @@
-/** A supervised connection: one of the two of a link. Reconnects for ever, one attempt at a time. @module */
+/** A supervised connection: one of the two of a link. Reconnects, one attempt at a time, unless its login is refused for good. @module */
 import {
   ConnectionDisposedError,
   ConnectionFailedError,
+  InvalidValueError,
 } from "../../errors.ts";
 import { pause, type Wait, within } from "../../wait.ts";
+import type { Credentials } from "../transport.ts";
+import {
+  type Access,
+  type Login,
+  loginOf,
+  type RefusalBounds,
+  Refusals,
+} from "./access.ts";
+import { keepRenewed } from "./renewal.ts";
 import {
   openSocket,
   shown,
@@ -56,7 +66,8 @@ export class Side {
   failure: Error | undefined;
   /** How it has been. */
   readonly vitals: Vitals;
-  readonly #urls: readonly URL[];
+  readonly #access: Access;
+  readonly #refusals: Refusals;
   readonly #settings: SocketSettings;
   readonly #events: SideEvents;
   readonly #stop = new AbortController();
@@ -67,15 +78,17 @@ export class Side {
 
   /** Makes one; `start` connects. */
   constructor(
-    urls: readonly URL[],
+    access: Access,
     settings: SocketSettings,
     events: SideEvents,
+    refusals: RefusalBounds,
   ) {
-    this.#urls = urls;
+    this.#access = access;
+    this.#refusals = new Refusals(refusals);
     this.#settings = settings;
     this.#events = events;
     this.vitals = new Vitals(() => events.recovered());
-    this.#next = Math.floor(Math.random() * urls.length);
+    this.#next = Math.floor(Math.random() * 65_536); // any of the nodes
     this.#awake.resolve();
   }
 
@@ -162,10 +175,14 @@ export class Side {
       if (stop.aborted) return;
       try {
         const since = performance.now();
-        await this.#live(await openSocket(this.#url(), this.#settings, stop));
+        const login = await loginOf(this.#access, this.#next++, stop);
+        const socket = await openSocket(login, this.#settings, stop);
+        this.#refusals.clear();
+        await this.#live(socket, login);
         connected = true;
         if (performance.now() - since > STEADY) attempt = 0;
       } catch (error) {
+        if (stop.aborted) return;
         this.#failedAttempt(error as Error, connected);
       }
       await pause(backoff(attempt), { deadline: Infinity, signal: stop }).catch(
@@ -174,21 +191,29 @@ export class Side {
     }
   }
 
-  #url(): URL {
-    return this.#urls[this.#next++ % this.#urls.length] as URL;
-  }
-
   #failedAttempt(error: Error, connected: boolean): void {
     this.reason = error.message;
     this.#events.unreachable(error.message);
-    const fatal = error instanceof ConnectionFailedError &&
-      error.data.fatal === true;
-    if (fatal && !connected) this.fail(error); // later it may be a broker that is only starting
+    const { fatal, refused } = error instanceof ConnectionFailedError
+      ? error.data
+      : { fatal: error instanceof InvalidValueError };
+    if (fatal === true && !connected) this.fail(error);
+    else if (refused === true) this.#refused(error);
     this.#tell();
   }
 
+  /** Later it may be a broker that is only starting, or a password that is about to arrive. */
+  #refused(error: Error): void {
+    const often = this.#refusals.add();
+    if (often === undefined) return;
+    const { data } = error as ConnectionFailedError;
+    this.fail(
+      new ConnectionFailedError(`${error.message}; ${often}`, { data }),
+    );
+  }
+
   /** From open to lost. */
-  async #live(socket: Socket): Promise<void> {
+  async #live(socket: Socket, { url, credentials }: Login): Promise<void> {
     if (this.#stop.signal.aborted) return await socket.close();
     socket.model.on("blocked", (reason: string) => {
       this.blocked = reason;
@@ -206,15 +231,27 @@ export class Side {
     this.vitals.turn("up");
     this.#events.connected();
     this.#tell();
+    const over = new AbortController();
+    this.#keepRenewed(socket, credentials, over.signal);
     const reason = await socket.lost;
+    over.abort();
     this.socket = undefined;
     this.blocked = undefined;
-    this.reason = `Connection to ${
-      this.#urls.map(shown).join(", ")
-    } lost: ${reason.message}`;
+    this.reason = `Connection to ${shown(url)} lost: ${reason.message}`;
     if (!this.#stop.signal.aborted) this.#lost();
     this.#tell();
     await socket.close();
+  }
+
+  #keepRenewed(
+    socket: Socket,
+    first: Credentials | undefined,
+    over: AbortSignal,
+  ): void {
+    const { credentials: ask } = this.#access;
+    if (!first || !ask) return;
+    const signal = AbortSignal.any([this.#stop.signal, over]);
+    void keepRenewed({ socket, ask, signal }, first);
   }
 
   #lost(): void {

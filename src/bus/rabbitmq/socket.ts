@@ -9,7 +9,9 @@ import {
 } from "npm:amqplib@2.3.1";
 import { ConnectionFailedError } from "../../errors.ts";
 import { log } from "../../telemetry.ts";
-import type { TlsOptions } from "../transport.ts";
+import type { Credentials, TlsOptions } from "../transport.ts";
+import { MASK } from "../../masked.ts";
+import type { Login } from "./access.ts";
 import { type Inner, innerOf } from "./amqplib.ts";
 import type { Goodbyes } from "./goodbyes.ts";
 import { Incoming } from "./incoming.ts";
@@ -79,17 +81,27 @@ function corkEachTurn(stream: Duplex): void {
   } as typeof write;
 }
 
-const credentials = (text: string, fallback: string) =>
-  text === "" ? fallback : decodeURIComponent(text);
-
-function target(url: URL, heartbeat: number): Options.Connect {
+/** The user and the password of a URL; RabbitMQ's own default where there is neither. */
+function userOf(url: URL): Credentials {
   const anonymous = url.username === "" && url.password === "";
+  if (anonymous) return { username: "guest", password: "guest" };
+  return {
+    username: decodeURIComponent(url.username),
+    password: decodeURIComponent(url.password),
+  };
+}
+
+function target(
+  url: URL,
+  { username, password }: Credentials,
+  heartbeat: number,
+): Options.Connect {
   return {
     protocol: url.protocol.slice(0, -1),
     hostname: url.hostname.replace(/^\[|\]$/g, "") || "localhost",
     port: Number(url.port) || (url.protocol === "amqps:" ? 5671 : 5672),
-    username: credentials(url.username, anonymous ? "guest" : ""),
-    password: credentials(url.password, anonymous ? "guest" : ""),
+    username,
+    password,
     vhost: url.pathname.slice(1) || "/",
     heartbeat,
   };
@@ -135,10 +147,11 @@ function lost(model: ChannelModel): Promise<Error> {
 /**
  * Opens a connection; `stop` ends the attempt, and nothing after it.
  *
- * @throws {ConnectionFailedError} without the password; `data.fatal` where trying again is of no use.
+ * @throws {ConnectionFailedError} without the password; `data.fatal` where trying again is of no use, `data.refused` where
+ * it is the login or the virtual host that is refused.
  */
 export async function openSocket(
-  url: URL,
+  { url, credentials = userOf(url) }: Login,
   settings: SocketSettings,
   stop: AbortSignal,
 ): Promise<Socket> {
@@ -148,11 +161,11 @@ export async function openSocket(
   let model: ChannelModel;
   try {
     model = await connect(
-      target(url, settings.heartbeat),
+      target(url, credentials, settings.heartbeat),
       socketOptions(settings, attempt.signal),
     );
   } catch (error) {
-    throw refusal(url, error);
+    throw refusal(url, credentials, error);
   } finally {
     stop.removeEventListener("abort", giveUp);
   }
@@ -204,22 +217,35 @@ async function closeSocket(
  */
 const refusedLogin =
   /ACCESS[_-]REFUSED|NOT[_-]ALLOWED|Expected ConnectionOpenOk; got <ConnectionClose/;
+
+/** True if the broker refused a login, a virtual host or a secret: it is no fault of the network. */
+export const isRefusal = (reason: string): boolean => refusedLogin.test(reason);
+
+/** A reason without the secret, should anybody have put it there. */
+export const withoutSecret = (reason: string, secret: string): string =>
+  secret === "" ? reason : reason.replaceAll(secret, MASK);
+
 /** What Deno says where the process lacks the permission. */
 const refusedNet = /Requires net access|EPERM|NotCapable/;
 
-function refusal(url: URL, error: unknown): ConnectionFailedError {
+function refusal(
+  url: URL,
+  { password }: Credentials,
+  error: unknown,
+): ConnectionFailedError {
   const reason = error instanceof Error
     ? error.message || String((error as { code?: string }).code)
     : String(error);
-  const login = refusedLogin.test(reason);
+  const refused = isRefusal(reason);
   const net = refusedNet.test(reason);
-  const hint = login
+  const hint = refused
     ? "; check the user, the password and the virtual host"
     : net
     ? `; the process needs the permission --allow-net=${url.host}`
     : "";
+  const said = withoutSecret(reason, password);
   return new ConnectionFailedError(
-    `Cannot connect to ${shown(url)}: ${reason}${hint}`,
-    { data: { url: shown(url), fatal: login || net } },
+    `Cannot connect to ${shown(url)}: ${said}${hint}`,
+    { data: { url: shown(url), fatal: refused || net, refused } },
   );
 }
