@@ -45,7 +45,7 @@ export async function ask<T>(
 
 function wrong(option: string, what: string): InvalidValueError {
   return new InvalidValueError(
-    `Invalid option ${option}: its function gave ${what}`,
+    `The function of the option ${option} gave ${what}`,
     { data: { path: option } },
   );
 }

@@ -29,8 +29,7 @@ export type BrokerUrls = BrokerUrl | AskedUrls;
  * ```ts
  * import { type AskedCredentials, createConnection } from "@warren/runtime";
  *
- * const file = await Deno.makeTempFile();
- * await Deno.writeTextFile(file, "a password that something else rotates\n");
+ * const file = "/run/secrets/amqp"; // something else writes a new password to it
  * const credentials: AskedCredentials = async (signal) => ({
  *   username: "compute",
  *   password: (await Deno.readTextFile(file, { signal })).trim(),

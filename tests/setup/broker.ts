@@ -185,6 +185,11 @@ export class PrivateBroker implements AsyncDisposable {
     );
   }
 
+  /** What the node has logged. */
+  log(): Promise<string> {
+    return Deno.readTextFile(`${this.folder}/log/warren@localhost.log`);
+  }
+
   /** Stops the node cleanly; resolves when its process is gone. */
   async stop(): Promise<void> {
     await this.#end("SIGTERM");

@@ -55,7 +55,7 @@ export async function keepRenewed(
   }
 }
 
-/** Tries until they expire. Undefined: the broker ends the connection, and others are asked for at the next. */
+/** Tries until they expire. Undefined: the connection ends, and the next one asks for its own. */
 async function renewed(
   renewing: Renewing,
   held: Credentials,
@@ -63,25 +63,23 @@ async function renewed(
 ): Promise<Credentials | undefined> {
   const { signal, ask } = renewing;
   for (let attempt = 0; Date.now() < expires; attempt++) {
+    const left = expires - Date.now();
+    const end = AbortSignal.timeout(Math.min(left, LONGEST));
     try {
-      const next = await ask(signal);
+      const next = await ask(AbortSignal.any([signal, end]));
       return await update(renewing, held, next) ? next : undefined;
     } catch (error) {
       signal.throwIfAborted();
       log("bus").warn(
-        "Cannot renew the credentials, which expire at {at}: {reason}",
-        {
-          at: new Date(expires).toISOString(),
-          reason: error instanceof Error ? error.message : String(error),
-        },
+        "Cannot renew the credentials, which expire in {seconds} s: {reason}",
+        { seconds: Math.round(left / 1_000), reason: (error as Error).message },
       );
     }
     const pause = Math.min(FIRST_PAUSE * 2 ** attempt, LONGEST_PAUSE);
     await rest(Math.max(0, Math.min(pause, expires - Date.now())), signal);
   }
-  log("bus").error(
-    "The credentials expired before others could be had; the connection lasts as long as the broker lets it",
-  );
+  // RabbitMQ leaves the connection open, and forbids whatever is done on it.
+  renewing.socket.drop("its credentials expired before they could be renewed");
   return undefined;
 }
 
