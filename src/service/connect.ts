@@ -111,7 +111,7 @@ export async function connect(
 
 /** What a connection is made of: its channels are given back when that is disposed. */
 export async function lease(
-  url: BrokerUrl,
+  url: BrokerUrls,
   options: ConnectionOptions,
 ): Promise<ConnectionParts> {
   const { pooled = false, timeout = 60_000, signal } = options;

@@ -1,6 +1,8 @@
 /** Logins that change while a link is up: passwords that are rotated, tokens that expire, and refusals that do not end. */
 import assert from "node:assert/strict";
 import {
+  type ConnectionContext,
+  type ConnectionEventMap,
   ConnectionFailedError,
   createConnection,
   type Credentials,
@@ -13,6 +15,11 @@ import { keyOf, shared } from "../../src/service/links.ts";
 import { REFUSALS, Refusals } from "../../src/bus/rabbitmq/access.ts";
 import { renewalIn } from "../../src/bus/rabbitmq/renewal.ts";
 import { RabbitLink } from "../../src/bus/rabbitmq/link.ts";
+import { MemoryLink } from "../../src/bus/memory/link.ts";
+import type { LinkEvent } from "../../src/bus/transport.ts";
+import { Inbox } from "../../src/rpc/inbox.ts";
+import { Answer } from "../../src/rpc/replies.ts";
+import { within } from "../../src/wait.ts";
 import { defaultLimits } from "../../src/wire/codec.ts";
 import { Endless, failureOf, sumHandlers, sums } from "../rpc/bus.ts";
 import {
@@ -61,6 +68,17 @@ async function rotate(user: string, password: string): Promise<void> {
   await node.ctl("close_all_user_connections", user, "rotated");
 }
 
+/** The next event of a type that a connection tells. */
+function heard<K extends keyof ConnectionEventMap>(
+  connection: ConnectionContext,
+  type: K,
+): Promise<ConnectionEventMap[K]> {
+  const event = Promise.withResolvers<ConnectionEventMap[K]>();
+  connection.addEventListener(type, event.resolve, { once: true });
+  const late = () => new Error(`No event "${type}" came`);
+  return within(event.promise, soon(30_000), late);
+}
+
 /** The node with another login in its URL. */
 const as = (login: string) => `amqp://${login}@127.0.0.1:${node.port}`;
 
@@ -83,9 +101,7 @@ onNode(
       as("").replace("@", ""),
     ];
     await using connection = await createConnection(urls, { credentials });
-    const back = new Promise((resolve) =>
-      connection.addEventListener("connected", resolve, { once: true })
-    );
+    const back = heard(connection, "connected");
     password = second;
     await rotate(username, second);
     await back;
@@ -110,9 +126,7 @@ onNode(
     await using _other = await createConnection(url);
     assert.equal(one.connections.accepted, 2, "to publish and to consume");
     here = two.url(node.url);
-    const back = new Promise((resolve) =>
-      connection.addEventListener("connected", resolve, { once: true })
-    );
+    const back = heard(connection, "connected");
     one.refuse(true);
     one.reset();
     await back;
@@ -279,9 +293,7 @@ onNode(
       healthHostname: "127.0.0.1",
     });
     await using connection = await createConnection(url);
-    const failed = new Promise<CustomEvent<{ error: Error }>>((resolve) =>
-      connection.addEventListener("failed", resolve, { once: true })
-    );
+    const failed = heard(connection, "failed");
     const began = performance.now();
     const client = connection.client(contract);
     const call = failureOf(client.call("wait", {}));
@@ -342,6 +354,31 @@ onNode("what the network does is no refusal", async () => {
   proxy.refuse(false);
   await told(events, "connected", 2);
   assert.equal(events.some(({ type }) => type === "failed"), false);
+});
+
+Deno.test("whoever waits for an answer when a link is given up is told, and nobody waits after that", async () => {
+  const watchers: ((event: LinkEvent) => void)[] = [];
+  await using link = Object.assign(new MemoryLink(), {
+    watch: (watcher: (event: LinkEvent) => void) => {
+      watchers.push(watcher);
+      return { [Symbol.dispose]: () => {} };
+    },
+  });
+  const inbox = new Inbox(link, defaultLimits);
+  const waiter = (call: string) => ({ call, pending: new Answer(), owner: {} });
+  const before = waiter("before");
+  inbox.expect(before);
+  const cause = new ConnectionFailedError("refused");
+  for (const watcher of watchers) {
+    watcher({ type: "failed", reason: cause.message, error: cause });
+  }
+  const error = await failureOf(before.pending.promise);
+  assert.ok(error instanceof ConnectionFailedError && error.inDoubt);
+  assert.equal(error.cause, cause);
+  assert.throws(
+    () => inbox.expect(waiter("after")),
+    (thrown) => thrown instanceof ConnectionFailedError && !thrown.inDoubt,
+  );
 });
 
 Deno.test("refusals are too many by number and by time, since the last login that was accepted", () => {
