@@ -71,6 +71,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
     "the credit of 32, or 10 000 items of other peers (driven below)",
   "rpc/job.ts answers": "what its handler gives",
   "rpc/ledger.ts #running": HANDLERS,
+  "rpc/long_running.ts #left": "1000 handlers",
   "rpc/loop_watch.ts #inHand": HANDLERS,
   "rpc/old_peers.ts #newer": OWN,
   "rpc/permits.ts #waiting": PREFETCH,

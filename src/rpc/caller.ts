@@ -239,14 +239,18 @@ export class Caller {
     wait: Wait,
     send: () => Promise<T>,
   ): Promise<T> {
+    const began = performance.now();
+    const { waitForRoute } = this.#parts;
     for (;;) {
       try {
         return await send();
       } catch (error) {
         if (!(error instanceof NoRouteError)) throw error;
-        const patient = this.#parts.waitForRoute && !this.#disposed &&
-          performance.now() + ROUTE_POLL < wait.deadline;
-        if (!patient) throw nobody(target, error);
+        const now = performance.now();
+        const patient = waitForRoute && !this.#disposed &&
+          now + ROUTE_POLL < wait.deadline;
+        const waited = waitForRoute ? now - began : undefined;
+        if (!patient) throw nobody(target, error, waited);
       }
       await pause(ROUTE_POLL, wait);
     }

@@ -13,6 +13,8 @@ export class HandlerRun {
   overtime: Error | undefined;
   /** True once its attempt has failed while it goes on. */
   left = false;
+  /** Settles when it has really ended. */
+  work: Promise<unknown> | undefined;
   #waiting: Waiting | undefined;
   #fail: (error: Error) => void = () => {};
 
@@ -38,15 +40,16 @@ export class HandlerRun {
 
   /** What it gives, unless it goes on when its time is over. */
   bounded<T>(work: Promise<T>): Promise<T> {
+    this.work = work;
     return new Promise((resolve, reject) => {
       this.#fail = reject;
       work.then(resolve, reject);
     });
   }
 
-  /** It has ended, or nobody waits for it any more: its time is counted no longer. */
+  /** It has ended, or its attempt has: its time is counted no longer. */
   end(): void {
-    this.began = undefined;
+    if (!this.left) this.began = undefined;
     this.forget();
   }
 

@@ -3,6 +3,8 @@ import { log, oneLine } from "../telemetry.ts";
 
 /** Handlers that are named, at most. */
 const NAMED = 10;
+/** Handlers that went on beyond their attempts, of which is known, at most. */
+const LEFT = 1_000;
 /** Milliseconds between two looks, at most; shorter bounds are looked at ten times as often as they are long. */
 const LOOK = 10_000;
 
@@ -12,8 +14,14 @@ export interface Running {
   readonly name: string;
   /** Its request. */
   readonly context: { readonly requestId: string };
-  /** The start of its run in milliseconds of the monotonic clock; undefined while it does not run. */
-  readonly run: { readonly began: number | undefined };
+  /** Its run: the start in milliseconds of the monotonic clock; undefined while it does not run. */
+  readonly run: {
+    readonly began: number | undefined;
+    /** True once its attempt has failed while it goes on. */
+    readonly left: boolean;
+    readonly work: Promise<unknown> | undefined;
+  };
+  readonly procedure: { readonly maxDuration?: number } | undefined;
   /** True when nobody waits for it any more. */
   readonly over: boolean;
 }
@@ -42,6 +50,8 @@ export interface LongRunningStats {
 export class LongRunning {
   readonly #bound: number;
   readonly #told = new WeakSet<Running>();
+  /** Handlers that go on although their attempts have failed. */
+  readonly #left = new Set<Running>();
   #next = 0;
 
   /** `bound` in milliseconds; `Infinity` = none is named. */
@@ -53,7 +63,9 @@ export class LongRunning {
   #of(all: Iterable<Running>): readonly Running[] {
     if (this.#bound === Infinity) return [];
     const since = performance.now() - this.#bound;
-    return [...all].filter(({ run: { began = Infinity } }) => began <= since);
+    return [...new Set([...all, ...this.#left])].filter((
+      { run: { began = Infinity } },
+    ) => began <= since);
   }
 
   /** How many of `all` they are, and the first ten of them. */
@@ -67,8 +79,17 @@ export class LongRunning {
       request: oneLine(requestId, 60),
       ms: Math.round(now - began),
     }));
-    const slots = found.filter(({ over }) => !over).length;
+    const slots = found.filter(({ over, run }) => !over && !run.left).length;
     return { count: found.length, slots, handlers };
+  }
+
+  /** Its attempt has failed, and it goes on: it is named until it ends. Of more than 1000 the latest are. */
+  leave(one: Running): void {
+    const ended = () => void this.#left.delete(one);
+    this.#left.add(one);
+    one.run.work?.then(ended, ended);
+    const [oldest] = this.#left;
+    if (oldest && this.#left.size > LEFT) this.#left.delete(oldest);
   }
 
   /** Tells the log of each of them once. It may be called often: it looks now and then. */
@@ -80,8 +101,12 @@ export class LongRunning {
       if (this.#told.has(one)) continue;
       this.#told.add(one);
       const { name: procedure, context, run: { began = now } } = one;
+      const text = "{procedure} still runs after {ms} ms, request {request}";
+      const unbounded = one.procedure?.maxDuration === undefined;
       log("rpc").warn(
-        "{procedure} still runs after {ms} ms, request {request}: a handler that never ends keeps its place; its procedure's maxDuration would end it",
+        unbounded
+          ? `${text}: its procedure has no maxDuration, so that its place is kept until it ends`
+          : text,
         { procedure, request: context.requestId, ms: Math.round(now - began) },
         procedure,
       );

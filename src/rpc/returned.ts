@@ -29,10 +29,14 @@ export const untyped: StreamShape<unknown> = { item: ({ value }) => value };
 export function nobody(
   { topic, host }: Target,
   cause: NoRouteError,
+  waited: number | undefined,
 ): NoRouteError {
   const whom = host === undefined ? topic : `${topic} on host ${host}`;
   const queue = queueFor(topic, host);
+  const remedy = waited === undefined
+    ? "start a worker, or connect with waitForRoute"
+    : `none came within ${Math.round(waited)} ms; start a worker`;
   const text =
-    `Nobody serves ${whom}: there is no queue ${queue} yet; start a worker, or connect with waitForRoute`;
+    `Nobody serves ${whom}: no queue is bound for it (${queue}, which its worker makes); ${remedy}`;
   return new NoRouteError(text, { cause, data: { topic, host } });
 }

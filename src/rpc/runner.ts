@@ -219,6 +219,7 @@ export class Runner {
       this.#parts.counts.handled++;
     } catch (error) {
       ended();
+      if (job.run.left) this.#long.leave(job);
       this.#parts.responder.beats.end(job); // another worker is to be its caller's
       if (await this.#parts.deferral.take(job, error, lane)) return;
       this.#parts.counts.failed++;

@@ -45,7 +45,8 @@ export class Wording {
   failures(job: Job, error: unknown): readonly Message[] {
     const { errors, tracebacks } = this.#parts;
     const classes = { ...errors, ...errorClassesOf(error) };
-    const refusal = isRefusal(error) || error instanceof Unsendable;
+    const refusal = isRefusal(error) || error instanceof Unsendable ||
+      error === job.run.overtime;
     const foreign = foreignTo(job.request);
     const said = { classes, refusal, foreign, traceback: tracebacks };
     const failure = toFailure(error, said);

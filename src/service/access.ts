@@ -43,6 +43,9 @@ export async function ask<T>(
   }
 }
 
+/** Moments below, in milliseconds since 1970, are before March 1973: whoever gives one means seconds. */
+const SECONDS = 100_000_000_000;
+
 function wrong(option: string, what: string): InvalidValueError {
   return new InvalidValueError(
     `The function of the option ${option} gave ${what}`,
@@ -91,6 +94,11 @@ function checked(given: Credentials): Credentials {
     throw wrong("credentials", what);
   }
   if (expires > Date.now()) return { username, password, expires };
+  if (expires < SECONDS) {
+    const what =
+      `expires as ${expires}, which looks like seconds; give milliseconds since 1970`;
+    throw wrong("credentials", what);
+  }
   throw new ConnectionFailedError(
     `The credentials have expired at ${expires}, in milliseconds since 1970`,
     { data: { path: "credentials" } },

@@ -9,6 +9,7 @@ import {
   NoSuchMethodError,
   RemoteError,
   StreamInterruptedError,
+  TimeoutError,
   UnsupportedVersionError,
 } from "../errors.ts";
 
@@ -20,6 +21,7 @@ const refusals: ErrorClasses = {
   InvalidValueError,
   NoSuchMethodError,
   StreamInterruptedError,
+  TimeoutError,
   UnsupportedVersionError,
 };
 const REFUSAL = "warren";

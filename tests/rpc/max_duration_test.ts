@@ -1,13 +1,7 @@
 /** Handlers that do not end: `maxDuration` ends them, and without it they are named. */
 import assert from "node:assert/strict";
 import { z } from "npm:zod@^4.6.7";
-import {
-  contract,
-  implement,
-  RemoteError,
-  Service,
-  TimeoutError,
-} from "../../mod.ts";
+import { contract, implement, Service, TimeoutError } from "../../mod.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
 import { failureOf, onEachBus } from "./bus.ts";
@@ -84,17 +78,20 @@ onEachBus(
         id === "hangs" ? hung.promise : new Promise((resolve) => {
           signal.addEventListener("abort", () => resolve("in time"));
         }),
-    }, { concurrency: 1 });
+    }, { concurrency: 1, longRunning: 10 });
     await using connection = await bus.connect();
     const client = connection.client(api(bus.topic));
     const error = await failureOf(client.call("call", { id: "hangs" }));
-    assert.ok(error instanceof RemoteError);
-    assert.match(error.message, /^TimeoutError: .*call has run for 150 ms/);
+    assert.ok(error instanceof TimeoutError && error.inDoubt);
+    assert.match(error.message, /call has run for 150 ms, its maxDuration/);
     assert.equal(await client.call("call", { id: "ends" }), "in time");
     await until("all is settled", () => worker.stats.inHand === 0);
     const { handled, failed } = worker.stats;
     assert.deepEqual([handled, failed], [1, 1]);
+    const { longRunning } = worker.stats;
+    assert.deepEqual([longRunning.count, longRunning.slots], [1, 0]);
     hung.resolve("too late");
+    await until("it has ended", () => worker.stats.longRunning.count === 0);
   },
 );
 
@@ -129,6 +126,7 @@ onEachBus(
         }
       };
       const error = await failureOf(read());
+      assert.ok(error instanceof TimeoutError);
       assert.match(error.message, /items has run for 150 ms, its maxDuration/);
       assert.deepEqual([...seen], [id]);
     }

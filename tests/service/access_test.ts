@@ -95,18 +95,21 @@ Deno.test("credentials of another form are an InvalidValueError at once, which d
 
 Deno.test("credentials that have expired, or are dated in seconds, are no login", async () => {
   const dead = `amqp://127.0.0.1:${freePort()}`;
-  const credentials = () => ({
-    username: "me",
-    password: "hunter2",
-    expires: Math.floor(Date.now() / 1_000) + 600,
-  });
-  const connecting = createConnection(dead, { credentials, timeout: 300 });
-  const error = await failureOf(connecting);
-  assert.ok(error instanceof ConnectionFailedError);
-  assert.match(
-    error.message,
-    /have expired at \d+, in milliseconds since 1970/,
-  );
+  const now = Date.now();
+  const failed = (expires: number) => {
+    const credentials = () => ({
+      username: "me",
+      password: "hunter2",
+      expires,
+    });
+    return failureOf(createConnection(dead, { credentials, timeout: 300 }));
+  };
+  const expired = await failed(now - 1);
+  assert.ok(expired instanceof ConnectionFailedError);
+  assert.match(expired.message, /have expired at \d+, in milliseconds/);
+  const seconds = await failed(Math.floor(now / 1_000) + 600);
+  assert.ok(seconds instanceof InvalidValueError);
+  assert.match(seconds.message, /expires as \d+, which looks like seconds/);
 });
 
 Deno.test("a function tells AMQP URLs, and those are checked", async () => {

@@ -128,8 +128,8 @@ Deno.test("fromFailure looks at what the list itself has, and constructs nothing
   assert.equal(fromFailure(evil, odd).constructor, RemoteError);
 });
 
-Deno.test("fromFailure lets no peer pretend a refusal that is not one of the three", () => {
-  for (const type of ["TimeoutError", "RemoteError", "NoRouteError"]) {
+Deno.test("fromFailure lets no peer pretend a refusal that no worker makes", () => {
+  for (const type of ["BlockedError", "RemoteError", "NoRouteError"]) {
     const back = fromFailure(failure({ type, module: "warren" }), classes);
     assert.equal(back.constructor, RemoteError);
   }

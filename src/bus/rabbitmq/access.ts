@@ -55,6 +55,11 @@ export class Refusals {
     this.#bounds = bounds;
   }
 
+  /** True while the broker has refused none since it accepted one. */
+  get none(): boolean {
+    return this.#times === 0;
+  }
+
   /** The broker has accepted one. */
   clear(): void {
     this.#times = 0;

@@ -273,6 +273,9 @@ export class RabbitLink implements Link {
       },
       unblocked: () => this.#tell({ type: "unblocked" }),
       failed: (error) => {
+        log("bus").error("The link to the broker is given up: {error}", {
+          error: error.message,
+        });
         this.#listens = false;
         this.#prober.stop();
         this.#tell({ type: "failed", reason: error.message, error });

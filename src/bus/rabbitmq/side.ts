@@ -1,4 +1,5 @@
 /** A supervised connection: one of the two of a link. Reconnects, one attempt at a time, unless its login is refused for good. @module */
+import { log } from "../../telemetry.ts";
 import {
   ConnectionDisposedError,
   ConnectionFailedError,
@@ -204,6 +205,14 @@ export class Side {
 
   /** Later it may be a broker that is only starting, or a password that is about to arrive. */
   #refused(error: Error): void {
+    if (this.#refusals.none) {
+      log("bus").warn(
+        "The broker refuses a login that it took before: {error}",
+        {
+          error: error.message,
+        },
+      );
+    }
     const often = this.#refusals.add();
     if (often === undefined) return;
     const { data } = error as ConnectionFailedError;
