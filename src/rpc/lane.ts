@@ -40,18 +40,16 @@ type Asked = Pick<Job, "request" | "dialect">;
 const SHORT = 128;
 
 /**
- * What tells one request from another: a stranger may have made up its id. Warren's calls are told by their address, which
- * costs nothing; all else by its content, so that one which is sent again for another answer is the same.
+ * What tells one request from another: a stranger may have made up its id. Warren's requests are told by the id, and
+ * calls by their address, which costs nothing; all else by its content, so that one which is sent again for another answer is the same.
  */
 export function identityOf({ request, dialect }: Asked): string | undefined {
   const { id, attempt = 1, burials = 0, reply, warren } = request;
   if (id === undefined) return undefined;
   // With the lengths of what strangers say, no two requests have the same.
   const first = `${attempt} ${burials} ${id.length}`;
-  if (!reply || !warren) {
-    return `${first} = ${id}${contentOf({ request, dialect })}`;
-  }
-  const { call, queue } = reply;
+  if (!warren) return `${first} = ${id}${contentOf({ request, dialect })}`;
+  const { call = "", queue = "" } = reply ?? {};
   // Most calls have the request's own id.
   const [length, more] = call === id ? ["", ""] : [call.length, call];
   return `${first} ${length} ${id}${more}${queue}`;
