@@ -8,6 +8,7 @@ import {
   hostLock,
   quarantine,
   type Queue,
+  queueFor,
   type Route,
   type Routes,
 } from "../bus/routes.ts";
@@ -16,6 +17,8 @@ import { DELAYS } from "./retry_policy.ts";
 
 /** Milliseconds that a step may take. */
 const PATIENCE = 10_000;
+/** Milliseconds until a binding has to be there again, also after an outage of the broker. */
+const LONGEST_BINDING = 60_000;
 /** Milliseconds until what was routed before the binding went is in the queue. */
 const SETTLE = 500;
 /** Milliseconds between two attempts to start, while another process removes the queues; and how long that may take. */
@@ -64,6 +67,7 @@ export async function lockHost(
   host: HostOf,
   signal?: AbortSignal,
 ): Promise<HostLock | undefined> {
+  if (!isLockable(host)) return undefined;
   try {
     const consumer = await consumeLock(parts, host, signal, true);
     const lost = new AbortController();
@@ -74,10 +78,19 @@ export async function lockHost(
       [Symbol.asyncDispose]: () => consumer.cancel(),
     };
   } catch (error) {
-    log("rpc").debug("The queues of a host are left alone: {error}", { error });
+    const level = isLocked(error) ? "debug" : "warn";
+    const queue = queueFor(host.topic, host.host);
+    log("rpc")[level]("The queues of {queue} stay: {error}", { queue, error });
     return undefined;
   }
 }
+
+/** Bytes of a queue's name at most. Whoever has longer names has no lock, so that nothing is removed. */
+const LONGEST_NAME = 255;
+
+/** True if the host can be locked. */
+export const isLockable = ({ topic, host }: HostOf): boolean =>
+  hostLock(topic, host).key.length <= LONGEST_NAME;
 
 const isLocked = (error: unknown) =>
   error instanceof TopologyError && /in exclusive use/.test(error.message);
@@ -172,7 +185,8 @@ async function emptyOnes(
 
 /** Also makes it again where it is not known whether it was removed. */
 async function bindAgain(transport: Transport, route: Route): Promise<void> {
-  await transport.declare(route, soon()).catch((error) => {
+  const wait = { deadline: performance.now() + LONGEST_BINDING };
+  await transport.declare(route, wait).catch((error) => {
     log("rpc").error("The queue {queue} stays without its binding: {error}", {
       queue: route.key,
       error,

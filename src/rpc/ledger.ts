@@ -9,14 +9,51 @@ export class Running {
   readonly job: Job;
   /** Where its answer goes, as far as its id does not say it. */
   readonly reader: string;
-  /** Resolves when it has ended. */
-  readonly ended: Promise<void>;
+  /** Those who wait for it, and whether they wait no longer once it turns out to be a stream; undefined while there was none. */
+  #waiting: Map<() => void, boolean> | undefined;
+  #over = false;
 
   /** Made by its ledger. */
-  constructor(job: Job, reader: string, ended: Promise<void>) {
+  constructor(job: Job, reader: string) {
     this.job = job;
     this.reader = reader;
-    this.ended = ended;
+  }
+
+  /** It has ended. */
+  end(): void {
+    this.#over = true;
+    this.#tell(false);
+  }
+
+  /**
+   * Resolves when it has ended, or turns out to be a stream if that is asked for; rejects with the reason of the signal. Who
+   * leaves is forgotten at once: any number may come and leave while it runs.
+   */
+  until(signal: AbortSignal, stream: boolean): Promise<void> {
+    if (this.#over) return Promise.resolve();
+    const waiting = this.#waiting ??= new Map();
+    if (stream) this.job.streams = () => this.#tell(true);
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason);
+      const told = () => {
+        signal.removeEventListener("abort", left);
+        resolve();
+      };
+      const left = () => {
+        waiting.delete(told);
+        reject(signal.reason);
+      };
+      waiting.set(told, stream);
+      signal.addEventListener("abort", left, { once: true });
+    });
+  }
+
+  #tell(stream: boolean): void {
+    for (const [told, leaves] of this.#waiting ?? []) {
+      if (stream && !leaves) continue;
+      this.#waiting?.delete(told);
+      told();
+    }
   }
 }
 
@@ -156,15 +193,18 @@ export class Ledger {
   /** A request begins. A stream for another reader may be under way by the same id: that one stays known. */
   begin(id: string, job: Job, reader: string, ended: Promise<void>): void {
     if (this.#running.get(id)) return;
-    this.#running.set(id, new Running(job, reader, ended));
-    void ended.then(() => this.#end(id, job, reader));
+    const running = new Running(job, reader);
+    this.#running.set(id, running);
+    void ended.then(() => this.#end(id, running));
   }
 
   /** One that goes back to its queue was not done, and one that another worker took over may not be: it may come again. */
-  #end(id: string, { abandoned, fenced, answers }: Job, reader: string): void {
+  #end(id: string, running: Running): void {
+    const { job: { abandoned, fenced, answers }, reader } = running;
     this.#running.delete(id);
-    if (abandoned || fenced) return;
-    this.#ended.set(id, reader, 0);
-    if (answers.length > 0) this.#answered.set(this.#prefix + id, answers);
+    if (!abandoned && !fenced) this.#ended.set(id, reader, 0);
+    const kept = !abandoned && !fenced && answers.length > 0;
+    if (kept) this.#answered.set(this.#prefix + id, answers);
+    running.end();
   }
 }

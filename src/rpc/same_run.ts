@@ -1,5 +1,4 @@
 /** Requests that are the same, and want their answers in different places. @module */
-import { within } from "../wait.ts";
 import { aside } from "./aside.ts";
 import type { Beats } from "./beats.ts";
 import type { Job } from "./job.ts";
@@ -21,16 +20,11 @@ export interface SameRunParts {
 export async function sameRun(
   { running, beats }: SameRunParts,
   second: Job,
-  { job: first, ended }: Running,
+  first: Running,
 ): Promise<boolean> {
-  const { promise: streams, resolve } = Promise.withResolvers<void>();
-  const others = first.streams;
-  first.streams = () => (others?.(), resolve());
-  const either = Promise.race([ended, streams]);
   second.register(running);
   beats.begin(second);
-  const wait = (signal: AbortSignal) =>
-    within(either, { deadline: Infinity, signal }, () => undefined);
+  const wait = (signal: AbortSignal) => first.until(signal, true);
   const waited = await aside(second, second.signal, wait)
     .then(() => true, () => second.over);
   beats.end(second);
@@ -41,10 +35,9 @@ export async function sameRun(
 /** Waits for the run of a request that came again; what has to go meanwhile goes back. */
 export async function otherRun(
   job: Job,
-  ended: Promise<void>,
+  first: Running,
   stopping: AbortSignal,
 ): Promise<void> {
-  const wait = (signal: AbortSignal) =>
-    within(ended, { deadline: Infinity, signal }, () => undefined);
+  const wait = (signal: AbortSignal) => first.until(signal, false);
   await aside(job, stopping, wait).catch(() => job.giveBack());
 }

@@ -235,7 +235,7 @@ export class Server {
     if ("job" in known && !same) return await this.#share(job, known, lane);
     this.#counts.repeated++;
     if ("answers" in known) await this.#responder.repeat(job, known.answers);
-    else await otherRun(job, known.ended, this.#stopping.signal);
+    else await otherRun(job, known, this.#stopping.signal);
     if ("answers" in known || !known.job.abandoned) job.settle();
     else if (!job.abandoned) await this.#take(job, lane); // the first run went back undone
   }

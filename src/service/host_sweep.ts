@@ -9,6 +9,7 @@ import {
   type HostLock,
   type HostOf,
   isEmpty,
+  isLockable,
   lockHost,
   removeQueues,
 } from "../rpc/host_queues.ts";
@@ -51,7 +52,7 @@ async function apart<T>(
   return parts.openstack ? undefined : await work(parts, connection);
 }
 
-/** Until disposed, the queues of the host stay, though nobody consumes them yet. */
+/** Until disposed, the queues of the host stay: also while nobody consumes them, and what was taken from them is not counted. */
 export async function hold(
   options: ServiceOptions,
   host: string,
@@ -59,19 +60,22 @@ export async function hold(
   await using stack = new AsyncDisposableStack();
   const parts = await lease(options.url, { ...options, ...REPORTER });
   stack.use(connectionOf(parts));
-  for (const topic of parts.openstack ? [] : topicsOf(options)) {
-    const held = holdHost(parts, { topic, host }, options.signal);
-    stack.use(
-      await held.catch((error) => {
-        options.signal?.throwIfAborted();
+  const topics = parts.openstack
+    ? []
+    : [...topicsOf(options)].filter((topic) => isLockable({ topic, host }));
+  const held = await Promise.all(
+    topics.map((topic) =>
+      holdHost(parts, { topic, host }, options.signal).catch((error) => {
         log("service").warn(
-          "The queues of {queue} may be removed while it starts, if it was away for long: {error}",
+          "The queues of {queue} may be removed while nobody consumes them: {error}",
           { queue: queueFor(topic, host), error },
         );
         return null;
-      }),
-    );
-  }
+      })
+    ),
+  );
+  for (const each of held) stack.use(each);
+  options.signal?.throwIfAborted();
   return stack.move();
 }
 

@@ -170,7 +170,7 @@ export class Service implements AsyncDisposable {
     }
     const { fronts = [] } = this.#options;
     this.#stack.use(sweeping(this.#options, this.host));
-    await using _hold = await hold(this.#connecting(), this.host);
+    this.#stack.use(await hold(this.#connecting(), this.host));
     await createConsumers(connection, managers, this.host, this.#options);
     for (const manager of managers) await this.#initHost(manager, gone.signal);
     this.#stack.defer(() => this.#drain());

@@ -446,7 +446,7 @@ for (const [name, change] of REFUSED) {
         assert.ok(error instanceof ConnectionFailedError);
         assert.match(
           error.message,
-          /check the user, the password and the virtual host/,
+          /check the user, the password and the virtual host|does not open the virtual host: check that it exists/,
         );
         const shown = `${error.message} ${error.stack} ${
           JSON.stringify(error)

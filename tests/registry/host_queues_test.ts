@@ -256,14 +256,19 @@ onQueues(
 );
 
 onEachBus(
-  "a host starts when its queues are not being removed, and they are not removed while it starts",
+  "a host starts when its queues are not being removed, and they are not removed until it has drained",
   async (bus) => {
     await using see = await view(bus);
     const host = { topic: bus.topic, host: "one" };
     const started: string[] = [];
     const lock = await lockHost(see.parts, host);
     assert.ok(lock);
-    const manager = implement(sums(bus.topic), sumHandlers());
+    const finish = Promise.withResolvers<void>();
+    const begun = Promise.withResolvers<void>();
+    const manager = implement(
+      sums(bus.topic),
+      sumHandlers({ wait: () => (begun.resolve(), finish.promise) }),
+    );
     const tried = Promise.withResolvers<void>();
     const release = Promise.withResolvers<void>();
     manager.initHost = async () => {
@@ -283,9 +288,22 @@ onEachBus(
     await tried.promise;
     assert.equal(await lockHost(see.parts, host), undefined);
     release.resolve();
-    await using _service = await starting;
+    const service = await starting;
+    assert.equal(await lockHost(see.parts, host), undefined);
+    await see.connection.client(sums(bus.topic)).cast("wait", {});
+    await begun.promise;
+    const stopping = service.stop();
+    await until("nobody consumes", async () => {
+      const { queue } = see.parts.routes.host(bus.topic, "one");
+      const wait = { deadline: performance.now() + 5_000 };
+      const counts = queue && await see.parts.transport.look(queue, wait);
+      return counts?.consumers === 0;
+    });
+    assert.equal(await lockHost(see.parts, host), undefined);
+    finish.resolve();
+    await stopping;
     await using _later = await until(
-      "it has started",
+      "it has stopped",
       async () => await lockHost(see.parts, host) ?? false,
     );
     const { name = "" } = hostLock(bus.topic, "one").queue ?? {};

@@ -250,10 +250,36 @@ Deno.test("a ledger knows the last 50 000 requests and more, and whatever runs",
   for (const id of ["60000", "109999"]) {
     assert.deepEqual(ledger.find(id), { reader: "", answers: [] });
   }
-  assert.ok("ended" in (ledger.find("runs") ?? {}));
+  assert.ok("job" in (ledger.find("runs") ?? {}));
   running.resolve();
   await running.promise;
   assert.deepEqual(ledger.find("runs"), { reader: "x", answers: [] });
+});
+
+Deno.test("any number may wait for a run and leave again; who stays is told once", async () => {
+  const ledger = new Ledger();
+  const runs = Promise.withResolvers<void>();
+  const first = job();
+  ledger.begin("runs", first, "x", runs.promise);
+  const known = ledger.find("runs");
+  assert.ok(known && "job" in known);
+  for (let n = 0; n < 100_000; n++) {
+    const leaving = new AbortController();
+    const waiting = known.until(leaving.signal, true);
+    leaving.abort(n);
+    await assert.rejects(waiting, (reason) => reason === n);
+  }
+  const { signal } = new AbortController();
+  const told: string[] = [];
+  const stream = known.until(signal, true).then(() => told.push("stream"));
+  const end = known.until(signal, false).then(() => told.push("end"));
+  first.streams?.();
+  await stream;
+  assert.deepEqual(told, ["stream"]);
+  runs.resolve();
+  await end;
+  await known.until(signal, true);
+  assert.deepEqual(told, ["stream", "end"]);
 });
 
 Deno.test("a ledger keeps at most 32 MiB of answers, and nothing of what goes back to its queue", async () => {

@@ -211,19 +211,23 @@ async function closeSocket(
   }
 }
 
-/**
- * What amqplib says when trying again is of no use: wrong login, wrong virtual host (whose reason, in the broker's
- * connection.close in place of open-ok, it does not show).
- */
-const refusedLogin =
-  /ACCESS[_-]REFUSED|NOT[_-]ALLOWED|Expected ConnectionOpenOk; got <ConnectionClose/;
+/** A login or a secret that the broker refuses, in amqplib's words. */
+const refusedLogin = /ACCESS[_-]REFUSED|NOT[_-]ALLOWED/;
+/** A virtual host that is not opened. amqplib does not show why: it may be forbidden, down, or have too many connections. */
+const refusedOpen = /Expected ConnectionOpenOk; got <ConnectionClose/;
 
-/** True if the broker refused a login, a virtual host or a secret: it is no fault of the network. */
+/** True if the broker refused a login or a secret: it is no fault of the network. */
 export const isRefusal = (reason: string): boolean => refusedLogin.test(reason);
 
+/** Characters of a secret below which a text that has it is not shown at all. */
+const SHORT = 6;
+
 /** A reason without the secret, should anybody have put it there. */
-export const withoutSecret = (reason: string, secret: string): string =>
-  secret === "" ? reason : reason.replaceAll(secret, MASK);
+export function withoutSecret(reason: string, secret: string): string {
+  if (!reason.includes(secret) || secret === "") return reason;
+  // To mask a letter or two would show them by the places of the masks.
+  return secret.length < SHORT ? MASK : reason.replaceAll(secret, MASK);
+}
 
 /** What Deno says where the process lacks the permission. */
 const refusedNet = /Requires net access|EPERM|NotCapable/;
@@ -238,14 +242,17 @@ function refusal(
     : String(error);
   const refused = isRefusal(reason);
   const net = refusedNet.test(reason);
+  const unopened = refusedOpen.test(reason);
   const hint = refused
     ? "; check the user, the password and the virtual host"
+    : unopened
+    ? "; the broker does not open the virtual host: check that it exists, that the user may use it, and that it is up and below its limits"
     : net
     ? `; the process needs the permission --allow-net=${url.host}`
     : "";
   const said = withoutSecret(reason, password);
   return new ConnectionFailedError(
     `Cannot connect to ${shown(url)}: ${said}${hint}`,
-    { data: { url: shown(url), fatal: refused || net, refused } },
+    { data: { url: shown(url), fatal: refused || unopened || net, refused } },
   );
 }
