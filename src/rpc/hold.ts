@@ -47,6 +47,8 @@ export class Hold {
   #renewal: ReturnType<typeof expireAt>;
   #over = false;
   #recorded = false;
+  /** What is asked of the store about the claim: one question at a time, or two would take it from each other. */
+  #asking: Promise<unknown> = Promise.resolve();
 
   /** Renewed from now on; `taken` is called when another worker has taken it over. */
   constructor(store: LedgerStore, claim: Claim, taken: () => void) {
@@ -94,14 +96,17 @@ export class Hold {
     const store = this.#store;
     const still = async () =>
       await store.renew(this.#claim) || await this.#claimed();
-    return await asked(store, still, wait);
+    return await this.#alone(() => asked(store, still, wait));
   }
 
   /** Holds anew: nothing is recorded by the claim of before. False if another worker has it, or it is done. */
   async renewed(wait: Wait): Promise<boolean> {
     const store = this.#store;
-    await asked(store, () => store.release(this.#claim), wait);
-    return await asked(store, () => this.#claimed(), wait);
+    return await this.#alone(async () => {
+      if (this.#over) return false;
+      await asked(store, () => store.release(this.#claim), wait);
+      return await asked(store, () => this.#claimed(), wait);
+    });
   }
 
   /** It is done if the user's transaction is committed; false if another worker has it, or it was recorded before. */
@@ -158,20 +163,26 @@ export class Hold {
 
   /** While the user's transaction records it, it is locked, and nobody can take it over. */
   async #renew(): Promise<void> {
-    const wait = { deadline: performance.now() + this.#store.lease / 3 };
-    const held = this.#recorded ||
-      await within(this.#still(), wait, away).catch((error) => {
-        log("rpc").warn("A claim was not renewed: {error}", {
-          error,
-        });
+    const still = () => {
+      const wait = { deadline: performance.now() + this.#store.lease / 3 };
+      return within(this.#still(), wait, away).catch((error) => {
+        log("rpc").warn("A claim was not renewed: {error}", { error });
         return true; // as far as is known
       });
+    };
+    const held = this.#recorded || await this.#alone(still);
     if (this.#over) return;
     if (held) this.#renewal = this.#later();
     else {
       this.#over = true;
       this.#taken();
     }
+  }
+
+  #alone<T>(ask: () => Promise<T>): Promise<T> {
+    const answer = this.#asking.then(ask);
+    this.#asking = answer.catch(() => {});
+    return answer;
   }
 
   /** Also true if it was recorded meanwhile: then it is done, by this run. */

@@ -275,6 +275,7 @@ export class Job implements RunningCall, Serving, Waiter, Watched {
 
   /** The worker stops: its handler is told. The message stays unacknowledged, unless a stream has begun. */
   abandon(): void {
+    this.run.forget();
     if (this.streaming) this.settle();
     else this.#abandoned = true;
     this.#leave(new ConnectionDisposedError("The service stops"));
@@ -291,7 +292,6 @@ export class Job implements RunningCall, Serving, Waiter, Watched {
     if (this.over) return;
     this.over = true;
     if (this.#expiry) forget(this.#expiry); // a handler that never ends must not keep the process
-    this.run.forget();
     this.left?.();
     this.#controller.abort(reason);
   }

@@ -114,3 +114,34 @@ onPostgres(
     assert.deepEqual([attempts, retried, dead], [[1], 0, 0]);
   },
 );
+
+onEachStore(
+  "an attempt that has failed is not taken from itself by the renewal of its claim",
+  async ({ store }) => {
+    await using bus = new Bus(await brokerUrl());
+    const pause = () => new Promise((resolve) => setTimeout(resolve, 60));
+    /** The renewal and the end of the attempt meet, since a store takes its time. */
+    const slow: LedgerStore = {
+      ...bound(store),
+      claim: async (key) => (await pause(), await store.claim(key)),
+      renew: async (claim) => (await pause(), await store.renew(claim)),
+      release: async (claim) => (await pause(), await store.release(claim)),
+    };
+    const attempts: number[] = [];
+    await using worker = await serving(bus, slow, async ({ attempt }) => {
+      attempts.push(attempt);
+      if (attempt === 1) await new Promise(() => {});
+    });
+    const client = worker.client(api(bus.topic));
+    for (let n = 1; n < 20; n++) await client.cast("work", { id: `${n}` });
+    await until(
+      "all have had another attempt",
+      () => worker.stats.handled === 20,
+      20_000,
+    );
+    await until("all is settled", () => worker.stats.inHand === 0);
+    const { retried, fenced } = worker.stats;
+    assert.deepEqual([retried, fenced, attempts.length], [20, 0, 40]);
+  },
+  { lease: 1_000 },
+);

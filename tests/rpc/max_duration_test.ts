@@ -96,6 +96,21 @@ onEachBus(
 );
 
 onEachBus(
+  "a handler whose caller has given up is ended as well",
+  async (bus) => {
+    await using worker = await bus.serve(api(bus.topic), {
+      ...handlers,
+      call: () => new Promise<string>(() => {}),
+    });
+    await using connection = await bus.connect();
+    const client = connection.client(api(bus.topic));
+    const asked = client.call("call", { id: "a" }, { timeout: MAX / 2 });
+    await failureOf(asked);
+    await until("nothing is in hand", () => worker.stats.inHand === 0);
+  },
+);
+
+onEachBus(
   "a stream ends with an error when its time is over, quiet or not",
   async (bus) => {
     const ended: string[] = [];

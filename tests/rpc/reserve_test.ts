@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
-import { onRabbit, type Raw, sumHandlers, sums } from "./bus.ts";
+import { proxyTo } from "../setup/proxy.ts";
+import { Bus, onRabbit, type Raw, sumHandlers, sums } from "./bus.ts";
 
 /** Milliseconds within which good calls are answered, each behind hundreds of bad ones. */
 const timeout = 10_000;
@@ -69,5 +70,43 @@ onRabbit(
     await worker[Symbol.asyncDispose]();
     const { messageCount } = await raw.channel.checkQueue(bus.topic);
     assert.equal(messageCount, 40);
+  },
+);
+
+onRabbit(
+  "however often a consumer is renewed, and the connection lost meanwhile, there is one of it",
+  async (bus) => {
+    await using _log = await logged();
+    await using proxy = proxyTo(bus.url);
+    await using far = new Bus(proxy.url(bus.url));
+    const api = sums(bus.topic);
+    await using worker = await far.serve(api, sumHandlers(), { prefetch: 4 });
+    await using raw = await bus.raw() as Raw;
+    const away = (n: number) => {
+      const asked = {
+        ...{ method: "add", args: { a: n, b: 1 }, version: "1.0" },
+        ...{
+          _msg_id: `m${n}`,
+          _unique_id: `u${n}`,
+          _reply_q: `reply_away${n}`,
+        },
+      };
+      const body = Buffer.from(JSON.stringify(asked));
+      raw.channel.publish("", bus.topic, body);
+    };
+    proxy.slow({ latency: 40 });
+    for (let n = 0; n < 60; n++) {
+      away(n);
+      await until("it is in hand", () => worker.stats.inHand > 0);
+      if (n % 20 === 19) proxy.reset();
+      await new Promise((resolve) => setTimeout(resolve, 15));
+    }
+    proxy.slow({});
+    const { topic } = bus;
+    await until("all are given up", async () => {
+      const { messageCount } = await raw.channel.checkQueue(topic);
+      return messageCount === 0 && worker.stats.inHand === 0;
+    }, 30_000);
+    assert.equal((await raw.channel.checkQueue(topic)).consumerCount, 1);
   },
 );

@@ -41,25 +41,28 @@ export function watched<C extends Channel>(
   const arrivals = incoming.on(channel);
   let alive = true;
   let gone = false;
-  let end: ChannelEnd = { reason: "channel closed" };
-  const ended = new Promise<ChannelEnd>((resolve) => {
-    channel.on("error", (error: Error & { code?: number }) => {
-      alive = false;
-      gone = true;
-      end = { code: error.code, reason: error.message };
-    });
-    channel.on(
-      "handler-error",
-      (error: Error) =>
-        log("bus").error("A channel's listener threw: {error}", { error }),
-    );
-    channel.on("close", () => {
-      alive = false;
-      gone = true;
-      incoming.off(channel, arrivals);
-      resolve(end);
-      arrivals.confirms.end();
-    });
+  let reason: ChannelEnd = { reason: "channel closed" };
+  const { promise: ended, resolve } = Promise.withResolvers<ChannelEnd>();
+  /** Whoever waits is told. */
+  const end = () => {
+    alive = false;
+    gone = true;
+    resolve(reason);
+    arrivals.confirms.end();
+  };
+  channel.on("error", (error: Error & { code?: number }) => {
+    alive = false;
+    gone = true;
+    reason = { code: error.code, reason: error.message };
+  });
+  channel.on(
+    "handler-error",
+    (error: Error) =>
+      log("bus").error("A channel's listener threw: {error}", { error }),
+  );
+  channel.on("close", () => {
+    incoming.off(channel, arrivals);
+    end();
   });
   return {
     channel,
@@ -80,7 +83,8 @@ export function watched<C extends Channel>(
       const whole = outgoing.busy(channel) ?? Promise.resolve();
       const closing = whole.then(() => channel.close()).catch(() => {}); // the connection went first
       const answered = await goodbyes.answered(Promise.race([closing, ended]));
-      if (!answered) channel.emit("close"); // so that whoever waits for a confirm is told
+      // The broker may answer later: until then what comes on the channel is still read, and dropped.
+      if (!answered) end();
     },
   };
 }

@@ -12,21 +12,19 @@ import type { ConsumeOptions, Consumer, Delivery } from "../transport.ts";
 import { Acks } from "./acks.ts";
 import { openChannel, openOn } from "./channel.ts";
 import {
+  argumentsOf,
   type Desired,
-  isStream,
   kept,
-  offsetOf,
+  prefetchOf,
   type QueueRoute,
   Wanted,
 } from "./desired.ts";
-import { type Consuming, receiver } from "./receiving.ts";
+import { type Consuming, giveBack, receiver } from "./receiving.ts";
 import { notConsumed } from "./refusals.ts";
 import { Renewals } from "./renewals.ts";
 import { backoff, type Side } from "./side.ts";
 import type { Topology } from "./topology.ts";
 
-/** Unacknowledged messages of a stream, where no limit was given: a stream must have one. */
-const STREAM_PREFETCH = 100;
 /** Milliseconds to remove a queue that nobody needs any more. */
 const REMOVAL = 1_000;
 /** Milliseconds that the broker may take to cancel a consumer. */
@@ -40,7 +38,7 @@ export class Consumers {
   readonly #topology: Topology;
   readonly #wanted: Wanted;
   readonly #closing = new AbortController();
-  readonly #renewals = new Renewals((tag) => void this.#renew(tag));
+  readonly #renewals = new Renewals((tag) => this.#renew(tag));
   #consuming: Promise<Consuming> | undefined;
   #restoring: Promise<void> | undefined;
 
@@ -167,7 +165,7 @@ export class Consumers {
 
   async #restoreOne(desired: Desired): Promise<void> {
     try {
-      await this.#start(desired, performance.now() + PATIENCE);
+      await this.#started(desired, () => desired.tag === undefined);
     } catch (error) {
       if (this.#closing.signal.aborted) return;
       // A queue that is taken as it is may be made again by those to whom it belongs.
@@ -197,10 +195,9 @@ export class Consumers {
     desired.route = kept(desired.route, queue);
     const consuming = await within(this.#channel(), wait, late);
     const { open } = consuming;
-    const { exclusive = false } = desired.options;
-    const stream = isStream(desired.route);
-    const prefetch = desired.options.prefetch || (stream ? STREAM_PREFETCH : 0);
-    const args = stream ? { "x-stream-offset": offsetOf(desired) } : {};
+    const { exclusive = false, limit } = desired.options;
+    const prefetch = prefetchOf(desired);
+    const args = argumentsOf(desired);
     const tag = crypto.randomUUID();
     let gone = false;
     const cancelled = () => {
@@ -208,15 +205,9 @@ export class Consumers {
       open.arrivals.consumers.delete(tag);
       this.#gone(desired, tag);
     };
-    const { limit, spare } = desired.options;
-    const renewable = prefetch > 0 && !stream && !spare && !exclusive;
-    const receive = receiver({
-      ...{ consuming, tag, vitals: this.#side.vitals },
-      ...{
-        renewals: this.#renewals,
-        prefetch: renewable ? prefetch : Infinity,
-      },
-    }, desired);
+    const { vitals } = this.#side;
+    const parts = { consuming, tag, vitals, renewals: this.#renewals };
+    const receive = receiver(parts, desired);
     open.arrivals.consumers.set(tag, { receive, limit });
     // Sent together: the limit is for the consumer that comes next on the channel.
     const options = { consumerTag: tag, exclusive, arguments: args };
@@ -251,34 +242,58 @@ export class Consumers {
 
   async #cancel(desired: Desired, deadline = Infinity): Promise<void> {
     this.#wanted.forget(desired);
-    const wait = {
-      deadline: Math.min(deadline, performance.now() + CANCELLATION),
-    };
+    const latest = performance.now() + CANCELLATION;
+    const wait = { deadline: Math.min(deadline, latest) };
     const consuming = this.#consuming?.catch(() => undefined);
-    const open = consuming &&
-      (await within(consuming, wait, late).catch(() => undefined))?.open;
+    const { open, acks } = consuming &&
+        await within(consuming, wait, late).catch(() => undefined) || {};
     const { socket } = this.#side;
-    if (!open?.alive || !socket || desired.tag === undefined) return;
+    if (!open?.alive || !acks || !socket || desired.tag === undefined) return;
     const { tag } = desired;
-    const cancelled = open.channel.cancel(tag);
+    const { consumers } = open.arrivals;
+    const gone = () => void consumers.delete(tag);
+    const cancelled = open.channel.cancel(tag).then(gone, () => {});
     const ms = wait.deadline - performance.now();
-    await socket.goodbyes.answered(Promise.race([cancelled, open.ended]), ms); // lost meanwhile: as good as cancelled
-    open.arrivals.consumers.delete(tag);
+    const over = Promise.race([cancelled, open.ended]); // lost meanwhile: as good as cancelled
+    // What comes before a late answer is for others.
+    if (!await socket.goodbyes.answered(over, ms)) {
+      consumers.set(tag, { receive: giveBack(acks, cancelled) });
+    }
     await this.#remove(desired);
   }
 
-  /** Puts a new consumer in the place of one whose deliveries wait. Where that fails it goes on as it is. */
-  async #renew(tag: string): Promise<void> {
+  /** Puts a new consumer in the place of one whose deliveries wait; false where that goes on as it is. Never rejects. */
+  async #renew(tag: string): Promise<boolean> {
     const desired = this.#wanted.all.find((each) => each.tag === tag);
-    if (!desired) return;
+    const consuming = this.#consuming;
+    if (!desired || !consuming) return true; // it is another one already
     try {
-      const { open } = await this.#channel();
-      await this.#start(desired, performance.now() + PATIENCE);
+      const { open } = await consuming;
+      const isSame = () => desired.tag === tag && open.alive;
+      if (!await this.#started(desired, isSame)) return true;
       await Promise.race([open.channel.cancel(tag), open.ended]);
       open.arrivals.consumers.delete(tag);
+      return true;
     } catch (error) {
       log("bus").debug("A consumer was not renewed: {error}", { error });
+      return false;
     }
+  }
+
+  /** Starts it when its last start is over, if it is to be started still; true if it was. */
+  async #started(
+    desired: Desired,
+    needed: () => boolean,
+  ): Promise<boolean> {
+    const before = desired.starting;
+    const starting = (async () => {
+      await before?.catch(() => {});
+      if (!needed() || desired.abandoned) return false;
+      await this.#start(desired, performance.now() + PATIENCE);
+      return true;
+    })();
+    desired.starting = starting;
+    return await starting;
   }
 }
 

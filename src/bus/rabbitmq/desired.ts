@@ -24,6 +24,8 @@ export interface Desired {
   began?: number;
   /** Nobody wants it any more. */
   abandoned?: boolean;
+  /** Its last start: there is one at a time. */
+  starting?: Promise<unknown>;
   /** Resolved when it is not restored any more. */
   readonly ended: PromiseWithResolvers<void>;
 }
@@ -82,11 +84,11 @@ export class Wanted {
 }
 
 /** Whether the queue is a stream, which is read and not emptied. */
-export const isStream = ({ queue }: QueueRoute): boolean =>
+const isStream = ({ queue }: QueueRoute): boolean =>
   queue.arguments["x-queue-type"] === "stream";
 
 /** A reader begins with what comes next; after a loss it goes on where it was, or with what has come since it began. */
-export function offsetOf(desired: Desired): unknown {
+function offsetOf(desired: Desired): unknown {
   if (desired.offset !== undefined) return desired.offset + 1;
   const { began } = desired;
   desired.began ??= Math.floor(Date.now() / 1_000);
@@ -99,4 +101,31 @@ export function kept(route: QueueRoute, name: string): QueueRoute {
   return queue.temporary && queue.fresh
     ? { ...route, queue: { ...queue, name, fresh: undefined } }
     : route;
+}
+
+/** Unacknowledged messages of a stream, where no limit was given: a stream must have one. */
+const STREAM_PREFETCH = 100;
+
+/** Unacknowledged messages at most; 0 = any number. */
+export function prefetchOf({ route, options: { prefetch } }: Desired): number {
+  return prefetch || (isStream(route) ? STREAM_PREFETCH : 0);
+}
+
+/** Arguments of `basic.consume`. */
+export function argumentsOf(desired: Desired): Record<string, unknown> {
+  return isStream(desired.route)
+    ? { "x-stream-offset": offsetOf(desired) }
+    : {};
+}
+
+/**
+ * True if another consumer may take its place at any time. RabbitMQ 3.10 loses messages of a queue whose single active
+ * consumer leaves; a queue that is taken as it is may have one.
+ */
+export function isRenewable(
+  { route, options: { prefetch, spare, exclusive } }: Desired,
+): boolean {
+  const { passive, arguments: form } = route.queue;
+  const single = passive || form["x-single-active-consumer"] !== undefined;
+  return prefetch > 0 && !isStream(route) && !spare && !exclusive && !single;
 }

@@ -7,7 +7,7 @@ import type { Acks } from "./acks.ts";
 import type { Receive } from "./arrivals.ts";
 import type { Open } from "./channel.ts";
 import { RabbitDelivery } from "./delivery.ts";
-import type { Desired } from "./desired.ts";
+import { type Desired, isRenewable } from "./desired.ts";
 import type { Renewals } from "./renewals.ts";
 import type { Vitals } from "./vitals.ts";
 
@@ -27,9 +27,8 @@ export interface Receiving {
   readonly vitals: Vitals;
   /** Of its channel. */
   readonly renewals: Renewals;
-  /** Its tag, and its prefetch where it may be renewed for what waits. */
+  /** Its tag. */
   readonly tag: string;
-  readonly prefetch: number;
 }
 
 /** It comes again when there is room for its body; until then it is unacknowledged, and takes its place in the prefetch. */
@@ -44,9 +43,10 @@ function postpone(open: Open<Channel>, delivery: Delivery): void {
 
 /** Takes what comes to a consumer; must not throw. */
 export function receiver(
-  { consuming: { acks, open }, vitals, renewals, tag, prefetch }: Receiving,
+  { consuming: { acks, open }, vitals, renewals, tag }: Receiving,
   desired: Desired,
 ): Receive {
+  const prefetch = isRenewable(desired) ? desired.options.prefetch : Infinity;
   return (message, key, number, redelivered, body) => {
     vitals.proven();
     const offset = message.headers["x-stream-offset"];
@@ -64,5 +64,17 @@ export function receiver(
     } catch (error) {
       log("bus").error("A receiver threw: {error}", { error });
     }
+  };
+}
+
+/** Takes what comes to a consumer that nobody handles any more; all of it goes back once the consumer is cancelled. */
+export function giveBack(acks: Acks, cancelled: Promise<void>): Receive {
+  const held: number[] = [];
+  void cancelled.then(() => {
+    for (const number of held) acks.reject(number, true);
+  });
+  return (_message, _key, number) => {
+    acks.delivered(number);
+    held.push(number);
   };
 }
