@@ -343,6 +343,32 @@ onRabbit(
 );
 
 onRabbit(
+  "thousands of names in one table of headers keep the event loop for no time that good calls would notice",
+  async (bus) => {
+    const api = sums(bus.topic);
+    await using worker = await bus.serve(api, sumHandlers());
+    await using connection = await bus.connect();
+    const client = connection.client(api, { timeout: 5_000 });
+    await using raw = await bus.raw() as Raw;
+    const field = (name: string) =>
+      Buffer.from([name.length, ...Buffer.from(name), 116, 1]); // a boolean
+    const names = Array.from({ length: 6_000 }, (_, n) => field(`${n}`));
+    const same = Array.from({ length: 6_000 }, () => field("__proto__"));
+    const fields = Buffer.concat([...names, ...same]);
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(fields.length);
+    const table = Buffer.concat([length, fields]);
+    const before = worker.stats.refused;
+    for (let n = 0; n < 20; n++) {
+      await raw.table(bus.topic, table, "junk");
+      assert.equal(await client.call("add", { a: n, b: 1 }), n + 1);
+    }
+    await until("all are refused", () => worker.stats.refused === before + 20);
+    assert.equal(worker.stats.blocked, 0);
+  },
+);
+
+onRabbit(
   "one question for what was missed is answered with one stream, though many have the id of one call, beside good calls",
   async (bus) => {
     const STREAMS = 100, ITEMS = 5;
