@@ -39,20 +39,20 @@ export {
   UnconfirmedError,
   UnsupportedVersionError,
 } from "./src/errors.ts";
-export { ConnectionContext } from "./src/rpc/connection.ts";
-export { requestContext } from "./src/rpc/context.ts";
-export { contract } from "./src/rpc/define.ts";
-export { RpcDispatcher } from "./src/rpc/dispatcher.ts";
-export { loadConfig } from "./src/service/config.ts";
-export { describeConfig } from "./src/service/config_describe.ts";
-export { watchConfig } from "./src/service/config_watch.ts";
-export { createConnection } from "./src/service/connect.ts";
-export { cleanup } from "./src/service/links.ts";
-export { memoryLedgerStore } from "./src/service/memory_ledger.ts";
-export { postgresLedgerStore } from "./src/service/postgres_ledger.ts";
-export { memoryServiceStore } from "./src/service/memory_store.ts";
-export { sqliteServiceStore } from "./src/service/sqlite_store.ts";
-export { launch } from "./src/service/launcher.ts";
+export { ConnectionContext } from "./src/connection/connection_context.ts";
+export { requestContext } from "./src/contract/request_context.ts";
+export { contract } from "./src/contract/contract.ts";
+export { RpcDispatcher } from "./src/rpc/dispatch/dispatcher.ts";
+export { loadConfig } from "./src/config/load_config.ts";
+export { describeConfig } from "./src/config/describe_config.ts";
+export { watchConfig } from "./src/config/watch_config.ts";
+export { createConnection } from "./src/connection/connect.ts";
+export { cleanup } from "./src/connection/transport_registry.ts";
+export { memoryLedgerStore } from "./src/ledger/memory_ledger.ts";
+export { postgresLedgerStore } from "./src/ledger/postgres_ledger.ts";
+export { memoryServiceStore } from "./src/service/registry/memory_store.ts";
+export { sqliteServiceStore } from "./src/service/registry/sqlite_store.ts";
+export { launch } from "./src/service/process/launcher.ts";
 export {
   implement,
   inheritedTasks,
@@ -60,12 +60,12 @@ export {
   runPeriodicTasks,
   SchedulerDependentManager,
 } from "./src/service/manager.ts";
-export { Leadership } from "./src/rpc/leadership.ts";
+export { Leadership } from "./src/rpc/leader_election.ts";
 export { Service } from "./src/service/service.ts";
-export { notified } from "./src/rpc/notified.ts";
-export { publisherId } from "./src/rpc/notifications.ts";
-export { testNotifier } from "./src/rpc/notification_drivers.ts";
-export { queueFor } from "./src/bus/routes.ts";
+export { notified } from "./src/connection/notified.ts";
+export { publisherId } from "./src/rpc/notifications/notifier.ts";
+export { testNotifier } from "./src/rpc/notifications/drivers.ts";
+export { queueFor } from "./src/transport/routes.ts";
 
 export type {
   ErrorClass,
@@ -73,83 +73,88 @@ export type {
   RpcErrorCode,
   RpcErrorOptions,
 } from "./src/errors.ts";
-export type { ConsumerOptions } from "./src/rpc/consuming.ts";
-export type { AnyArgs } from "./src/rpc/connection.ts";
+export type { ConsumerOptions } from "./src/rpc/server/consumer_plan.ts";
+export type { AnyArgs } from "./src/connection/connection_context.ts";
 export type {
   ConnectionEventMap,
   ConnectionEvents,
-} from "./src/rpc/connection_events.ts";
-export type { Client, ClientOptions, Rest } from "./src/rpc/client.ts";
-export type { ContextValues, RequestContext } from "./src/rpc/context.ts";
-export type * from "./src/rpc/contract.ts";
-export type * from "./src/rpc/travels.ts";
-export type { Dispatcher } from "./src/rpc/dispatcher.ts";
+} from "./src/connection/connection_events.ts";
+export type { Client, ClientOptions, Rest } from "./src/rpc/client/client.ts";
+export type {
+  ContextValues,
+  RequestContext,
+} from "./src/contract/request_context.ts";
+export type * from "./src/contract/types.ts";
+export type * from "./src/contract/json_types.ts";
+export type { Dispatcher } from "./src/rpc/dispatch/dispatcher.ts";
 export type {
   Handled,
   ListenerOptions,
   NotificationHandler,
-} from "./src/rpc/listener.ts";
+} from "./src/rpc/notifications/listener.ts";
 export type {
   NotificationDriver,
   NotificationSettings,
   TestNotifier,
-} from "./src/rpc/notification_drivers.ts";
-export type { NotifiedOptions } from "./src/rpc/notified.ts";
-export type { NotifyOptions } from "./src/rpc/notifications.ts";
-export type { Priority } from "./src/rpc/priority.ts";
+} from "./src/rpc/notifications/drivers.ts";
+export type { NotifiedOptions } from "./src/connection/notified.ts";
+export type { NotifyOptions } from "./src/rpc/notifications/notifier.ts";
+export type { Priority } from "./src/rpc/notifications/priority.ts";
 export type {
   CallOptions,
   CastOptions,
   SendOptions,
   Target,
-} from "./src/rpc/options.ts";
+} from "./src/rpc/client/call_options.ts";
 export type {
   Input,
   Output,
   Schema,
   SchemaIssue,
   SchemaResult,
-} from "./src/rpc/schema.ts";
-export type { ServicesOptions } from "./src/rpc/discovery.ts";
+} from "./src/contract/schema.ts";
+export type { ServicesOptions } from "./src/rpc/discovery/discover.ts";
 export type {
   Claim,
   Claimed,
   KeptRequest,
   LedgerOptions,
   LedgerStore,
-} from "./src/rpc/ledger_store.ts";
-export type { LatencyStats } from "./src/rpc/latency.ts";
+} from "./src/ledger/ledger_store.ts";
+export type { LatencyStats } from "./src/rpc/server_stats.ts";
 export type {
   LongRunningHandler,
   LongRunningStats,
-} from "./src/rpc/long_running.ts";
-export type { Inquiry, ServiceFilter } from "./src/rpc/service_contract.ts";
-export type * from "./src/rpc/service_report.ts";
-export type { ServerStats } from "./src/rpc/server_stats.ts";
+} from "./src/rpc/server_stats.ts";
 export type {
-  Config,
-  ConfigOptions,
-  LogLevel,
-} from "./src/service/config_types.ts";
+  Inquiry,
+  ServiceFilter,
+} from "./src/rpc/discovery/service_contract.ts";
+export type * from "./src/rpc/discovery/service_report.ts";
+export type { ServerStats } from "./src/rpc/server_stats.ts";
+export type { Config, ConfigOptions, LogLevel } from "./src/config/types.ts";
 export type {
   ConfigReload,
   ConfigWatcher,
   Following,
   WatchConfigOptions,
-} from "./src/service/config_watch.ts";
+} from "./src/config/watch_config.ts";
 export type {
   AskedCredentials,
   AskedUrls,
   BrokerUrl,
   BrokerUrls,
   ConnectionOptions,
-} from "./src/service/connection_options.ts";
+} from "./src/connection/connection_options.ts";
 export type {
   PostgresLedgerOptions,
   Queryable,
-} from "./src/service/postgres_ledger.ts";
-export type { NovaProfile } from "./src/service/profiles.ts";
-export type { ArgumentValues, QueueArguments } from "./src/bus/profile.ts";
+} from "./src/ledger/postgres_ledger.ts";
+export type { NovaProfile } from "./src/connection/bus_profile.ts";
+export type {
+  ArgumentValues,
+  QueueArguments,
+} from "./src/transport/profile_routes.ts";
 export type {
   ConsumingHealth,
   Credentials,
@@ -157,8 +162,8 @@ export type {
   SideHealth,
   SideState,
   TlsOptions,
-} from "./src/bus/transport.ts";
-export type { LaunchOptions } from "./src/service/launcher.ts";
+} from "./src/transport/transport.ts";
+export type { LaunchOptions } from "./src/service/process/launcher.ts";
 export type {
   Capabilities,
   HostEnvironment,
@@ -166,11 +171,14 @@ export type {
   ImplementOptions,
   Serves,
 } from "./src/service/manager.ts";
-export type { PeriodicTask, TaskState } from "./src/service/periodic_task.ts";
+export type {
+  PeriodicTask,
+  TaskState,
+} from "./src/service/periodic/periodic_task.ts";
 export type {
   Front,
   Managers,
   ServiceOptions,
   Serving,
 } from "./src/service/service_options.ts";
-export type { Notification } from "./src/wire/envelope.ts";
+export type { Notification } from "./src/wire/rpc_message.ts";

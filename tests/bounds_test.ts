@@ -1,16 +1,16 @@
 /** Whatever grows by what arrives has a bound: a table of all that grows, and each bound of a number driven with too much. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
-import { TABLE } from "../src/bus/rabbitmq/octets.ts";
-import { Room } from "../src/bus/oversized.ts";
+import { TABLE } from "../src/transport/rabbitmq/amqplib/field_reader.ts";
+import { Room } from "../src/transport/oversized_body.ts";
 import { StreamInterruptedError } from "../src/errors.ts";
-import { Arrivals } from "../src/rpc/arrivals.ts";
-import { GoneQueues } from "../src/rpc/gone_queues.ts";
-import { Items } from "../src/rpc/items.ts";
-import { reportsIn } from "../src/rpc/service_contract.ts";
-import type { ServiceReport } from "../src/rpc/service_report.ts";
-import { Sightings } from "../src/rpc/sightings.ts";
-import type { Reply } from "../src/wire/envelope.ts";
+import { Arrivals } from "../src/async/async_queue.ts";
+import { GoneQueues } from "../src/rpc/replies/unreachable_queues.ts";
+import { Items } from "../src/rpc/streams/stream_receiver.ts";
+import { reportsIn } from "../src/rpc/discovery/service_contract.ts";
+import type { ServiceReport } from "../src/rpc/discovery/service_report.ts";
+import { Sightings } from "../src/rpc/discovery/service_tracker.ts";
+import type { Reply } from "../src/wire/rpc_message.ts";
 
 /** Why it cannot grow by what strangers send. */
 const OWN = "what this program itself has opened, declared or configured";
@@ -22,91 +22,96 @@ const MEMORY_BUS = "the bus of one process, which only that process fills";
 
 /** Of each collection that lives longer than a function: what bounds it. */
 const BOUNDS: Readonly<Record<string, string>> = {
-  "bus/memory/broker.ts #exchanges": MEMORY_BUS,
-  "bus/memory/broker.ts #queues": MEMORY_BUS,
-  "bus/memory/link.ts #transports": OWN,
-  "bus/memory/queue.ts #items": MEMORY_BUS,
-  "bus/memory/queue.ts #members": OWN,
-  "bus/memory/transport.ts #cancels": OWN,
-  "bus/oversized.ts #waiting": PREFETCH,
-  "bus/pool.ts #idle": OWN,
-  "bus/pool.ts #waiters": CALLS,
-  "bus/rabbitmq/acks.ts #due": PREFETCH,
-  "bus/rabbitmq/acks.ts #unsettled": PREFETCH,
-  "bus/rabbitmq/arrivals.ts consumers": OWN,
-  "bus/rabbitmq/confirms.ts #waiting": SENT,
-  "bus/rabbitmq/desired.ts #all": OWN,
-  "bus/rabbitmq/incoming.ts #channels": OWN,
-  "bus/rabbitmq/link.ts #transports": OWN,
-  "bus/rabbitmq/link.ts #watchers": OWN,
-  "bus/rabbitmq/outcomes.ts #counts": SENT,
-  "bus/rabbitmq/outgoing.ts #busy": OWN,
-  "bus/rabbitmq/publishing_channel.ts #waiting": SENT,
-  "bus/rabbitmq/renewals.ts #waits":
+  "transport/memory/broker.ts #exchanges": MEMORY_BUS,
+  "transport/memory/broker.ts #queues": MEMORY_BUS,
+  "transport/memory/transport.ts #transports": OWN,
+  "transport/memory/queue.ts #items": MEMORY_BUS,
+  "transport/memory/queue.ts #members": OWN,
+  "transport/memory/session.ts #cancels": OWN,
+  "transport/oversized_body.ts #waiting": PREFETCH,
+  "transport/session_pool.ts #idle": OWN,
+  "transport/session_pool.ts #waiters": CALLS,
+  "transport/rabbitmq/consuming/ack_batcher.ts #due": PREFETCH,
+  "transport/rabbitmq/consuming/ack_batcher.ts #unsettled": PREFETCH,
+  "transport/rabbitmq/amqplib/channel_reader.ts consumers": OWN,
+  "transport/rabbitmq/amqplib/publisher_confirms.ts #waiting": SENT,
+  "transport/rabbitmq/consuming/consumer_spec.ts #all": OWN,
+  "transport/rabbitmq/amqplib/frame_reader.ts #channels": OWN,
+  "transport/rabbitmq/transport.ts #transports": OWN,
+  "transport/rabbitmq/transport.ts #watchers": OWN,
+  "transport/rabbitmq/publishing/publish_errors.ts #counts": SENT,
+  "transport/rabbitmq/amqplib/outgoing.ts #busy": OWN,
+  "transport/rabbitmq/publishing/publish_channel.ts #waiting": SENT,
+  "transport/rabbitmq/consuming/consumer_renewal.ts #waits":
     "consumers with deliveries that wait: no more than those",
-  "bus/rabbitmq/topology.ts #known": OWN,
-  "bus/rabbitmq/transport.ts #exclusive": OWN,
-  "bus/rabbitmq/window.ts #waiters": SENT,
-  "bus/reserve.ts #places":
+  "transport/rabbitmq/connection/topology.ts #known": OWN,
+  "transport/rabbitmq/session.ts #exclusive": OWN,
+  "transport/rabbitmq/publishing/publish_window.ts #waiters": SENT,
+  "transport/waiting_reserve.ts #places":
     "1000 messages and 64 MiB; of more, the oldest is told to go, ten a second, and no consumer is renewed",
-  "bus/routes.ts uses": OWN,
-  "deadlines.ts followers": OWN,
-  "deadlines.ts wheel": "what waits, each counted elsewhere",
-  "flood.ts #kinds": "kinds of lines, see its KINDS",
-  "rpc/arrivals.ts #here": "20 000 items, the newest (driven below)",
-  "rpc/batches.ts #open": SENT,
-  "rpc/beats.ts #calls": HANDLERS,
-  "rpc/claims.ts #lanes": OWN,
-  "rpc/contract_client.ts #plans": OWN,
-  "rpc/copies.ts #made": OWN,
-  "rpc/elsewhere.ts #surveys": "queues, see its QUEUES",
-  "rpc/elsewhere.ts infos": "answers, see its ANSWERS",
-  "rpc/gone_queues.ts #until": "200 queues for a minute (driven below)",
+  "transport/routes.ts uses": OWN,
+  "async/timer_wheel.ts wheel": "what waits, each counted elsewhere",
+  "follow_ups.ts followers": OWN,
+  "log_throttle.ts #kinds": "kinds of lines, see its KINDS",
+  "async/async_queue.ts #here": "20 000 items, the newest (driven below)",
+  "rpc/replies/reply_batcher.ts #open": SENT,
+  "rpc/replies/heartbeats.ts #calls": HANDLERS,
+  "rpc/server/claims.ts #lanes": OWN,
+  "rpc/client/typed_client.ts #plans": OWN,
+  "rpc/retries/republisher.ts #made": OWN,
+  "rpc/retries/version_survey.ts #surveys": "queues, see its QUEUES",
+  "rpc/retries/version_survey.ts infos": "answers, see its ANSWERS",
+  "rpc/replies/unreachable_queues.ts #until":
+    "200 queues for a minute (driven below)",
   "rpc/inbox.ts #asked": CALLS,
   "rpc/inbox.ts cancellers": OWN,
   "rpc/inbox.ts deniers": OWN,
   "rpc/inbox.ts pending": CALLS,
-  "rpc/inheritance.ts running": HANDLERS,
-  "rpc/items.ts #arrived":
+  "rpc/propagation.ts running": HANDLERS,
+  "rpc/streams/stream_receiver.ts #arrived":
     "the credit of 32, or 10 000 items of other peers (driven below)",
-  "rpc/job.ts answers": "what its handler gives",
-  "rpc/ledger.ts #running": HANDLERS,
-  "rpc/long_running.ts #left": "1000 handlers",
-  "rpc/loop_watch.ts #inHand": HANDLERS,
-  "rpc/old_peers.ts #newer": OWN,
-  "rpc/permits.ts #waiting": PREFETCH,
-  "rpc/quarantine.ts #givenBack": "messages, see its GIVEN_BACK",
-  "rpc/quarantine.ts #moving": PREFETCH,
-  "rpc/refusals.ts #inHand": "1 000 answers, beyond that the prefetch",
-  "rpc/running.ts #calls": "requests in hand, and the streams that are kept",
-  "rpc/sent_items.ts #kept":
+  "rpc/request/incoming_request.ts answers": "what its handler gives",
+  "rpc/request/recent_requests.ts #running": HANDLERS,
+  "rpc/server/long_running.ts #left": "1000 handlers",
+  "rpc/server/event_loop_monitor.ts #inHand": HANDLERS,
+  "rpc/client/legacy_reply_queues.ts #newer": OWN,
+  "async/semaphore.ts #waiting": PREFETCH,
+  "rpc/retries/quarantine.ts #givenBack": "messages, see its GIVEN_BACK",
+  "rpc/retries/quarantine.ts #moving": PREFETCH,
+  "rpc/retries/unreadable_messages.ts #inHand":
+    "1 000 answers, beyond that the prefetch",
+  "rpc/control_targets.ts #calls":
+    "requests in hand, and the streams that are kept",
+  "rpc/streams/replay_buffer.ts #kept":
     "the window of credit and an ending (tests/rpc/resume_test.ts)",
-  "rpc/sent_items.ts #streams":
+  "rpc/streams/replay_buffer.ts #streams":
     "16 MiB for a minute (tests/rpc/resume_test.ts)",
-  "rpc/server.ts #jobs": PREFETCH,
-  "rpc/server.ts #ledgers": OWN,
-  "rpc/sightings.ts #alive": "20 000 services (driven below)",
-  "rpc/sightings.ts #known": "20 000 services (driven below)",
-  "rpc/sightings.ts #newest": "one of each service that is kept",
-  "rpc/subscriptions.ts #consumers": OWN,
-  "rpc/subscriptions.ts #listeners": OWN,
-  "rpc/subscriptions.ts #planned": OWN,
-  "service/config_secrets.ts warned": OWN,
-  "service/links.ts links": OWN,
+  "rpc/server/server.ts #jobs": PREFETCH,
+  "rpc/server/server.ts #ledgers": OWN,
+  "rpc/discovery/service_tracker.ts #alive": "20 000 services (driven below)",
+  "rpc/discovery/service_tracker.ts #known": "20 000 services (driven below)",
+  "rpc/discovery/service_tracker.ts #newest":
+    "one of each service that is kept",
+  "rpc/server/subscriptions.ts #consumers": OWN,
+  "rpc/server/subscriptions.ts #listeners": OWN,
+  "rpc/server/subscriptions.ts #planned": OWN,
+  "config/exposed_secrets.ts warned": OWN,
+  "connection/transport_registry.ts links": OWN,
   "service/manager.ts periodic": OWN,
-  "service/memory_ledger.ts #entries": "what its age and size let stay",
-  "service/periodic.ts #elections": OWN,
-  "service/probe_server.ts #open":
+  "ledger/memory_ledger.ts #entries": "what its age and size let stay",
+  "service/periodic/periodic_tasks.ts #elections": OWN,
+  "service/health/probe_server.ts #open":
     "64 connections (tests/service/health_bounds_test.ts)",
   "service/service.ts #periodic": OWN,
-  "service/service_health.ts ports": OWN,
-  "service/slot.ts #children": OWN,
-  "slots.ts #free": "what it is used for",
-  "slots.ts #items": "what it is used for",
-  "slots.ts #numbers": "what it is used for",
-  "telemetry.ts parts": OWN,
-  "wire/batch.ts #heads": "256 answers, 64 KiB (tests/wire/batch_test.ts)",
-  "wire/batch.ts parts": "256 answers, 64 KiB (tests/wire/batch_test.ts)",
+  "service/health/readiness.ts ports": OWN,
+  "service/process/worker_slot.ts #children": OWN,
+  "slot_map.ts #free": "what it is used for",
+  "slot_map.ts #items": "what it is used for",
+  "slot_map.ts #numbers": "what it is used for",
+  "logging.ts parts": OWN,
+  "wire/reply_batch.ts #heads":
+    "256 answers, 64 KiB (tests/wire/batch_test.ts)",
+  "wire/reply_batch.ts parts": "256 answers, 64 KiB (tests/wire/batch_test.ts)",
 };
 
 /** A field, or a constant of a module, that begins empty. */

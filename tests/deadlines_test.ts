@@ -1,7 +1,7 @@
-/** `src/deadlines.ts`: one timer, deadlines in order, and nothing left of what is forgotten. */
+/** `src/async/timer_wheel.ts`: one timer, deadlines in order, and nothing left of what is forgotten. */
 import assert from "node:assert/strict";
-import { expireAt, forget } from "../src/deadlines.ts";
-import { pause, within } from "../src/wait.ts";
+import { expireAt, forget } from "../src/async/timer_wheel.ts";
+import { pause, within } from "../src/async/deadline.ts";
 import { until } from "./setup/probe.ts";
 
 const now = () => performance.now();

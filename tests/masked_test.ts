@@ -6,7 +6,7 @@ import {
   getTextFormatter,
   type TextFormatter,
 } from "npm:@logtape/logtape@^2.4.2";
-import { loggable, masked, maskedText } from "../src/masked.ts";
+import { loggable, masked, maskedText } from "../src/redaction.ts";
 
 const texts: [given: string, shown: string][] = [
   ["amqp://guest:p@ss@host/v", "amqp://<SANITIZED>@host/v"],

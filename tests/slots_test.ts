@@ -1,7 +1,7 @@
 /** Where what is in hand is kept: the same as `Map` and arrays would keep, whatever comes and goes. */
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
-import { Line, Register, Slots } from "../src/slots.ts";
+import { Line, Register, Slots } from "../src/slot_map.ts";
 
 const steps = fc.array(
   fc.record({

@@ -1,7 +1,7 @@
 /** The queues of one host of a topic: kept while its services start, removed when it has left and nothing is in them. @module */
 import { TopologyError } from "../errors.ts";
-import { log } from "../telemetry.ts";
-import { pause } from "../wait.ts";
+import { log } from "../logging.ts";
+import { pause } from "../async/deadline.ts";
 import {
   dead,
   delayed,
@@ -11,9 +11,9 @@ import {
   queueFor,
   type Route,
   type Routes,
-} from "../bus/routes.ts";
-import type { Consumer, Transport } from "../bus/transport.ts";
-import { DELAYS } from "./retry_policy.ts";
+} from "../transport/routes.ts";
+import type { Consumer, Transport } from "../transport/transport.ts";
+import { DELAYS } from "../contract/retry_policy.ts";
 
 /** Milliseconds that a step may take. */
 const PATIENCE = 10_000;

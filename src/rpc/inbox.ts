@@ -6,7 +6,7 @@ import {
   TimeoutError,
   TopologyError,
 } from "../errors.ts";
-import { log } from "../telemetry.ts";
+import { log } from "../logging.ts";
 import type {
   Delivery,
   Link,
@@ -14,7 +14,7 @@ import type {
   Message,
   QueueStatus,
   Wait,
-} from "../bus/transport.ts";
+} from "../transport/transport.ts";
 import {
   decode,
   isBatch,
@@ -22,11 +22,22 @@ import {
   partsOf,
   type Refusal,
 } from "../wire/codec.ts";
-import type { Control, Reply } from "../wire/envelope.ts";
-import { Register } from "../slots.ts";
-import { within } from "../wait.ts";
-import type { Pending } from "./replies.ts";
-import { RunningCalls } from "./running.ts";
+import type { Control, Reply } from "../wire/rpc_message.ts";
+import { Register } from "../slot_map.ts";
+import { within } from "../async/deadline.ts";
+import { RunningCalls } from "./control_targets.ts";
+
+/** Someone who waits for the answers to one call. */
+export interface Pending {
+  /** Inbox of the worker that has the call, once it has shown itself. */
+  readonly worker: string | undefined;
+  /** Takes an answer, or a part of one. */
+  receive(reply: Reply): void;
+  /** Ends the wait with an error. */
+  fail(error: unknown): void;
+  /** The request found no queue. */
+  unrouted(error: unknown): void;
+}
 
 /** Who waits for the answers to a call. */
 export interface Waiter {

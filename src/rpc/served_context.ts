@@ -1,7 +1,11 @@
 /** A context as a server makes it. @module */
-import type { Request } from "../wire/envelope.ts";
-import { type ContextValues, newId, type RequestContext } from "./context.ts";
-import type { Procedure } from "./contract.ts";
+import type { Request } from "../wire/rpc_message.ts";
+import {
+  type ContextValues,
+  newId,
+  type RequestContext,
+} from "../contract/request_context.ts";
+import type { Procedure } from "../contract/types.ts";
 
 /** Whose request it is; a symbol, so that a copy of the context keeps it. */
 export const serving: unique symbol = Symbol("warren.serving");

@@ -1,7 +1,39 @@
 /** What a server has done. @module */
-import type { Fate } from "./failed_casts.ts";
-import type { LatencyStats } from "./latency.ts";
-import type { LongRunningStats } from "./long_running.ts";
+
+/** What became of a cast that failed. */
+export type Fate = "again" | "dead" | "back" | "dropped";
+
+/** Milliseconds within which so many of the handlers ended, at most 25 % too high; 0 if none has. */
+export interface LatencyStats {
+  /** Half of them. */
+  readonly p50: number;
+  /** Nine of ten. */
+  readonly p90: number;
+  /** 99 of 100. */
+  readonly p99: number;
+  /** All of them. */
+  readonly max: number;
+}
+
+/** A handler that has run for long. */
+export interface LongRunningHandler {
+  /** `topic.method`. */
+  readonly procedure: string;
+  /** Id of its request. */
+  readonly request: string;
+  /** Milliseconds since it started. */
+  readonly ms: number;
+}
+
+/** The handlers that have run longer than a bound. */
+export interface LongRunningStats {
+  /** How many. */
+  readonly count: number;
+  /** How many of them take one of the service's `concurrency`: nobody waits for the others any more. */
+  readonly slots: number;
+  /** The first ten of them. */
+  readonly handlers: readonly LongRunningHandler[];
+}
 
 /** What a server has done. */
 export interface ServerStats {

@@ -1,9 +1,12 @@
 /** Hosts come and go: the queues of those that left are removed when nothing is in them. @module */
-import { log } from "../telemetry.ts";
-import { within } from "../wait.ts";
-import { queueFor } from "../bus/routes.ts";
-import { type ConnectionContext, connectionOf } from "../rpc/connection.ts";
-import type { ConnectionParts } from "../rpc/connection_parts.ts";
+import { log } from "../logging.ts";
+import { within } from "../async/deadline.ts";
+import { queueFor } from "../transport/routes.ts";
+import {
+  type ConnectionContext,
+  connectionOf,
+} from "../connection/connection_context.ts";
+import type { ConnectionParts } from "../connection/dependencies.ts";
 import {
   holdHost,
   type HostLock,
@@ -13,16 +16,16 @@ import {
   lockHost,
   removeQueues,
 } from "../rpc/host_queues.ts";
-import { checkHost } from "../rpc/names.ts";
-import { keyText } from "../rpc/service_contract.ts";
+import { checkHost } from "../names.ts";
+import { keyText } from "../rpc/discovery/service_contract.ts";
 import type {
   ServiceRecord,
   ServiceStatus,
   ServiceStore,
-} from "../rpc/service_report.ts";
-import { lease } from "./connect.ts";
-import { PeriodicTasks } from "./periodic.ts";
-import { REPORTER } from "./reporting.ts";
+} from "../rpc/discovery/service_report.ts";
+import { lease } from "../connection/connect.ts";
+import { PeriodicTasks } from "./periodic/periodic_tasks.ts";
+import { REPORTER } from "./service_reporting.ts";
 import { managersOf, type ServiceOptions } from "./service_options.ts";
 
 /** Milliseconds without a report after which a host has left. */

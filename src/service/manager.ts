@@ -1,11 +1,14 @@
 /** Managers: the objects whose methods serve a contract (Nova: `manager.py`). @module */
-import type { Contract, Endpoint, Handlers } from "../rpc/contract.ts";
-import type { ConnectionContext } from "../rpc/connection.ts";
-import { type Dispatcher, RpcDispatcher } from "../rpc/dispatcher.ts";
-import { checkNames, given, isPlain, namesOf } from "../rpc/option_names.ts";
-import { log } from "../telemetry.ts";
-import { nameOf as taskName, type PeriodicTask } from "./periodic_task.ts";
-import { TaskRunner } from "./task_runner.ts";
+import type { Contract, Endpoint, Handlers } from "../contract/types.ts";
+import type { ConnectionContext } from "../connection/connection_context.ts";
+import { type Dispatcher, RpcDispatcher } from "../rpc/dispatch/dispatcher.ts";
+import { checkNames, given, isPlain, namesOf } from "../option_names.ts";
+import { log } from "../logging.ts";
+import {
+  nameOf as taskName,
+  type PeriodicTask,
+} from "./periodic/periodic_task.ts";
+import { TaskRunner } from "./periodic/task_runner.ts";
 
 /** What a service gives its managers before the first message. */
 export interface HostEnvironment {

@@ -1,28 +1,28 @@
 /** A service: managers that serve their topics on one host, from start to drained stop (Nova: `service.py`). @module */
 import { ConnectionDisposedError, ConnectionFailedError } from "../errors.ts";
-import { log } from "../telemetry.ts";
-import type { ConnectionContext } from "../rpc/connection.ts";
-import { checkHost } from "../rpc/names.ts";
+import { log } from "../logging.ts";
+import type { ConnectionContext } from "../connection/connection_context.ts";
+import { checkHost } from "../names.ts";
 import type { ServerStats } from "../rpc/server_stats.ts";
-import type { ServiceState } from "../rpc/service_report.ts";
-import { connect } from "./connect.ts";
-import { createConsumers, take } from "./hosting.ts";
+import type { ServiceState } from "../rpc/discovery/service_report.ts";
+import { connect } from "../connection/connect.ts";
+import { createConsumers, take } from "./manager_hosting.ts";
 import { hold, removeOwn, sweeping } from "./host_sweep.ts";
-import { leave } from "./leave.ts";
-import { LinkState } from "./link_state.ts";
+import { leave } from "../async/best_effort.ts";
+import { LinkState } from "./health/link_state.ts";
 import { type Manager, periodicTasksOf } from "./manager.ts";
 import { checkServiceOptions } from "./option_names.ts";
-import { PeriodicTasks } from "./periodic.ts";
-import type { TaskState } from "./periodic_task.ts";
-import { REPORTER, type Reporting, reportOn } from "./reporting.ts";
+import { PeriodicTasks } from "./periodic/periodic_tasks.ts";
+import type { TaskState } from "./periodic/periodic_task.ts";
+import { REPORTER, type Reporting, reportOn } from "./service_reporting.ts";
 import {
   connecting,
   type Managers,
   managersOf,
   type ServiceOptions,
 } from "./service_options.ts";
-import { answerForHealth, type Answering } from "./service_health.ts";
-import { onSignals, SIGNALS, workerNumber } from "./signals.ts";
+import { answerForHealth, type Answering } from "./health/readiness.ts";
+import { onSignals, SIGNALS, workerNumber } from "../config/worker_role.ts";
 
 /** Milliseconds that a service has to finish, unless said otherwise. */
 const GRACE = 30_000;

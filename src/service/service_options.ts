@@ -1,16 +1,16 @@
 /** How to start a service, and what is checked of it. @module */
+import { duration, LABEL, whole } from "../option_checks.ts";
 import { InvalidValueError } from "../errors.ts";
-import { oneLine } from "../telemetry.ts";
-import type { Handlers } from "../rpc/contract.ts";
-import type { Dispatcher } from "../rpc/dispatcher.ts";
-import { duration, whole } from "../rpc/options.ts";
-import type { ServiceStore } from "../rpc/service_report.ts";
-import type { BrokerUrls, ConnectionOptions } from "./connection_options.ts";
-import { checkDurations } from "./ledger_options.ts";
+import { oneLine } from "../logging.ts";
+import type { Handlers } from "../contract/types.ts";
+import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
+import type { ServiceStore } from "../rpc/discovery/service_report.ts";
+import type {
+  BrokerUrls,
+  ConnectionOptions,
+} from "../connection/connection_options.ts";
+import { checkDurations } from "../ledger/options.ts";
 import type { Manager } from "./manager.ts";
-
-/** What may name a program, its version or its zone. */
-export const LABEL = /^[\x20-\x7e]{1,200}$/;
 
 /** One manager, or several. */
 export type Managers = Manager | readonly Manager[];

@@ -1,7 +1,7 @@
 /** Bytes and headers to messages and back: finds the dialect, checks the schema, adds Warren's own headers. @module */
 import { Buffer } from "node:buffer";
 import { InvalidValueError } from "../errors.ts";
-import { decodeBody, encodeBody } from "./body.ts";
+import { decodeBody, encodeBody, excerptOf } from "./body.ts";
 import { type Dialect, grizzly, oslo, type Spoken } from "./dialect.ts";
 import type {
   Control,
@@ -9,8 +9,12 @@ import type {
   Fields,
   ReplyAddress,
   ReplyForm,
-} from "./envelope.ts";
-import { controlSchema, requestSchema, schemaOf } from "./envelope_schema.ts";
+} from "./rpc_message.ts";
+import {
+  controlSchema,
+  requestSchema,
+  schemaOf,
+} from "./rpc_message_schema.ts";
 import {
   BATCHES,
   header,
@@ -22,14 +26,18 @@ import {
   versionOf,
   type WireHeaders,
 } from "./headers.ts";
-import { excerptOf } from "./excerpt.ts";
-import { checkJson } from "./carriable.ts";
-import { decompressed } from "./compressed.ts";
+import {
+  checkJson,
+  defaultLimits,
+  type Limits,
+  parseJson,
+  unsendable,
+} from "./json.ts";
+import { decompressed } from "./compression.ts";
 import { isEnvelope, unseal } from "./oslo.ts";
-import { defaultLimits, type Limits, parseJson, unsendable } from "./json.ts";
 
-export { Batch, isBatch, type Part, partsOf } from "./batch.ts";
-export { readdressed } from "./readdressed.ts";
+export { Batch, isBatch, type Part, partsOf } from "./reply_batch.ts";
+export { readdressed } from "./dialect.ts";
 export { BATCHES, checkJson, defaultLimits, type Limits, PROTOCOL };
 export {
   againHeaders,
@@ -42,7 +50,7 @@ export {
   interruptedOf,
   keptHeaders,
   propertyHeaders,
-} from "./copy_headers.ts";
+} from "./headers.ts";
 
 /** A message ready to go. */
 export interface Encoded {

@@ -1,5 +1,13 @@
 /** How a message is said: what a request asks for, and what is put around the body. @module */
-import type { Notification, Reply, ReplyForm, Request } from "./envelope.ts";
+import { Buffer } from "node:buffer";
+import type {
+  Fields,
+  Notification,
+  Reply,
+  ReplyForm,
+  Request,
+} from "./rpc_message.ts";
+import { isEnvelope } from "./oslo.ts";
 
 /** What a dialect says in a body of its own (controls travel in headers alone). */
 export type Spoken = Request | Reply | Notification;
@@ -56,3 +64,20 @@ export const dialects: Readonly<Record<Dialect["name"], Dialect>> = {
   grizzly,
   oslo,
 };
+
+/** The same body with another call and an id of its own, where it says any: who reads several calls may drop what came before. */
+export function readdressed(
+  body: Uint8Array,
+  call: string,
+  id: string,
+): Uint8Array {
+  const outer: Fields = JSON.parse(Buffer.from(body).toString());
+  const enveloped = isEnvelope(outer);
+  const inner: Record<string, unknown> = enveloped
+    ? JSON.parse(String(outer["oslo.message"]))
+    : { ...outer };
+  if ("_msg_id" in inner) inner._msg_id = call;
+  if ("_unique_id" in inner) inner._unique_id = id;
+  const text = JSON.stringify(inner);
+  return Buffer.from(enveloped ? oslo.seal(text) : text);
+}

@@ -1,7 +1,10 @@
 /** Publisher confirms: each message gets one word, in whatever ranges the broker speaks. */
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
-import { Confirms, type Word } from "../../src/bus/rabbitmq/confirms.ts";
+import {
+  Confirms,
+  type Word,
+} from "../../src/transport/rabbitmq/amqplib/publisher_confirms.ts";
 
 const told = fc.array(
   fc.record({

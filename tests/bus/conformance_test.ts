@@ -7,9 +7,9 @@ import {
   NoRouteError,
   TopologyError,
 } from "../../src/errors.ts";
-import { routes } from "../../src/bus/profile.ts";
-import { direct, type Route } from "../../src/bus/routes.ts";
-import type { Delivery, Message } from "../../src/bus/transport.ts";
+import { routes } from "../../src/transport/profile_routes.ts";
+import { direct, type Route } from "../../src/transport/routes.ts";
+import type { Delivery, Message } from "../../src/transport/transport.ts";
 import { until } from "../setup/probe.ts";
 import {
   type Bus,

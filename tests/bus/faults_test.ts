@@ -1,10 +1,10 @@
 /** A network and a broker that fail: nothing waits for ever, nothing is left behind, all of it comes back. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { RabbitLink } from "../../src/bus/rabbitmq/link.ts";
-import { direct } from "../../src/bus/routes.ts";
-import { within } from "../../src/wait.ts";
-import type { Transport } from "../../src/bus/transport.ts";
+import { RabbitLink } from "../../src/transport/rabbitmq/transport.ts";
+import { direct } from "../../src/transport/routes.ts";
+import { within } from "../../src/async/deadline.ts";
+import type { Transport } from "../../src/transport/transport.ts";
 import {
   BlockedError,
   ConnectionDisposedError,

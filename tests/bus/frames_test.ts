@@ -6,10 +6,13 @@ import type { ConfirmChannel, ConsumeMessage } from "npm:amqplib@2.3.1";
 import {
   type Open,
   openConfirmChannel,
-} from "../../src/bus/rabbitmq/channel.ts";
-import { Goodbyes } from "../../src/bus/rabbitmq/goodbyes.ts";
-import { openSocket, type Socket } from "../../src/bus/rabbitmq/socket.ts";
-import type { Message } from "../../src/bus/transport.ts";
+} from "../../src/transport/rabbitmq/amqplib/channel.ts";
+import { Goodbyes } from "../../src/transport/rabbitmq/amqplib/graceful_close.ts";
+import {
+  openSocket,
+  type Socket,
+} from "../../src/transport/rabbitmq/connection/dial.ts";
+import type { Message } from "../../src/transport/transport.ts";
 import { brokerUrl } from "../setup/broker.ts";
 
 /** A connection with a queue of its own: what is sent there comes back. */

@@ -1,8 +1,8 @@
 /** What a link tells of its health, and that it is true. */
 import assert from "node:assert/strict";
-import { direct } from "../../src/bus/routes.ts";
+import { direct } from "../../src/transport/routes.ts";
 import { ConnectionFailedError } from "../../src/errors.ts";
-import type { LinkHealth } from "../../src/bus/transport.ts";
+import type { LinkHealth } from "../../src/transport/transport.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";

@@ -4,15 +4,21 @@ import { Buffer } from "node:buffer";
 import { EventEmitter } from "node:events";
 import fc from "npm:fast-check@^4.10.2";
 import type { ConsumeMessage, Options } from "npm:amqplib@2.3.1";
-import { Goodbyes } from "../../src/bus/rabbitmq/goodbyes.ts";
-import { type Inner, innerOf } from "../../src/bus/rabbitmq/amqplib.ts";
-import type { Receive } from "../../src/bus/rabbitmq/arrivals.ts";
-import { openConfirmChannel } from "../../src/bus/rabbitmq/channel.ts";
-import { Incoming } from "../../src/bus/rabbitmq/incoming.ts";
-import { fromAmqp } from "../../src/bus/rabbitmq/properties.ts";
-import { Octets, TABLE } from "../../src/bus/rabbitmq/octets.ts";
-import { openSocket } from "../../src/bus/rabbitmq/socket.ts";
-import type { Message } from "../../src/bus/transport.ts";
+import { Goodbyes } from "../../src/transport/rabbitmq/amqplib/graceful_close.ts";
+import {
+  type Inner,
+  innerOf,
+} from "../../src/transport/rabbitmq/amqplib/private_members.ts";
+import type { Receive } from "../../src/transport/rabbitmq/amqplib/channel_reader.ts";
+import { openConfirmChannel } from "../../src/transport/rabbitmq/amqplib/channel.ts";
+import { Incoming } from "../../src/transport/rabbitmq/amqplib/frame_reader.ts";
+import { fromAmqp } from "../../src/transport/rabbitmq/amqplib/properties.ts";
+import {
+  Octets,
+  TABLE,
+} from "../../src/transport/rabbitmq/amqplib/field_reader.ts";
+import { openSocket } from "../../src/transport/rabbitmq/connection/dial.ts";
+import type { Message } from "../../src/transport/transport.ts";
 import { brokerUrl } from "../setup/broker.ts";
 
 /** What comes, for whoever waits for it. */

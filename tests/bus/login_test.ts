@@ -10,16 +10,19 @@ import {
   RpcDispatcher,
   Service,
 } from "../../mod.ts";
-import { profileOf } from "../../src/service/profiles.ts";
-import { keyOf, shared } from "../../src/service/links.ts";
-import { REFUSALS, Refusals } from "../../src/bus/rabbitmq/access.ts";
-import { renewalIn } from "../../src/bus/rabbitmq/renewal.ts";
-import { RabbitLink } from "../../src/bus/rabbitmq/link.ts";
-import { MemoryLink } from "../../src/bus/memory/link.ts";
-import type { LinkEvent } from "../../src/bus/transport.ts";
+import { profileOf } from "../../src/connection/bus_profile.ts";
+import { keyOf, shared } from "../../src/connection/transport_registry.ts";
+import {
+  REFUSALS,
+  Refusals,
+} from "../../src/transport/rabbitmq/connection/login.ts";
+import { renewalIn } from "../../src/transport/rabbitmq/connection/credential_renewal.ts";
+import { RabbitLink } from "../../src/transport/rabbitmq/transport.ts";
+import { MemoryLink } from "../../src/transport/memory/transport.ts";
+import type { LinkEvent } from "../../src/transport/transport.ts";
 import { Inbox } from "../../src/rpc/inbox.ts";
-import { Answer } from "../../src/rpc/replies.ts";
-import { within } from "../../src/wait.ts";
+import { Answer } from "../../src/rpc/client/unary_call.ts";
+import { within } from "../../src/async/deadline.ts";
 import { defaultLimits } from "../../src/wire/codec.ts";
 import { Endless, failureOf, sumHandlers, sums } from "../rpc/bus.ts";
 import {

@@ -1,7 +1,7 @@
 /** `Leases`: transports on loan, pooled and not, on a link that closes with the last of them. */
 import assert from "node:assert/strict";
-import { Leases, type PoolOptions } from "../../src/bus/pool.ts";
-import type { Link, Transport, Wait } from "../../src/bus/transport.ts";
+import { Leases, type PoolOptions } from "../../src/transport/session_pool.ts";
+import type { Link, Transport, Wait } from "../../src/transport/transport.ts";
 import { ConnectionFailedError, TimeoutError } from "../../src/errors.ts";
 import { until } from "../setup/probe.ts";
 import { soon } from "./support.ts";

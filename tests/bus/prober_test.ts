@@ -1,11 +1,11 @@
 /** A link proves itself through its own inbox, and opens its connections anew where it cannot. */
 import assert from "node:assert/strict";
-import { RabbitLink } from "../../src/bus/rabbitmq/link.ts";
-import { Prober } from "../../src/bus/rabbitmq/prober.ts";
-import { Vitals } from "../../src/bus/rabbitmq/vitals.ts";
-import type { Socket } from "../../src/bus/rabbitmq/socket.ts";
-import { direct } from "../../src/bus/routes.ts";
-import type { Delivery, Message } from "../../src/bus/transport.ts";
+import { RabbitLink } from "../../src/transport/rabbitmq/transport.ts";
+import { Prober } from "../../src/transport/rabbitmq/liveness_probe.ts";
+import { Vitals } from "../../src/transport/rabbitmq/connection/connection_health.ts";
+import type { Socket } from "../../src/transport/rabbitmq/connection/dial.ts";
+import { direct } from "../../src/transport/routes.ts";
+import type { Delivery, Message } from "../../src/transport/transport.ts";
 import { RejectedError } from "../../src/errors.ts";
 import { node, onNode } from "./node.ts";
 import { until } from "../setup/probe.ts";

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { Socket } from "node:net";
-import { direct, type Route } from "../../src/bus/routes.ts";
-import { backoff } from "../../src/bus/rabbitmq/side.ts";
-import type { Message } from "../../src/bus/transport.ts";
+import { direct, type Route } from "../../src/transport/routes.ts";
+import { backoff } from "../../src/transport/rabbitmq/connection/supervised_connection.ts";
+import type { Message } from "../../src/transport/transport.ts";
 import {
   ConnectionFailedError,
   InvalidValueError,

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
 import type amqp from "npm:amqplib@2.3.1";
-import { direct } from "../../src/bus/routes.ts";
-import type { Consumer, Transport } from "../../src/bus/transport.ts";
+import { direct } from "../../src/transport/routes.ts";
+import type { Consumer, Transport } from "../../src/transport/transport.ts";
 import { TopologyError } from "../../src/errors.ts";
 import { privateBroker, rabbitmqServer } from "../setup/broker.ts";
 import { until } from "../setup/probe.ts";

@@ -1,9 +1,9 @@
 /** What the tests of the transports share: a bus of each kind, messages, and a place where deliveries gather. */
 import amqp from "npm:amqplib@2.3.1";
-import { MemoryLink } from "../../src/bus/memory/link.ts";
-import { RabbitLink } from "../../src/bus/rabbitmq/link.ts";
-import { routes } from "../../src/bus/profile.ts";
-import type { Queue, Route } from "../../src/bus/routes.ts";
+import { MemoryLink } from "../../src/transport/memory/transport.ts";
+import { RabbitLink } from "../../src/transport/rabbitmq/transport.ts";
+import { routes } from "../../src/transport/profile_routes.ts";
+import type { Queue, Route } from "../../src/transport/routes.ts";
 import type {
   Delivery,
   InboxReader,
@@ -11,7 +11,7 @@ import type {
   LinkEvent,
   Message,
   Wait,
-} from "../../src/bus/transport.ts";
+} from "../../src/transport/transport.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { until } from "../setup/probe.ts";
 import { proxyTo, type TcpProxy } from "../setup/proxy.ts";

@@ -1,8 +1,8 @@
 /** What is sent and not settled is bounded: who sends faster waits its turn, in order, until its deadline. */
 import assert from "node:assert/strict";
-import { Confirms } from "../../src/bus/rabbitmq/confirms.ts";
-import { Window } from "../../src/bus/rabbitmq/window.ts";
-import { direct } from "../../src/bus/routes.ts";
+import { Confirms } from "../../src/transport/rabbitmq/amqplib/publisher_confirms.ts";
+import { Window } from "../../src/transport/rabbitmq/publishing/publish_window.ts";
+import { direct } from "../../src/transport/routes.ts";
 import type { RpcError } from "../../src/errors.ts";
 import { until } from "../setup/probe.ts";
 import {

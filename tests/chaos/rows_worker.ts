@@ -1,6 +1,5 @@
 /** Rows in which workers die, freeze, are slow, or have wrong clocks. */
-import type { Bench } from "./bench.ts";
-import { usual } from "./bench.ts";
+import { type Bench, usual } from "./bench.ts";
 import type { Result } from "./result.ts";
 import { flat, goesOn, onlyCodes, recovers, type Row, unless } from "./row.ts";
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { decode, encode } from "../../src/wire/codec.ts";
 import { folsom, grizzly, oslo } from "../../src/wire/dialect.ts";
-import type { ReplyForm } from "../../src/wire/envelope.ts";
+import type { ReplyForm } from "../../src/wire/rpc_message.ts";
 import vectors from "../fixtures/wire/messages.json" with { type: "json" };
 
 type Body = Record<string, unknown>;

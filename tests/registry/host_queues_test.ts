@@ -10,11 +10,11 @@ import {
   type ServiceRecord,
   type ServiceStore,
 } from "../../mod.ts";
-import { hostLock } from "../../src/bus/routes.ts";
-import type { Transport } from "../../src/bus/transport.ts";
-import { connectionOf } from "../../src/rpc/connection.ts";
+import { hostLock } from "../../src/transport/routes.ts";
+import type { Transport } from "../../src/transport/transport.ts";
+import { connectionOf } from "../../src/connection/connection_context.ts";
 import { lockHost, removeQueues } from "../../src/rpc/host_queues.ts";
-import { lease } from "../../src/service/connect.ts";
+import { lease } from "../../src/connection/connect.ts";
 import {
   type Bus,
   failureOf,

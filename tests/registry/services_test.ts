@@ -9,9 +9,9 @@ import {
   type Manager,
   memoryServiceStore,
 } from "../../mod.ts";
-import { Sightings } from "../../src/rpc/sightings.ts";
-import { REPORT, REPORTS } from "../../src/rpc/service_contract.ts";
-import { identityOf } from "../../src/service/service_identity.ts";
+import { Sightings } from "../../src/rpc/discovery/service_tracker.ts";
+import { REPORT, REPORTS } from "../../src/rpc/discovery/service_contract.ts";
+import { identityOf } from "../../src/service/registry/service_identity.ts";
 import { all, failureOf, onEachBus, sumHandlers, sums } from "../rpc/bus.ts";
 import { until } from "../setup/probe.ts";
 import { found, serve, Watch } from "./fleet.ts";
@@ -423,8 +423,7 @@ Deno.test("Sightings tell of thousands that fall silent together, in time", asyn
 });
 
 Deno.test("a run started later by the wall clock, also after that was set, and never before an earlier run", () => {
-  const start = () =>
-    identityOf([], "one", { url: "memory:", manager: [] }).startedAt;
+  const start = () => identityOf([], "one", {}).startedAt;
   const { now } = Date;
   try {
     const first = start();

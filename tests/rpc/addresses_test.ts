@@ -10,7 +10,7 @@ import {
   Service,
   type Target,
 } from "../../mod.ts";
-import { misdirected, named } from "../../src/rpc/addressee.ts";
+import { misdirected, named } from "../../src/rpc/request/addressee.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
 import { type Bus, failureOf, onEachBus, onRabbit } from "./bus.ts";

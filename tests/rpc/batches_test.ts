@@ -2,9 +2,13 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { InvalidValueError } from "../../mod.ts";
-import type { Message, Transport, Wait } from "../../src/bus/transport.ts";
-import type { Route } from "../../src/bus/routes.ts";
-import { Batches } from "../../src/rpc/batches.ts";
+import type {
+  Message,
+  Transport,
+  Wait,
+} from "../../src/transport/transport.ts";
+import type { Route } from "../../src/transport/routes.ts";
+import { Batches } from "../../src/rpc/replies/reply_batcher.ts";
 import {
   Batch,
   defaultLimits,

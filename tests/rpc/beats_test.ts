@@ -1,8 +1,8 @@
 /** Signs of life come in time, also where others keep the event loop. */
 import assert from "node:assert/strict";
-import type { Answers } from "../../src/rpc/answers.ts";
-import { Beats } from "../../src/rpc/beats.ts";
-import type { Job } from "../../src/rpc/job.ts";
+import type { Answers } from "../../src/rpc/replies/reply_publisher.ts";
+import { Beats } from "../../src/rpc/replies/heartbeats.ts";
+import type { Job } from "../../src/rpc/request/incoming_request.ts";
 import { until } from "../setup/probe.ts";
 
 /** As much of a call as signs of life look at. */

@@ -4,7 +4,7 @@ import { type } from "npm:arktype@2";
 import * as v from "npm:valibot@1";
 import { z } from "npm:zod@^4.6.7";
 import { type Contract, contract, InvalidValueError } from "../../mod.ts";
-import { parse } from "../../src/rpc/schema.ts";
+import { parse } from "../../src/contract/schema.ts";
 
 const declare = contract as unknown as (declared: unknown) => Contract;
 const good = { topic: "t", version: "1.1", procedures: {} };

@@ -1,11 +1,11 @@
 /** Answers find their calls, in whatever order they come, how often, how late, and among whatever else. */
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
-import { MemoryLink } from "../../src/bus/memory/link.ts";
-import { routes } from "../../src/bus/profile.ts";
-import { direct } from "../../src/bus/routes.ts";
-import type { Message, Transport } from "../../src/bus/transport.ts";
-import { Caller } from "../../src/rpc/caller.ts";
+import { MemoryLink } from "../../src/transport/memory/transport.ts";
+import { routes } from "../../src/transport/profile_routes.ts";
+import { direct } from "../../src/transport/routes.ts";
+import type { Message, Transport } from "../../src/transport/transport.ts";
+import { Caller } from "../../src/rpc/client/rpc_client.ts";
 import { Inbox } from "../../src/rpc/inbox.ts";
 import { defaultLimits, encodeControl } from "../../src/wire/codec.ts";
 import { grizzly } from "../../src/wire/dialect.ts";

@@ -9,8 +9,8 @@ import {
   StreamInterruptedError,
   TimeoutError,
 } from "../../mod.ts";
-import { Credit } from "../../src/rpc/credit.ts";
-import { Items } from "../../src/rpc/items.ts";
+import { Credit } from "../../src/rpc/streams/flow_control.ts";
+import { Items } from "../../src/rpc/streams/stream_receiver.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
 import { proxyTo } from "../setup/proxy.ts";

@@ -8,8 +8,8 @@ import {
   TimeoutError,
 } from "../../mod.ts";
 import type { Failure } from "../../src/errors.ts";
-import { loggable } from "../../src/masked.ts";
-import { heldBy } from "../../src/rpc/inner_failures.ts";
+import { loggable } from "../../src/redaction.ts";
+import { heldBy } from "../../src/rpc/replies/inner_failures.ts";
 import { decode, encode } from "../../src/wire/codec.ts";
 import { grizzly } from "../../src/wire/dialect.ts";
 import { fromFailure, toFailure } from "../../src/wire/failure.ts";

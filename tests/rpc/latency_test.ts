@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
-import { Latency } from "../../src/rpc/latency.ts";
+import { Latency } from "../../src/rpc/server/latency_histogram.ts";
 
 Deno.test("A percentile is at most a quarter too high, and never too low", () => {
   const some = fc.array(

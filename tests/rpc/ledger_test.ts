@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { RpcDispatcher } from "../../mod.ts";
-import { Answered, Ledger } from "../../src/rpc/ledger.ts";
-import type { Job } from "../../src/rpc/job.ts";
+import { Answered, Ledger } from "../../src/rpc/request/recent_requests.ts";
+import type { Job } from "../../src/rpc/request/incoming_request.ts";
 import { until } from "../setup/probe.ts";
 import {
   aborted,

@@ -8,8 +8,8 @@ import {
   createConnection,
   type RpcErrorOptions,
 } from "../../mod.ts";
-import { newId } from "../../src/rpc/context.ts";
-import { log } from "../../src/telemetry.ts";
+import { newId } from "../../src/contract/request_context.ts";
+import { log } from "../../src/logging.ts";
 import { logged } from "../setup/logged.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { type Bus, failureOf, onEachBus } from "./bus.ts";

@@ -1,7 +1,10 @@
 /** Handlers that keep the event loop from everything else are named. */
 import assert from "node:assert/strict";
-import { LoopWatch, type Watched } from "../../src/rpc/loop_watch.ts";
-import { answerIn } from "../../src/rpc/service_contract.ts";
+import {
+  LoopWatch,
+  type Watched,
+} from "../../src/rpc/server/event_loop_monitor.ts";
+import { answerIn } from "../../src/rpc/discovery/service_contract.ts";
 import { privateBroker, rabbitmqServer } from "../setup/broker.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";

@@ -1,7 +1,7 @@
 /** What workers did not finish: counted, handled apart, given up at last, and never lost. */
 import assert from "node:assert/strict";
 import { z } from "npm:zod@^4.6.7";
-import { quarantine, type Route } from "../../src/bus/routes.ts";
+import { quarantine, type Route } from "../../src/transport/routes.ts";
 import {
   type ConnectionContext,
   type ConnectionOptions,

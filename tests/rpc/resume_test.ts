@@ -6,10 +6,13 @@ import {
   InvalidValueError,
   StreamInterruptedError,
 } from "../../mod.ts";
-import { RunningCalls } from "../../src/rpc/running.ts";
-import { EndedStreams, SentItems } from "../../src/rpc/sent_items.ts";
-import type { Message } from "../../src/bus/transport.ts";
-import type { Reply } from "../../src/wire/envelope.ts";
+import { RunningCalls } from "../../src/rpc/control_targets.ts";
+import {
+  EndedStreams,
+  SentItems,
+} from "../../src/rpc/streams/replay_buffer.ts";
+import type { Message } from "../../src/transport/transport.ts";
+import type { Reply } from "../../src/wire/rpc_message.ts";
 import { encodeControl } from "../../src/wire/codec.ts";
 import { privateBroker, rabbitmqServer } from "../setup/broker.ts";
 import { inboxOf, lose } from "../setup/lossy.ts";

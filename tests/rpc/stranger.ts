@@ -1,11 +1,15 @@
 /** Somebody else on the bus of a test, who sends and takes bytes as he likes. */
-import { passing, type Route } from "../../src/bus/routes.ts";
-import type { Delivery, Message, Transport } from "../../src/bus/transport.ts";
-import { keyOf, shared } from "../../src/service/links.ts";
-import { profileOf } from "../../src/service/profiles.ts";
+import { passing, type Route } from "../../src/transport/routes.ts";
+import type {
+  Delivery,
+  Message,
+  Transport,
+} from "../../src/transport/transport.ts";
+import { keyOf, shared } from "../../src/connection/transport_registry.ts";
+import { profileOf } from "../../src/connection/bus_profile.ts";
 import { defaultLimits } from "../../src/wire/codec.ts";
-import { MemoryLink } from "../../src/bus/memory/link.ts";
-import { routes } from "../../src/bus/profile.ts";
+import { MemoryLink } from "../../src/transport/memory/transport.ts";
+import { routes } from "../../src/transport/profile_routes.ts";
 import { until } from "../setup/probe.ts";
 import type { Bus } from "./bus.ts";
 

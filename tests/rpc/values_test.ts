@@ -15,7 +15,7 @@ import {
   type Schema,
   Service,
 } from "../../mod.ts";
-import { makeClient } from "../../src/rpc/contract_client.ts";
+import { makeClient } from "../../src/rpc/client/typed_client.ts";
 import { encode } from "../../src/wire/codec.ts";
 import { grizzly } from "../../src/wire/dialect.ts";
 import { until } from "../setup/probe.ts";

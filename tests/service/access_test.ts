@@ -7,7 +7,7 @@ import {
   createConnection,
   InvalidValueError,
 } from "../../mod.ts";
-import { ask } from "../../src/service/access.ts";
+import { ask } from "../../src/connection/asked_login.ts";
 import { aborted, failureOf } from "../rpc/bus.ts";
 import { freePort } from "../setup/probe.ts";
 

@@ -1,8 +1,8 @@
 /** URLs of brokers: what each form stands for, and that no error shows a password. */
 import assert from "node:assert/strict";
 import { createConnection, InvalidValueError, loadConfig } from "../../mod.ts";
-import { brokerUrls, urlsOfList } from "../../src/service/broker_urls.ts";
-import { parseUrls } from "../../src/service/connection_options.ts";
+import { brokerUrls, urlsOfList } from "../../src/connection/broker_url.ts";
+import { parseUrls } from "../../src/connection/connection_options.ts";
 import { logged } from "../setup/logged.ts";
 import { within } from "./config_support.ts";
 

@@ -11,8 +11,8 @@ import {
   loadConfig,
   Service,
 } from "../../mod.ts";
-import { profileOf } from "../../src/service/profiles.ts";
-import { keyOf } from "../../src/service/links.ts";
+import { profileOf } from "../../src/connection/bus_profile.ts";
+import { keyOf } from "../../src/connection/transport_registry.ts";
 import { sumHandlers, sums } from "../rpc/bus.ts";
 import {
   type Environment,

@@ -1,5 +1,5 @@
 /** A clock that stands still until it is told to go on. */
-import type { Clock } from "../../src/service/clock.ts";
+import type { Clock } from "../../src/service/periodic/clock.ts";
 
 interface Sleeper {
   readonly at: number;

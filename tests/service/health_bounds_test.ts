@@ -1,6 +1,6 @@
 /** The port for health under connections that ask nothing, and in a process that has too many open files. */
 import assert from "node:assert/strict";
-import { HealthServer } from "../../src/service/health.ts";
+import { HealthServer } from "../../src/service/health/health_server.ts";
 import { TextLineStream } from "../fleet/lines.ts";
 import { closeQuietly, until } from "../setup/probe.ts";
 

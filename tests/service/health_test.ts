@@ -1,11 +1,14 @@
 /** Liveness and readiness: what they answer in each part of a service's life. */
 import assert from "node:assert/strict";
 import { implement, InvalidValueError, Service } from "../../mod.ts";
-import type { LinkHealth, SideState } from "../../src/bus/transport.ts";
-import { ConnectionEvents } from "../../src/rpc/connection_events.ts";
-import { HealthServer } from "../../src/service/health.ts";
-import { type Followed, LinkState } from "../../src/service/link_state.ts";
-import { answerForHealth } from "../../src/service/service_health.ts";
+import type { LinkHealth, SideState } from "../../src/transport/transport.ts";
+import { ConnectionEvents } from "../../src/connection/connection_events.ts";
+import { HealthServer } from "../../src/service/health/health_server.ts";
+import {
+  type Followed,
+  LinkState,
+} from "../../src/service/health/link_state.ts";
+import { answerForHealth } from "../../src/service/health/readiness.ts";
 import type { ServiceOptions } from "../../src/service/service_options.ts";
 import {
   Endless,

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { z } from "npm:zod@^4.6.7";
 import * as warren from "../../mod.ts";
-import type { Caller } from "../../src/rpc/caller.ts";
-import { makeClient } from "../../src/rpc/contract_client.ts";
+import type { Caller } from "../../src/rpc/client/rpc_client.ts";
+import { makeClient } from "../../src/rpc/client/typed_client.ts";
 
 const url = () => `memory:names-${crypto.randomUUID()}`;
 const api = warren.contract({

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { mock } from "node:test";
 import fc from "npm:fast-check@^4.10.2";
-import { PeriodicTasks } from "../../src/service/periodic.ts";
-import type { PeriodicTask } from "../../src/service/periodic_task.ts";
+import { PeriodicTasks } from "../../src/service/periodic/periodic_tasks.ts";
+import type { PeriodicTask } from "../../src/service/periodic/periodic_task.ts";
 import { FakeClock } from "./fake_clock.ts";
 
 /** How one run goes. */

@@ -13,7 +13,7 @@ import {
 import { aborted, Bus, sumHandlers, sums } from "../rpc/bus.ts";
 import { until } from "../setup/probe.ts";
 import { periodicTasksOf } from "../../src/service/manager.ts";
-import { PeriodicTasks } from "../../src/service/periodic.ts";
+import { PeriodicTasks } from "../../src/service/periodic/periodic_tasks.ts";
 
 Deno.test("a periodic task does not overlap with itself, and does not hold up another", async () => {
   let running = 0, most = 0, slow = 0, quick = 0;

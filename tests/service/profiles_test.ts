@@ -6,8 +6,8 @@ import {
   InvalidValueError,
   TopologyError,
 } from "../../mod.ts";
-import { routes } from "../../src/bus/profile.ts";
-import { profileOf } from "../../src/service/profiles.ts";
+import { routes } from "../../src/transport/profile_routes.ts";
+import { profileOf } from "../../src/connection/bus_profile.ts";
 import {
   failureOf,
   onEachBus,

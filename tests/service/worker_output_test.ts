@@ -1,6 +1,10 @@
 /** What workers print, line by line. */
 import assert from "node:assert/strict";
-import { LastError, Output, toLines } from "../../src/service/worker_output.ts";
+import {
+  LastError,
+  Output,
+  toLines,
+} from "../../src/service/process/line_output.ts";
 
 async function split(...chunks: string[]): Promise<string[][]> {
   const taken: string[][] = [];

@@ -5,7 +5,7 @@ import {
   type LogRecord,
   reset,
 } from "npm:@logtape/logtape@^2.4.2";
-import { flushLog } from "../../src/telemetry.ts";
+import { flushLog } from "../../src/logging.ts";
 
 /** What was logged. */
 export interface Logged extends AsyncDisposable {

@@ -1,10 +1,9 @@
 /** An inbox that loses what a test says, whatever the transport. */
-import { profileOf } from "../../src/service/profiles.ts";
-import type { Pending } from "../../src/rpc/replies.ts";
-import { keyOf, shared } from "../../src/service/links.ts";
-import type { Inbox } from "../../src/rpc/inbox.ts";
+import { profileOf } from "../../src/connection/bus_profile.ts";
+import type { Inbox, Pending } from "../../src/rpc/inbox.ts";
+import { keyOf, shared } from "../../src/connection/transport_registry.ts";
 import { defaultLimits } from "../../src/wire/codec.ts";
-import type { Reply } from "../../src/wire/envelope.ts";
+import type { Reply } from "../../src/wire/rpc_message.ts";
 
 /** The inbox of this process on a bus to which it is connected. */
 export function inboxOf(url: string): Inbox {

@@ -1,7 +1,7 @@
 /** Un-enveloped messages of Folsom, Grizzly and oslo.messaging's first notifier, and the ones that Warren writes. */
 import assert from "node:assert/strict";
 import { decode, encode } from "../../src/wire/codec.ts";
-import type { Reply, Request } from "../../src/wire/envelope.ts";
+import type { Reply, Request } from "../../src/wire/rpc_message.ts";
 import { grizzly } from "../../src/wire/dialect.ts";
 import vectors from "../fixtures/wire/unenveloped.json" with { type: "json" };
 

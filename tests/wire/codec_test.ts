@@ -3,7 +3,11 @@ import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
 import { InvalidValueError } from "../../src/errors.ts";
 import { decode, encode, encodeControl } from "../../src/wire/codec.ts";
-import type { Notification, Reply, Request } from "../../src/wire/envelope.ts";
+import type {
+  Notification,
+  Reply,
+  Request,
+} from "../../src/wire/rpc_message.ts";
 import { grizzly, oslo } from "../../src/wire/dialect.ts";
 
 const json = fc.jsonValue({ maxDepth: 4, noUnicodeString: false }).map(

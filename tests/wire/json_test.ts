@@ -1,8 +1,7 @@
 /** JSON: what is refused before it is parsed, and what is refused before it is sent. */
 import assert from "node:assert/strict";
 import { InvalidValueError } from "../../src/errors.ts";
-import { checkJson } from "../../src/wire/carriable.ts";
-import { defaultLimits, parseJson } from "../../src/wire/json.ts";
+import { checkJson, defaultLimits, parseJson } from "../../src/wire/json.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const parsed = (text: string, limits = {}) =>

@@ -7,12 +7,12 @@ import {
   RemoteError,
   UnsupportedVersionError,
 } from "../../src/errors.ts";
-import { unbzip2 } from "../../src/wire/compressed.ts";
+import { unbzip2 } from "../../src/wire/compression.ts";
 import { decode, defaultLimits, encode } from "../../src/wire/codec.ts";
 import { folsom, grizzly, oslo } from "../../src/wire/dialect.ts";
-import type { Reply, ReplyForm } from "../../src/wire/envelope.ts";
+import type { Reply, ReplyForm } from "../../src/wire/rpc_message.ts";
 import { fromFailure, toFailure } from "../../src/wire/failure.ts";
-import { type Foreign, foreignOf } from "../../src/wire/foreign.ts";
+import { type Foreign, foreignOf } from "../../src/wire/oslo.ts";
 import { parseJson } from "../../src/wire/json.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);

@@ -1,0 +1,72 @@
+/** A configuration as text, with its secrets masked. @module */
+import { oneLine } from "../logging.ts";
+import { type Origin, table } from "./layer.ts";
+import { keys } from "./fields.ts";
+import { maskedUrls } from "./display.ts";
+import { provenanceOf } from "./provenance.ts";
+import type { Config, Key } from "./types.ts";
+
+const LONGEST = 1_000;
+
+/** The value at a path. */
+export function valueAt(config: Config, key: Key): unknown {
+  let value: unknown = config;
+  for (const part of key.split(".")) {
+    value = Reflect.get(Object(value), part);
+  }
+  return value;
+}
+
+/** A value as it may be seen. */
+export function printed(config: Config, key: Key): string {
+  return oneLine(table[key].print(valueAt(config, key)), LONGEST);
+}
+
+function from(origin: Origin | undefined): string {
+  if (!origin) return "default";
+  const { noun, name, file } = origin;
+  return file === undefined ? `${noun} ${name}` : `file ${oneLine(file)}`;
+}
+
+/**
+ * All values of a configuration, one in each line, with where each came from: option, variable, file, default. Secrets
+ * are masked. A copy of a configuration has lost where its values came from.
+ *
+ * @example
+ * ```ts
+ * import { describeConfig, loadConfig } from "@warren/runtime";
+ *
+ * const config = loadConfig({ url: "amqp://ada:secret@broker", concurrency: 8 });
+ * console.log(describeConfig(config)); // url  amqp://ada:***@broker  option url …
+ * ```
+ */
+export function describeConfig(config: Config): string {
+  const provenance = provenanceOf(config);
+  const rows = keys.map((key): [string, string, string] => [
+    key,
+    printed(config, key),
+    provenance ? from(provenance.origins.get(key)) : "given",
+  ]);
+  const width = (column: 0 | 1) =>
+    Math.max(...rows.map((row) => row[column].length));
+  const [first, second] = [width(0), width(1)];
+  return rows.map(([key, value, origin]) =>
+    `${key.padEnd(first)}  ${value.padEnd(second)}  ${origin}`
+  ).join("\n");
+}
+
+/** Keeps secrets out of what `console.log`, a logger or `JSON.stringify` makes of a configuration. */
+export function protect(config: Config): Config {
+  const hidden = (value: unknown) => ({ value, enumerable: false });
+  const { tls, ...rest } = config;
+  return Object.defineProperties(config, {
+    [Symbol.for("nodejs.util.inspect.custom")]: hidden(() =>
+      describeConfig(config)
+    ),
+    toJSON: hidden(() => ({
+      ...rest,
+      url: maskedUrls(config.url),
+      tls: tls && "(hidden)",
+    })),
+  });
+}

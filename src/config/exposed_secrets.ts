@@ -1,0 +1,33 @@
+/** Secrets in files that others than their owner may read. @module */
+import { log } from "../logging.ts";
+import type { Level } from "./layer.ts";
+import { shownName } from "./display.ts";
+
+/** Files that were warned of: reading them again does not warn again. */
+const warned = new Set<string>();
+
+/** Warns once of a file with a secret that others may read. */
+export function warnOf(path: string, what: string): void {
+  if (warned.has(path)) return;
+  warned.add(path);
+  log("service").warn(
+    "{file} holds {what}, and others than its owner have access to it: run chmod 600 on it",
+    { file: shownName(path), what },
+    path,
+  );
+}
+
+/** True if a private key in PEM is in it. */
+export function isPrivateKey(text: unknown): boolean {
+  return /-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(String(text));
+}
+
+/** The secret of a level, in words. */
+export function secretIn(level: Level): string | undefined {
+  const urls = level.get("url")?.value;
+  const hasPassword = (url: unknown) => URL.parse(String(url))?.password;
+  if (Array.isArray(urls) && urls.some(hasPassword)) return "a password";
+  return [...level.values()].some(({ value }) => isPrivateKey(value))
+    ? "a private key"
+    : undefined;
+}

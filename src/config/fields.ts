@@ -1,0 +1,207 @@
+/** What can be configured: each value's variable, default, and what is allowed. @module */
+import { z } from "npm:zod@^4.6.7";
+import { LONG_RUNNING } from "../connection/connection_options.ts";
+import { CONSUMER_TIMEOUT } from "../ledger/options.ts";
+import { defaultLimits } from "../wire/codec.ts";
+import {
+  duration,
+  type Field,
+  field,
+  flag,
+  label,
+  name,
+  numeric,
+  or,
+  pairs,
+  pem,
+  profile,
+  spacings,
+  text,
+  urls,
+  whole,
+  wrongUrls,
+} from "./field.ts";
+import { urlsOfList } from "../connection/broker_url.ts";
+import { LOOPBACK } from "../names.ts";
+import { maskedUrls, shownUrls } from "./display.ts";
+import type { Flat, Key, LogLevel } from "./types.ts";
+import type { NovaProfile } from "../connection/bus_profile.ts";
+
+const LEVELS = ["trace", "debug", "info", "warning", "error", "fatal"] as const;
+
+/** All that can be configured, in the order in which it is described. */
+export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
+  url: field<readonly string[]>(
+    "AMQP_URL",
+    urls,
+    "amqp://user:password@host:port/vhost, amqps://… or memory:name, or several of one cluster, or rabbit://… as oslo.messaging has it",
+    ["amqp://localhost"],
+    {
+      fromText: urlsOfList,
+      why: wrongUrls,
+      shown: shownUrls,
+      print: maskedUrls,
+    },
+  ),
+  host: field<string | undefined>(
+    "WARREN_HOST",
+    name,
+    '1 to 200 of the characters A-Z a-z 0-9 _ . -, without a leading "amq."',
+    undefined,
+    or("the machine's name"),
+  ),
+  concurrency: field(
+    "WARREN_CONCURRENCY",
+    whole(65_535),
+    "a whole number from 1 to 65535",
+    64,
+    numeric,
+  ),
+  prefetch: field<number | undefined>(
+    "WARREN_PREFETCH",
+    whole(65_535),
+    "a whole number from 1 to 65535",
+    undefined,
+    { ...numeric, ...or("as concurrency") },
+  ),
+  profile: field<"warren" | "nova" | NovaProfile>(
+    "WARREN_PROFILE",
+    profile,
+    "warren, nova, or an object with its forms",
+    "warren",
+    {
+      print: (given) =>
+        typeof given === "string" ? given : JSON.stringify(given),
+    },
+  ),
+  dialect: field<"grizzly" | "folsom" | "oslo">(
+    "WARREN_DIALECT",
+    z.enum(["grizzly", "folsom", "oslo"]),
+    "grizzly, folsom or oslo",
+    "grizzly",
+  ),
+  queueType: field<"classic" | "quorum">(
+    "WARREN_QUEUE_TYPE",
+    z.enum(["classic", "quorum"]),
+    "classic or quorum",
+    "classic",
+  ),
+  timeout: field(
+    "WARREN_TIMEOUT",
+    duration((ms) => ms > 0),
+    "milliseconds above 0",
+    60_000,
+    numeric,
+  ),
+  grace: field(
+    "WARREN_GRACE",
+    duration((ms) => ms >= 0),
+    "milliseconds, 0 or more",
+    30_000,
+    numeric,
+  ),
+  heartbeat: field(
+    "WARREN_HEARTBEAT",
+    whole(65_535),
+    "whole seconds from 1 to 65535",
+    10,
+    numeric,
+  ),
+  consumerTimeout: field(
+    "WARREN_CONSUMER_TIMEOUT",
+    duration((ms) => ms > 0),
+    "milliseconds above 0",
+    CONSUMER_TIMEOUT,
+    numeric,
+  ),
+  longRunning: field(
+    "WARREN_LONG_RUNNING",
+    duration((ms) => ms > 0),
+    "milliseconds above 0",
+    LONG_RUNNING,
+    numeric,
+  ),
+  maxMessageSize: field(
+    "WARREN_MAX_MESSAGE_SIZE",
+    whole(536_870_912), // the most that RabbitMQ can be set to
+    "whole bytes from 1 to 536870912",
+    defaultLimits.bytes,
+    numeric,
+  ),
+  tracebacks: flag("WARREN_TRACEBACKS", false),
+  waitForRoute: flag("WARREN_WAIT_FOR_ROUTE", false),
+  pooled: flag("WARREN_POOLED", false),
+  signals: flag("WARREN_SIGNALS", true),
+  publisherId: field<string | undefined>(
+    "WARREN_PUBLISHER_ID",
+    text,
+    "a text that is not empty",
+    undefined,
+    or("the service's own name"),
+  ),
+  reportInterval: field(
+    "WARREN_REPORT_INTERVAL",
+    duration((ms) => ms >= 0 && ms <= 86_400_000),
+    "milliseconds from 0 to 86400000",
+    10_000,
+    numeric,
+  ),
+  binary: field<string | undefined>(
+    "WARREN_BINARY",
+    label,
+    "1 to 200 printable ASCII characters",
+    undefined,
+    or("the first topic"),
+  ),
+  zone: field<string | undefined>(
+    "WARREN_ZONE",
+    label,
+    "1 to 200 printable ASCII characters",
+    undefined,
+    or("none"),
+  ),
+  healthPort: field<number | undefined>(
+    "WARREN_HEALTH_PORT",
+    z.int().min(0).max(65_535),
+    "a whole number from 0 to 65535",
+    undefined,
+    { ...numeric, ...or("none") },
+  ),
+  healthHostname: field<string>(
+    "WARREN_HEALTH_HOSTNAME",
+    z.string().min(1),
+    "an address of this machine",
+    LOOPBACK,
+  ),
+  spacing: field<Readonly<Record<string, number>>>(
+    "WARREN_SPACING",
+    spacings,
+    "milliseconds above 0 by the name of a task",
+    {},
+    {
+      fromText: (text) => pairs(text),
+      print: (spacing) =>
+        Object.entries(spacing).map((pair) => pair.join("=")).join(",") ||
+        "none",
+    },
+  ),
+  "tls.ca": pem("WARREN_TLS_CA"),
+  "tls.cert": pem("WARREN_TLS_CERT"),
+  "tls.key": pem("WARREN_TLS_KEY"),
+  "tls.servername": field<string | undefined>(
+    "WARREN_TLS_SERVERNAME",
+    text,
+    "a host name",
+    undefined,
+    or("the host of the URL"),
+  ),
+  logLevel: field<LogLevel>(
+    "WARREN_LOG_LEVEL",
+    z.enum(LEVELS),
+    `one of ${LEVELS.join(", ")}`,
+    "info",
+  ),
+};
+
+/** The paths, in the order in which they are described. */
+export const keys = Object.keys(fields) as readonly Key[];

@@ -1,0 +1,92 @@
+/** The files of the configuration, read without ever asking the user for a permission. @module */
+import { isPlain, type Level, levelOf, type Origin, wrong } from "./layer.ts";
+import { shown } from "./display.ts";
+import { isPrivateKey, secretIn, warnOf } from "./exposed_secrets.ts";
+
+/** Why a file cannot be read. The system's own words would name it, and it may be a secret that was put in its place. */
+function reason(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "there is no such file";
+  if (error instanceof Deno.errors.NotCapable) {
+    return "this program may not read it without --allow-read";
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "the system does not let this user read it";
+  }
+  return `reading it failed (${error instanceof Error ? error.name : "?"})`;
+}
+
+/** A file that was read. */
+interface Read {
+  readonly text: string;
+  /** True if others than its owner have access to it. */
+  readonly exposed: boolean;
+}
+
+/** Permissions of all but the owner. */
+const OTHERS = 0o077;
+
+/** Gives the text of a file, or the reason why it cannot. */
+function readText(path: string): Read | { why: string } {
+  try {
+    // Asked first, since reading what is neither granted nor denied would prompt.
+    const { state } = Deno.permissions.querySync({ name: "read", path });
+    if (state !== "granted") throw new Deno.errors.NotCapable();
+    const text = Deno.readTextFileSync(path);
+    const { isFile, mode } = Deno.statSync(path);
+    // Windows has no mode.
+    return { text, exposed: isFile && ((mode ?? 0) & OTHERS) !== 0 };
+  } catch (error) {
+    return { why: reason(error) };
+  }
+}
+
+/** What is wrong with JSON, without the piece of it that the parser's own words hold. */
+function place(error: unknown): string {
+  const [, at] = /\((line \d+ column \d+)\)$/.exec(String(error)) ?? [];
+  return at ? `it is no JSON from ${at}` : "it is no JSON";
+}
+
+/**
+ * The level of the file. A secret in a file that others may read is a warning.
+ *
+ * @throws {InvalidValueError} it cannot be read, is no JSON object, or something in it is wrong.
+ */
+export function fileLevel(path: string, named: Origin): Level {
+  const read = readText(path);
+  const refuse = (why: string) =>
+    wrong(named, shown(path), `the path of a file with a JSON object; ${why}`);
+  if ("why" in read) throw refuse(read.why);
+  let json: unknown;
+  try {
+    json = JSON.parse(read.text);
+  } catch (error) {
+    throw refuse(place(error));
+  }
+  if (!isPlain(json)) throw refuse("what it holds is none");
+  const level = levelOf(json, (name) => ({ noun: "key", name, file: path }));
+  const secret = secretIn(level);
+  if (secret !== undefined && read.exposed) warnOf(path, secret);
+  return level;
+}
+
+/**
+ * PEM as it is, or from the file that is named in its place. A private key that others may read is a warning.
+ *
+ * @throws {InvalidValueError} there is no PEM.
+ */
+export function pemOf(given: string, origin: Origin): string {
+  const isPem = (text: string) => text.trimStart().startsWith("-----BEGIN ");
+  if (isPem(given)) return given;
+  const read = readText(given);
+  if ("text" in read && isPem(read.text)) {
+    if (read.exposed && isPrivateKey(read.text)) warnOf(given, "a private key");
+    return read.text;
+  }
+  // The path is not shown: it may be a key that lost its first line.
+  const why = "why" in read ? read.why : "there is no PEM in it";
+  throw wrong(
+    origin,
+    "(hidden)",
+    `PEM, or the path of a file with it; ${why}`,
+  );
+}

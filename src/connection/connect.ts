@@ -1,0 +1,180 @@
+/** From a URL to a connection: the one place that picks concrete parts. @module */
+import { InvalidValueError } from "../errors.ts";
+import { log, oneLine } from "../logging.ts";
+import { MemoryLink } from "../transport/memory/transport.ts";
+import { RabbitLink } from "../transport/rabbitmq/transport.ts";
+import { type Profile, routes } from "../transport/profile_routes.ts";
+import { checkSettings } from "../rpc/notifications/notifier.ts";
+import type { OldPeers } from "../rpc/client/legacy_reply_queues.ts";
+import type { Routes } from "../transport/routes.ts";
+import type { InboxForm, Link } from "../transport/transport.ts";
+import { type ConnectionContext, connectionOf } from "./connection_context.ts";
+import type { ConnectionParts } from "./dependencies.ts";
+import { duration, whole } from "../option_checks.ts";
+import { defaultLimits, type Limits } from "../wire/codec.ts";
+import { type Dialect, dialects } from "../wire/dialect.ts";
+import { profileOf } from "./bus_profile.ts";
+import { keyOf, shared } from "./transport_registry.ts";
+import {
+  checkLedger,
+  consumerTimeoutOf,
+  tryLedger,
+} from "../ledger/options.ts";
+import {
+  type AskedUrls,
+  type BrokerUrls,
+  type ConnectionOptions,
+  LONG_RUNNING,
+  parseUrls,
+} from "./connection_options.ts";
+import { checkConnectionNames } from "./option_names.ts";
+import {
+  askedCredentials,
+  askedUrls,
+  checkCredentials,
+} from "./asked_login.ts";
+
+function makeLink(
+  where: readonly URL[] | AskedUrls,
+  { tls, heartbeat, publisherId: name, ...options }: ConnectionOptions,
+  inbox: InboxForm,
+): Link {
+  const credentials = options.credentials &&
+    askedCredentials(options.credentials);
+  const rabbit = { credentials, tls, heartbeat, name, inbox };
+  if (typeof where === "function") {
+    return new RabbitLink({ ...rabbit, urls: askedUrls(where, warnOpen()) });
+  }
+  if (where[0]?.protocol === "memory:") return new MemoryLink(inbox);
+  warnOpen()(where);
+  return new RabbitLink({ ...rabbit, urls: where });
+}
+
+/** Says once what can be read on the way. */
+function warnOpen(): (urls: readonly URL[]) => void {
+  let said = false;
+  return (urls) => {
+    const open = urls.filter(isOpen).map(({ host }) => host);
+    if (said || open.length === 0) return;
+    said = true;
+    log("bus").warn(
+      "The connection to {hosts} is without TLS: logins and messages can be read on the way; use amqps",
+      { hosts: open.join(", ") },
+    );
+  };
+}
+
+/** The addresses of this machine itself. */
+const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/i;
+
+/** True where what is sent leaves the machine as it is. */
+function isOpen({ protocol, hostname }: URL): boolean {
+  return protocol === "amqp:" && !LOOPBACK.test(hostname);
+}
+
+function dialectOf(name: ConnectionOptions["dialect"] = "grizzly"): Dialect {
+  if (Object.hasOwn(dialects, name)) return dialects[name];
+  throw new InvalidValueError(
+    `Invalid option dialect ${oneLine(name, 40)}: give grizzly, folsom or oslo`,
+    { data: { path: "dialect" } },
+  );
+}
+
+/** Folsom's servers may be on an OpenStack bus; none of them understands an envelope. */
+function oldPeersOf({ name }: Dialect, { nova }: Profile): OldPeers {
+  if (name === "folsom") return "always";
+  return nova && name === "grizzly" ? "learn" : "never";
+}
+
+/**
+ * Connects to a broker, or joins the process's connection to it: however many contexts there are, a process has one
+ * connection to publish and one to consume for each broker.
+ *
+ * @throws {ConnectionFailedError} the broker cannot be reached in time, or refuses the login or virtual host; a function
+ * that tells the broker or the credentials fails until then; or the ledger store does not work.
+ * @throws {InvalidValueError} a URL or an option is wrong.
+ * @example
+ * ```ts
+ * import { createConnection } from "@warren/runtime";
+ *
+ * await using connection = await createConnection("memory:example");
+ * await connection.notify("example.start", { at: 1 });
+ * ```
+ */
+export async function createConnection(
+  url: BrokerUrls,
+  options: ConnectionOptions = {},
+): Promise<ConnectionContext> {
+  checkConnectionNames(options);
+  return await connect(url, options);
+}
+
+/** The same for what has been looked at: it may have the options of a service too. */
+export async function connect(
+  url: BrokerUrls,
+  options: ConnectionOptions,
+): Promise<ConnectionContext> {
+  return connectionOf(await lease(url, options));
+}
+
+/** What a connection is made of: its channels are given back when that is disposed. */
+export async function lease(
+  url: BrokerUrls,
+  options: ConnectionOptions,
+): Promise<ConnectionParts> {
+  const { pooled = false, timeout = 60_000, signal } = options;
+  const { queueType = "classic", grace = 30_000, heartbeat = 10 } = options;
+  const { maxMessageSize = defaultLimits.bytes, concurrency = 64 } = options;
+  const { prefetch = concurrency } = options;
+  whole("maxMessageSize", maxMessageSize, 1, 512 * 1024 * 1024);
+  whole("concurrency", concurrency, 1, 65_535);
+  whole("prefetch", prefetch, 1, 65_535);
+  whole("heartbeat", heartbeat, 0, 65_535);
+  if (grace !== 0) duration("grace", grace);
+  const wait = {
+    deadline: performance.now() + duration("timeout", timeout),
+    signal,
+  };
+  const where = typeof url === "function" ? url : parseUrls(url);
+  checkCredentials(options.credentials);
+  const profile = profileOf(options.profile, queueType);
+  const limits: Limits = {
+    ...defaultLimits,
+    bytes: maxMessageSize,
+    python: profile.nova !== undefined,
+  };
+  const dialect = dialectOf(options.dialect);
+  const table: Routes = routes(profile);
+  const form: InboxForm = { member: profile.nova?.member, route: table.inbox };
+  const ledger = checkLedger(options.ledger);
+  await tryLedger(options);
+  const { leases, inbox } = shared(
+    keyOf(where, options, profile),
+    () => makeLink(where, options, form),
+    limits,
+  );
+  const transport = await leases.acquire(pooled, wait);
+  return {
+    transport,
+    inbox,
+    routes: table,
+    dialect,
+    oldPeers: oldPeersOf(dialect, profile),
+    limits,
+    errors: options.errors ?? {},
+    waitForRoute: options.waitForRoute ?? false,
+    concurrency,
+    prefetch,
+    tracebacks: options.tracebacks ?? false,
+    grace,
+    notifications: checkSettings(options.notifications),
+    openstack: profile.nova !== undefined,
+    ledger,
+    consumerTimeout: consumerTimeoutOf(options),
+    longRunning: duration("longRunning", options.longRunning ?? LONG_RUNNING),
+    publisherId: options.publisherId ?? "warren",
+    release: (reusable) => leases.release(transport, pooled, reusable),
+    watch: (watcher) => leases.link.watch(watcher),
+    health: () => leases.link.health(),
+  };
+}

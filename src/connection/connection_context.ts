@@ -1,0 +1,298 @@
+/** The connection context: client and server over one leased transport (Nova: `ConnectionContext`). @module */
+import { ConnectionDisposedError } from "../errors.ts";
+import type { LinkHealth, Wait } from "../transport/transport.ts";
+import { Caller, untyped } from "../rpc/client/rpc_client.ts";
+import type { Client, ClientOptions } from "../rpc/client/client.ts";
+import { ConnectionEvents, tell } from "./connection_events.ts";
+import type { ConnectionParts } from "./dependencies.ts";
+import {
+  type Consumed,
+  consumerOf,
+  type ConsumerOptions,
+  planConsumers,
+  workerOf,
+} from "../rpc/server/consumer_plan.ts";
+import type { Contract } from "../contract/types.ts";
+import { makeClient } from "../rpc/client/typed_client.ts";
+import { discover, type ServicesOptions } from "../rpc/discovery/discover.ts";
+import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
+import { Leadership } from "../rpc/leader_election.ts";
+import { checkTask } from "../names.ts";
+import {
+  listen,
+  type ListenerOptions,
+  type NotificationHandler,
+} from "../rpc/notifications/listener.ts";
+import { notify, type NotifyOptions } from "../rpc/notifications/notifier.ts";
+import {
+  addressed,
+  type CallOptions,
+  castBounds,
+  type CastOptions,
+  type SendOptions,
+  type Target,
+} from "../rpc/client/call_options.ts";
+import { whole } from "../option_checks.ts";
+import { Server } from "../rpc/server/server.ts";
+import type { ServerStats } from "../rpc/server_stats.ts";
+import type { ServiceStatus } from "../rpc/discovery/service_report.ts";
+import { Subscriptions } from "../rpc/server/subscriptions.ts";
+
+/** Any keyword arguments. */
+export type AnyArgs = Readonly<Record<string, unknown>>;
+
+const disposed = () =>
+  new ConnectionDisposedError("Cannot use the connection: it was disposed");
+
+let make: (parts: ConnectionParts) => ConnectionContext;
+
+/** A context of its parts; users call `createConnection`. */
+export function connectionOf(parts: ConnectionParts): ConnectionContext {
+  return make(parts);
+}
+
+/**
+ * Client and server over channels of their own on the process's link to the broker. Made by `createConnection`.
+ *
+ * Disposal stops consuming, lets handlers finish, fails the calls that still wait with `ConnectionDisposedError`, and
+ * gives the channels back. Any use after it throws the same error.
+ */
+export class ConnectionContext extends ConnectionEvents
+  implements AsyncDisposable {
+  readonly #parts: ConnectionParts;
+  readonly #caller: Caller;
+  readonly #server: Server;
+  readonly #watching: Disposable;
+  readonly #subscriptions: Subscriptions;
+  /** Ends what is being set up when the context is disposed. */
+  readonly #ending = new AbortController();
+  #draining: Promise<void> | undefined;
+  /** Fires when disposal has waited for the handlers. */
+  readonly #closing = new AbortController();
+  /** Whether the transport is as new, and may go back to a pool. */
+  #reusable = true;
+  #disposing: Promise<void> | undefined;
+
+  static {
+    make = (parts) => new ConnectionContext(parts);
+  }
+
+  private constructor(parts: ConnectionParts) {
+    super();
+    this.#parts = parts;
+    this.#caller = new Caller(parts);
+    this.#server = new Server({ ...parts, caller: this.#caller });
+    this.#subscriptions = new Subscriptions(parts);
+    this.#watching = parts.watch((event) => tell(this, event));
+  }
+
+  /** The typed verbs of a contract; `defaults` hold for all its calls. */
+  client<C extends Contract>(contract: C, defaults?: ClientOptions): Client<C> {
+    this.#check();
+    return makeClient(this.#caller, contract, defaults);
+  }
+
+  /** One answer, untyped: the last result where the procedure streams (Nova: `call`). See {@linkcode Client}. */
+  async call(
+    target: Target,
+    method: string,
+    args: AnyArgs = {},
+    options: CallOptions = {},
+  ): Promise<unknown> {
+    this.#check();
+    const whom = addressed(target, options, "call");
+    return (await this.#caller.call(whom, method, args, options)).value;
+  }
+
+  /** No answer, untyped. See {@linkcode Client}. */
+  async cast(
+    target: Target,
+    method: string,
+    args: AnyArgs = {},
+    options: CastOptions = {},
+  ): Promise<void> {
+    this.#check();
+    const whom = addressed(target, options, "cast");
+    await this.#caller.cast(whom, method, args, options);
+  }
+
+  /** No answer, to every worker, untyped. See {@linkcode Client}. */
+  async fanoutCast(
+    target: Target,
+    method: string,
+    args: AnyArgs = {},
+    options: SendOptions = {},
+  ): Promise<void> {
+    this.#check();
+    const whom = addressed(target, options, "send");
+    await this.#caller.fanoutCast(whom, method, args, options);
+  }
+
+  /** A stream, untyped; a procedure that does not stream yields its one result. See {@linkcode Client}. */
+  multicall(
+    target: Target,
+    method: string,
+    args: AnyArgs = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<unknown, void, undefined> {
+    this.#check();
+    const whom = addressed(target, options, "call");
+    return this.#caller.multicall(whom, method, args, options, untyped);
+  }
+
+  /** Sends an event to whoever listens, now or later: it waits in the queue of its priority. */
+  async notify(
+    eventType: string,
+    payload: unknown,
+    options: NotifyOptions = {},
+  ): Promise<void> {
+    this.#check();
+    await notify(this.#parts, eventType, payload, options);
+  }
+
+  /** The other end of `notify`; events are acknowledged after the handler. */
+  async createListener(
+    handler: NotificationHandler,
+    options: ListenerOptions = {},
+  ): Promise<void> {
+    this.#check();
+    const wait = this.#setUp();
+    const stop = await listen(this.#parts, handler, options, wait);
+    this.#subscriptions.addListener(stop);
+  }
+
+  /**
+   * Makes the queue of a topic (`compute`), of one host (`host: "gb07"`, or joined: `compute.gb07`), or of this process for a
+   * fanout. Requests wait there until `consume`.
+   *
+   * @throws {TopologyError} if the queue or exchange exists in another form.
+   */
+  async createConsumer(
+    topic: string,
+    dispatcher: Dispatcher,
+    options: ConsumerOptions = {},
+  ): Promise<void> {
+    const consumed = consumerOf(this.#parts.routes, topic, dispatcher, options);
+    await this.#plan(consumed, dispatcher);
+  }
+
+  /**
+   * Joins a pool of workers: each pool gets every message of the topic, one member of it handles each. As in Nova, the
+   * pool's name is its queue's: choose one that is no topic.
+   */
+  async createWorker(
+    topic: string,
+    dispatcher: Dispatcher,
+    pool: string,
+  ): Promise<void> {
+    const consumed = workerOf(this.#parts.routes, topic, dispatcher, pool);
+    await this.#plan(consumed, dispatcher);
+  }
+
+  /** Starts all consumers; later ones start at once. */
+  async consume(): Promise<void> {
+    this.#check();
+    const wait = this.#setUp();
+    await this.#parts.inbox.ready(wait); // callers must be able to cancel
+    await this.#subscriptions.start(wait);
+  }
+
+  /**
+   * The services of the fleet, as they answer; then those of a store that did not; with `watch`, also what changes from
+   * then on. Every service answers, also while all its handlers are busy.
+   *
+   * @throws {InvalidValueError} an option is wrong.
+   * @throws {ConnectionDisposedError} the connection is disposed while services are watched.
+   */
+  services(
+    options: ServicesOptions = {},
+  ): AsyncGenerator<ServiceStatus, void, undefined> {
+    this.#check();
+    this.#reusable = false;
+    const { signal: closing } = this.#closing;
+    return discover({ ...this.#parts, caller: this.#caller, closing }, options);
+  }
+
+  /**
+   * Stands for the leadership of a topic's workers in one task, until disposed. At most one of those who are connected
+   * leads at a time, but a leader that is cut off learns of it later than its successor: a hint, not a lock.
+   */
+  lead(topic: string, task: string): Leadership {
+    this.#check(this.#draining !== undefined);
+    checkTask(topic, task);
+    this.#reusable = false;
+    return new Leadership(this.#parts.transport, topic, task);
+  }
+
+  /** How the process's link to the broker is, shared by all its connections; memory is always up. */
+  health(): LinkHealth {
+    return this.#parts.health();
+  }
+
+  /** What the server half has done so far. */
+  get stats(): ServerStats {
+    return this.#server.stats;
+  }
+
+  /** Handlers at once, over all consumers. */
+  get concurrency(): number {
+    return this.#server.concurrency;
+  }
+
+  /** 1 to 65535; holds from now on. A consumer keeps the `prefetch` with which it began. */
+  set concurrency(handlers: number) {
+    this.#server.concurrency = whole("concurrency", handlers, 1, 65_535);
+  }
+
+  /**
+   * Takes no more messages; resolves when all that is in hand is done, or after `grace` milliseconds. The verbs go on,
+   * nothing new can be consumed. Disposal begins with it. Safe to call twice.
+   */
+  drain(grace: number = this.#parts.grace): Promise<void> {
+    return this.#draining ??= this.#drain(grace);
+  }
+
+  /** Ends it; see the class. Safe at any time, and twice. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#disposing ??= this.#dispose();
+  }
+
+  async #plan(consumed: Consumed, dispatcher: Dispatcher): Promise<void> {
+    const { openstack } = this.#parts;
+    const [server, subscriptions] = [this.#server, this.#subscriptions];
+    const parts = { server, subscriptions, openstack };
+    await planConsumers(parts, consumed, dispatcher, this.#setUp());
+  }
+
+  /** Bounds of making a consumer, after which the transport is no longer as new. */
+  #setUp(): Wait {
+    this.#check(this.#draining !== undefined);
+    this.#reusable = false;
+    return castBounds({ signal: this.#ending.signal }).wait;
+  }
+
+  /** Handlers finish first, since they may call others on this connection. */
+  async #dispose(): Promise<void> {
+    try {
+      await this.drain();
+    } finally {
+      this.#closing.abort(disposed());
+      await this.#caller.dispose();
+      this.#watching[Symbol.dispose]();
+      await this.#parts.release(this.#reusable);
+    }
+  }
+
+  async #drain(grace: number): Promise<void> {
+    this.#ending.abort(disposed());
+    const deadline = performance.now() + grace;
+    const listeners = this.#subscriptions.stopListeners(deadline);
+    await this.#subscriptions.cancel(deadline);
+    await Promise.all([this.#server.drain(deadline, grace > 0), listeners]);
+  }
+
+  /** Handlers that still finish may call, cast and notify. */
+  #check(closed = this.#closing.signal.aborted): void {
+    if (closed) throw disposed();
+  }
+}

@@ -1,0 +1,72 @@
+/** Functions that tell of themselves (Nova: `notifier/api.py`, `notify_decorator`; `exception.py`, `wrap_exception`). @module */
+import { log } from "../logging.ts";
+import type { ConnectionContext } from "./connection_context.ts";
+import {
+  checkEventType,
+  notifyNames,
+  type NotifyOptions,
+} from "../rpc/notifications/notifier.ts";
+import { checkNames, namesOf } from "../option_names.ts";
+
+/** What is told of a call of a function. */
+export interface NotifiedOptions<A extends readonly unknown[]>
+  extends NotifyOptions {
+  /** Payload of the events, from the arguments; default: `{}`, since arguments may hold secrets. */
+  readonly payload?: ((...args: A) => object) | undefined;
+}
+
+const notifiedNames = namesOf<{ readonly payload: unknown }>(
+  { payload: true },
+  notifyNames,
+);
+
+/**
+ * A function that notifies `<eventType>.start` before it works and `<eventType>.end` after it, or `<eventType>.error` with
+ * priority `error`, what was thrown and `exception: { type, message }`. An event that cannot be sent is logged, and changes
+ * nothing of the work.
+ *
+ * @throws {InvalidValueError} the type of the events is none.
+ * @example
+ * ```ts
+ * import { createConnection, notified } from "@warren/runtime";
+ *
+ * await using connection = await createConnection("memory:notified");
+ * const grow = (id: string, by: number) => Promise.resolve(`${id} +${by}`);
+ * const told = notified(connection, "volume.grow", grow, { payload: (id) => ({ id }) });
+ * console.log(await told("v1", 5)); // volume.grow.start, volume.grow.end { id: "v1" }
+ * ```
+ */
+export function notified<A extends readonly unknown[], R>(
+  connection: ConnectionContext,
+  eventType: string,
+  work: (...args: A) => R | Promise<R>,
+  options: NotifiedOptions<A> = {},
+): (...args: A) => Promise<R> {
+  checkEventType(eventType);
+  checkNames(options, notifiedNames);
+  const { payload, ...notify } = options;
+  const tell = (phase: string, body: object, more: NotifyOptions = {}) => {
+    const type = `${eventType}.${phase}`;
+    return connection.notify(type, body, { ...notify, ...more })
+      .catch((error) => {
+        const text = "The event {type} was not sent: {error}";
+        log("notification").error(text, { type, error }, type);
+      });
+  };
+  return async (...args) => {
+    const body = payload?.(...args) ?? {};
+    await tell("start", body);
+    try {
+      const result = await work(...args);
+      await tell("end", body);
+      return result;
+    } catch (error) {
+      const { name: type, message } = error instanceof Error
+        ? error
+        : { name: typeof error, message: "" };
+      const failed = { ...body, exception: { type, message } };
+      await tell("error", failed, { priority: "error" });
+      throw error;
+    }
+  };
+}

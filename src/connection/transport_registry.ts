@@ -1,0 +1,77 @@
+/** The links of this process: one for each broker, however many connections there are. @module */
+import { Leases, type PoolOptions } from "../transport/session_pool.ts";
+import type { Profile } from "../transport/profile_routes.ts";
+import type { Link } from "../transport/transport.ts";
+import { outside } from "../rpc/propagation.ts";
+import { Inbox } from "../rpc/inbox.ts";
+import { defaultLimits, type Limits } from "../wire/codec.ts";
+import type { AskedUrls, ConnectionOptions } from "./connection_options.ts";
+
+/** A link of this process, with what is shared by all who use it. */
+export interface Shared {
+  /** Who uses it. */
+  readonly leases: Leases;
+  /** What comes for them. */
+  readonly inbox: Inbox;
+}
+
+const links = new Map<string, Shared>();
+
+/** The bounds of every link's pool. */
+const pool: PoolOptions = { size: 30, idle: 60_000 };
+
+/** The bus of a memory URL: `memory:name` and `memory://name` are one. */
+const busName = (url: URL) => url.host || url.pathname.replace(/^\/+/, "");
+
+const numbers = new WeakMap<object, number>();
+let functions = 0;
+
+/** A number that no other function has. */
+function numberOf(given: object | undefined): number | undefined {
+  if (given && !numbers.has(given)) numbers.set(given, ++functions);
+  return given && numbers.get(given);
+}
+
+/** What tells one link from another. On one bus inside the process all have one link, whatever its first user's profile. */
+export function keyOf(
+  urls: readonly URL[] | AskedUrls,
+  options: ConnectionOptions,
+  { nova }: Profile,
+): string {
+  const { tls, credentials, heartbeat = 10 } = options;
+  const { maxMessageSize = defaultLimits.bytes } = options;
+  const asked = typeof urls === "function";
+  const [first] = asked ? [] : urls;
+  if (first?.protocol === "memory:") return `memory:${busName(first)}`;
+  return JSON.stringify([
+    asked ? numberOf(urls) : urls.map(String).sort(),
+    numberOf(credentials),
+    tls,
+    heartbeat,
+    maxMessageSize,
+    nova,
+  ]);
+}
+
+/** The link of that key; made if there is none. */
+export function shared(key: string, make: () => Link, limits: Limits): Shared {
+  const known = links.get(key);
+  if (known) return known;
+  const link = outside(make);
+  const forget = () => {
+    if (links.get(key) === made) links.delete(key);
+  };
+  const made: Shared = {
+    leases: new Leases(link, forget, pool),
+    inbox: new Inbox(link, limits),
+  };
+  links.set(key, made);
+  // Whoever connects after a failure for good gets a new link, which may do better.
+  link.watch(({ type }) => type === "failed" && forget());
+  return made;
+}
+
+/** Closes all that is idle in the pools of this process (Nova: `rpc.cleanup`); what is in use stays. */
+export async function cleanup(): Promise<void> {
+  await Promise.all([...links.values()].map(({ leases }) => leases.cleanup()));
+}

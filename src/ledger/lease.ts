@@ -1,0 +1,207 @@
+/** A request that this worker holds in the fleet's ledger: renewed while it runs, done once. @module */
+import { expireAt, forget } from "../async/timer_wheel.ts";
+import { log } from "../logging.ts";
+import { pause, type Wait, within } from "../async/deadline.ts";
+import type { Message } from "../transport/transport.ts";
+import { fromText, toText } from "./stored_messages.ts";
+import type { Claim, KeptRequest, LedgerStore } from "./ledger_store.ts";
+
+/** Milliseconds between two tries while the store is away. */
+const FIRST_PAUSE = 100;
+const LONGEST_PAUSE = 5_000;
+/** Milliseconds that the store has where a worker stops. */
+const GOODBYE = 1_000;
+
+/**
+ * Asks a store until it answers; one that does not answer within a lease is asked again.
+ *
+ * @throws the wait's reason.
+ */
+export async function asked<T>(
+  { lease }: LedgerStore,
+  ask: () => Promise<T>,
+  wait: Wait,
+): Promise<T> {
+  wait.signal?.throwIfAborted();
+  for (let ms = FIRST_PAUSE;; ms = Math.min(2 * ms, LONGEST_PAUSE)) {
+    try {
+      const patience = { ...wait, deadline: performance.now() + lease };
+      return await within(Promise.try(ask), patience, away);
+    } catch (error) {
+      wait.signal?.throwIfAborted();
+      log("rpc").warn("The ledger store is away: {error}", {
+        error,
+      });
+    }
+    await pause(ms, wait);
+    if (performance.now() >= wait.deadline) throw away();
+  }
+}
+
+/** A claim that holds until it is done, lost or given back. */
+export class Hold {
+  readonly #store: LedgerStore;
+  readonly #taken: () => void;
+  #claim: Claim;
+  #kept: KeptRequest | undefined;
+  #renewal: ReturnType<typeof expireAt>;
+  #over = false;
+  #recorded = false;
+  /** What is asked of the store about the claim: one question at a time, or two would take it from each other. */
+  #asking: Promise<unknown> = Promise.resolve();
+
+  /** Renewed from now on; `taken` is called when another worker has taken it over. */
+  constructor(store: LedgerStore, claim: Claim, taken: () => void) {
+    this.#store = store;
+    this.#claim = claim;
+    this.#taken = taken;
+    this.#renewal = this.#later();
+  }
+
+  /** True once it is done, lost or given back. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** True once it was recorded in a transaction, which may have been rolled back. */
+  get recorded(): boolean {
+    return this.#recorded;
+  }
+
+  /**
+   * It is done, with that to say if it comes again. Resolves to what is to be said: something else if it was recorded
+   * before, nothing if another worker has it.
+   */
+  async done(
+    answers: readonly Message[],
+    wait: Wait,
+  ): Promise<readonly Message[] | undefined> {
+    const text = toText(answers);
+    const store = this.#store;
+    const end = () => asked(store, () => store.done(this.#claim, text), wait);
+    const mine = !this.#recorded && await end();
+    this.stop();
+    if (mine) return answers;
+    const { key } = this.#claim;
+    const known = await asked(store, () => store.claim(key), wait);
+    if (known.state === "done") return fromText(known.answers);
+    // It was rolled back; or whoever had taken it over is gone as well: so it is this run that counts.
+    if (known.state === "held") this.#claim = { key, epoch: known.epoch };
+    else if (!this.#recorded) return undefined;
+    return await end() ? answers : undefined;
+  }
+
+  /** False if another worker has it, or it is done. */
+  async holds(wait: Wait): Promise<boolean> {
+    const store = this.#store;
+    const still = async () =>
+      await store.renew(this.#claim) || await this.#claimed();
+    return await this.#alone(() => asked(store, still, wait));
+  }
+
+  /** Holds anew: nothing is recorded by the claim of before. False if another worker has it, or it is done. */
+  async renewed(wait: Wait): Promise<boolean> {
+    const store = this.#store;
+    return await this.#alone(async () => {
+      if (this.#over) return false;
+      await asked(store, () => store.release(this.#claim), wait);
+      return await asked(store, () => this.#claimed(), wait);
+    });
+  }
+
+  /** It is done if the user's transaction is committed; false if another worker has it, or it was recorded before. */
+  async record(
+    answers: readonly Message[],
+    transaction: unknown,
+  ): Promise<boolean> {
+    const text = toText(answers);
+    const mine = await this.#store.done(this.#claim, text, transaction);
+    this.#recorded ||= mine;
+    return mine;
+  }
+
+  /** Keeps the request itself, since its queue forgets it from now on; false if another worker has it. */
+  async keep(queue: string, request: Message, wait: Wait): Promise<boolean> {
+    const store = this.#store;
+    const kept = { ...this.#claim, queue, request: toText([request]) };
+    const mine = await asked(store, () => store.keep(kept), wait);
+    if (mine) this.#kept = kept;
+    return mine;
+  }
+
+  /** Gives it back undone. If the store does not answer, it is free when the lease ends. */
+  async release(): Promise<void> {
+    this.stop();
+    await this.#soon(() => this.#store.release(this.#claim));
+  }
+
+  /** What was kept is in its queue again. */
+  async returned(): Promise<void> {
+    await this.#soon(() => this.#store.returned(this.#claim));
+  }
+
+  /** Renews it no more. */
+  stop(): void {
+    this.#over = true;
+    forget(this.#renewal);
+  }
+
+  /** Who stops does not wait for a store that is away. */
+  async #soon(ask: () => Promise<void>): Promise<void> {
+    const wait = { deadline: performance.now() + GOODBYE };
+    await within(Promise.try(ask), wait, away).catch((error) =>
+      log("rpc").info("A claim was not given back: {error}", {
+        error,
+      })
+    );
+  }
+
+  #later(): ReturnType<typeof expireAt> {
+    const soon = performance.now() + this.#store.lease / 3;
+    return expireAt(soon, () => void this.#renew());
+  }
+
+  /** While the user's transaction records it, it is locked, and nobody can take it over. */
+  async #renew(): Promise<void> {
+    const still = () => {
+      const wait = { deadline: performance.now() + this.#store.lease / 3 };
+      return within(this.#still(), wait, away).catch((error) => {
+        log("rpc").warn("A claim was not renewed: {error}", { error });
+        return true; // as far as is known
+      });
+    };
+    const held = this.#recorded || await this.#alone(still);
+    if (this.#over) return;
+    if (held) this.#renewal = this.#later();
+    else {
+      this.#over = true;
+      this.#taken();
+    }
+  }
+
+  #alone<T>(ask: () => Promise<T>): Promise<T> {
+    const answer = this.#asking.then(ask);
+    this.#asking = answer.catch(() => {});
+    return answer;
+  }
+
+  /** Also true if it was recorded meanwhile: then it is done, by this run. */
+  async #still(): Promise<boolean> {
+    const held = await this.#store.renew(this.#claim);
+    return held || this.#recorded || await this.#claimed() || this.#recorded;
+  }
+
+  /** Claims it anew where the store has lost it, or whoever took it over is gone. */
+  async #claimed(): Promise<boolean> {
+    const store = this.#store;
+    const { key } = this.#claim;
+    const known = await store.claim(key);
+    if (known.state !== "held") return false;
+    this.#claim = { key, epoch: known.epoch };
+    if (this.#over) return await this.release(), false; // nobody runs it here any more
+    if (this.#kept) await store.keep({ ...this.#kept, ...this.#claim });
+    return true;
+  }
+}
+
+const away = () => new Error("no answer from the ledger store in time");

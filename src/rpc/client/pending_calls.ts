@@ -1,0 +1,89 @@
+/** The calls of one connection context that wait for an answer. @module */
+import { direct } from "../../transport/routes.ts";
+import type { Message, Transport } from "../../transport/transport.ts";
+import { encodeControl } from "../../wire/codec.ts";
+import type { Control } from "../../wire/rpc_message.ts";
+import { newId } from "../../contract/request_context.ts";
+import type { Inbox, Pending } from "../inbox.ts";
+
+/** Milliseconds to get a control to the connection. */
+const CONTROL = 500;
+
+/** What a reader misses of a stream: from which item on, of which run, and up to which one it has room. */
+export type Wanted = Pick<Control, "sequence" | "run" | "credit">;
+
+/** Who waits for what. */
+export class Waiting {
+  readonly #transport: Transport;
+  readonly #inbox: Inbox;
+  readonly #canceller = (call: string, worker: string) =>
+    this.cancel(call, worker);
+
+  /** Answers come to the inbox; controls go out on the transport. */
+  constructor(transport: Transport, inbox: Inbox) {
+    this.#transport = transport;
+    this.#inbox = inbox;
+    inbox.cancellers.add(this.#canceller);
+  }
+
+  /**
+   * Answers to a call go to `pending` from now on.
+   *
+   * @throws {ConnectionFailedError} none can come: the link is given up.
+   */
+  expect(call: string, pending: Pending): void {
+    this.#inbox.expect({ call, pending, owner: this });
+  }
+
+  /** Nobody waits for them any more. */
+  forget(call: string): void {
+    this.#inbox.pending.delete(call);
+  }
+
+  /**
+   * Tells the worker that nobody waits any more. One that has not shown itself yet is told by the inbox, at its first
+   * sign of life.
+   */
+  cancel(call: string, worker: string | undefined): void {
+    void this.#control(worker, { verb: "cancel", call });
+  }
+
+  /** Tells the worker of a stream that items up to a number may come. */
+  credit(call: string, worker: string | undefined, upTo: number): void {
+    void this.#control(worker, { verb: "credit", call, credit: upTo });
+  }
+
+  /** Asks the worker of a stream for what is missing, and says how much may come. */
+  resume(call: string, worker: string | undefined, wanted: Wanted): void {
+    void this.#control(worker, { verb: "resume", call, ...wanted });
+  }
+
+  /** Fails all of them, and tells their workers. */
+  async close(error: () => Error): Promise<void> {
+    this.#inbox.cancellers.delete(this.#canceller);
+    const calls = [...this.#inbox.pending].filter(({ owner }) =>
+      owner === this
+    );
+    const told = calls.map(({ call, pending: { worker } }) =>
+      this.#control(worker, { verb: "cancel", call })
+    );
+    for (const { pending } of calls) pending.fail(error());
+    await Promise.all(told);
+  }
+
+  async #control(
+    worker: string | undefined,
+    said: Omit<Control, "kind">,
+  ): Promise<void> {
+    if (worker === undefined) return;
+    const message: Message = {
+      ...encodeControl({ kind: "control", ...said }),
+      id: newId(),
+      correlationId: said.call,
+      replyTo: this.#inbox.name,
+    };
+    const wait = { deadline: performance.now() + CONTROL };
+    // If it does not get through, the worker still has its deadline, and gives signs of life that are answered by credit.
+    await this.#transport.post(direct(worker), message, wait).catch(() => {});
+  }
+}

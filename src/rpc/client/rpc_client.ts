@@ -1,0 +1,299 @@
+/** The caller's half: from a verb to the wire, and from the answer to the awaiting promise. @module */
+import {
+  ConnectionDisposedError,
+  InvalidValueError,
+  NoRouteError,
+} from "../../errors.ts";
+import { queueFor, type Route } from "../../transport/routes.ts";
+import { type ErrorClasses, fromFailure } from "../../wire/failure.ts";
+import {
+  type Bounds,
+  callBounds,
+  type CallOptions,
+  castBounds,
+  type CastOptions,
+  checkTarget,
+  parentOf,
+  type SendOptions,
+  type Target,
+} from "./call_options.ts";
+import { pause } from "../../async/deadline.ts";
+import type { Message, Wait } from "../../transport/transport.ts";
+import { grizzly } from "../../wire/dialect.ts";
+import type { Reply } from "../../wire/rpc_message.ts";
+import { ask, type AskParts } from "./unary_call.ts";
+import { newId } from "../../contract/request_context.ts";
+import { type Gather, gather } from "./scatter_gather.ts";
+import { ItemStream } from "./stream_iterator.ts";
+import { type OpenStream, openStream } from "./stream_call.ts";
+import { duration } from "../../option_checks.ts";
+import { AnswerQueues } from "./legacy_reply_queues.ts";
+import {
+  type Asked,
+  type CallerParts,
+  finite,
+  statement,
+} from "./request_encoder.ts";
+import { Waiting } from "./pending_calls.ts";
+
+/** Keyword arguments. */
+type Args = Readonly<Record<string, unknown>>;
+
+/** Where a target is. */
+interface Place {
+  readonly route: Route;
+  /** Name of its queue. */
+  readonly queue: string;
+}
+
+/** Milliseconds between two tries while a queue does not exist yet. */
+const ROUTE_POLL = 100;
+
+/** Sends requests and awaits their answers. */
+export class Caller {
+  readonly #parts: CallerParts;
+  readonly #waiting: Waiting;
+  readonly #asking: AskParts;
+  /** Where targets are that were checked: a client of a contract has one for each procedure. */
+  readonly #places = new WeakMap<Target, Place>();
+  #disposed = false;
+
+  /** On a transport. */
+  constructor(parts: CallerParts) {
+    this.#parts = parts;
+    const { transport, inbox, oldPeers } = parts;
+    const waiting = this.#waiting = new Waiting(transport, inbox);
+    const queues = new AnswerQueues(inbox, oldPeers);
+    this.#asking = { ...parts, waiting, queues };
+  }
+
+  /** One answer. */
+  async call(
+    target: Target,
+    method: string,
+    args: Args,
+    options: CallOptions,
+    errors?: ErrorClasses,
+  ): Promise<Returned> {
+    const place = this.#place(target);
+    const bounds = callBounds(options, parentOf(options));
+    if (bounds.monitor !== undefined && this.#parts.dialect.form === "bare") {
+      throw new InvalidValueError(
+        "Invalid option monitor: no server of Folsom gives signs of life; use another dialect",
+        { data: { path: "monitor" } },
+      );
+    }
+    const { inbox } = this.#parts;
+    if (!inbox.read) await inbox.ready(bounds.wait);
+    const reply = await this.#routed(target, bounds.wait, () => {
+      const asked = { id: newId(), target, method, args };
+      return ask(this.#asking, asked, place, bounds);
+    });
+    return this.#returned(reply, errors);
+  }
+
+  /** No answer; resolves when the broker has it. */
+  async cast(
+    target: Target,
+    method: string,
+    args: Args,
+    options: CastOptions,
+  ): Promise<void> {
+    const { route } = this.#place(target);
+    const bounds = castBounds(options);
+    const stated = statement(
+      this.#parts,
+      { id: newId(), target, method, args },
+      bounds,
+    );
+    const expiration = options.ttl === undefined
+      ? undefined
+      : finite(duration("ttl", options.ttl));
+    const message: Message = {
+      ...stated,
+      persistent: true,
+      mandatory: true,
+      expiration,
+    };
+    await this.#routed(
+      target,
+      bounds.wait,
+      () => this.#parts.transport.publish(route, message, bounds.wait),
+    );
+  }
+
+  /** No answer, to every worker; nobody is fine too. */
+  async fanoutCast(
+    target: Target,
+    method: string,
+    args: Args,
+    options: SendOptions,
+  ): Promise<void> {
+    this.#place(target);
+    const bounds = castBounds(options);
+    const message = statement(this.#parts, {
+      id: newId(),
+      target: { ...target, host: undefined },
+      method,
+      args,
+    }, bounds);
+    await this.#parts.transport.publish(
+      this.#parts.routes.fanout(target.topic),
+      message,
+      bounds.wait,
+    );
+  }
+
+  /** Asks all who serve a topic; resolves when the time is over. */
+  async gather(
+    target: Target,
+    method: string,
+    args: Args,
+    options: SendOptions,
+    receive: Gather,
+  ): Promise<void> {
+    this.#place(target);
+    const bounds = callBounds(options, parentOf(options));
+    const asked = { id: newId(), target, method, args };
+    const parts = { ...this.#parts, dialect: grizzly }; // only Warren is asked so
+    await gather(parts, this.#waiting, asked, bounds, receive);
+  }
+
+  /** Answers one by one. Lazy: nothing is sent before the first `next()`. Ending it cancels the worker. */
+  multicall<T>(
+    target: Target,
+    method: string,
+    args: Args,
+    options: CallOptions,
+    shape: StreamShape<T>,
+  ): AsyncGenerator<T, void, undefined> {
+    const parent = parentOf(options); // whoever pulls may serve another request
+    return new ItemStream({
+      begin: async (opened) => {
+        const place = this.#place(target);
+        const bounds = callBounds(options, parent);
+        await shape.prepare?.();
+        return await this.#routed(target, bounds.wait, () => {
+          const asked = { id: newId(), target, method, args };
+          return this.#first(asked, place, bounds, opened);
+        });
+      },
+      item: (reply) => shape.item(this.#returned(reply, shape.errors)),
+    });
+  }
+
+  /** All that waits fails, workers are told, and nothing more is sent. */
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    const text = "The connection was disposed while the call was under way";
+    await this.#waiting.close(() =>
+      new ConnectionDisposedError(text, { inDoubt: true })
+    );
+  }
+
+  async #first(
+    asked: Asked,
+    { route, queue }: Place,
+    bounds: Bounds,
+    opened: (stream: OpenStream) => void,
+  ): Promise<Reply> {
+    const stream = await openStream(this.#asking, asked, route, bounds);
+    opened(stream);
+    try {
+      const reply = await stream.items.next();
+      this.#asking.queues.learn(queue, reply.call);
+      return reply;
+    } catch (error) {
+      if (error instanceof NoRouteError) stream.close(false); // there may be another try
+      throw error;
+    }
+  }
+
+  /** Checks a target, and that the connection may be used. */
+  #place(target: Target): Place {
+    const place = this.#places.get(target) ?? this.#found(target);
+    if (!this.#disposed) return place;
+    throw new ConnectionDisposedError(
+      "Cannot use the connection: it was disposed",
+    );
+  }
+
+  #found(target: Target): Place {
+    checkTarget(target);
+    const { routes } = this.#parts;
+    const { topic, host } = target;
+    const route = host === undefined
+      ? routes.topic(topic)
+      : routes.host(topic, host);
+    const place = { route, queue: queueFor(topic, host) };
+    if (Object.isFrozen(target)) this.#places.set(target, place);
+    return place;
+  }
+
+  #returned(reply: Reply, errors: ErrorClasses | undefined): Returned {
+    if (reply.failure) {
+      throw fromFailure(reply.failure, { ...this.#parts.errors, ...errors });
+    }
+    return { value: reply.result, parsed: reply.parsed === true };
+  }
+
+  /** Says whom nobody serves; tries again while there is no queue, if the connection waits for routes. */
+  async #routed<T>(
+    target: Target,
+    wait: Wait,
+    send: () => Promise<T>,
+  ): Promise<T> {
+    const began = performance.now();
+    const { waitForRoute } = this.#parts;
+    for (;;) {
+      try {
+        return await send();
+      } catch (error) {
+        if (!(error instanceof NoRouteError)) throw error;
+        const now = performance.now();
+        const patient = waitForRoute && !this.#disposed &&
+          now + ROUTE_POLL < wait.deadline;
+        const waited = waitForRoute ? now - began : undefined;
+        if (!patient) throw nobody(target, error, waited);
+      }
+      await pause(ROUTE_POLL, wait);
+    }
+  }
+}
+
+/** One value that came back. */
+export interface Returned {
+  /** The value; undefined where there is none. */
+  readonly value: unknown;
+  /** True if the worker's schema has parsed it. */
+  readonly parsed: boolean;
+}
+
+/** What becomes of the items of a stream. */
+export interface StreamShape<T> {
+  /** Error classes of the contract. */
+  readonly errors?: ErrorClasses | undefined;
+  /** Done before the request is sent. */
+  prepare?(): Promise<unknown>;
+  /** The item for a value that came. */
+  item(returned: Returned): T | Promise<T>;
+}
+
+/** The items of an untyped stream, as they came. */
+export const untyped: StreamShape<unknown> = { item: ({ value }) => value };
+
+/** Says whom nobody serves. */
+export function nobody(
+  { topic, host }: Target,
+  cause: NoRouteError,
+  waited: number | undefined,
+): NoRouteError {
+  const whom = host === undefined ? topic : `${topic} on host ${host}`;
+  const queue = queueFor(topic, host);
+  const remedy = waited === undefined
+    ? "start a worker, or connect with waitForRoute"
+    : `none came within ${Math.round(waited)} ms; start a worker`;
+  const text =
+    `Nobody serves ${whom}: no queue is bound for it (${queue}, which its worker makes); ${remedy}`;
+  return new NoRouteError(text, { cause, data: { topic, host } });
+}

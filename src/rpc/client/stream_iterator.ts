@@ -1,0 +1,96 @@
+/** What `multicall` gives: lazy, iterated once, and left at once, also while an item is awaited. @module */
+import { NoRouteError } from "../../errors.ts";
+import type { Reply } from "../../wire/rpc_message.ts";
+import type { OpenStream } from "./stream_call.ts";
+
+/** Where the items come from, and what becomes of them. */
+export interface ItemSource<T> {
+  /** Sends the request; tells the stream as soon as it is open, and resolves to the first reply. */
+  begin(opened: (stream: OpenStream) => void): Promise<Reply>;
+  /** The item in a reply. */
+  item(reply: Reply): T | Promise<T>;
+}
+
+type Step<T> = IteratorResult<T, void>;
+
+/** True where a reply carries an item: its ending does only if the answer is a single message. */
+function hasItem({ ending, failure, sequence, result }: Reply): boolean {
+  if (!ending || failure) return true;
+  return sequence === undefined && result !== null && result !== undefined;
+}
+
+/**
+ * A stream of items. An async generator in all but one thing: `return()` does not wait for a `next()` that is under way,
+ * but ends it.
+ */
+export class ItemStream<T> implements AsyncGenerator<T, void, undefined> {
+  readonly #source: ItemSource<T>;
+  #open: OpenStream | undefined;
+  #begun = false;
+  #done = false;
+  /** Steps are taken one after the other, however they are asked for. */
+  #tail: Promise<unknown> = Promise.resolve();
+
+  /** Nothing is sent before the first `next()`. */
+  constructor(source: ItemSource<T>) {
+    this.#source = source;
+  }
+
+  next(): Promise<Step<T>> {
+    const step = this.#tail.then(() => this.#step());
+    this.#tail = step.catch(() => {});
+    return step;
+  }
+
+  return(): Promise<Step<T>> {
+    this.#finish(true);
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  throw(error: unknown): Promise<Step<T>> {
+    this.#finish(true);
+    return Promise.reject(error);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+
+  async #step(): Promise<Step<T>> {
+    if (this.#done) return { done: true, value: undefined };
+    try {
+      const reply = await this.#reply();
+      if (reply.ending) this.#finish(false);
+      if (!hasItem(reply)) return { done: true, value: undefined };
+      return { done: false, value: await this.#source.item(reply) };
+    } catch (error) {
+      if (this.#done && error === LEFT) return { done: true, value: undefined };
+      this.#finish(!(error instanceof NoRouteError));
+      throw error;
+    }
+  }
+
+  #reply(): Promise<Reply> {
+    if (this.#begun && this.#open) return this.#open.items.next();
+    this.#begun = true;
+    return this.#source.begin((stream) => {
+      this.#open = stream;
+      if (!this.#done) return;
+      stream.close(true);
+      throw LEFT;
+    });
+  }
+
+  #finish(cancel: boolean): void {
+    this.#done = true;
+    this.#open?.items.fail(LEFT, true); // whoever awaits an item
+    this.#open?.close(cancel);
+  }
+}
+
+/** The stream was left by its reader: no error. */
+const LEFT = Symbol("left");

@@ -1,0 +1,195 @@
+/** The verbs of a contract at run time: checks, versions, parsing. @module */
+import {
+  InvalidValueError,
+  NoSuchMethodError,
+  UnsupportedVersionError,
+} from "../../errors.ts";
+import { checkSize } from "../../contract/args_size.ts";
+import type { Caller, Returned } from "./rpc_client.ts";
+import { type Client, clientNames, type ClientOptions } from "./client.ts";
+import type { Contract, Procedure } from "../../contract/types.ts";
+import { parseVersion, serves } from "../../names.ts";
+import { checkNames, given, override } from "../../option_names.ts";
+import {
+  callNames,
+  type CallOptions,
+  castNames,
+  type CastOptions,
+  sendNames,
+  type SendOptions,
+  type Target,
+} from "./call_options.ts";
+import { parse, parseNull } from "../../contract/schema.ts";
+
+type Args = Readonly<Record<string, unknown>>;
+
+/** One procedure, as a client addresses it. */
+interface Plan {
+  readonly name: string;
+  readonly procedure: Procedure;
+  readonly target: Target;
+}
+
+/** The same target where no host is meant: whoever sends there knows it. */
+const on = (target: Target, host: string | undefined): Target =>
+  host === undefined ? target : { ...target, host };
+
+/** The verbs of {@linkcode Client} without their types. */
+class ContractClient {
+  readonly #caller: Caller;
+  readonly #contract: Contract;
+  readonly #defaults: ClientOptions;
+  readonly #plans = new Map<string, Plan>();
+
+  constructor(caller: Caller, contract: Contract, defaults: ClientOptions) {
+    this.#caller = caller;
+    this.#contract = contract;
+    checkNames(defaults, clientNames);
+    this.#defaults = given(defaults);
+    const { versionCap } = defaults;
+    if (versionCap !== undefined && !parseVersion(versionCap)) {
+      throw new InvalidValueError(
+        `Invalid option versionCap ${
+          JSON.stringify(versionCap)
+        }: give "major.minor"`,
+      );
+    }
+  }
+
+  async call(
+    method: string,
+    args: Args = {},
+    options: CallOptions = {},
+  ): Promise<unknown> {
+    checkNames(options, callNames);
+    const plan = this.#plan(method, false);
+    const checking = this.#checkArgs(plan, args);
+    if (checking) await checking;
+    const { idempotent } = plan.procedure;
+    const merged = override({ idempotent, ...this.#defaults }, options);
+    const returned = await this.#caller.call(
+      on(plan.target, merged.host),
+      method,
+      args,
+      merged,
+      this.#contract.errors,
+    );
+    return plan.procedure.result
+      ? await this.#parsed(plan, plan.procedure.result, returned)
+      : undefined;
+  }
+
+  async cast(
+    method: string,
+    args: Args = {},
+    options: CastOptions = {},
+  ): Promise<void> {
+    checkNames(options, castNames);
+    const plan = this.#plan(method, false);
+    const checking = this.#checkArgs(plan, args);
+    if (checking) await checking;
+    const merged = override(this.#defaults, options);
+    const target = on(plan.target, merged.host);
+    await this.#caller.cast(target, method, args, merged);
+  }
+
+  async fanoutCast(
+    method: string,
+    args: Args = {},
+    options: SendOptions = {},
+  ): Promise<void> {
+    checkNames(options, sendNames);
+    const plan = this.#plan(method, false);
+    await this.#checkArgs(plan, args);
+    const merged = override(this.#defaults, options);
+    await this.#caller.fanoutCast(plan.target, method, args, merged);
+  }
+
+  multicall(
+    method: string,
+    args: Args = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<unknown, void, undefined> {
+    checkNames(options, callNames);
+    const merged = override(this.#defaults, options);
+    const plan = this.#plan(method, true);
+    const target = on(plan.target, merged.host);
+    const { yields } = plan.procedure;
+    return this.#caller.multicall(target, method, args, merged, {
+      errors: this.#contract.errors,
+      prepare: async () => await this.#checkArgs(plan, args),
+      item: (item) => yields ? this.#parsed(plan, yields, item) : item.value,
+    });
+  }
+
+  /** A worker of Warren has parsed the value, unless JSON could not carry what came out. */
+  #parsed(
+    { name }: Plan,
+    schema: NonNullable<Procedure["result"]>,
+    { value, parsed }: Returned,
+  ): unknown {
+    if (parsed) return value;
+    const what = `result of ${this.#contract.topic}.${name}`;
+    return value === null
+      ? parseNull(schema, what)
+      : parse(schema, value, what);
+  }
+
+  /** They are sent as given: the worker's schema transforms them. A promise only where the schema needs one. */
+  #checkArgs(
+    { name, procedure }: Plan,
+    args: Args,
+  ): Promise<unknown> | undefined {
+    const what = `${this.#contract.topic}.${name}`;
+    checkSize(procedure, args, what);
+    if (!procedure.args) return undefined;
+    const parsed = parse(procedure.args, args, `arguments of ${what}`);
+    return parsed instanceof Promise ? parsed : undefined;
+  }
+
+  #plan(name: string, stream: boolean): Plan {
+    const known = this.#plans.get(name);
+    const plan = known ?? this.#planned(name);
+    const { topic } = this.#contract;
+    if ((plan.procedure.yields !== undefined) !== stream) {
+      const verb = stream
+        ? "no stream: use call or cast"
+        : "a stream: use multicall";
+      throw new InvalidValueError(`${topic}.${name} is ${verb}`);
+    }
+    if (!known) this.#plans.set(name, plan);
+    return plan;
+  }
+
+  /** A client asks for the version in which the procedure came, so that it works with older workers too. */
+  #planned(name: string): Plan {
+    const { topic, namespace, version, procedures } = this.#contract;
+    const procedure = Object.hasOwn(procedures, name)
+      ? procedures[name]
+      : undefined;
+    if (!procedure) {
+      const text = `No procedure ${JSON.stringify(name)} in the contract`;
+      throw new NoSuchMethodError(`${text} ${topic} ${version}`);
+    }
+    const since = procedure.since ?? `${parseVersion(version)?.major ?? 1}.0`;
+    const { versionCap: cap } = this.#defaults;
+    const have = cap === undefined ? undefined : parseVersion(cap);
+    const want = parseVersion(since);
+    if (have && want && !serves(have, want)) {
+      throw new UnsupportedVersionError(
+        `${topic}.${name} needs version ${since}, and versionCap is ${cap}`,
+      );
+    }
+    const target = Object.freeze({ topic, namespace, version: since });
+    return { name, procedure, target };
+  }
+}
+
+/** The typed verbs of a contract over a caller. */
+export function makeClient<C extends Contract>(
+  caller: Caller,
+  contract: C,
+  defaults: ClientOptions = {},
+): Client<C> {
+  return new ContractClient(caller, contract, defaults) as unknown as Client<C>;
+}

@@ -1,0 +1,232 @@
+/** One question to one worker, and its answer. @module */
+import type { Pending } from "../inbox.ts";
+import type { Reply } from "../../wire/rpc_message.ts";
+import { pause } from "../../async/deadline.ts";
+import { queueFor, type Route } from "../../transport/routes.ts";
+import type { Bounds } from "./call_options.ts";
+import { type Asked, type CallerParts, question } from "./request_encoder.ts";
+import { TimeoutError } from "../../errors.ts";
+import {
+  expireAt,
+  forget,
+  type Waiting as Expiry,
+} from "../../async/timer_wheel.ts";
+import type { AnswerQueues } from "./legacy_reply_queues.ts";
+import type { Waiting } from "./pending_calls.ts";
+
+/** What asking needs beyond what a caller is made of. */
+export interface AskParts extends CallerParts {
+  /** Who waits for what. */
+  readonly waiting: Waiting;
+  /** Where old servers answer. */
+  readonly queues: AnswerQueues;
+}
+
+/** Milliseconds that may pass after the deadline to learn whether anybody listens. */
+const GRACE = 150;
+
+/** Sends a request and waits for its answer: a reply with the result, or with a failure. */
+export async function ask(
+  parts: AskParts,
+  asked: Asked,
+  { route, queue }: { readonly route: Route; readonly queue: string },
+  bounds: Bounds,
+): Promise<Reply> {
+  const { waiting, queues, transport } = parts;
+  const { wait } = bounds;
+  const answer = new Answer();
+  answer.promise.catch(() => {}); // it may fail before anybody awaits it
+  const message = question(parts, asked, bounds, { timeout: bounds.timeout });
+  waiting.expect(asked.id, answer);
+  using limits = new Limits(parts, asked, bounds, answer);
+  using _answers = queues.needs(queue)
+    ? await queues.prepare(asked.id, wait)
+    : undefined;
+  const sent = transport.post(route, message, wait)
+    .then(() => limits.begin(), (error) => answer.fail(error));
+  if (bounds.idempotent) await Promise.race([sent, answer.promise]); // the connection may be disposed while the request still waits
+  using _again = bounds.idempotent
+    ? askAgain(parts, { asked, route, bounds, answer })
+    : undefined;
+  try {
+    const reply = await answer.promise;
+    queues.learn(queue, reply.call);
+    return reply;
+  } catch (error) {
+    if (error instanceof TimeoutError) queues.learn(queue, undefined); // an old server may serve the queue now
+    throw error;
+  }
+}
+
+/** Fails an answer at its deadline, on its signal, and when its worker falls silent, until disposed. */
+class Limits implements Disposable {
+  readonly #parts: AskParts;
+  readonly #asked: Asked;
+  readonly #bounds: Bounds;
+  readonly #answer: Answer;
+  readonly #expiry: Expiry;
+  #silence: Expiry | undefined;
+  #posted = false;
+  #overdue = false;
+
+  constructor(parts: AskParts, asked: Asked, bounds: Bounds, answer: Answer) {
+    this.#parts = parts;
+    this.#asked = asked;
+    this.#bounds = bounds;
+    this.#answer = answer;
+    const { deadline, signal } = bounds.wait;
+    this.#expiry = expireAt(deadline, () => this.#late());
+    signal?.addEventListener("abort", this);
+    if (bounds.monitor !== undefined) answer.alive = () => this.#alive();
+  }
+
+  /** The request is on its way. While it waited to be sent, `post` knew best why it did. */
+  begin(): void {
+    this.#posted = true;
+    this.#answer.alive();
+    if (this.#overdue) this.#late();
+  }
+
+  /** The signal has fired. */
+  handleEvent(): void {
+    this.#answer.fail(this.#bounds.wait.signal?.reason);
+    this.#parts.waiting.cancel(this.#asked.id, this.#answer.worker);
+  }
+
+  [Symbol.dispose](): void {
+    this.#answer.alive = () => {};
+    if (this.#silence) forget(this.#silence);
+    forget(this.#expiry);
+    this.#bounds.wait.signal?.removeEventListener("abort", this);
+    this.#parts.waiting.forget(this.#asked.id);
+  }
+
+  #late(): void {
+    this.#overdue = true;
+    if (!this.#posted) return;
+    void expire(this.#parts, this.#asked, this.#bounds.timeout, this.#answer);
+  }
+
+  #alive(): void {
+    const { monitor = Infinity } = this.#bounds;
+    if (this.#silence) forget(this.#silence);
+    const fail = () => this.#answer.fail(silent(this.#asked, monitor));
+    this.#silence = expireAt(performance.now() + monitor, fail);
+  }
+}
+
+function silent({ target, method }: Asked, monitor: number): TimeoutError {
+  const queue = queueFor(target.topic, target.host);
+  return new TimeoutError(
+    `No sign of life of ${method} from ${queue} for ${Math.round(monitor)} ms`,
+  );
+}
+
+/** Says with the timeout whether anybody listens, if the broker tells in time. */
+async function expire(
+  { inbox }: AskParts,
+  { target, method }: Asked,
+  timeout: number,
+  answer: Answer,
+): Promise<void> {
+  const queue = queueFor(target.topic, target.host);
+  const consumers = await inbox.consumers(queue, {
+    deadline: performance.now() + GRACE,
+  });
+  const who = consumers === 0
+    ? "nobody consumes its queue"
+    : `its queue has ${consumers} consumers`;
+  const text = `No answer to ${method} from ${queue} within ${
+    Math.round(timeout)
+  } ms`;
+  answer.fail(
+    new TimeoutError(consumers === undefined ? text : `${text}; ${who}`, {
+      consumers,
+    }),
+  );
+}
+
+/** Milliseconds between two tries while a queue is not made anew yet. */
+const UNMADE = 250;
+
+/** What is asked, and who waits for it. */
+export interface Waited {
+  /** The request. */
+  readonly asked: Asked;
+  /** Where it goes. */
+  readonly route: Route;
+  /** How long it may take. */
+  readonly bounds: Bounds;
+  /** Who waits. */
+  readonly answer: Answer;
+}
+
+/**
+ * With the same id, at each return of the link after a loss in which the request may have gone, until disposed: a worker that has it in hand, or has answered it, does not
+ * run it again.
+ */
+export function askAgain(
+  parts: CallerParts,
+  { asked, route, bounds, answer }: Waited,
+): Disposable {
+  const over = new AbortController();
+  const { deadline } = bounds.wait;
+  const wait = { deadline, signal: over.signal };
+  const losses = () => parts.health().publishing.losses;
+  let sentAfter = losses();
+  const again = async () => {
+    const timeout = deadline - performance.now();
+    if (timeout <= 0) return;
+    answer.alive();
+    const message = question(parts, asked, { ...bounds, timeout }, { timeout });
+    await parts.transport.post(route, message, wait);
+    sentAfter = losses();
+  };
+  const later = async () => {
+    await pause(UNMADE, wait);
+    await again();
+  };
+  const quietly = (work: Promise<void>) => void work.catch(() => {}); // its deadline, or the next return
+  const watching = parts.watch(({ type }) => {
+    if (type !== "connected" || losses() === sentAfter) return;
+    answer.unrouted = () => quietly(later());
+    quietly(again());
+  });
+  return {
+    [Symbol.dispose]: () => {
+      watching[Symbol.dispose]();
+      over.abort();
+    },
+  };
+}
+
+/** Waits for one value: the last result before the ending wins (Nova: `call` is the last of `multicall`). */
+export class Answer implements Pending {
+  readonly #settled = Promise.withResolvers<Reply>();
+  #last: Reply | undefined;
+  /** Inbox of the worker that has the call, once it has shown itself. */
+  worker: string | undefined;
+  /** Called at each sign of life. */
+  alive: () => void = () => {};
+  /** Called when the request found no queue. */
+  unrouted: (error: unknown) => void = (error) => this.fail(error);
+
+  /** The answer: a reply with the result, or with a failure. */
+  get promise(): Promise<Reply> {
+    return this.#settled.promise;
+  }
+
+  receive(reply: Reply): void {
+    this.worker = reply.inbox ?? this.worker;
+    this.alive();
+    if (reply.beat) return;
+    const empty = reply.result === null || reply.result === undefined;
+    if (!empty || this.#last === undefined) this.#last = reply;
+    // The ending of the two-message form has no result of its own; a failure always ends.
+    if (reply.ending) this.#settled.resolve(reply.failure ? reply : this.#last);
+  }
+
+  fail(error: unknown): void {
+    this.#settled.reject(error);
+  }
+}

@@ -1,0 +1,201 @@
+/** Who serves: by asking, by listening, and by what a store remembers (Nova: `nova-manage service list`). @module */
+import { InvalidValueError } from "../../errors.ts";
+import { log, oneLine } from "../../logging.ts";
+import { within } from "../../async/deadline.ts";
+import type { Routes } from "../../transport/routes.ts";
+import type {
+  Consumer,
+  Delivery,
+  Transport,
+} from "../../transport/transport.ts";
+import { decode, type Limits } from "../../wire/codec.ts";
+import type { Reply } from "../../wire/rpc_message.ts";
+import { Arrivals } from "../../async/async_queue.ts";
+import type { Caller } from "../client/rpc_client.ts";
+import { checkName, checkTopic } from "../../names.ts";
+import { checkNames, namesOf } from "../../option_names.ts";
+import {
+  answerIn,
+  inquiries,
+  type Inquiry,
+  REPORT,
+  REPORTS,
+  reportsIn,
+  type ServiceFilter,
+} from "./service_contract.ts";
+import type { ServiceStatus, ServiceStore } from "./service_report.ts";
+import { Sightings } from "./service_tracker.ts";
+
+/** Which services, and what of them. */
+export interface ServicesOptions extends ServiceFilter {
+  /** What to ask them: for their state alone (default), for what they serve, or for what they have done. */
+  readonly ask?: Inquiry | undefined;
+  /** Milliseconds that answers are waited for; default 1000. */
+  readonly timeout?: number | undefined;
+  /** Goes on after that: a service that comes, changes its state or falls silent is told as it happens; default false. */
+  readonly watch?: boolean | undefined;
+  /** Tells also of services that did not answer, e.g. since they are down. */
+  readonly store?: Pick<ServiceStore, "list"> | undefined;
+  /** Ends it sooner, with its reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Names of {@linkcode ServicesOptions}. */
+const servicesNames = namesOf<ServicesOptions>({
+  topic: true,
+  host: true,
+  ask: true,
+  timeout: true,
+  watch: true,
+  store: true,
+  signal: true,
+});
+
+/** What discovery works with. */
+export interface DiscoveryParts {
+  /** To ask. */
+  readonly caller: Caller;
+  /** To listen on. */
+  readonly transport: Transport;
+  /** Where they report. */
+  readonly routes: Routes;
+  /** Bounds on messages. */
+  readonly limits: Limits;
+  /** Fires when the connection is disposed. */
+  readonly closing: AbortSignal;
+}
+
+/** Milliseconds that answers are waited for. */
+const WINDOW = 1_000;
+/** Milliseconds that a store may take. */
+const STORE = 5_000;
+
+/** Hands what services broadcast to `sightings`. */
+function listening(
+  { limits }: DiscoveryParts,
+  sightings: Sightings,
+): (delivery: Delivery) => void {
+  return (delivery) => {
+    delivery.ack();
+    const { message } = delivery;
+    const decoded = decode(message.body, message.headers, limits, message);
+    const request = "message" in decoded ? decoded.message : undefined;
+    if (request?.kind !== "request" || request.method !== REPORT) return;
+    for (const report of reportsIn(request.args)) sightings.heard(report);
+  };
+}
+
+async function listen(
+  parts: DiscoveryParts,
+  sightings: Sightings,
+  signal: AbortSignal,
+): Promise<Consumer> {
+  return await parts.transport.consume(
+    parts.routes.fanout(REPORTS.topic),
+    listening(parts, sightings),
+    { prefetch: 0, limit: { bytes: parts.limits.bytes, keep: false } },
+    { deadline: Infinity, signal },
+  );
+}
+
+/** What a store knows; nothing, where it cannot be reached. */
+async function remember(
+  store: Pick<ServiceStore, "list">,
+  sightings: Sightings,
+  signal: AbortSignal,
+): Promise<void> {
+  const wait = { deadline: performance.now() + STORE, signal };
+  try {
+    const late = () => new Error(`no answer within ${STORE} ms`);
+    sightings.recorded(await within(store.list(), wait, late));
+  } catch (error) {
+    if (signal.aborted) throw error;
+    log("rpc").warn("The store of services cannot be read: {error}", {
+      error,
+    });
+  }
+}
+
+function answered(sightings: Sightings, ask: Inquiry) {
+  return ({ result, failure }: Reply, roundTrip: number): void => {
+    if (failure) {
+      const reason = oneLine(`${failure.type}: ${failure.message}`);
+      log("rpc").warn("A service cannot answer: {reason}", { reason });
+    }
+    const { reports, info, stats } = answerIn(result);
+    const more: Partial<ServiceStatus> = {
+      roundTrip,
+      ...(ask === "info" && { info }),
+      ...(ask === "stats" && { stats }),
+    };
+    for (const report of reports) sightings.heard(report, more);
+  };
+}
+
+/** Checks what nobody else checks on the way. */
+function check(options: ServicesOptions): void {
+  checkNames(options, servicesNames);
+  const { ask, topic, host } = options;
+  if (topic !== undefined) checkTopic(topic);
+  if (host !== undefined) checkName("host", host);
+  if (ask === undefined || Object.hasOwn(inquiries.procedures, ask)) return;
+  throw new InvalidValueError(
+    `Invalid option ask ${oneLine(ask, 40)}: give ping, info or stats`,
+    { data: { path: "ask" } },
+  );
+}
+
+/** Services as they are found; those that are watched go on as they change. */
+export function discover(
+  parts: DiscoveryParts,
+  options: ServicesOptions,
+): AsyncGenerator<ServiceStatus, void, undefined> {
+  const left = new AbortController();
+  const found = run(parts, options, left);
+  const { return: end } = found;
+  // A generator's own `return` would wait for a `next` under way, and that for the next change.
+  found.return = (value) => {
+    left.abort();
+    return end.call(found, value);
+  };
+  return found;
+}
+
+async function* run(
+  parts: DiscoveryParts,
+  options: ServicesOptions,
+  left: AbortController,
+): AsyncGenerator<ServiceStatus, void, undefined> {
+  const { ask = "ping", watch = false, timeout = WINDOW, store } = options;
+  const { topic, host } = options;
+  check(options);
+  const arrivals = new Arrivals<ServiceStatus>();
+  const signals = [left.signal, parts.closing, options.signal];
+  const signal = AbortSignal.any(signals.filter((each) => each !== undefined));
+  signal.throwIfAborted();
+  signal.addEventListener("abort", () => {
+    arrivals.end(left.signal.aborted ? {} : { error: signal.reason });
+  });
+  using sightings = new Sightings(
+    { topic, host },
+    watch,
+    (status) => arrivals.push(status),
+  );
+  const survey = async () => {
+    const found = answered(sightings, ask);
+    const bounds = { timeout, signal };
+    await parts.caller.gather(inquiries, ask, { topic, host }, bounds, found);
+    if (store) await remember(store, sightings, signal);
+    else sightings.alone();
+    if (!watch) arrivals.end();
+  };
+  const consumer = watch ? await listen(parts, sightings, signal) : undefined;
+  const surveyed = survey().catch((error) => arrivals.end({ error }));
+  try {
+    yield* arrivals;
+  } finally {
+    left.abort();
+    await surveyed;
+    await consumer?.cancel();
+  }
+}

@@ -1,0 +1,185 @@
+/** From a request to a handler: by namespace, version and listed name alone (Nova: `rpc/dispatcher.py`). @module */
+import {
+  InvalidValueError,
+  NoSuchMethodError,
+  UnsupportedVersionError,
+} from "../../errors.ts";
+import { oneLine } from "../../logging.ts";
+import { checkSize } from "../../contract/args_size.ts";
+import type { RequestContext } from "../../contract/request_context.ts";
+import type { Contract, Endpoint, Procedure } from "../../contract/types.ts";
+import { checkContract } from "../../contract/contract.ts";
+import { parseVersion, serves, type Version } from "../../names.ts";
+import {
+  handled,
+  parsedBy,
+  refuse,
+  refusing,
+  resultOf,
+} from "./handler_result.ts";
+import { serverOf } from "../served_context.ts";
+import { yielded } from "./handler_stream.ts";
+
+/** Anything that takes a request: wrap one in another to add behaviour around handlers. */
+export interface Dispatcher {
+  /** Topics of what it serves. */
+  readonly topics: readonly string[];
+  /** Serves one request; resolves to the result, or to an async iterable for a stream. */
+  dispatch(
+    context: RequestContext,
+    version: string,
+    method: string,
+    args: Readonly<Record<string, unknown>>,
+    namespace?: string,
+  ): Promise<unknown>;
+}
+
+/** Throws unless it can dispatch: who writes JavaScript may give a manager. */
+export function checkDispatcher(dispatcher: Dispatcher): void {
+  if (typeof dispatcher?.dispatch === "function") return;
+  throw new InvalidValueError(
+    "Cannot consume: give a dispatcher, e.g. new RpcDispatcher([manager])",
+  );
+}
+
+type Handler = (args: unknown, context: RequestContext) => unknown;
+
+/** One procedure, ready to run. */
+interface Served {
+  readonly name: string;
+  /** `topic.name`. */
+  readonly what: string;
+  readonly contract: Contract;
+  readonly procedure: Procedure;
+  readonly run: Handler;
+}
+
+/** One endpoint: a contract in one version. */
+interface Entry {
+  readonly version: Version;
+  readonly contract: Contract;
+  readonly methods: ReadonlyMap<string, Served>;
+}
+
+function entry(endpoint: Endpoint): Entry {
+  const { contract } = endpoint;
+  checkContract(contract);
+  const version = parseVersion(contract.version) as Version;
+  const methods = new Map<string, Served>();
+  for (const [name, procedure] of Object.entries(contract.procedures)) {
+    const handler: unknown = Reflect.get(endpoint, name);
+    if (typeof handler !== "function") {
+      throw new InvalidValueError(
+        `Cannot serve ${contract.topic} ${contract.version}: the manager has no method ${
+          oneLine(name)
+        }, which its contract lists`,
+        { data: { path: name } },
+      );
+    }
+    const run: Handler = (args, context) =>
+      Reflect.apply(handler, endpoint, [args, context]);
+    const what = `${contract.topic}.${name}`;
+    methods.set(name, { name, what, contract, procedure, run });
+  }
+  return { version, contract, methods };
+}
+
+/** Serves the endpoints of a topic: several contracts, namespaces and major versions side by side. */
+export class RpcDispatcher implements Dispatcher {
+  readonly topics: readonly string[];
+  readonly #entries: readonly Entry[];
+
+  /**
+   * Serves endpoints; the first that fits a request takes it.
+   *
+   * @throws {InvalidValueError} if an endpoint lacks a method that its contract lists.
+   */
+  constructor(endpoints: readonly Endpoint[]) {
+    this.#entries = endpoints.map(entry);
+    this.topics = [...new Set(endpoints.map(({ contract }) => contract.topic))];
+  }
+
+  /**
+   * Finds the procedure, parses its arguments, runs it, parses what it returns.
+   *
+   * @throws {UnsupportedVersionError} no endpoint of that namespace has the version.
+   * @throws {NoSuchMethodError} no such endpoint lists the method.
+   * @throws {InvalidValueError} the arguments, or the handler's result, do not fit the contract.
+   */
+  async dispatch(
+    context: RequestContext,
+    version: string,
+    method: string,
+    args: Readonly<Record<string, unknown>>,
+    namespace?: string,
+  ): Promise<unknown> {
+    const served = this.#find(version, method, namespace);
+    const { procedure, contract, what } = served;
+    const server = serverOf(context);
+    server?.found(procedure, what);
+    refusing(() => checkSize(procedure, args, what));
+    const parsed = procedure.args
+      ? await parsedBy(procedure.args, args, `arguments of ${what}`)
+      : {};
+    const begun = server?.starting(procedure);
+    if (begun) await begun;
+    if (!server) context.signal.throwIfAborted();
+    const run = () => served.run(parsed, context);
+    const result = await handled(contract, context, run);
+    if (procedure.yields) {
+      return yielded(contract, served.name, result, context);
+    }
+    return procedure.result
+      ? await resultOf(procedure.result, result, what, context)
+      : undefined;
+  }
+
+  #find(
+    version: string,
+    method: string,
+    namespace: string | undefined,
+  ): Served {
+    const want = parseVersion(version);
+    const fits = (one: Entry) =>
+      want && one.contract.namespace === namespace && serves(one.version, want);
+    for (const one of this.#entries) {
+      const served = one.methods.get(method);
+      if (served && fits(one)) return served;
+    }
+    const compatible = this.#entries.filter(fits);
+    const asked = `${
+      namespace ? `namespace ${oneLine(namespace, 60)}, ` : ""
+    }version ${oneLine(version, 20)}`;
+    if (compatible.length === 0) {
+      const have = this.#entries.map(({ contract }) =>
+        `${
+          contract.namespace ? `${contract.namespace} ` : ""
+        }${contract.version}`
+      );
+      throw refuse(
+        new UnsupportedVersionError(
+          `No endpoint for ${asked} of ${this.topics.join(", ")}; served: ${
+            have.join(", ")
+          }. Attempted method: ${oneLine(method, 60)}`,
+          {
+            data: {
+              version: oneLine(version, 20),
+              method: oneLine(method, 60),
+              served: have,
+            },
+          },
+        ),
+      );
+    }
+    throw refuse(
+      new NoSuchMethodError(
+        `No procedure ${oneLine(method, 60)} in ${
+          this.topics.join(", ")
+        }, ${asked}`,
+        {
+          data: { method: oneLine(method) },
+        },
+      ),
+    );
+  }
+}

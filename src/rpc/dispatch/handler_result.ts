@@ -1,0 +1,111 @@
+/** What the server must know of a dispatch beyond its result: who refused, whose errors, what was given. @module */
+import { type ErrorClass, RpcError } from "../../errors.ts";
+import { maskedText } from "../../redaction.ts";
+import { log, oneLine } from "../../logging.ts";
+import type { RequestContext } from "../../contract/request_context.ts";
+import type { Contract } from "../../contract/types.ts";
+import { serve } from "../propagation.ts";
+import { parse, type Schema } from "../../contract/schema.ts";
+import { serverOf } from "../served_context.ts";
+
+// Kept beside the errors and not in them, so that whoever wraps a dispatcher sees plain ones.
+const refusals = new WeakSet<Error>();
+const classesOf = new WeakMap<object, Readonly<Record<string, ErrorClass>>>();
+
+const isObject = (value: unknown): value is object =>
+  typeof value === "object" && value !== null;
+
+/** True for an error by which a dispatcher refused a request: no handler threw it. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof Error && refusals.has(error);
+}
+
+/** Error classes of the contract whose handler threw; none for an error from elsewhere. */
+export function errorClassesOf(
+  error: unknown,
+): Readonly<Record<string, ErrorClass>> {
+  return isObject(error) ? classesOf.get(error) ?? {} : {};
+}
+
+/** Marks an error as the dispatcher's refusal. */
+export function refuse<E extends RpcError>(error: E): E {
+  refusals.add(error);
+  return error;
+}
+
+const refused = (error: unknown) =>
+  error instanceof RpcError ? refuse(error) : error;
+
+/** Checks for the dispatcher: what the check throws is its refusal. */
+export function refusing<T>(check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    throw refused(error);
+  }
+}
+
+/** Parses for the dispatcher: what does not fit is its refusal. A promise only where the schema needs one. */
+export function parsedBy(
+  schema: Schema,
+  given: unknown,
+  what: string,
+): unknown {
+  const parsed = refusing(() => parse(schema, given, what));
+  if (!(parsed instanceof Promise)) return parsed;
+  return parsed.catch((error) => {
+    throw refused(error);
+  });
+}
+
+/** Lets a handler do something; what it throws is marked with its contract's list of errors. */
+export function handled<T>(
+  { errors }: Contract,
+  context: RequestContext,
+  work: () => T | PromiseLike<T>,
+): Promise<T> {
+  return serve(context, work, (error) => {
+    if (error instanceof Error) refusals.delete(error); // of another dispatcher, which the handler asked
+    if (errors && isObject(error)) classesOf.set(error, errors);
+  });
+}
+
+/** The parsed value; its server is told what was given, in case JSON cannot carry it. A promise only where the schema needs one. */
+export function checked(
+  schema: Schema,
+  given: unknown,
+  what: string,
+  context: RequestContext,
+): unknown {
+  const accept = (parsed: unknown) => {
+    serverOf(context)?.parsed(parsed, given);
+    return parsed;
+  };
+  const parsed = parsedBy(schema, given, what);
+  return parsed instanceof Promise ? parsed.then(accept) : accept(parsed);
+}
+
+/** The parsed result. Nobody gets that of a cast, whose work is done: one that does not fit is a line of the log. */
+export async function resultOf(
+  schema: Schema,
+  given: unknown,
+  what: string,
+  context: RequestContext,
+): Promise<unknown> {
+  const server = serverOf(context);
+  const cast = server !== undefined && !server.request.reply;
+  try {
+    return await checked(schema, given, `result of ${what}`, context);
+  } catch (error) {
+    if (!cast) throw error;
+    const reason = error instanceof Error ? error.message : `${error}`;
+    log("rpc").warn(
+      "The cast {what} was done, its result does not fit: {reason}",
+      {
+        what,
+        reason: oneLine(maskedText(reason)),
+      },
+    );
+    return undefined;
+  }
+}

@@ -1,0 +1,82 @@
+/** One leader in a fleet: the only consumer of a queue that holds no message. A hint, not a lock. @module */
+import { log } from "../logging.ts";
+import { pause } from "../async/deadline.ts";
+import { election } from "../transport/routes.ts";
+import type { Consumer, Transport } from "../transport/transport.ts";
+
+/** Milliseconds between two attempts of a follower, on average. */
+const RETRY = 4_000;
+/** Milliseconds that one attempt may take. */
+const ATTEMPT = 10_000;
+
+/** Stands for election until disposed. */
+export class Leadership implements AsyncDisposable {
+  readonly #transport: Transport;
+  readonly #topic: string;
+  readonly #task: string;
+  readonly #stop = new AbortController();
+  readonly #running: Promise<void>;
+  #term: AbortController | undefined;
+
+  /** Used by `connection.lead`. */
+  constructor(transport: Transport, topic: string, task: string) {
+    this.#transport = transport;
+    this.#topic = topic;
+    this.#task = task;
+    this.#running = this.#run();
+  }
+
+  /** Fires when this member leads no more; undefined while it does not lead. */
+  get leading(): AbortSignal | undefined {
+    return this.#term?.signal;
+  }
+
+  /** Resigns, and stands no more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      const consumer = await this.#stand().catch(() => undefined); // another leads, or the broker is away
+      if (consumer) await this.#lead(consumer);
+      const wait = RETRY / 2 + Math.random() * RETRY;
+      await pause(wait, { deadline: Infinity, signal }).catch(() => {});
+    }
+  }
+
+  #stand(): Promise<Consumer> {
+    const wait = {
+      deadline: performance.now() + ATTEMPT,
+      signal: this.#stop.signal,
+    };
+    const route = election(this.#topic, this.#task);
+    const options = { prefetch: 1, exclusive: true };
+    return this.#transport.consume(
+      route,
+      (stray) => stray.reject(false),
+      options,
+      wait,
+    );
+  }
+
+  /** Leads until the consumer is lost, or this member stands no more. */
+  async #lead(consumer: Consumer): Promise<void> {
+    const { signal } = this.#stop;
+    const term = new AbortController();
+    const what = `${this.#topic}.${this.#task}`;
+    this.#term = term;
+    log("rpc").info("Leads {what}", { what }, what);
+    const resigned = new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    await Promise.race([consumer.ended, resigned]);
+    this.#term = undefined;
+    term.abort();
+    log("rpc").info("Leads {what} no more", { what }, what);
+    await consumer.cancel();
+  }
+}

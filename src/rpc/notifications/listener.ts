@@ -1,0 +1,224 @@
+/** The other end of `notify` (Nova: notification listeners). @module */
+import { within } from "../../async/deadline.ts";
+import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
+import type { Queue, Route } from "../../transport/routes.ts";
+import { log, oneLine } from "../../logging.ts";
+import type { Delivery, Wait } from "../../transport/transport.ts";
+import { attemptOf, decode } from "../../wire/codec.ts";
+import type { Notification } from "../../wire/rpc_message.ts";
+import {
+  type RequestContext,
+  requestContext,
+} from "../../contract/request_context.ts";
+import type { RetryPolicy } from "../../contract/types.ts";
+import { Copies } from "../retries/republisher.ts";
+import { again, FailedEvents } from "./event_failures.ts";
+import { serve } from "../propagation.ts";
+import { checkPool, checkTopic } from "../../names.ts";
+import { type NotificationParts, TOPIC } from "./drivers.ts";
+import { checkNames, namesOf } from "../../option_names.ts";
+import { checkPriority, priorities, type Priority } from "./priority.ts";
+import { wrongRetry } from "../../contract/retry_policy.ts";
+
+/** Stops a listener; resolves when no event is in hand, or at a deadline in milliseconds of `performance.now()`. */
+export type StopListener = (deadline: number) => Promise<void>;
+
+/** Options of `createListener`. */
+export interface ListenerOptions {
+  /**
+   * Only events of this type; `*` stands for any characters. Others are acknowledged and dropped: listeners that want
+   * different events need pools of their own.
+   */
+  readonly eventType?: string | undefined;
+  /** Topic of the events; default `notifications`. Nova's versioned ones have `versioned_notifications`. */
+  readonly topic?: string | undefined;
+  /** Only this priority; default: all. */
+  readonly priority?: Priority | undefined;
+  /**
+   * Listeners with one name share the events; each name gets all of them. Default: one pool for all. As in
+   * oslo.messaging, the name is that of the pool's queue: choose one that is no topic.
+   */
+  readonly pool?: string | undefined;
+  /**
+   * Queues of its own, gone with it: it gets all events from now on, and takes none from others. Default false. Without a
+   * pool.
+   */
+  readonly exclusive?: boolean | undefined;
+  /**
+   * Attempts at an event whose handler throws, and the waits between them, as those of a cast; default: 6, within 13 minutes.
+   * After the last one it is a dead letter in `<queue>.dead`. An exclusive listener tries again after a second at most, and drops
+   * it then. With the profile `nova` an event comes again until it is handled.
+   */
+  readonly retry?: RetryPolicy | undefined;
+}
+
+/** Names of {@linkcode ListenerOptions}. */
+const listenerNames = namesOf<ListenerOptions>({
+  eventType: true,
+  topic: true,
+  priority: true,
+  pool: true,
+  exclusive: true,
+  retry: true,
+});
+
+/** What becomes of an event: nothing more, or it comes again (oslo.messaging: `NotificationResult`). */
+export type Handled = void | "requeue";
+
+/** Handles an event; acknowledged when it returns. If it returns `"requeue"` the event comes again; if it throws, see `retry`. */
+export type NotificationHandler = (
+  event: Notification,
+  context: RequestContext,
+) => Handled | Promise<Handled>;
+
+/** Events that a listener has in hand at most. */
+const PREFETCH = 64;
+
+/** A test for event types, in which `*` stands for any characters. It takes linear time, since strangers send event types. */
+export function matcher(
+  pattern: string | undefined,
+): (type: string) => boolean {
+  if (pattern === undefined) return () => true;
+  const [first = "", ...rest] = pattern.split("*");
+  const last = rest.pop();
+  if (last === undefined) return (type) => type === first;
+  return (type) => {
+    if (!type.startsWith(first) || !type.endsWith(last)) return false;
+    let at = first.length;
+    for (const part of rest) {
+      const found = type.indexOf(part, at); // the leftmost place leaves most to the others
+      if (found < 0) return false;
+      at = found + part.length;
+    }
+    return at + last.length <= type.length;
+  };
+}
+
+async function handle(
+  delivery: Delivery,
+  event: Notification,
+  handler: NotificationHandler,
+  signal: AbortSignal,
+  failures: FailedEvents,
+): Promise<void> {
+  const context = {
+    ...requestContext(event.context),
+    signal,
+    requestId: event.id ?? event.messageId,
+  };
+  for (let attempt = attemptOf(delivery.message.headers);; attempt++) {
+    try {
+      const handled = await serve(context, () => handler(event, context));
+      if (handled === "requeue") return await again(delivery, signal);
+      return delivery.ack();
+    } catch (error) {
+      log("rpc").error("The handler of {event} failed: {error}", {
+        event: oneLine(event.eventType, 60),
+        error,
+      });
+      if (await failures.failed(delivery, error, attempt, signal)) continue;
+      return;
+    }
+  }
+}
+
+/** A queue of one listener alone. */
+function exclusive(name: string): Queue {
+  const own = { durable: false, exclusive: true, autoDelete: true } as const;
+  return { name: `${name}_listener`, ...own, arguments: {}, fresh: true };
+}
+
+/** The routes of the priorities that are wanted, each with the queue that the listener reads. */
+function routesOf(
+  { routes }: NotificationParts,
+  { pool, topic = TOPIC, priority, exclusive: own }: ListenerOptions,
+): readonly (Route & { readonly queue: Queue })[] {
+  checkTopic(topic);
+  if (own && pool !== undefined) {
+    throw new InvalidValueError(
+      `Invalid option exclusive true: the pool ${pool} is shared; give one of them`,
+      { data: { path: "exclusive" } },
+    );
+  }
+  const chosen = priority === undefined
+    ? priorities
+    : [checkPriority(priority)];
+  return chosen.map((priority) => {
+    const route = routes.notify(topic, priority);
+    if (pool !== undefined) checkPool(route.key, pool);
+    if (own) return { ...route, queue: exclusive(route.key) };
+    const { queue = exclusive(route.key) } = route;
+    return { ...route, queue: { ...queue, name: pool ?? queue.name } };
+  });
+}
+
+function checkRetry(retry: RetryPolicy | undefined): void {
+  const wrong = wrongRetry({ retry });
+  if (wrong === undefined) return;
+  throw new InvalidValueError(`Invalid option retry${wrong}`, {
+    data: { path: "retry" },
+  });
+}
+
+/**
+ * Consumes events; resolves when it does, to how to stop: that resolves when no event is in hand, or at its deadline;
+ * what is in hand then comes again, to this listener or another.
+ */
+export async function listen(
+  parts: NotificationParts,
+  handler: NotificationHandler,
+  options: ListenerOptions,
+  wait: Wait,
+): Promise<StopListener> {
+  checkNames(options, listenerNames);
+  const { retry } = options;
+  checkRetry(retry);
+  const { pool } = options;
+  const wanted = matcher(options.eventType);
+  const inHand = new Set<Promise<void>>();
+  const ending = new AbortController();
+  const copies = new Copies(parts.transport);
+  const { openstack } = parts;
+  const keep = (work: Promise<void>) => {
+    const kept = work.finally(() => inHand.delete(kept));
+    inHand.add(kept);
+  };
+  const receiver = (failures: FailedEvents) => (delivery: Delivery) => {
+    const { message } = delivery;
+    const { body, headers } = message;
+    const decoded = decode(body, headers, parts.limits, message);
+    const event = "message" in decoded ? decoded.message : undefined;
+    if (event?.kind !== "notification") {
+      log("rpc").warn("Refused a message for {key}: no notification", {
+        key: oneLine(delivery.key, 60),
+      });
+      const reason = "no notification where events are handled";
+      return keep(failures.refused(delivery, reason, ending.signal));
+    }
+    if (!wanted(event.eventType)) return delivery.ack();
+    keep(handle(delivery, event, handler, ending.signal, failures));
+  };
+  const routes = routesOf(parts, options);
+  for (const route of routes) await parts.transport.declare(route, wait);
+  const consumed = pool === undefined ? routes : routes.slice(0, 1); // one queue for all
+  const consumers = await Promise.all(
+    consumed.map((route) => {
+      const failures = new FailedEvents({
+        copies,
+        queue: route.queue,
+        openstack,
+        retry,
+      });
+      const receive = receiver(failures);
+      const limit = { bytes: parts.limits.bytes, keep: !openstack };
+      const options = { prefetch: PREFETCH, limit };
+      return parts.transport.consume(route, receive, options, wait);
+    }),
+  );
+  return async (deadline) => {
+    await Promise.all(consumers.map((consumer) => consumer.cancel(deadline)));
+    const all = Promise.all(inHand);
+    await within(all, { deadline }, () => undefined).catch(() => {});
+    ending.abort(new ConnectionDisposedError("The listener stops"));
+  };
+}

@@ -1,0 +1,129 @@
+/** Events: whoever notifies need not know who listens (Nova: `notifier/api.py`). @module */
+import { InvalidValueError } from "../../errors.ts";
+import { oneLine } from "../../logging.ts";
+import { checkJson } from "../../wire/codec.ts";
+import type { Notification } from "../../wire/rpc_message.ts";
+import { newId } from "../../contract/request_context.ts";
+import { eventContext } from "./event_context.ts";
+import { checkName } from "../../names.ts";
+import {
+  drive,
+  type NotificationParts,
+  type NotificationSettings,
+} from "./drivers.ts";
+import { checkNames, namesOf, type OptionNames } from "../../option_names.ts";
+import {
+  castBounds,
+  sendNames,
+  type SendOptions,
+} from "../client/call_options.ts";
+import { checkPriority, type Priority } from "./priority.ts";
+
+/** Options of `notify`. */
+export interface NotifyOptions extends SendOptions {
+  /** Default: the connection's, `info`. */
+  readonly priority?: Priority | undefined;
+  /** Who says it, `service.host`; default: the connection's. */
+  readonly publisherId?: string | undefined;
+}
+
+/** Names of {@linkcode NotifyOptions}. */
+export const notifyNames: OptionNames = namesOf<
+  Omit<NotifyOptions, keyof SendOptions>
+>({ priority: true, publisherId: true }, sendNames);
+
+const settingNames = namesOf<NotificationSettings>({
+  drivers: true,
+  priority: true,
+  format: true,
+  topics: true,
+});
+
+/**
+ * The name of who sends events (Nova: `publisher_id`).
+ *
+ * @throws {InvalidValueError} one of them is no name.
+ */
+export function publisherId(service: string, host: string): string {
+  checkName("service", service);
+  checkName("host", host);
+  return `${service}.${host}`;
+}
+
+/**
+ * Checks a type: no listener takes an event without one, or with an endless one.
+ *
+ * @throws {InvalidValueError}
+ */
+export function checkEventType(eventType: string): void {
+  const { length } = new TextEncoder().encode(eventType);
+  if (typeof eventType === "string" && length > 0 && length <= 255) return;
+  throw new InvalidValueError(
+    `Invalid event type ${oneLine(eventType, 40)}: give 1 to 255 bytes`,
+    { data: { path: "eventType" } },
+  );
+}
+
+function wrong(path: string, value: unknown, allowed: string) {
+  const text = `Invalid option notifications.${path} ${oneLine(value, 40)}`;
+  return new InvalidValueError(`${text}: give ${allowed}`, {
+    data: { path: `notifications.${path}` },
+  });
+}
+
+/**
+ * Checks settings.
+ *
+ * @throws {InvalidValueError} naming the one that is wrong.
+ */
+export function checkSettings(
+  settings: NotificationSettings = {},
+): NotificationSettings {
+  checkNames(settings, settingNames, "notifications.");
+  const { drivers = [], priority, format = "1.0", topics = [] } = settings;
+  for (const driver of drivers) {
+    if (typeof driver === "function") continue;
+    if (!["bus", "log", "none"].includes(driver)) {
+      throw wrong("drivers", driver, "bus, log, none, or functions");
+    }
+  }
+  if (priority !== undefined) checkPriority(priority);
+  if (!["1.0", "2.0"].includes(format)) {
+    throw wrong("format", format, "1.0 or 2.0");
+  }
+  for (const topic of topics) checkName("notifications.topics", topic);
+  return settings;
+}
+
+/** As Python writes a UTC time: `2026-11-22 10:33:35.514820`. */
+function timestamp(): string {
+  return new Date().toISOString().replace("T", " ").replace("Z", "000");
+}
+
+/** Sends an event to its drivers. */
+export async function notify(
+  parts: NotificationParts,
+  eventType: string,
+  payload: unknown,
+  options: NotifyOptions,
+): Promise<void> {
+  checkNames(options, notifyNames);
+  const { notifications, openstack } = parts;
+  const fallback = notifications.priority ?? "info";
+  const priority = checkPriority(options.priority ?? fallback);
+  checkEventType(eventType);
+  checkJson(payload ?? null, "payload");
+  const { wait, values } = castBounds(options);
+  const event: Notification = {
+    kind: "notification",
+    id: newId(),
+    messageId: crypto.randomUUID(),
+    publisherId: options.publisherId ?? parts.publisherId,
+    eventType,
+    priority: priority.toUpperCase(),
+    payload,
+    timestamp: timestamp(),
+    context: eventContext(values, openstack),
+  };
+  await drive(parts, event, wait);
+}

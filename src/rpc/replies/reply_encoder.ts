@@ -1,0 +1,135 @@
+/** What a worker says of a request, as messages that are not sent yet. @module */
+import { type Failure, InvalidValueError } from "../../errors.ts";
+import type { Message } from "../../transport/transport.ts";
+import type { ReplyAddress } from "../../wire/rpc_message.ts";
+import { type ErrorClasses, foreignTo, toFailure } from "../../wire/failure.ts";
+import { readdressed } from "../../wire/codec.ts";
+import type { AnswerParts, Answers, Said } from "./reply_publisher.ts";
+import { newId } from "../../contract/request_context.ts";
+import { heldBy } from "./inner_failures.ts";
+import type { Job } from "../request/incoming_request.ts";
+import { errorClassesOf, isRefusal } from "../dispatch/handler_result.ts";
+
+/** What wording needs. */
+export interface WordingParts extends AnswerParts {
+  /** Error classes that keep their name. */
+  readonly errors: ErrorClasses;
+  /** Whether callers see stacks. */
+  readonly tracebacks: boolean;
+}
+
+/** Characters of an error's text where the whole error is larger than a message may be. */
+const BRIEF = 200;
+
+/** Words the answers of one context. */
+export class Wording {
+  readonly #parts: WordingParts;
+  readonly #answers: Answers;
+
+  /** As messages of `answers`. */
+  constructor(parts: WordingParts, answers: Answers) {
+    this.#parts = parts;
+    this.#answers = answers;
+  }
+
+  /** The result of a handler; none for a cast. */
+  results(job: Job, result: unknown): readonly Message[] {
+    const { reply } = job.request;
+    if (!reply) return [];
+    const single = reply.form === "single";
+    const answer = this.value(job, result, { ending: single });
+    return single ? [answer] : [answer, this.answer(job, { ending: true })];
+  }
+
+  /** What a handler threw, or the dispatcher refused. */
+  failures(job: Job, error: unknown): readonly Message[] {
+    const { errors, tracebacks } = this.#parts;
+    const classes = { ...errors, ...errorClassesOf(error) };
+    const refusal = isRefusal(error) || error instanceof Unsendable ||
+      error === job.run.overtime;
+    const foreign = foreignTo(job.request);
+    const said = { classes, refusal, foreign, traceback: tracebacks };
+    const failure = toFailure(error, said);
+    const held = refusal || foreign ? {} : heldBy(error, classes);
+    return [
+      this.#fitting(job, { ...failure, ...held }) ??
+        this.#fitting(job, failure) ?? this.#failed(job, briefly(failure)),
+    ];
+  }
+
+  /** Undefined if the whole is larger than a message may be. */
+  #fitting(job: Job, failure: Failure): Message | undefined {
+    try {
+      return this.#failed(job, failure);
+    } catch (tooLarge) {
+      if (!(tooLarge instanceof InvalidValueError)) throw tooLarge;
+      return undefined;
+    }
+  }
+
+  #failed(job: Job, failure: Failure): Message {
+    return this.answer(job, { failure, ending: true, ...job.sent?.next });
+  }
+
+  /**
+   * A parsed value; where JSON cannot carry that exactly, the value as the handler gave it, for the caller's schema to
+   * parse. Throws if neither.
+   */
+  value(job: Job, value: unknown, said: Said): Message {
+    try {
+      return this.#valued(job, { ...said, result: value, parsed: true });
+    } catch (error) {
+      const known = error instanceof InvalidValueError && job.given.for(value);
+      if (!known) throw unsendable(job, error);
+      try {
+        return this.#valued(job, { ...said, result: known.given });
+      } catch (error) {
+        throw unsendable(job, error);
+      }
+    }
+  }
+
+  /** Warren is told of no value as such, others of null. */
+  #valued(job: Job, said: Said): Message {
+    const empty = said.result === undefined && job.request.warren !== undefined;
+    return this.answer(job, empty ? { ...said, empty } : said);
+  }
+
+  /** One message. */
+  answer(job: Job, said: Said): Message {
+    const { request: { reply, warren }, dialect } = job;
+    const shown = warren && said.sequence !== undefined;
+    const inbox = shown ? { inbox: this.#parts.inbox.name } : {};
+    const address = { reply: reply as ReplyAddress, dialect, warren };
+    return this.#answers.message(address, { ...said, ...inbox });
+  }
+}
+
+/** An answer to one call as the answer to another that asked the same in the same words. */
+export function answerTo(call: string, answer: Message): Message {
+  if (answer.correlationId === call) return answer;
+  const id = newId();
+  const body = readdressed(answer.body, call, id);
+  return { ...answer, body, id, correlationId: call };
+}
+
+/** An error that is too large, shortened. */
+const briefly = (failure: Failure): Failure => ({
+  ...failure,
+  message: failure.message.slice(0, BRIEF),
+  data: {},
+  args: undefined,
+  traceback: [],
+});
+
+/** What to tell the caller where a result could not be sent. */
+function unsendable({ request: { method } }: Job, error: unknown): unknown {
+  if (!(error instanceof InvalidValueError)) return error;
+  const text = `Cannot send the result of ${method}: ${error.message}`;
+  return new Unsendable(text, { data: error.data });
+}
+
+/** The handler's result cannot travel. Its caller sees an `InvalidValueError`. */
+class Unsendable extends InvalidValueError {
+  override readonly name = "InvalidValueError";
+}

@@ -1,0 +1,200 @@
+/** One answer on its way to a caller's queue. @module */
+import type { Progress } from "../streams/flow_control.ts";
+import { InvalidValueError, NoRouteError, RpcError } from "../../errors.ts";
+import { log, oneLine } from "../../logging.ts";
+import { pause } from "../../async/deadline.ts";
+import { direct } from "../../transport/routes.ts";
+import type { Message, Transport, Wait } from "../../transport/transport.ts";
+import { BATCHES, encode, type Limits } from "../../wire/codec.ts";
+import type { Dialect } from "../../wire/dialect.ts";
+import type { Reply, ReplyAddress } from "../../wire/rpc_message.ts";
+import { aside, type Waiter } from "../request/waiting_aside.ts";
+import { Batches } from "./reply_batcher.ts";
+import { newId } from "../../contract/request_context.ts";
+import { GoneQueues } from "./unreachable_queues.ts";
+import type { Inbox } from "../inbox.ts";
+
+/** What an answer says, whoever gets it. */
+export type Said = Omit<Reply, "kind" | "id" | "call">;
+
+/** To whom, and in which words. */
+export interface Address {
+  /** Where the answer goes. */
+  readonly reply: ReplyAddress;
+  /** The dialect of the request. */
+  readonly dialect: Dialect;
+  /** The version of Warren's headers that the caller understands: others get no headers. */
+  readonly warren?: number | undefined;
+  /** Called if the caller is gone. */
+  readonly gone?: (() => void) | undefined;
+  /** The request. Its signal fires when nobody waits any more: a queue that is away is not waited for then. */
+  readonly until?: Waiter & { readonly signal: AbortSignal } | undefined;
+}
+
+/** What sending answers needs. */
+export interface AnswerParts {
+  /** To answer on. */
+  readonly transport: Transport;
+  /** Shown to callers, so that they can cancel. */
+  readonly inbox: Inbox;
+  /** Bounds on messages. */
+  readonly limits: Limits;
+}
+
+/** Milliseconds that a caller's queue may be away, and between two tries. */
+const PATIENCE = 5_000;
+const RETRY = 250;
+
+/** Sends answers. */
+export class Answers {
+  readonly #parts: AnswerParts;
+  readonly #gone = new GoneQueues();
+  readonly #batches: Batches;
+
+  /** On a transport. */
+  constructor(parts: AnswerParts) {
+    this.#parts = parts;
+    this.#batches = new Batches(parts.transport, parts.limits);
+  }
+
+  /**
+   * Sends an answer and waits until the broker has it. A caller that is gone, or that the answer cannot reach in time, is
+   * no error of the worker's.
+   *
+   * @throws {InvalidValueError} at once, if JSON cannot carry it.
+   */
+  send(address: Address, said: Said, wait: Wait): Promise<void> {
+    return this.publish(address, this.message(address, said), wait);
+  }
+
+  /** Sends again what was sent. */
+  async repeat(
+    address: Omit<Address, "dialect">,
+    messages: readonly Message[],
+    wait: Wait,
+  ): Promise<void> {
+    for (const message of messages) {
+      await this.publish(address, message, wait);
+    }
+  }
+
+  /** Sends again what a reader has missed, in order and without waiting for the broker: he asks again for what he misses still. */
+  async again(
+    queue: string,
+    messages: readonly Message[],
+    wait: Wait,
+  ): Promise<void> {
+    for (const message of messages) {
+      const again = { ...message, mandatory: false };
+      await this.#parts.transport.post(direct(queue), again, wait);
+    }
+  }
+
+  /** Shows the caller that the call is being worked on, where it can be cancelled, and how far its stream is. */
+  async beat(
+    address: Address,
+    wait: Wait,
+    sent: (id: string | undefined) => void,
+    progress: Progress | undefined,
+  ): Promise<void> {
+    const { transport, inbox } = this.#parts;
+    await inbox.ready(wait);
+    const { name } = inbox;
+    const said = { ending: false, beat: true, inbox: name, ...progress };
+    const message = this.message(address, said);
+    sent(message.id);
+    await transport.post(direct(address.reply.queue), message, wait);
+  }
+
+  /** Sends what `message` made; see `send`. */
+  async publish(
+    address: Omit<Address, "dialect">,
+    message: Message,
+    wait: Wait,
+  ): Promise<void> {
+    const { gone, until } = address;
+    let failure: unknown;
+    try {
+      await this.#once(address, message, wait);
+    } catch (error) {
+      const later = (signal?: AbortSignal) =>
+        this.#later(error, address, message, { ...wait, signal });
+      failure = await (until ? aside(until, until.signal, later) : later());
+    }
+    if (failure !== undefined) unsent(failure, gone);
+  }
+
+  #once(
+    { reply: { queue }, warren = 0 }: Omit<Address, "dialect">,
+    message: Message,
+    wait: Wait,
+  ): Promise<void> {
+    return warren < BATCHES
+      ? this.#parts.transport.publish(direct(queue), message, wait)
+      : this.#batches.publish(queue, message, wait.deadline);
+  }
+
+  /**
+   * A caller's queue may be away for a moment, e.g. while the broker starts anew (oslo.messaging tries for a minute). Resolves
+   * to the last error if it does not come back.
+   */
+  async #later(
+    first: unknown,
+    address: Omit<Address, "dialect">,
+    message: Message,
+    { deadline, signal }: Wait,
+  ): Promise<unknown> {
+    const { queue } = address.reply;
+    const patience = this.#gone.has(queue) ? 0 : PATIENCE;
+    const end = Math.min(deadline, performance.now() + patience);
+    for (let error = first;;) {
+      if (!(error instanceof NoRouteError)) return error;
+      if (performance.now() >= end) return this.#gone.add(queue), error;
+      const wait = { deadline: end, signal };
+      const waited = await pause(RETRY, wait).then(() => true, () => false);
+      if (!waited) return error;
+      try {
+        return void await this.#once(address, message, { deadline });
+      } catch (last) {
+        error = last;
+      }
+    }
+  }
+
+  /**
+   * An answer, not yet sent.
+   *
+   * @throws {InvalidValueError} JSON cannot carry it.
+   */
+  message(
+    { reply, dialect, warren }: Omit<Address, "gone" | "until">,
+    said: Said,
+  ): Message {
+    const id = newId();
+    const answer: Reply = {
+      kind: "reply",
+      id: reply.ids === false ? undefined : id,
+      call: reply.call,
+      ...said,
+    };
+    const { limits } = this.#parts;
+    const { body, headers } = encode(answer, dialect, limits, reply.form);
+    return {
+      body,
+      headers: warren ? headers : {},
+      id,
+      correlationId: reply.call,
+      mandatory: true,
+    };
+  }
+}
+
+/** That an answer does not reach its caller is no error of the worker's; that it cannot be sent is. */
+function unsent(error: unknown, gone: (() => void) | undefined): void {
+  if (!(error instanceof RpcError)) throw error;
+  if (error instanceof InvalidValueError) throw error;
+  if (error instanceof NoRouteError) gone?.();
+  log("rpc").info("An answer did not reach its caller: {reason}", {
+    reason: oneLine(error.message),
+  });
+}

@@ -1,0 +1,296 @@
+/** Answers of a worker, in the form that the request asked for. @module */
+import { setImmediate } from "node:timers/promises";
+import {
+  InvalidValueError,
+  RpcError,
+  StreamInterruptedError,
+  TimeoutError,
+} from "../../errors.ts";
+import { oneLine } from "../../logging.ts";
+import type { Message, Wait } from "../../transport/transport.ts";
+import { grizzly } from "../../wire/dialect.ts";
+import { foreignTo, toFailure } from "../../wire/failure.ts";
+import { type Address, Answers } from "./reply_publisher.ts";
+import type { Progress } from "../streams/flow_control.ts";
+import { Beats } from "./heartbeats.ts";
+import type { Job } from "../request/incoming_request.ts";
+import { checked } from "../dispatch/handler_result.ts";
+import { ReaderQueue } from "../streams/reader_queue.ts";
+import { logStep } from "../request/request_log.ts";
+import { EndedStreams, SentItems } from "../streams/replay_buffer.ts";
+import { answerTo, Wording, type WordingParts } from "./reply_encoder.ts";
+
+/** What a responder needs. */
+export type ResponderParts = WordingParts;
+
+/** Milliseconds that an answer may take where the caller did not say how long it waits. */
+const LONGEST_ANSWER = 60_000;
+/** Items of a stream that the broker has not confirmed yet, at most. */
+const WINDOW = 32;
+/** Milliseconds to tell a caller that the worker stops. */
+const GOODBYE = 1_000;
+/** Readers of unknown streams that are told so at once, at most: anybody may ask, for any queue. */
+const DENIALS = 32;
+/** Milliseconds to say again what a reader has missed. */
+const AGAIN = 5_000;
+
+/** Answers requests, until disposed. */
+export class Responder implements Disposable {
+  /** Of calls that take long. */
+  readonly beats: Beats;
+  readonly #parts: ResponderParts;
+  readonly #answers: Answers;
+  readonly #wording: Wording;
+  readonly #ending: Wait;
+  readonly #ended = new EndedStreams();
+  /** Readers that are being told that their stream is not known. */
+  #denials = 0;
+
+  /** On a transport; `ending` says until when the ledger is waited for. */
+  constructor(parts: ResponderParts, ending: Wait) {
+    this.#parts = parts;
+    this.#ending = ending;
+    this.#answers = new Answers(parts);
+    this.#wording = new Wording(parts, this.#answers);
+    this.beats = new Beats(this.#answers);
+    parts.inbox.deniers.add(this.#deny);
+  }
+
+  /** The result of a handler; nothing for a cast, or if nobody waits any more. */
+  result(job: Job, result: unknown): Promise<void> {
+    return this.#say(job, () => this.#wording.results(job, result));
+  }
+
+  /** What a handler threw, or the dispatcher refused. */
+  async failure(job: Job, error: unknown): Promise<void> {
+    if (!job.request.reply) return;
+    await this.#say(job, () => this.#wording.failures(job, error));
+  }
+
+  /**
+   * The handler records its result in a transaction of its own; see `RequestContext.record`.
+   *
+   * @throws {InvalidValueError} there is no ledger, or the result does not fit.
+   * @throws {RpcError} another worker has it.
+   */
+  async record(
+    job: Job,
+    transaction: unknown,
+    result: unknown,
+  ): Promise<void> {
+    const { hold, procedure, request } = job;
+    const what = `Cannot record ${oneLine(request.method, 60)}`;
+    if (!hold || transaction === undefined) {
+      const why = hold
+        ? "give the transaction, e.g. the client of npm:pg that it was begun on"
+        : "nothing is claimed in a ledger store: give the service one, and cast or call what is to be recorded, not to all workers";
+      throw new InvalidValueError(`${what}: ${why}`);
+    }
+    const schema = request.reply && procedure?.result; // nobody gets that of a cast
+    const about = `result of ${request.method}`;
+    const value = schema
+      ? await checked(schema, result, about, job.context)
+      : undefined;
+    const answers = this.#wording.results(job, value);
+    const late = hold.over && !job.fenced;
+    if (!late && await hold.record(answers, transaction)) return;
+    if (!late && !hold.recorded) job.fence();
+    const why = late
+      ? "its handler has ended; await record within the handler"
+      : hold.recorded
+      ? "it is recorded already"
+      : "another worker has taken the request over";
+    throw new RpcError("ABORTED", `${what}: ${why}`);
+  }
+
+  /** The items of a stream, then its ending: what of them was not read is kept for a while, in case it is lost. */
+  async stream(job: Job, items: AsyncIterable<unknown>): Promise<void> {
+    job.streams?.();
+    const sent = job.sent = this.#numbering(job);
+    try {
+      await this.#items(job, items);
+    } finally {
+      if (job.over || !job.request.credit) sent?.[Symbol.dispose]();
+      else if (sent) this.#ended.add(sent);
+    }
+  }
+
+  /** At most 32 are on their way to the broker at once. */
+  async #items(job: Job, items: AsyncIterable<unknown>): Promise<void> {
+    const underway = new Set<Promise<void>>();
+    let sequence = 0, pulled = 0;
+    let failed: { readonly error: unknown } | undefined;
+    const reader = this.#reader(job);
+    for await (const value of items) {
+      // A generator that awaits nothing must not keep the process from everything else.
+      if (++pulled % WINDOW === 0) await setImmediate();
+      if (job.signal.aborted || failed) break;
+      if (!wanted(job, value)) continue;
+      job.streaming = job.request.reply !== undefined;
+      sequence++;
+      const place: Progress = { ...job.sent?.next };
+      const said = { ending: false, ...place };
+      const sent: Promise<void> = this.#send(
+        job,
+        this.#wording.value(job, value, said),
+      )
+        .then(() => job.reached(place))
+        .catch((error) => void (failed ??= { error }))
+        .finally(() => underway.delete(sent));
+      underway.add(sent);
+      if (underway.size >= WINDOW) await Promise.race(underway);
+      if (!(await reader.room(sequence + 1))) break;
+    }
+    await Promise.all(underway);
+    if (failed) throw failed.error;
+    if (job.run.overtime && !job.over) throw job.run.overtime;
+    if (job.abandoned) return; // it goes back to its queue undone
+    const said = { ending: true, ...job.sent?.next };
+    await this.#say(job, () => [this.#wording.answer(job, said)]);
+  }
+
+  /** Who says how far the stream may run ahead: its reader, or the broker for him. */
+  #reader(job: Job): { room(item: number): Promise<boolean> } {
+    const { reply, credit } = job.request;
+    if (!reply || credit !== undefined) return job;
+    const { inbox } = this.#parts;
+    const inspect = (queue: string, wait: Wait) => inbox.inspect(queue, wait);
+    return new ReaderQueue(reply.queue, inspect, job);
+  }
+
+  #numbering(job: Job): SentItems | undefined {
+    const { request, dialect } = job;
+    const { reply, warren, credit: window = 0 } = request;
+    if (!reply || !warren) return undefined;
+    const { running } = this.#parts.inbox;
+    return new SentItems({
+      running,
+      call: reply.call,
+      reader: reply.queue,
+      window,
+      again: async (messages) => {
+        const wait = { deadline: performance.now() + AGAIN };
+        if (messages.length > 0) {
+          return await this.#answers.again(reply.queue, messages, wait);
+        }
+        const address = { reply, dialect, warren };
+        await this.#answers.beat(address, wait, () => {}, job.progress);
+      },
+    });
+  }
+
+  /** Tells the reader of a stream that its worker has forgotten it, or is another one than it was. Readers ask again who are not told. */
+  #deny = (call: string, from: number, queue: string): void => {
+    if (this.#denials >= DENIALS) return;
+    this.#denials++;
+    const text = `The stream was interrupted after item ${
+      from - 1
+    }: the worker does not know it any more`;
+    const data = { sequence: from - 1 };
+    const error = new StreamInterruptedError(text, { data });
+    const failure = toFailure(error, { refusal: true });
+    const address: Address = {
+      reply: { call, queue, form: "single" },
+      dialect: grizzly,
+      warren: 1, // a control does not say what more its sender understands
+    };
+    const wait = { deadline: performance.now() + GOODBYE };
+    const sent = this.#answers.send(address, { failure, ending: true }, wait);
+    void sent.catch(() => {}).finally(() => this.#denials--);
+  };
+
+  /** Says nothing again any more. */
+  [Symbol.dispose](): void {
+    this.#parts.inbox.deniers.delete(this.#deny);
+    this.#ended[Symbol.dispose]();
+    this.beats[Symbol.dispose]();
+  }
+
+  /** Tells the caller of a stream that the worker stops in the middle of it. */
+  async interrupted(job: Job): Promise<void> {
+    const { request: { reply, warren }, dialect } = job;
+    if (!reply) return;
+    const error = new StreamInterruptedError("The worker stopped");
+    const failure = toFailure(error, { refusal: true });
+    const wait = { deadline: performance.now() + GOODBYE };
+    await this.#answers.send(
+      { reply, dialect, warren, until: job },
+      { failure, ending: true },
+      wait,
+    );
+  }
+
+  /** Tells a caller that named no deadline that its call has ended at ours. */
+  async late({ request, dialect, over }: Job, ms: number): Promise<void> {
+    const { reply, warren, method } = request;
+    if (!reply || over) return;
+    const text = `${
+      oneLine(method, 60)
+    } has taken ${ms} ms, which is the most where its caller names no deadline`;
+    const foreign = foreignTo(request);
+    const failure = toFailure(new TimeoutError(text), {
+      refusal: true,
+      foreign,
+    });
+    const wait = { deadline: performance.now() + LONGEST_ANSWER };
+    await this.#answers.send(
+      { reply, dialect, warren },
+      { failure, ending: true },
+      wait,
+    ).catch(() => {}); // it cannot be reached
+  }
+
+  /** The request came again: what was answered to it is said again, to the call that asks now. */
+  async repeat(job: Job, answers: readonly Message[]): Promise<void> {
+    const { reply, warren } = job.request;
+    if (!reply) return;
+    const address = { reply, warren, until: job };
+    const said = answers.map((answer) => answerTo(reply.call, answer));
+    await this.#answers.repeat(address, said, answerBy(job));
+  }
+
+  /** Tells the sender of a message that was no request why it was refused. */
+  async refuse(address: Address, reason: string): Promise<void> {
+    const error = new InvalidValueError(`Refused the request: ${reason}`);
+    const foreign = foreignTo(address);
+    const failure = toFailure(error, { refusal: true, foreign });
+    const wait = { deadline: performance.now() + LONGEST_ANSWER };
+    await this.#answers.send(address, { failure, ending: true }, wait);
+  }
+
+  /** Records what is to be said, where the fleet has a ledger, and says it; nothing if nobody waits. */
+  async #say(job: Job, words: () => readonly Message[]): Promise<void> {
+    const answers = job.over ? [] : words();
+    if (job.fenced) return; // whoever has it answers
+    const kept = job.streaming ? [] : answers; // a stream that comes again has lost its reader
+    const recorded = job.hold ? await job.hold.done(kept, this.#ending) : kept;
+    if (!recorded) return job.fence();
+    const said = job.streaming ? answers : recorded;
+    if (!job.streaming) job.answers = recorded;
+    for (const answer of said) await this.#send(job, answer);
+    if (said.length > 0 && job.request.reply) logStep(job, "answered");
+  }
+
+  #send(job: Job, answer: Message): Promise<void> {
+    const { request: { reply, warren } } = job;
+    if (!reply) return Promise.resolve();
+    job.sent?.add(answer);
+    const gone = () => job.end("the caller is gone");
+    return this.#answers.publish(
+      { reply, warren, gone, until: job },
+      answer,
+      answerBy(job),
+    );
+  }
+}
+
+function answerBy({ deadline, arrived }: Job): Wait {
+  if (deadline <= arrived + LONGEST_ANSWER) return { deadline };
+  return { deadline: Math.min(deadline, performance.now() + LONGEST_ANSWER) };
+}
+
+/** Nobody gets the items of a cast, and a caller that is not Warren would take an empty item for a sign of life. */
+function wanted({ request: { reply, warren } }: Job, item: unknown): boolean {
+  if (reply === undefined) return false;
+  return warren !== undefined || (item !== null && item !== undefined);
+}

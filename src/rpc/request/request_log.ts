@@ -1,0 +1,78 @@
+/** Requests in the log: one line for each that failed, and at level debug one for each step of its life. @module */
+import { log, type Properties } from "../../logging.ts";
+import { dead, type Queue } from "../../transport/routes.ts";
+import type { Fate } from "../server_stats.ts";
+import type { Job } from "./incoming_request.ts";
+import { isRefusal } from "../dispatch/handler_result.ts";
+import { delayAfter } from "../../contract/retry_policy.ts";
+
+const rpc = log("rpc");
+
+/** A step in the life of a request, which is told to whoever reads level debug. */
+export function logStep(job: Job, step: string, more?: Properties): void {
+  if (!rpc.enabled("debug")) return;
+  rpc.debug(`Request {request} of {procedure}: ${step}`, {
+    request: job.context.requestId,
+    procedure: job.name,
+    ...more,
+  });
+}
+
+/** A call that failed. Its caller is told, so that it is no error here. */
+export function logFailedCall(job: Job, error: unknown): void {
+  if (job.over) return logStep(job, "failed after its end: {error}", { error });
+  const text = "{procedure} failed, request {request}: {error}";
+  const procedure = job.name;
+  const request = job.context.requestId;
+  rpc.info(text, { procedure, request, error }, known(job));
+}
+
+/** The kind of a line: one for each procedure that is served, and one for all requests of strangers. */
+function known({ procedure, name }: Job): string | undefined {
+  return procedure && name;
+}
+
+/** The next step of a cast that failed, and the values of that text. */
+function next(
+  { context: { attempt }, procedure, abandoned }: Job,
+  fate: Fate,
+  queue: Queue | undefined,
+): [string, Properties] {
+  if (fate === "again") {
+    return ["next in {wait} ms", {
+      wait: delayAfter(attempt, procedure?.retry),
+    }];
+  }
+  if (fate === "dead" && queue) {
+    return ["kept in {deadLetters}", { deadLetters: dead(queue).key }];
+  }
+  const back = fate === "back" || abandoned;
+  return [back ? "back into its queue" : "dropped", {}];
+}
+
+/**
+ * A cast that failed, with what becomes of it: an error, since nobody else is told. One that a handler threw at has a line
+ * of its own, as many as the log takes.
+ */
+export function logFailedCast(
+  job: Job,
+  error: unknown,
+  fate: Fate,
+  queue: Queue | undefined,
+): void {
+  if (job.over) return logStep(job, "failed after its end: {error}", { error });
+  const { request: { method }, context, procedure, name } = job;
+  const { attempt, requestId } = context;
+  const [then, values] = next(job, fate, queue);
+  const topic = procedure ? name.slice(0, -method.length - 1) : queue?.name;
+  const thrown = procedure && !isRefusal(error);
+  rpc.error(
+    `Cast {procedure} of topic {topic} failed, request {request}, attempt {attempt} of {attempts}, ${then}: {error}`,
+    {
+      ...{ procedure: method, topic, request: requestId, attempt },
+      attempts: procedure?.retry?.attempts ?? 1,
+      ...{ ...values, error },
+    },
+    thrown ? `${name} ${requestId} ${attempt}` : known(job),
+  );
+}

@@ -1,0 +1,80 @@
+/** One consumer of a server, and what tells the requests that come there from each other. @module */
+import { createHash } from "node:crypto";
+import type { Queue, Route } from "../../transport/routes.ts";
+import type { Request } from "../../wire/rpc_message.ts";
+import type { Addressee } from "./addressee.ts";
+import type { Dispatcher } from "../dispatch/dispatcher.ts";
+import type { Job } from "./incoming_request.ts";
+import { type Answered, Ledger } from "./recent_requests.ts";
+
+/** One consumer: who serves what comes there, what came before, and its queue, unless that holds copies of what all get. */
+export interface Lane {
+  /** Serves its requests. */
+  readonly dispatcher: Dispatcher;
+  /** The address whose requests those are. */
+  readonly addressee: Addressee;
+  /** What came there before. */
+  readonly ledger: Ledger;
+  /** Undefined where all workers get a copy. */
+  readonly queue: Queue | undefined;
+  /** Where what workers do not finish is handled apart; undefined where that is not done. */
+  quarantine?: Route | undefined;
+  /** Whether this is that place: `queue` is then the one beside which it is. */
+  readonly quarantined?: boolean;
+}
+
+/** A lane on its own; `queue` is its queue, unless all workers get a copy. */
+export function laneOf(
+  dispatcher: Dispatcher,
+  addressee: Addressee,
+  queue: Queue | undefined,
+  answered: Answered,
+): Lane {
+  return { dispatcher, addressee, queue, ledger: new Ledger(answered) };
+}
+
+/** A job as far as it says what is asked, and in which words. */
+type Asked = Pick<Job, "request" | "dialect">;
+
+/** Characters of a request's content that are kept as they are; of more, their digest. */
+const SHORT = 128;
+
+/**
+ * What tells one request from another: a stranger may have made up its id. Warren's requests are told by the id, and
+ * calls by their address, which costs nothing; all else by its content, so that one which is sent again for another answer is the same.
+ */
+export function identityOf({ request, dialect }: Asked): string | undefined {
+  const { id, attempt = 1, burials = 0, reply, warren } = request;
+  if (id === undefined) return undefined;
+  // With the lengths of what strangers say, no two requests have the same.
+  const first = `${attempt} ${burials} ${id.length}`;
+  if (!warren) return `${first} = ${id}${contentOf({ request, dialect })}`;
+  const { call = "", queue = "" } = reply ?? {};
+  // Most calls have the request's own id.
+  const [length, more] = call === id ? ["", ""] : [call.length, call];
+  return `${first} ${length} ${id}${more}${queue}`;
+}
+
+/** What is asked, and in which form it is to be answered. */
+function contentOf({ request, dialect }: Asked): string {
+  const { method, namespace, version, args, context, reply } = request;
+  const form = reply && [dialect.name, reply.form, reply.ids];
+  const content = [method, namespace, version, args, context, form];
+  const text = JSON.stringify(content);
+  return text.length > SHORT
+    ? createHash("sha256").update(text).digest("base64url")
+    : text;
+}
+
+/** Where the answer goes, as far as the identity does not say it. */
+export function readerOf({ reply, warren }: Request): string {
+  return reply && !warren
+    ? `${reply.call.length} ${reply.call}${reply.queue}`
+    : "";
+}
+
+/** The identity with the reader: for what is kept of each request apart, such as its claim in the ledger of the fleet. */
+export function fullIdentityOf(asked: Asked): string | undefined {
+  const identity = identityOf(asked);
+  return identity && identity + readerOf(asked.request);
+}

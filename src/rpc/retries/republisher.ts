@@ -1,0 +1,172 @@
+/** Copies of messages in queues beside those that are consumed: nothing is acknowledged before the broker has its copy. @module */
+import { loggable } from "../../redaction.ts";
+import {
+  InvalidValueError,
+  NoRouteError,
+  RejectedError,
+} from "../../errors.ts";
+import { log } from "../../logging.ts";
+import { pause } from "../../async/deadline.ts";
+import { dead, type Queue, type Route } from "../../transport/routes.ts";
+import type { Message, Transport } from "../../transport/transport.ts";
+import {
+  fitsShort,
+  interruptedHeaders,
+  interruptedOf,
+  keptHeaders,
+  propertyHeaders,
+} from "../../wire/codec.ts";
+
+/** Milliseconds that the broker may take for a copy. */
+const PATIENCE = 30_000;
+/** Bytes of it in a millisecond at least, beyond that. */
+const RATE = 1_024;
+/** Milliseconds before a message that could not be copied goes back into its queue: twice as long each time, to the most. */
+const RETRY = 1_000;
+const LONGEST_RETRY = 60_000;
+/** Bytes of foreign properties that a dead letter holds at most, so that they fit into one frame beside its headers. */
+const PROPERTIES = 64 * 1024;
+/** The broker's reply code for a message whose content it refuses. */
+const REFUSED_CONTENT = 406;
+
+/** As it came, but for what is said of it now. What a broker has put there is its own. */
+export function copyOf(
+  { body, headers, id, oversized }: Message,
+  more: Readonly<Record<string, string>>,
+): Message {
+  return {
+    body,
+    headers: { ...keptHeaders(headers), ...more },
+    id: short(id),
+    persistent: true,
+    mandatory: true,
+    oversized,
+  };
+}
+
+/** A request in the same attempt still; `times` says how often a worker did not finish it, if that has changed. */
+export function asBefore(
+  message: Message,
+  times: number = interruptedOf(message.headers),
+): Message {
+  const { body, id, correlationId, replyTo, expiration } = message;
+  return {
+    body,
+    headers: interruptedHeaders(message.headers, times),
+    id: short(id),
+    correlationId: short(correlationId),
+    replyTo: short(replyTo),
+    expiration,
+    persistent: true,
+    mandatory: true,
+  };
+}
+
+/** A property that AMQP cannot carry any more is left out. */
+function short(text: string | undefined): string | undefined {
+  return text !== undefined && fitsShort(text) ? text : undefined;
+}
+
+/**
+ * A dead letter in three forms: a copy, unless its headers could not be read; a new message that holds the properties as
+ * bytes; a new message without them.
+ */
+function lettersOf(
+  message: Message,
+  said: Readonly<Record<string, string>>,
+): readonly Message[] {
+  const { body, properties, oversized } = message;
+  const sent = { persistent: true, mandatory: true, oversized };
+  const bare = { body, headers: said, ...sent };
+  const raw = properties?.subarray(0, PROPERTIES);
+  const copy = copyOf(message, said);
+  if (!raw) return [copy, bare];
+  const headers = { ...said, ...propertyHeaders(raw) };
+  const forms = [{ ...bare, headers }, bare];
+  return message.unreadable === undefined ? [copy, ...forms] : forms;
+}
+
+/** True if a message was refused for what it holds: AMQP cannot carry it, or the broker does not take it. */
+export function isContent(error: unknown): boolean {
+  return error instanceof InvalidValueError ||
+    (error instanceof RejectedError &&
+      error.data.replyCode === REFUSED_CONTENT);
+}
+
+/** Makes the copies of one context. */
+export class Copies {
+  readonly #transport: Transport;
+  /** Queues that were made. */
+  readonly #made = new Set<string>();
+  /** How long the next message waits that cannot be copied. */
+  #retry = RETRY;
+
+  /** On a transport. */
+  constructor(transport: Transport) {
+    this.#transport = transport;
+  }
+
+  /**
+   * Resolves when the broker has it.
+   *
+   * @throws {RpcError} it does not: see `Transport.declare` and `Transport.publish`.
+   */
+  async send(route: Route, copy: Message): Promise<void> {
+    const patience = PATIENCE + copy.body.length / RATE;
+    const wait = { deadline: performance.now() + patience };
+    for (;;) {
+      const known = this.#made.has(route.key);
+      if (!known) await this.#transport.declare(route, wait);
+      this.#made.add(route.key);
+      try {
+        await this.#transport.publish(route, copy, wait);
+        this.#retry = RETRY;
+        return;
+      } catch (error) {
+        if (!known || !(error instanceof NoRouteError)) throw error;
+        this.#made.delete(route.key); // somebody removed the queue
+      }
+    }
+  }
+
+  /**
+   * Keeps a message as a dead letter. Where the broker refuses its copy for its content, a new message has its body. False
+   * where the broker refuses that body itself: such a message cannot be kept anywhere.
+   *
+   * @throws {RpcError} the broker does not take it for any other reason.
+   */
+  async bury(
+    queue: Queue,
+    message: Message,
+    said: Readonly<Record<string, string>>,
+  ): Promise<boolean> {
+    let refusal: unknown;
+    for (const letter of lettersOf(message, said)) {
+      try {
+        await this.send(dead(queue), letter);
+        return true;
+      } catch (error) {
+        if (!isContent(error)) throw error;
+        refusal = error;
+      }
+    }
+    // The last form holds nothing foreign but the body, which every client can send.
+    if (refusal instanceof InvalidValueError) throw refusal;
+    log("rpc").error(
+      "Dropped a message of {bytes} bytes from {queue}: the broker refuses its body even as a new message: {error}",
+      {
+        bytes: message.body.length,
+        queue: queue.name,
+        error: loggable(refusal),
+      },
+    );
+    return false;
+  }
+
+  /** The pause of a message that could not be copied: whatever is wrong with it will be so again. Ends with the signal. */
+  async rest(signal: AbortSignal): Promise<void> {
+    const ms = this.#retry;
+    this.#retry = Math.min(2 * ms, LONGEST_RETRY);
+    await pause(ms, { deadline: Infinity, signal }).catch(() => {});
+  }
+}

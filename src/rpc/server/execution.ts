@@ -1,0 +1,50 @@
+/** What the requests of one consumer ask of their server while their handlers run. @module */
+import type { Queue } from "../../transport/routes.ts";
+import type { Wait } from "../../transport/transport.ts";
+import type { Job, JobHooks } from "../request/incoming_request.ts";
+import type { LoopWatch } from "./event_loop_monitor.ts";
+import type { Responder } from "../replies/responder.ts";
+
+/** What takes part. */
+export interface JobHookParts {
+  /** Records. */
+  readonly responder: Responder;
+  /** Is told how long the event loop was kept. */
+  readonly loop: LoopWatch<Job>;
+  /** Milliseconds that the broker leaves a message unacknowledged. */
+  readonly consumerTimeout: number;
+  /** Until when the ledger is waited for. */
+  readonly ending: Wait;
+}
+
+/** For requests of a queue. */
+export function jobHooks(
+  queue: Queue | undefined,
+  { responder, loop, consumerTimeout, ending }: JobHookParts,
+): JobHooks {
+  return {
+    queue,
+    ran: (job, ms) => loop.ran(job, ms),
+    // What takes longer than the broker leaves a message unacknowledged is kept by the ledger instead.
+    starting: (job, { maxDuration = 0 }) => {
+      const { hold } = job;
+      if (!hold || !queue || maxDuration < consumerTimeout) return undefined;
+      return hold.keep(queue.name, job.message, ending)
+        .then((mine) => mine ? job.keptElsewhere() : job.fence());
+    },
+    record: (job, transaction, result) =>
+      responder.record(job, transaction, result),
+    // A stream of Warren's ends with its reader, whose silence is noticed.
+    patience: ({ request: { reply, warren }, procedure, arrived }) => {
+      const { yields, maxDuration = 0 } = procedure ?? {};
+      const ends = yields && warren !== undefined;
+      const most = Math.max(consumerTimeout, maxDuration);
+      return !reply || ends ? Infinity : arrived + most;
+    },
+    late: (job) => {
+      const ms = Math.round(performance.now() - job.arrived);
+      void responder.late(job, ms);
+      job.end(`it has taken ${ms} ms, and its caller names no deadline`);
+    },
+  };
+}

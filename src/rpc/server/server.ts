@@ -1,0 +1,300 @@
+/** The worker's half: from a delivery to a handler, back to the caller, and only then acknowledged. @module */
+import { expireAt, forget } from "../../async/timer_wheel.ts";
+import { ConnectionDisposedError } from "../../errors.ts";
+import { log } from "../../logging.ts";
+import { within } from "../../async/deadline.ts";
+import type { Delivery } from "../../transport/transport.ts";
+import { decode } from "../../wire/codec.ts";
+import { misdirected } from "../request/addressee.ts";
+import type { Caller } from "../client/rpc_client.ts";
+import { Claims } from "./claims.ts";
+import { Copies } from "../retries/republisher.ts";
+import { Deferral } from "../retries/version_deferral.ts";
+import { Elsewhere } from "../retries/version_survey.ts";
+import { FailedCasts } from "../retries/cast_failures.ts";
+import { count, counts, type Fate, type ServerStats } from "../server_stats.ts";
+import { Job, type JobHooks } from "../request/incoming_request.ts";
+import { jobHooks } from "./execution.ts";
+import {
+  Answered,
+  type Known,
+  type Ledger,
+  type Running,
+} from "../request/recent_requests.ts";
+import { identityOf, type Lane, readerOf } from "../request/served_queue.ts";
+import type { LedgerStore } from "../../ledger/ledger_store.ts";
+import { Permits } from "../../async/semaphore.ts";
+import { Quarantine } from "../retries/quarantine.ts";
+import { Refusals, type Refused } from "../retries/unreadable_messages.ts";
+import { logStep } from "../request/request_log.ts";
+import { Responder, type ResponderParts } from "../replies/responder.ts";
+import { Runner } from "./executor.ts";
+import { otherRun, sameRun } from "./shared_run.ts";
+import { Slots } from "../../slot_map.ts";
+
+/** Milliseconds that the broker has to take back what a worker leaves. */
+const GOODBYE = 1_000;
+
+/** What a server needs. */
+export interface ServerParts extends ResponderParts {
+  /** Handlers at once. */
+  readonly concurrency: number;
+  /** Whether the bus is OpenStack's. */
+  readonly openstack: boolean;
+  /** To ask other services. */
+  readonly caller: Pick<Caller, "gather">;
+  /** What the fleet remembers together. */
+  readonly ledger?: LedgerStore | undefined;
+  /** Milliseconds that the broker leaves a message unacknowledged. */
+  readonly consumerTimeout: number;
+  /** Milliseconds after which a handler that still runs is told of. */
+  readonly longRunning: number;
+}
+
+/** A request in hand: where it came, and until when. */
+class InHand {
+  readonly job: Job;
+  readonly lane: Lane;
+  readonly done: Promise<void>;
+
+  constructor(job: Job, lane: Lane, done: Promise<void>) {
+    this.job = job;
+    this.lane = lane;
+    this.done = done;
+  }
+}
+
+/** Serves requests of all consumers of one connection context. */
+export class Server {
+  readonly #parts: ServerParts;
+  readonly #permits: Permits;
+  readonly #responder: Responder;
+  readonly #refusals: Refusals;
+  readonly #claims: Claims | undefined;
+  readonly #quarantine: Quarantine;
+  readonly #runner: Runner;
+  /** What it answered. */
+  readonly answered: Answered = new Answered();
+  readonly #ledgers = new Set<Ledger>();
+  readonly #jobs = new Slots<InHand>();
+  readonly #counts = counts();
+  readonly #stopping = new AbortController();
+  /** Until when the ledger is waited for. */
+  readonly #ending = { deadline: Infinity, signal: this.#stopping.signal };
+
+  /** Ready to receive. */
+  constructor(parts: ServerParts) {
+    this.#parts = parts;
+    this.#permits = new Permits(parts.concurrency);
+    const responder = this.#responder = new Responder(parts, this.#ending);
+    const { ledger, transport } = parts;
+    const copies = new Copies(transport);
+    this.#refusals = new Refusals({ responder, copies });
+    const casts = new FailedCasts({ ...parts, copies });
+    this.#quarantine = new Quarantine({ ...parts, copies, casts, responder });
+    this.#claims = ledger && new Claims(ledger, copies);
+    const elsewhere = new Elsewhere(parts.caller);
+    const deferral = new Deferral({ ...parts, copies, elsewhere });
+    this.#runner = new Runner({
+      ...{ responder, casts, deferral },
+      permits: this.#permits,
+      running: parts.inbox.running,
+      claims: this.#claims,
+      quarantine: this.#quarantine,
+      ending: this.#ending,
+      counts: this.#counts,
+      consumerTimeout: parts.consumerTimeout,
+      longRunning: parts.longRunning,
+    });
+  }
+
+  /** What it has done so far. */
+  get stats(): ServerStats {
+    const cut = [...this.#ledgers].reduce((sum, { cut }) => sum + cut, 0);
+    const { loop: { blocked }, longRunning, latency: { stats: latency } } =
+      this.#runner;
+    const inHand = this.#jobs.size;
+    return { ...this.#counts, cut, blocked, inHand, longRunning, latency };
+  }
+
+  /** Handlers at once. */
+  get concurrency(): number {
+    return this.#permits.limit;
+  }
+
+  /** Holds from now on; handlers that run are left alone. */
+  set concurrency(limit: number) {
+    this.#permits.limit = limit;
+  }
+
+  /** Takes the deliveries of one consumer. Never throws: nothing that arrives can hurt a worker. */
+  receiver(lane: Lane): (delivery: Delivery) => void {
+    this.#ledgers.add(lane.ledger);
+    this.#claims?.watch(lane);
+    const hooks = jobHooks(lane.queue, {
+      responder: this.#responder,
+      loop: this.#runner.loop,
+      consumerTimeout: this.#parts.consumerTimeout,
+      ending: this.#ending,
+    });
+    return (delivery) => this.#receive(delivery, lane, hooks);
+  }
+
+  #receive(delivery: Delivery, lane: Lane, hooks: JobHooks): void {
+    const { message: came } = delivery;
+    const { limits } = this.#parts;
+    const decoded = decode(came.body, came.headers, limits, came);
+    if ("refusal" in decoded) {
+      return this.#refuse(delivery, lane, decoded.refusal);
+    }
+    const { message, dialect } = decoded;
+    if (message.kind !== "request") {
+      const reason = `a ${message.kind} where requests are served`;
+      return this.#refuse(delivery, lane, { reason });
+    }
+    const reason = misdirected(lane.addressee, message.to);
+    if (reason !== undefined) {
+      const { reply, warren } = message;
+      return this.#refuse(delivery, lane, { reason, dialect, reply, warren });
+    }
+    if (delivery.redelivered) this.#counts.redelivered++;
+    const job = new Job(delivery, message, dialect, hooks);
+    const { redelivered, key } = delivery;
+    logStep(job, "received from {key}", { key, redelivered });
+    const done = this.#take(job, lane).then(() => {
+      logStep(job, job.acknowledged ? "acknowledged" : "back in its queue");
+      this.#jobs.delete(place);
+      this.#quarantine.ended(job);
+    });
+    const place = this.#jobs.add(new InHand(job, lane, done));
+  }
+
+  /** What came before is not run again; what a worker did not finish may end this one too. Never rejects. */
+  #take(job: Job, lane: Lane): Promise<void> {
+    const one = identityOf(job);
+    const earlier = one ? this.#earlier(job, one, lane) : undefined;
+    const suspect = !earlier && this.#quarantine.concerns(job, lane);
+    const work = earlier
+      ? this.#repeat(job, earlier, lane)
+      : suspect
+      ? this.#interrupted(job, lane)
+      : this.#runner.serve(job, lane);
+    const done = work.catch((error) =>
+      log("rpc").error("Serving failed: {error}", { error })
+    );
+    const begins = !earlier && !suspect;
+    if (begins && one !== undefined) {
+      lane.ledger.begin(one, job, readerOf(job.request), done);
+    }
+    return done;
+  }
+
+  /**
+   * Answers are forgotten sooner than that there were some: then the fleet's ledger may have them. What has no answer for
+   * another reader, as a stream has none, is not for him.
+   */
+  #earlier({ request }: Job, one: string, lane: Lane): Known | undefined {
+    const known = lane.ledger.find(one);
+    if (!known) return undefined;
+    const his = known.reader === readerOf(request);
+    if ("job" in known) {
+      return his || !known.job.procedure?.yields ? known : undefined;
+    }
+    const silent = known.answers.length === 0 && request.reply;
+    return silent && (!his || this.#claims) ? undefined : known;
+  }
+
+  async #interrupted(job: Job, lane: Lane): Promise<void> {
+    this.#counts.interrupted++;
+    const now = await this.#quarantine.take(job, lane);
+    if (now === "here") await this.#take(job, lane);
+    else if (now !== "moved") await this.#runner.serve(job, lane, now.hopeless);
+  }
+
+  /** What is left goes back as a copy, so that nobody takes it for one whose worker died. Without grace there is no time for it. */
+  async #putBack(job: Job, lane: Lane): Promise<void> {
+    if (!lane.quarantine || !job.abandoned || job.acknowledged) return;
+    if (job.lost) return; // its queue has it again
+    const wait = { deadline: performance.now() + GOODBYE };
+    const sent = this.#quarantine.requeue(job, lane);
+    if (await within(sent, wait, () => undefined).catch(() => false)) {
+      job.passOn();
+    }
+  }
+
+  #refuse(delivery: Delivery, { queue }: Lane, refused: Refused): void {
+    this.#counts.refused++;
+    const kept = this.#parts.openstack ? undefined : queue;
+    // What would be a dead letter must not be lost to a guess at who asked.
+    const guessed = kept && refused.large;
+    const done = (fate: Fate) => count(this.#counts, fate);
+    const said = guessed ? { ...refused, reply: undefined } : refused;
+    this.#refusals.refuse(delivery, said, kept, done);
+  }
+
+  /** A request that came before is not run again: its first run answers it, or has, and what it said is said again. */
+  async #repeat(job: Job, known: Known, lane: Lane): Promise<void> {
+    const same = known.reader === readerOf(job.request);
+    if ("job" in known && !same) return await this.#share(job, known, lane);
+    this.#counts.repeated++;
+    if ("answers" in known) await this.#responder.repeat(job, known.answers);
+    else await otherRun(job, known, this.#stopping.signal);
+    if ("answers" in known || !known.job.abandoned) job.settle();
+    else if (!job.abandoned) await this.#take(job, lane); // the first run went back undone
+  }
+
+  /** The same for another reader: he gets the answer of the run that is under way; where it has none for him, a run of his own. */
+  async #share(job: Job, known: Running, lane: Lane): Promise<void> {
+    const { beats } = this.#responder;
+    const { running } = this.#parts.inbox;
+    const waited = await sameRun({ running, beats }, job, known);
+    if (!waited) return job.giveBack();
+    if (job.over) return void this.#counts.dropped++;
+    const { answers } = known.job;
+    if (answers.length === 0) return await this.#take(job, lane);
+    this.#counts.repeated++;
+    await this.#responder.repeat(job, answers);
+    job.settle();
+  }
+
+  /**
+   * Resolves when all that is in hand is done. What is left at the deadline (milliseconds of `performance.now()`) is aborted
+   * and goes back to its queue for another worker: as a copy if it is to be `neat`, else unacknowledged.
+   */
+  async drain(deadline: number, neat: boolean): Promise<void> {
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    const waiting = expireAt(deadline, resolve);
+    let stopping: Promise<void> | undefined;
+    const late = over.then(() => stopping = this.#stop(neat));
+    const refusals = this.#refusals.inHand;
+    const { signal } = this.#stopping;
+    while (this.#jobs.size + refusals.size > 0 && !signal.aborted) {
+      const all = Promise.all([
+        ...[...this.#jobs].map(({ done }) => done),
+        ...refusals,
+      ]);
+      await Promise.race([all, late]);
+    }
+    forget(waiting);
+    this.#claims?.stop();
+    await stopping;
+    this.#responder[Symbol.dispose]();
+    this.#runner.loop[Symbol.dispose]();
+  }
+
+  /** What has begun to stream is not begun anew elsewhere: its caller is told. */
+  async #stop(neat: boolean): Promise<void> {
+    const inHand = [...this.#jobs];
+    const jobs = inHand.map(({ job }) => job);
+    for (const job of jobs) job.abandon();
+    this.#stopping.abort(new ConnectionDisposedError("The service stops"));
+    this.#refusals.stop();
+    const streams = jobs.filter(({ streaming }) => streaming);
+    await Promise.all([
+      ...streams.map((job) => this.#runner.endStream(job)),
+      ...streams.map((job) => this.#responder.interrupted(job)),
+      ...jobs.map((job) => this.#runner.release(job)),
+      ...(neat ? inHand.map(({ job, lane }) => this.#putBack(job, lane)) : []),
+    ]);
+  }
+}

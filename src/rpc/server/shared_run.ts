@@ -1,0 +1,43 @@
+/** Requests that are the same, and want their answers in different places. @module */
+import { aside } from "../request/waiting_aside.ts";
+import type { Beats } from "../replies/heartbeats.ts";
+import type { Job } from "../request/incoming_request.ts";
+import type { Running } from "../request/recent_requests.ts";
+import type { RunningCalls } from "../control_targets.ts";
+
+/** Parts that a wait needs. */
+export interface SameRunParts {
+  /** To be cancelled by. */
+  readonly running: RunningCalls;
+  /** Shows the second caller that its call is being worked on. */
+  readonly beats: Beats;
+}
+
+/**
+ * Waits until the run of the first has ended, or turns out to be a stream, or nobody waits for the second any more; false if
+ * the second has to go back meanwhile.
+ */
+export async function sameRun(
+  { running, beats }: SameRunParts,
+  second: Job,
+  first: Running,
+): Promise<boolean> {
+  second.register(running);
+  beats.begin(second);
+  const wait = (signal: AbortSignal) => first.until(signal, true);
+  const waited = await aside(second, second.signal, wait)
+    .then(() => true, () => second.over);
+  beats.end(second);
+  second.unregister();
+  return waited;
+}
+
+/** Waits for the run of a request that came again; what has to go meanwhile goes back. */
+export async function otherRun(
+  job: Job,
+  first: Running,
+  stopping: AbortSignal,
+): Promise<void> {
+  const wait = (signal: AbortSignal) => first.until(signal, false);
+  await aside(job, stopping, wait).catch(() => job.giveBack());
+}

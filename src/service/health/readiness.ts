@@ -1,0 +1,114 @@
+/** When the services of this process are live, and when they are ready. @module */
+import type { ServerStats } from "../../rpc/server_stats.ts";
+import type { ServiceState } from "../../rpc/discovery/service_report.ts";
+import { type Health, HealthServer } from "./health_server.ts";
+import { LOOPBACK } from "../../names.ts";
+import type { LinkState } from "./link_state.ts";
+import { workerNumber } from "../../config/worker_role.ts";
+
+/** Where it is told. */
+interface ReadinessOptions {
+  readonly healthPort?: number | undefined;
+  readonly healthHostname?: string | undefined;
+}
+
+/** A port, and those for whom it answers. */
+interface Shared {
+  readonly server: HealthServer;
+  readonly checks: Set<() => Health>;
+}
+
+const ports = new Map<string, Shared>();
+
+/** Live if all are, ready if all are. */
+function joined(checks: Iterable<() => Health>): Health {
+  const all = Array.from(checks, (check) => check());
+  const [first] = all;
+  const detail = all.length === 1 && first
+    ? first.detail
+    : { services: all.map(({ detail }) => detail) };
+  return {
+    live: all.every(({ live }) => live),
+    ready: all.every(({ ready }) => ready),
+    detail,
+  };
+}
+
+function share(port: number, hostname: string): Shared {
+  const patient = workerNumber() !== undefined; // for its predecessor
+  const checks = new Set<() => Health>();
+  const server = HealthServer.start(
+    { port, hostname, patient },
+    () => joined(checks),
+  );
+  return { server, checks };
+}
+
+/** A service that is asked how it is. */
+interface Asked {
+  readonly host: string;
+  readonly state: ServiceState;
+  readonly concurrency: number;
+  readonly stats: Pick<ServerStats, "longRunning">;
+}
+
+/** Answers for one service, maybe among others. */
+export interface Answering extends AsyncDisposable {
+  /** Where; undefined while another process has the port. */
+  readonly url: string | undefined;
+}
+
+/**
+ * Answers for a service, if a port is given; services of one process may have the same. It is live unless its link is given
+ * up; ready while it is up, both sides of its link are there, all consumers consume, and handlers that have run for long leave
+ * a place to others.
+ *
+ * @throws {InvalidValueError} the port cannot be had.
+ */
+export function answerForHealth(
+  { healthPort, healthHostname: hostname = LOOPBACK }: ReadinessOptions,
+  service: Asked,
+  link: LinkState,
+): Answering | undefined {
+  if (healthPort === undefined) return undefined;
+  const port = healthPort === 0 ? 0 : healthPort + (workerNumber() ?? 0);
+  const key = port === 0 ? crypto.randomUUID() : `${hostname} ${port}`;
+  const { server, checks } = ports.get(key) ?? share(port, hostname);
+  ports.set(key, { server, checks });
+  const check = () => conditionOf(service, link);
+  checks.add(check);
+  return {
+    get url() {
+      return server.url;
+    },
+    async [Symbol.asyncDispose]() {
+      checks.delete(check);
+      if (checks.size > 0) return;
+      ports.delete(key);
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** What is told of the link, and whether work comes in by it and can be answered, now or when the broker takes messages. */
+function conditionOf(
+  service: Asked,
+  { condition, health }: LinkState,
+): Health {
+  const { state } = service;
+  const { slots = 0, handlers = [] } = state === "up"
+    ? service.stats.longRunning
+    : {};
+  const { publishing, consuming } = health ?? {};
+  const sides = [publishing, consuming].every((side) =>
+    side?.state === "up" || side?.state === "blocked"
+  );
+  return {
+    live: condition !== "failed",
+    ready: state === "up" && sides && slots < service.concurrency,
+    detail: {
+      ...{ state, link: condition, publishing, consuming },
+      longRunning: handlers.length > 0 ? handlers : undefined,
+    },
+  };
+}

@@ -1,0 +1,68 @@
+/** Managers on their host: whose they are, and what is consumed for them. @module */
+import { InvalidValueError } from "../errors.ts";
+import { queueFor } from "../transport/routes.ts";
+import type { ConnectionContext } from "../connection/connection_context.ts";
+import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
+import { withBaseApi } from "./openstack_api.ts";
+import type { Manager } from "./manager.ts";
+import type { ServiceOptions } from "./service_options.ts";
+
+/** Managers of running services. */
+const taken = new WeakSet<Manager>();
+
+/**
+ * Gives a manager its host and its connection. It belongs to that service until disposed.
+ *
+ * @throws {InvalidValueError} it belongs to a running service already.
+ */
+export function take(
+  manager: Manager,
+  host: string,
+  connection: ConnectionContext,
+): Disposable {
+  if (taken.has(manager)) {
+    throw new InvalidValueError(
+      `Invalid option manager: the manager of ${manager.contract.topic} serves on ${manager.host} already; make another`,
+      { data: { path: "manager" } },
+    );
+  }
+  taken.add(manager);
+  Object.assign(manager, { host, connection });
+  return { [Symbol.dispose]: () => void taken.delete(manager) };
+}
+
+/** One dispatcher for each topic, over all its managers. */
+function dispatchers(
+  managers: readonly Manager[],
+  { wrap = (inner) => inner, baseApi = true }: ServiceOptions,
+): Map<string, Dispatcher> {
+  const byTopic = Map.groupBy(managers, ({ contract }) => contract.topic);
+  const made = new Map<string, Dispatcher>();
+  for (const [topic, [first, ...others]] of byTopic) {
+    const dispatcher = wrap((first as Manager).createRpcDispatcher(others));
+    made.set(topic, baseApi ? withBaseApi(dispatcher, topic) : dispatcher);
+  }
+  return made;
+}
+
+/** Plans the three consumers of Nova's service (`service.py`, `Service.start`), for each topic. */
+export async function createConsumers(
+  connection: ConnectionContext,
+  managers: readonly Manager[],
+  host: string,
+  options: ServiceOptions,
+): Promise<void> {
+  const served = dispatchers(managers, options);
+  for (const topic of served.keys()) {
+    if (!served.has(queueFor(topic, host))) continue;
+    throw new InvalidValueError(
+      `Invalid option manager: topic ${topic} on host ${host} and topic ${topic}.${host} have one queue; serve them in two services on hosts of other names`,
+      { data: { path: "manager" } },
+    );
+  }
+  for (const [topic, dispatcher] of served) {
+    await connection.createConsumer(topic, dispatcher);
+    await connection.createConsumer(topic, dispatcher, { host });
+    await connection.createConsumer(topic, dispatcher, { fanout: true });
+  }
+}

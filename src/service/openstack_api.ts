@@ -1,0 +1,42 @@
+/** What every service of an OpenStack bus answers: signs of life (oslo.messaging `rpc/server.py`; Nova `baserpc.py`). @module */
+import { z } from "npm:zod@^4.6.7";
+import { type Dispatcher, RpcDispatcher } from "../rpc/dispatch/dispatcher.ts";
+
+/** oslo.messaging's ping (`rpc_ping_enabled`). */
+const PING = "oslo_rpc_server_ping";
+/** Nova's base API: `ping` gives back what it got. */
+const BASE = "baseapi";
+
+const args = z.looseObject({ arg: z.unknown() });
+const echo = z.object({ service: z.string(), arg: z.unknown() });
+
+/** A dispatcher of a topic that answers both as well; all else goes on to `inner`. */
+export function withBaseApi(inner: Dispatcher, topic: string): Dispatcher {
+  const ping = {
+    contract: {
+      topic,
+      version: "1.0",
+      procedures: { [PING]: { result: z.string() } },
+    },
+    [PING]: () => "pong",
+  };
+  const base = {
+    contract: {
+      topic,
+      version: "1.1",
+      namespace: BASE,
+      procedures: { ping: { args, result: echo } },
+    },
+    ping: ({ arg = null }: z.infer<typeof args>) => ({ service: topic, arg }),
+  };
+  const own = new RpcDispatcher([ping, base]);
+  const isOwn = (method: string, namespace: string | undefined) =>
+    namespace === BASE || (namespace === undefined && method === PING);
+  return {
+    topics: inner.topics,
+    dispatch: (context, version, method, args, namespace) => {
+      const dispatcher = isOwn(method, namespace) ? own : inner;
+      return dispatcher.dispatch(context, version, method, args, namespace);
+    },
+  };
+}

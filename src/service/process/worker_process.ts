@@ -1,0 +1,143 @@
+/** A worker's process, as its launcher sees it. @module */
+import { expireAt, forget } from "../../async/timer_wheel.ts";
+import { DRAIN, READY } from "./worker_words.ts";
+import { WORKER } from "../../config/worker_role.ts";
+import { LastError, type Output, toLines } from "./line_output.ts";
+
+/** Milliseconds that output may come after its process: one that the worker had started may still hold the pipe. */
+const LATE = 1_000;
+
+/** How to start workers. */
+export interface Program {
+  /** Arguments for this Deno. */
+  readonly args: readonly string[];
+  /** Gets what they print. */
+  readonly stdout: Output;
+  /** Gets what they print as errors. */
+  readonly stderr: Output;
+}
+
+/** One process of a worker. */
+export class Child {
+  /** True when all its services have started; false if it ended before. */
+  readonly ready: Promise<boolean>;
+  /** Resolves when the process has ended. */
+  readonly exited: Promise<Deno.CommandStatus>;
+  /** Resolves when it has ended and all that it printed is through. */
+  readonly ended: Promise<Deno.CommandStatus>;
+  readonly #process: Deno.ChildProcess;
+  readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #ready = Promise.withResolvers<boolean>();
+  readonly #cut = new AbortController();
+  readonly #errors = new LastError();
+  #alive = true;
+  /** Times of `performance.now()`. */
+  #servingSince: number | undefined;
+  #endedAt: number | undefined;
+  #asked = false;
+
+  /** Starts the process of worker number `worker`; throws what Deno throws if it cannot. */
+  constructor(worker: number, { args, stdout, stderr }: Program) {
+    this.#process = new Deno.Command(Deno.execPath(), {
+      args: [...args],
+      env: { [WORKER]: String(worker) },
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#stdin = this.#process.stdin.getWriter();
+    this.#stdin.closed.catch(() => {}); // it may end before it has read
+    this.ready = this.#ready.promise;
+    this.exited = this.#exit();
+    const name = `[worker ${worker}] `;
+    const note = (line: string) => this.#errors.note(line);
+    const passed = [
+      this.#pass(this.#process.stdout, stdout, name),
+      this.#pass(this.#process.stderr, stderr, name, note),
+    ];
+    this.ended = this.#end(passed);
+  }
+
+  /** Its process. */
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  /** Whether the process runs. */
+  get alive(): boolean {
+    return this.#alive;
+  }
+
+  /** Whether its services have started, and it was not asked to end. */
+  get serving(): boolean {
+    return this.#servingSince !== undefined && this.#alive && !this.#asked;
+  }
+
+  /** Milliseconds from the start of its services to its end, or until now. */
+  get served(): number {
+    const until = this.#endedAt ?? performance.now();
+    return until - (this.#servingSince ?? until);
+  }
+
+  /** The last error that it printed. */
+  get lastError(): string | undefined {
+    return this.#errors.text;
+  }
+
+  /** Whether it was asked to end. */
+  get asked(): boolean {
+    return this.#asked;
+  }
+
+  /** Asks it to drain and end. Safe to call again, and after its end. */
+  drain(): void {
+    this.#asked = true;
+    this.#stdin.write(new TextEncoder().encode(DRAIN)).catch(() => {});
+  }
+
+  /** Ends it at once. */
+  kill(): void {
+    if (this.#alive) this.#process.kill("SIGKILL");
+  }
+
+  /** What is passed on of a line. A program may have printed a part of a line when the worker said that it is ready. */
+  #heard(line: string, name: string): string {
+    if (!line.endsWith(READY)) return `${name}${line}\n`;
+    this.#servingSince ??= performance.now();
+    this.#ready.resolve(true);
+    const rest = line.slice(0, -READY.length);
+    return rest === "" ? "" : `${name}${rest}\n`;
+  }
+
+  async #exit(): Promise<Deno.CommandStatus> {
+    const status = await this.#process.status;
+    this.#alive = false;
+    this.#endedAt = performance.now();
+    this.#ready.resolve(false);
+    this.#stdin.abort().catch(() => {});
+    return status;
+  }
+
+  async #end(passed: readonly Promise<void>[]): Promise<Deno.CommandStatus> {
+    const status = await this.exited;
+    const late = expireAt(performance.now() + LATE, () => this.#cut.abort());
+    await Promise.all(passed);
+    forget(late);
+    return status;
+  }
+
+  async #pass(
+    from: ReadableStream<Uint8Array<ArrayBuffer>>,
+    to: Output,
+    name: string,
+    note: (line: string) => void = () => {},
+  ): Promise<void> {
+    const lines = toLines((lines) => {
+      lines.forEach(note);
+      const texts = lines.map((line) => this.#heard(line, name));
+      return to.print(texts.join(""));
+    });
+    const text = from.pipeThrough(new TextDecoderStream());
+    await text.pipeTo(lines, { signal: this.#cut.signal }).catch(() => {});
+  }
+}

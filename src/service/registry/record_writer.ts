@@ -1,0 +1,123 @@
+/** The records of a service in its store, which may be away at any time (Nova: `service.py`, `report_state`). @module */
+import { log, oneLine } from "../../logging.ts";
+import { within } from "../../async/deadline.ts";
+import type {
+  ServiceKey,
+  ServiceRecord,
+  ServiceReport,
+  ServiceStore,
+} from "../../rpc/discovery/service_report.ts";
+
+/** Milliseconds that a store is waited for, and until it may be told something else: what hangs may never end. */
+const PATIENCE = 2_000;
+const HANGS = 5_000;
+
+function soon(work: Promise<void>, ms: number): Promise<void> {
+  const late = () => new Error(`no answer within ${ms} ms`);
+  return within(work, { deadline: performance.now() + ms }, late);
+}
+
+/** Keeps the records of one run of a service; nothing of it fails. */
+export class Records {
+  readonly #store: ServiceStore;
+  readonly #keys: readonly ServiceKey[];
+  readonly #run: Pick<ServiceReport, "id" | "startedAt">;
+  /** What the store should be told next: the newest alone. */
+  #wanted: (() => Promise<void>) | undefined;
+  /** While the store is told something: one thing at a time. */
+  #telling: Promise<void> | undefined;
+  #away = false;
+  /** Reports of earlier runs; undefined while the store has not said. */
+  #before: number | undefined;
+
+  /** Of the records with these keys, by one run. */
+  constructor(
+    store: ServiceStore,
+    keys: readonly ServiceKey[],
+    run: Pick<ServiceReport, "id" | "startedAt">,
+  ) {
+    this.#store = store;
+    this.#keys = keys;
+    this.#run = run;
+  }
+
+  /** Reports of earlier runs, as far as the store has said. */
+  get before(): number {
+    return this.#before ?? 0;
+  }
+
+  /** Asks for the reports of earlier runs. */
+  open(): Promise<void> {
+    return this.#tell(() => this.#read());
+  }
+
+  /** Writes what a service reports; a record that was lost is made anew. */
+  write(reports: () => readonly ServiceReport[]): Promise<void> {
+    return this.#tell(async () => {
+      await this.#read();
+      const updatedAt = Date.now();
+      for (const report of reports()) {
+        if (this.#isLater(await this.#store.get(report))) continue;
+        await this.#store.put({ ...report, updatedAt });
+      }
+    });
+  }
+
+  /** Removes them. */
+  remove(): Promise<void> {
+    return this.#tell(async () => {
+      for (const key of this.#keys) {
+        if (this.#isLater(await this.#store.get(key))) continue;
+        await this.#store.remove(key);
+      }
+    });
+  }
+
+  /** A successor that is there already has the last word. */
+  #isLater(record: ServiceRecord | undefined): boolean {
+    const { id, startedAt } = this.#run;
+    return record !== undefined && record.id !== id &&
+      record.startedAt > startedAt;
+  }
+
+  async #read(): Promise<void> {
+    if (this.#before !== undefined) return;
+    const known = await Promise.all(
+      this.#keys.map((key) => this.#store.get(key)),
+    );
+    this.#before = Math.max(0, ...known.map((one) => one?.reportCount ?? 0));
+  }
+
+  /** Resolves when the store has been told, or has taken too long: then it is told as soon as it can be. */
+  async #tell(work: () => Promise<void>): Promise<void> {
+    this.#wanted = work;
+    this.#telling ??= this.#tellAll();
+    await soon(this.#telling, PATIENCE).catch((error) => this.#lost(error));
+  }
+
+  async #tellAll(): Promise<void> {
+    for (let work; (work = this.#wanted);) {
+      this.#wanted = undefined;
+      try {
+        await soon(Promise.try(work), HANGS);
+        this.#found();
+      } catch (error) {
+        this.#lost(error);
+      }
+    }
+    this.#telling = undefined;
+  }
+
+  /** That the store is away is said once, and once that it is back. */
+  #lost(error: unknown): void {
+    if (this.#away) return;
+    this.#away = true;
+    const reason = oneLine(error instanceof Error ? error.message : error);
+    log("service").warn("The store of services is away: {reason}", { reason });
+  }
+
+  #found(): void {
+    if (this.#away) log("service").info("The store of services is back");
+    this.#away = false;
+  }
+}

@@ -1,0 +1,141 @@
+/** What a service tells of itself: at an interval, and to whoever asks (Nova: `service.py`, `report_state`). @module */
+import { TopologyError } from "../../errors.ts";
+import { log } from "../../logging.ts";
+import type { ConnectionContext } from "../../connection/connection_context.ts";
+import { RpcDispatcher } from "../../rpc/dispatch/dispatcher.ts";
+import {
+  inquiries,
+  meant,
+  REPORT,
+  REPORTS,
+  type ServiceAnswer,
+  type ServiceFilter,
+} from "../../rpc/discovery/service_contract.ts";
+import type {
+  ServiceInfo,
+  ServiceReport,
+  ServiceState,
+  ServiceStats,
+} from "../../rpc/discovery/service_report.ts";
+import { PeriodicTasks } from "../periodic/periodic_tasks.ts";
+import type { Records } from "./record_writer.ts";
+import type { Identity, ServedTopic } from "./service_identity.ts";
+
+/** Of what is reported. */
+export interface Reported {
+  /** Who it is. */
+  readonly identity: Identity;
+  /** What it serves: a report for each. */
+  readonly topics: readonly ServedTopic[];
+  /** Where records are kept. */
+  readonly records?: Records | undefined;
+  /** Where it is in its life. */
+  state(): ServiceState;
+  /** What it serves, in full. */
+  info(): ServiceInfo;
+  /** What it has done. */
+  stats(): ServiceStats;
+}
+
+/** True where the broker's user has no right to the queues of the fleet: that is no reason not to serve. */
+function isForbidden(error: unknown): error is TopologyError {
+  return error instanceof TopologyError && error.data.replyCode === 403;
+}
+
+/** Milliseconds that a report may take to get to the broker. */
+const PATIENCE = 1_000;
+
+/** Tells of one service until disposed, over a connection context of its own: busy handlers do not keep it waiting. */
+export class Reporter implements AsyncDisposable {
+  readonly #connection: ConnectionContext;
+  readonly #reported: Reported;
+  #count = 0;
+  #periodic: PeriodicTasks | undefined;
+
+  /** Says nothing before `start`. The context is the reporter's from now on. */
+  constructor(connection: ConnectionContext, reported: Reported) {
+    this.#connection = connection;
+    this.#reported = reported;
+  }
+
+  /** Answers from now on, and reports, if the service has an interval. */
+  async start(): Promise<void> {
+    const { records, identity: { interval: every } } = this.#reported;
+    await records?.open();
+    await this.#listen().catch((error) => {
+      if (!isForbidden(error)) throw error;
+      const { message: reason } = error;
+      log("service").warn("Nobody can ask this service: {reason}", { reason });
+    });
+    const run = () => this.report();
+    void run();
+    const tasks = every > 0 ? [{ name: "report_state", every, run }] : [];
+    this.#periodic = new PeriodicTasks(tasks);
+  }
+
+  /** Says now where the service is in its life; takes a second or two, and never fails. */
+  async report(): Promise<void> {
+    this.#count++;
+    const { records, state } = this.#reported;
+    const reports = () => this.#reports();
+    const recorded = state() === "removed"
+      ? records?.remove()
+      : records?.write(reports);
+    await Promise.all([this.#broadcast(), recorded]);
+  }
+
+  /** Reports no more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#periodic?.[Symbol.asyncDispose]();
+    await this.#connection[Symbol.asyncDispose]();
+  }
+
+  async #listen(): Promise<void> {
+    const dispatcher = new RpcDispatcher([this.#endpoint()]);
+    const { topic } = inquiries;
+    await this.#connection.createConsumer(topic, dispatcher, { fanout: true });
+    await this.#connection.consume();
+  }
+
+  #endpoint() {
+    const { info, stats } = this.#reported;
+    const answer = (more: Omit<ServiceAnswer, "reports"> = {}) =>
+    (
+      filter: ServiceFilter,
+    ): ServiceAnswer => {
+      const reports = this.#reports().filter((each) => meant(filter, each));
+      return reports.length > 0 ? { reports, ...more } : { reports };
+    };
+    return {
+      contract: inquiries,
+      ping: answer(),
+      info: (filter: ServiceFilter) => answer({ info: info() })(filter),
+      stats: (filter: ServiceFilter) => answer({ stats: stats() })(filter),
+    };
+  }
+
+  #reports(): readonly ServiceReport[] {
+    const { identity, topics, records } = this.#reported;
+    const reportCount = this.#count + (records?.before ?? 0);
+    const state = this.#reported.state();
+    return topics.map((topic) => ({
+      ...identity,
+      ...topic,
+      reportCount,
+      state,
+    }));
+  }
+
+  /** One that does not get through is made up for by the next. */
+  async #broadcast(): Promise<void> {
+    const args = { reports: this.#reports() };
+    const options = { timeout: PATIENCE };
+    try {
+      await this.#connection.fanoutCast(REPORTS, REPORT, args, options);
+    } catch (error) {
+      log("service").debug("A report was not sent: {error}", {
+        error,
+      });
+    }
+  }
+}

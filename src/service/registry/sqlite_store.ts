@@ -1,0 +1,90 @@
+/** A store of services in an SQLite file, for the processes of one machine. @module */
+import { DatabaseSync } from "node:sqlite";
+import { keyText, recordIn } from "../../rpc/discovery/service_contract.ts";
+import type { ServiceStore } from "../../rpc/discovery/service_report.ts";
+
+/** Milliseconds that another process may hold the file; nothing else runs here meanwhile. */
+const BUSY = 100;
+
+const SCHEMA = `
+  PRAGMA busy_timeout = ${BUSY};
+  PRAGMA journal_mode = WAL;
+  CREATE TABLE IF NOT EXISTS warren_services (
+    key TEXT PRIMARY KEY,
+    record TEXT NOT NULL
+  ) STRICT`;
+
+/** A row that cannot be read is none. */
+function parse(row: Record<string, unknown> | undefined) {
+  try {
+    return row && recordIn(JSON.parse(String(row.record)));
+  } catch {
+    return undefined;
+  }
+}
+
+/** What tells one file from another of the same name; undefined if there is none, or the system does not say. */
+function fileAt(path: string): number | undefined {
+  try {
+    return Deno.statSync(path).ino ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Keeps the records of services in an SQLite file, which is made if there is none. The file is opened when it is first
+ * needed, and opened again after an error. Needs `--allow-read` and `--allow-write` for it.
+ *
+ * @example
+ * ```ts ignore
+ * const store = sqliteServiceStore("/var/lib/compute/services.db");
+ * await using service = await Service.start({ url, manager, store });
+ * ```
+ */
+export function sqliteServiceStore(path: string): ServiceStore & Disposable {
+  let open: DatabaseSync | undefined;
+  let file: number | undefined;
+  const close = () => {
+    open?.close();
+    open = undefined;
+  };
+  const use = <T>(work: (database: DatabaseSync) => T): Promise<T> =>
+    Promise.try(() => {
+      try {
+        if (file !== fileAt(path)) close(); // it was removed, or replaced
+        if (!open) {
+          open = new DatabaseSync(path);
+          open.exec(SCHEMA);
+          file = fileAt(path);
+        }
+        return work(open);
+      } catch (error) {
+        close();
+        throw error;
+      }
+    });
+  return {
+    get: (key) =>
+      use((database) => {
+        const text = "SELECT record FROM warren_services WHERE key = ?";
+        return parse(database.prepare(text).get(keyText(key)));
+      }),
+    put: (record) =>
+      use((database) => {
+        const text = "INSERT OR REPLACE INTO warren_services VALUES (?, ?)";
+        database.prepare(text).run(keyText(record), JSON.stringify(record));
+      }),
+    remove: (key) =>
+      use((database) => {
+        const text = "DELETE FROM warren_services WHERE key = ?";
+        return database.prepare(text).run(keyText(key)).changes > 0;
+      }),
+    list: () =>
+      use((database) =>
+        database.prepare("SELECT record FROM warren_services").all().map(parse)
+          .filter((record) => record !== undefined)
+      ),
+    [Symbol.dispose]: close,
+  };
+}

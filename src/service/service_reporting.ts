@@ -1,0 +1,75 @@
+/** What a service reports, of its parts. @module */
+import type { ConnectionContext } from "../connection/connection_context.ts";
+import type { ServiceState } from "../rpc/discovery/service_report.ts";
+import { queueFor } from "../transport/routes.ts";
+import type { Manager } from "./manager.ts";
+import type { TaskState } from "./periodic/periodic_task.ts";
+import { Records } from "./registry/record_writer.ts";
+import { Reporter } from "./registry/reporter.ts";
+import { identityOf, keysOf, topicsOf } from "./registry/service_identity.ts";
+import { contractInfo, taskInfo } from "./registry/self_description.ts";
+import type { ServiceOptions } from "./service_options.ts";
+
+/** A service, as far as it is reported. */
+export interface Subject {
+  /** Name of the host. */
+  readonly host: string;
+  /** Where it is in its life. */
+  readonly state: ServiceState;
+  /** What its managers do again and again. */
+  readonly tasks: readonly TaskState[];
+}
+
+/** Options of the contexts that report and keep house: they serve but short questions. */
+export const REPORTER = {
+  pooled: false,
+  concurrency: 64,
+  prefetch: 64,
+  grace: 1_000,
+  ledger: undefined,
+} as const;
+
+/** A service's reporter, and its records where it has a store. */
+export interface Reporting {
+  /** Tells of it. */
+  readonly reporter: Reporter;
+  /** Kept of it. */
+  readonly records: Records | undefined;
+}
+
+/** Tells on `own` of a service that serves its managers on `connection`. */
+export function reportOn(
+  subject: Subject,
+  managers: readonly Manager[],
+  options: ServiceOptions,
+  connection: ConnectionContext,
+  own: ConnectionContext,
+): Reporting {
+  const identity = identityOf(managers, subject.host, options);
+  const topics = topicsOf(managers, options.version);
+  const records = options.store &&
+    new Records(options.store, keysOf(identity, topics), identity);
+  const contracts = managers.map(({ contract }) => contractInfo(contract));
+  const consumers = topics.flatMap(({ topic }) => [
+    topic,
+    queueFor(topic, subject.host),
+    `${topic}_fanout`,
+  ]);
+  const { prefetch = options.concurrency ?? connection.concurrency } = options;
+  const process = { pid: Deno.pid, runtime: `deno ${Deno.version.deno}` };
+  const reporter = new Reporter(own, {
+    identity,
+    topics,
+    records,
+    state: () => subject.state,
+    info: () => {
+      const { concurrency } = connection;
+      return { process, contracts, consumers, concurrency, prefetch };
+    },
+    stats: () => ({
+      ...connection.stats,
+      tasks: subject.tasks.map(taskInfo),
+    }),
+  });
+  return { reporter, records };
+}

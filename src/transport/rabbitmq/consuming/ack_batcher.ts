@@ -1,0 +1,78 @@
+/** Acknowledgements of one channel: those of a turn of the event loop, or longer, go together, as one where order allows. @module */
+import process from "node:process";
+import type { Channel } from "npm:amqplib@2.3.1";
+import type { Open } from "../amqplib/channel.ts";
+import type { Vitals } from "../connection/connection_health.ts";
+
+/** Milliseconds that one may wait for others. */
+const PATIENCE = 5;
+/** So many do not wait for more. */
+const MANY = 256;
+
+/** Settles deliveries, each once; when their channel is gone, that means nothing, and saying it would be an error. */
+export class Acks {
+  readonly #open: Open<Channel>;
+  readonly #vitals: Vitals;
+  /** Deliveries that the broker waits for, in their order. */
+  readonly #unsettled = new Set<number>();
+  #due = new Set<number>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #flushing = false;
+
+  /** Of a channel. */
+  constructor(open: Open<Channel>, vitals: Vitals) {
+    this.#open = open;
+    this.#vitals = vitals;
+  }
+
+  /** False once the channel is gone: what was not settled is back in its queue. */
+  get alive(): boolean {
+    return this.#open.alive;
+  }
+
+  /** One has come. */
+  delivered(tag: number): void {
+    this.#unsettled.add(tag);
+  }
+
+  /** Acknowledged at the end of this turn, or a little later. */
+  ack(tag: number, when?: "soon"): void {
+    if (!this.#open.alive) return void this.#vitals.stale++;
+    this.#due.add(tag);
+    if (when === "soon" && this.#due.size < MANY) {
+      this.#timer ??= setTimeout(this.flush, PATIENCE);
+    } else if (!this.#flushing) {
+      this.#flushing = true;
+      process.nextTick(this.flush);
+    }
+  }
+
+  /** Refused, before all that is acknowledged later. */
+  reject(tag: number, requeue: boolean): void {
+    if (!this.#open.alive) return void this.#vitals.stale++;
+    this.#unsettled.delete(tag);
+    this.#open.outgoing.reject(this.#open.channel, tag, requeue);
+  }
+
+  /** Sends what is due. */
+  flush = (): void => {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#flushing = false;
+    const due = this.#due;
+    if (due.size === 0) return;
+    this.#due = new Set();
+    if (!this.#open.alive) return void (this.#vitals.stale += due.size);
+    let last = 0;
+    for (const tag of this.#unsettled) {
+      if (!due.delete(tag)) break;
+      this.#unsettled.delete(last = tag);
+    }
+    const { channel, outgoing } = this.#open;
+    if (last > 0) outgoing.ack(channel, last, true); // it, and all before it
+    for (const tag of due) {
+      this.#unsettled.delete(tag);
+      outgoing.ack(channel, tag, false);
+    }
+  };
+}

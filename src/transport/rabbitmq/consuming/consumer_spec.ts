@@ -1,0 +1,131 @@
+/** What should be consumed, as data: from it every new channel is made. @module */
+import type { Queue, Route } from "../../routes.ts";
+import type { ConsumeOptions, Delivery } from "../../transport.ts";
+import type { Vitals } from "../connection/connection_health.ts";
+
+/** A route whose queue is consumed. */
+export type QueueRoute = Route & { readonly queue: Queue };
+
+/** One consumer that there should be. */
+export interface Desired {
+  /** Whose queue it consumes. */
+  route: QueueRoute;
+  /** Another queue that will do as well, where this one's node is gone. */
+  readonly renew?: (() => QueueRoute) | undefined;
+  /** Who takes what comes. */
+  readonly receive: (delivery: Delivery) => void;
+  /** How. */
+  readonly options: ConsumeOptions;
+  /** Name at the broker; a new one each time, so that an old channel's cannot be meant. */
+  tag?: string | undefined;
+  /** Where it is in a stream: the offset of the last message. */
+  offset?: number;
+  /** When it began to read a stream, in epoch seconds. */
+  began?: number;
+  /** Nobody wants it any more. */
+  abandoned?: boolean;
+  /** Its last start: there is one at a time. */
+  starting?: Promise<unknown>;
+  /** Resolved when it is not restored any more. */
+  readonly ended: PromiseWithResolvers<void>;
+}
+
+/** The consumers of one channel, each change of which shows in the health of its side. */
+export class Wanted {
+  readonly #vitals: Vitals;
+  readonly #all = new Set<Desired>();
+
+  /** None yet. */
+  constructor(vitals: Vitals) {
+    this.#vitals = vitals;
+  }
+
+  /** How many. */
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** All of them now. */
+  get all(): readonly Desired[] {
+    return [...this.#all];
+  }
+
+  /** Those that do not consume now. */
+  get missing(): readonly Desired[] {
+    return this.all.filter(({ tag }) => !tag);
+  }
+
+  /** The broker said consume-ok. */
+  consumes(desired: Desired, tag: string): void {
+    const known = this.#all.has(desired);
+    const already = known && desired.tag !== undefined;
+    desired.tag = tag;
+    this.#all.add(desired);
+    this.#vitals.count(known ? 0 : 1, already ? 0 : 1);
+    this.#vitals.proven();
+  }
+
+  /** It consumes no more. An exclusive one is not restored: another may be the only one by then. */
+  lost(desired: Desired): void {
+    const consumed = this.#all.has(desired) && desired.tag !== undefined;
+    desired.tag = undefined;
+    if (consumed) this.#vitals.count(0, -1);
+    if (desired.options.exclusive) this.forget(desired);
+  }
+
+  /** Nobody wants it any more. */
+  forget(desired: Desired): void {
+    desired.abandoned = true;
+    if (this.#all.delete(desired)) {
+      this.#vitals.count(-1, desired.tag === undefined ? 0 : -1);
+    }
+    desired.ended.resolve();
+  }
+}
+
+/** Whether the queue is a stream, which is read and not emptied. */
+const isStream = ({ queue }: QueueRoute): boolean =>
+  queue.arguments["x-queue-type"] === "stream";
+
+/** A reader begins with what comes next; after a loss it goes on where it was, or with what has come since it began. */
+function offsetOf(desired: Desired): unknown {
+  if (desired.offset !== undefined) return desired.offset + 1;
+  const { began } = desired;
+  desired.began ??= Math.floor(Date.now() / 1_000);
+  return began === undefined ? "next" : { "!": "timestamp", value: began };
+}
+
+/** A temporary queue keeps the name that it got. */
+export function kept(route: QueueRoute, name: string): QueueRoute {
+  const { queue } = route;
+  return queue.temporary && queue.fresh
+    ? { ...route, queue: { ...queue, name, fresh: undefined } }
+    : route;
+}
+
+/** Unacknowledged messages of a stream, where no limit was given: a stream must have one. */
+const STREAM_PREFETCH = 100;
+
+/** Unacknowledged messages at most; 0 = any number. */
+export function prefetchOf({ route, options: { prefetch } }: Desired): number {
+  return prefetch || (isStream(route) ? STREAM_PREFETCH : 0);
+}
+
+/** Arguments of `basic.consume`. */
+export function argumentsOf(desired: Desired): Record<string, unknown> {
+  return isStream(desired.route)
+    ? { "x-stream-offset": offsetOf(desired) }
+    : {};
+}
+
+/**
+ * True if another consumer may take its place at any time. RabbitMQ 3.10 loses messages of a queue whose single active
+ * consumer leaves; a queue that is taken as it is may have one.
+ */
+export function isRenewable(
+  { route, options: { prefetch, spare, exclusive } }: Desired,
+): boolean {
+  const { passive, arguments: form } = route.queue;
+  const single = passive || form["x-single-active-consumer"] !== undefined;
+  return prefetch > 0 && !isStream(route) && !spare && !exclusive && !single;
+}

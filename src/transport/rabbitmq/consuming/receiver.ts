@@ -1,0 +1,80 @@
+/** What one consumer does with what comes to it. @module */
+import type { Channel } from "npm:amqplib@2.3.1";
+import { log } from "../../../logging.ts";
+import { room } from "../../oversized_body.ts";
+import type { Delivery } from "../../transport.ts";
+import type { Acks } from "./ack_batcher.ts";
+import type { Receive } from "../amqplib/channel_reader.ts";
+import type { Open } from "../amqplib/channel.ts";
+import { RabbitDelivery } from "./delivery.ts";
+import { type Desired, isRenewable } from "./consumer_spec.ts";
+import type { Renewals } from "./consumer_renewal.ts";
+import type { Vitals } from "../connection/connection_health.ts";
+
+/** A channel, and what is acknowledged on it. */
+export interface Consuming {
+  /** The channel. */
+  readonly open: Open<Channel>;
+  /** Acknowledgements. */
+  readonly acks: Acks;
+}
+
+/** What a consumer is of. */
+export interface Receiving {
+  /** Its channel. */
+  readonly consuming: Consuming;
+  /** Health of its connection. */
+  readonly vitals: Vitals;
+  /** Of its channel. */
+  readonly renewals: Renewals;
+  /** Its tag. */
+  readonly tag: string;
+}
+
+/** It comes again when there is room for its body; until then it is unacknowledged, and takes its place in the prefetch. */
+function postpone(open: Open<Channel>, delivery: Delivery): void {
+  room.postpone({
+    get alive() {
+      return open.alive;
+    },
+    giveBack: () => delivery.reject(true),
+  });
+}
+
+/** Takes what comes to a consumer; must not throw. */
+export function receiver(
+  { consuming: { acks, open }, vitals, renewals, tag }: Receiving,
+  desired: Desired,
+): Receive {
+  const prefetch = isRenewable(desired) ? desired.options.prefetch : Infinity;
+  return (message, key, number, redelivered, body) => {
+    vitals.proven();
+    const offset = message.headers["x-stream-offset"];
+    if (typeof offset === "number") desired.offset = offset;
+    acks.delivered(number);
+    const waits = (evict: () => void) =>
+      renewals.wait(tag, prefetch, message.body.length, evict);
+    const delivery = new RabbitDelivery(
+      ...[message, key, redelivered, acks, number, waits] as const,
+    );
+    if (body === "later") return postpone(open, delivery);
+    if (body === "whole") delivery.settled = () => room.give();
+    try {
+      desired.receive(delivery);
+    } catch (error) {
+      log("bus").error("A receiver threw: {error}", { error });
+    }
+  };
+}
+
+/** Takes what comes to a consumer that nobody handles any more; all of it goes back once the consumer is cancelled. */
+export function giveBack(acks: Acks, cancelled: Promise<void>): Receive {
+  const held: number[] = [];
+  void cancelled.then(() => {
+    for (const number of held) acks.reject(number, true);
+  });
+  return (_message, _key, number) => {
+    acks.delivered(number);
+    held.push(number);
+  };
+}

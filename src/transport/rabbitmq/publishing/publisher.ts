@@ -1,0 +1,255 @@
+/** Publishing: with confirms, returns, attempts and back-pressure. @module */
+import type { Message as Returned } from "npm:amqplib@2.3.1";
+import { expireAt, forget } from "../../../async/timer_wheel.ts";
+import { pause, type Wait, within } from "../../../async/deadline.ts";
+import type { Route } from "../../routes.ts";
+import type { Message } from "../../transport.ts";
+import type { Word } from "../amqplib/publisher_confirms.ts";
+import {
+  disposed,
+  late,
+  type Outcome,
+  rejected,
+  Returns,
+  unroutable,
+} from "./publish_errors.ts";
+import { fromAmqp } from "../amqplib/properties.ts";
+import {
+  PublishingChannel,
+  type PublishingParts,
+  type Sending,
+} from "./publish_channel.ts";
+import { isFatal } from "../connection/topology_errors.ts";
+import { backoff } from "../connection/supervised_connection.ts";
+import type { Window } from "./publish_window.ts";
+
+/** The attempts at a message so far. */
+interface Sent {
+  /** True if the broker may have it. */
+  before: boolean;
+  /** The attempt that the broker has not settled. */
+  underway: Promise<Outcome> | undefined;
+}
+
+/** What a publisher works with. */
+export interface PublisherParts extends Omit<PublishingParts, "returned"> {
+  /** Room for confirmed messages in flight. */
+  readonly window: Window;
+  /** Told of mandatory messages that were posted and came back. */
+  readonly returned: (message: Message) => void;
+}
+
+/** One channel for sending. */
+export class Publisher {
+  readonly #parts: PublisherParts;
+  readonly #channel: PublishingChannel;
+  /** For messages that may be why the broker ended the other channel. They are sent one at a time, so that the next end tells. */
+  readonly #apart: PublishingChannel;
+  #turn: Promise<unknown> = Promise.resolve();
+  readonly #returns = new Returns();
+
+  /** With or without confirms. */
+  constructor(parts: PublisherParts, confirms: boolean) {
+    this.#parts = parts;
+    const returned = (message: Returned) => {
+      if (confirms) this.#returns.add(message);
+      else parts.returned(fromAmqp(message));
+    };
+    this.#channel = new PublishingChannel({ ...parts, returned }, confirms);
+    this.#apart = new PublishingChannel({ ...parts, returned }, confirms);
+  }
+
+  /** Sends when there is room, and waits for the broker's word; see `Transport.publish`. */
+  publish(route: Route, message: Message, wait: Wait): Promise<void> {
+    const { id, body } = message;
+    const room = this.#parts.window.take(body.byteLength);
+    const open = room && id && !wait.signal && this.#channel.usable(route);
+    if (open) return this.#once(open, route, message, wait);
+    return room
+      ? this.#deliver(route, message, wait)
+      : this.#queue(route, message, wait);
+  }
+
+  /** The usual case: sent at once, and taken. */
+  #once(
+    open: Sending,
+    route: Route,
+    message: Message,
+    wait: Wait,
+  ): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const give = () => this.#parts.window.give(message.body.byteLength);
+      let waits = true;
+      const expiry = expireAt(wait.deadline, () => {
+        waits = false;
+        reject(late(this.#parts.side, route, true));
+      });
+      const told = (outcome: Outcome) => {
+        forget(expiry);
+        if (outcome !== "taken" && waits) {
+          return resolve(this.#deliver(route, message, wait, outcome));
+        }
+        give();
+        resolve();
+      };
+      try {
+        this.#send(this.#channel, open, route, message, told);
+      } catch (error) {
+        forget(expiry);
+        give();
+        reject(error); // AMQP cannot carry it
+      }
+    });
+  }
+
+  async #queue(route: Route, message: Message, wait: Wait): Promise<void> {
+    const turn = this.#parts.window.queue(message.body.byteLength);
+    try {
+      await this.#channel.until(turn.come, route, wait, false);
+    } catch (error) {
+      turn.leave();
+      throw error;
+    }
+    await this.#deliver(route, message, wait);
+  }
+
+  /**
+   * There is room for it, which it gives back when the broker has settled it, however short its caller waits; `first` is what
+   * became of a first attempt.
+   */
+  async #deliver(
+    route: Route,
+    message: Message,
+    wait: Wait,
+    first?: Exclude<Outcome, "taken">,
+  ): Promise<void> {
+    const { id = crypto.randomUUID() } = message;
+    const told = message.id === id ? message : { ...message, id }; // what comes back is told by it
+    const sent: Sent = { before: first !== undefined, underway: undefined };
+    let suspect = false;
+    const attempt = () =>
+      this.#attempt(
+        suspect ? this.#apart : this.#channel,
+        route,
+        told,
+        wait,
+        sent,
+      );
+    try {
+      for (let n = first ? 0 : -1, outcome: Outcome | undefined = first;; n++) {
+        if (outcome) {
+          suspect = await this.#again(outcome, n, suspect, route, wait);
+        }
+        const tried =
+          await (suspect ? this.#alone(attempt, route, wait, sent) : attempt());
+        if (tried === "taken") return;
+        outcome = tried;
+      }
+    } finally {
+      this.#settle(message.body.byteLength, sent.underway);
+    }
+  }
+
+  /** One attempt on a channel. */
+  async #attempt(
+    channel: PublishingChannel,
+    route: Route,
+    message: Message,
+    wait: Wait,
+    sent: Sent,
+  ): Promise<Outcome> {
+    const open = channel.usable(route) ??
+      await channel.ready(route, wait, sent.before);
+    sent.before = true;
+    sent.underway = new Promise((resolve) =>
+      this.#send(channel, open, route, message, resolve)
+    );
+    const outcome = await within(
+      sent.underway,
+      wait,
+      () => late(this.#parts.side, route, true),
+    );
+    sent.underway = undefined;
+    return outcome;
+  }
+
+  /** An attempt while no other message is under way on the channel apart. */
+  async #alone(
+    attempt: () => Promise<Outcome>,
+    route: Route,
+    wait: Wait,
+    { before }: Sent,
+  ): Promise<Outcome> {
+    const { promise: over, resolve: done } = Promise.withResolvers<void>();
+    const turn = this.#turn;
+    this.#turn = turn.then(() => over);
+    try {
+      await within(turn, wait, () => late(this.#parts.side, route, before));
+      return await attempt();
+    } finally {
+      done();
+    }
+  }
+
+  #settle(bytes: number, sending: Promise<unknown> | undefined): void {
+    const { window } = this.#parts;
+    if (!sending) return window.give(bytes);
+    const give = () => window.give(bytes);
+    void sending.then(give, give);
+  }
+
+  /** Sends and does not wait; see `Transport.post`. */
+  async post(route: Route, message: Message, wait: Wait): Promise<void> {
+    for (;;) {
+      const open = this.#channel.usable(route) ??
+        await this.#channel.ready(route, wait, false);
+      if (this.#channel.write(open, route, message)) return;
+      await pause(0, wait); // it is gone, and will say so
+    }
+  }
+
+  /** Closes the channel; what is under way fails. */
+  async close(): Promise<void> {
+    await Promise.all([this.#channel.close(), this.#apart.close()]);
+  }
+
+  /** Throws unless the message may be sent again. True if it may be why its channel has ended. */
+  async #again(
+    outcome: Exclude<Outcome, "taken">,
+    attempt: number,
+    suspect: boolean,
+    route: Route,
+    wait: Wait,
+  ): Promise<boolean> {
+    if (outcome === "returned") throw unroutable(route);
+    if (outcome === "refused") throw rejected(route);
+    if (this.#channel.closed) throw disposed(true);
+    if (suspect && isFatal(outcome.code)) throw rejected(route, outcome);
+    await pause(attempt === 0 ? 0 : backoff(attempt), wait);
+    return isFatal(outcome.code);
+  }
+
+  /** `told` is called when the broker has spoken, or the channel is gone. Throws if AMQP cannot carry it. */
+  #send(
+    channel: PublishingChannel,
+    open: Sending,
+    route: Route,
+    message: Message,
+    told: (outcome: Outcome) => void,
+  ): void {
+    const { id = "" } = message;
+    const confirmed = (word: Word) => {
+      if (word === "taken") this.#parts.side.vitals.proven();
+      const back = this.#returns.take(
+        id,
+        route.exchange?.name ?? "",
+        route.key,
+      );
+      if (back) told("returned");
+      else if (word === "gone") void open.ended.then(told);
+      else told(word);
+    };
+    const sent = channel.write(open, route, message, confirmed);
+    if (!sent) void open.ended.then(told);
+  }
+}

@@ -1,0 +1,154 @@
+/** The channels of one connection context on the link to RabbitMQ. @module */
+import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
+import type { Queue, Route } from "../routes.ts";
+import type {
+  ConsumeOptions,
+  Consumer,
+  Delivery,
+  Message,
+  QueueCounts,
+  Transport,
+  Wait,
+} from "../transport.ts";
+import type { Consumers } from "./consuming/consumers.ts";
+import type { QueueRoute } from "./consuming/consumer_spec.ts";
+import { Publisher, type PublisherParts } from "./publishing/publisher.ts";
+import type { Topology } from "./connection/topology.ts";
+import { Window } from "./publishing/publish_window.ts";
+
+/** Channels of one connection context, opened when they are first needed. */
+export class RabbitTransport implements Transport {
+  readonly #publishers: {
+    readonly confirmed: Publisher;
+    readonly posted: Publisher;
+    readonly fanned: Publisher;
+    readonly large: Publisher;
+  };
+  readonly #newConsumers: () => Consumers;
+  readonly #topology: Topology;
+  readonly #closed: () => void;
+  readonly #exclusive = new Set<Consumers>();
+  #shared: Consumers | undefined;
+  #disposing: Promise<void> | undefined;
+
+  constructor(
+    parts: PublisherParts,
+    consumers: () => Consumers,
+    topology: Topology,
+    closed: () => void,
+  ) {
+    this.#publishers = {
+      confirmed: new Publisher(parts, true),
+      posted: new Publisher(parts, false),
+      fanned: new Publisher(parts, true),
+      // It takes long, and others must not wait for it.
+      large: new Publisher({ ...parts, window: new Window() }, true),
+    };
+    this.#newConsumers = consumers;
+    this.#topology = topology;
+    this.#closed = closed;
+  }
+
+  async declare(route: Route, wait: Wait): Promise<void> {
+    this.#check(wait);
+    // A queue of one process alone comes with its consumer.
+    if (route.queue && !route.queue.fresh) {
+      await this.#topology.queue(route as QueueRoute, wait);
+    } else if (route.exchange) {
+      await this.#topology.exchange(route.exchange, wait);
+    }
+  }
+
+  publish(route: Route, message: Message, wait: Wait): Promise<void> {
+    const refusal = this.#refusal(wait);
+    if (refusal) return refusal;
+    // A fanout exchange may vanish, and a 404 ends the channel: that must not hurt casts and replies.
+    const { fanned, confirmed, large } = this.#publishers;
+    if (message.oversized !== undefined) {
+      return large.publish(route, message, wait);
+    }
+    const publisher = route.exchange?.type === "fanout" ? fanned : confirmed;
+    return publisher.publish(route, message, wait);
+  }
+
+  post(route: Route, message: Message, wait: Wait): Promise<void> {
+    const refusal = this.#refusal(wait);
+    return refusal ?? this.#publishers.posted.post(route, message, wait);
+  }
+
+  async consume(
+    route: Route,
+    receive: (delivery: Delivery) => void,
+    options: ConsumeOptions,
+    wait: Wait,
+  ): Promise<Consumer> {
+    this.#check(wait);
+    if (!route.queue) {
+      throw new InvalidValueError(
+        `Cannot consume the route ${route.key}: it has no queue`,
+      );
+    }
+    const consumers = this.#consumersFor(options);
+    try {
+      return await consumers.add(route as QueueRoute, receive, options, wait);
+    } catch (error) {
+      if (this.#exclusive.delete(consumers)) await consumers.close();
+      throw error;
+    }
+  }
+
+  async look(queue: Queue, wait: Wait): Promise<QueueCounts | undefined> {
+    this.#check(wait);
+    return await this.#topology.look(queue, wait);
+  }
+
+  async unbind(route: Route, wait: Wait): Promise<void> {
+    this.#check(wait);
+    await this.#topology.unbind(route, wait);
+  }
+
+  async removeEmpty(queue: Queue, wait: Wait): Promise<boolean> {
+    this.#check(wait);
+    return await this.#topology.removeEmpty(queue, wait);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#disposing ??= this.#close();
+  }
+
+  /** A refused exclusive consumer ends its channel: it gets one of its own. */
+  #consumersFor({ exclusive }: ConsumeOptions): Consumers {
+    if (!exclusive) return this.#shared ??= this.#newConsumers();
+    const idle = [...this.#exclusive].find((each) => each.idle);
+    const own = idle ?? this.#newConsumers();
+    this.#exclusive.add(own);
+    return own;
+  }
+
+  /** Why nothing can be sent; without a promise in the usual case. */
+  #refusal(wait: Wait): Promise<never> | undefined {
+    try {
+      return void this.#check(wait);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #check({ signal }: Wait): void {
+    signal?.throwIfAborted();
+    if (this.#disposing) {
+      throw new ConnectionDisposedError(
+        "Cannot use the connection: it was disposed",
+      );
+    }
+  }
+
+  async #close(): Promise<void> {
+    const consumers = [this.#shared, ...this.#exclusive];
+    await Promise.all(consumers.map((each) => each?.close()));
+    await Promise.all(
+      Object.values(this.#publishers).map((publisher) => publisher.close()),
+    );
+    this.#closed();
+  }
+}

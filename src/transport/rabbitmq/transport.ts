@@ -1,0 +1,290 @@
+/** The link to RabbitMQ: one connection to publish, one to consume, and the transports that lease channels on them. @module */
+import { ConnectionFailedError } from "../../errors.ts";
+import { type Wait, within } from "../../async/deadline.ts";
+import { flushLog, log } from "../../logging.ts";
+import { answers, freshName, passing } from "../routes.ts";
+import type {
+  ConsumeOptions,
+  Delivery,
+  InboxForm,
+  InboxReader,
+  Link,
+  LinkEvent,
+  LinkHealth,
+  Message,
+  QueueStatus,
+  TlsOptions,
+  Transport,
+} from "../transport.ts";
+import {
+  type Access,
+  type RefusalBounds,
+  REFUSALS,
+} from "./connection/login.ts";
+import { Consumers } from "./consuming/consumers.ts";
+import type { QueueRoute } from "./consuming/consumer_spec.ts";
+import { Goodbyes } from "./amqplib/graceful_close.ts";
+import { Outage } from "./connection/outage_log.ts";
+import { Prober } from "./liveness_probe.ts";
+import { Publisher, type PublisherParts } from "./publishing/publisher.ts";
+import { Side, type SideEvents } from "./connection/supervised_connection.ts";
+import { Topology } from "./connection/topology.ts";
+import { RabbitTransport } from "./session.ts";
+import { Window } from "./publishing/publish_window.ts";
+
+/** How to reach RabbitMQ. */
+export interface RabbitOptions {
+  /** The nodes, any of which will do; a function is asked for them at each attempt. */
+  readonly urls: readonly URL[] | Access["urls"];
+  /** Asked at each attempt; default: the login of the URLs. */
+  readonly credentials?: Access["credentials"];
+  /** How long a login may be refused that was accepted before; default {@linkcode REFUSALS}. */
+  readonly refusals?: RefusalBounds | undefined;
+  /** Seconds between heartbeats; default 10. */
+  readonly heartbeat?: number | undefined;
+  /** For `amqps:`. */
+  readonly tls?: TlsOptions | undefined;
+  /** Name of the program, shown by the broker. */
+  readonly name?: string | undefined;
+  /** Form of the inbox; default: Warren's. */
+  readonly inbox?: InboxForm | undefined;
+}
+
+/** Seconds between two probes where there are no heartbeats. */
+const PROBES = 10;
+/** Unread messages of the inbox at most. */
+const INBOX_PREFETCH = 1_000;
+
+/** The process's way to one RabbitMQ broker or cluster. */
+export class RabbitLink implements Link {
+  /** Kept across reconnects; another one only where the node of its queue is gone. */
+  inbox: string;
+  readonly #form: InboxForm;
+  readonly #publishing: Side;
+  readonly #consuming: Side;
+  readonly #topology: {
+    readonly publishing: Topology;
+    readonly consuming: Topology;
+  };
+  readonly #watchers = new Set<(event: LinkEvent) => void>();
+  readonly #transports = new Set<RabbitTransport>();
+  readonly #window = new Window();
+  readonly #goodbyes = new Goodbyes();
+  readonly #probes: Publisher;
+  readonly #prober: Prober;
+  #reader: InboxReader | undefined;
+  #resting = false;
+  #listens = false;
+  #listening: Promise<unknown> | undefined;
+  #inboxConsumers: Consumers | undefined;
+  readonly #outage = new Outage();
+  #up = 0;
+
+  /** Begins to connect at once. */
+  constructor(options: RabbitOptions) {
+    const { urls, credentials, heartbeat = 10, tls, name = "warren" } = options;
+    this.#form = options.inbox ?? { route: passing };
+    this.inbox = this.#newInbox();
+    const goodbyes = this.#goodbyes;
+    const settings = { heartbeat, connectTimeout: 10_000, tls, goodbyes };
+    const access: Access = {
+      urls: typeof urls === "function" ? urls : () => Promise.resolve(urls),
+      credentials,
+    };
+    const side = (role: string) =>
+      new Side(
+        access,
+        { ...settings, name: `${name} ${role}` },
+        this.#events(role),
+        options.refusals ?? REFUSALS,
+      );
+    this.#publishing = side("publishing");
+    this.#consuming = side("consuming");
+    this.#topology = {
+      publishing: new Topology(this.#publishing),
+      consuming: new Topology(this.#consuming),
+    };
+    this.#probes = new Publisher(this.#sending(new Window()), true);
+    this.#prober = new Prober({
+      publishing: this.#publishing,
+      consuming: this.#consuming,
+      publisher: this.#probes,
+      inbox: () => this.inbox,
+      every: (heartbeat || PROBES) * 1_000,
+    });
+    this.#publishing.start();
+    this.#consuming.start();
+  }
+
+  /** All share a window, but probes, which must not wait behind what they are to prove. */
+  #sending(window = this.#window): PublisherParts {
+    const [side, topology] = [this.#publishing, this.#topology.publishing];
+    return { side, topology, window, returned: this.#returned };
+  }
+
+  async open(wait: Wait): Promise<Transport> {
+    wait.signal?.throwIfAborted();
+    await this.#publishing.up(wait);
+    await this.#consuming.up(wait);
+    const transport = new RabbitTransport(
+      this.#sending(),
+      () => new Consumers(this.#consuming, this.#topology.consuming),
+      this.#topology.consuming,
+      () => this.#transports.delete(transport),
+    );
+    this.#transports.add(transport);
+    return transport;
+  }
+
+  async listen(reader: InboxReader, wait: Wait): Promise<void> {
+    wait.signal?.throwIfAborted();
+    this.#reader = reader;
+    this.#listening ??= this.#startInbox().catch((error) => {
+      this.#listening = undefined;
+      throw error;
+    });
+    await within(
+      this.#listening,
+      wait,
+      () =>
+        new ConnectionFailedError(
+          `Cannot consume the inbox in time: ${this.#consuming.why}`,
+        ),
+    );
+  }
+
+  #newInbox(): string {
+    return freshName("reply", this.#form.member ?? true);
+  }
+
+  async #startInbox(): Promise<void> {
+    const route = () => this.#form.route(this.inbox) as QueueRoute;
+    const renew = () => {
+      this.inbox = this.#newInbox();
+      return route();
+    };
+    const options = this.#inboxOptions();
+    const wait = { deadline: Infinity };
+    const readers = this.#inboxReaders();
+    await readers.add(route(), this.#receive, options, wait, renew);
+    this.#listens = true;
+    if (!this.#resting) this.#prober.start();
+  }
+
+  #inboxOptions(): ConsumeOptions {
+    const { limit: bytes = Infinity } = this.#reader ?? {};
+    return { prefetch: INBOX_PREFETCH, limit: { bytes, keep: false } };
+  }
+
+  #inboxReaders(): Consumers {
+    return this.#inboxConsumers ??= new Consumers(
+      this.#consuming,
+      this.#topology.consuming,
+    );
+  }
+
+  #receive = (delivery: Delivery): void => {
+    if (!this.#prober.takes(delivery)) this.#reader?.receive(delivery);
+  };
+
+  async answersTo(call: string, wait: Wait): Promise<Disposable> {
+    const route = answers(call) as QueueRoute;
+    const options = this.#inboxOptions();
+    const readers = this.#inboxReaders();
+    const reader = await readers.add(route, this.#receive, options, wait);
+    return { [Symbol.dispose]: () => void reader.cancel() };
+  }
+
+  async inspect(queue: string, wait: Wait): Promise<QueueStatus> {
+    return this.#consuming.socket
+      ? await this.#topology.consuming.inspect(queue, wait)
+      : { state: "unknown" };
+  }
+
+  async consumers(queue: string, wait: Wait): Promise<number | undefined> {
+    const status = await this.inspect(queue, wait);
+    return status.state === "open" ? status.consumers : undefined;
+  }
+
+  watch(watcher: (event: LinkEvent) => void): Disposable {
+    this.#watchers.add(watcher);
+    return { [Symbol.dispose]: () => void this.#watchers.delete(watcher) };
+  }
+
+  health(): LinkHealth {
+    const { consumers: _, ...publishing } = this.#publishing.vitals.health;
+    const { health: consuming, stale } = this.#consuming.vitals;
+    return { publishing, consuming, stale };
+  }
+
+  rest(resting: boolean): void {
+    this.#publishing.rest(resting);
+    this.#consuming.rest(resting);
+    this.#resting = resting;
+    if (resting) this.#prober.stop();
+    else if (this.#listens) this.#prober.start();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#prober.stop();
+    this.#resting = true;
+    await Promise.all([
+      this.#probes.close(),
+      this.#inboxConsumers?.close(),
+      ...[...this.#transports].map((transport) =>
+        transport[Symbol.asyncDispose]()
+      ),
+    ]);
+    if (this.#listening && this.#consuming.socket) {
+      const wait = { deadline: performance.now() + 1_000 };
+      const removed = this.#topology.consuming.remove(this.inbox, wait);
+      await this.#goodbyes.answered(removed);
+    }
+    await Promise.all([this.#publishing.close(), this.#consuming.close()]);
+    flushLog();
+  }
+
+  #returned = (message: Message): void => this.#reader?.returned(message);
+
+  #tell(event: LinkEvent): void {
+    for (const watcher of [...this.#watchers]) {
+      try {
+        watcher(event);
+      } catch (error) {
+        log("bus").error("A watcher threw: {error}", { error });
+      }
+    }
+  }
+
+  /** Connected = both connections are up; lost = the first of them is gone. */
+  #events(role: string): SideEvents {
+    return {
+      connected: () => {
+        log("bus").debug("Connected ({role})", { role });
+        if (++this.#up < 2) return;
+        this.#outage.ended();
+        this.#tell({ type: "connected" });
+      },
+      disconnected: (reason) => {
+        this.#outage.failed(reason);
+        if (this.#up-- === 2) this.#tell({ type: "disconnected", reason });
+      },
+      unreachable: (reason) => this.#outage.failed(reason),
+      blocked: (reason) => {
+        this.#prober.suspend();
+        log("bus").warn("The broker takes no messages: {reason}", { reason });
+        this.#tell({ type: "blocked", reason });
+      },
+      unblocked: () => this.#tell({ type: "unblocked" }),
+      failed: (error) => {
+        log("bus").error("The link to the broker is given up: {error}", {
+          error: error.message,
+        });
+        this.#listens = false;
+        this.#prober.stop();
+        this.#tell({ type: "failed", reason: error.message, error });
+      },
+      recovered: () => this.#prober.probe(),
+    };
+  }
+}
