@@ -22,7 +22,7 @@ export class Machine {
 
   /** Begins to run. */
   constructor(program: Program) {
-    const script = new URL("./instance.ts", import.meta.url);
+    const script = new URL("instance.ts", import.meta.url);
     this.#worker = new Worker(script, { type: "module" });
     this.#worker.onmessage = ({ data }: MessageEvent<Output>) => {
       if ("line" in data) this.#print(data.line);

@@ -83,9 +83,9 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/control_targets.ts #calls":
     "requests in hand, and the streams that are kept",
   "rpc/streams/replay_buffer.ts #kept":
-    "the window of credit and an ending (tests/rpc/resume_test.ts)",
+    "the window of credit and an ending (tests/rpc/streams/gap_recovery_test.ts)",
   "rpc/streams/replay_buffer.ts #streams":
-    "16 MiB for a minute (tests/rpc/resume_test.ts)",
+    "16 MiB for a minute (tests/rpc/streams/gap_recovery_test.ts)",
   "rpc/server/server.ts #jobs": PREFETCH,
   "rpc/server/server.ts #ledgers": OWN,
   "rpc/discovery/service_tracker.ts #alive": "20 000 services (driven below)",
@@ -101,7 +101,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "ledger/memory_ledger.ts #entries": "what its age and size let stay",
   "service/periodic/periodic_tasks.ts #elections": OWN,
   "service/health/probe_server.ts #open":
-    "64 connections (tests/service/health_bounds_test.ts)",
+    "64 connections (tests/service/health/health_bounds_test.ts)",
   "service/service.ts #periodic": OWN,
   "service/health/readiness.ts ports": OWN,
   "service/process/worker_slot.ts #children": OWN,
@@ -110,8 +110,9 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "slot_map.ts #numbers": "what it is used for",
   "logging.ts parts": OWN,
   "wire/reply_batch.ts #heads":
-    "256 answers, 64 KiB (tests/wire/batch_test.ts)",
-  "wire/reply_batch.ts parts": "256 answers, 64 KiB (tests/wire/batch_test.ts)",
+    "256 answers, 64 KiB (tests/wire/reply_batch_test.ts)",
+  "wire/reply_batch.ts parts":
+    "256 answers, 64 KiB (tests/wire/reply_batch_test.ts)",
 };
 
 /** A field, or a constant of a module, that begins empty. */

@@ -5,8 +5,8 @@ import {
   createConnection,
   StreamInterruptedError,
 } from "../../mod.ts";
-import { node, onNode } from "../bus/node.ts";
-import { removeNames } from "../bus/support.ts";
+import { node, onNode } from "../transport/node.ts";
+import { removeNames } from "../transport/support.ts";
 import { until } from "../setup/probe.ts";
 import { fleet } from "./contract.ts";
 import { startWorker } from "./process.ts";

@@ -1,7 +1,7 @@
 /** A message that kills whoever handles it: it takes none of the others with it, and no more than five workers. */
 import assert from "node:assert/strict";
 import { createConnection } from "../../mod.ts";
-import { Raw } from "../rpc/bus.ts";
+import { Raw } from "../rpc/support.ts";
 import {
   type PrivateBroker,
   privateBroker,

@@ -7,7 +7,7 @@ import {
   type LedgerStore,
   type RequestContext,
 } from "../../mod.ts";
-import { Bus } from "../rpc/bus.ts";
+import { Bus } from "../rpc/support.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { until } from "../setup/probe.ts";
 import { onEachStore, onPostgres } from "./stores.ts";

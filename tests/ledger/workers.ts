@@ -9,7 +9,7 @@ import {
   type RequestContext,
 } from "../../mod.ts";
 import { until } from "../setup/probe.ts";
-import type { Bus, Raw } from "../rpc/bus.ts";
+import type { Bus, Raw } from "../rpc/support.ts";
 
 /** Their contract. */
 export const jobs = (topic: string) =>

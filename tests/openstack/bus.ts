@@ -8,7 +8,7 @@ import {
   Service,
   type ServiceOptions,
 } from "../../mod.ts";
-import { Raw } from "../rpc/bus.ts";
+import { Raw } from "../rpc/support.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { OsloPeer, osloPython } from "./oslo.ts";
 

@@ -8,7 +8,7 @@ import {
   Service,
   TopologyError,
 } from "../../mod.ts";
-import { failureOf, Raw, sumHandlers, sums } from "../rpc/bus.ts";
+import { failureOf, Raw, sumHandlers, sums } from "../rpc/support.ts";
 import {
   type PrivateBroker,
   privateBroker,

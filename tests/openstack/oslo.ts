@@ -49,7 +49,7 @@ export class OsloPeer implements AsyncDisposable {
   #over = false;
 
   private constructor(url: string, exchange: string, options: string[]) {
-    const folder = new URL(".", import.meta.url).pathname;
+    const folder = new URL("./", import.meta.url).pathname;
     this.#child = new Deno.Command(String(osloPython), {
       args: ["oslo_peer.py", url, exchange, ...options],
       cwd: folder,

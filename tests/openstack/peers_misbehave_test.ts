@@ -17,7 +17,7 @@ import {
   type Raw,
   sumHandlers,
   sums,
-} from "../rpc/bus.ts";
+} from "../rpc/support.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
 import { proxyTo } from "../setup/proxy.ts";

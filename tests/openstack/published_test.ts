@@ -9,7 +9,7 @@ import {
   RemoteError,
   TimeoutError,
 } from "../../mod.ts";
-import { failureOf, type Raw, sumHandlers, sums } from "../rpc/bus.ts";
+import { failureOf, type Raw, sumHandlers, sums } from "../rpc/support.ts";
 import { until } from "../setup/probe.ts";
 import messages from "../fixtures/wire/messages.json" with { type: "json" };
 import odd from "../fixtures/wire/odd_replies.json" with { type: "json" };

@@ -9,7 +9,7 @@ import {
   TimeoutError,
   UnsupportedVersionError,
 } from "../../mod.ts";
-import { failureOf } from "../rpc/bus.ts";
+import { failureOf } from "../rpc/support.ts";
 import { until } from "../setup/probe.ts";
 import { type CloudBus, onEachCloud } from "./bus.ts";
 import type { OsloPeer } from "./oslo.ts";

@@ -1,7 +1,7 @@
 /** While a service drains, its handlers can still use its connection. */
 import assert from "node:assert/strict";
 import { ConnectionDisposedError, implement, Service } from "../../mod.ts";
-import { Endless, onEachBus, sumHandlers, sums } from "../rpc/bus.ts";
+import { Endless, onEachBus, sumHandlers, sums } from "../rpc/support.ts";
 
 onEachBus(
   "a handler that finishes while the service stops can call, cast and notify",

@@ -15,7 +15,7 @@ import {
   onEachBus,
   sumHandlers,
   sums,
-} from "../rpc/bus.ts";
+} from "../rpc/support.ts";
 import { until } from "../setup/probe.ts";
 
 /** Writes down what happens. */

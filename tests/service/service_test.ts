@@ -21,7 +21,7 @@ import {
   onRabbit,
   sumHandlers,
   sums,
-} from "../rpc/bus.ts";
+} from "../rpc/support.ts";
 
 const notes = (topic: string, version = "1.0") =>
   contract({

@@ -7,7 +7,7 @@ import {
   onEachBus,
   sumHandlers,
   sums,
-} from "../rpc/bus.ts";
+} from "../rpc/support.ts";
 
 /** Takes the first items of a stream, then the rest of it. */
 async function halves(

@@ -66,7 +66,7 @@ Deno.test({
   name: "privateBroker() is gone with a test process that dies",
   ignore,
 }, async () => {
-  const module = new URL("./broker.ts", import.meta.url).href;
+  const module = new URL("broker.ts", import.meta.url).href;
   const code = `import { privateBroker } from "${module}";
     const broker = await privateBroker();
     console.log(broker.pid, broker.folder);

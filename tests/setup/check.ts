@@ -6,7 +6,7 @@ const CHECKS: Record<string, string[]> = {
   "types": ["check", "--doc"],
   "types, by a user's options": ["check", "--no-config", "--no-lock", "mod.ts"],
   "documentation": ["doc", "--lint", "mod.ts"],
-  "house (floors, budgets)": ["test", "-A", "tests/house_test.ts"],
+  "house (floors, budgets)": ["test", "-A", "tests/architecture_test.ts"],
   "publish (dry run)": ["publish", "--dry-run", "--allow-dirty"],
 };
 

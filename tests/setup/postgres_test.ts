@@ -66,7 +66,7 @@ for (
       `privatePostgres() that is ${state} is gone with a test process that dies (needs a PostgreSQL server)`,
     ignore,
   }, async () => {
-    const module = new URL("./postgres.ts", import.meta.url).href;
+    const module = new URL("postgres.ts", import.meta.url).href;
     const code = `import { privatePostgres } from "${module}";
       const server = await privatePostgres();
       ${end}

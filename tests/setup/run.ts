@@ -28,9 +28,9 @@ async function setUp(stack: AsyncDisposableStack): Promise<string> {
 /** These run by themselves: the fault matrix has limits of time, the others change the environment of the process. */
 const ALONE = [
   "tests/chaos",
-  "tests/service/broker_urls_test.ts",
-  "tests/service/config_test.ts",
-  "tests/service/config_watch_test.ts",
+  "tests/connection/broker_url_test.ts",
+  "tests/config/load_config_test.ts",
+  "tests/config/watch_config_test.ts",
 ];
 
 /** Runs all tests, two files at once, then those that run alone if the others passed; or those that the arguments name. */

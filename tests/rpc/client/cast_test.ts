@@ -1,0 +1,152 @@
+/** The verbs that leave a message behind: `cast`, `fanoutCast`. */
+import assert from "node:assert/strict";
+import { NoRouteError } from "../../../mod.ts";
+import { until } from "../../setup/probe.ts";
+import {
+  failureOf,
+  onEachBus,
+  onRabbit,
+  sumHandlers,
+  sums,
+} from "../support.ts";
+
+/** Handlers that write down the tags of what they were asked. */
+function noting(tags: string[], fail = false) {
+  return sumHandlers({
+    wait: ({ tag = "" }) => {
+      tags.push(tag);
+      if (fail) throw new Error("a cast that fails is told to nobody");
+    },
+  });
+}
+
+onEachBus("cast reaches one worker, or the host that it names", async (bus) => {
+  const api = sums(bus.topic);
+  const one: string[] = [], two: string[] = [];
+  await using _one = await bus.serve(api, noting(one), { hosts: ["one"] });
+  await using _two = await bus.serve(api, noting(two), { hosts: ["two"] });
+  await using connection = await bus.connect();
+  const client = connection.client(api);
+  for (let i = 0; i < 100; i++) await client.cast("wait", { tag: "any" });
+  await client.cast("wait", { tag: "host" }, { host: "two" });
+  await connection.cast({ topic: bus.topic, host: "one" }, "wait", {
+    tag: "host",
+  });
+  await until("all arrived", () => one.length + two.length === 102);
+  assert.equal(one.filter((tag) => tag === "host").length, 1);
+  assert.equal(two.filter((tag) => tag === "host").length, 1);
+});
+
+onEachBus(
+  "cast of an unknown topic or host fails at once with NoRouteError",
+  async (bus) => {
+    await using connection = await bus.connect();
+    const client = connection.client(sums(bus.topic));
+    const error = await failureOf(
+      client.cast("wait", {}, { timeout: 600_000 }),
+    );
+    assert.ok(error instanceof NoRouteError);
+    await using _worker = await bus.serve(sums(bus.topic), sumHandlers());
+    const host = client.cast("wait", {}, { host: "nowhere", timeout: 600_000 });
+    assert.ok(await failureOf(host) instanceof NoRouteError);
+  },
+);
+
+onEachBus(
+  "fanoutCast reaches every worker, and nobody is fine too",
+  async (bus) => {
+    const api = sums(bus.topic);
+    const one: string[] = [], two: string[] = [];
+    await using connection = await bus.connect();
+    const client = connection.client(api);
+    await client.fanoutCast("wait", { tag: "nobody" });
+    await using _one = await bus.serve(api, noting(one));
+    await using _two = await bus.serve(api, noting(two));
+    await client.fanoutCast("wait", { tag: "all" });
+    await until("both have it", () => one.length + two.length === 2);
+    assert.deepEqual([one, two], [["all"], ["all"]]);
+  },
+);
+
+onEachBus(
+  "cast waits in its queue for a worker that comes back",
+  async (bus) => {
+    const api = sums(bus.topic);
+    // A memory bus goes with its last lease.
+    await using connection = await bus.connect();
+    await (await bus.serve(api, sumHandlers()))[Symbol.asyncDispose]();
+    const client = connection.client(api);
+    await client.cast("wait", { tag: "first" });
+    await client.cast("wait", { tag: "second" });
+    const tags: string[] = [];
+    await using _worker = await bus.serve(api, noting(tags));
+    await until("both arrived", () => tags.length === 2);
+    assert.deepEqual(tags, ["first", "second"]);
+  },
+);
+
+onEachBus("cast is dropped when its ttl is over", async (bus) => {
+  const api = sums(bus.topic);
+  await using connection = await bus.connect();
+  await (await bus.serve(api, sumHandlers()))[Symbol.asyncDispose]();
+  const client = connection.client(api);
+  await client.cast("wait", { tag: "short" }, { ttl: 50 });
+  await client.cast("wait", { tag: "long" }, { ttl: 600_000 });
+  // The second of two short ones is gone only if the first is, and its own timer has run out as well.
+  const gone = Date.now() + 200;
+  await until("the short one is too old", () => Date.now() > gone);
+  const tags: string[] = [];
+  await using _worker = await bus.serve(api, noting(tags));
+  await until("the long one arrived", () => tags.length > 0);
+  assert.deepEqual(tags, ["long"]);
+});
+
+onEachBus("cast whose handler throws is done: it comes once", async (bus) => {
+  const api = sums(bus.topic);
+  const tags: string[] = [];
+  await using worker = await bus.serve(api, noting(tags, true));
+  await using connection = await bus.connect();
+  const client = connection.client(api);
+  await client.cast("wait", { tag: "once" });
+  await until("the handler failed", () => worker.stats.failed === 1);
+  assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
+  assert.deepEqual(tags, ["once"]);
+});
+
+onEachBus(
+  "a stream that is cast is refused before it begins, and hurts nobody",
+  async (bus) => {
+    let begun = 0;
+    const api = sums(bus.topic);
+    await using worker = await bus.serve(
+      api,
+      sumHandlers({
+        async *count() {
+          for (begun++;;) yield begun; // awaits nothing, and never ends
+        },
+      }),
+    );
+    await using connection = await bus.connect();
+    await connection.cast({ topic: bus.topic }, "count", { to: 1 });
+    await until("it was refused", () => worker.stats.failed === 1);
+    const client = connection.client(api);
+    assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
+    assert.equal(begun, 0);
+  },
+);
+
+onRabbit(
+  "cast resolves when the message is in its queue, on disk",
+  async (bus) => {
+    const api = sums(bus.topic);
+    await (await bus.serve(api, sumHandlers()))[Symbol.asyncDispose]();
+    await using connection = await bus.connect();
+    await connection.client(api).cast("wait", { tag: "x" });
+    await using raw = await bus.raw();
+    const message = await raw!.channel.get(bus.topic, { noAck: true });
+    assert.ok(message);
+    assert.equal(message.properties.deliveryMode, 2);
+    assert.equal(message.properties.contentType, "application/json");
+    assert.equal(message.properties.expiration, undefined);
+  },
+);

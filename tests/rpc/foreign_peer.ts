@@ -1,0 +1,103 @@
+/** Somebody else on the bus of a test, who sends and takes bytes as he likes. */
+import { passing, type Route } from "../../src/transport/routes.ts";
+import type {
+  Delivery,
+  Message,
+  Transport,
+} from "../../src/transport/transport.ts";
+import { keyOf, shared } from "../../src/connection/transport_registry.ts";
+import { profileOf } from "../../src/connection/bus_profile.ts";
+import { defaultLimits } from "../../src/wire/codec.ts";
+import { MemoryLink } from "../../src/transport/memory/transport.ts";
+import { routes } from "../../src/transport/profile_routes.ts";
+import { until } from "../setup/probe.ts";
+import type { Bus } from "./support.ts";
+
+const utf8 = new TextEncoder();
+const soon = () => ({ deadline: performance.now() + 30_000 });
+
+/** Channels of his own, on the link of whoever is connected. */
+export class Stranger implements AsyncDisposable {
+  /** His channels. */
+  readonly transport: Transport;
+  readonly #release: () => Promise<void>;
+
+  private constructor(transport: Transport, release: () => Promise<void>) {
+    this.transport = transport;
+    this.#release = release;
+  }
+
+  /** Comes to a bus to which somebody is connected with default options. */
+  static async on({ url }: Bus): Promise<Stranger> {
+    const profile = profileOf(undefined, "classic");
+    const key = keyOf([new URL(url)], {}, profile);
+    const make = () => new MemoryLink({ route: passing }); // nobody is connected
+    const { leases } = shared(key, make, defaultLimits);
+    const transport = await leases.acquire(false, soon());
+    const release = () => leases.release(transport, false, false);
+    return new Stranger(transport, release);
+  }
+
+  /** Puts a body into a queue. */
+  async put(
+    queue: string,
+    body: Uint8Array | string,
+    more: Partial<Message> = {},
+  ): Promise<void> {
+    const bytes = typeof body === "string" ? utf8.encode(body) : body;
+    const message = { headers: {}, mandatory: true, ...more, body: bytes };
+    await this.transport.publish({ key: queue }, message, soon());
+  }
+
+  /** Takes all that is in the queue of a route and comes to it until there are so many; they are acknowledged. */
+  async take(route: Route, count: number): Promise<Delivery[]> {
+    const came: Delivery[] = [];
+    const receive = (delivery: Delivery) => {
+      came.push(delivery);
+      delivery.ack();
+    };
+    const options = { prefetch: 0 };
+    const { transport } = this;
+    const consumer = await transport.consume(route, receive, options, soon());
+    await until(`${count} came to ${route.key}`, () => came.length >= count);
+    await consumer.cancel();
+    return came;
+  }
+
+  /** What is left in a topic's queue, in its order, when nobody consumes it. */
+  async left(topic: string): Promise<Delivery[]> {
+    const route = routes(profileOf(undefined, "classic")).topic(topic);
+    const mark = crypto.randomUUID();
+    await this.put(topic, mark);
+    const came: Delivery[] = [];
+    const marked = Promise.withResolvers<void>();
+    const receive = (delivery: Delivery) => {
+      delivery.ack();
+      const { body } = delivery.message;
+      if (new TextDecoder().decode(body) === mark) marked.resolve();
+      else came.push(delivery);
+    };
+    const options = { prefetch: 0 };
+    const { transport } = this;
+    const consumer = await transport.consume(route, receive, options, soon());
+    await marked.promise;
+    await consumer.cancel();
+    return came;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#release();
+  }
+}
+
+/** The queue of a topic's dead letters. */
+export function deadOf(topic: string): Route {
+  const queue = {
+    name: `${topic}.dead`,
+    durable: true,
+    exclusive: false,
+    autoDelete: false,
+    arguments: {},
+  };
+  return { key: queue.name, queue };
+}

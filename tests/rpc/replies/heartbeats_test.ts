@@ -1,0 +1,70 @@
+/** Signs of life come in time, also where others keep the event loop. */
+import assert from "node:assert/strict";
+import type { Answers } from "../../../src/rpc/replies/reply_publisher.ts";
+import { Beats } from "../../../src/rpc/replies/heartbeats.ts";
+import type { Job } from "../../../src/rpc/request/incoming_request.ts";
+import { until } from "../../setup/probe.ts";
+
+/** As much of a call as signs of life look at. */
+const call = (more: object): Job =>
+  ({
+    request: { reply: { call: "c", queue: "q", form: "single" }, ...more },
+    answers: [],
+    over: false,
+  }) as unknown as Job;
+
+/** Signs of life, and when each came and may be sent until. */
+function watched() {
+  const came: { readonly at: number; readonly deadline: number }[] = [];
+  const answers = {
+    beat: (_: unknown, { deadline }: { readonly deadline: number }) => {
+      came.push({ at: performance.now(), deadline });
+      return Promise.resolve();
+    },
+  };
+  return { came, beats: new Beats(answers as unknown as Answers) };
+}
+
+const turn = () => new Promise((resolve) => setTimeout(resolve));
+
+function compute(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
+Deno.test("a caller that wants a sign of life each second has two, whoever keeps the event loop", async () => {
+  const { came, beats } = watched();
+  using _ = beats;
+  const began = performance.now();
+  beats.begin(call({ monitor: 1_000 }));
+  while (performance.now() < began + 2_000) {
+    compute(180);
+    await turn();
+  }
+  assert.ok(came.length >= 2, `${came.length} in two seconds`);
+  for (const [n, { at }] of came.entries()) {
+    const before = came[n - 1]?.at ?? began;
+    assert.ok(at - before < 1_000, `${at - before} ms of silence`);
+  }
+});
+
+Deno.test("a sign of life has time to be sent, however often it is wanted", async () => {
+  const { came, beats } = watched();
+  using _ = beats;
+  beats.begin(call({ monitor: 40 }));
+  await until("one has come", () => came.length > 0);
+  assert.ok(came.every(({ at, deadline }) => deadline > at));
+});
+
+Deno.test("who has been answered needs no sign of life, and what has ended gives none", async () => {
+  const { came, beats } = watched();
+  using _ = beats;
+  const answered = call({ warren: true, answer: true });
+  Object.assign(answered, { answers: [{}] });
+  const ended = call({ warren: true });
+  const open = call({ warren: true });
+  for (const each of [answered, ended, open]) beats.begin(each);
+  beats.end(ended);
+  await until("the open one has given one", () => came.length > 0);
+  assert.equal(came.length, 1); // all were looked at together
+});

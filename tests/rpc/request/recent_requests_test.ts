@@ -1,0 +1,321 @@
+/** A request that comes again is not run again: told by its id. */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { RpcDispatcher } from "../../../mod.ts";
+import { Answered, Ledger } from "../../../src/rpc/request/recent_requests.ts";
+import type { Job } from "../../../src/rpc/request/incoming_request.ts";
+import { until } from "../../setup/probe.ts";
+import {
+  aborted,
+  type Bus,
+  onRabbit,
+  type Raw,
+  sumHandlers,
+  sums,
+} from "../support.ts";
+
+/** A worker that counts what it runs, which of it has ended by its signal, and a stranger who can ask twice. */
+async function setUp(bus: Bus) {
+  const runs = { add: 0, wait: 0, count: 0, aborted: 0 };
+  const open = Promise.withResolvers<void>();
+  const worker = await bus.serve(
+    sums(bus.topic),
+    sumHandlers({
+      add: ({ a, b }) => (runs.add++, a + b),
+      wait: async (_, { signal }) => {
+        runs.wait++;
+        await Promise.race([open.promise, aborted(signal)]);
+        if (signal.aborted) runs.aborted++;
+      },
+      async *count({ to }) {
+        runs.count++;
+        yield 1;
+        await open.promise;
+        for (let n = 2; n <= to; n++) yield n;
+      },
+    }),
+  );
+  const raw = await bus.raw() as Raw;
+  const queue = `reply_${bus.topic}`;
+  await raw.channel.assertQueue(queue, { exclusive: true });
+  const send = (method: string, args: object, ids: object, more = {}) => {
+    const body = { method, args, _reply_q: queue, _timeout: null, ...ids };
+    const content = Buffer.from(JSON.stringify(body));
+    raw.channel.publish("warren", bus.topic, content, more);
+  };
+  /** As oslo.messaging puts it into an envelope. */
+  const sendOslo = (method: string, args: object, ids: object) => {
+    const body = { method, args, _reply_q: queue, _timeout: null, ...ids };
+    const message = JSON.stringify(body);
+    const outer = { "oslo.version": "2.0", "oslo.message": message };
+    const content = Buffer.from(JSON.stringify(outer));
+    raw.channel.publish("warren", bus.topic, content);
+  };
+  const answers: Record<string, unknown>[] = [];
+  await raw.channel.consume(queue, (message) => {
+    const { "oslo.message": inner, ...outer } = JSON.parse(
+      String(message?.content),
+    );
+    answers.push(inner === undefined ? outer : JSON.parse(inner));
+  }, { noAck: true });
+  const over = async () => {
+    await worker[Symbol.asyncDispose]();
+    await raw[Symbol.asyncDispose]();
+  };
+  return { runs, open, worker, send, sendOslo, answers, over };
+}
+
+const ids = (call: string) => ({ _msg_id: call, _unique_id: `u-${call}` });
+
+onRabbit(
+  "a call that comes again gets its answer again, and is not run again",
+  async (bus) => {
+    const { runs, worker, send, answers, over } = await setUp(bus);
+    for (let n = 1; n <= 3; n++) {
+      send("add", { a: 1, b: 2 }, ids("one"));
+      await until("it is answered", () => answers.length === n);
+    }
+    assert.equal(runs.add, 1);
+    const [first] = answers;
+    assert.equal(first?.result, 3);
+    for (const answer of answers) assert.deepEqual(answer, first);
+    assert.equal(worker.stats.repeated, 2);
+    await over();
+  },
+);
+
+onRabbit(
+  "a call that comes again while it runs waits for that run",
+  async (bus) => {
+    const { runs, open, worker, send, answers, over } = await setUp(bus);
+    send("wait", {}, ids("one"));
+    send("wait", {}, ids("one"));
+    send("wait", {}, ids("two"));
+    await until("they are in hand", () => worker.stats.inHand === 3);
+    assert.equal(runs.wait, 2);
+    open.resolve();
+    await until("none is left in hand", () => worker.stats.inHand === 0);
+    await until("both are answered", () => answers.length === 2);
+    assert.deepEqual(answers.map(({ _msg_id }) => _msg_id).sort(), [
+      "one",
+      "two",
+    ]);
+    assert.equal(worker.stats.repeated, 1);
+    await over();
+  },
+);
+
+/** Calls of one request id. */
+const other = (call: string) => ({ _msg_id: call, _unique_id: "u" });
+
+onRabbit(
+  "a request that is sent again as another call runs once, and each call gets the answer in its own words",
+  async (bus) => {
+    const { runs, open, worker, ...peer } = await setUp(bus);
+    const { send, sendOslo, answers, over } = peer;
+    const long = { a: 1, b: 2, c: "x".repeat(1_000) };
+    for (const ask of [send, sendOslo]) {
+      for (const args of [{ a: 1, b: 2 }, long]) {
+        answers.length = runs.add = 0;
+        for (const [n, call] of ["one", "two", "three"].entries()) {
+          ask("add", args, other(call));
+          await until("it is answered", () => answers.length === n + 1);
+        }
+        assert.equal(runs.add, 1);
+        assert.deepEqual(answers.map(({ _msg_id }) => _msg_id), [
+          "one",
+          "two",
+          "three",
+        ]);
+        for (const { result, ending } of answers) {
+          assert.deepEqual([result, ending], [3, true]);
+        }
+        assert.equal(new Set(answers.map((each) => each._unique_id)).size, 3);
+      }
+    }
+    assert.equal(worker.stats.repeated, 8);
+    answers.length = 0;
+    for (const call of ["one", "two"]) send("wait", {}, other(call));
+    await until("they are in hand", () => worker.stats.inHand === 2);
+    open.resolve();
+    await until("both are answered", () => answers.length === 2);
+    assert.deepEqual(answers.map(({ _msg_id }) => _msg_id), ["one", "two"]);
+    assert.equal(runs.wait, 1);
+    await over();
+  },
+);
+
+onRabbit(
+  "other content under the same id is another request: other arguments, no call, another version",
+  async (bus) => {
+    const { runs, worker, send, answers, over } = await setUp(bus);
+    send("add", { a: 1, b: 2 }, other("one"));
+    send("add", { a: 1, b: 3 }, other("two"));
+    send("add", { a: 1, b: 2 }, { ...other("three"), _context_user: "x" });
+    send("add", { a: 1, b: 2 }, { ...other("four"), version: "1.0" });
+    await until("all are answered", () => answers.length === 4);
+    const results = answers.map(({ _msg_id, result }) => [_msg_id, result]);
+    const right = [["four", 3], ["one", 3], ["three", 3], ["two", 4]];
+    assert.deepEqual(results.sort(), right);
+    const cast = { _unique_id: "c", _reply_q: undefined, _timeout: undefined };
+    for (const b of [1, 2, 1]) send("add", { a: 1, b }, cast);
+    await until("all have been looked at", () => worker.stats.repeated === 1);
+    await until("none is in hand", () => worker.stats.inHand === 0);
+    assert.equal(runs.add, 6);
+    await over();
+  },
+);
+
+onRabbit(
+  "who asks the same has a run of his own where the first one's ends without an answer, and for a stream",
+  async (bus) => {
+    const { runs, open, worker, send, answers, over } = await setUp(bus);
+    send("wait", {}, other("short"), { expiration: "300" });
+    await until("it runs", () => runs.wait === 1);
+    for (const call of ["one", "two"]) send("wait", {}, other(call));
+    await until("they are in hand", () => worker.stats.inHand === 3);
+    await until("the next one runs", () => runs.wait === 2);
+    assert.equal(runs.aborted, 1);
+    for (const call of ["a", "b"]) send("count", { to: 2 }, other(call));
+    await until("both run", () => runs.count === 2);
+    open.resolve();
+    await until("none is in hand", () => worker.stats.inHand === 0);
+    await until("all came", () => answers.length === 2 + 2 * 3);
+    const of = (call: string) =>
+      answers.filter(({ _msg_id }) => _msg_id === call)
+        .map(({ result }) => result);
+    assert.deepEqual(of("short"), []);
+    for (const call of ["one", "two"]) assert.deepEqual(of(call), [null]);
+    for (const call of ["a", "b"]) assert.deepEqual(of(call), [1, 2, null]);
+    assert.equal(runs.wait, 2);
+    send("count", { to: 2 }, other("a")); // its reader had all of it
+    await until("it is known", () => worker.stats.repeated === 2);
+    assert.equal(runs.count, 2);
+    await over();
+  },
+);
+
+onRabbit(
+  "a message without an id is never the same as another (Folsom)",
+  async (bus) => {
+    const { runs, send, answers, worker, over } = await setUp(bus);
+    for (let n = 0; n < 3; n++) send("add", { a: 1, b: 2 }, { _msg_id: "one" });
+    await until("all are answered", () => answers.length === 3);
+    assert.equal(runs.add, 3);
+    assert.equal(worker.stats.repeated, 0);
+    await over();
+  },
+);
+
+onRabbit(
+  "two pools on one connection each handle a message once",
+  async (bus) => {
+    const runs: string[] = [];
+    await using worker = await bus.connect();
+    const handlers = sumHandlers({
+      wait: ({ tag }) => void runs.push(`${tag}`),
+    });
+    const endpoint = { contract: sums(bus.topic), ...handlers };
+    const dispatcher = new RpcDispatcher([endpoint]);
+    for (const pool of ["a", "b"]) {
+      await worker.createWorker(bus.topic, dispatcher, bus.name(pool));
+    }
+    await worker.consume();
+    await using connection = await bus.connect();
+    await connection.client(sums(bus.topic)).cast("wait", { tag: "x" });
+    await until("both have it", () => runs.length === 2);
+    assert.equal(worker.stats.repeated, 0);
+  },
+);
+
+/** As much of a job as a ledger looks at. */
+function job(bytes = 0, abandoned = false): Job {
+  const message = { body: new Uint8Array(bytes), headers: {} };
+  return { answers: bytes > 0 ? [message] : [], abandoned } as unknown as Job;
+}
+
+/** A ledger that was told of a request's end. */
+async function ended(ledger: Ledger, id: string, of: Job): Promise<void> {
+  const end = Promise.resolve();
+  ledger.begin(id, of, "", end);
+  await end;
+}
+
+Deno.test("a ledger knows the last 50 000 requests and more, and whatever runs", async () => {
+  const ledger = new Ledger();
+  const running = Promise.withResolvers<void>();
+  ledger.begin("runs", job(), "x", running.promise);
+  for (let n = 0; n < 110_000; n++) await ended(ledger, `${n}`, job());
+  assert.equal(ledger.find("9000"), undefined);
+  for (const id of ["60000", "109999"]) {
+    assert.deepEqual(ledger.find(id), { reader: "", answers: [] });
+  }
+  assert.ok("job" in (ledger.find("runs") ?? {}));
+  running.resolve();
+  await running.promise;
+  assert.deepEqual(ledger.find("runs"), { reader: "x", answers: [] });
+});
+
+Deno.test("any number may wait for a run and leave again; who stays is told once", async () => {
+  const ledger = new Ledger();
+  const runs = Promise.withResolvers<void>();
+  const first = job();
+  ledger.begin("runs", first, "x", runs.promise);
+  const known = ledger.find("runs");
+  assert.ok(known && "job" in known);
+  for (let n = 0; n < 100_000; n++) {
+    const leaving = new AbortController();
+    const waiting = known.until(leaving.signal, true);
+    leaving.abort(n);
+    await assert.rejects(waiting, (reason) => reason === n);
+  }
+  const { signal } = new AbortController();
+  const told: string[] = [];
+  const stream = known.until(signal, true).then(() => told.push("stream"));
+  const end = known.until(signal, false).then(() => told.push("end"));
+  first.streams?.();
+  await stream;
+  assert.deepEqual(told, ["stream"]);
+  runs.resolve();
+  await end;
+  await known.until(signal, true);
+  assert.deepEqual(told, ["stream", "end"]);
+});
+
+Deno.test("a ledger keeps at most 32 MiB of answers, and nothing of what goes back to its queue", async () => {
+  const ledger = new Ledger();
+  for (let n = 0; n < 50; n++) await ended(ledger, `${n}`, job(1024 * 1024));
+  await ended(ledger, "back", job(0, true));
+  assert.equal(ledger.find("back"), undefined);
+  let kept = 0;
+  for (let n = 0; n < 50; n++) {
+    const known = ledger.find(`${n}`);
+    assert.ok(known && "answers" in known, "it is known");
+    kept += known.answers.length;
+  }
+  assert.ok(kept >= 16 && kept <= 32, `${kept}`);
+});
+
+Deno.test("the ledgers of a connection keep their answers apart, and at most 32 MiB of them together", async () => {
+  const answered = new Answered();
+  const ledgers = Array.from({ length: 5 }, () => new Ledger(answered));
+  for (const [n, ledger] of ledgers.entries()) {
+    await ended(ledger, "same", job(n + 1));
+  }
+  const lengths = ledgers.map((ledger) => {
+    const known = ledger.find("same");
+    return known && "answers" in known && known.answers[0]?.body.length;
+  });
+  assert.deepEqual(lengths, [1, 2, 3, 4, 5]);
+  let kept = 0;
+  for (let n = 0; n < 60; n++) {
+    const ledger = ledgers[n % ledgers.length] as Ledger;
+    await ended(ledger, `${n}`, job(1024 * 1024));
+  }
+  for (let n = 0; n < 60; n++) {
+    const known = ledgers[n % ledgers.length]?.find(`${n}`);
+    assert.ok(known && "answers" in known, "it is known");
+    kept += known.answers.length;
+  }
+  assert.ok(kept >= 16 && kept <= 32, `${kept}`);
+});

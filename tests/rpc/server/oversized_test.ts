@@ -1,0 +1,294 @@
+/** Bodies above the limit: decided by the length that is announced, one at a time in memory, and nothing is lost. */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { EventEmitter } from "node:events";
+import { Goodbyes } from "../../../src/transport/rabbitmq/amqplib/graceful_close.ts";
+import { z } from "npm:zod@^4.6.7";
+import { contract, InvalidValueError } from "../../../mod.ts";
+import type { Inner } from "../../../src/transport/rabbitmq/amqplib/private_members.ts";
+import { Incoming } from "../../../src/transport/rabbitmq/amqplib/frame_reader.ts";
+import { Edges, Room, room } from "../../../src/transport/oversized_body.ts";
+import { routes } from "../../../src/transport/profile_routes.ts";
+import { profileOf } from "../../../src/connection/bus_profile.ts";
+import { logged } from "../../setup/logged.ts";
+import { until } from "../../setup/probe.ts";
+import {
+  failureOf,
+  onEachBus,
+  onRabbit,
+  sumHandlers,
+  sums,
+} from "../support.ts";
+import { deadOf, Stranger } from "../foreign_peer.ts";
+
+const MIB = 1024 * 1024;
+
+onEachBus(
+  "casts above the limit are dead letters as they came, calls are answered, beside good calls",
+  async (bus) => {
+    await using _log = await logged();
+    const api = sums(bus.topic);
+    const worker = await bus.serve(api, sumHandlers());
+    await using connection = await bus.connect();
+    await using stranger = await Stranger.on(bus);
+    const client = connection.client(api);
+    const inbox = `${bus.topic}-answers`;
+    bus.owns(inbox);
+    const answers: string[] = [];
+    const queue = { ...deadOf(bus.topic).queue!, name: inbox };
+    const reader = await stranger.transport.consume(
+      { key: inbox, queue },
+      (delivery) => {
+        answers.push(new TextDecoder().decode(delivery.message.body));
+        delivery.ack();
+      },
+      { prefetch: 0 },
+      { deadline: performance.now() + 10_000 },
+    );
+    const bodies = Array.from(
+      { length: 6 },
+      (_, n) => Buffer.alloc(3 * MIB + n, `body ${n} `),
+    );
+    await Promise.all([
+      ...bodies.map((body, n) =>
+        stranger.put(bus.topic, body, {
+          id: `cast-${n}`,
+          headers: { n: `${n}` },
+        })
+      ),
+      stranger.put(bus.topic, Buffer.alloc(3 * MIB, "call"), {
+        correlationId: "call",
+        replyTo: inbox,
+      }),
+      ...bodies.map(async (_, n) => {
+        assert.equal(await client.call("add", { a: n, b: 1 }), n + 1);
+      }),
+    ]);
+    await until("all were looked at", () => {
+      return worker.stats.dead === bodies.length && answers.length === 1;
+    }, 30_000);
+    assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
+    await worker[Symbol.asyncDispose]();
+    await reader.cancel();
+    assert.match(answers[0] ?? "", /3145728 bytes, the limit is 1048576/);
+    assert.deepEqual(await stranger.left(bus.topic), []);
+    const letters = await stranger.take(deadOf(bus.topic), bodies.length);
+    const sorted = letters.map(({ message }) => message)
+      .sort((a, b) => a.body.length - b.body.length);
+    for (const [n, { body, id, headers }] of sorted.entries()) {
+      assert.equal(Buffer.compare(body, bodies[n]!), 0, `body ${n}`);
+      assert.equal(id, `cast-${n}`);
+      assert.equal(headers.n, `${n}`);
+      assert.match(`${headers["warren-reason"]}`, /bytes, the limit is/);
+    }
+  },
+);
+
+onEachBus(
+  "arguments above maxArgsSize are refused by the caller, and by the worker of a caller that does not know the contract",
+  async (bus) => {
+    await using _log = await logged();
+    const { topic } = bus;
+    let ran = 0;
+    const api = contract({
+      topic,
+      version: "1.0",
+      procedures: {
+        take: { args: z.object({ text: z.string() }), maxArgsSize: 100 },
+        list: { yields: z.number(), maxArgsSize: 100 },
+      },
+    });
+    const handlers = {
+      take: () => void ran++,
+      async *list() {
+        yield ++ran;
+      },
+    };
+    await using worker = await bus.serve(api, handlers);
+    await using connection = await bus.connect();
+    const client = connection.client(api);
+    const large = { text: "x".repeat(101) };
+    const limits = { bytes: 112, limit: 100 };
+    for (
+      const refused of [
+        client.call("take", large),
+        client.cast("take", large),
+        client.fanoutCast("take", large),
+        client.multicall("list", large as never).next(),
+      ]
+    ) {
+      const error = await failureOf(refused);
+      assert.ok(error instanceof InvalidValueError);
+      assert.deepEqual(error.data, { path: "", ...limits });
+    }
+    assert.equal(worker.stats.failed, 0, "nothing was sent");
+    const error = await failureOf(connection.call({ topic }, "take", large));
+    assert.ok(error instanceof InvalidValueError);
+    assert.deepEqual(error.data, { path: "", ...limits });
+    await connection.cast({ topic }, "take", large);
+    await until("it is a dead letter", () => worker.stats.dead === 1);
+    await client.call("take", { text: "small" });
+    assert.equal(ran, 1);
+  },
+);
+
+onEachBus(
+  "an answer above the limit of its caller ends the call at once",
+  async (bus) => {
+    await using _log = await logged();
+    const big = "x".repeat(3 * MIB);
+    const api = sums(bus.topic);
+    await using connection = await bus.connect();
+    await using stranger = await Stranger.on(bus);
+    const { transport } = stranger;
+    const route = routes(profileOf(undefined, "classic")).topic(bus.topic);
+    const reader = await transport.consume(
+      route,
+      (delivery) => {
+        delivery.ack();
+        const { body } = delivery.message;
+        const { _msg_id, _reply_q } = JSON.parse(
+          new TextDecoder().decode(body),
+        );
+        const answer = { result: big, failure: null, ending: true, _msg_id };
+        const text = JSON.stringify({
+          "oslo.version": "2.0",
+          "oslo.message": JSON.stringify(answer),
+        });
+        void stranger.put(_reply_q, text); // as oslo.messaging: without a correlation id
+      },
+      { prefetch: 0 },
+      { deadline: performance.now() + 10_000 },
+    );
+    const call = connection.client(api).call("add", { a: 1, b: 2 });
+    const error = await failureOf(call);
+    assert.ok(error instanceof InvalidValueError, `${error}`);
+    assert.match(
+      error.message,
+      /\d+ bytes, the limit is 1048576; answer with less/,
+    );
+    assert.equal(error.data.limit, MIB);
+    assert.ok(Number(error.data.bytes) > 3 * MIB);
+    await reader.cancel();
+  },
+);
+
+onRabbit(
+  "a request above the limit gets an answer on OpenStack's bus, though it says in its body alone where",
+  async (bus) => {
+    await using _log = await logged();
+    const options = { profile: "nova" } as const;
+    const api = sums(bus.topic);
+    await using worker = await bus.serve(api, sumHandlers(), options);
+    await using connection = await bus.connect(options);
+    await using raw = await bus.raw();
+    assert.ok(raw);
+    const { channel } = raw;
+    const { queue } = await channel.assertQueue("", { exclusive: true });
+    const told = Promise.withResolvers<string>();
+    await channel.consume(queue, (message) => {
+      told.resolve(`${message?.content}`);
+    }, { noAck: true });
+    const request = {
+      method: "add",
+      args: { a: "x".repeat(3 * MIB) },
+      _msg_id: "0123456789abcdef",
+      _reply_q: queue,
+      _timeout: null,
+    };
+    const envelope = {
+      "oslo.version": "2.0",
+      "oslo.message": JSON.stringify(request),
+    };
+    channel.sendToQueue(bus.topic, Buffer.from(JSON.stringify(envelope)));
+    const answer = await told.promise;
+    assert.match(answer, /0123456789abcdef/);
+    assert.match(answer, /bytes, the limit is 1048576/);
+    const client = connection.client(api);
+    assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
+    assert.equal(worker.stats.refused, 1);
+  },
+);
+
+Deno.test("Edges keeps the beginning and the end of a body, in whatever pieces it comes", () => {
+  for (const length of [0, 1, 65_536, 100_000, 131_072, 131_073, 500_000]) {
+    const body = Buffer.from(
+      Uint8Array.from({ length }, (_, n) => (n * 31 + (n >> 8)) & 255),
+    );
+    const expected = length <= 131_072
+      ? body
+      : Buffer.concat([body.subarray(0, 65_536), body.subarray(-65_536)]);
+    for (const size of [1_000, 65_536, 131_064, 500_000]) {
+      const edges = new Edges(length);
+      for (let at = 0; at < length; at += size) {
+        edges.add(body.subarray(at, at + size));
+      }
+      assert.equal(
+        Buffer.compare(edges.kept, expected),
+        0,
+        `${length} ${size}`,
+      );
+    }
+  }
+});
+
+Deno.test("a room has one body; those that wait for it go back one after the other, but for those that are gone", async () => {
+  const room = new Room();
+  assert.equal(room.take(), true);
+  assert.equal(room.take(), false);
+  const back: number[] = [];
+  for (let n = 0; n < 4; n++) {
+    room.postpone({ alive: n !== 1, giveBack: () => void back.push(n) });
+  }
+  assert.deepEqual(back, []);
+  room.give();
+  assert.deepEqual(back, [0]);
+  await until("the others are back", () => back.length === 3);
+  assert.deepEqual(back, [0, 2, 3]);
+});
+
+/** The frames of a delivery with a body of 20 bytes, in two parts. */
+function deliveryOf(channel: number): Buffer {
+  const frame = (
+    type: number,
+    ...payload: number[]
+  ) => [type, 0, channel, 0, 0, 0, payload.length, ...payload, 0xce];
+  const part = Array.from({ length: 10 }, () => channel);
+  return Buffer.from([
+    ...frame(1, 0, 60, 0, 60, 1, 0x63, 0, 0, 0, 0, 0, 0, 0, channel, 0, 0, 0),
+    ...frame(2, 0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0),
+    ...frame(3, ...part),
+    ...frame(3, ...part),
+  ]);
+}
+
+Deno.test("of bodies above the limit that come at once, one is held in a process", () => {
+  const fake = Object.assign(new EventEmitter(), {
+    stream: new EventEmitter(),
+    rest: Buffer.alloc(0),
+    recvSinceLastCheck: false,
+  });
+  const incoming = new Incoming(fake as unknown as Inner, new Goodbyes());
+  const came: unknown[] = [];
+  const channels = [1, 2].map((ch) => ({ ch }) as never);
+  const arrivals = channels.map((channel) => incoming.on(channel));
+  for (const { consumers } of arrivals) {
+    consumers.set("c", {
+      limit: { bytes: 10, keep: true },
+      receive: ({ body, oversized }, _key, tag, _redelivered, held) =>
+        came.push([tag, held, body.length, oversized]),
+    });
+  }
+  const receive = (channel: number) =>
+    fake.stream.emit("data", deliveryOf(channel));
+  receive(1);
+  receive(2);
+  assert.deepEqual(came, [[1, "whole", 20, 20], [2, "later", 0, 20]]);
+  room.give(); // as its delivery does when it is settled
+  const half = deliveryOf(2);
+  fake.stream.emit("data", half.subarray(0, half.length - 15));
+  assert.equal(room.take(), false, "taken when its length is announced");
+  incoming.off(channels[1]!, arrivals[1]!);
+  assert.equal(room.take(), true, "free when its channel is gone");
+  room.give();
+});

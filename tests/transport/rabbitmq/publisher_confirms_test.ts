@@ -1,0 +1,56 @@
+/** Publisher confirms: each message gets one word, in whatever ranges the broker speaks. */
+import assert from "node:assert/strict";
+import fc from "npm:fast-check@^4.10.2";
+import {
+  Confirms,
+  type Word,
+} from "../../../src/transport/rabbitmq/amqplib/publisher_confirms.ts";
+
+const told = fc.array(
+  fc.record({
+    sent: fc.nat(5),
+    /** Of those that have no word yet. */
+    which: fc.nat(),
+    multiple: fc.boolean(),
+    word: fc.constantFrom("taken" as const, "refused" as const),
+  }),
+  { maxLength: 60 },
+);
+
+Deno.test("each message gets the word that was said of it, once, and those that are left get theirs at the end", () => {
+  fc.assert(fc.property(told, (told) => {
+    const confirms = new Confirms();
+    const words: Word[][] = [];
+    const expected: Word[][] = [];
+    for (const { sent, which, multiple, word } of told) {
+      for (let n = 0; n < sent; n++) {
+        const got: Word[] = [];
+        words.push(got);
+        expected.push([]);
+        confirms.add((word) => got.push(word));
+      }
+      const open = [...expected.keys()].filter((n) => !expected[n]?.length);
+      const last = open[which % open.length];
+      if (last === undefined) continue;
+      confirms.settle(last + 1, multiple, word);
+      const meant = multiple ? open.filter((n) => n <= last) : [last];
+      for (const n of meant) expected[n]?.push(word);
+      assert.deepEqual(words, expected);
+    }
+    confirms.end();
+    for (const each of expected) if (each.length === 0) each.push("gone");
+    assert.deepEqual(words, expected);
+  }));
+});
+
+Deno.test("what the broker says of messages that were not sent hurts nobody", () => {
+  const confirms = new Confirms();
+  const words: Word[] = [];
+  confirms.settle(7, true, "taken");
+  confirms.settle(3, false, "refused");
+  confirms.add((word) => words.push(word));
+  assert.deepEqual(words, []);
+  confirms.settle(1, false, "taken");
+  confirms.settle(1, true, "refused");
+  assert.deepEqual(words, ["taken"]);
+});

@@ -1,0 +1,554 @@
+/** What the adapter to RabbitMQ adds to amqplib: its pitfalls, one by one, and the way to a broker. */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { Socket } from "node:net";
+import { direct, type Route } from "../../../src/transport/routes.ts";
+import { backoff } from "../../../src/transport/rabbitmq/connection/supervised_connection.ts";
+import type { Message } from "../../../src/transport/transport.ts";
+import {
+  ConnectionFailedError,
+  InvalidValueError,
+  RejectedError,
+  RpcError,
+} from "../../../src/errors.ts";
+import { brokerUrl } from "../../setup/broker.ts";
+import { logged } from "../../setup/logged.ts";
+import { freePort, until } from "../../setup/probe.ts";
+import { proxyTo } from "../../setup/proxy.ts";
+import {
+  consumer,
+  eventsOf,
+  message,
+  plain,
+  proxiedBus,
+  queue,
+  rabbitBus,
+  rabbitLink,
+  soon,
+  text,
+  told,
+  withoutPauses,
+} from "../support.ts";
+
+// A channel that the broker closes
+
+Deno.test("a channel error is survived: what was under way on the channel is sent again", async () => {
+  await using bus = await rabbitBus();
+  const base = await brokerUrl();
+  const route = bus.table.topic(bus.name());
+  const { first } = await consumer(bus, route);
+  const transport = await bus.link.open(soon());
+  await transport.publish(route, message("0"), soon());
+  // The exchange is known to be there, and is not: each publish to it ends the channel for all.
+  const name = route.exchange?.name ?? "";
+  await plain(base, (channel) => channel.deleteExchange(name));
+  const others = Array.from(
+    { length: 20 },
+    (_, at) =>
+      transport.publish(direct(route.key), message(`${at + 1}`), soon()),
+  );
+  await transport.publish(route, message("unbound"), soon());
+  await Promise.all(others);
+  const texts = new Set((await first(21)).map(text));
+  assert.equal(texts.size, 21);
+  assert.equal(texts.has("unbound"), false);
+});
+
+Deno.test("inspect() tells that a queue is another connection's alone, and hurts nobody", async () => {
+  await using bus = await rabbitBus();
+  const route = queue(bus.name());
+  const { first, mail, transport } = await consumer(bus, route);
+  await plain(await brokerUrl(), async (channel) => {
+    const { queue } = await channel.assertQueue("", { exclusive: true });
+    const looks = Array.from(
+      { length: 20 },
+      (_, at) => bus.link.inspect(at % 2 ? queue : "nowhere", soon()),
+    );
+    const states = (await Promise.all(looks)).map(({ state }) => state);
+    assert.deepEqual([...new Set(states)], ["gone", "locked"]);
+    assert.equal(states.filter((state) => state === "locked").length, 10);
+  });
+  await transport.publish(direct(route.key), message("x"), soon());
+  await first(1);
+  assert.deepEqual(mail.deliveries.map(({ redelivered }) => redelivered), [
+    false,
+  ]);
+});
+
+Deno.test("post() works again after its exchange was deleted", async () => {
+  await using bus = await rabbitBus();
+  const base = await brokerUrl();
+  const route = bus.table.topic(bus.name());
+  const transport = await bus.link.open(soon());
+  await transport.post(route, message("to warm up"), soon());
+  const name = route.exchange?.name ?? "";
+  await plain(base, (channel) => channel.deleteExchange(name));
+  await until("the exchange is declared again", async () => {
+    await transport.post(route, message("again"), soon());
+    return await plain(
+      base,
+      (channel) => channel.checkExchange(name).then(() => true),
+    ).catch(() => false);
+  });
+  const { first } = await consumer(bus, route);
+  await transport.post(route, message("at last"), soon());
+  assert.deepEqual((await first(1)).map(text), ["at last"]);
+});
+
+Deno.test("publish() refuses with a typed error what ends its channel again and again", async () => {
+  await using bus = await rabbitBus();
+  const exchange = {
+    name: bus.name(),
+    type: "direct",
+    durable: true,
+    autoDelete: false,
+  } as const;
+  const transport = await bus.link.open(soon());
+  await transport.publish({ exchange, key: "k" }, message("fine"), soon());
+  // Nobody may publish to an internal exchange: 403 and the end of the channel, each time.
+  await plain(await brokerUrl(), async (channel) => {
+    await channel.deleteExchange(exchange.name);
+    await channel.assertExchange(exchange.name, "direct", { internal: true });
+  });
+  await assert.rejects(
+    transport.publish({ exchange, key: "k" }, message("x"), soon()),
+    (error) => {
+      assert.ok(error instanceof RejectedError, `${error}`);
+      assert.equal(error.data.replyCode, 403);
+      return true;
+    },
+  );
+  await transport.publish(direct(bus.name()), message("unharmed"), soon());
+});
+
+Deno.test("messages that the broker refuses for their content do no harm to those beside them", async () => {
+  await using bus = await rabbitBus();
+  const transport = await bus.link.open(soon());
+  const name = bus.name();
+  const { mail, dispose } = await consumer(bus, queue(name));
+  const route = direct(name);
+  const refused = message("refused", { headers: { CC: "not a list" } });
+  const sent = Array.from(
+    { length: 20 },
+    (_, n) =>
+      transport.publish(route, n % 2 ? refused : message(`${n}`), soon()),
+  );
+  const outcomes = await Promise.allSettled(sent);
+  assert.deepEqual(
+    outcomes.map((outcome) =>
+      outcome.status === "rejected" ? outcome.reason.data.replyCode : "taken"
+    ),
+    outcomes.map((_, n) => n % 2 ? 406 : "taken"),
+  );
+  await until("all have come", () => new Set(mail.texts).size === 10);
+  await dispose();
+});
+
+Deno.test("a queue that is deleted under its consumer is declared and consumed again", async () => {
+  await using bus = await rabbitBus();
+  const base = await brokerUrl();
+  const route = bus.table.topic(bus.name());
+  const { first, transport } = await consumer(bus, route);
+  await plain(base, (channel) => channel.deleteQueue(route.key));
+  await until(
+    "it is consumed again",
+    async () => await bus.link.consumers(route.key, soon()) === 1,
+  );
+  const sent = message("through the exchange", { mandatory: true });
+  await transport.publish(route, sent, soon());
+  assert.deepEqual((await first(1)).map(text), ["through the exchange"]);
+});
+
+Deno.test("a queue that is deleted again and again keeps its consumer, and a cancelled one stays away", async () => {
+  await using bus = await rabbitBus();
+  const base = await brokerUrl();
+  const [kept, dropped] = [queue(bus.name()), queue(bus.name())];
+  const { first } = await consumer(bus, kept);
+  const { cancel } = await consumer(bus, dropped);
+  await cancel();
+  for (let round = 1; round <= 5; round++) {
+    await plain(base, async (channel) => {
+      await channel.deleteQueue(kept.key);
+      await channel.deleteQueue(dropped.key);
+    });
+    await until(
+      "it is consumed again",
+      async () => await bus.link.consumers(kept.key, soon()) === 1,
+    );
+  }
+  const transport = await bus.link.open(soon());
+  await transport.publish(direct(kept.key), message("still"), soon());
+  assert.deepEqual((await first(1)).map(text), ["still"]);
+  assert.equal(await bus.link.consumers(dropped.key, soon()), undefined);
+});
+
+Deno.test("a passive queue that is gone is waited for, and consumed in the form in which it comes back", async () => {
+  await using bus = await rabbitBus();
+  const base = await brokerUrl();
+  const events = eventsOf(bus.link);
+  const route = queue(bus.name());
+  const make = (arguments_: object) =>
+    plain(
+      base,
+      (channel) => channel.assertQueue(route.key, { arguments: arguments_ }),
+    );
+  await make({});
+  await using log = await logged();
+  const passive: Route = { ...route, queue: { ...route.queue, passive: true } };
+  const { first } = await consumer(bus, passive);
+  await plain(base, (channel) => channel.deleteQueue(route.key));
+  await until(
+    "it is missed",
+    () => log.times(/Cannot consume .* yet: .*does not exist/) > 0,
+  );
+  await make({ "x-max-length": 5 });
+  await until(
+    "it is consumed again",
+    async () => await bus.link.consumers(route.key, soon()) === 1,
+  );
+  const transport = await bus.link.open(soon());
+  await transport.publish(direct(route.key), message("back"), soon());
+  assert.deepEqual((await first(1)).map(text), ["back"]);
+  assert.deepEqual(events.filter(({ type }) => type === "failed"), []);
+});
+
+// Headers and bodies
+
+const BAD_HEADERS: [value: unknown, kind: string][] = [
+  [new Date(0), "Date"],
+  [1n, "bigint"],
+  [{ "!": "timestamp", value: 1 }, "Object"],
+  [["a"], "Array"],
+  [NaN, "number"],
+  [Infinity, "number"],
+  [undefined, "undefined"],
+  [() => {}, "Function"],
+  [Symbol("x"), "symbol"],
+];
+
+Deno.test("a header that AMQP would change is refused by name", async () => {
+  await using bus = await rabbitBus();
+  const transport = await bus.link.open(soon());
+  for (const [value, kind] of BAD_HEADERS) {
+    const headers = { fine: 1, wrong: value };
+    for (const send of ["publish", "post"] as const) {
+      await assert.rejects(
+        transport[send](direct(bus.name()), message("x", { headers }), soon()),
+        (error) => {
+          assert.ok(error instanceof InvalidValueError, `${kind}: ${error}`);
+          assert.equal(error.data.path, "headers.wrong");
+          assert.match(error.message, new RegExp(`"wrong".* ${kind}`));
+          return true;
+        },
+      );
+    }
+  }
+});
+
+Deno.test("what AMQP cannot carry is a typed error, and the channel lives on", async () => {
+  await using bus = await rabbitBus();
+  const name = bus.name();
+  const { transport, first } = await consumer(bus, queue(name));
+  const long = "x".repeat(256);
+  const bad: [Partial<Message>, string?][] = [
+    [{ headers: { large: "x".repeat(140_000) } }],
+    [{
+      headers: Object.fromEntries(
+        Array.from({ length: 20_000 }, (_, at) => [`h${at}`, at]),
+      ),
+    }],
+    [{ headers: { [long]: 1 } }],
+    [{ id: long }],
+    [{ correlationId: long }],
+    [{ replyTo: long }],
+    [{}, long],
+  ];
+  for (const [more, key = name] of bad) {
+    for (const send of ["publish", "post"] as const) {
+      await assert.rejects(
+        transport[send](direct(key), message("x", more), soon()),
+        (error) => {
+          assert.ok(error instanceof InvalidValueError, `${error}`);
+          assert.ok(error.message.length < 500);
+          return true;
+        },
+      );
+    }
+  }
+  const headers = { large: "x".repeat(60_000) };
+  await transport.publish(direct(name), message("fits", { headers }), soon());
+  const [delivery] = await first(1);
+  assert.deepEqual({ ...delivery?.message.headers }, headers);
+});
+
+Deno.test("headers come as values, whatever they were wrapped in, and their names are harmless", async () => {
+  await using bus = await rabbitBus();
+  const name = bus.name();
+  const { transport, first } = await consumer(bus, queue(name));
+  const own = JSON.parse(
+    '{"__proto__": "mine", "constructor": "c", "toString": "t"}',
+  );
+  await transport.publish(
+    direct(name),
+    message("own", { headers: own }),
+    soon(),
+  );
+  await plain(await brokerUrl(), async (channel) => {
+    const headers = {
+      when: { "!": "timestamp", value: 1_700_000_000 },
+      float: { "!": "float", value: 1.5 },
+      table: { inner: { "!": "timestamp", value: 7 }, "__proto__x": 1 },
+      list: [{ "!": "double", value: 2 }, "plain"],
+    };
+    channel.sendToQueue(name, Buffer.from("foreign"), { headers });
+    await channel.waitForConfirms();
+  });
+  const [mine, foreign] = await first(2);
+  const got = mine?.message.headers ?? {};
+  assert.deepEqual(Object.entries(got).sort(), Object.entries(own).sort());
+  assert.equal(Object.getPrototypeOf(got), Object.prototype, "not replaced");
+  assert.equal(({} as Record<string, unknown>).mine, undefined);
+  assert.deepEqual(JSON.parse(JSON.stringify(foreign?.message.headers)), {
+    when: 1_700_000_000,
+    float: 1.5,
+    table: { inner: 7, "__proto__x": 1 },
+    list: [2, "plain"],
+  });
+});
+
+Deno.test("a body is the sender's own again as soon as it is handed over", async () => {
+  await using bus = await rabbitBus();
+  const name = bus.name();
+  const { transport, first } = await consumer(bus, queue(name));
+  for (const size of [10, 5_000, 300_000]) {
+    const body = new Uint8Array(size + 9).fill(1).subarray(9);
+    await transport.post(direct(name), message("", { body }), soon());
+    body.fill(2);
+  }
+  for (const { message: { body } } of await first(3)) {
+    assert.ok(body.every((byte) => byte === 1), `${body.byteLength} bytes`);
+  }
+});
+
+// Writing
+
+Deno.test("300 publishes in one turn make few writes", async () => {
+  await using bus = await rabbitBus();
+  const transport = await bus.link.open(soon());
+  const nowhere = direct(bus.name());
+  const publish = () =>
+    transport.publish(nowhere, message("x".repeat(200)), soon());
+  await publish();
+  const sockets = watchSockets();
+  await Promise.all(Array.from({ length: 300 }, publish));
+  const { writes } = sockets();
+  assert.ok(writes > 0 && writes <= 10, `${writes} writes`);
+});
+
+Deno.test("sockets send without delay", async () => {
+  const sockets = watchSockets();
+  await using bus = await rabbitBus();
+  await bus.link.open(soon());
+  assert.equal(sockets().prompt.size, 2);
+});
+
+/** Counts writes of all sockets, and the sockets without delay, until it is asked. */
+function watchSockets() {
+  const prototype = Socket.prototype as unknown as Record<
+    string,
+    (...args: unknown[]) => unknown
+  >;
+  const seen = { writes: 0, prompt: new Set<unknown>() };
+  const undo = ["_write", "_writev", "setNoDelay"].map((name) => {
+    const method = prototype[name] as (...args: unknown[]) => unknown;
+    prototype[name] = function (...args) {
+      if (name !== "setNoDelay") seen.writes++;
+      else if (args[0] !== false) seen.prompt.add(this);
+      return method.apply(this, args);
+    };
+    return () => prototype[name] = method;
+  });
+  return () => {
+    for (const each of undo) each();
+    return seen;
+  };
+}
+
+Deno.test("post() waits for a connection that is slower than its sender, until its deadline", async () => {
+  await using bus = await proxiedBus();
+  const transport = await bus.link.open(soon());
+  const to = direct(bus.name());
+  const body = new Uint8Array(100_000);
+  await transport.post(to, message("to warm up"), soon());
+  bus.proxy.blackhole(true);
+  let taken = 0;
+  const flood = async () => {
+    for (; taken < 2_500; taken++) {
+      await transport.post(to, message("", { body }), soon(500));
+    }
+  };
+  await assert.rejects(flood(), (error) => {
+    assert.ok(error instanceof RpcError);
+    assert.deepEqual([error.code, error.inDoubt], ["TIMEOUT", false]);
+    return true;
+  });
+  assert.ok(taken < 1_200, `${taken} of 100 kB were taken`);
+  bus.proxy.blackhole(false);
+  await transport.post(to, message("it flows again"), soon());
+});
+
+// The way to a broker
+
+Deno.test("backoff() has full jitter, grows, and is bounded", () => {
+  const random = Math.random;
+  try {
+    Math.random = () => 1;
+    const limits = Array.from({ length: 9 }, (_, attempt) => backoff(attempt));
+    assert.deepEqual(limits, [
+      100,
+      200,
+      400,
+      800,
+      1600,
+      3200,
+      5000,
+      5000,
+      5000,
+    ]);
+    assert.equal(backoff(5_000), 5_000);
+    assert.equal(backoff(3, 10, 50), 50);
+    Math.random = () => 0;
+    assert.equal(backoff(9), 0);
+  } finally {
+    Math.random = random;
+  }
+  const drawn = Array.from({ length: 200 }, () => backoff(20));
+  assert.ok(drawn.every((ms) => ms >= 0 && ms <= 5_000));
+  assert.ok(new Set(drawn.map((ms) => Math.floor(ms / 1_000))).size > 1);
+});
+
+const REFUSED: [name: string, change: (url: URL) => string][] = [
+  ["a wrong password", ({ host }) => `amqp://guest:s3cret%2Fword@${host}`],
+  ["an unknown user", ({ host }) => `amqp://no%20body:s3cret%2Fword@${host}`],
+  [
+    "an unknown virtual host",
+    (url) => `${url.href.replace(/\/$/, "")}/s3cret-less`,
+  ],
+];
+
+for (const [name, change] of REFUSED) {
+  Deno.test(`${name} is a ConnectionFailedError at once, without the password`, async () => {
+    const url = change(new URL(await brokerUrl()));
+    await using link = rabbitLink(url);
+    const events = eventsOf(link);
+    for (const wait of [soon(), { deadline: Infinity }]) {
+      await assert.rejects(link.open(wait), (error) => {
+        assert.ok(error instanceof ConnectionFailedError);
+        assert.match(
+          error.message,
+          /check the user, the password and the virtual host|does not open the virtual host: check that it exists/,
+        );
+        const shown = `${error.message} ${error.stack} ${
+          JSON.stringify(error)
+        }`;
+        assert.doesNotMatch(shown, /s3cret(\/|%2F)word|guest:guest/i);
+        return true;
+      });
+    }
+    await told(events, "failed");
+  });
+}
+
+Deno.test("connecting to nothing is a ConnectionFailedError at the deadline", async () => {
+  await using link = rabbitLink(`amqp://guest:guest@127.0.0.1:${freePort()}`);
+  await assert.rejects(link.open(soon(300)), (error) => {
+    assert.ok(error instanceof ConnectionFailedError);
+    assert.match(error.message, /ECONNREFUSED|refused/i);
+    assert.doesNotMatch(error.message, /guest/);
+    return true;
+  });
+});
+
+Deno.test("a node that is down is passed over, whichever comes first", async () => {
+  using _ = withoutPauses();
+  const base = await brokerUrl();
+  const dead = `amqp://guest:guest@127.0.0.1:${freePort()}`;
+  for (const urls of [[dead, base], [base, dead], [dead, dead, base]]) {
+    await using link = rabbitLink(...urls);
+    const transport = await link.open(soon());
+    await transport.publish(direct("nowhere"), message("x"), soon());
+    assert.equal(await link.consumers("nowhere", soon()), undefined);
+  }
+});
+
+Deno.test("connections go over all nodes in turn", async () => {
+  using _ = withoutPauses();
+  const base = await brokerUrl();
+  await using one = proxyTo(base);
+  await using two = proxyTo(base);
+  await using three = proxyTo(base);
+  const nodes = [one, two, three];
+  await using link = rabbitLink(...nodes.map((node) => node.url(base)));
+  const events = eventsOf(link);
+  await link.open(soon());
+  for (let round = 1; round <= 4; round++) {
+    for (const node of nodes) node.reset();
+    await told(events, "connected", round + 1);
+  }
+  const counts = nodes.map(({ connections }) => connections.accepted);
+  assert.ok(counts.every((count) => count >= 2), `${counts}`);
+});
+
+Deno.test("an idle pool keeps no process alive", async () => {
+  const at = (path: string) =>
+    new URL(`../../../src/${path}`, import.meta.url).href;
+  const program = `
+    import { Leases } from "${at("transport/session_pool.ts")}";
+    import { RabbitLink } from "${at("transport/rabbitmq/transport.ts")}";
+    const link = new RabbitLink({ urls: [new URL(Deno.args[0])] });
+    const leases = new Leases(link, () => {}, { idle: 600_000 });
+    const wait = { deadline: performance.now() + 20_000 };
+    await link.listen({ receive() {}, returned() {} }, wait);
+    const body = new Uint8Array(1);
+    for (let lease = 0; lease < 2; lease++) {
+      const transport = await leases.acquire(true, wait);
+      await transport.publish({ key: "nowhere" }, { body, headers: {} }, wait);
+      await leases.release(transport, true, true);
+    }
+    console.log("released");
+    addEventListener("unload", () => console.log("left"));
+  `;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "-A",
+      `data:application/typescript,${encodeURIComponent(program)}`,
+      await brokerUrl(),
+    ],
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  let out = "";
+  let over = false;
+  const reading = (async () => {
+    for await (
+      const chunk of child.stdout.pipeThrough(new TextDecoderStream())
+    ) {
+      out += chunk;
+    }
+    over = true;
+  })();
+  try {
+    await until(
+      "the leases are given back",
+      () => out.includes("released"),
+      20_000,
+    );
+    await until("the process has ended by itself", () => over, 2_000);
+  } finally {
+    if (!over) child.kill("SIGKILL");
+    await reading;
+  }
+  const { code } = await child.status;
+  assert.deepEqual([code, out.split("\n")[1]], [0, "left"]);
+});
