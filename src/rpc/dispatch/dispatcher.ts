@@ -117,7 +117,9 @@ export class RpcDispatcher implements Dispatcher {
     const { procedure, contract, what } = served;
     const server = serverOf(context);
     server?.found(procedure, what);
-    refusing(() => checkSize(procedure, args, what));
+    if (procedure.maxArgsSize !== undefined) {
+      refusing(() => checkSize(procedure, args, what));
+    }
     const parsed = procedure.args
       ? await parsedBy(procedure.args, args, `arguments of ${what}`)
       : {};

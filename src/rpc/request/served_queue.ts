@@ -44,11 +44,14 @@ const SHORT = 128;
  * calls by their address, which costs nothing; all else by its content, so that one which is sent again for another answer is the same.
  */
 export function identityOf({ request, dialect }: Asked): string | undefined {
-  const { id, attempt = 1, burials = 0, reply, warren } = request;
+  const { id, attempt = 1, burials = 0, reply, warren, to } = request;
   if (id === undefined) return undefined;
   // With the lengths of what strangers say, no two requests have the same.
   const first = `${attempt} ${burials} ${id.length}`;
-  if (!warren) return `${first} = ${id}${contentOf({ request, dialect })}`;
+  // A cast of Warren's says its address alone.
+  if (!warren && to === undefined) {
+    return `${first} = ${id}${contentOf({ request, dialect })}`;
+  }
   const { call = "", queue = "" } = reply ?? {};
   // Most calls have the request's own id.
   const [length, more] = call === id ? ["", ""] : [call.length, call];

@@ -209,9 +209,16 @@ export class Runner {
     try {
       const { version = "1.0", method, args, namespace } = request;
       const { dispatcher } = lane;
-      const result = await job.run.bounded(
-        dispatcher.dispatch(context, version, method, args, namespace),
+      const work = dispatcher.dispatch(
+        context,
+        version,
+        method,
+        args,
+        namespace,
       );
+      // A dispatcher that wraps another may find the procedure later.
+      const free = job.procedure && job.procedure.maxDuration === undefined;
+      const result = await (free ? work : job.run.bounded(work));
       if (isStream(result) && !request.reply) throw unwanted(request.method);
       if (isStream(result)) {
         await job.run.bounded(this.#parts.responder.stream(job, result));

@@ -55,7 +55,12 @@ export function receiver(
     const waits = (evict: () => void) =>
       renewals.wait(tag, prefetch, message.body.length, evict);
     const delivery = new RabbitDelivery(
-      ...[message, key, redelivered, acks, number, waits] as const,
+      message,
+      key,
+      redelivered,
+      acks,
+      number,
+      waits,
     );
     if (body === "later") return postpone(open, delivery);
     if (body === "whole") delivery.settled = () => room.give();
