@@ -14,7 +14,7 @@ import {
 const PATIENCE = 10_000;
 
 /**
- * What a function of the user's gives. Its signal fires when nobody waits for it any more.
+ * The value that a function of the user's gives. Its signal fires when nobody waits for it any more.
  *
  * @throws {ConnectionFailedError} it throws, or gives nothing in time.
  */

@@ -117,7 +117,7 @@ export async function connect(
   return connectionOf(await lease(url, options));
 }
 
-/** What a connection is made of: its channels are given back when that is disposed. */
+/** The parts of a connection: its channels are given back when that is disposed. */
 export async function lease(
   url: BrokerUrls,
   options: ConnectionOptions,

@@ -47,7 +47,7 @@ export class Hold {
   #renewal: ReturnType<typeof expireAt>;
   #over = false;
   #recorded = false;
-  /** What is asked of the store about the claim: one question at a time, or two would take it from each other. */
+  /** Questions to the store about the claim: one at a time, or two would take it from each other. */
   #asking: Promise<unknown> = Promise.resolve();
 
   /** Renewed from now on; `taken` is called when another worker has taken it over. */
