@@ -101,14 +101,11 @@ onPostgres(
       attempts.push(context.attempt);
       await transaction(async (client) => {
         await context.record(client, undefined);
-        context.signal.addEventListener(
-          "abort",
-          () => setTimeout(open.resolve, 400),
-        );
         await open.promise;
       });
     });
     await until("its attempt has failed", () => worker.stats.failed === 1);
+    open.resolve();
     await until("it is settled", () => worker.stats.inHand === 0);
     const { retried, dead } = worker.stats;
     assert.deepEqual([attempts, retried, dead], [[1], 0, 0]);
