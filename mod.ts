@@ -50,8 +50,8 @@ export { createConnection } from "./src/connection/connect.ts";
 export { cleanup } from "./src/connection/transport_registry.ts";
 export { memoryLedgerStore } from "./src/ledger/memory_ledger.ts";
 export { postgresLedgerStore } from "./src/ledger/postgres_ledger.ts";
-export { memoryServiceStore } from "./src/service/registry/memory_store.ts";
-export { sqliteServiceStore } from "./src/service/registry/sqlite_store.ts";
+export { memoryServiceStore } from "./src/service/registry/stores.ts";
+export { sqliteServiceStore } from "./src/service/registry/stores.ts";
 export { launch } from "./src/service/process/launcher.ts";
 export {
   implement,
@@ -73,7 +73,7 @@ export type {
   RpcErrorCode,
   RpcErrorOptions,
 } from "./src/errors.ts";
-export type { ConsumerOptions } from "./src/rpc/server/consumer_plan.ts";
+export type { ConsumerOptions } from "./src/rpc/server/subscriptions.ts";
 export type { AnyArgs } from "./src/connection/connection_context.ts";
 export type {
   ConnectionEventMap,
@@ -174,7 +174,7 @@ export type {
 export type {
   PeriodicTask,
   TaskState,
-} from "./src/service/periodic/periodic_task.ts";
+} from "./src/service/periodic/task_runner.ts";
 export type {
   Front,
   Managers,

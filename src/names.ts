@@ -1,4 +1,4 @@
-/** Names that may become part of a routing key, and versions. @module */
+/** Names that may become part of a routing key. @module */
 import { InvalidValueError } from "./errors.ts";
 
 /** Names of queues beside those of topics, hosts and pools. */
@@ -86,27 +86,4 @@ export function checkTask(topic: string, task: unknown): void {
     `Invalid task "${task}" of ${topic}: names that end in dead, quarantine or delay.<ms> are those of queues beside another; give another name`,
     { data: { path: "task" } },
   );
-}
-
-/** `major.minor`. */
-export interface Version {
-  /** Changes that break callers. */
-  readonly major: number;
-  /** Additions. */
-  readonly minor: number;
-}
-
-const VERSION = /^(\d{1,9})\.(\d{1,9})(?:\.\d{1,9})?$/;
-
-/** The version in a text; undefined if it is none. oslo.messaging may send a third part, which adds nothing here. */
-export function parseVersion(text: string): Version | undefined {
-  const parts = VERSION.exec(text);
-  return parts
-    ? { major: Number(parts[1]), minor: Number(parts[2]) }
-    : undefined;
-}
-
-/** True if an endpoint of version `have` serves a request of version `want` (Nova: same major, no higher minor). */
-export function serves(have: Version, want: Version): boolean {
-  return have.major === want.major && want.minor <= have.minor;
 }

@@ -5,7 +5,7 @@ import { TABLE } from "../src/transport/rabbitmq/amqplib/field_reader.ts";
 import { Room } from "../src/transport/oversized_body.ts";
 import { StreamInterruptedError } from "../src/errors.ts";
 import { Arrivals } from "../src/async/async_queue.ts";
-import { GoneQueues } from "../src/rpc/replies/unreachable_queues.ts";
+import { GoneQueues } from "../src/rpc/replies/reply_publisher.ts";
 import { Items } from "../src/rpc/streams/stream_receiver.ts";
 import { reportsIn } from "../src/rpc/discovery/service_contract.ts";
 import type { ServiceReport } from "../src/rpc/discovery/service_report.ts";
@@ -31,8 +31,8 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "transport/oversized_body.ts #waiting": PREFETCH,
   "transport/session_pool.ts #idle": OWN,
   "transport/session_pool.ts #waiters": CALLS,
-  "transport/rabbitmq/consuming/ack_batcher.ts #due": PREFETCH,
-  "transport/rabbitmq/consuming/ack_batcher.ts #unsettled": PREFETCH,
+  "transport/rabbitmq/consuming/deliveries.ts #due": PREFETCH,
+  "transport/rabbitmq/consuming/deliveries.ts #unsettled": PREFETCH,
   "transport/rabbitmq/amqplib/channel_reader.ts consumers": OWN,
   "transport/rabbitmq/amqplib/publisher_confirms.ts #waiting": SENT,
   "transport/rabbitmq/consuming/consumer_spec.ts #all": OWN,
@@ -49,7 +49,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "transport/rabbitmq/publishing/publish_window.ts #waiters": SENT,
   "transport/waiting_reserve.ts #places":
     "1000 messages and 64 MiB; of more, the oldest is told to go, ten a second, and no consumer is renewed",
-  "transport/routes.ts uses": OWN,
+  "ids.ts uses": OWN,
   "async/timer_wheel.ts wheel": "what waits, each counted elsewhere",
   "follow_ups.ts followers": OWN,
   "log_throttle.ts #kinds": "kinds of lines, see its KINDS",
@@ -61,7 +61,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/retries/republisher.ts #made": OWN,
   "rpc/retries/version_survey.ts #surveys": "queues, see its QUEUES",
   "rpc/retries/version_survey.ts infos": "answers, see its ANSWERS",
-  "rpc/replies/unreachable_queues.ts #until":
+  "rpc/replies/reply_publisher.ts #until":
     "200 queues for a minute (driven below)",
   "rpc/inbox.ts #asked": CALLS,
   "rpc/inbox.ts cancellers": OWN,

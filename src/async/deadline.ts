@@ -1,4 +1,6 @@
 /** Waiting with an end: a deadline, and a signal that may come sooner. @module */
+import { TimeoutError } from "../errors.ts";
+import { log } from "../logging.ts";
 import { expireAt, forget } from "./timer_wheel.ts";
 
 /** How long something may take: a deadline on the monotonic clock, and a signal that may end it sooner. */
@@ -46,4 +48,21 @@ export function pause(ms: number, wait: Wait): Promise<void> {
     });
     wait.signal?.addEventListener("abort", aborted, { once: true });
   });
+}
+
+/** Waits for `work` until `deadline` (milliseconds of `performance.now()`) at most; what goes wrong is logged. */
+export async function leave(
+  what: string,
+  work: () => unknown,
+  deadline: number,
+): Promise<void> {
+  const late = () => new TimeoutError("it takes too long, and is left behind");
+  try {
+    await within(Promise.try(work), { deadline }, late);
+  } catch (error) {
+    log("service").error("{what} failed: {error}", {
+      what,
+      error,
+    }, what);
+  }
 }

@@ -1,9 +1,8 @@
 /** A configuration as text, with its secrets masked. @module */
 import { oneLine } from "../logging.ts";
-import { type Origin, table } from "./layer.ts";
+import { type Origin, provenanceOf, table } from "./layer.ts";
 import { keys } from "./fields.ts";
 import { maskedUrls } from "./display.ts";
-import { provenanceOf } from "./provenance.ts";
 import type { Config, Key } from "./types.ts";
 
 const LONGEST = 1_000;

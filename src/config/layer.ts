@@ -1,9 +1,9 @@
 /** One level of the configuration: values that were given in one place, each checked, with where it came from. @module */
+import type { Config, ConfigOptions, Key } from "./types.ts";
 import { InvalidValueError } from "../errors.ts";
 import type { Field } from "./field.ts";
 import { fields, keys } from "./fields.ts";
 import { shown, shownName } from "./display.ts";
-import type { Key } from "./types.ts";
 
 /** Where a value came from. */
 export interface Origin {
@@ -118,4 +118,24 @@ export function levelOf(
     if (value !== undefined) level.set(path, found(path, value, origin(path)));
   }
   return level;
+}
+
+/** How a configuration came to be. */
+export interface Provenance {
+  /** What the program said. */
+  readonly options: ConfigOptions;
+  /** Where each value came from; what has none is a default. */
+  readonly origins: ReadonlyMap<Key, Origin>;
+}
+
+const known = new WeakMap<Config, Provenance>();
+
+/** Remembers how a configuration came to be. */
+export function remember(config: Config, provenance: Provenance): void {
+  known.set(config, provenance);
+}
+
+/** How a configuration came to be; undefined if nobody loaded it, or it is a copy. */
+export function provenanceOf(config: Config): Provenance | undefined {
+  return known.get(config);
 }

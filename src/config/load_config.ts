@@ -13,12 +13,12 @@ import {
   type Level,
   levelOf,
   type Origin,
+  remember,
   table,
   unknownName,
   wrong,
 } from "./layer.ts";
 import { shown } from "./display.ts";
-import { remember } from "./provenance.ts";
 import { WORKER } from "./worker_role.ts";
 import type { Config, ConfigOptions, Flat, Key } from "./types.ts";
 

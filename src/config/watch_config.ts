@@ -5,7 +5,7 @@ import { log, oneLine } from "../logging.ts";
 import { loadConfig } from "./load_config.ts";
 import { printed, valueAt } from "./describe_config.ts";
 import { keys } from "./fields.ts";
-import { provenanceOf } from "./provenance.ts";
+import { provenanceOf } from "./layer.ts";
 import type { Config, Key, LogLevel } from "./types.ts";
 
 /** None on Windows, where it means that the console is closing. */

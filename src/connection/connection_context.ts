@@ -10,8 +10,9 @@ import {
   consumerOf,
   type ConsumerOptions,
   planConsumers,
+  Subscriptions,
   workerOf,
-} from "../rpc/server/consumer_plan.ts";
+} from "../rpc/server/subscriptions.ts";
 import type { Contract } from "../contract/types.ts";
 import { makeClient } from "../rpc/client/typed_client.ts";
 import { discover, type ServicesOptions } from "../rpc/discovery/discover.ts";
@@ -36,7 +37,6 @@ import { whole } from "../option_checks.ts";
 import { Server } from "../rpc/server/server.ts";
 import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceStatus } from "../rpc/discovery/service_report.ts";
-import { Subscriptions } from "../rpc/server/subscriptions.ts";
 
 /** Any keyword arguments. */
 export type AnyArgs = Readonly<Record<string, unknown>>;

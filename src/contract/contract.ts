@@ -2,7 +2,8 @@
 import { InvalidValueError } from "../errors.ts";
 import { textOf } from "../text.ts";
 import type { Contract, Procedure, Procedures } from "./types.ts";
-import { checkName, checkTopic, parseVersion, serves } from "../names.ts";
+import { checkName, checkTopic } from "../names.ts";
+import { parseVersion, serves } from "./version.ts";
 import { namesOf } from "../option_names.ts";
 import { wrongRetry } from "./retry_policy.ts";
 import { isSchema } from "./schema.ts";

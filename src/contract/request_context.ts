@@ -1,5 +1,5 @@
 /** What a handler knows of the request that it serves. @module */
-import { Buffer } from "node:buffer";
+import { newId } from "../ids.ts";
 
 /** What travels with a request: any JSON values (`user_id`, `roles`, …). */
 export type ContextValues = Readonly<Record<string, unknown>>;
@@ -24,21 +24,6 @@ export interface RequestContext {
    * @throws {InvalidValueError} the service has no ledger store, or the result does not fit the contract.
    */
   record(transaction: unknown, result?: unknown): Promise<void>;
-}
-
-/** Random bytes come cheaper together: so many ids are made at a time, and read one by one. */
-const IDS = 256;
-let ids: Buffer = Buffer.alloc(0);
-let next = 0;
-
-/** 32 lower-case hexadecimal characters, as every id on the wire: 128 random bits. */
-export function newId(): string {
-  if (next === ids.length) {
-    const bytes = crypto.getRandomValues(new Uint8Array(IDS * 16));
-    ids = Buffer.from(Buffer.from(bytes).toString("hex"), "latin1");
-    next = 0;
-  }
-  return ids.toString("latin1", next, next += 32);
 }
 
 /** Makes a context, e.g. to test a manager as a plain object. */

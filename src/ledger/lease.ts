@@ -1,14 +1,12 @@
 /** A request that this worker holds in the fleet's ledger: renewed while it runs, done once. @module */
+import { backoff } from "../async/backoff.ts";
+import { Buffer } from "node:buffer";
+import type { Message } from "../transport/transport.ts";
 import { expireAt, forget } from "../async/timer_wheel.ts";
 import { log } from "../logging.ts";
 import { pause, type Wait, within } from "../async/deadline.ts";
-import type { Message } from "../transport/transport.ts";
-import { fromText, toText } from "./stored_messages.ts";
 import type { Claim, KeptRequest, LedgerStore } from "./ledger_store.ts";
 
-/** Milliseconds between two tries while the store is away. */
-const FIRST_PAUSE = 100;
-const LONGEST_PAUSE = 5_000;
 /** Milliseconds that the store has where a worker stops. */
 const GOODBYE = 1_000;
 
@@ -23,7 +21,7 @@ export async function asked<T>(
   wait: Wait,
 ): Promise<T> {
   wait.signal?.throwIfAborted();
-  for (let ms = FIRST_PAUSE;; ms = Math.min(2 * ms, LONGEST_PAUSE)) {
+  for (let attempt = 0;; attempt++) {
     try {
       const patience = { ...wait, deadline: performance.now() + lease };
       return await within(Promise.try(ask), patience, away);
@@ -33,7 +31,7 @@ export async function asked<T>(
         error,
       });
     }
-    await pause(ms, wait);
+    await pause(backoff(attempt), wait);
     if (performance.now() >= wait.deadline) throw away();
   }
 }
@@ -205,3 +203,30 @@ export class Hold {
 }
 
 const away = () => new Error("no answer from the ledger store in time");
+
+/** What is kept of one. */
+interface Kept extends Omit<Message, "body"> {
+  /** Body, in base64. */
+  readonly body: string;
+}
+
+/** As one text. What a broker has put into the headers is its own; all of Warren's are texts. */
+export function toText(messages: readonly Message[]): string {
+  const kept = messages.map(({ body, headers, ...rest }): Kept => ({
+    ...rest,
+    headers: Object.fromEntries(
+      Object.entries(headers).filter(([, value]) => typeof value === "string"),
+    ),
+    body: Buffer.from(body).toString("base64"),
+  }));
+  return JSON.stringify(kept);
+}
+
+/** Back from a text of `toText`. */
+export function fromText(text: string): readonly Message[] {
+  const kept = JSON.parse(text) as readonly Kept[];
+  return kept.map(({ body, ...rest }): Message => ({
+    ...rest,
+    body: new Uint8Array(Buffer.from(body, "base64")),
+  }));
+}

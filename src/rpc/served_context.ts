@@ -2,9 +2,9 @@
 import type { Request } from "../wire/rpc_message.ts";
 import {
   type ContextValues,
-  newId,
   type RequestContext,
 } from "../contract/request_context.ts";
+import { newId } from "../ids.ts";
 import type { Procedure } from "../contract/types.ts";
 
 /** Whose request it is; a symbol, so that a copy of the context keeps it. */

@@ -7,8 +7,8 @@ import { log } from "../logging.ts";
 import {
   nameOf as taskName,
   type PeriodicTask,
-} from "./periodic/periodic_task.ts";
-import { TaskRunner } from "./periodic/task_runner.ts";
+  TaskRunner,
+} from "./periodic/task_runner.ts";
 
 /** What a service gives its managers before the first message. */
 export interface HostEnvironment {

@@ -8,12 +8,16 @@ import type { ServiceState } from "../rpc/discovery/service_report.ts";
 import { connect } from "../connection/connect.ts";
 import { createConsumers, take } from "./manager_hosting.ts";
 import { hold, removeOwn, sweeping } from "./host_sweep.ts";
-import { leave } from "../async/best_effort.ts";
-import { LinkState } from "./health/link_state.ts";
+import { leave } from "../async/deadline.ts";
+import {
+  answerForHealth,
+  type Answering,
+  LinkState,
+} from "./health/readiness.ts";
 import { type Manager, periodicTasksOf } from "./manager.ts";
 import { checkServiceOptions } from "./option_names.ts";
 import { PeriodicTasks } from "./periodic/periodic_tasks.ts";
-import type { TaskState } from "./periodic/periodic_task.ts";
+import type { TaskState } from "./periodic/task_runner.ts";
 import { REPORTER, type Reporting, reportOn } from "./service_reporting.ts";
 import {
   connecting,
@@ -21,7 +25,6 @@ import {
   managersOf,
   type ServiceOptions,
 } from "./service_options.ts";
-import { answerForHealth, type Answering } from "./health/readiness.ts";
 import { onSignals, SIGNALS, workerNumber } from "../config/worker_role.ts";
 
 /** Milliseconds that a service has to finish, unless said otherwise. */

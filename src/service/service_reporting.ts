@@ -3,11 +3,16 @@ import type { ConnectionContext } from "../connection/connection_context.ts";
 import type { ServiceState } from "../rpc/discovery/service_report.ts";
 import { queueFor } from "../transport/routes.ts";
 import type { Manager } from "./manager.ts";
-import type { TaskState } from "./periodic/periodic_task.ts";
+import type { TaskState } from "./periodic/task_runner.ts";
 import { Records } from "./registry/record_writer.ts";
 import { Reporter } from "./registry/reporter.ts";
-import { identityOf, keysOf, topicsOf } from "./registry/service_identity.ts";
-import { contractInfo, taskInfo } from "./registry/self_description.ts";
+import {
+  contractInfo,
+  identityOf,
+  keysOf,
+  taskInfo,
+  topicsOf,
+} from "./registry/self_description.ts";
 import type { ServiceOptions } from "./service_options.ts";
 
 /** A service, as far as it is reported. */

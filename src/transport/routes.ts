@@ -174,15 +174,3 @@ export function quarantine(queue: Queue): Route {
   const apart = beside(queue, "quarantine");
   return { key: apart.name, queue: apart };
 }
-
-const uses = new Map<string, number>();
-
-/** A name that no other queue of this process has, with random characters or the number of its use; see `Queue.fresh`. */
-export function freshName(name: string, fresh: true | string): string {
-  if (fresh === true) {
-    return `${name}_${crypto.randomUUID().replaceAll("-", "")}`;
-  }
-  const number = (uses.get(fresh) ?? 0) + 1;
-  uses.set(fresh, number);
-  return `${name}_${fresh}:${number}`;
-}

@@ -3,7 +3,7 @@ import { direct } from "../../transport/routes.ts";
 import type { Message, Transport } from "../../transport/transport.ts";
 import { encodeControl } from "../../wire/codec.ts";
 import type { Control } from "../../wire/rpc_message.ts";
-import { newId } from "../../contract/request_context.ts";
+import { newId } from "../../ids.ts";
 import type { Inbox, Pending } from "../inbox.ts";
 
 /** Milliseconds to get a control to the connection. */

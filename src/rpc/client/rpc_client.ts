@@ -22,7 +22,7 @@ import type { Message, Wait } from "../../transport/transport.ts";
 import { grizzly } from "../../wire/dialect.ts";
 import type { Reply } from "../../wire/rpc_message.ts";
 import { ask, type AskParts } from "./unary_call.ts";
-import { newId } from "../../contract/request_context.ts";
+import { newId } from "../../ids.ts";
 import { type Gather, gather } from "./scatter_gather.ts";
 import { ItemStream } from "./stream_iterator.ts";
 import { type OpenStream, openStream } from "./stream_call.ts";

@@ -8,7 +8,7 @@ import { checkSize } from "../../contract/args_size.ts";
 import type { Caller, Returned } from "./rpc_client.ts";
 import { type Client, clientNames, type ClientOptions } from "./client.ts";
 import type { Contract, Procedure } from "../../contract/types.ts";
-import { parseVersion, serves } from "../../names.ts";
+import { parseVersion, serves } from "../../contract/version.ts";
 import { checkNames, given, override } from "../../option_names.ts";
 import {
   callNames,

@@ -9,7 +9,7 @@ import { checkSize } from "../../contract/args_size.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
 import type { Contract, Endpoint, Procedure } from "../../contract/types.ts";
 import { checkContract } from "../../contract/contract.ts";
-import { parseVersion, serves, type Version } from "../../names.ts";
+import { parseVersion, serves, type Version } from "../../contract/version.ts";
 import {
   handled,
   parsedBy,

@@ -3,7 +3,7 @@ import process from "node:process";
 import { direct } from "../../transport/routes.ts";
 import type { Message, Transport } from "../../transport/transport.ts";
 import { Batch, type Limits } from "../../wire/codec.ts";
-import { newId } from "../../contract/request_context.ts";
+import { newId } from "../../ids.ts";
 
 /** Milliseconds between the deadlines in a batch at most: it is settled by the last of them. */
 const APART = 100;

@@ -5,7 +5,7 @@ import type { ReplyAddress } from "../../wire/rpc_message.ts";
 import { type ErrorClasses, foreignTo, toFailure } from "../../wire/failure.ts";
 import { readdressed } from "../../wire/codec.ts";
 import type { AnswerParts, Answers, Said } from "./reply_publisher.ts";
-import { newId } from "../../contract/request_context.ts";
+import { newId } from "../../ids.ts";
 import { heldBy } from "./inner_failures.ts";
 import type { Job } from "../request/incoming_request.ts";
 import { errorClassesOf, isRefusal } from "../dispatch/handler_result.ts";

@@ -10,8 +10,7 @@ import type { Dialect } from "../../wire/dialect.ts";
 import type { Reply, ReplyAddress } from "../../wire/rpc_message.ts";
 import { aside, type Waiter } from "../request/waiting_aside.ts";
 import { Batches } from "./reply_batcher.ts";
-import { newId } from "../../contract/request_context.ts";
-import { GoneQueues } from "./unreachable_queues.ts";
+import { newId } from "../../ids.ts";
 import type { Inbox } from "../inbox.ts";
 
 /** What an answer says, whoever gets it. */
@@ -197,4 +196,26 @@ function unsent(error: unknown, gone: (() => void) | undefined): void {
   log("rpc").info("An answer did not reach its caller: {reason}", {
     reason: oneLine(error.message),
   });
+}
+
+/** Milliseconds that a queue is remembered, and how many are (oslo.messaging: 60 s, 200). */
+const MEMORY = 60_000;
+const MOST = 200;
+
+/** Remembers them for a while. */
+export class GoneQueues {
+  readonly #until = new Map<string, number>();
+
+  /** True if it was gone a short while ago. */
+  has(queue: string): boolean {
+    return (this.#until.get(queue) ?? 0) > performance.now();
+  }
+
+  /** It is gone. */
+  add(queue: string): void {
+    this.#until.delete(queue);
+    this.#until.set(queue, performance.now() + MEMORY);
+    const [oldest] = this.#until.keys();
+    if (this.#until.size > MOST && oldest) this.#until.delete(oldest);
+  }
 }

@@ -13,7 +13,7 @@ import { Credit, type Progress } from "../streams/flow_control.ts";
 import type { Waiter } from "./waiting_aside.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
 import type { Procedure } from "../../contract/types.ts";
-import { Given } from "../dispatch/raw_results.ts";
+import { Given } from "../dispatch/handler_result.ts";
 import { HandlerRun } from "./handler_run.ts";
 import type { Hold } from "../../ledger/lease.ts";
 import type { RunningCall, RunningCalls } from "../control_targets.ts";

@@ -4,7 +4,7 @@ import { within } from "../../async/deadline.ts";
 import { queueFor } from "../../transport/routes.ts";
 import type { Addressee } from "../request/addressee.ts";
 import type { Caller } from "../client/rpc_client.ts";
-import { parseVersion, serves } from "../../names.ts";
+import { parseVersion, serves } from "../../contract/version.ts";
 import { answerIn, inquiries } from "../discovery/service_contract.ts";
 import type { ServiceInfo } from "../discovery/service_report.ts";
 

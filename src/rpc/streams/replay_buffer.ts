@@ -1,7 +1,7 @@
 /** What a worker has sent of a stream, for a reader that missed some of it. @module */
 import type { Message } from "../../transport/transport.ts";
 import { CREDIT, type Progress } from "./flow_control.ts";
-import { newId } from "../../contract/request_context.ts";
+import { newId } from "../../ids.ts";
 import type { RunningCall, RunningCalls } from "../control_targets.ts";
 
 /** Which stream it is, and how its messages are sent again; without any, a sign of life is given. */

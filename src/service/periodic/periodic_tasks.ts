@@ -1,14 +1,14 @@
 /** The periodic tasks of a manager while its service runs. @module */
 import { duration } from "../../option_checks.ts";
 import type { Clock } from "./clock.ts";
-import { leave } from "../../async/best_effort.ts";
+import { leave } from "../../async/deadline.ts";
 import {
   checkTask,
   nameOf,
   type PeriodicTask,
+  TaskRunner,
   type TaskState,
-} from "./periodic_task.ts";
-import { TaskRunner } from "./task_runner.ts";
+} from "./task_runner.ts";
 
 /** What periodic tasks run by. */
 export interface PeriodicOptions {

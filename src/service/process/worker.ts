@@ -1,7 +1,11 @@
 /** The services of one process, alone or as a launcher's worker. @module */
-import { READY } from "./worker_words.ts";
+import {
+  becomeWorker,
+  onSignals,
+  READY,
+  SIGNALS,
+} from "../../config/worker_role.ts";
 import type { Service } from "../service.ts";
-import { becomeWorker, onSignals, SIGNALS } from "../../config/worker_role.ts";
 
 /** Milliseconds that a worker has to drain once its launcher is gone, and that its program has once it has drained. */
 const ORPHANED = 3_500;

@@ -1,7 +1,6 @@
 /** A worker's process, as its launcher sees it. @module */
 import { expireAt, forget } from "../../async/timer_wheel.ts";
-import { DRAIN, READY } from "./worker_words.ts";
-import { WORKER } from "../../config/worker_role.ts";
+import { DRAIN, READY, WORKER } from "../../config/worker_role.ts";
 import { LastError, type Output, toLines } from "./line_output.ts";
 
 /** Milliseconds that output may come after its process: one that the worker had started may still hold the pipe. */

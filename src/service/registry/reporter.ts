@@ -19,7 +19,7 @@ import type {
 } from "../../rpc/discovery/service_report.ts";
 import { PeriodicTasks } from "../periodic/periodic_tasks.ts";
 import type { Records } from "./record_writer.ts";
-import type { Identity, ServedTopic } from "./service_identity.ts";
+import type { Identity, ServedTopic } from "./self_description.ts";
 
 /** Of what is reported. */
 export interface Reported {

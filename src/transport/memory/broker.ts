@@ -1,13 +1,8 @@
 /** A broker inside the process: exchanges, queues and bindings, by the rules of RabbitMQ that Warren relies on. @module */
 import { isDeepStrictEqual } from "node:util";
 import { TopologyError } from "../../errors.ts";
-import {
-  type Exchange,
-  freshName,
-  missing,
-  type Queue,
-  type Route,
-} from "../routes.ts";
+import { type Exchange, missing, type Queue, type Route } from "../routes.ts";
+import { freshName } from "../../ids.ts";
 import type { Message, QueueCounts } from "../transport.ts";
 import { MemoryQueue, type Owner } from "./queue.ts";
 

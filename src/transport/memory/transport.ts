@@ -1,6 +1,7 @@
 /** The link to a bus inside the process: the same promises as a network's, without one. @module */
 import { flushLog } from "../../logging.ts";
-import { answers, freshName, passing } from "../routes.ts";
+import { answers, passing } from "../routes.ts";
+import { freshName } from "../../ids.ts";
 import type {
   ConsumeOptions,
   Delivery,

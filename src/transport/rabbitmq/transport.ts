@@ -2,7 +2,8 @@
 import { ConnectionFailedError } from "../../errors.ts";
 import { type Wait, within } from "../../async/deadline.ts";
 import { flushLog, log } from "../../logging.ts";
-import { answers, freshName, passing } from "../routes.ts";
+import { answers, passing } from "../routes.ts";
+import { freshName } from "../../ids.ts";
 import type {
   ConsumeOptions,
   Delivery,

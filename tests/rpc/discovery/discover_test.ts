@@ -14,7 +14,7 @@ import {
   REPORT,
   REPORTS,
 } from "../../../src/rpc/discovery/service_contract.ts";
-import { identityOf } from "../../../src/service/registry/service_identity.ts";
+import { identityOf } from "../../../src/service/registry/self_description.ts";
 import { all, failureOf, onEachBus, sumHandlers, sums } from "../support.ts";
 import { until } from "../../setup/probe.ts";
 import { found, serve, Watch } from "./fleet.ts";

@@ -8,7 +8,7 @@ import {
   createConnection,
   type RpcErrorOptions,
 } from "../../../mod.ts";
-import { newId } from "../../../src/contract/request_context.ts";
+import { newId } from "../../../src/ids.ts";
 import { log } from "../../../src/logging.ts";
 import { logged } from "../../setup/logged.ts";
 import { brokerUrl } from "../../setup/broker.ts";

@@ -8,10 +8,10 @@ import type {
 import { ConnectionEvents } from "../../../src/connection/connection_events.ts";
 import { HealthServer } from "../../../src/service/health/health_server.ts";
 import {
+  answerForHealth,
   type Followed,
   LinkState,
-} from "../../../src/service/health/link_state.ts";
-import { answerForHealth } from "../../../src/service/health/readiness.ts";
+} from "../../../src/service/health/readiness.ts";
 import type { ServiceOptions } from "../../../src/service/service_options.ts";
 import {
   Endless,

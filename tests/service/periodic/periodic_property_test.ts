@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { mock } from "node:test";
 import fc from "npm:fast-check@^4.10.2";
 import { PeriodicTasks } from "../../../src/service/periodic/periodic_tasks.ts";
-import type { PeriodicTask } from "../../../src/service/periodic/periodic_task.ts";
+import type { PeriodicTask } from "../../../src/service/periodic/task_runner.ts";
 import { FakeClock } from "./fake_clock.ts";
 
 /** How one run goes. */

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { Socket } from "node:net";
 import { direct, type Route } from "../../../src/transport/routes.ts";
-import { backoff } from "../../../src/transport/rabbitmq/connection/supervised_connection.ts";
+import { backoff } from "../../../src/async/backoff.ts";
 import type { Message } from "../../../src/transport/transport.ts";
 import {
   ConnectionFailedError,

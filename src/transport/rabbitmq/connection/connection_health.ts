@@ -1,5 +1,5 @@
 /** What one connection of a link has lived through: the source of its health. @module */
-import type { ConsumingHealth, SideState } from "../../transport_health.ts";
+import type { ConsumingHealth, SideState } from "../../transport.ts";
 
 /** A moment of `performance.now()` on the wall's clock. */
 const dateOf = (moment: number) =>

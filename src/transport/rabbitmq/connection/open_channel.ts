@@ -3,7 +3,8 @@ import type { Channel } from "npm:amqplib@2.3.1";
 import { pause, within } from "../../../async/deadline.ts";
 import type { Open } from "../amqplib/channel.ts";
 import type { Socket } from "./dial.ts";
-import { backoff, type Side } from "./supervised_connection.ts";
+import { type Side } from "./supervised_connection.ts";
+import { backoff } from "../../../async/backoff.ts";
 
 /** Opens one on a side's connection, however often that is lost meanwhile; `signal` ends it, and leaves none open. */
 export async function openOn<C extends Channel>(

@@ -1,4 +1,5 @@
 /** A supervised connection: one of the two of a link. Reconnects, one attempt at a time, unless its login is refused for good. @module */
+import { backoff } from "../../../async/backoff.ts";
 import { log } from "../../../logging.ts";
 import {
   ConnectionDisposedError,
@@ -18,19 +19,8 @@ import { keepRenewed } from "./credential_renewal.ts";
 import { openSocket, shown, type Socket, type SocketSettings } from "./dial.ts";
 import { Vitals } from "./connection_health.ts";
 
-/** Milliseconds of the longest pause between two attempts. */
-const LONGEST_PAUSE = 5_000;
 /** A connection that lived this long (ms) was a good one: the next pause starts small again. */
 const STEADY = 1_000;
-
-/** Full jitter: anywhere between nothing and the exponential limit, so that a fleet does not come back as one. */
-export function backoff(
-  attempt: number,
-  first = 100,
-  longest: number = LONGEST_PAUSE,
-): number {
-  return Math.random() * Math.min(longest, first * 2 ** attempt);
-}
 
 /** What a side tells its link. */
 export interface SideEvents {

@@ -4,15 +4,16 @@ import { RpcError, TimeoutError, TopologyError } from "../../../errors.ts";
 import { pause, type Wait, within } from "../../../async/deadline.ts";
 import {
   type Exchange,
-  freshName,
   missing,
   type Queue,
   type Route,
 } from "../../routes.ts";
+import { freshName } from "../../../ids.ts";
 import type { QueueCounts, QueueStatus } from "../../transport.ts";
 import { type Open, openChannel } from "../amqplib/channel.ts";
 import { isFatal, refused, refusedWith } from "./topology_errors.ts";
-import { backoff, type Side } from "./supervised_connection.ts";
+import { type Side } from "./supervised_connection.ts";
+import { backoff } from "../../../async/backoff.ts";
 
 /** RabbitMQ says this of what does not exist; it says something else of a queue whose node is down. */
 const MISSING = /\bno (?:queue|exchange) '/;

@@ -9,7 +9,7 @@ import {
 import { pause, type Wait, within } from "../../../async/deadline.ts";
 import { log } from "../../../logging.ts";
 import type { ConsumeOptions, Consumer, Delivery } from "../../transport.ts";
-import { Acks } from "./ack_batcher.ts";
+import { Acks } from "./deliveries.ts";
 import { openChannel } from "../amqplib/channel.ts";
 import { openOn } from "../connection/open_channel.ts";
 import {
@@ -23,7 +23,8 @@ import {
 import { type Consuming, giveBack, receiver } from "./receiver.ts";
 import { notConsumed } from "../connection/topology_errors.ts";
 import { Renewals } from "./consumer_renewal.ts";
-import { backoff, type Side } from "../connection/supervised_connection.ts";
+import { type Side } from "../connection/supervised_connection.ts";
+import { backoff } from "../../../async/backoff.ts";
 import type { Topology } from "../connection/topology.ts";
 
 /** Milliseconds to remove a queue that nobody needs any more. */

@@ -20,7 +20,7 @@ import {
   type Sending,
 } from "./publish_channel.ts";
 import { isFatal } from "../connection/topology_errors.ts";
-import { backoff } from "../connection/supervised_connection.ts";
+import { backoff } from "../../../async/backoff.ts";
 import type { Window } from "./publish_window.ts";
 
 /** The attempts at a message so far. */

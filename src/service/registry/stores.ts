@@ -1,7 +1,10 @@
 /** A store of services in an SQLite file, for the processes of one machine. @module */
-import { DatabaseSync } from "node:sqlite";
 import { keyText, recordIn } from "../../rpc/discovery/service_contract.ts";
-import type { ServiceStore } from "../../rpc/discovery/service_report.ts";
+import type {
+  ServiceRecord,
+  ServiceStore,
+} from "../../rpc/discovery/service_report.ts";
+import { DatabaseSync } from "node:sqlite";
 
 /** Milliseconds that another process may hold the file; nothing else runs here meanwhile. */
 const BUSY = 100;
@@ -86,5 +89,19 @@ export function sqliteServiceStore(path: string): ServiceStore & Disposable {
           .filter((record) => record !== undefined)
       ),
     [Symbol.dispose]: close,
+  };
+}
+
+/** Keeps the records of services in memory: for tests, and for the services of one process. */
+export function memoryServiceStore(): ServiceStore {
+  const records = new Map<string, ServiceRecord>();
+  return {
+    get: (key) => Promise.resolve(records.get(keyText(key))),
+    put: (record) => {
+      records.set(keyText(record), record);
+      return Promise.resolve();
+    },
+    remove: (key) => Promise.resolve(records.delete(keyText(key))),
+    list: () => Promise.resolve([...records.values()]),
   };
 }

@@ -1,8 +1,61 @@
-/** Acknowledgements of one channel: those of a turn of the event loop, or longer, go together, as one where order allows. @module */
+/** What a consumer gets of RabbitMQ. @module */
 import process from "node:process";
 import type { Channel } from "npm:amqplib@2.3.1";
 import type { Open } from "../amqplib/channel.ts";
 import type { Vitals } from "../connection/connection_health.ts";
+import type { Delivery, Message } from "../../transport.ts";
+
+/** A delivery, which is settled once. */
+export class RabbitDelivery implements Delivery {
+  readonly message: Message;
+  readonly key: string;
+  readonly redelivered: boolean;
+  readonly #acks: Acks;
+  readonly #tag: number;
+  readonly #waits: (evict: () => void) => Disposable;
+  /** Called once, when it is settled. */
+  settled: (() => void) | undefined;
+  #settled = false;
+
+  /** As it came, with its tag on the channel of `acks`. */
+  constructor(
+    message: Message,
+    key: string,
+    redelivered: boolean,
+    acks: Acks,
+    tag: number,
+    waits: (evict: () => void) => Disposable,
+  ) {
+    this.message = message;
+    this.key = key;
+    this.redelivered = redelivered;
+    this.#acks = acks;
+    this.#tag = tag;
+    this.#waits = waits;
+  }
+
+  get lost(): boolean {
+    return !this.#acks.alive;
+  }
+
+  waits(evict: () => void): Disposable {
+    return this.#waits(evict);
+  }
+
+  ack(when?: "soon"): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#acks.ack(this.#tag, when);
+    this.settled?.();
+  }
+
+  reject(requeue: boolean): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#acks.reject(this.#tag, requeue);
+    this.settled?.();
+  }
+}
 
 /** Milliseconds that one may wait for others. */
 const PATIENCE = 5;
