@@ -27,13 +27,13 @@ export {
   BlockedError,
   ConnectionDisposedError,
   ConnectionFailedError,
+  InterruptedError,
   InvalidValueError,
   NoRouteError,
   NoSuchMethodError,
   RejectedError,
   RemoteError,
   RpcError,
-  StreamInterruptedError,
   TimeoutError,
   TopologyError,
   UnconfirmedError,
@@ -62,7 +62,7 @@ export {
 } from "./src/service/manager.ts";
 export { Leadership } from "./src/rpc/leader_election.ts";
 export { Service } from "./src/service/service.ts";
-export { notified } from "./src/connection/notified.ts";
+export { withNotifications } from "./src/connection/notified.ts";
 export { publisherId } from "./src/rpc/notifications/notifier.ts";
 export { testNotifier } from "./src/rpc/notifications/drivers.ts";
 export { queueFor } from "./src/transport/routes.ts";
@@ -79,7 +79,11 @@ export type {
   ConnectionEventMap,
   ConnectionEvents,
 } from "./src/connection/connection_events.ts";
-export type { Client, ClientOptions, Rest } from "./src/rpc/client/client.ts";
+export type {
+  Client,
+  ClientOptions,
+  VerbArgs,
+} from "./src/rpc/client/client.ts";
 export type {
   ContextValues,
   RequestContext,
@@ -88,18 +92,18 @@ export type * from "./src/contract/types.ts";
 export type * from "./src/contract/json_types.ts";
 export type { Dispatcher } from "./src/rpc/dispatch/dispatcher.ts";
 export type {
-  Handled,
   ListenerOptions,
   NotificationHandler,
+  NotificationResult,
 } from "./src/rpc/notifications/listener.ts";
 export type {
   NotificationDriver,
   NotificationSettings,
   TestNotifier,
 } from "./src/rpc/notifications/drivers.ts";
-export type { NotifiedOptions } from "./src/connection/notified.ts";
+export type { WithNotificationsOptions } from "./src/connection/notified.ts";
 export type { NotifyOptions } from "./src/rpc/notifications/notifier.ts";
-export type { Priority } from "./src/rpc/notifications/priority.ts";
+export type { NotificationPriority } from "./src/rpc/notifications/priority.ts";
 export type {
   CallOptions,
   CastOptions,
@@ -116,10 +120,10 @@ export type {
 export type { ServicesOptions } from "./src/rpc/discovery/discover.ts";
 export type {
   Claim,
-  Claimed,
-  KeptRequest,
+  ClaimState,
   LedgerOptions,
   LedgerStore,
+  StoredRequest,
 } from "./src/ledger/ledger_store.ts";
 export type { LatencyStats } from "./src/rpc/server_stats.ts";
 export type {
@@ -127,8 +131,8 @@ export type {
   LongRunningStats,
 } from "./src/rpc/server_stats.ts";
 export type {
-  Inquiry,
   ServiceFilter,
+  ServiceQuery,
 } from "./src/rpc/discovery/service_contract.ts";
 export type * from "./src/rpc/discovery/service_report.ts";
 export type { ServerStats } from "./src/rpc/server_stats.ts";
@@ -136,7 +140,7 @@ export type { Config, ConfigOptions, LogLevel } from "./src/config/types.ts";
 export type {
   ConfigReload,
   ConfigWatcher,
-  Following,
+  Reloadable,
   WatchConfigOptions,
 } from "./src/config/watch_config.ts";
 export type {
@@ -156,12 +160,12 @@ export type {
   QueueArguments,
 } from "./src/transport/profile_routes.ts";
 export type {
+  ConnectionHealth,
+  ConnectionState,
   ConsumingHealth,
   Credentials,
-  LinkHealth,
-  SideHealth,
-  SideState,
   TlsOptions,
+  TransportHealth,
 } from "./src/transport/transport.ts";
 export type { LaunchOptions } from "./src/service/process/launcher.ts";
 export type {
@@ -169,16 +173,16 @@ export type {
   HostEnvironment,
   Implementation,
   ImplementOptions,
-  Serves,
+  ManagerOf,
 } from "./src/service/manager.ts";
 export type {
   PeriodicTask,
   TaskState,
 } from "./src/service/periodic/task_runner.ts";
 export type {
-  Front,
+  CheckedManagers,
+  Companion,
   Managers,
   ServiceOptions,
-  Serving,
 } from "./src/service/service_options.ts";
 export type { Notification } from "./src/wire/rpc_message.ts";

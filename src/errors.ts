@@ -158,7 +158,7 @@ export class UnconfirmedError extends RpcError {
  * Items of a stream were lost on the way: `data.sequence` is the last one that came. Or a call was given up, since each
  * worker that had it ended before it was done.
  */
-export class StreamInterruptedError extends RpcError {
+export class InterruptedError extends RpcError {
   /** Makes one. */
   constructor(message: string, options?: RpcErrorOptions) {
     super("INTERRUPTED", message, doubtful(options));

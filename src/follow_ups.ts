@@ -3,11 +3,11 @@
 const followers: (() => void)[] = [];
 
 /** Calls `work` whenever deadlines have passed, for as long as the process lives. */
-export function alongside(work: () => void): void {
+export function addFollowUp(work: () => void): void {
   followers.push(work);
 }
 
 /** Deadlines have passed. */
-export function followUp(): void {
+export function runFollowUps(): void {
   for (const work of followers) work();
 }

@@ -19,7 +19,7 @@ export function newId(): string {
 const uses = new Map<string, number>();
 
 /** A name that no other queue of this process has, with random characters or the number of its use; see `Queue.fresh`. */
-export function freshName(name: string, fresh: true | string): string {
+export function uniqueName(name: string, fresh: true | string): string {
   if (fresh === true) {
     return `${name}_${crypto.randomUUID().replaceAll("-", "")}`;
   }

@@ -4,7 +4,7 @@
 export type Details = Readonly<Record<string, string | number | boolean>>;
 
 /** An error within another, by the member that it is. */
-export interface Inner {
+export interface InnerError {
   /** `errors` is of an `AggregateError`, `error` and `suppressed` of a `SuppressedError`. */
   readonly part: "cause" | "errors" | "error" | "suppressed";
   /** The error, or whatever else was thrown. */
@@ -12,7 +12,7 @@ export interface Inner {
 }
 
 /** Errors within errors that are looked at: so deep, and so many in all. */
-export const INNER = { depth: 4, errors: 32 } as const;
+export const INNER_PARTS = { depth: 4, errors: 32 } as const;
 
 /** The names that are read: those of Node's system errors and of PostgreSQL's. */
 const NAMES = [
@@ -20,7 +20,7 @@ const NAMES = [
   ...["schema", "table", "column", "constraint"],
 ];
 /** Characters of one of them at most. */
-const LONGEST = 1_000;
+const MAX_LENGTH = 1_000;
 
 /** A member of an error; whoever made the error may have put anything there. */
 function read(error: Error, name: string): unknown {
@@ -37,7 +37,7 @@ export function detailsOf(error: Error): Details {
   for (const name of NAMES) {
     const value = read(error, name);
     if (typeof value === "string") {
-      if (value !== "") details[name] = value.slice(0, LONGEST);
+      if (value !== "") details[name] = value.slice(0, MAX_LENGTH);
     } else if (typeof value === "boolean" || Number.isFinite(value)) {
       details[name] = value as number | boolean;
     }
@@ -46,14 +46,16 @@ export function detailsOf(error: Error): Details {
 }
 
 /** The errors that an error holds, of each list the first 32. */
-export function innerOf(error: Error): readonly Inner[] {
-  const found: Inner[] = [];
-  const add = (part: Inner["part"], thrown: unknown) => {
+export function innerErrorsOf(error: Error): readonly InnerError[] {
+  const found: InnerError[] = [];
+  const add = (part: InnerError["part"], thrown: unknown) => {
     if (thrown !== undefined) found.push({ part, thrown });
   };
   if (error instanceof AggregateError) {
     const errors = read(error, "errors");
-    const list = Array.isArray(errors) ? errors.slice(0, INNER.errors) : [];
+    const list = Array.isArray(errors)
+      ? errors.slice(0, INNER_PARTS.errors)
+      : [];
     for (const each of list) found.push({ part: "errors", thrown: each });
   }
   if (error instanceof SuppressedError) {

@@ -1,10 +1,10 @@
 /** At most one line a second of a kind: a log must not grow by what strangers send. @module */
-import { alongside } from "./follow_ups.ts";
+import { addFollowUp } from "./follow_ups.ts";
 
 /** Milliseconds between two lines of a kind. */
-const WINDOW = 1_000;
+const WINDOW_MS = 1_000;
 /** Kinds that are told apart at once. Further ones count as one kind for each text. */
-const KINDS = 256;
+const MAX_KINDS = 256;
 
 /** Writes a line that stands for so many. */
 export type Write = (times: number) => void;
@@ -23,7 +23,7 @@ interface Kind {
  * second, as soon as another line is written or a deadline of this process passes. It has no timer, which would keep a
  * process alive or be taken for a leak of a test.
  */
-export class Flood {
+export class LogThrottle {
   readonly #kinds = new Map<string, Kind>();
   #held = 0;
   /** Time at which the first line that was held back may be written. */
@@ -31,7 +31,7 @@ export class Flood {
 
   /** Nothing was written yet. */
   constructor() {
-    alongside(() => this.flush());
+    addFollowUp(() => this.flush());
   }
 
   /** Writes a line now or later. `text` is its kind where there are too many kinds already. */
@@ -46,11 +46,11 @@ export class Flood {
       known.write = write;
       return;
     }
-    if (!known && this.#kinds.size >= KINDS && kind !== text) {
+    if (!known && this.#kinds.size >= MAX_KINDS && kind !== text) {
       this.#forget(now);
-      if (this.#kinds.size >= KINDS) return this.pass(text, text, write);
+      if (this.#kinds.size >= MAX_KINDS) return this.pass(text, text, write);
     }
-    this.#kinds.set(kind, { until: now + WINDOW, held: 0, write });
+    this.#kinds.set(kind, { until: now + WINDOW_MS, held: 0, write });
     write(1);
   }
 
@@ -68,7 +68,7 @@ export class Flood {
       }
       this.#held -= held;
       kind.held = 0;
-      kind.until = now + WINDOW;
+      kind.until = now + WINDOW_MS;
       write(held);
     }
   }

@@ -10,8 +10,8 @@ import {
   type Logger,
   type LogLevel,
 } from "npm:@logtape/logtape@^2.4.2";
-import { Flood } from "./log_throttle.ts";
-import { isSecret, loggable, logText, MASK } from "./redaction.ts";
+import { LogThrottle } from "./log_throttle.ts";
+import { isSecret, loggableError, logText, MASK } from "./redaction.ts";
 import { sizeOf } from "./text.ts";
 
 export { oneLine } from "./text.ts";
@@ -23,45 +23,49 @@ export type Properties = Readonly<Record<string, unknown>>;
  * Writes one line. What strangers may have written in the properties is masked and escaped, and the line has 4 kB at most.
  * Of lines with the same text and the same `by`, one a second is written, with the number of those that it stands for.
  */
-export type Say = (text: string, properties?: Properties, by?: string) => void;
+export type LogMethod = (
+  text: string,
+  properties?: Properties,
+  by?: string,
+) => void;
 
 /** The log of one part. */
 export interface Log {
   /** For whoever looks for a fault; each line is written. */
-  readonly debug: Say;
+  readonly debug: LogMethod;
   /** For normal events. */
-  readonly info: Say;
+  readonly info: LogMethod;
   /** For events that may need somebody's care. */
-  readonly warn: Say;
+  readonly warn: LogMethod;
   /** For events that need it. */
-  readonly error: Say;
+  readonly error: LogMethod;
   /** For events that end the process. */
-  readonly fatal: Say;
+  readonly fatal: LogMethod;
   /** False where nobody reads lines of this level. */
   enabled(level: LogLevel): boolean;
 }
 
 /** Bytes of a line without its time and category, and of a text in it. */
-const LINE = 4_000;
-const TEXT = 1_000;
+const MAX_LINE = 4_000;
+const MAX_TEXT = 1_000;
 
 /** Properties as any formatter may show them. */
-function shown(properties: Properties, room: number): Properties {
+function formatProperties(properties: Properties, room: number): Properties {
   let left = room;
-  const most = room === Infinity ? room : TEXT;
+  const most = room === Infinity ? room : MAX_TEXT;
   const entries = Object.entries(properties).map(([key, value]) => {
     const safe = isSecret(key)
       ? MASK
       : typeof value === "string"
       ? logText(value, Math.min(most, left))
-      : loggable(value, left);
+      : loggableError(value, left);
     left -= sizeOf(safe instanceof Error ? `${safe.stack}` : `${safe}`);
     return [key, safe];
   });
   return Object.fromEntries(entries);
 }
 
-const flood = new Flood();
+const flood = new LogThrottle();
 /** The destination of lines that were held back. */
 let audience: unknown = null;
 
@@ -84,7 +88,7 @@ function print(
   console.error(format({ ...record, rawMessage: text, properties }).trimEnd());
 }
 
-class Part implements Log {
+class CategoryLogger implements Log {
   readonly #logger: Logger;
   /** True: every line is written, whole. It is for a log that is itself the destination. */
   readonly #whole: boolean;
@@ -94,12 +98,12 @@ class Part implements Log {
     this.#whole = whole;
   }
 
-  readonly debug: Say = (text, properties) =>
+  readonly debug: LogMethod = (text, properties) =>
     this.enabled("debug") ? this.#write("debug", text, properties) : undefined;
-  readonly info: Say = (...said) => this.#say("info", ...said);
-  readonly warn: Say = (...said) => this.#say("warning", ...said);
-  readonly error: Say = (...said) => this.#say("error", ...said);
-  readonly fatal: Say = (...said) => this.#say("fatal", ...said);
+  readonly info: LogMethod = (...said) => this.#say("info", ...said);
+  readonly warn: LogMethod = (...said) => this.#say("warning", ...said);
+  readonly error: LogMethod = (...said) => this.#say("error", ...said);
+  readonly fatal: LogMethod = (...said) => this.#say("fatal", ...said);
 
   enabled(level: LogLevel): boolean {
     return this.#logger.isEnabledFor(level);
@@ -124,8 +128,8 @@ class Part implements Log {
   }
 
   #write(level: LogLevel, text: string, properties: Properties = {}): void {
-    const room = this.#whole ? Infinity : LINE - sizeOf(text);
-    const safe = shown(properties, room);
+    const room = this.#whole ? Infinity : MAX_LINE - sizeOf(text);
+    const safe = formatProperties(properties, room);
     const { category } = this.#logger;
     if (prints(this.#logger, level)) print(category, level, text, safe);
     else this.#logger[level](text, safe);
@@ -151,11 +155,11 @@ const parts = new Map<string, Log>();
  * The log of one part, e.g. `log("bus")` is the category `["warren", "bus"]`. A `whole` one cuts nothing and writes every
  * line: for lines that are themselves what an application asked for.
  */
-export function log(part: string, whole = false): Log {
+export function logger(part: string, whole = false): Log {
   const key = `${part} ${whole}`;
   const known = parts.get(key);
   if (known) return known;
-  const made = new Part(part, whole);
+  const made = new CategoryLogger(part, whole);
   parts.set(key, made);
   return made;
 }

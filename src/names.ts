@@ -2,12 +2,12 @@
 import { InvalidValueError } from "./errors.ts";
 
 /** Names of queues beside those of topics, hosts and pools. */
-const BESIDE = /\.(dead|quarantine|delay\.\d+|leader\..+)$/;
+const RESERVED_SUFFIX = /\.(dead|quarantine|delay\.\d+|leader\..+)$/;
 
-const NAME = /^[A-Za-z0-9_.-]+$/;
+const ALLOWED = /^[A-Za-z0-9_.-]+$/;
 /** Address of the ports for health, unless said otherwise: anybody who reaches the port may ask. */
 export const LOOPBACK = "127.0.0.1";
-const LONGEST = 200;
+const MAX_LENGTH = 200;
 
 /**
  * Checks a topic, a host, a namespace, a pool: `[A-Za-z0-9_.-]`, at most 200 bytes, no leading `amq.`, so never a
@@ -16,21 +16,21 @@ const LONGEST = 200;
  * @throws {InvalidValueError}
  */
 export function checkName(what: string, name: unknown): asserts name is string {
-  const fits = typeof name === "string" && NAME.test(name) &&
-    name.length <= LONGEST && !name.startsWith("amq.");
+  const fits = typeof name === "string" && ALLOWED.test(name) &&
+    name.length <= MAX_LENGTH && !name.startsWith("amq.");
   if (fits) return;
   const shown = typeof name === "string"
     ? JSON.stringify(name.slice(0, 60))
     : `a ${typeof name}`;
   throw new InvalidValueError(
-    `Invalid ${what} ${shown}: give 1 to ${LONGEST} of the characters A-Z a-z 0-9 _ . -, without a leading "amq."`,
+    `Invalid ${what} ${shown}: give 1 to ${MAX_LENGTH} of the characters A-Z a-z 0-9 _ . -, without a leading "amq."`,
     { data: { path: what } },
   );
 }
 
 /** A queue of that name would be one of those beside another. */
-function checkApart(what: string, name: string, queue: string): void {
-  if (!BESIDE.test(queue)) return;
+function checkNotReserved(what: string, name: string, queue: string): void {
+  if (!RESERVED_SUFFIX.test(queue)) return;
   throw new InvalidValueError(
     `Invalid ${what} "${name}": names that end in .dead, .quarantine, .delay.<ms> or .leader.<task> are those of queues beside another; give another name`,
     { data: { path: what } },
@@ -44,7 +44,7 @@ function checkApart(what: string, name: string, queue: string): void {
  */
 export function checkHost(host: unknown): asserts host is string {
   checkName("host", host);
-  checkApart("host", host, `.${host}`);
+  checkNotReserved("host", host, `.${host}`);
 }
 
 /**
@@ -54,7 +54,7 @@ export function checkHost(host: unknown): asserts host is string {
  */
 export function checkTopic(topic: unknown): asserts topic is string {
   checkName("topic", topic);
-  checkApart("topic", topic, topic);
+  checkNotReserved("topic", topic, topic);
 }
 
 /**
@@ -64,7 +64,7 @@ export function checkTopic(topic: unknown): asserts topic is string {
  */
 export function checkPool(topic: string, pool: unknown): void {
   checkName("pool", pool);
-  checkApart("pool", pool, pool);
+  checkNotReserved("pool", pool, pool);
   if (pool !== topic) return;
   throw new InvalidValueError(
     `Invalid pool ${pool}: it is the topic's own queue; give a name that is no topic`,
@@ -81,7 +81,7 @@ export function checkTask(topic: string, task: unknown): void {
   checkTopic(topic);
   checkName("task", task);
   // `x.leader.dead` is the dead-letter queue of topic x on a host called leader, too.
-  if (!BESIDE.test(`.${task}`)) return;
+  if (!RESERVED_SUFFIX.test(`.${task}`)) return;
   throw new InvalidValueError(
     `Invalid task "${task}" of ${topic}: names that end in dead, quarantine or delay.<ms> are those of queues beside another; give another name`,
     { data: { path: "task" } },

@@ -9,7 +9,7 @@ export const LABEL = /^[\x20-\x7e]{1,200}$/;
  *
  * @throws {InvalidValueError} naming the option.
  */
-export function duration(name: string, value: number): number {
+export function checkDuration(name: string, value: number): number {
   if (typeof value === "number" && value > 0) return value; // Infinity is a duration too
   throw new InvalidValueError(
     `Invalid option ${name} ${String(value)}: give milliseconds above 0`,
@@ -22,7 +22,7 @@ export function duration(name: string, value: number): number {
  *
  * @throws {InvalidValueError} naming the option.
  */
-export function whole(
+export function checkInteger(
   name: string,
   value: number,
   least: number,

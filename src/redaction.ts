@@ -1,6 +1,6 @@
 /** Values as a log may show them: what looks like a secret is masked (Folsom `rpc/common.py`, `_safe_log`). @module */
 import { RpcError } from "./errors.ts";
-import { detailsOf, INNER, innerOf } from "./inner_errors.ts";
+import { detailsOf, INNER_PARTS, innerErrorsOf } from "./inner_errors.ts";
 import { cut, escaped } from "./text.ts";
 
 /** How names end whose values are secrets, whatever they are. */
@@ -10,8 +10,8 @@ const SECRET = new RegExp(`${ENDINGS}$`, "i");
 /** What stands for a secret. */
 export const MASK = "<SANITIZED>";
 /** Nested values that are looked at, and values in all. */
-const DEEP = 64;
-const MOST = 10_000;
+const MAX_DEPTH = 64;
+const MAX_ITEMS = 10_000;
 
 /** True for the name of something that no log, and no event, should hold. */
 export function isSecret(key: string): boolean {
@@ -19,8 +19,8 @@ export function isSecret(key: string): boolean {
 }
 
 /** A copy whose secrets are masked; what is too deep, too much, or within itself, is not shown. */
-export function masked(value: unknown): unknown {
-  return copy(value, { left: MOST, within: new Set() });
+export function redact(value: unknown): unknown {
+  return copy(value, { left: MAX_ITEMS, within: new Set() });
 }
 
 interface Copying {
@@ -32,13 +32,13 @@ interface Copying {
 
 function copy(value: unknown, copying: Copying): unknown {
   if (copying.left-- <= 0) return "…";
-  if (typeof value === "string") return maskedText(value, Infinity);
+  if (typeof value === "string") return redactText(value, Infinity);
   if (typeof value !== "object" || value === null) return value;
   const { within } = copying;
-  if (within.size >= DEEP || within.has(value)) return "…";
+  if (within.size >= MAX_DEPTH || within.has(value)) return "…";
   within.add(value);
   const entries = Object.entries(value).map(([key, item]) => [
-    maskedText(key, Infinity),
+    redactText(key, Infinity),
     isSecret(key) ? MASK : copy(item, copying),
   ]);
   within.delete(value);
@@ -75,12 +75,12 @@ function withoutUser(word: string): string {
 }
 
 /** Characters of a text that are shown, and how many more are looked at, lest a secret be cut in two. */
-const LONG = 10_000;
-const BEYOND = 4_000;
+const MAX_WORD = 10_000;
+const SECRET_TAIL = 4_000;
 
 /** A text, or its first `longest` characters, with what looks like a secret in it masked. */
-export function maskedText(text: string, longest: number = LONG): string {
-  const looked = text.slice(0, longest + BEYOND);
+export function redactText(text: string, longest: number = MAX_WORD): string {
+  const looked = text.slice(0, longest + SECRET_TAIL);
   const hosts = looked.includes("://")
     ? looked.replace(/[^\s"'<>]+/g, withoutUser)
     : looked;
@@ -91,19 +91,19 @@ export function maskedText(text: string, longest: number = LONG): string {
 /** Calls of a stack that are shown. */
 const FRAMES = 10;
 /** Bytes of an error in all, of its message, and of its stack and its data each. */
-const LONGEST = 3_400;
+const MAX_MESSAGE = 3_400;
 const MESSAGE = 1_500;
 const PART = 1_000;
 
 /** A text of a stranger for the log: masked, and one line of so many bytes. */
 export function logText(text: string, room: number): string {
-  return cut(escaped(maskedText(text, room)), room);
+  return cut(escaped(redactText(text, room)), room);
 }
 
 /** A value as one line of JSON, without its secrets. */
 export function logValue(value: unknown, room: number): string {
   const json = JSON.stringify(
-    masked(value),
+    redact(value),
     (_, item) => typeof item === "bigint" ? `${item}` : item,
   );
   return cut(escaped(json ?? String(value)), room);
@@ -111,7 +111,7 @@ export function logValue(value: unknown, room: number): string {
 
 function framesOf({ stack }: Error): string {
   if (typeof stack !== "string") return "";
-  const frames = stack.slice(0, LONG).split("\n")
+  const frames = stack.slice(0, MAX_WORD).split("\n")
     .filter((line) => /^\s+at /.test(line)).slice(0, FRAMES);
   return frames.length === 0
     ? ""
@@ -139,10 +139,10 @@ function described(
   left: { errors: number },
   frames = true,
 ): string {
-  if (!(thrown instanceof Error)) return `${loggable(thrown)}`;
+  if (!(thrown instanceof Error)) return `${loggableError(thrown)}`;
   const { name, message } = thrown;
   const head = logText(`${name}: ${message}`, MESSAGE);
-  const within = innerOf(thrown);
+  const within = innerErrorsOf(thrown);
   const told = within.map(({ part, thrown: each }) =>
     depth > 0 && left.errors-- > 0
       ? ` [${part}: ${described(each, depth - 1, left, within.length < 2)}]`
@@ -159,12 +159,15 @@ const shown = new WeakSet<Error>();
  * A thrown value for the log, in any format: one masked line of at most 3400 bytes. Of an error it
  * is an error, whose stack is that line, with its data and causes.
  */
-export function loggable(thrown: unknown, room: number = LONGEST): unknown {
+export function loggableError(
+  thrown: unknown,
+  room: number = MAX_MESSAGE,
+): unknown {
   try {
     if (typeof thrown === "string") return logText(thrown, room);
     if (typeof thrown === "object" && thrown !== null) {
       return thrown instanceof Error
-        ? loggableError(thrown, Math.min(room, LONGEST))
+        ? redactedError(thrown, Math.min(room, MAX_MESSAGE))
         : logValue(thrown, room);
     }
     return typeof thrown === "function" || typeof thrown === "symbol"
@@ -175,10 +178,10 @@ export function loggable(thrown: unknown, room: number = LONGEST): unknown {
   }
 }
 
-function loggableError(error: Error, room: number): Error {
+function redactedError(error: Error, room: number): Error {
   const line = shown.has(error)
     ? `${error.stack}`
-    : described(error, INNER.depth, { errors: INNER.errors });
+    : described(error, INNER_PARTS.depth, { errors: INNER_PARTS.errors });
   const copy = new Error(logText(`${error.message}`, MESSAGE));
   Object.defineProperties(copy, {
     name: { value: logText(`${error.name}`, PART) },

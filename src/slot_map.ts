@@ -10,7 +10,7 @@
  */
 
 /** Items by numbers, which are given again. */
-export class Slots<T> {
+export class SlotMap<T> {
   #items: (T | undefined)[] = [];
   #free: number[] = [];
 
@@ -57,13 +57,13 @@ export class Slots<T> {
 }
 
 /** Items by keys. Only the keys are left behind. */
-export class Register<K extends string | number, T> {
-  readonly #items = new Slots<T>();
-  readonly #numbers = new Map<K, number>();
+export class KeyedSlotMap<K extends string | number, T> {
+  readonly #items = new SlotMap<T>();
+  readonly #handles = new Map<K, number>();
 
   /** How many there are. */
   get size(): number {
-    return this.#numbers.size;
+    return this.#handles.size;
   }
 
   /** All of them, in no order. */
@@ -73,31 +73,31 @@ export class Register<K extends string | number, T> {
 
   /** The item of that key. */
   get(key: K): T | undefined {
-    const number = this.#numbers.get(key);
+    const number = this.#handles.get(key);
     return number === undefined ? undefined : this.#items.get(number);
   }
 
   /** Keeps an item, in place of another of that key. */
   set(key: K, item: T): void {
-    const number = this.#numbers.get(key);
+    const number = this.#handles.get(key);
     if (number !== undefined) this.#items.replace(number, item);
-    else this.#numbers.set(key, this.#items.add(item));
+    else this.#handles.set(key, this.#items.add(item));
   }
 
   /** Does nothing if there is none of that key. */
   delete(key: K): void {
-    const number = this.#numbers.get(key);
+    const number = this.#handles.get(key);
     if (number === undefined) return;
-    this.#numbers.delete(key);
+    this.#handles.delete(key);
     this.#items.delete(number);
   }
 }
 
 /** How many that have left are kept at most at the head of a line. */
-const SLACK = 1024;
+const MAX_EMPTY_HEAD = 1024;
 
 /** Items in the order in which they came, by numbers that count from 0; any of them may leave at any time. */
-export class Line<T> {
+export class IndexedQueue<T> {
   #items: (T | undefined)[] = [];
   /** Number of the first place. */
   #start = 0;
@@ -141,7 +141,7 @@ export class Line<T> {
     while (this.#empty < length && this.#items[this.#empty] === undefined) {
       this.#empty++;
     }
-    if (this.#empty < length && this.#empty <= SLACK) return;
+    if (this.#empty < length && this.#empty <= MAX_EMPTY_HEAD) return;
     if (this.#empty === length) this.#items = [];
     else this.#items.splice(0, this.#empty);
     this.#start += this.#empty;

@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { TABLE } from "../src/transport/rabbitmq/amqplib/field_reader.ts";
-import { Room } from "../src/transport/oversized_body.ts";
-import { StreamInterruptedError } from "../src/errors.ts";
-import { Arrivals } from "../src/async/async_queue.ts";
-import { GoneQueues } from "../src/rpc/replies/reply_publisher.ts";
-import { Items } from "../src/rpc/streams/stream_receiver.ts";
+import { BodyBudget } from "../src/transport/oversized_body.ts";
+import { InterruptedError } from "../src/errors.ts";
+import { AsyncQueue } from "../src/async/async_queue.ts";
+import { UnreachableQueues } from "../src/rpc/replies/reply_publisher.ts";
+import { StreamReceiver } from "../src/rpc/streams/stream_receiver.ts";
 import { reportsIn } from "../src/rpc/discovery/service_contract.ts";
 import type { ServiceReport } from "../src/rpc/discovery/service_report.ts";
-import { Sightings } from "../src/rpc/discovery/service_tracker.ts";
+import { ServiceTracker } from "../src/rpc/discovery/service_tracker.ts";
 import type { Reply } from "../src/wire/rpc_message.ts";
 
 /** Why it cannot grow by what strangers send. */
@@ -53,7 +53,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "async/timer_wheel.ts wheel": "what waits, each counted elsewhere",
   "follow_ups.ts followers": OWN,
   "log_throttle.ts #kinds": "kinds of lines, see its KINDS",
-  "async/async_queue.ts #here": "20 000 items, the newest (driven below)",
+  "async/async_queue.ts #items": "20 000 items, the newest (driven below)",
   "rpc/replies/reply_batcher.ts #open": SENT,
   "rpc/replies/heartbeats.ts #calls": HANDLERS,
   "rpc/server/claims.ts #lanes": OWN,
@@ -73,12 +73,12 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/request/incoming_request.ts answers": "what its handler gives",
   "rpc/request/recent_requests.ts #running": HANDLERS,
   "rpc/server/long_running.ts #left": "1000 handlers",
-  "rpc/server/event_loop_monitor.ts #inHand": HANDLERS,
+  "rpc/server/event_loop_monitor.ts #active": HANDLERS,
   "rpc/client/legacy_reply_queues.ts #newer": OWN,
   "async/semaphore.ts #waiting": PREFETCH,
   "rpc/retries/quarantine.ts #givenBack": "messages, see its GIVEN_BACK",
   "rpc/retries/quarantine.ts #moving": PREFETCH,
-  "rpc/retries/unreadable_messages.ts #inHand":
+  "rpc/retries/unreadable_messages.ts #pending":
     "1 000 answers, beyond that the prefetch",
   "rpc/control_targets.ts #calls":
     "requests in hand, and the streams that are kept",
@@ -96,7 +96,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/server/subscriptions.ts #listeners": OWN,
   "rpc/server/subscriptions.ts #planned": OWN,
   "config/exposed_secrets.ts warned": OWN,
-  "connection/transport_registry.ts links": OWN,
+  "connection/transport_registry.ts transports": OWN,
   "service/manager.ts periodic": OWN,
   "ledger/memory_ledger.ts #entries": "what its age and size let stay",
   "service/periodic/periodic_tasks.ts #elections": OWN,
@@ -107,7 +107,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "service/process/worker_slot.ts #children": OWN,
   "slot_map.ts #free": "what it is used for",
   "slot_map.ts #items": "what it is used for",
-  "slot_map.ts #numbers": "what it is used for",
+  "slot_map.ts #handles": "what it is used for",
   "logging.ts parts": OWN,
   "wire/reply_batch.ts #heads":
     "256 answers, 64 KiB (tests/wire/reply_batch_test.ts)",
@@ -141,17 +141,17 @@ Deno.test("of forged services the newest 20 000 are kept, with what is known of 
   const [kept] = reportsIn({ reports: [report(1, { junk: "x".repeat(9) })] });
   assert.deepEqual(kept, report(1));
   let told = 0;
-  using sightings = new Sightings({}, true, () => void told++);
-  for (let n = 0; n < 30_000; n++) sightings.heard(report(n));
+  using sightings = new ServiceTracker({}, true, () => void told++);
+  for (let n = 0; n < 30_000; n++) sightings.onReport(report(n));
   assert.equal(told, 30_000);
-  for (let n = 29_000; n < 30_000; n++) sightings.heard(report(n));
+  for (let n = 29_000; n < 30_000; n++) sightings.onReport(report(n));
   assert.equal(told, 30_000, "the newest are known");
-  for (let n = 0; n < 1_000; n++) sightings.heard(report(n));
+  for (let n = 0; n < 1_000; n++) sightings.onReport(report(n));
   assert.equal(told, 31_000, "the oldest are forgotten");
   told = 0;
   const records = [report(25_000), report(29_000)]
     .map((each) => ({ ...each, updatedAt: Date.now() }));
-  sightings.recorded(records);
+  sightings.onRecord(records);
   assert.equal(told, 2, "of 30 000 names the first 20 000 were remembered");
 });
 
@@ -161,22 +161,22 @@ const item = (sequence?: number): Reply => ({
 });
 
 Deno.test("an item beyond its credit ends its stream, and is not kept", async () => {
-  const items = new Items();
+  const items = new StreamReceiver();
   for (let n = 1; n <= 40; n++) items.receive(item(n));
   for (let n = 1; n <= 32; n++) assert.equal((await items.next()).sequence, n);
   await assert.rejects(items.next(), (error) => {
-    assert.ok(error instanceof StreamInterruptedError);
+    assert.ok(error instanceof InterruptedError);
     assert.match(error.message, /item 33 beyond its credit/);
     return error.data.sequence === 32;
   });
-  const foreign = new Items();
+  const foreign = new StreamReceiver();
   for (let n = 0; n <= 10_000; n++) foreign.receive(item());
   for (let n = 0; n < 10_000; n++) await foreign.next();
   await assert.rejects(foreign.next(), /more than 10000 items/);
 });
 
 Deno.test("what arrives for a reader who does not pull is 20 000 items at most", async () => {
-  const arrivals = new Arrivals<number>();
+  const arrivals = new AsyncQueue<number>();
   for (let n = 0; n < 25_000; n++) arrivals.push(n);
   arrivals.end();
   const all = await Array.fromAsync(arrivals);
@@ -185,14 +185,14 @@ Deno.test("what arrives for a reader who does not pull is 20 000 items at most",
 });
 
 Deno.test("of queues that were gone, 200 are remembered", () => {
-  const gone = new GoneQueues();
+  const gone = new UnreachableQueues();
   for (let n = 0; n < 300; n++) gone.add(`${n}`);
   const known = Array.from({ length: 300 }, (_, n) => gone.has(`${n}`));
   assert.equal(known.filter(Boolean).length, 200);
 });
 
 Deno.test("messages that wait for room on lost channels are forgotten", () => {
-  const room = new Room();
+  const room = new BodyBudget();
   room.take();
   let looked = 0;
   const lost = { giveBack: () => assert.fail("it is back already") };

@@ -6,7 +6,7 @@ import {
   getTextFormatter,
   type TextFormatter,
 } from "npm:@logtape/logtape@^2.4.2";
-import { loggable, masked, maskedText } from "../src/redaction.ts";
+import { loggableError, redact, redactText } from "../src/redaction.ts";
 
 const texts: [given: string, shown: string][] = [
   ["amqp://guest:p@ss@host/v", "amqp://<SANITIZED>@host/v"],
@@ -46,7 +46,7 @@ const texts: [given: string, shown: string][] = [
 ];
 for (const [given, shown] of texts) {
   Deno.test(`a text is shown without secrets: ${given}`, () => {
-    assert.equal(maskedText(given), shown);
+    assert.equal(redactText(given), shown);
   });
 }
 
@@ -54,15 +54,15 @@ Deno.test("a value is shown without secrets, circles, and no end", () => {
   const circle: Record<string, unknown> = { token: "T", list: [1, [2]] };
   circle.itself = circle;
   circle.twice = [circle, { circle }];
-  assert.deepEqual(masked(circle), {
+  assert.deepEqual(redact(circle), {
     token: "<SANITIZED>",
     list: [1, [2]],
     itself: "…",
     twice: ["…", { circle: "…" }],
   });
   const same = { a: 1 };
-  assert.deepEqual(masked([same, same]), [same, same]);
-  const wide = masked(Array.from({ length: 20_000 }, () => 0)) as unknown[];
+  assert.deepEqual(redact([same, same]), [same, same]);
+  const wide = redact(Array.from({ length: 20_000 }, () => 0)) as unknown[];
   assert.equal(wide.filter((item) => item === 0).length, 9_999);
 });
 
@@ -72,7 +72,7 @@ Deno.test("an error is shown with its data, without what else it carries", () =>
     request: "PW",
     cause: { secret: "PW" },
   });
-  const text = Deno.inspect(loggable(error));
+  const text = Deno.inspect(loggableError(error));
   assert.ok(!text.includes("PW"), text);
   assert.match(text, /"id":7/);
   const odd = {
@@ -80,11 +80,11 @@ Deno.test("an error is shown with its data, without what else it carries", () =>
       throw new Error("no");
     },
   };
-  assert.equal(loggable(odd), "what cannot be read");
-  assert.equal(loggable("at amqp://u:PW@h"), "at amqp://<SANITIZED>@h");
-  const cut = maskedText(`${" ".repeat(9_990)}amqp://u:PASSWORD@host`);
+  assert.equal(loggableError(odd), "what cannot be read");
+  assert.equal(loggableError("at amqp://u:PW@h"), "at amqp://<SANITIZED>@h");
+  const cut = redactText(`${" ".repeat(9_990)}amqp://u:PASSWORD@host`);
   assert.ok(!cut.includes("u:"), cut.trim());
-  assert.deepEqual(masked({ "api-key": "K" }), { "api-key": "<SANITIZED>" });
+  assert.deepEqual(redact({ "api-key": "K" }), { "api-key": "<SANITIZED>" });
 });
 
 /** The shortest of many runs, in milliseconds: the only figure that other processes do not blur. */
@@ -99,7 +99,7 @@ function fastest(work: () => void): number {
 
 Deno.test("a text that strangers made up for it takes no longer to mask than any other", () => {
   const plain = "a text with a few words in it. ".repeat(342);
-  const usual = fastest(() => maskedText(plain));
+  const usual = fastest(() => redactText(plain));
   const parts = [
     "a-",
     `token="`,
@@ -111,7 +111,7 @@ Deno.test("a text that strangers made up for it takes no longer to mask than any
   ];
   for (const part of parts) {
     const text = part.repeat(Math.ceil(plain.length / part.length));
-    const took = fastest(() => maskedText(text));
+    const took = fastest(() => redactText(text));
     assert.ok(took < 20 * usual + 0.1, `${part}: ${took} ms, not ${usual} ms`);
   }
 });
@@ -134,7 +134,7 @@ Deno.test("an error is one line of at most 4 kB in any format, whatever is in it
   ];
   for (const thrown of [made, evil, { evil }, [evil], Symbol(evil)]) {
     for (const format of formats) {
-      const shown = loggable(loggable(thrown));
+      const shown = loggableError(loggableError(thrown));
       const line = format({
         category: ["warren"],
         level: "error",

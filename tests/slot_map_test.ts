@@ -1,7 +1,7 @@
 /** Where what is in hand is kept: the same as `Map` and arrays would keep, whatever comes and goes. */
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
-import { Line, Register, Slots } from "../src/slot_map.ts";
+import { IndexedQueue, KeyedSlotMap, SlotMap } from "../src/slot_map.ts";
 
 const steps = fc.array(
   fc.record({
@@ -13,7 +13,7 @@ const steps = fc.array(
 
 Deno.test("Slots keeps what was added and not deleted, and gives no number twice at a time", () => {
   fc.assert(fc.property(steps, (steps) => {
-    const slots = new Slots<object>();
+    const slots = new SlotMap<object>();
     const model = new Map<number, object>();
     for (const { verb, which } of steps) {
       const number = [...model.keys()][which % model.size];
@@ -36,7 +36,7 @@ Deno.test("Slots keeps what was added and not deleted, and gives no number twice
 
 Deno.test("Register keeps the last item of each key", () => {
   fc.assert(fc.property(steps, (steps) => {
-    const register = new Register<string, object>();
+    const register = new KeyedSlotMap<string, object>();
     const model = new Map<string, object>();
     for (const { verb, which } of steps) {
       const key = `${which % 8}`;
@@ -60,7 +60,7 @@ Deno.test("Register keeps the last item of each key", () => {
 Deno.test("Line keeps the order, whoever leaves it", () => {
   fc.assert(
     fc.property(steps, fc.integer({ min: 0, max: 3_000 }), (steps, before) => {
-      const line = new Line<object>();
+      const line = new IndexedQueue<object>();
       for (let n = 0; n < before; n++) line.add({});
       for (let n = 0; n < before; n++) assert.ok(line.delete(n));
       const model = new Map<number, object>();
@@ -86,7 +86,7 @@ Deno.test("Line keeps the order, whoever leaves it", () => {
 });
 
 Deno.test("Line lets thousands leave from its middle and its head", () => {
-  const line = new Line<number>();
+  const line = new IndexedQueue<number>();
   for (let n = 0; n < 5_000; n++) line.add(n);
   for (let n = 1; n < 5_000; n += 2) line.delete(n);
   for (let n = 0; n < 5_000; n += 2) {

@@ -1,19 +1,19 @@
 /** What arrives by itself on its way to whoever pulls it. @module */
 
 /** Items that wait at most; of what comes faster than it is pulled, the newest are kept. */
-const MOST = 20_000;
+const MAX_ITEMS = 20_000;
 
 /** A queue of one reader. */
-export class Arrivals<T> {
-  readonly #here: T[] = [];
+export class AsyncQueue<T> {
+  readonly #items: T[] = [];
   #waiting: PromiseWithResolvers<void> | undefined;
   #end: { readonly error?: unknown } | undefined;
 
   /** Adds one; nothing after the end. */
   push(item: T): void {
     if (this.#end) return;
-    this.#here.push(item);
-    if (this.#here.length > MOST) this.#here.shift();
+    this.#items.push(item);
+    if (this.#items.length > MAX_ITEMS) this.#items.shift();
     this.#waiting?.resolve();
   }
 
@@ -26,7 +26,7 @@ export class Arrivals<T> {
   /** All of them, as they come. */
   async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
     for (;;) {
-      while (this.#here.length > 0) yield this.#here.shift() as T;
+      while (this.#items.length > 0) yield this.#items.shift() as T;
       if (this.#end) break;
       this.#waiting = Promise.withResolvers();
       await this.#waiting.promise;

@@ -1,21 +1,21 @@
 /** Waiting with an end: a deadline, and a signal that may come sooner. @module */
 import { TimeoutError } from "../errors.ts";
-import { log } from "../logging.ts";
-import { expireAt, forget } from "./timer_wheel.ts";
+import { logger } from "../logging.ts";
+import { clearDeadline, setDeadline } from "./timer_wheel.ts";
 
 /** How long something may take: a deadline on the monotonic clock, and a signal that may end it sooner. */
-export interface Wait {
+export interface Deadline {
   /** Milliseconds of `performance.now()`; `Infinity` = no limit. */
-  readonly deadline: number;
+  readonly at: number;
   /** Ends the wait sooner, with its reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** `promise`, unless the deadline passes (`late()` is thrown) or the signal fires (its reason is thrown) before. */
-export function within<T>(
+export function withDeadline<T>(
   promise: Promise<T>,
-  wait: Wait,
-  late: () => unknown,
+  wait: Deadline,
+  timeoutError: () => unknown,
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     if (wait.signal?.aborted) {
@@ -23,11 +23,11 @@ export function within<T>(
       return reject(wait.signal.reason);
     }
     const end = () => {
-      forget(waiting);
+      clearDeadline(waiting);
       wait.signal?.removeEventListener("abort", aborted);
     };
     const aborted = () => (end(), reject(wait.signal?.reason));
-    const waiting = expireAt(wait.deadline, () => (end(), reject(late())));
+    const waiting = setDeadline(wait.at, () => (end(), reject(timeoutError())));
     wait.signal?.addEventListener("abort", aborted);
     promise.then(
       (value) => (end(), resolve(value)),
@@ -37,12 +37,12 @@ export function within<T>(
 }
 
 /** Resolves after `ms`, or at the wait's end if that is sooner; rejects with the reason if its signal fires. */
-export function pause(ms: number, wait: Wait): Promise<void> {
-  const until = Math.min(performance.now() + ms, wait.deadline);
+export function delay(ms: number, wait: Deadline): Promise<void> {
+  const until = Math.min(performance.now() + ms, wait.at);
   return new Promise((resolve, reject) => {
     if (wait.signal?.aborted) return reject(wait.signal.reason);
-    const aborted = () => (forget(waiting), reject(wait.signal?.reason));
-    const waiting = expireAt(until, () => {
+    const aborted = () => (clearDeadline(waiting), reject(wait.signal?.reason));
+    const waiting = setDeadline(until, () => {
       wait.signal?.removeEventListener("abort", aborted);
       resolve();
     });
@@ -51,18 +51,18 @@ export function pause(ms: number, wait: Wait): Promise<void> {
 }
 
 /** Waits for `work` until `deadline` (milliseconds of `performance.now()`) at most; what goes wrong is logged. */
-export async function leave(
-  what: string,
+export async function bestEffort(
+  step: string,
   work: () => unknown,
   deadline: number,
 ): Promise<void> {
   const late = () => new TimeoutError("it takes too long, and is left behind");
   try {
-    await within(Promise.try(work), { deadline }, late);
+    await withDeadline(Promise.try(work), { at: deadline }, late);
   } catch (error) {
-    log("service").error("{what} failed: {error}", {
-      what,
+    logger("service").error("{what} failed: {error}", {
+      what: step,
       error,
-    }, what);
+    }, step);
   }
 }

@@ -1,43 +1,45 @@
 /** A bound on what runs at once. @module */
 
-import { expireAt, forget } from "./timer_wheel.ts";
-import { Line } from "../slot_map.ts";
-import type { Wait } from "./deadline.ts";
+import { clearDeadline, setDeadline } from "./timer_wheel.ts";
+import { IndexedQueue } from "../slot_map.ts";
+import type { Deadline } from "./deadline.ts";
 
 /** Until when a turn is waited for. */
-export type TurnWait = Wait & { readonly signal: AbortSignal };
+export type PermitDeadline = Deadline & { readonly signal: AbortSignal };
 
 /** One request's permit, which it may give back and take again. */
-export class Turn {
-  readonly #permits: Permits;
-  readonly #wait: () => TurnWait;
+export class Permit {
+  readonly #semaphore: Semaphore;
+  readonly #wait: () => PermitDeadline;
   #held = false;
 
   /** Has none yet; `wait` is asked for where there is none at once. */
-  constructor(permits: Permits, wait: () => TurnWait) {
-    this.#permits = permits;
+  constructor(permits: Semaphore, wait: () => PermitDeadline) {
+    this.#semaphore = permits;
     this.#wait = wait;
   }
 
   /** False if the wait ends before there is one; a promise only where there is none at once. */
-  take(): boolean | Promise<boolean> {
-    if (this.#permits.take()) return this.#held = true;
-    return this.#permits.queue(this.#wait()).then((held) => this.#held = held);
+  acquire(): boolean | Promise<boolean> {
+    if (this.#semaphore.tryAcquire()) return this.#held = true;
+    return this.#semaphore.acquire(this.#wait()).then((held) =>
+      this.#held = held
+    );
   }
 
   /** Gives it back. */
-  free = (): void => {
-    if (this.#held) this.#permits.give();
+  release = (): void => {
+    if (this.#held) this.#semaphore.release();
     this.#held = false;
   };
 }
 
 /** Permits, handed out in order of asking. */
-export class Permits {
+export class Semaphore {
   #limit: number;
   /** Below 0 while more are out than a lowered limit allows. */
   #free: number;
-  readonly #waiting = new Line<(held: boolean) => void>();
+  readonly #waiting = new IndexedQueue<(held: boolean) => void>();
 
   /** `limit` at once. */
   constructor(limit: number) {
@@ -57,31 +59,31 @@ export class Permits {
   }
 
   /** Takes one at once; false if there is none. */
-  take(): boolean {
+  tryAcquire(): boolean {
     if (this.#free <= 0) return false;
     this.#free--;
     return true;
   }
 
   /** Takes one when it is given back; to false if the wait ends before. */
-  queue({ signal, deadline }: TurnWait): Promise<boolean> {
+  acquire({ signal, at }: PermitDeadline): Promise<boolean> {
     if (signal.aborted) return Promise.resolve(false);
     return new Promise((resolve) => {
       const settle = (held: boolean) => {
         signal.removeEventListener("abort", gaveUp);
-        forget(waiting);
+        clearDeadline(waiting);
         this.#waiting.delete(place);
         resolve(held);
       };
       const gaveUp = () => settle(false);
-      const waiting = expireAt(deadline, gaveUp);
+      const waiting = setDeadline(at, gaveUp);
       signal.addEventListener("abort", gaveUp);
       const place = this.#waiting.add(settle);
     });
   }
 
   /** Gives one back. */
-  give(): void {
+  release(): void {
     this.#free++;
     this.#grant();
   }

@@ -1,11 +1,11 @@
 /** A configuration as text, with its secrets masked. @module */
 import { oneLine } from "../logging.ts";
-import { type Origin, provenanceOf, table } from "./layer.ts";
+import { provenanceOf, type Source, table } from "./layer.ts";
 import { keys } from "./fields.ts";
-import { maskedUrls } from "./display.ts";
+import { redactUrls } from "./display.ts";
 import type { Config, Key } from "./types.ts";
 
-const LONGEST = 1_000;
+const MAX_LINE = 1_000;
 
 /** The value at a path. */
 export function valueAt(config: Config, key: Key): unknown {
@@ -17,14 +17,14 @@ export function valueAt(config: Config, key: Key): unknown {
 }
 
 /** A value as it may be seen. */
-export function printed(config: Config, key: Key): string {
-  return oneLine(table[key].print(valueAt(config, key)), LONGEST);
+export function formatValue(config: Config, key: Key): string {
+  return oneLine(table[key].format(valueAt(config, key)), MAX_LINE);
 }
 
-function from(origin: Origin | undefined): string {
+function from(origin: Source | undefined): string {
   if (!origin) return "default";
-  const { noun, name, file } = origin;
-  return file === undefined ? `${noun} ${name}` : `file ${oneLine(file)}`;
+  const { kind, name, file } = origin;
+  return file === undefined ? `${kind} ${name}` : `file ${oneLine(file)}`;
 }
 
 /**
@@ -43,7 +43,7 @@ export function describeConfig(config: Config): string {
   const provenance = provenanceOf(config);
   const rows = keys.map((key): [string, string, string] => [
     key,
-    printed(config, key),
+    formatValue(config, key),
     provenance ? from(provenance.origins.get(key)) : "given",
   ]);
   const width = (column: 0 | 1) =>
@@ -55,7 +55,7 @@ export function describeConfig(config: Config): string {
 }
 
 /** Keeps secrets out of what `console.log`, a logger or `JSON.stringify` makes of a configuration. */
-export function protect(config: Config): Config {
+export function hideSecrets(config: Config): Config {
   const hidden = (value: unknown) => ({ value, enumerable: false });
   const { tls, ...rest } = config;
   return Object.defineProperties(config, {
@@ -64,7 +64,7 @@ export function protect(config: Config): Config {
     ),
     toJSON: hidden(() => ({
       ...rest,
-      url: maskedUrls(config.url),
+      url: redactUrls(config.url),
       tls: tls && "(hidden)",
     })),
   });

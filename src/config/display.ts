@@ -4,10 +4,10 @@ import { oneLine } from "../logging.ts";
 /** Stands where a secret was. */
 const HIDDEN = "(hidden: it may hold a password)";
 
-const LONGEST = 100;
+const MAX_DISPLAY = 100;
 
 /** One URL without its password; undefined where it cannot be told what of it is the password. */
-function maskedUrl(text: string): string | undefined {
+function redactUrl(text: string): string | undefined {
   const url = URL.parse(text);
   if (url?.protocol === "memory:") return text.includes("@") ? undefined : text;
   if (!url || !/^(amqp|http)s?:$/.test(url.protocol) || url.host === "") {
@@ -21,22 +21,22 @@ function maskedUrl(text: string): string | undefined {
 }
 
 /** URLs without their passwords. */
-export function maskedUrls(urls: readonly string[]): string {
-  const masked = urls.map(maskedUrl);
+export function redactUrls(urls: readonly string[]): string {
+  const masked = urls.map(redactUrl);
   // A password with a comma in it was cut in two: then no part may be seen.
   return masked.includes(undefined) ? HIDDEN : masked.join(",");
 }
 
 /** A name that somebody gave: in quotes, unless it looks like a URL that went astray. */
-export function shownName(name: string): string {
-  return name.includes("@") ? HIDDEN : oneLine(name, LONGEST);
+export function displayName(name: string): string {
+  return name.includes("@") ? HIDDEN : oneLine(name, MAX_DISPLAY);
 }
 
 /** A value as somebody gave it. */
-export function shown(value: unknown): string {
+export function displayValue(value: unknown): string {
   if (typeof value === "string") {
     // A URL in the wrong place is still a URL.
-    return value.includes("@") ? HIDDEN : `"${oneLine(value, LONGEST)}"`;
+    return value.includes("@") ? HIDDEN : `"${oneLine(value, MAX_DISPLAY)}"`;
   }
   if (Array.isArray(value)) return "[…]";
   if (typeof value === "object" && value !== null) return "{…}";
@@ -44,13 +44,13 @@ export function shown(value: unknown): string {
 }
 
 /** The URLs as somebody gave them: a text, or a list. */
-export function shownUrls(value: unknown): string {
+export function displayUrls(value: unknown): string {
   const urls = Array.isArray(value) ? value : [value];
   if (urls.length === 0) return "[]";
   const texts = urls.flatMap((url: unknown) =>
     typeof url === "string" ? url.split(",").map((part) => part.trim()) : []
   );
-  if (texts.length < urls.length) return shown(value);
-  const masked = maskedUrls(texts);
-  return masked === HIDDEN ? HIDDEN : `"${oneLine(masked, LONGEST)}"`;
+  if (texts.length < urls.length) return displayValue(value);
+  const masked = redactUrls(texts);
+  return masked === HIDDEN ? HIDDEN : `"${oneLine(masked, MAX_DISPLAY)}"`;
 }

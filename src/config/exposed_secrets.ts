@@ -1,18 +1,18 @@
 /** Secrets in files that others than their owner may read. @module */
-import { log } from "../logging.ts";
-import type { Level } from "./layer.ts";
-import { shownName } from "./display.ts";
+import { logger } from "../logging.ts";
+import type { ConfigLayer } from "./layer.ts";
+import { displayName } from "./display.ts";
 
 /** Files that were warned of: reading them again does not warn again. */
 const warned = new Set<string>();
 
 /** Warns once of a file with a secret that others may read. */
-export function warnOf(path: string, what: string): void {
+export function warnOfExposure(path: string, what: string): void {
   if (warned.has(path)) return;
   warned.add(path);
-  log("service").warn(
+  logger("service").warn(
     "{file} holds {what}, and others than its owner have access to it: run chmod 600 on it",
-    { file: shownName(path), what },
+    { file: displayName(path), what },
     path,
   );
 }
@@ -23,7 +23,7 @@ export function isPrivateKey(text: unknown): boolean {
 }
 
 /** The secret of a level, in words. */
-export function secretIn(level: Level): string | undefined {
+export function secretIn(level: ConfigLayer): string | undefined {
   const urls = level.get("url")?.value;
   const hasPassword = (url: unknown) => URL.parse(String(url))?.password;
   if (Array.isArray(urls) && urls.some(hasPassword)) return "a password";

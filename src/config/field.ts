@@ -5,8 +5,8 @@ import { checkHost } from "../names.ts";
 import { given } from "../option_names.ts";
 import { parseUrls } from "../connection/connection_options.ts";
 import { brokerUrls } from "../connection/broker_url.ts";
-import { shown } from "./display.ts";
-import { type NovaProfile, profileOf } from "../connection/bus_profile.ts";
+import { displayValue } from "./display.ts";
+import { busProfile, type NovaProfile } from "../connection/bus_profile.ts";
 import { LABEL } from "../option_checks.ts";
 
 /** One value of the configuration. */
@@ -24,9 +24,9 @@ export interface Field<T> {
   /** Why a value is wrong, if more can be said than what is allowed. */
   readonly why?: (value: unknown) => string | undefined;
   /** A wrong value as it may be seen. */
-  readonly shown: (value: unknown) => string;
+  readonly display: (value: unknown) => string;
   /** A right value as it may be seen. */
-  print(value: T): string;
+  format(value: T): string;
 }
 
 /** A field; `more` says what is not as usual. */
@@ -45,17 +45,17 @@ export function field<T>(
     allowed,
     fallback,
     fromText,
-    shown,
-    print,
+    display: displayValue,
+    format: print,
     ...more,
   };
 }
 
 /** What `undefined` stands for, and any other value as it is. */
-export const or = (
+export const defaultText = (
   absent: string,
-): { print: (value: unknown) => string } => ({
-  print: (value) => String(value ?? absent),
+): { format: (value: unknown) => string } => ({
+  format: (value) => String(value ?? absent),
 });
 
 /** A number in a variable. */
@@ -73,7 +73,7 @@ export function pairs(text: string): Record<string, unknown> {
 }
 
 /** Whole numbers from 1. */
-export const whole = (most: number): z.ZodType<number> =>
+export const wholeNumber = (most: number): z.ZodType<number> =>
   z.int().min(1).max(most);
 
 /** Milliseconds, Infinity included. */
@@ -81,7 +81,7 @@ export const duration = (fits: (value: number) => boolean): z.ZodType<number> =>
   z.custom<number>((value) => typeof value === "number" && fits(value));
 
 /** Milliseconds by the names of tasks. */
-export const spacings: z.ZodType<Readonly<Record<string, number>>> = z
+export const taskIntervals: z.ZodType<Readonly<Record<string, number>>> = z
   .preprocess(
     (value) => typeof value === "object" && value ? given(value) : value,
     z.record(z.string().min(1), duration((ms) => ms > 0)),
@@ -102,7 +102,7 @@ export function flag(variable: string, fallback: boolean): Field<boolean> {
 }
 
 /** True if that throws nothing. */
-function passes(check: () => unknown): boolean {
+function doesNotThrow(check: () => unknown): boolean {
   try {
     check();
     return true;
@@ -115,14 +115,15 @@ function passes(check: () => unknown): boolean {
 function complete(url: URL): boolean {
   if (url.protocol === "memory:") return true;
   const { host, username, password } = url;
-  return host !== "" && passes(() => decodeURIComponent(username + password));
+  return host !== "" &&
+    doesNotThrow(() => decodeURIComponent(username + password));
 }
 
 /** URLs that `createConnection` takes, each with its host; those of a `transport_url` are listed one by one. */
 export const urls: z.ZodType<readonly string[]> = z.union([
   z.string().transform((one) => [one]),
   z.array(z.string()),
-]).refine((list) => passes(() => parseUrls(list)))
+]).refine((list) => doesNotThrow(() => parseUrls(list)))
   .transform((list) => list.flatMap(brokerUrls))
   .refine((list) => list.every((one) => complete(new URL(one))));
 
@@ -140,12 +141,12 @@ export function wrongUrls(given: unknown): string | undefined {
 export const profile: z.ZodType<"warren" | "nova" | NovaProfile> = z.custom<
   "warren" | "nova" | NovaProfile
 >(
-  (given) => passes(() => profileOf(given as NovaProfile)),
+  (given) => doesNotThrow(() => busProfile(given as NovaProfile)),
 );
 
 /** A name of a host. */
 export const name: z.ZodType<string | undefined> = z.string()
-  .refine((value) => passes(() => checkHost(value)));
+  .refine((value) => doesNotThrow(() => checkHost(value)));
 
 /** A text that may be PEM, of which nothing is shown. */
 export function pem(variable: string): Field<string | undefined> {
@@ -155,8 +156,8 @@ export function pem(variable: string): Field<string | undefined> {
     "PEM, or the path of a file with it",
     undefined,
     {
-      shown: () => "(hidden)",
-      print: (value) => value === undefined ? "none" : "(PEM)",
+      display: () => "(hidden)",
+      format: (value) => value === undefined ? "none" : "(PEM)",
     },
   );
 }

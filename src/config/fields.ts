@@ -1,9 +1,10 @@
 /** What can be configured: each value's variable, default, and what is allowed. @module */
 import { z } from "npm:zod@^4.6.7";
 import { LONG_RUNNING } from "../connection/connection_options.ts";
-import { CONSUMER_TIMEOUT } from "../ledger/options.ts";
+import { CONSUMER_TIMEOUT_MS } from "../ledger/options.ts";
 import { defaultLimits } from "../wire/codec.ts";
 import {
+  defaultText,
   duration,
   type Field,
   field,
@@ -11,19 +12,18 @@ import {
   label,
   name,
   numeric,
-  or,
   pairs,
   pem,
   profile,
-  spacings,
+  taskIntervals,
   text,
   urls,
-  whole,
+  wholeNumber,
   wrongUrls,
 } from "./field.ts";
 import { urlsOfList } from "../connection/broker_url.ts";
 import { LOOPBACK } from "../names.ts";
-import { maskedUrls, shownUrls } from "./display.ts";
+import { displayUrls, redactUrls } from "./display.ts";
 import type { Flat, Key, LogLevel } from "./types.ts";
 import type { NovaProfile } from "../connection/bus_profile.ts";
 
@@ -39,8 +39,8 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     {
       fromText: urlsOfList,
       why: wrongUrls,
-      shown: shownUrls,
-      print: maskedUrls,
+      display: displayUrls,
+      format: redactUrls,
     },
   ),
   host: field<string | undefined>(
@@ -48,21 +48,21 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     name,
     '1 to 200 of the characters A-Z a-z 0-9 _ . -, without a leading "amq."',
     undefined,
-    or("the machine's name"),
+    defaultText("the machine's name"),
   ),
   concurrency: field(
     "WARREN_CONCURRENCY",
-    whole(65_535),
+    wholeNumber(65_535),
     "a whole number from 1 to 65535",
     64,
     numeric,
   ),
   prefetch: field<number | undefined>(
     "WARREN_PREFETCH",
-    whole(65_535),
+    wholeNumber(65_535),
     "a whole number from 1 to 65535",
     undefined,
-    { ...numeric, ...or("as concurrency") },
+    { ...numeric, ...defaultText("as concurrency") },
   ),
   profile: field<"warren" | "nova" | NovaProfile>(
     "WARREN_PROFILE",
@@ -70,7 +70,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     "warren, nova, or an object with its forms",
     "warren",
     {
-      print: (given) =>
+      format: (given) =>
         typeof given === "string" ? given : JSON.stringify(given),
     },
   ),
@@ -102,7 +102,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   ),
   heartbeat: field(
     "WARREN_HEARTBEAT",
-    whole(65_535),
+    wholeNumber(65_535),
     "whole seconds from 1 to 65535",
     10,
     numeric,
@@ -111,7 +111,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     "WARREN_CONSUMER_TIMEOUT",
     duration((ms) => ms > 0),
     "milliseconds above 0",
-    CONSUMER_TIMEOUT,
+    CONSUMER_TIMEOUT_MS,
     numeric,
   ),
   longRunning: field(
@@ -123,7 +123,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   ),
   maxMessageSize: field(
     "WARREN_MAX_MESSAGE_SIZE",
-    whole(536_870_912), // the most that RabbitMQ can be set to
+    wholeNumber(536_870_912), // the most that RabbitMQ can be set to
     "whole bytes from 1 to 536870912",
     defaultLimits.bytes,
     numeric,
@@ -137,7 +137,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     text,
     "a text that is not empty",
     undefined,
-    or("the service's own name"),
+    defaultText("the service's own name"),
   ),
   reportInterval: field(
     "WARREN_REPORT_INTERVAL",
@@ -151,21 +151,21 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     label,
     "1 to 200 printable ASCII characters",
     undefined,
-    or("the first topic"),
+    defaultText("the first topic"),
   ),
   zone: field<string | undefined>(
     "WARREN_ZONE",
     label,
     "1 to 200 printable ASCII characters",
     undefined,
-    or("none"),
+    defaultText("none"),
   ),
   healthPort: field<number | undefined>(
     "WARREN_HEALTH_PORT",
     z.int().min(0).max(65_535),
     "a whole number from 0 to 65535",
     undefined,
-    { ...numeric, ...or("none") },
+    { ...numeric, ...defaultText("none") },
   ),
   healthHostname: field<string>(
     "WARREN_HEALTH_HOSTNAME",
@@ -173,15 +173,15 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     "an address of this machine",
     LOOPBACK,
   ),
-  spacing: field<Readonly<Record<string, number>>>(
-    "WARREN_SPACING",
-    spacings,
+  taskIntervals: field<Readonly<Record<string, number>>>(
+    "WARREN_TASK_INTERVALS",
+    taskIntervals,
     "milliseconds above 0 by the name of a task",
     {},
     {
       fromText: (text) => pairs(text),
-      print: (spacing) =>
-        Object.entries(spacing).map((pair) => pair.join("=")).join(",") ||
+      format: (intervals) =>
+        Object.entries(intervals).map((pair) => pair.join("=")).join(",") ||
         "none",
     },
   ),
@@ -193,7 +193,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     text,
     "a host name",
     undefined,
-    or("the host of the URL"),
+    defaultText("the host of the URL"),
   ),
   logLevel: field<LogLevel>(
     "WARREN_LOG_LEVEL",

@@ -1,7 +1,13 @@
 /** The files of the configuration, read without ever asking the user for a permission. @module */
-import { isPlain, type Level, levelOf, type Origin, wrong } from "./layer.ts";
-import { shown } from "./display.ts";
-import { isPrivateKey, secretIn, warnOf } from "./exposed_secrets.ts";
+import {
+  type ConfigLayer,
+  invalidValue,
+  isPlain,
+  layerOf,
+  type Source,
+} from "./layer.ts";
+import { displayValue } from "./display.ts";
+import { isPrivateKey, secretIn, warnOfExposure } from "./exposed_secrets.ts";
 
 /** Why a file cannot be read. The system's own words would name it, and it may be a secret that was put in its place. */
 function reason(error: unknown): string {
@@ -41,7 +47,7 @@ function readText(path: string): Read | { why: string } {
 }
 
 /** What is wrong with JSON, without the piece of it that the parser's own words hold. */
-function place(error: unknown): string {
+function jsonErrorPosition(error: unknown): string {
   const [, at] = /\((line \d+ column \d+)\)$/.exec(String(error)) ?? [];
   return at ? `it is no JSON from ${at}` : "it is no JSON";
 }
@@ -51,21 +57,25 @@ function place(error: unknown): string {
  *
  * @throws {InvalidValueError} it cannot be read, is no JSON object, or something in it is wrong.
  */
-export function fileLevel(path: string, named: Origin): Level {
+export function fileLayer(path: string, named: Source): ConfigLayer {
   const read = readText(path);
   const refuse = (why: string) =>
-    wrong(named, shown(path), `the path of a file with a JSON object; ${why}`);
+    invalidValue(
+      named,
+      displayValue(path),
+      `the path of a file with a JSON object; ${why}`,
+    );
   if ("why" in read) throw refuse(read.why);
   let json: unknown;
   try {
     json = JSON.parse(read.text);
   } catch (error) {
-    throw refuse(place(error));
+    throw refuse(jsonErrorPosition(error));
   }
   if (!isPlain(json)) throw refuse("what it holds is none");
-  const level = levelOf(json, (name) => ({ noun: "key", name, file: path }));
+  const level = layerOf(json, (name) => ({ kind: "key", name, file: path }));
   const secret = secretIn(level);
-  if (secret !== undefined && read.exposed) warnOf(path, secret);
+  if (secret !== undefined && read.exposed) warnOfExposure(path, secret);
   return level;
 }
 
@@ -74,17 +84,19 @@ export function fileLevel(path: string, named: Origin): Level {
  *
  * @throws {InvalidValueError} there is no PEM.
  */
-export function pemOf(given: string, origin: Origin): string {
+export function pemOf(given: string, origin: Source): string {
   const isPem = (text: string) => text.trimStart().startsWith("-----BEGIN ");
   if (isPem(given)) return given;
   const read = readText(given);
   if ("text" in read && isPem(read.text)) {
-    if (read.exposed && isPrivateKey(read.text)) warnOf(given, "a private key");
+    if (read.exposed && isPrivateKey(read.text)) {
+      warnOfExposure(given, "a private key");
+    }
     return read.text;
   }
   // The path is not shown: it may be a key that lost its first line.
   const why = "why" in read ? read.why : "there is no PEM in it";
-  throw wrong(
+  throw invalidValue(
     origin,
     "(hidden)",
     `PEM, or the path of a file with it; ${why}`,

@@ -3,12 +3,12 @@ import type { Config, ConfigOptions, Key } from "./types.ts";
 import { InvalidValueError } from "../errors.ts";
 import type { Field } from "./field.ts";
 import { fields, keys } from "./fields.ts";
-import { shown, shownName } from "./display.ts";
+import { displayName, displayValue } from "./display.ts";
 
 /** Where a value came from. */
-export interface Origin {
+export interface Source {
   /** What it is there. */
-  readonly noun: "option" | "variable" | "key";
+  readonly kind: "option" | "variable" | "key";
   /** Its name there. */
   readonly name: string;
   /** The file, for a key. */
@@ -16,43 +16,43 @@ export interface Origin {
 }
 
 /** A value that was given. */
-export interface Found {
+export interface LayerValue {
   /** Checked. */
   readonly value: unknown;
   /** Where it came from. */
-  readonly origin: Origin;
+  readonly origin: Source;
 }
 
 /** What was given in one place. */
-export type Level = ReadonlyMap<Key, Found>;
+export type ConfigLayer = ReadonlyMap<Key, LayerValue>;
 
 /** All fields, whatever their types. */
 export const table: Readonly<Record<Key, Field<unknown>>> = fields;
 
-const inFile = ({ file }: Origin) =>
-  file === undefined ? "" : ` in ${shownName(file)}`;
+const inFile = ({ file }: Source) =>
+  file === undefined ? "" : ` in ${displayName(file)}`;
 
 /** The one sentence that says what is wrong. `value` is as it may be seen. */
-export function wrong(
-  origin: Origin,
+export function invalidValue(
+  origin: Source,
   value: string,
   allowed: string,
 ): InvalidValueError {
-  const { noun, name } = origin;
+  const { kind, name } = origin;
   return new InvalidValueError(
-    `Invalid ${noun} ${name} ${value}${inFile(origin)}: give ${allowed}`,
+    `Invalid ${kind} ${name} ${value}${inFile(origin)}: give ${allowed}`,
     { data: { path: name } },
   );
 }
 
 /** The one sentence about a name that nobody knows. */
 export function unknownName(
-  origin: Origin,
+  origin: Source,
   known: readonly string[],
 ): InvalidValueError {
-  const name = shownName(origin.name);
+  const name = displayName(origin.name);
   return new InvalidValueError(
-    `Unknown ${origin.noun} ${name}${inFile(origin)}: give some of ${
+    `Unknown ${origin.kind} ${name}${inFile(origin)}: give some of ${
       known.join(", ")
     }`,
     { data: { path: name } },
@@ -64,15 +64,19 @@ export function unknownName(
  *
  * @throws {InvalidValueError} it is not what its field allows.
  */
-export function found(key: Key, given: unknown, origin: Origin): Found {
-  const { schema, fromText, shown, allowed, why } = table[key];
-  const text = origin.noun === "variable" ? fromText(String(given)) : given;
+export function layerValue(
+  key: Key,
+  given: unknown,
+  origin: Source,
+): LayerValue {
+  const { schema, fromText, display, allowed, why } = table[key];
+  const text = origin.kind === "variable" ? fromText(String(given)) : given;
   // zod's own words would be several sentences, and could hold the value.
   const { success, data } = schema.safeParse(text);
   if (!success) {
     const reason = why?.(text);
     const more = reason === undefined ? "" : ` (${reason})`;
-    throw wrong(origin, shown(given), `${allowed}${more}`);
+    throw invalidValue(origin, display(given), `${allowed}${more}`);
   }
   return { value: data, origin };
 }
@@ -83,7 +87,7 @@ const isKey = (path: string): path is Key => Object.hasOwn(fields, path);
 /** The values of an object by their paths: those of `tls` are one step down. */
 function* paths(
   given: object,
-  origin: (path: string) => Origin,
+  origin: (path: string) => Source,
 ): Generator<[path: string, value: unknown]> {
   for (const [name, value] of Object.entries(given)) {
     if (name !== TLS) yield [name, value];
@@ -93,7 +97,11 @@ function* paths(
       }
     } else if (value !== undefined) {
       const parts = keys.filter((key) => key.startsWith(`${TLS}.`));
-      throw wrong(origin(TLS), shown(value), `an object: ${parts.join(", ")}`);
+      throw invalidValue(
+        origin(TLS),
+        displayValue(value),
+        `an object: ${parts.join(", ")}`,
+      );
     }
   }
 }
@@ -108,14 +116,16 @@ export function isPlain(value: unknown): value is object {
  *
  * @throws {InvalidValueError} a value is wrong, or its name unknown.
  */
-export function levelOf(
+export function layerOf(
   given: object,
-  origin: (path: string) => Origin,
-): Level {
-  const level = new Map<Key, Found>();
+  origin: (path: string) => Source,
+): ConfigLayer {
+  const level = new Map<Key, LayerValue>();
   for (const [path, value] of paths(given, origin)) {
     if (!isKey(path)) throw unknownName(origin(path), keys);
-    if (value !== undefined) level.set(path, found(path, value, origin(path)));
+    if (value !== undefined) {
+      level.set(path, layerValue(path, value, origin(path)));
+    }
   }
   return level;
 }
@@ -125,13 +135,13 @@ export interface Provenance {
   /** What the program said. */
   readonly options: ConfigOptions;
   /** Where each value came from; what has none is a default. */
-  readonly origins: ReadonlyMap<Key, Origin>;
+  readonly origins: ReadonlyMap<Key, Source>;
 }
 
 const known = new WeakMap<Config, Provenance>();
 
 /** Remembers how a configuration came to be. */
-export function remember(config: Config, provenance: Provenance): void {
+export function setProvenance(config: Config, provenance: Provenance): void {
   known.set(config, provenance);
 }
 

@@ -4,21 +4,21 @@
  *
  * @module
  */
-import { protect } from "./describe_config.ts";
+import { hideSecrets } from "./describe_config.ts";
 import { fields, keys } from "./fields.ts";
-import { fileLevel, pemOf } from "./file_layer.ts";
+import { fileLayer, pemOf } from "./file_layer.ts";
 import {
-  type Found,
-  found,
-  type Level,
-  levelOf,
-  type Origin,
-  remember,
+  type ConfigLayer,
+  invalidValue,
+  layerOf,
+  type LayerValue,
+  layerValue,
+  setProvenance,
+  type Source,
   table,
   unknownName,
-  wrong,
 } from "./layer.ts";
-import { shown } from "./display.ts";
+import { displayValue } from "./display.ts";
 import { WORKER } from "./worker_role.ts";
 import type { Config, ConfigOptions, Flat, Key } from "./types.ts";
 
@@ -44,43 +44,43 @@ function checkVariables(): void {
   for (const name of Object.keys(Deno.env.toObject())) {
     if (!name.startsWith("WARREN_") || FOREIGN.test(name)) continue;
     if (variables.includes(name) || name === WORKER) continue;
-    throw unknownName({ noun: "variable", name }, variables);
+    throw unknownName({ kind: "variable", name }, variables);
   }
 }
 
-function environmentLevel(): Level {
+function environmentLayer(): ConfigLayer {
   checkVariables();
-  const level = new Map<Key, Found>();
+  const level = new Map<Key, LayerValue>();
   for (const key of keys) {
     const name = table[key].variable;
     const text = variable(name);
     if (text === undefined) continue;
-    level.set(key, found(key, text, { noun: "variable", name }));
+    level.set(key, layerValue(key, text, { kind: "variable", name }));
   }
   return level;
 }
 
-function optionLevel({ file: _, url, ...others }: ConfigOptions): Level {
+function optionLayer({ file: _, url, ...others }: ConfigOptions): ConfigLayer {
   const urls = url === undefined ? url : [url].flat().map(String);
-  const origin = (name: string): Origin => ({ noun: "option", name });
-  return levelOf({ ...others, url: urls }, origin);
+  const origin = (name: string): Source => ({ kind: "option", name });
+  return layerOf({ ...others, url: urls }, origin);
 }
 
 /** The level of the file, if one is named. */
-function namedFileLevel(option: unknown): Level {
-  const origin: Origin = option === undefined
-    ? { noun: "variable", name: FILE }
-    : { noun: "option", name: "file" };
+function namedFileLayer(option: unknown): ConfigLayer {
+  const origin: Source = option === undefined
+    ? { kind: "variable", name: FILE }
+    : { kind: "option", name: "file" };
   const path = option ?? variable(FILE);
   if (path === undefined) return new Map();
-  if (typeof path === "string") return fileLevel(path, origin);
-  throw wrong(origin, shown(path), "the path of a JSON file");
+  if (typeof path === "string") return fileLayer(path, origin);
+  throw invalidValue(origin, displayValue(path), "the path of a JSON file");
 }
 
 /** Where a value is PEM, what was given may be the path of its file. */
 const PEM: readonly Key[] = ["tls.ca", "tls.cert", "tls.key"];
 
-function valueOf(key: Key, winner: Found | undefined): unknown {
+function valueOf(key: Key, winner: LayerValue | undefined): unknown {
   if (!winner) return table[key].fallback;
   const { value, origin } = winner;
   return PEM.includes(key) ? pemOf(String(value), origin) : value;
@@ -98,11 +98,11 @@ function configOf(flat: Flat): Config {
   const tls = { ca, cert, key, servername };
   const given = Object.values(tls).some((value) => value !== undefined);
   const url = Object.freeze([...config.url]);
-  const spacing = Object.freeze({ ...config.spacing });
+  const taskIntervals = Object.freeze({ ...config.taskIntervals });
   return {
     ...config,
     url,
-    spacing,
+    taskIntervals,
     tls: given ? Object.freeze(tls) : undefined,
   };
 }
@@ -121,18 +121,18 @@ function configOf(flat: Flat): Config {
  */
 export function loadConfig(options: ConfigOptions = {}): Config {
   const levels = [
-    optionLevel(options),
-    environmentLevel(),
-    namedFileLevel(options.file),
+    optionLayer(options),
+    environmentLayer(),
+    namedFileLayer(options.file),
   ];
-  const origins = new Map<Key, Origin>();
+  const origins = new Map<Key, Source>();
   const values = keys.map((key) => {
     const winner = levels.find((level) => level.has(key))?.get(key);
     if (winner) origins.set(key, winner.origin);
     return [key, valueOf(key, winner)];
   });
   // Each value has passed the schema of its field.
-  const config = protect(configOf(Object.fromEntries(values) as Flat));
-  remember(config, { options: { ...options }, origins });
+  const config = hideSecrets(configOf(Object.fromEntries(values) as Flat));
+  setProvenance(config, { options: { ...options }, origins });
   return Object.freeze(config);
 }

@@ -68,10 +68,10 @@ export interface Config {
   /** Address of that port. `WARREN_HEALTH_HOSTNAME`; default `127.0.0.1`: for probes from outside, give `0.0.0.0`. */
   readonly healthHostname: string;
   /**
-   * Milliseconds in place of a periodic task's `every`, by its name. `WARREN_SPACING`, `name=milliseconds` with commas
+   * Milliseconds in place of a periodic task's `every`, by its name. `WARREN_TASK_INTERVALS`, `name=milliseconds` with commas
    * between.
    */
-  readonly spacing: Readonly<Record<string, number>>;
+  readonly taskIntervals: Readonly<Record<string, number>>;
   /** For `amqps:`. `WARREN_TLS_CA`, `_CERT`, `_KEY` are PEM or the path of a file with it; `WARREN_TLS_SERVERNAME`. */
   readonly tls: TlsOptions | undefined;
   /** For your set-up of the log; Warren itself sets up none. `WARREN_LOG_LEVEL`; default `info`. */

@@ -1,9 +1,9 @@
 /** A configuration that is read again on SIGHUP: what can change live does, what cannot is named. @module */
 import { InvalidValueError } from "../errors.ts";
 import { checkNames, namesOf } from "../option_names.ts";
-import { log, oneLine } from "../logging.ts";
+import { logger, oneLine } from "../logging.ts";
 import { loadConfig } from "./load_config.ts";
-import { printed, valueAt } from "./describe_config.ts";
+import { formatValue, valueAt } from "./describe_config.ts";
 import { keys } from "./fields.ts";
 import { provenanceOf } from "./layer.ts";
 import type { Config, Key, LogLevel } from "./types.ts";
@@ -24,17 +24,17 @@ export interface ConfigReload {
 }
 
 /** What follows a configuration: a service, or a connection. */
-export interface Following {
+export interface Reloadable {
   /** Handlers at once. */
   concurrency: number;
   /** Spaces periodic tasks anew. */
-  space?(spacing: Readonly<Record<string, number>>): void;
+  setTaskIntervals?(intervals: Readonly<Record<string, number>>): void;
 }
 
 /** Who follows the configuration. */
 export interface WatchConfigOptions {
-  /** Services, whose `concurrency` and `spacing` follow, and connections, whose `concurrency` does. */
-  readonly services?: readonly Following[] | undefined;
+  /** Services, whose `concurrency` and `taskIntervals` follow, and connections, whose `concurrency` does. */
+  readonly services?: readonly Reloadable[] | undefined;
   /** Sets the level of your log. */
   readonly logLevel?: ((level: LogLevel) => void) | undefined;
   /** Told of every time that it was read again and found right. */
@@ -56,19 +56,21 @@ export interface ConfigWatcher extends Disposable {
 }
 
 /** What may change while the program runs: how, for each key; without that, it needs a restart. */
-type Appliers = Partial<Record<Key, (next: Config) => void>>;
+type LiveSettings = Partial<Record<Key, (next: Config) => void>>;
 
-function appliers({ services, logLevel }: WatchConfigOptions): Appliers {
-  const live: Appliers = {};
+function liveSettings(
+  { services, logLevel }: WatchConfigOptions,
+): LiveSettings {
+  const live: LiveSettings = {};
   if (logLevel) live.logLevel = (next) => logLevel(next.logLevel);
   if (services && services.length > 0) {
     live.concurrency = ({ concurrency }) => {
       for (const service of services) service.concurrency = concurrency;
     };
   }
-  if (services?.some((each) => each.space)) {
-    live.spacing = ({ spacing }) => {
-      for (const service of services) service.space?.(spacing);
+  if (services?.some((each) => each.setTaskIntervals)) {
+    live.taskIntervals = ({ taskIntervals }) => {
+      for (const service of services) service.setTaskIntervals?.(taskIntervals);
     };
   }
   return live;
@@ -87,7 +89,7 @@ function attempt<T>(failed: string, work: () => T): T | undefined {
     return work();
   } catch (error) {
     const reason = error instanceof Error ? error.message : error;
-    log("service").error(`${failed}: {reason}`, {
+    logger("service").error(`${failed}: {reason}`, {
       reason: oneLine(reason, 1_000),
     });
   }
@@ -96,7 +98,7 @@ function attempt<T>(failed: string, work: () => T): T | undefined {
 class Watcher implements ConfigWatcher {
   #config: Config;
   readonly #options: WatchConfigOptions;
-  readonly #appliers: Appliers;
+  readonly #appliers: LiveSettings;
   /** What the program runs with now, by key. */
   readonly #running: Map<Key, string>;
   readonly #onSignal = () => this.reload();
@@ -104,7 +106,7 @@ class Watcher implements ConfigWatcher {
   constructor(config: Config, options: WatchConfigOptions) {
     this.#config = config;
     this.#options = options;
-    this.#appliers = appliers(options);
+    this.#appliers = liveSettings(options);
     this.#running = new Map(keys.map((key) => [key, effective(config, key)]));
     if (SIGNAL) Deno.addSignalListener(SIGNAL, this.#onSignal);
   }
@@ -138,9 +140,9 @@ class Watcher implements ConfigWatcher {
     const restart = changed.filter((key) => !applied.includes(key));
     this.#config = config;
     const named = (list: readonly Key[]) =>
-      list.map((key) => `${key} (${printed(config, key)})`).join(", ") ||
+      list.map((key) => `${key} (${formatValue(config, key)})`).join(", ") ||
       "nothing";
-    log("service").info(
+    logger("service").info(
       "The configuration was read again; changed: {applied}; needs a restart: {restart}",
       { applied: named(applied), restart: named(restart) },
     );
@@ -159,7 +161,7 @@ class Watcher implements ConfigWatcher {
 
 /**
  * Reads a configuration again on SIGHUP (not on Windows, where `reload()` is left), with the same options: the
- * environment of a process rarely changes, its file does. The log level and the `concurrency` and `spacing` of services follow at
+ * environment of a process rarely changes, its file does. The log level and the `concurrency` and `taskIntervals` of services follow at
  * once; whatever else changed is named in one line of the log, since it needs a restart. A configuration that became
  * wrong is one line of the log, and changes nothing.
  *

@@ -1,8 +1,8 @@
 /** Functions of the user's that tell where to connect, and as whom: how long they may take, and what is checked of them. @module */
 import { ConnectionFailedError, InvalidValueError } from "../errors.ts";
-import { maskedText } from "../redaction.ts";
+import { redactText } from "../redaction.ts";
 import { oneLine } from "../logging.ts";
-import { within } from "../async/deadline.ts";
+import { withDeadline } from "../async/deadline.ts";
 import type { Credentials } from "../transport/transport.ts";
 import {
   type AskedCredentials,
@@ -11,18 +11,18 @@ import {
 } from "./connection_options.ts";
 
 /** Milliseconds that such a function has. */
-const PATIENCE = 10_000;
+const TIMEOUT_MS = 10_000;
 
 /**
  * The value that a function of the user's gives. Its signal fires when nobody waits for it any more.
  *
  * @throws {ConnectionFailedError} it throws, or gives nothing in time.
  */
-export async function ask<T>(
+export async function resolveOption<T>(
   option: string,
   give: (signal: AbortSignal) => T | Promise<T>,
   stop: AbortSignal,
-  patience: number = PATIENCE,
+  patience: number = TIMEOUT_MS,
 ): Promise<T> {
   const over = new AbortController();
   const failed = (why: string) =>
@@ -31,15 +31,15 @@ export async function ask<T>(
       { data: { path: option } },
     );
   const late = failed(`gave nothing within ${patience} ms`);
-  const wait = { deadline: performance.now() + patience, signal: stop };
+  const wait = { at: performance.now() + patience, signal: stop };
   const asked = (async () => await give(over.signal))();
   try {
-    return await within(asked, wait, () => late);
+    return await withDeadline(asked, wait, () => late);
   } catch (error) {
     over.abort(error);
     if (error === late || stop.aborted) throw error;
     const reason = error instanceof Error ? error.message : error;
-    throw failed(`failed: ${maskedText(oneLine(reason))}`); // without its cause, which may hold a secret
+    throw failed(`failed: ${redactText(oneLine(reason))}`); // without its cause, which may hold a secret
   }
 }
 
@@ -59,7 +59,7 @@ export function askedUrls(
   look: (urls: readonly URL[]) => void,
 ): (signal: AbortSignal) => Promise<readonly URL[]> {
   return async (signal) => {
-    const parsed = parseUrls(await ask("url", urls, signal));
+    const parsed = parseUrls(await resolveOption("url", urls, signal));
     if (parsed[0]?.protocol === "memory:") {
       throw wrong("url", "the URL of a bus in memory; give that as a text");
     }
@@ -73,7 +73,7 @@ export function askedCredentials(
   credentials: AskedCredentials,
 ): (signal: AbortSignal) => Promise<Credentials> {
   return async (signal) =>
-    checked(await ask("credentials", credentials, signal));
+    checked(await resolveOption("credentials", credentials, signal));
 }
 
 /** A text that SASL's PLAIN can carry. */

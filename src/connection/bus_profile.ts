@@ -106,7 +106,7 @@ function check(forms: NovaProfile): void {
  *
  * @throws {InvalidValueError} it is none.
  */
-export function profileOf(
+export function busProfile(
   profile: "warren" | "nova" | NovaProfile = "warren",
   queueType: "classic" | "quorum" = "classic",
 ): Profile {

@@ -1,24 +1,24 @@
 /** From a URL to a connection: the one place that picks concrete parts. @module */
 import { InvalidValueError } from "../errors.ts";
-import { log, oneLine } from "../logging.ts";
-import { MemoryLink } from "../transport/memory/transport.ts";
-import { RabbitLink } from "../transport/rabbitmq/transport.ts";
+import { logger, oneLine } from "../logging.ts";
+import { MemoryTransport } from "../transport/memory/transport.ts";
+import { RabbitTransport } from "../transport/rabbitmq/transport.ts";
 import { type Profile, routes } from "../transport/profile_routes.ts";
-import { checkSettings } from "../rpc/notifications/notifier.ts";
-import type { OldPeers } from "../rpc/client/legacy_reply_queues.ts";
+import { checkNotificationSettings } from "../rpc/notifications/notifier.ts";
+import type { LegacyPeers } from "../rpc/client/legacy_reply_queues.ts";
 import type { Routes } from "../transport/routes.ts";
-import type { InboxForm, Link } from "../transport/transport.ts";
-import { type ConnectionContext, connectionOf } from "./connection_context.ts";
+import type { InboxOptions, Transport } from "../transport/transport.ts";
+import { type ConnectionContext, createContext } from "./connection_context.ts";
 import type { ConnectionParts } from "./dependencies.ts";
-import { duration, whole } from "../option_checks.ts";
+import { checkDuration, checkInteger } from "../option_checks.ts";
 import { defaultLimits, type Limits } from "../wire/codec.ts";
 import { type Dialect, dialects } from "../wire/dialect.ts";
-import { profileOf } from "./bus_profile.ts";
-import { keyOf, shared } from "./transport_registry.ts";
+import { busProfile } from "./bus_profile.ts";
+import { sharedTransport, transportKey } from "./transport_registry.ts";
 import {
   checkLedger,
   consumerTimeoutOf,
-  tryLedger,
+  probeLedger,
 } from "../ledger/options.ts";
 import {
   type AskedUrls,
@@ -34,20 +34,23 @@ import {
   checkCredentials,
 } from "./asked_login.ts";
 
-function makeLink(
+function createTransport(
   where: readonly URL[] | AskedUrls,
   { tls, heartbeat, publisherId: name, ...options }: ConnectionOptions,
-  inbox: InboxForm,
-): Link {
+  inbox: InboxOptions,
+): Transport {
   const credentials = options.credentials &&
     askedCredentials(options.credentials);
   const rabbit = { credentials, tls, heartbeat, name, inbox };
   if (typeof where === "function") {
-    return new RabbitLink({ ...rabbit, urls: askedUrls(where, warnOpen()) });
+    return new RabbitTransport({
+      ...rabbit,
+      urls: askedUrls(where, warnOpen()),
+    });
   }
-  if (where[0]?.protocol === "memory:") return new MemoryLink(inbox);
+  if (where[0]?.protocol === "memory:") return new MemoryTransport(inbox);
   warnOpen()(where);
-  return new RabbitLink({ ...rabbit, urls: where });
+  return new RabbitTransport({ ...rabbit, urls: where });
 }
 
 /** Says once what can be read on the way. */
@@ -57,7 +60,7 @@ function warnOpen(): (urls: readonly URL[]) => void {
     const open = urls.filter(isOpen).map(({ host }) => host);
     if (said || open.length === 0) return;
     said = true;
-    log("bus").warn(
+    logger("bus").warn(
       "The connection to {hosts} is without TLS: logins and messages can be read on the way; use amqps",
       { hosts: open.join(", ") },
     );
@@ -81,7 +84,7 @@ function dialectOf(name: ConnectionOptions["dialect"] = "grizzly"): Dialect {
 }
 
 /** Folsom's servers may be on an OpenStack bus; none of them understands an envelope. */
-function oldPeersOf({ name }: Dialect, { nova }: Profile): OldPeers {
+function legacyPeersOf({ name }: Dialect, { nova }: Profile): LegacyPeers {
   if (name === "folsom") return "always";
   return nova && name === "grizzly" ? "learn" : "never";
 }
@@ -114,7 +117,7 @@ export async function connect(
   url: BrokerUrls,
   options: ConnectionOptions,
 ): Promise<ConnectionContext> {
-  return connectionOf(await lease(url, options));
+  return createContext(await lease(url, options));
 }
 
 /** The parts of a connection: its channels are given back when that is disposed. */
@@ -126,18 +129,18 @@ export async function lease(
   const { queueType = "classic", grace = 30_000, heartbeat = 10 } = options;
   const { maxMessageSize = defaultLimits.bytes, concurrency = 64 } = options;
   const { prefetch = concurrency } = options;
-  whole("maxMessageSize", maxMessageSize, 1, 512 * 1024 * 1024);
-  whole("concurrency", concurrency, 1, 65_535);
-  whole("prefetch", prefetch, 1, 65_535);
-  whole("heartbeat", heartbeat, 0, 65_535);
-  if (grace !== 0) duration("grace", grace);
+  checkInteger("maxMessageSize", maxMessageSize, 1, 512 * 1024 * 1024);
+  checkInteger("concurrency", concurrency, 1, 65_535);
+  checkInteger("prefetch", prefetch, 1, 65_535);
+  checkInteger("heartbeat", heartbeat, 0, 65_535);
+  if (grace !== 0) checkDuration("grace", grace);
   const wait = {
-    deadline: performance.now() + duration("timeout", timeout),
+    at: performance.now() + checkDuration("timeout", timeout),
     signal,
   };
   const where = typeof url === "function" ? url : parseUrls(url);
   checkCredentials(options.credentials);
-  const profile = profileOf(options.profile, queueType);
+  const profile = busProfile(options.profile, queueType);
   const limits: Limits = {
     ...defaultLimits,
     bytes: maxMessageSize,
@@ -145,12 +148,15 @@ export async function lease(
   };
   const dialect = dialectOf(options.dialect);
   const table: Routes = routes(profile);
-  const form: InboxForm = { member: profile.nova?.member, route: table.inbox };
+  const form: InboxOptions = {
+    member: profile.nova?.member,
+    route: table.inbox,
+  };
   const ledger = checkLedger(options.ledger);
-  await tryLedger(options);
-  const { leases, inbox } = shared(
-    keyOf(where, options, profile),
-    () => makeLink(where, options, form),
+  await probeLedger(options);
+  const { leases, inbox } = sharedTransport(
+    transportKey(where, options, profile),
+    () => createTransport(where, options, form),
     limits,
   );
   const transport = await leases.acquire(pooled, wait);
@@ -159,7 +165,7 @@ export async function lease(
     inbox,
     routes: table,
     dialect,
-    oldPeers: oldPeersOf(dialect, profile),
+    oldPeers: legacyPeersOf(dialect, profile),
     limits,
     errors: options.errors ?? {},
     waitForRoute: options.waitForRoute ?? false,
@@ -167,14 +173,17 @@ export async function lease(
     prefetch,
     tracebacks: options.tracebacks ?? false,
     grace,
-    notifications: checkSettings(options.notifications),
+    notifications: checkNotificationSettings(options.notifications),
     openstack: profile.nova !== undefined,
     ledger,
     consumerTimeout: consumerTimeoutOf(options),
-    longRunning: duration("longRunning", options.longRunning ?? LONG_RUNNING),
+    longRunning: checkDuration(
+      "longRunning",
+      options.longRunning ?? LONG_RUNNING,
+    ),
     publisherId: options.publisherId ?? "warren",
     release: (reusable) => leases.release(transport, pooled, reusable),
-    watch: (watcher) => leases.link.watch(watcher),
-    health: () => leases.link.health(),
+    watch: (watcher) => leases.transport.onEvent(watcher),
+    health: () => leases.transport.health(),
   };
 }

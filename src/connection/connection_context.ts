@@ -1,12 +1,15 @@
 /** The connection context: client and server over one leased transport (Nova: `ConnectionContext`). @module */
 import { ConnectionDisposedError } from "../errors.ts";
-import type { LinkHealth, Wait } from "../transport/transport.ts";
-import { Caller, untyped } from "../rpc/client/rpc_client.ts";
+import type { Deadline, TransportHealth } from "../transport/transport.ts";
+import { RpcClient, untypedStream } from "../rpc/client/rpc_client.ts";
 import type { Client, ClientOptions } from "../rpc/client/client.ts";
-import { ConnectionEvents, tell } from "./connection_events.ts";
+import {
+  ConnectionEvents,
+  dispatchTransportEvent,
+} from "./connection_events.ts";
 import type { ConnectionParts } from "./dependencies.ts";
 import {
-  type Consumed,
+  type ConsumedQueue,
   consumerOf,
   type ConsumerOptions,
   planConsumers,
@@ -14,26 +17,26 @@ import {
   workerOf,
 } from "../rpc/server/subscriptions.ts";
 import type { Contract } from "../contract/types.ts";
-import { makeClient } from "../rpc/client/typed_client.ts";
+import { createTypedClient } from "../rpc/client/typed_client.ts";
 import { discover, type ServicesOptions } from "../rpc/discovery/discover.ts";
 import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
 import { Leadership } from "../rpc/leader_election.ts";
 import { checkTask } from "../names.ts";
 import {
-  listen,
   type ListenerOptions,
   type NotificationHandler,
+  startListener,
 } from "../rpc/notifications/listener.ts";
 import { notify, type NotifyOptions } from "../rpc/notifications/notifier.ts";
 import {
   addressed,
   type CallOptions,
-  castBounds,
+  castLimits,
   type CastOptions,
   type SendOptions,
   type Target,
 } from "../rpc/client/call_options.ts";
-import { whole } from "../option_checks.ts";
+import { checkInteger } from "../option_checks.ts";
 import { Server } from "../rpc/server/server.ts";
 import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceStatus } from "../rpc/discovery/service_report.ts";
@@ -44,11 +47,11 @@ export type AnyArgs = Readonly<Record<string, unknown>>;
 const disposed = () =>
   new ConnectionDisposedError("Cannot use the connection: it was disposed");
 
-let make: (parts: ConnectionParts) => ConnectionContext;
+let construct: (parts: ConnectionParts) => ConnectionContext;
 
 /** A context of its parts; users call `createConnection`. */
-export function connectionOf(parts: ConnectionParts): ConnectionContext {
-  return make(parts);
+export function createContext(parts: ConnectionParts): ConnectionContext {
+  return construct(parts);
 }
 
 /**
@@ -60,7 +63,7 @@ export function connectionOf(parts: ConnectionParts): ConnectionContext {
 export class ConnectionContext extends ConnectionEvents
   implements AsyncDisposable {
   readonly #parts: ConnectionParts;
-  readonly #caller: Caller;
+  readonly #caller: RpcClient;
   readonly #server: Server;
   readonly #watching: Disposable;
   readonly #subscriptions: Subscriptions;
@@ -74,22 +77,24 @@ export class ConnectionContext extends ConnectionEvents
   #disposing: Promise<void> | undefined;
 
   static {
-    make = (parts) => new ConnectionContext(parts);
+    construct = (parts) => new ConnectionContext(parts);
   }
 
   private constructor(parts: ConnectionParts) {
     super();
     this.#parts = parts;
-    this.#caller = new Caller(parts);
+    this.#caller = new RpcClient(parts);
     this.#server = new Server({ ...parts, caller: this.#caller });
     this.#subscriptions = new Subscriptions(parts);
-    this.#watching = parts.watch((event) => tell(this, event));
+    this.#watching = parts.watch((event) =>
+      dispatchTransportEvent(this, event)
+    );
   }
 
   /** The typed verbs of a contract; `defaults` hold for all its calls. */
   client<C extends Contract>(contract: C, defaults?: ClientOptions): Client<C> {
     this.#check();
-    return makeClient(this.#caller, contract, defaults);
+    return createTypedClient(this.#caller, contract, defaults);
   }
 
   /** One answer, untyped: the last result where the procedure streams (Nova: `call`). See {@linkcode Client}. */
@@ -137,7 +142,7 @@ export class ConnectionContext extends ConnectionEvents
   ): AsyncGenerator<unknown, void, undefined> {
     this.#check();
     const whom = addressed(target, options, "call");
-    return this.#caller.multicall(whom, method, args, options, untyped);
+    return this.#caller.multicall(whom, method, args, options, untypedStream);
   }
 
   /** Sends an event to whoever listens, now or later: it waits in the queue of its priority. */
@@ -157,7 +162,7 @@ export class ConnectionContext extends ConnectionEvents
   ): Promise<void> {
     this.#check();
     const wait = this.#setUp();
-    const stop = await listen(this.#parts, handler, options, wait);
+    const stop = await startListener(this.#parts, handler, options, wait);
     this.#subscriptions.addListener(stop);
   }
 
@@ -173,7 +178,7 @@ export class ConnectionContext extends ConnectionEvents
     options: ConsumerOptions = {},
   ): Promise<void> {
     const consumed = consumerOf(this.#parts.routes, topic, dispatcher, options);
-    await this.#plan(consumed, dispatcher);
+    await this.#createConsumers(consumed, dispatcher);
   }
 
   /**
@@ -186,7 +191,7 @@ export class ConnectionContext extends ConnectionEvents
     pool: string,
   ): Promise<void> {
     const consumed = workerOf(this.#parts.routes, topic, dispatcher, pool);
-    await this.#plan(consumed, dispatcher);
+    await this.#createConsumers(consumed, dispatcher);
   }
 
   /** Starts all consumers; later ones start at once. */
@@ -225,7 +230,7 @@ export class ConnectionContext extends ConnectionEvents
   }
 
   /** How the process's link to the broker is, shared by all its connections; memory is always up. */
-  health(): LinkHealth {
+  health(): TransportHealth {
     return this.#parts.health();
   }
 
@@ -241,7 +246,7 @@ export class ConnectionContext extends ConnectionEvents
 
   /** 1 to 65535; holds from now on. A consumer keeps the `prefetch` with which it began. */
   set concurrency(handlers: number) {
-    this.#server.concurrency = whole("concurrency", handlers, 1, 65_535);
+    this.#server.concurrency = checkInteger("concurrency", handlers, 1, 65_535);
   }
 
   /**
@@ -257,7 +262,10 @@ export class ConnectionContext extends ConnectionEvents
     return this.#disposing ??= this.#dispose();
   }
 
-  async #plan(consumed: Consumed, dispatcher: Dispatcher): Promise<void> {
+  async #createConsumers(
+    consumed: ConsumedQueue,
+    dispatcher: Dispatcher,
+  ): Promise<void> {
     const { openstack } = this.#parts;
     const [server, subscriptions] = [this.#server, this.#subscriptions];
     const parts = { server, subscriptions, openstack };
@@ -265,10 +273,10 @@ export class ConnectionContext extends ConnectionEvents
   }
 
   /** Bounds of making a consumer, after which the transport is no longer as new. */
-  #setUp(): Wait {
+  #setUp(): Deadline {
     this.#check(this.#draining !== undefined);
     this.#reusable = false;
-    return castBounds({ signal: this.#ending.signal }).wait;
+    return castLimits({ signal: this.#ending.signal }).wait;
   }
 
   /** Handlers finish first, since they may call others on this connection. */

@@ -1,5 +1,5 @@
 /** What a connection context tells. @module */
-import type { LinkEvent } from "../transport/transport.ts";
+import type { TransportEvent } from "../transport/transport.ts";
 
 /** Events of a connection. */
 export interface ConnectionEventMap {
@@ -18,7 +18,10 @@ export interface ConnectionEventMap {
 }
 
 /** Tells of what happened to a link. */
-export function tell(target: ConnectionEvents, event: LinkEvent): void {
+export function dispatchTransportEvent(
+  target: ConnectionEvents,
+  event: TransportEvent,
+): void {
   target.dispatchEvent(
     "reason" in event
       ? new CustomEvent(event.type, { detail: event })

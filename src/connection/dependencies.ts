@@ -1,9 +1,9 @@
 /** What a connection context is made of, and what it tells. @module */
 import type { Routes } from "../transport/routes.ts";
 import type {
-  LinkEvent,
-  LinkHealth,
-  Transport,
+  Session,
+  TransportEvent,
+  TransportHealth,
 } from "../transport/transport.ts";
 import type { Limits } from "../wire/codec.ts";
 import type { Dialect } from "../wire/dialect.ts";
@@ -11,12 +11,12 @@ import type { ErrorClasses } from "../wire/failure.ts";
 import type { Inbox } from "../rpc/inbox.ts";
 import type { LedgerStore } from "../ledger/ledger_store.ts";
 import type { NotificationSettings } from "../rpc/notifications/drivers.ts";
-import type { OldPeers } from "../rpc/client/legacy_reply_queues.ts";
+import type { LegacyPeers } from "../rpc/client/legacy_reply_queues.ts";
 
 /** What a connection context is made of. */
 export interface ConnectionParts {
   /** Channels. */
-  readonly transport: Transport;
+  readonly transport: Session;
   /** Inbox of the link. */
   readonly inbox: Inbox;
   /** Names on the broker. */
@@ -30,7 +30,7 @@ export interface ConnectionParts {
   /** Whether a call waits for a queue instead of failing at once. */
   readonly waitForRoute: boolean;
   /** Whether servers are reckoned with that know no reply queue. */
-  readonly oldPeers: OldPeers;
+  readonly oldPeers: LegacyPeers;
   /** Handlers at once. */
   readonly concurrency: number;
   /** Unacknowledged requests for each consumer. */
@@ -54,7 +54,7 @@ export interface ConnectionParts {
   /** Gives the transport back; `reusable` if it is as new. */
   readonly release: (reusable: boolean) => Promise<void>;
   /** Tells of losses and returns. */
-  readonly watch: (watcher: (event: LinkEvent) => void) => Disposable;
+  readonly watch: (watcher: (event: TransportEvent) => void) => Disposable;
   /** How the link is. */
-  readonly health: () => LinkHealth;
+  readonly health: () => TransportHealth;
 }

@@ -1,5 +1,5 @@
 /** Functions that tell of themselves (Nova: `notifier/api.py`, `notify_decorator`; `exception.py`, `wrap_exception`). @module */
-import { log } from "../logging.ts";
+import { logger } from "../logging.ts";
 import type { ConnectionContext } from "./connection_context.ts";
 import {
   checkEventType,
@@ -9,13 +9,13 @@ import {
 import { checkNames, namesOf } from "../option_names.ts";
 
 /** What is told of a call of a function. */
-export interface NotifiedOptions<A extends readonly unknown[]>
+export interface WithNotificationsOptions<A extends readonly unknown[]>
   extends NotifyOptions {
   /** Payload of the events, from the arguments; default: `{}`, since arguments may hold secrets. */
   readonly payload?: ((...args: A) => object) | undefined;
 }
 
-const notifiedNames = namesOf<{ readonly payload: unknown }>(
+const optionNames = namesOf<{ readonly payload: unknown }>(
   { payload: true },
   notifyNames,
 );
@@ -36,21 +36,21 @@ const notifiedNames = namesOf<{ readonly payload: unknown }>(
  * console.log(await told("v1", 5)); // volume.grow.start, volume.grow.end { id: "v1" }
  * ```
  */
-export function notified<A extends readonly unknown[], R>(
+export function withNotifications<A extends readonly unknown[], R>(
   connection: ConnectionContext,
   eventType: string,
   work: (...args: A) => R | Promise<R>,
-  options: NotifiedOptions<A> = {},
+  options: WithNotificationsOptions<A> = {},
 ): (...args: A) => Promise<R> {
   checkEventType(eventType);
-  checkNames(options, notifiedNames);
+  checkNames(options, optionNames);
   const { payload, ...notify } = options;
   const tell = (phase: string, body: object, more: NotifyOptions = {}) => {
     const type = `${eventType}.${phase}`;
     return connection.notify(type, body, { ...notify, ...more })
       .catch((error) => {
         const text = "The event {type} was not sent: {error}";
-        log("notification").error(text, { type, error }, type);
+        logger("notification").error(text, { type, error }, type);
       });
   };
   return async (...args) => {

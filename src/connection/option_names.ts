@@ -16,7 +16,7 @@ export const UNREAD = [
   "zone",
   "healthPort",
   "healthHostname",
-  "spacing",
+  "taskIntervals",
   "logLevel",
 ] as const;
 

@@ -1,21 +1,21 @@
 /** The links of this process: one for each broker, however many connections there are. @module */
-import { Leases, type PoolOptions } from "../transport/session_pool.ts";
+import { type PoolOptions, SessionPool } from "../transport/session_pool.ts";
 import type { Profile } from "../transport/profile_routes.ts";
-import type { Link } from "../transport/transport.ts";
-import { outside } from "../rpc/propagation.ts";
+import type { Transport } from "../transport/transport.ts";
+import { runDetached } from "../rpc/propagation.ts";
 import { Inbox } from "../rpc/inbox.ts";
 import { defaultLimits, type Limits } from "../wire/codec.ts";
 import type { AskedUrls, ConnectionOptions } from "./connection_options.ts";
 
 /** A link of this process, with what is shared by all who use it. */
-export interface Shared {
+export interface SharedTransport {
   /** Who uses it. */
-  readonly leases: Leases;
+  readonly leases: SessionPool;
   /** What comes for them. */
   readonly inbox: Inbox;
 }
 
-const links = new Map<string, Shared>();
+const transports = new Map<string, SharedTransport>();
 
 /** The bounds of every link's pool. */
 const pool: PoolOptions = { size: 30, idle: 60_000 };
@@ -33,7 +33,7 @@ function numberOf(given: object | undefined): number | undefined {
 }
 
 /** What tells one link from another. On one bus inside the process all have one link, whatever its first user's profile. */
-export function keyOf(
+export function transportKey(
   urls: readonly URL[] | AskedUrls,
   options: ConnectionOptions,
   { nova }: Profile,
@@ -54,24 +54,30 @@ export function keyOf(
 }
 
 /** The link of that key; made if there is none. */
-export function shared(key: string, make: () => Link, limits: Limits): Shared {
-  const known = links.get(key);
+export function sharedTransport(
+  key: string,
+  make: () => Transport,
+  limits: Limits,
+): SharedTransport {
+  const known = transports.get(key);
   if (known) return known;
-  const link = outside(make);
+  const link = runDetached(make);
   const forget = () => {
-    if (links.get(key) === made) links.delete(key);
+    if (transports.get(key) === made) transports.delete(key);
   };
-  const made: Shared = {
-    leases: new Leases(link, forget, pool),
+  const made: SharedTransport = {
+    leases: new SessionPool(link, forget, pool),
     inbox: new Inbox(link, limits),
   };
-  links.set(key, made);
+  transports.set(key, made);
   // Whoever connects after a failure for good gets a new link, which may do better.
-  link.watch(({ type }) => type === "failed" && forget());
+  link.onEvent(({ type }) => type === "failed" && forget());
   return made;
 }
 
 /** Closes all that is idle in the pools of this process (Nova: `rpc.cleanup`); what is in use stays. */
 export async function cleanup(): Promise<void> {
-  await Promise.all([...links.values()].map(({ leases }) => leases.cleanup()));
+  await Promise.all(
+    [...transports.values()].map(({ leases }) => leases.cleanup()),
+  );
 }

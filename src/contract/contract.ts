@@ -3,11 +3,11 @@ import { InvalidValueError } from "../errors.ts";
 import { textOf } from "../text.ts";
 import type { Contract, Procedure, Procedures } from "./types.ts";
 import { checkName, checkTopic } from "../names.ts";
-import { parseVersion, serves } from "./version.ts";
+import { isCompatible, parseVersion } from "./version.ts";
 import { namesOf } from "../option_names.ts";
-import { wrongRetry } from "./retry_policy.ts";
+import { retryPolicyError } from "./retry_policy.ts";
 import { isSchema } from "./schema.ts";
-import type { Exact, Travels } from "./json_types.ts";
+import type { Exact, JsonProcedures } from "./json_types.ts";
 
 const KEYS = namesOf<Contract>({
   topic: true,
@@ -122,12 +122,12 @@ function checkProcedure(
       `${path}.idempotent must be true or false, and is not for streams`,
     );
   }
-  checkBounds(path, procedure);
-  const wrong = wrongRetry(procedure);
+  checkLimits(path, procedure);
+  const wrong = retryPolicyError(procedure);
   if (wrong) fail(`${path}.retry`, `${path}.retry${wrong}`);
 }
 
-function checkBounds(
+function checkLimits(
   path: string,
   { maxDuration: ms, maxArgsSize: bytes }: Procedure,
 ): void {
@@ -153,7 +153,7 @@ function checkSince(
   if (since === undefined) return;
   const have = parseVersion(version);
   const want = parseVersion(since);
-  if (!have || !want || !serves(have, want)) {
+  if (!have || !want || !isCompatible(have, want)) {
     fail(
       `${path}.since`,
       `${path}.since is ${
@@ -222,7 +222,7 @@ export function checkContract(contract: Contract): void {
  * ```
  */
 export function contract<const P extends Procedures>(
-  declared: Contract<P & Exact<P> & Travels<P>>,
+  declared: Contract<P & Exact<P> & JsonProcedures<P>>,
 ): Contract<P> {
   checkContract(declared);
   return declared;

@@ -24,7 +24,7 @@ export type JsonValue =
 export type Json<T> = unknown extends T ? T
   : symbol extends keyof T ? never // a record with symbols for keys
   : T extends JsonValue | undefined ? T
-  : T extends Uncarried[keyof Uncarried] ? never
+  : T extends NotJson[keyof NotJson] ? never
   : T extends readonly unknown[] ? { [K in keyof T]: JsonItem<T[K]> }
   : T extends object ? { [K in keyof T]: Json<T[K]> }
   : T;
@@ -34,7 +34,7 @@ export type JsonItem<T> = unknown extends T ? T
   : Json<Exclude<T, undefined | void>>;
 
 /** Types that JSON cannot carry, by the words for them. */
-export interface Uncarried {
+export interface NotJson {
   /** In any length. */
   readonly "a bigint": bigint;
   /** Unique ones too. */
@@ -62,11 +62,11 @@ export type WhyNot<
   Depth extends readonly unknown[] = [1, 2, 3, 4, 5, 6],
 > = [T] extends [Json<T>] ? never
   : Depth extends readonly [unknown, ...infer Less]
-    ? T extends Uncarried[keyof Uncarried] ? {
-        [W in keyof Uncarried]: T extends Uncarried[W]
+    ? T extends NotJson[keyof NotJson] ? {
+        [W in keyof NotJson]: T extends NotJson[W]
           ? `${Path}: JSON cannot carry ${W}`
           : never;
-      }[keyof Uncarried]
+      }[keyof NotJson]
     : T extends readonly unknown[] ? WhyNotItem<T[number], `${Path}[]`, Less>
     : symbol extends keyof T ? `${Path}: JSON cannot carry symbols as keys`
     : T extends object
@@ -87,16 +87,16 @@ export type WhyNotItem<
   | WhyNot<Exclude<T, undefined | void>, Path, Depth>;
 
 /** The same; one sentence at least where there is anything. */
-export type Refusal<T, Path extends string> = [WhyNot<T, Path>] extends [never]
-  ? `${Path}: JSON cannot carry all that is in it`
+export type JsonTypeError<T, Path extends string> = [WhyNot<T, Path>] extends
+  [never] ? `${Path}: JSON cannot carry all that is in it`
   : WhyNot<T, Path>;
 
 /** Refuses, at compile time, schemas whose input JSON cannot carry, in a sentence with the path and the reason. */
-export type Travels<P> = {
+export type JsonProcedures<P> = {
   readonly [K in keyof P]: {
     readonly [F in keyof P[K]]: P[K][F] extends Schema
       ? [Input<P[K][F]>] extends [Json<Input<P[K][F]>>] ? unknown
-      : Refusal<Input<P[K][F]>, F & string>
+      : JsonTypeError<Input<P[K][F]>, F & string>
       : unknown;
   };
 };

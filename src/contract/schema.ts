@@ -66,13 +66,13 @@ export function isSchema(value: unknown): value is Schema {
 }
 
 /** Keys and texts may be a stranger's: one short line, with the quotes left as they are. */
-function shown(text: string): string {
+function quoted(text: string): string {
   return oneLine(text).replaceAll('\\"', '"');
 }
 
 function pathOf({ path = [] }: SchemaIssue): string {
   return path.map((key) =>
-    shown(String(typeof key === "object" ? key.key : key))
+    quoted(String(typeof key === "object" ? key.key : key))
   )
     .join(".");
 }
@@ -82,17 +82,17 @@ function messageOf({ path = [], message }: SchemaIssue): string {
   const keys = path.map((key) =>
     String(typeof key === "object" ? key.key : key)
   );
-  return keys.some(isSecret) ? "it is not as it should be" : shown(message);
+  return keys.some(isSecret) ? "it is not as it should be" : quoted(message);
 }
 
 /** Issues that an error names. */
-const MOST = 5;
+const MAX_ISSUES = 5;
 
 function invalid(
   what: string,
   issues: readonly SchemaIssue[],
 ): InvalidValueError {
-  const list = issues.slice(0, MOST).map((issue) =>
+  const list = issues.slice(0, MAX_ISSUES).map((issue) =>
     `${pathOf(issue) || "the whole"}: ${messageOf(issue)}`
   );
   return new InvalidValueError(`Invalid ${what}: ${list.join("; ")}`, {
@@ -100,7 +100,7 @@ function invalid(
   });
 }
 
-function settle<O>(what: string, result: SchemaResult<O>): O {
+function resultOrThrow<O>(what: string, result: SchemaResult<O>): O {
   if (result.issues) throw invalid(what, result.issues);
   return result.value;
 }
@@ -117,8 +117,8 @@ export function parse<O>(
 ): O | Promise<O> {
   const result = schema["~standard"].validate(value);
   return result instanceof Promise
-    ? result.then((late) => settle(what, late))
-    : settle(what, result);
+    ? result.then((late) => resultOrThrow(what, late))
+    : resultOrThrow(what, result);
 }
 
 /**

@@ -19,6 +19,6 @@ export function parseVersion(text: string): Version | undefined {
 }
 
 /** True if an endpoint of version `have` serves a request of version `want` (Nova: same major, no higher minor). */
-export function serves(have: Version, want: Version): boolean {
+export function isCompatible(have: Version, want: Version): boolean {
   return have.major === want.major && want.minor <= have.minor;
 }

@@ -2,47 +2,47 @@
 import { backoff } from "../async/backoff.ts";
 import { Buffer } from "node:buffer";
 import type { Message } from "../transport/transport.ts";
-import { expireAt, forget } from "../async/timer_wheel.ts";
-import { log } from "../logging.ts";
-import { pause, type Wait, within } from "../async/deadline.ts";
-import type { Claim, KeptRequest, LedgerStore } from "./ledger_store.ts";
+import { clearDeadline, setDeadline } from "../async/timer_wheel.ts";
+import { logger } from "../logging.ts";
+import { type Deadline, delay, withDeadline } from "../async/deadline.ts";
+import type { Claim, LedgerStore, StoredRequest } from "./ledger_store.ts";
 
 /** Milliseconds that the store has where a worker stops. */
-const GOODBYE = 1_000;
+const SHUTDOWN_TIMEOUT_MS = 1_000;
 
 /**
  * Asks a store until it answers; one that does not answer within a lease is asked again.
  *
  * @throws the wait's reason.
  */
-export async function asked<T>(
+export async function retryStore<T>(
   { lease }: LedgerStore,
   ask: () => Promise<T>,
-  wait: Wait,
+  wait: Deadline,
 ): Promise<T> {
   wait.signal?.throwIfAborted();
   for (let attempt = 0;; attempt++) {
     try {
       const patience = { ...wait, deadline: performance.now() + lease };
-      return await within(Promise.try(ask), patience, away);
+      return await withDeadline(Promise.try(ask), patience, away);
     } catch (error) {
       wait.signal?.throwIfAborted();
-      log("rpc").warn("The ledger store is away: {error}", {
+      logger("rpc").warn("The ledger store is away: {error}", {
         error,
       });
     }
-    await pause(backoff(attempt), wait);
-    if (performance.now() >= wait.deadline) throw away();
+    await delay(backoff(attempt), wait);
+    if (performance.now() >= wait.at) throw away();
   }
 }
 
 /** A claim that holds until it is done, lost or given back. */
-export class Hold {
+export class Lease {
   readonly #store: LedgerStore;
   readonly #taken: () => void;
   #claim: Claim;
-  #kept: KeptRequest | undefined;
-  #renewal: ReturnType<typeof expireAt>;
+  #kept: StoredRequest | undefined;
+  #renewal: ReturnType<typeof setDeadline>;
   #over = false;
   #recorded = false;
   /** Questions to the store about the claim: one at a time, or two would take it from each other. */
@@ -72,17 +72,18 @@ export class Hold {
    */
   async done(
     answers: readonly Message[],
-    wait: Wait,
+    wait: Deadline,
   ): Promise<readonly Message[] | undefined> {
-    const text = toText(answers);
+    const text = serializeMessages(answers);
     const store = this.#store;
-    const end = () => asked(store, () => store.done(this.#claim, text), wait);
+    const end = () =>
+      retryStore(store, () => store.done(this.#claim, text), wait);
     const mine = !this.#recorded && await end();
     this.stop();
     if (mine) return answers;
     const { key } = this.#claim;
-    const known = await asked(store, () => store.claim(key), wait);
-    if (known.state === "done") return fromText(known.answers);
+    const known = await retryStore(store, () => store.claim(key), wait);
+    if (known.state === "done") return parseMessages(known.answers);
     // It was rolled back; or whoever had taken it over is gone as well: so it is this run that counts.
     if (known.state === "held") this.#claim = { key, epoch: known.epoch };
     else if (!this.#recorded) return undefined;
@@ -90,20 +91,20 @@ export class Hold {
   }
 
   /** False if another worker has it, or it is done. */
-  async holds(wait: Wait): Promise<boolean> {
+  async holds(wait: Deadline): Promise<boolean> {
     const store = this.#store;
     const still = async () =>
       await store.renew(this.#claim) || await this.#claimed();
-    return await this.#alone(() => asked(store, still, wait));
+    return await this.#alone(() => retryStore(store, still, wait));
   }
 
   /** Holds anew: nothing is recorded by the claim of before. False if another worker has it, or it is done. */
-  async renewed(wait: Wait): Promise<boolean> {
+  async renewed(wait: Deadline): Promise<boolean> {
     const store = this.#store;
     return await this.#alone(async () => {
       if (this.#over) return false;
-      await asked(store, () => store.release(this.#claim), wait);
-      return await asked(store, () => this.#claimed(), wait);
+      await retryStore(store, () => store.release(this.#claim), wait);
+      return await retryStore(store, () => this.#claimed(), wait);
     });
   }
 
@@ -112,17 +113,25 @@ export class Hold {
     answers: readonly Message[],
     transaction: unknown,
   ): Promise<boolean> {
-    const text = toText(answers);
+    const text = serializeMessages(answers);
     const mine = await this.#store.done(this.#claim, text, transaction);
     this.#recorded ||= mine;
     return mine;
   }
 
   /** Keeps the request itself, since its queue forgets it from now on; false if another worker has it. */
-  async keep(queue: string, request: Message, wait: Wait): Promise<boolean> {
+  async keep(
+    queue: string,
+    request: Message,
+    wait: Deadline,
+  ): Promise<boolean> {
     const store = this.#store;
-    const kept = { ...this.#claim, queue, request: toText([request]) };
-    const mine = await asked(store, () => store.keep(kept), wait);
+    const kept = {
+      ...this.#claim,
+      queue,
+      request: serializeMessages([request]),
+    };
+    const mine = await retryStore(store, () => store.keep(kept), wait);
     if (mine) this.#kept = kept;
     return mine;
   }
@@ -130,41 +139,41 @@ export class Hold {
   /** Gives it back undone. If the store does not answer, it is free when the lease ends. */
   async release(): Promise<void> {
     this.stop();
-    await this.#soon(() => this.#store.release(this.#claim));
+    await this.#bestEffort(() => this.#store.release(this.#claim));
   }
 
   /** What was kept is in its queue again. */
   async returned(): Promise<void> {
-    await this.#soon(() => this.#store.returned(this.#claim));
+    await this.#bestEffort(() => this.#store.returned(this.#claim));
   }
 
   /** Renews it no more. */
   stop(): void {
     this.#over = true;
-    forget(this.#renewal);
+    clearDeadline(this.#renewal);
   }
 
   /** Who stops does not wait for a store that is away. */
-  async #soon(ask: () => Promise<void>): Promise<void> {
-    const wait = { deadline: performance.now() + GOODBYE };
-    await within(Promise.try(ask), wait, away).catch((error) =>
-      log("rpc").info("A claim was not given back: {error}", {
+  async #bestEffort(ask: () => Promise<void>): Promise<void> {
+    const wait = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
+    await withDeadline(Promise.try(ask), wait, away).catch((error) =>
+      logger("rpc").info("A claim was not given back: {error}", {
         error,
       })
     );
   }
 
-  #later(): ReturnType<typeof expireAt> {
+  #later(): ReturnType<typeof setDeadline> {
     const soon = performance.now() + this.#store.lease / 3;
-    return expireAt(soon, () => void this.#renew());
+    return setDeadline(soon, () => void this.#renew());
   }
 
   /** While the user's transaction records it, it is locked, and nobody can take it over. */
   async #renew(): Promise<void> {
     const still = () => {
-      const wait = { deadline: performance.now() + this.#store.lease / 3 };
-      return within(this.#still(), wait, away).catch((error) => {
-        log("rpc").warn("A claim was not renewed: {error}", { error });
+      const wait = { at: performance.now() + this.#store.lease / 3 };
+      return withDeadline(this.#still(), wait, away).catch((error) => {
+        logger("rpc").warn("A claim was not renewed: {error}", { error });
         return true; // as far as is known
       });
     };
@@ -205,14 +214,14 @@ export class Hold {
 const away = () => new Error("no answer from the ledger store in time");
 
 /** What is kept of one. */
-interface Kept extends Omit<Message, "body"> {
+interface StoredMessage extends Omit<Message, "body"> {
   /** Body, in base64. */
   readonly body: string;
 }
 
 /** As one text. What a broker has put into the headers is its own; all of Warren's are texts. */
-export function toText(messages: readonly Message[]): string {
-  const kept = messages.map(({ body, headers, ...rest }): Kept => ({
+export function serializeMessages(messages: readonly Message[]): string {
+  const kept = messages.map(({ body, headers, ...rest }): StoredMessage => ({
     ...rest,
     headers: Object.fromEntries(
       Object.entries(headers).filter(([, value]) => typeof value === "string"),
@@ -223,8 +232,8 @@ export function toText(messages: readonly Message[]): string {
 }
 
 /** Back from a text of `toText`. */
-export function fromText(text: string): readonly Message[] {
-  const kept = JSON.parse(text) as readonly Kept[];
+export function parseMessages(text: string): readonly Message[] {
+  const kept = JSON.parse(text) as readonly StoredMessage[];
   return kept.map(({ body, ...rest }): Message => ({
     ...rest,
     body: new Uint8Array(Buffer.from(body, "base64")),

@@ -9,7 +9,7 @@ export interface Claim {
 }
 
 /** What a store says to whoever wants to run a request. */
-export type Claimed =
+export type ClaimState =
   /** It is yours, until the lease ends. */
   | { readonly state: "held"; readonly epoch: number }
   /** Another worker has it, for so many milliseconds unless it renews; `kept` if the store has the request itself. */
@@ -18,7 +18,7 @@ export type Claimed =
   | { readonly state: "done"; readonly answers: string };
 
 /** A request that the store keeps in its queue's place: it is acknowledged, and not done. */
-export interface KeptRequest extends Claim {
+export interface StoredRequest extends Claim {
   /** Its queue. */
   readonly queue: string;
   /** The request. */
@@ -33,7 +33,7 @@ export interface LedgerStore {
   /** Milliseconds that a claim holds without being renewed. */
   readonly lease: number;
   /** Claims a request for the length of a lease; takes it over if the lease of another has ended. */
-  claim(key: string): Promise<Claimed>;
+  claim(key: string): Promise<ClaimState>;
   /** Holds for another lease; false if it was taken over. */
   renew(claim: Claim): Promise<boolean>;
   /**
@@ -44,9 +44,9 @@ export interface LedgerStore {
   /** Gives it back undone: the next claim takes it over at once. */
   release(claim: Claim): Promise<void>;
   /** Keeps the request itself, which is acknowledged then; false if it was taken over. */
-  keep(request: KeptRequest): Promise<boolean>;
+  keep(request: StoredRequest): Promise<boolean>;
   /** Forgets what is older than its window; gives the kept requests of these queues whose workers are gone, each once a lease. */
-  sweep(queues: readonly string[]): Promise<readonly KeptRequest[]>;
+  sweep(queues: readonly string[]): Promise<readonly StoredRequest[]>;
   /** Its queue has the request again: it is kept no more, unless somebody has claimed it meanwhile. */
   returned(claim: Claim): Promise<void>;
 }

@@ -1,10 +1,10 @@
 /** A ledger store inside the process. @module */
 import type {
   Claim,
-  Claimed,
-  KeptRequest,
+  ClaimState,
   LedgerOptions,
   LedgerStore,
+  StoredRequest,
 } from "./ledger_store.ts";
 import { checkNames, namesOf } from "../option_names.ts";
 import { leaseOf, ledgerNames, windowOf } from "./options.ts";
@@ -16,7 +16,7 @@ interface Entry {
   until: number;
   answers?: string;
   doneAt?: number;
-  kept?: KeptRequest | undefined;
+  stored?: StoredRequest | undefined;
   /** When it was last given to be brought back. */
   sweptAt: number;
 }
@@ -55,10 +55,10 @@ class MemoryLedger implements LedgerStore {
     this.#now = now;
   }
 
-  claim(key: string): Promise<Claimed> {
+  claim(key: string): Promise<ClaimState> {
     const now = this.#now();
     const known = this.#entries.get(key);
-    const { until = now, answers, kept } = known ?? {};
+    const { until = now, answers, stored } = known ?? {};
     if (answers !== undefined) {
       return Promise.resolve({ state: "done", answers });
     }
@@ -67,7 +67,7 @@ class MemoryLedger implements LedgerStore {
       return Promise.resolve({
         state: "taken",
         left,
-        kept: kept !== undefined,
+        kept: stored !== undefined,
       });
     }
     const held = { epoch: ++this.#epoch, until: now + this.lease };
@@ -88,26 +88,26 @@ class MemoryLedger implements LedgerStore {
     await this.#change(claim, () => ({ until: this.#now() }));
   }
 
-  keep(request: KeptRequest): Promise<boolean> {
-    return this.#change(request, () => ({ kept: request }));
+  keep(request: StoredRequest): Promise<boolean> {
+    return this.#change(request, () => ({ stored: request }));
   }
 
   async returned(claim: Claim): Promise<void> {
-    await this.#change(claim, () => ({ kept: undefined }));
+    await this.#change(claim, () => ({ stored: undefined }));
   }
 
-  sweep(queues: readonly string[]): Promise<readonly KeptRequest[]> {
+  sweep(queues: readonly string[]): Promise<readonly StoredRequest[]> {
     const now = this.#now();
-    const found: KeptRequest[] = [];
+    const found: StoredRequest[] = [];
     for (const [key, entry] of this.#entries) {
-      const { doneAt, until, kept, sweptAt } = entry;
-      const over = doneAt ?? (kept ? Infinity : until);
+      const { doneAt, until, stored, sweptAt } = entry;
+      const over = doneAt ?? (stored ? Infinity : until);
       if (over <= now - this.#window) this.#entries.delete(key);
       const alone = doneAt === undefined && until <= now;
-      if (!kept || !alone || sweptAt > now - this.lease) continue;
-      if (!queues.includes(kept.queue)) continue;
+      if (!stored || !alone || sweptAt > now - this.lease) continue;
+      if (!queues.includes(stored.queue)) continue;
       entry.sweptAt = now;
-      found.push(kept);
+      found.push(stored);
     }
     return Promise.resolve(found);
   }

@@ -1,10 +1,10 @@
 /** What every ledger store is told. @module */
 import { ConnectionFailedError, InvalidValueError } from "../errors.ts";
-import { maskedText } from "../redaction.ts";
+import { redactText } from "../redaction.ts";
 import { oneLine } from "../logging.ts";
-import { within } from "../async/deadline.ts";
+import { withDeadline } from "../async/deadline.ts";
 import { namesOf, type OptionNames } from "../option_names.ts";
-import { duration } from "../option_checks.ts";
+import { checkDuration } from "../option_checks.ts";
 import type { Contract } from "../contract/types.ts";
 import type { LedgerOptions, LedgerStore } from "./ledger_store.ts";
 
@@ -22,13 +22,13 @@ export const ledgerNames: OptionNames = namesOf<LedgerOptions>({
 });
 
 /** The least and the usual milliseconds of a lease, and of the window. */
-const LEASE = { least: 1_000, usual: 10_000 };
-const WINDOW = { least: 60_000, usual: 600_000 };
+const LEASE_MS = { least: 1_000, usual: 10_000 };
+const WINDOW_MS = { least: 60_000, usual: 600_000 };
 
 /** What RabbitMQ has, unless it is told otherwise. */
-export const CONSUMER_TIMEOUT = 1_800_000;
+export const CONSUMER_TIMEOUT_MS = 1_800_000;
 /** Milliseconds that it may take to look at a store. */
-const PATIENCE = 60_000;
+const DEFAULT_TIMEOUT_MS = 60_000;
 const METHODS = [
   ...[
     "claim",
@@ -50,13 +50,13 @@ function atLeast(name: string, ms: number, least: number): number {
 }
 
 /** Milliseconds that a claim holds. */
-export function leaseOf({ lease = LEASE.usual }: LedgerOptions): number {
-  return atLeast("lease", lease, LEASE.least);
+export function leaseOf({ lease = LEASE_MS.usual }: LedgerOptions): number {
+  return atLeast("lease", lease, LEASE_MS.least);
 }
 
 /** Milliseconds that a done request is remembered. */
-export function windowOf({ window = WINDOW.usual }: LedgerOptions): number {
-  return atLeast("window", window, WINDOW.least);
+export function windowOf({ window = WINDOW_MS.usual }: LedgerOptions): number {
+  return atLeast("window", window, WINDOW_MS.least);
 }
 
 /**
@@ -70,7 +70,7 @@ export function checkLedger(
   if (ledger === undefined) return undefined;
   const lacks = METHODS.find((name) => typeof ledger?.[name] !== "function");
   if (lacks === undefined) {
-    atLeast("ledger.lease", ledger.lease, LEASE.least);
+    atLeast("ledger.lease", ledger.lease, LEASE_MS.least);
     return ledger;
   }
   throw new InvalidValueError(
@@ -81,9 +81,9 @@ export function checkLedger(
 
 /** Milliseconds that the broker leaves a message unacknowledged. */
 export function consumerTimeoutOf(
-  { consumerTimeout = CONSUMER_TIMEOUT }: LedgerSettings,
+  { consumerTimeout = CONSUMER_TIMEOUT_MS }: LedgerSettings,
 ): number {
-  return duration("consumerTimeout", consumerTimeout);
+  return checkDuration("consumerTimeout", consumerTimeout);
 }
 
 /**
@@ -113,18 +113,18 @@ export function checkDurations(
  *
  * @throws {ConnectionFailedError} it does not work, or does not answer in time.
  */
-export async function tryLedger(
-  { ledger, timeout = PATIENCE }: LedgerSettings,
+export async function probeLedger(
+  { ledger, timeout = DEFAULT_TIMEOUT_MS }: LedgerSettings,
 ): Promise<void> {
   if (ledger === undefined) return;
-  const wait = { deadline: performance.now() + timeout };
+  const wait = { at: performance.now() + timeout };
   const late = () => new Error(`no answer within ${timeout} ms`);
   try {
-    await within(Promise.try(() => ledger.sweep([])), wait, late);
+    await withDeadline(Promise.try(() => ledger.sweep([])), wait, late);
   } catch (error) {
     const { message } = error as Error;
     throw new ConnectionFailedError(
-      `Cannot use the ledger store: ${oneLine(maskedText(message))}`,
+      `Cannot use the ledger store: ${oneLine(redactText(message))}`,
       { cause: error },
     );
   }

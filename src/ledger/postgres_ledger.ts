@@ -3,10 +3,10 @@ import { InvalidValueError } from "../errors.ts";
 import { oneLine } from "../logging.ts";
 import type {
   Claim,
-  Claimed,
-  KeptRequest,
+  ClaimState,
   LedgerOptions,
   LedgerStore,
+  StoredRequest,
 } from "./ledger_store.ts";
 import { checkNames, namesOf } from "../option_names.ts";
 import { leaseOf, ledgerNames, windowOf } from "./options.ts";
@@ -33,7 +33,7 @@ const postgresNames = namesOf<{ readonly table: unknown }>(
 
 const TABLE = /^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/;
 /** Rows of one sweep at most. */
-const MOST = 1_000;
+const MAX_ROWS = 1_000;
 /** Another process made the table at the same moment, or before. */
 const MADE_ALREADY = new Set(["23505", "42P07", "42710"]);
 
@@ -42,7 +42,7 @@ const quoted = (name: string) =>
   name.split(".").map((part) => `"${part}"`).join(".");
 
 /** The statements that make a table. */
-function making(table: string) {
+function createStatements(table: string) {
   return {
     exists: "SELECT to_regclass($1) AS found",
     create: `CREATE TABLE ${table} (
@@ -96,14 +96,14 @@ function statements(table: string) {
     forget: `DELETE FROM ${table} WHERE key IN (
       SELECT key FROM ${table}
       WHERE coalesce(done_at, lease_until) < ${now} - ${ms("$1")}
-        AND request IS NULL LIMIT ${MOST} FOR UPDATE SKIP LOCKED)
+        AND request IS NULL LIMIT ${MAX_ROWS} FOR UPDATE SKIP LOCKED)
       RETURNING 1`,
     sweep: `UPDATE ${table} SET swept_at = ${now} WHERE key IN (
       SELECT key FROM ${table}
       WHERE done_at IS NULL AND request IS NOT NULL
         AND queue = ANY($1) AND lease_until <= ${now}
         AND coalesce(swept_at, '-infinity') <= ${now} - ${ms("$2")}
-      LIMIT ${MOST} FOR UPDATE SKIP LOCKED)
+      LIMIT ${MAX_ROWS} FOR UPDATE SKIP LOCKED)
       RETURNING key, epoch, queue, request`,
     returned: `UPDATE ${table} SET request = NULL WHERE ${mine}`,
   };
@@ -156,7 +156,7 @@ class PostgresLedger implements LedgerStore {
   readonly #database: Queryable;
   readonly #table: string;
   readonly #window: number;
-  readonly #say: ReturnType<typeof statements>;
+  readonly #sql: ReturnType<typeof statements>;
   #made: Promise<void> | undefined;
 
   constructor(
@@ -169,12 +169,12 @@ class PostgresLedger implements LedgerStore {
     this.#table = quoted(table);
     this.lease = lease;
     this.#window = window;
-    this.#say = statements(this.#table);
+    this.#sql = statements(this.#table);
   }
 
-  async claim(key: string): Promise<Claimed> {
+  async claim(key: string): Promise<ClaimState> {
     for (;;) {
-      const [row] = await this.#rows(this.#say.claim, [key, this.lease]);
+      const [row] = await this.#rows(this.#sql.claim, [key, this.lease]);
       const { epoch, done, answers, left, kept } = row ?? {};
       if (typeof epoch === "string" || typeof epoch === "number") {
         return { state: "held", epoch: Number(epoch) };
@@ -187,7 +187,7 @@ class PostgresLedger implements LedgerStore {
   }
 
   renew({ key, epoch }: Claim): Promise<boolean> {
-    return this.#changes(this.#say.renew, [key, epoch, this.lease]);
+    return this.#changes(this.#sql.renew, [key, epoch, this.lease]);
   }
 
   async done(
@@ -197,7 +197,7 @@ class PostgresLedger implements LedgerStore {
   ): Promise<boolean> {
     const values = [key, epoch, answers];
     if (transaction === undefined) {
-      return await this.#changes(this.#say.done, values);
+      return await this.#changes(this.#sql.done, values);
     }
     const given = Object(transaction);
     const pool = "totalCount" in given && "idleCount" in given;
@@ -211,25 +211,25 @@ class PostgresLedger implements LedgerStore {
       );
     }
     const client = transaction as Queryable;
-    const { rows } = await client.query(this.#say.done, values);
+    const { rows } = await client.query(this.#sql.done, values);
     return rows.length > 0;
   }
 
   async release({ key, epoch }: Claim): Promise<void> {
-    await this.#rows(this.#say.release, [key, epoch]);
+    await this.#rows(this.#sql.release, [key, epoch]);
   }
 
-  keep({ key, epoch, queue, request }: KeptRequest): Promise<boolean> {
-    return this.#changes(this.#say.keep, [key, epoch, queue, request]);
+  keep({ key, epoch, queue, request }: StoredRequest): Promise<boolean> {
+    return this.#changes(this.#sql.keep, [key, epoch, queue, request]);
   }
 
   async returned({ key, epoch }: Claim): Promise<void> {
-    await this.#rows(this.#say.returned, [key, epoch]);
+    await this.#rows(this.#sql.returned, [key, epoch]);
   }
 
-  async sweep(queues: readonly string[]): Promise<readonly KeptRequest[]> {
+  async sweep(queues: readonly string[]): Promise<readonly StoredRequest[]> {
     while (await this.#forgets());
-    const rows = await this.#rows(this.#say.sweep, [[...queues], this.lease]);
+    const rows = await this.#rows(this.#sql.sweep, [[...queues], this.lease]);
     return rows.map(({ key, epoch, queue, request }) => ({
       key: String(key),
       epoch: Number(epoch),
@@ -240,8 +240,8 @@ class PostgresLedger implements LedgerStore {
 
   /** True if there may be more. */
   async #forgets(): Promise<boolean> {
-    const gone = await this.#rows(this.#say.forget, [this.#window]);
-    return gone.length >= MOST;
+    const gone = await this.#rows(this.#sql.forget, [this.#window]);
+    return gone.length >= MAX_ROWS;
   }
 
   async #changes(text: string, values: unknown[]): Promise<boolean> {
@@ -260,7 +260,7 @@ class PostgresLedger implements LedgerStore {
   /** Once; tried again with the next statement if it fails. */
   async #make(): Promise<void> {
     try {
-      const { exists, create, indexes } = making(this.#table);
+      const { exists, create, indexes } = createStatements(this.#table);
       const { rows } = await this.#database.query(exists, [this.#table]);
       const [row] = rows as readonly { readonly found: unknown }[];
       if (row?.found) return;

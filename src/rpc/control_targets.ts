@@ -1,9 +1,9 @@
 /** Calls that run here, by the ids that their callers gave them: strangers may have given the same. @module */
 
-import { Register } from "../slot_map.ts";
+import { KeyedSlotMap } from "../slot_map.ts";
 
 /** One of them. */
-export interface RunningCall {
+export interface ControlTarget {
   /** Nobody wants it any more. */
   end(reason: string): void;
   /** Items of its stream up to that number may come. */
@@ -17,18 +17,18 @@ export interface RunningCall {
 }
 
 /** All of one link. */
-export class RunningCalls {
-  readonly #calls = new Register<string, Set<RunningCall>>();
+export class ControlTargets {
+  readonly #calls = new KeyedSlotMap<string, Set<ControlTarget>>();
 
   /** Known from now on. */
-  add(call: string, running: RunningCall): void {
+  add(call: string, running: ControlTarget): void {
     const same = this.#calls.get(call);
     if (same) same.add(running);
     else this.#calls.set(call, new Set([running]));
   }
 
   /** Not any more. */
-  remove(call: string, running: RunningCall): void {
+  remove(call: string, running: ControlTarget): void {
     const same = this.#calls.get(call);
     same?.delete(running);
     if (same?.size === 0) this.#calls.delete(call);

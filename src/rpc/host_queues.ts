@@ -1,34 +1,34 @@
 /** The queues of one host of a topic: kept while its services start, removed when it has left and nothing is in them. @module */
 import { TopologyError } from "../errors.ts";
-import { log } from "../logging.ts";
-import { pause } from "../async/deadline.ts";
+import { logger } from "../logging.ts";
+import { delay } from "../async/deadline.ts";
 import {
-  dead,
-  delayed,
+  deadLetterQueue,
+  delayQueue,
   hostLock,
-  quarantine,
+  quarantineQueue,
   type Queue,
   queueFor,
   type Route,
   type Routes,
 } from "../transport/routes.ts";
-import type { Consumer, Transport } from "../transport/transport.ts";
+import type { Consumer, Session } from "../transport/transport.ts";
 import { DELAYS } from "../contract/retry_policy.ts";
 
 /** Milliseconds that a step may take. */
-const PATIENCE = 10_000;
+const TIMEOUT_MS = 10_000;
 /** Milliseconds until a binding has to be there again, also after an outage of the broker. */
 const LONGEST_BINDING = 60_000;
 /** Milliseconds until what was routed before the binding went is in the queue. */
-const SETTLE = 500;
+const SETTLE_MS = 500;
 /** Milliseconds between two attempts to start, while another process removes the queues; and how long that may take. */
-const RETRY = 200;
+const RETRY_INTERVAL_MS = 200;
 const LONGEST = 30_000;
 
 /** What it works with. */
 export interface HostParts {
   /** Its channels. */
-  readonly transport: Transport;
+  readonly transport: Session;
   /** Names on the broker. */
   readonly routes: Routes;
 }
@@ -56,8 +56,8 @@ function consumeLock(
   return transport.consume(
     hostLock(topic, host),
     (stray) => stray.reject(false),
-    { prefetch: 1, exclusive, spare: true },
-    { deadline: performance.now() + PATIENCE, signal },
+    { prefetch: 1, exclusive, optional: true },
+    { at: performance.now() + TIMEOUT_MS, signal },
   );
 }
 
@@ -80,7 +80,10 @@ export async function lockHost(
   } catch (error) {
     const level = isLocked(error) ? "debug" : "warn";
     const queue = queueFor(host.topic, host.host);
-    log("rpc")[level]("The queues of {queue} stay: {error}", { queue, error });
+    logger("rpc")[level]("The queues of {queue} stay: {error}", {
+      queue,
+      error,
+    });
     return undefined;
   }
 }
@@ -108,15 +111,20 @@ export async function holdHost(
       return { [Symbol.asyncDispose]: () => consumer.cancel() };
     } catch (error) {
       if (!isLocked(error) || performance.now() > deadline) throw error;
-      await pause(RETRY, { deadline, signal });
+      await delay(RETRY_INTERVAL_MS, { at: deadline, signal });
     }
   }
 }
 
 /** All queues that workers of a host consume or make, in the order of their removal: what feeds another goes before it. */
 function queuesOf(queue: Queue): readonly Queue[] {
-  const beside = DELAYS.map((ms) => delayed(queue, ms).queue);
-  const all = [...beside, quarantine(queue).queue, queue, dead(queue).queue];
+  const beside = DELAYS.map((ms) => delayQueue(queue, ms).queue);
+  const all = [
+    ...beside,
+    quarantineQueue(queue).queue,
+    queue,
+    deadLetterQueue(queue).queue,
+  ];
   return all.filter((each) => each !== undefined);
 }
 
@@ -149,7 +157,7 @@ export async function removeQueues(
   let kept = true;
   try {
     await transport.unbind(route, soon(ending));
-    await pause(SETTLE, soon(ending));
+    await delay(SETTLE_MS, soon(ending));
     const empty = await emptyOnes(transport, queuesOf(shared), ending);
     kept = empty?.includes(shared) ?? true;
     for (const queue of empty ?? []) {
@@ -163,12 +171,12 @@ export async function removeQueues(
 }
 
 function soon(signal?: AbortSignal) {
-  return { deadline: performance.now() + PATIENCE, signal };
+  return { at: performance.now() + TIMEOUT_MS, signal };
 }
 
 /** Those of the queues that exist; undefined if one of them has a message or a consumer. */
 async function emptyOnes(
-  transport: Transport,
+  transport: Session,
   queues: readonly Queue[],
   signal: AbortSignal,
 ): Promise<readonly Queue[] | undefined> {
@@ -184,12 +192,15 @@ async function emptyOnes(
 }
 
 /** Also makes it again where it is not known whether it was removed. */
-async function bindAgain(transport: Transport, route: Route): Promise<void> {
-  const wait = { deadline: performance.now() + LONGEST_BINDING };
+async function bindAgain(transport: Session, route: Route): Promise<void> {
+  const wait = { at: performance.now() + LONGEST_BINDING };
   await transport.declare(route, wait).catch((error) => {
-    log("rpc").error("The queue {queue} stays without its binding: {error}", {
-      queue: route.key,
-      error,
-    });
+    logger("rpc").error(
+      "The queue {queue} stays without its binding: {error}",
+      {
+        queue: route.key,
+        error,
+      },
+    );
   });
 }

@@ -6,29 +6,29 @@ import {
   TimeoutError,
   TopologyError,
 } from "../errors.ts";
-import { log } from "../logging.ts";
+import { logger } from "../logging.ts";
 import type {
+  Deadline,
   Delivery,
-  Link,
-  LinkEvent,
   Message,
   QueueStatus,
-  Wait,
+  Transport,
+  TransportEvent,
 } from "../transport/transport.ts";
 import {
   decode,
+  decodeBatch,
+  type DecodeError,
   isBatch,
   type Limits,
-  partsOf,
-  type Refusal,
 } from "../wire/codec.ts";
 import type { Control, Reply } from "../wire/rpc_message.ts";
-import { Register } from "../slot_map.ts";
-import { within } from "../async/deadline.ts";
-import { RunningCalls } from "./control_targets.ts";
+import { KeyedSlotMap } from "../slot_map.ts";
+import { withDeadline } from "../async/deadline.ts";
+import { ControlTargets } from "./control_targets.ts";
 
 /** Someone who waits for the answers to one call. */
-export interface Pending {
+export interface PendingReply {
   /** Inbox of the worker that has the call, once it has shown itself. */
   readonly worker: string | undefined;
   /** Takes an answer, or a part of one. */
@@ -44,7 +44,7 @@ export interface Waiter {
   /** Id of the call. */
   readonly call: string;
   /** Takes the answers. */
-  readonly pending: Pending;
+  readonly pending: PendingReply;
   /** Whose call it is. */
   readonly owner: object;
 }
@@ -57,7 +57,10 @@ const isForbidden = (error: unknown) =>
   error instanceof TopologyError && error.data.replyCode === 403;
 
 /** That a link is given up. */
-type Failed = Pick<Extract<LinkEvent, { reason: string }>, "reason" | "error">;
+type Failed = Pick<
+  Extract<TransportEvent, { reason: string }>,
+  "reason" | "error"
+>;
 
 const noAnswer = (cause: Error, inDoubt: boolean) =>
   new ConnectionFailedError(
@@ -68,17 +71,17 @@ const noAnswer = (cause: Error, inDoubt: boolean) =>
 /** Reads one inbox. */
 export class Inbox {
   /** Calls that wait, by their id. */
-  readonly pending: Register<string, Waiter> = new Register();
+  readonly pending: KeyedSlotMap<string, Waiter> = new KeyedSlotMap();
   /** What runs here. */
-  readonly running: RunningCalls = new RunningCalls();
+  readonly running: ControlTargets = new ControlTargets();
   /** Who can tell a worker that nobody waits for its call. */
   readonly cancellers: Set<(call: string, worker: string) => void> = new Set();
   /** Who can tell a reader that the stream of which it misses items from a number on is not known here. */
   readonly deniers: Set<(call: string, from: number, reader: string) => void> =
     new Set();
   /** Replies that nobody waited for, and messages that were none. */
-  readonly strays = { late: 0, refused: 0 };
-  readonly #link: Link;
+  readonly unmatched = { late: 0, refused: 0 };
+  readonly #link: Transport;
   readonly #limits: Limits;
   /** No queue for the answers of one call is declared before this time, in milliseconds of the monotonic clock. */
   #forbidden = -Infinity;
@@ -90,10 +93,10 @@ export class Inbox {
   #failure: Error | undefined;
 
   /** Reads the inbox of a link, from the first `ready`. */
-  constructor(link: Link, limits: Limits) {
+  constructor(link: Transport, limits: Limits) {
     this.#link = link;
     this.#limits = limits;
-    link.watch((event) => event.type === "failed" && this.#fail(event));
+    link.onEvent((event) => event.type === "failed" && this.#fail(event));
   }
 
   /** Name of the queue. */
@@ -117,12 +120,12 @@ export class Inbox {
   }
 
   /** Resolves when it is being read. */
-  async ready(wait: Wait): Promise<void> {
+  async ready(wait: Deadline): Promise<void> {
     if (this.#read) return;
-    await this.#link.listen({
+    await this.#link.startInbox({
       limit: this.#limits.bytes,
-      receive: (delivery) => this.#receive(delivery),
-      returned: (message) => this.#returned(message),
+      onDelivery: (delivery) => this.#receive(delivery),
+      onReturned: (message) => this.#returned(message),
     }, wait);
     this.#read = true;
   }
@@ -131,11 +134,16 @@ export class Inbox {
    * Answers to a call come here that are sent to a queue or an exchange of its name, until disposed. Resolves to undefined
    * where the user of this connection may not declare it: the broker is then not asked again for a minute.
    */
-  async answersTo(call: string, wait: Wait): Promise<Disposable | undefined> {
+  async answersTo(
+    call: string,
+    wait: Deadline,
+  ): Promise<Disposable | undefined> {
     const late = () => new TimeoutError("no answer in time");
-    if (this.#trial) await within(this.#trial, wait, late).catch(() => {});
+    if (this.#trial) {
+      await withDeadline(this.#trial, wait, late).catch(() => {});
+    }
     if (performance.now() < this.#forbidden) return undefined;
-    const asked = this.#link.answersTo(call, wait);
+    const asked = this.#link.startCallQueue(call, wait);
     // Calls that come together wait for the first: each refusal costs a channel.
     this.#trial ??= asked.then(() => {}, () => void (this.#trial = undefined));
     try {
@@ -143,7 +151,7 @@ export class Inbox {
     } catch (error) {
       if (!isForbidden(error)) throw error;
       this.#forbidden = performance.now() + FORBIDDEN;
-      log("rpc").warn(
+      logger("rpc").warn(
         "Calls go on without a queue for answers of Folsom's servers, which this user may not declare: {error}",
         { error },
       );
@@ -152,7 +160,7 @@ export class Inbox {
   }
 
   /** Consumers of a queue, for the text of a timeout; asked once for all the calls that time out together. */
-  consumers(queue: string, wait: Wait): Promise<number | undefined> {
+  consumers(queue: string, wait: Deadline): Promise<number | undefined> {
     const asked = this.#asked.get(queue) ??
       this.#link.consumers(queue, wait).finally(() =>
         this.#asked.delete(queue)
@@ -162,7 +170,7 @@ export class Inbox {
   }
 
   /** How a queue is now. */
-  inspect(queue: string, wait: Wait): Promise<QueueStatus> {
+  inspect(queue: string, wait: Deadline): Promise<QueueStatus> {
     return this.#link.inspect(queue, wait);
   }
 
@@ -180,7 +188,7 @@ export class Inbox {
     const { body, oversized = body.length } = message;
     const whole = oversized === body.length; // the limit holds for each answer of a batch alone
     if (!whole || !isBatch(message.headers)) return this.#take(message, key);
-    const parts = partsOf(message);
+    const parts = decodeBatch(message);
     if (!parts) return this.#refuse("a batch of answers that is none");
     for (const part of parts) this.#take(part, key);
   }
@@ -206,7 +214,7 @@ export class Inbox {
 
   /** An answer that cannot be read ends its call at once. One above the limit is told by what is left of it, for peers that say the call there. */
   #refused(
-    { reason, large }: Refusal,
+    { reason, large }: DecodeError,
     correlationId: string | undefined,
     key: string,
   ): void {
@@ -223,12 +231,12 @@ export class Inbox {
   }
 
   #control(
-    { verb, call, credit = 0, sequence = 1, run }: Control,
+    { command, call, credit = 0, sequence = 1, run }: Control,
     reader: string | undefined,
   ): void {
-    if (verb === "cancel") return this.running.cancel(call);
+    if (command === "cancel") return this.running.cancel(call);
     this.running.grant(call, credit);
-    if (verb === "credit") return;
+    if (command === "credit") return;
     if (this.running.resume(call, reader, sequence, run)) return;
     const [deny] = this.deniers;
     if (reader) deny?.(call, sequence, reader);
@@ -237,25 +245,25 @@ export class Inbox {
   #reply(reply: Reply, call: string): void {
     const waiter = this.pending.get(call);
     if (waiter) return waiter.pending.receive(reply);
-    this.strays.late++;
-    log("rpc").debug("A reply came that nobody waits for");
+    this.unmatched.late++;
+    logger("rpc").debug("A reply came that nobody waits for");
     const [cancel] = this.cancellers;
     const goesOn = reply.inbox !== undefined && !reply.ending;
     if (goesOn) cancel?.(call, reply.inbox);
   }
 
   #refuse(reason: string): void {
-    this.strays.refused++;
-    log("rpc").warn("Refused a message in the inbox: {reason}", { reason });
+    this.unmatched.refused++;
+    logger("rpc").warn("Refused a message in the inbox: {reason}", { reason });
   }
 
   /** A request that found no queue fails its call; a worker's sign of life that found none says that its caller may be gone. */
-  #returned({ correlationId: call = "", id }: Message): void {
+  #returned({ correlationId: call = "", messageId }: Message): void {
     const text =
       "No queue takes the request: nobody has served this topic or host yet";
     // Only a request is named as its call is; what a worker in this process says to a caller in it is not.
-    const waiter = id === call ? this.pending.get(call) : undefined;
+    const waiter = messageId === call ? this.pending.get(call) : undefined;
     waiter?.pending.unrouted(new NoRouteError(text));
-    this.running.returned(call, id);
+    this.running.returned(call, messageId);
   }
 }

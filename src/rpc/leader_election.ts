@@ -1,17 +1,17 @@
 /** One leader in a fleet: the only consumer of a queue that holds no message. A hint, not a lock. @module */
-import { log } from "../logging.ts";
-import { pause } from "../async/deadline.ts";
-import { election } from "../transport/routes.ts";
-import type { Consumer, Transport } from "../transport/transport.ts";
+import { logger } from "../logging.ts";
+import { delay } from "../async/deadline.ts";
+import { leaderQueue } from "../transport/routes.ts";
+import type { Consumer, Session } from "../transport/transport.ts";
 
 /** Milliseconds between two attempts of a follower, on average. */
-const RETRY = 4_000;
+const RETRY_INTERVAL_MS = 4_000;
 /** Milliseconds that one attempt may take. */
-const ATTEMPT = 10_000;
+const ATTEMPT_TIMEOUT_MS = 10_000;
 
 /** Stands for election until disposed. */
 export class Leadership implements AsyncDisposable {
-  readonly #transport: Transport;
+  readonly #transport: Session;
   readonly #topic: string;
   readonly #task: string;
   readonly #stop = new AbortController();
@@ -19,7 +19,7 @@ export class Leadership implements AsyncDisposable {
   #term: AbortController | undefined;
 
   /** Used by `connection.lead`. */
-  constructor(transport: Transport, topic: string, task: string) {
+  constructor(transport: Session, topic: string, task: string) {
     this.#transport = transport;
     this.#topic = topic;
     this.#task = task;
@@ -42,17 +42,17 @@ export class Leadership implements AsyncDisposable {
     while (!signal.aborted) {
       const consumer = await this.#stand().catch(() => undefined); // another leads, or the broker is away
       if (consumer) await this.#lead(consumer);
-      const wait = RETRY / 2 + Math.random() * RETRY;
-      await pause(wait, { deadline: Infinity, signal }).catch(() => {});
+      const wait = RETRY_INTERVAL_MS / 2 + Math.random() * RETRY_INTERVAL_MS;
+      await delay(wait, { at: Infinity, signal }).catch(() => {});
     }
   }
 
   #stand(): Promise<Consumer> {
     const wait = {
-      deadline: performance.now() + ATTEMPT,
+      at: performance.now() + ATTEMPT_TIMEOUT_MS,
       signal: this.#stop.signal,
     };
-    const route = election(this.#topic, this.#task);
+    const route = leaderQueue(this.#topic, this.#task);
     const options = { prefetch: 1, exclusive: true };
     return this.#transport.consume(
       route,
@@ -68,7 +68,7 @@ export class Leadership implements AsyncDisposable {
     const term = new AbortController();
     const what = `${this.#topic}.${this.#task}`;
     this.#term = term;
-    log("rpc").info("Leads {what}", { what }, what);
+    logger("rpc").info("Leads {what}", { what }, what);
     const resigned = new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       signal.addEventListener("abort", () => resolve(), { once: true });
@@ -76,7 +76,7 @@ export class Leadership implements AsyncDisposable {
     await Promise.race([consumer.ended, resigned]);
     this.#term = undefined;
     term.abort();
-    log("rpc").info("Leads {what} no more", { what }, what);
+    logger("rpc").info("Leads {what} no more", { what }, what);
     await consumer.cancel();
   }
 }

@@ -1,22 +1,25 @@
 /** What a handler's own calls inherit from the request that it serves. @module */
 import { AsyncLocalStorage } from "node:async_hooks";
-import { Register } from "../slot_map.ts";
+import { KeyedSlotMap } from "../slot_map.ts";
 import {
   type ContextValues,
   type RequestContext,
   requestContext,
 } from "../contract/request_context.ts";
-import { deadlineOf, serverOf } from "./served_context.ts";
+import { deadlineOf, observerOf } from "./served_context.ts";
 
 /**
  * What follows a handler through all that it begins: the number of its run, with the values where there are any. Nothing more:
  * Deno keeps what is stored here until a full collection.
  */
-type Trace = number | { readonly run: number; readonly values: ContextValues };
+type PropagatedContext = number | {
+  readonly run: number;
+  readonly values: ContextValues;
+};
 
-const trace = new AsyncLocalStorage<Trace | undefined>();
+const storage = new AsyncLocalStorage<PropagatedContext | undefined>();
 /** Handlers at work. */
-const running = new Register<number, RequestContext>();
+const running = new KeyedSlotMap<number, RequestContext>();
 let runs = 0;
 
 function paced<T>(context: RequestContext, work: () => T): T {
@@ -24,12 +27,12 @@ function paced<T>(context: RequestContext, work: () => T): T {
   try {
     return work();
   } finally {
-    serverOf(context)?.paused(performance.now() - began);
+    observerOf(context)?.paused(performance.now() - began);
   }
 }
 
 /** Runs a handler: its calls inherit from `context` until it ends. What it throws is told to `threw`. */
-export async function serve<T>(
+export async function runWithContext<T>(
   context: RequestContext,
   work: () => T | PromiseLike<T>,
   threw: (error: unknown) => void = () => {},
@@ -39,7 +42,7 @@ export async function serve<T>(
   running.set(run, context);
   deadlineOf(context); // of a context that no server made it is fixed now
   try {
-    return await trace.run(
+    return await storage.run(
       Object.keys(values).length > 0 ? { run, values } : run,
       paced,
       context,
@@ -54,13 +57,13 @@ export async function serve<T>(
 }
 
 /** Runs what outlives a request, e.g. a link: its events must not seem to belong to the request that made it. */
-export function outside<T>(work: () => T): T {
-  return trace.run(undefined, work);
+export function runDetached<T>(work: () => T): T {
+  return storage.run(undefined, work);
 }
 
 /** The request that is being served here; undefined outside a handler. Of one that has ended, its values alone. */
-export function inherited(): RequestContext | undefined {
-  const left = trace.getStore();
+export function currentContext(): RequestContext | undefined {
+  const left = storage.getStore();
   if (left === undefined) return undefined;
   const known = typeof left === "number" ? { run: left, values: {} } : left;
   return running.get(known.run) ?? requestContext(known.values);

@@ -8,10 +8,10 @@ import { newId } from "../ids.ts";
 import type { Procedure } from "../contract/types.ts";
 
 /** Whose request it is; a symbol, so that a copy of the context keeps it. */
-export const serving: unique symbol = Symbol("warren.serving");
+export const observer: unique symbol = Symbol("warren.serving");
 
 /** What a server does for one request. */
-export interface Serving {
+export interface ExecutionObserver {
   /** What is asked. */
   readonly request: Request;
   /** Fires when nobody waits any more. */
@@ -40,10 +40,10 @@ export class ServedContext implements RequestContext {
   readonly deadline: number;
   readonly attempt: number;
   readonly record: RequestContext["record"];
-  readonly [serving]: Serving;
+  readonly [observer]: ExecutionObserver;
 
   /** Until when, in epoch milliseconds. */
-  constructor(server: Serving, deadline: number) {
+  constructor(server: ExecutionObserver, deadline: number) {
     const { id = newId(), context, attempt = 1 } = server.request;
     this.requestId = id;
     this.values = context;
@@ -51,13 +51,15 @@ export class ServedContext implements RequestContext {
     this.deadline = deadline;
     this.attempt = attempt;
     this.record = (transaction, result) => server.record(transaction, result);
-    this[serving] = server;
+    this[observer] = server;
   }
 }
 
 /** The server of a request; undefined where something else made its context. */
-export const serverOf = (context: RequestContext): Serving | undefined =>
-  (context as Partial<ServedContext>)[serving];
+export const observerOf = (
+  context: RequestContext,
+): ExecutionObserver | undefined =>
+  (context as Partial<ServedContext>)[observer];
 
 /** Deadlines of contexts that no server made, each on the monotonic clock since it was first seen. */
 const seen = new WeakMap<RequestContext, number>();
@@ -69,7 +71,7 @@ const seen = new WeakMap<RequestContext, number>();
  */
 export function deadlineOf(context: RequestContext): number {
   const { deadline } = context;
-  const server = serverOf(context);
+  const server = observerOf(context);
   if (server?.context.deadline === deadline) return server.deadline; // also of a copy
   if (deadline === Infinity) return Infinity;
   const known = seen.get(context) ??

@@ -1,7 +1,7 @@
 /** What a server has done. @module */
 
 /** What became of a cast that failed. */
-export type Fate = "again" | "dead" | "back" | "dropped";
+export type Disposition = "again" | "dead" | "back" | "dropped";
 
 /** Milliseconds within which so many of the handlers ended, at most 25 % too high; 0 if none has. */
 export interface LatencyStats {
@@ -58,11 +58,11 @@ export interface ServerStats {
   /** Requests that another worker took over while they ran here, or that were recorded already when they ended. */
   readonly fenced: number;
   /** Times that the memory of requests was cut short of ten minutes, since there were too many. */
-  readonly cut: number;
+  readonly evicted: number;
   /** Times that the event loop stood still for a second or longer while requests were in hand. */
   readonly blocked: number;
   /** Requests in hand now. */
-  readonly inHand: number;
+  readonly active: number;
   /** Handlers that run now, and have for longer than `longRunning`. */
   readonly longRunning: LongRunningStats;
   /** How long handlers took. */
@@ -89,7 +89,7 @@ export function counts() {
 }
 
 /** Counts what became of a cast that failed. */
-export function count(counts: Counts, fate: Fate): void {
+export function count(counts: Counts, fate: Disposition): void {
   if (fate === "again") counts.retried++;
   if (fate === "dead") counts.dead++;
 }

@@ -1,10 +1,10 @@
 /** Hosts come and go: the queues of those that left are removed when nothing is in them. @module */
-import { log } from "../logging.ts";
-import { within } from "../async/deadline.ts";
+import { logger } from "../logging.ts";
+import { withDeadline } from "../async/deadline.ts";
 import { queueFor } from "../transport/routes.ts";
 import {
   type ConnectionContext,
-  connectionOf,
+  createContext,
 } from "../connection/connection_context.ts";
 import type { ConnectionParts } from "../connection/dependencies.ts";
 import {
@@ -17,7 +17,7 @@ import {
   removeQueues,
 } from "../rpc/host_queues.ts";
 import { checkHost } from "../names.ts";
-import { keyText } from "../rpc/discovery/service_contract.ts";
+import { serviceKey } from "../rpc/discovery/service_contract.ts";
 import type {
   ServiceRecord,
   ServiceStatus,
@@ -29,13 +29,13 @@ import { REPORTER } from "./service_reporting.ts";
 import { managersOf, type ServiceOptions } from "./service_options.ts";
 
 /** Milliseconds without a report after which a host has left. */
-const EXPIRY = 7 * 86_400_000;
+const HOST_EXPIRY_MS = 7 * 86_400_000;
 /** Milliseconds between two sweeps at most. */
-const EVERY = 3_600_000;
+const SWEEP_INTERVAL_MS = 3_600_000;
 /** Hosts that are looked at together. */
 const BATCH = 20;
 /** Milliseconds that the store may take, and the broker to be connected to. */
-const PATIENCE = 5_000;
+const TIMEOUT_MS = 5_000;
 
 /** A host that has left, with its records. */
 interface Left extends HostOf {
@@ -51,7 +51,7 @@ async function apart<T>(
   work: (parts: ConnectionParts, connection: ConnectionContext) => Promise<T>,
 ): Promise<T | undefined> {
   const parts = await lease(options.url, { ...options, ...REPORTER });
-  await using connection = connectionOf(parts);
+  await using connection = createContext(parts);
   return parts.openstack ? undefined : await work(parts, connection);
 }
 
@@ -62,14 +62,14 @@ export async function hold(
 ): Promise<AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
   const parts = await lease(options.url, { ...options, ...REPORTER });
-  stack.use(connectionOf(parts));
+  stack.use(createContext(parts));
   const topics = parts.openstack
     ? []
     : [...topicsOf(options)].filter((topic) => isLockable({ topic, host }));
   const held = await Promise.all(
     topics.map((topic) =>
       holdHost(parts, { topic, host }, options.signal).catch((error) => {
-        log("service").warn(
+        logger("service").warn(
           "The queues of {queue} may be removed while nobody consumes them: {error}",
           { queue: queueFor(topic, host), error },
         );
@@ -87,13 +87,13 @@ export function sweeping(
   options: ServiceOptions,
   host: string,
 ): PeriodicTasks {
-  const { hostExpiry = EXPIRY, store } = options;
-  const every = Math.min(hostExpiry, EVERY);
+  const { hostExpiry = HOST_EXPIRY_MS, store } = options;
+  const every = Math.min(hostExpiry, SWEEP_INTERVAL_MS);
   const run = (signal: AbortSignal) =>
     sweep({ ...options, signal }, host, hostExpiry).catch((error) => {
       if (signal.aborted) return;
       const text = "Queues of hosts that left cannot be removed: {error}";
-      log("service").warn(text, { error });
+      logger("service").warn(text, { error });
     });
   const task = { name: "host_queues", every, initialDelay: 0, run };
   const on = store !== undefined && hostExpiry !== Infinity;
@@ -138,7 +138,7 @@ export async function removeOwn(
   options: ServiceOptions,
   host: string,
 ): Promise<void> {
-  const asked = { ...options, timeout: PATIENCE, signal: undefined };
+  const asked = { ...options, timeout: TIMEOUT_MS, signal: undefined };
   try {
     const others = await recordsOf(options);
     const served = (topic: string) =>
@@ -153,7 +153,10 @@ export async function removeOwn(
       (parts, connection) => removeAll(parts, connection, own),
     );
   } catch (error) {
-    log("service").warn("The queues of {host} stay: {error}", { host, error });
+    logger("service").warn("The queues of {host} stay: {error}", {
+      host,
+      error,
+    });
   }
 }
 
@@ -184,7 +187,7 @@ async function removeAll<H extends HostOf>(
     gone.push(host);
     const queue = queueFor(host.topic, host.host);
     const text = "Removed the empty queues of {queue}: its host has left";
-    log("service").info(text, { queue });
+    logger("service").info(text, { queue });
   }
   return gone;
 }
@@ -211,7 +214,7 @@ async function guarded(
     const queue = queueFor(topic, host);
     const text = "The queues of {queue} stay: {error}";
     const level = signal.aborted ? "debug" : "warn";
-    log("service")[level](text, { queue, error }, queue);
+    logger("service")[level](text, { queue, error }, queue);
     return false;
   }
 }
@@ -220,9 +223,10 @@ async function guarded(
 async function recordsOf(
   { store }: ServiceOptions,
 ): Promise<readonly ServiceRecord[]> {
-  const wait = { deadline: performance.now() + PATIENCE };
-  const late = () => new Error(`the store says nothing within ${PATIENCE} ms`);
-  return store ? await within(store.list(), wait, late) : [];
+  const wait = { at: performance.now() + TIMEOUT_MS };
+  const late = () =>
+    new Error(`the store says nothing within ${TIMEOUT_MS} ms`);
+  return store ? await withDeadline(store.list(), wait, late) : [];
 }
 
 /** Hosts of the topics of a service that have not reported for so long. */
@@ -239,7 +243,7 @@ async function leftOf(
   const since = Date.now() - expiry;
   const byHost = Map.groupBy(
     own,
-    ({ topic, host }) => keyText({ topic, host, binary: "" }),
+    ({ topic, host }) => serviceKey({ topic, host, binary: "" }),
   );
   return [...byHost.values()]
     .filter((all) => all.every(({ updatedAt }) => updatedAt < since))

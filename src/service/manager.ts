@@ -3,7 +3,7 @@ import type { Contract, Endpoint, Handlers } from "../contract/types.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";
 import { type Dispatcher, RpcDispatcher } from "../rpc/dispatch/dispatcher.ts";
 import { checkNames, given, isPlain, namesOf } from "../option_names.ts";
-import { log } from "../logging.ts";
+import { logger } from "../logging.ts";
 import {
   nameOf as taskName,
   type PeriodicTask,
@@ -52,7 +52,7 @@ export type Capabilities =
 /**
  * A manager that tells schedulers what it can do (Nova: `manager.py`, `SchedulerDependentManager`): a periodic task,
  * `update_service_capabilities`, casts `{ service_name, host, capabilities }` to every worker of the topic `scheduler` once
- * a minute; `spacing` of the service sets another time.
+ * a minute; `taskIntervals` of the service sets another time.
  */
 export abstract class SchedulerDependentManager extends Manager {
   /** Version that schedulers are asked for. Nova's take `2.0`. */
@@ -67,7 +67,7 @@ export type Implementation<C extends Contract> = Manager & {
 } & Handlers<C>;
 
 /** A manager whose class serves what its contract lists. */
-export type Serves<M extends Manager> = M & Handlers<M["contract"]>;
+export type ManagerOf<M extends Manager> = M & Handlers<M["contract"]>;
 
 /** Hooks of a manager made of an object literal. */
 export interface ImplementOptions {
@@ -198,7 +198,7 @@ export async function runPeriodicTasks(
     } catch (error) {
       if (options.raiseOnError) throw error;
       const text = "Periodic {name} failed: {error}";
-      log("service").error(text, { name, error }, name);
+      logger("service").error(text, { name, error }, name);
     }
   }
 }

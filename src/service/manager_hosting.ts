@@ -3,7 +3,7 @@ import { InvalidValueError } from "../errors.ts";
 import { queueFor } from "../transport/routes.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";
 import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
-import { withBaseApi } from "./openstack_api.ts";
+import { withOpenstackPing } from "./openstack_api.ts";
 import type { Manager } from "./manager.ts";
 import type { ServiceOptions } from "./service_options.ts";
 
@@ -15,7 +15,7 @@ const taken = new WeakSet<Manager>();
  *
  * @throws {InvalidValueError} it belongs to a running service already.
  */
-export function take(
+export function bindManager(
   manager: Manager,
   host: string,
   connection: ConnectionContext,
@@ -32,7 +32,7 @@ export function take(
 }
 
 /** One dispatcher for each topic, over all its managers. */
-function dispatchers(
+function createDispatchers(
   managers: readonly Manager[],
   { wrap = (inner) => inner, baseApi = true }: ServiceOptions,
 ): Map<string, Dispatcher> {
@@ -40,7 +40,10 @@ function dispatchers(
   const made = new Map<string, Dispatcher>();
   for (const [topic, [first, ...others]] of byTopic) {
     const dispatcher = wrap((first as Manager).createRpcDispatcher(others));
-    made.set(topic, baseApi ? withBaseApi(dispatcher, topic) : dispatcher);
+    made.set(
+      topic,
+      baseApi ? withOpenstackPing(dispatcher, topic) : dispatcher,
+    );
   }
   return made;
 }
@@ -52,7 +55,7 @@ export async function createConsumers(
   host: string,
   options: ServiceOptions,
 ): Promise<void> {
-  const served = dispatchers(managers, options);
+  const served = createDispatchers(managers, options);
   for (const topic of served.keys()) {
     if (!served.has(queueFor(topic, host))) continue;
     throw new InvalidValueError(

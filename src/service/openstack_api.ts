@@ -11,7 +11,10 @@ const args = z.looseObject({ arg: z.unknown() });
 const echo = z.object({ service: z.string(), arg: z.unknown() });
 
 /** A dispatcher of a topic that answers both as well; all else goes on to `inner`. */
-export function withBaseApi(inner: Dispatcher, topic: string): Dispatcher {
+export function withOpenstackPing(
+  inner: Dispatcher,
+  topic: string,
+): Dispatcher {
   const ping = {
     contract: {
       topic,

@@ -14,7 +14,7 @@ const service = namesOf<
   manager: true,
   wrap: true,
   baseApi: true,
-  fronts: true,
+  companions: true,
   store: true,
   hostExpiry: true,
   version: true,

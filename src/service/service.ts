@@ -1,18 +1,18 @@
 /** A service: managers that serve their topics on one host, from start to drained stop (Nova: `service.py`). @module */
 import { ConnectionDisposedError, ConnectionFailedError } from "../errors.ts";
-import { log } from "../logging.ts";
+import { logger } from "../logging.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";
 import { checkHost } from "../names.ts";
 import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceState } from "../rpc/discovery/service_report.ts";
 import { connect } from "../connection/connect.ts";
-import { createConsumers, take } from "./manager_hosting.ts";
+import { bindManager, createConsumers } from "./manager_hosting.ts";
 import { hold, removeOwn, sweeping } from "./host_sweep.ts";
-import { leave } from "../async/deadline.ts";
+import { bestEffort } from "../async/deadline.ts";
 import {
-  answerForHealth,
   type Answering,
-  LinkState,
+  ReadinessMonitor,
+  serveReadiness,
 } from "./health/readiness.ts";
 import { type Manager, periodicTasksOf } from "./manager.ts";
 import { checkServiceOptions } from "./option_names.ts";
@@ -44,7 +44,7 @@ export class Service implements AsyncDisposable {
   /** What is deferred first is undone last. */
   readonly #stack = new AsyncDisposableStack();
   readonly #stopping = new AbortController();
-  readonly #link = new LinkState();
+  readonly #link = new ReadinessMonitor();
   readonly #periodic: PeriodicTasks[] = [];
   #connection!: ConnectionContext;
   #health: Answering | undefined;
@@ -68,7 +68,7 @@ export class Service implements AsyncDisposable {
 
   /**
    * Starts a service: makes the queues of its topics, calls `initHost`, takes messages, calls `postStartHook`, starts its
-   * fronts. `stop` undoes that in the reverse order.
+   * companions. `stop` undoes that in the reverse order.
    *
    * @throws {ConnectionFailedError} the broker or the ledger store cannot be used.
    * @throws {InvalidValueError} a manager lacks a method of its contract, or an option is wrong.
@@ -127,13 +127,13 @@ export class Service implements AsyncDisposable {
    *
    * @throws {InvalidValueError} it is no duration.
    */
-  space(spacing: Readonly<Record<string, number>>): void {
-    checkServiceOptions({ ...this.#options, spacing });
-    for (const tasks of this.#periodic) tasks.space(spacing);
+  setTaskIntervals(intervals: Readonly<Record<string, number>>): void {
+    checkServiceOptions({ ...this.#options, taskIntervals: intervals });
+    for (const tasks of this.#periodic) tasks.setTaskIntervals(intervals);
   }
 
   /**
-   * Stops its fronts, takes no more messages, finishes what is in hand within `grace`, calls `cleanupHost`, says that it has
+   * Stops its companions, takes no more messages, finishes what is in hand within `grace`, calls `cleanupHost`, says that it has
    * stopped, and closes. Safe to call twice. SIGINT and SIGTERM do the same; a second one ends the process at once.
    */
   stop(): Promise<void> {
@@ -160,7 +160,7 @@ export class Service implements AsyncDisposable {
 
   async #start(): Promise<void> {
     const gone = new AbortController();
-    this.#health = answerForHealth(this.#options, this, this.#link);
+    this.#health = serveReadiness(this.#options, this, this.#link);
     if (this.#health) this.#stack.use(this.#health);
     this.#stack.defer(() => gone.abort());
     if ((this.#options.signals ?? true) && workerNumber() === undefined) {
@@ -169,9 +169,9 @@ export class Service implements AsyncDisposable {
     await this.#connect();
     const [managers, connection] = [this.#managers, this.#connection];
     for (const manager of managers) {
-      this.#stack.use(take(manager, this.host, connection));
+      this.#stack.use(bindManager(manager, this.host, connection));
     }
-    const { fronts = [] } = this.#options;
+    const { companions = [] } = this.#options;
     this.#stack.use(sweeping(this.#options, this.host));
     this.#stack.use(await hold(this.#connecting(), this.host));
     await createConsumers(connection, managers, this.host, this.#options);
@@ -180,13 +180,13 @@ export class Service implements AsyncDisposable {
     await this.#step(() => connection.consume());
     for (const manager of managers) this.#startTasks(manager);
     for (const each of managers) await this.#step(() => each.postStartHook());
-    for (const front of fronts) {
-      await this.#step(() => front.start());
-      this.#undo("A front's stop", () => front.stop());
+    for (const companion of companions) {
+      await this.#step(() => companion.start());
+      this.#undo("A companion's stop", () => companion.stop());
     }
     this.#check();
     this.#become("up");
-    log("service").info("Serving {topics} on {host}", {
+    logger("service").info("Serving {topics} on {host}", {
       topics: managers.map(({ contract }) => contract.topic).join(", "),
       host: this.host,
     }, this.host);
@@ -273,10 +273,10 @@ export class Service implements AsyncDisposable {
 
   #startTasks(manager: Manager): void {
     const { topic } = manager.contract;
-    const { spacing } = this.#options;
+    const { taskIntervals } = this.#options;
     const lead = (task: string) => this.#connection.lead(topic, task);
     const tasks = periodicTasksOf(manager);
-    this.#periodic.push(new PeriodicTasks(tasks, { lead, spacing }));
+    this.#periodic.push(new PeriodicTasks(tasks, { lead, taskIntervals }));
   }
 
   /** Handlers and tasks share the grace time. */
@@ -290,7 +290,7 @@ export class Service implements AsyncDisposable {
 
   async #leave(what: string, work: () => unknown): Promise<void> {
     const least = performance.now() + LEAST;
-    await leave(what, work, Math.max(this.#deadline, least));
+    await bestEffort(what, work, Math.max(this.#deadline, least));
   }
 
   #fail(cause: Error): void {

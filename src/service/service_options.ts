@@ -1,5 +1,5 @@
 /** How to start a service, and what is checked of it. @module */
-import { duration, LABEL, whole } from "../option_checks.ts";
+import { checkDuration, checkInteger, LABEL } from "../option_checks.ts";
 import { InvalidValueError } from "../errors.ts";
 import { oneLine } from "../logging.ts";
 import type { Handlers } from "../contract/types.ts";
@@ -16,14 +16,15 @@ import type { Manager } from "./manager.ts";
 export type Managers = Manager | readonly Manager[];
 
 /** Whatever is missing or wrong in a manager, measured by its contract. */
-export type Serving<M> = M extends Manager
+export type CheckedManagers<M> = M extends Manager
   ? (string extends keyof M["contract"]["procedures"] ? unknown
     : Handlers<M["contract"]>)
-  : M extends readonly Manager[] ? { readonly [I in keyof M]: Serving<M[I]> }
+  : M extends readonly Manager[]
+    ? { readonly [I in keyof M]: CheckedManagers<M[I]> }
   : never;
 
 /** What runs beside the managers, e.g. an HTTP server in front of them (Nova: `WSGIService`). */
-export interface Front {
+export interface Companion {
   /** Called when the service takes messages. What it throws fails the start. */
   start(): unknown;
   /** Called first when the service stops: it may still use the managers and their connection. */
@@ -38,7 +39,7 @@ export interface ServiceOptions<M extends Managers = Managers>
   /** Name of this host in `<topic>.<host>`; default: the machine's name. */
   readonly host?: string | undefined;
   /** Who serves. Managers of one topic share its consumers. */
-  readonly manager: M & Serving<M>;
+  readonly manager: M & CheckedManagers<M>;
   /** Drain on SIGINT and SIGTERM; default true. In a worker of `launch` its launcher decides. */
   readonly signals?: boolean | undefined;
   /** Adds behaviour around all handlers: authorization, audit, transactions. */
@@ -46,7 +47,7 @@ export interface ServiceOptions<M extends Managers = Managers>
   /** Whether `oslo_rpc_server_ping`, and `ping` of Nova's namespace `baseapi`, are answered, without `wrap`; default true. */
   readonly baseApi?: boolean | undefined;
   /** What starts after the managers and stops before them. */
-  readonly fronts?: readonly Front[] | undefined;
+  readonly companions?: readonly Companion[] | undefined;
   /** Milliseconds between two reports to whoever watches (Nova: `report_interval`); default 10 000, 0 = none. */
   readonly reportInterval?: number | undefined;
   /**
@@ -64,7 +65,7 @@ export interface ServiceOptions<M extends Managers = Managers>
   /** Where it runs, in its reports, e.g. an availability zone. */
   readonly zone?: string | undefined;
   /** Milliseconds in place of a periodic task's `every`, by the name of the task. */
-  readonly spacing?: Readonly<Record<string, number>> | undefined;
+  readonly taskIntervals?: Readonly<Record<string, number>> | undefined;
   /**
    * TCP port for `GET /livez` and `GET /readyz`; default: none; 0 = a free one. Worker n of `launch` takes the n-th port
    * after it.
@@ -93,7 +94,7 @@ export function managersOf(given: Managers): readonly Manager[] {
 }
 
 /** A day in milliseconds. */
-const LONGEST = 86_400_000;
+const MAX_INTERVAL_MS = 86_400_000;
 
 /**
  * Checks what a service is told beyond what its connection is.
@@ -101,13 +102,13 @@ const LONGEST = 86_400_000;
  * @throws {InvalidValueError} naming the option that is wrong.
  */
 export function checkOptions(options: ServiceOptions): void {
-  const { reportInterval = 0, healthPort = 0, spacing = {} } = options;
+  const { reportInterval = 0, healthPort = 0, taskIntervals = {} } = options;
   const { hostExpiry = Infinity } = options;
-  duration("hostExpiry", hostExpiry);
-  whole("reportInterval", Math.ceil(reportInterval), 0, LONGEST);
-  whole("healthPort", healthPort, 0, 65_535);
-  for (const [task, every] of Object.entries(spacing)) {
-    if (every !== undefined) duration(`spacing.${task}`, every);
+  checkDuration("hostExpiry", hostExpiry);
+  checkInteger("reportInterval", Math.ceil(reportInterval), 0, MAX_INTERVAL_MS);
+  checkInteger("healthPort", healthPort, 0, 65_535);
+  for (const [task, every] of Object.entries(taskIntervals)) {
+    if (every !== undefined) checkDuration(`taskIntervals.${task}`, every);
   }
   checkDurations(managersOf(options.manager), options);
   for (const name of ["binary", "version", "zone"] as const) {

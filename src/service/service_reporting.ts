@@ -4,7 +4,7 @@ import type { ServiceState } from "../rpc/discovery/service_report.ts";
 import { queueFor } from "../transport/routes.ts";
 import type { Manager } from "./manager.ts";
 import type { TaskState } from "./periodic/task_runner.ts";
-import { Records } from "./registry/record_writer.ts";
+import { RecordWriter } from "./registry/record_writer.ts";
 import { Reporter } from "./registry/reporter.ts";
 import {
   contractInfo,
@@ -39,7 +39,7 @@ export interface Reporting {
   /** Tells of it. */
   readonly reporter: Reporter;
   /** Kept of it. */
-  readonly records: Records | undefined;
+  readonly records: RecordWriter | undefined;
 }
 
 /** Tells on `own` of a service that serves its managers on `connection`. */
@@ -53,7 +53,7 @@ export function reportOn(
   const identity = identityOf(managers, subject.host, options);
   const topics = topicsOf(managers, options.version);
   const records = options.store &&
-    new Records(options.store, keysOf(identity, topics), identity);
+    new RecordWriter(options.store, keysOf(identity, topics), identity);
   const contracts = managers.map(({ contract }) => contractInfo(contract));
   const consumers = topics.flatMap(({ topic }) => [
     topic,

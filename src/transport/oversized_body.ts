@@ -1,9 +1,9 @@
 /** Bodies above the limit of their consumer: what is held of them. @module */
 import { Buffer } from "node:buffer";
-import { expireAt } from "../async/timer_wheel.ts";
+import { setDeadline } from "../async/timer_wheel.ts";
 
 /** Bytes that are held of the beginning and of the end of a body that is dropped: they may say who waits for an answer. */
-const EDGE = 64 * 1024;
+const EDGE_BYTES = 64 * 1024;
 /** Milliseconds between two messages that go back to their queues. */
 const NEXT = 250;
 /** Messages that wait to go back, before those of lost channels are forgotten. */
@@ -21,7 +21,7 @@ export interface BodyLimit {
 }
 
 /** A body of which the beginning and the end are kept; all of it, where that is not more. */
-export class Edges {
+export class BodyEdges {
   /** Both ends, put together. */
   readonly kept: Buffer;
   readonly #length: number;
@@ -30,7 +30,7 @@ export class Edges {
   /** Of a body of that length. */
   constructor(length: number) {
     this.#length = length;
-    this.kept = Buffer.alloc(Math.min(length, 2 * EDGE));
+    this.kept = Buffer.alloc(Math.min(length, 2 * EDGE_BYTES));
   }
 
   /** The next bytes. */
@@ -38,11 +38,11 @@ export class Edges {
     if (this.kept.length === 0) return;
     const from = this.#come;
     this.#come += bytes.length;
-    if (from < EDGE) {
+    if (from < EDGE_BYTES) {
       this.kept.set(bytes.subarray(0, this.kept.length - from), from);
     }
     const skipped = this.#length - this.kept.length;
-    const end = skipped + Math.min(EDGE, this.kept.length);
+    const end = skipped + Math.min(EDGE_BYTES, this.kept.length);
     const late = Math.max(0, end - from);
     if (late >= bytes.length) return;
     this.kept.set(bytes.subarray(late), from + late - skipped);
@@ -51,8 +51,8 @@ export class Edges {
 
 /** The beginning and the end of a body. */
 export function edgesOf(body: Uint8Array): Uint8Array {
-  if (body.length <= 2 * EDGE) return body;
-  const edges = new Edges(body.length);
+  if (body.length <= 2 * EDGE_BYTES) return body;
+  const edges = new BodyEdges(body.length);
   edges.add(body);
   return edges.kept;
 }
@@ -66,7 +66,7 @@ export interface Postponed {
 }
 
 /** Room for one large body in this process. */
-export class Room {
+export class BodyBudget {
   #taken = false;
   #waiting: Postponed[] = [];
   #pausing = false;
@@ -102,7 +102,7 @@ export class Room {
     next.giveBack();
     if (this.#waiting.length === 0) return;
     this.#pausing = true;
-    expireAt(performance.now() + NEXT, () => {
+    setDeadline(performance.now() + NEXT, () => {
       this.#pausing = false;
       this.#next();
     });
@@ -110,4 +110,4 @@ export class Room {
 }
 
 /** That of this process. */
-export const room: Room = new Room();
+export const bodyBudget: BodyBudget = new BodyBudget();

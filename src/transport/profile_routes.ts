@@ -1,12 +1,12 @@
 /** The table of rows for one profile: whose bus it is decides names and flags. @module */
 import {
-  answering,
   type Exchange,
-  passing,
   type Queue,
   queueFor,
+  replyExchange,
   type Route,
   type Routes,
+  transientQueue,
 } from "./routes.ts";
 
 /** What a profile decides. */
@@ -95,7 +95,7 @@ export function routes(profile: Profile): Routes {
     notify: (topic, priority) => row(`${topic}.${priority}`),
     fanout: (topic) =>
       nova && !topic.startsWith(OWN) ? novaFanout(topic, nova) : fanout(topic),
-    inbox: (inbox) => nova ? novaInbox(inbox, nova) : passing(inbox),
+    inbox: (inbox) => nova ? novaInbox(inbox, nova) : transientQueue(inbox),
   };
 }
 
@@ -167,7 +167,7 @@ function novaFanout(topic: string, nova: NovaForms): Route {
 /** Its exchange is for servers that answer to one: Grizzly, Havana, oslo.messaging before 10. */
 function novaInbox(name: string, nova: NovaForms): Route {
   const queue = expiring(nova, name, nova.arguments?.reply);
-  return { exchange: answering(name), key: name, queue };
+  return { exchange: replyExchange(name), key: name, queue };
 }
 
 function withArguments(

@@ -83,7 +83,7 @@ export function direct(queue: string): Route {
  * A durable queue that the broker removes when nobody has consumed it for a minute; not exclusive, so that its name and
  * what is in it outlive a lost connection.
  */
-export function passing(name: string): Route {
+export function transientQueue(name: string): Route {
   const queue: Queue = {
     name,
     durable: true,
@@ -95,8 +95,8 @@ export function passing(name: string): Route {
 }
 
 /** The queue whose only consumer leads the fleet in a task; it holds no message. */
-export function election(topic: string, task: string): Route {
-  return passing(`${topic}.leader.${task}`);
+export function leaderQueue(topic: string, task: string): Route {
+  return transientQueue(`${topic}.leader.${task}`);
 }
 
 /**
@@ -104,7 +104,7 @@ export function election(topic: string, task: string): Route {
  * no message.
  */
 export function hostLock(topic: string, host: string): Route {
-  const route = election(queueFor(topic, host), "warren.host");
+  const route = leaderQueue(queueFor(topic, host), "warren.host");
   const { queue } = route;
   return queue ? { ...route, queue: { ...queue, autoDelete: true } } : route;
 }
@@ -120,7 +120,7 @@ export function addressOf(topic: string, host?: string): string {
 }
 
 /** An exchange of one queue by the name of both: where peers answer that know no other way (Grizzly, Folsom). */
-export function answering(name: string): Exchange {
+export function replyExchange(name: string): Exchange {
   return { name, type: "direct", durable: false, autoDelete: true };
 }
 
@@ -128,7 +128,7 @@ export function answering(name: string): Exchange {
  * The queue for the answers of one call, which has its name (Folsom `impl_kombu.py`, DirectConsumer). Not exclusive, as there:
  * after a loss that the broker has not noticed yet, it could not be declared again.
  */
-export function answers(call: string): Route {
+export function callQueue(call: string): Route {
   const queue: Queue = {
     name: call,
     durable: false,
@@ -136,11 +136,11 @@ export function answers(call: string): Route {
     autoDelete: true,
     arguments: {},
   };
-  return { exchange: answering(call), key: call, queue };
+  return { exchange: replyExchange(call), key: call, queue };
 }
 
 /** A queue beside another, of the same kind. */
-function beside({ name, arguments: args }: Queue, part: string): Queue {
+function derivedQueue({ name, arguments: args }: Queue, part: string): Queue {
   const type = args["x-queue-type"];
   return {
     name: `${name}.${part}`,
@@ -152,8 +152,8 @@ function beside({ name, arguments: args }: Queue, part: string): Queue {
 }
 
 /** Where what failed waits before it goes back to its queue: one queue for each time, since a queue is served in order. */
-export function delayed(queue: Queue, ms: number): Route {
-  const delay = beside(queue, `delay.${ms}`);
+export function delayQueue(queue: Queue, ms: number): Route {
+  const delay = derivedQueue(queue, `delay.${ms}`);
   const args = {
     ...delay.arguments,
     "x-message-ttl": ms,
@@ -164,13 +164,13 @@ export function delayed(queue: Queue, ms: number): Route {
 }
 
 /** Where what cannot be handled is kept for whoever looks after it. */
-export function dead(queue: Queue): Route {
-  const letters = beside(queue, "dead");
+export function deadLetterQueue(queue: Queue): Route {
+  const letters = derivedQueue(queue, "dead");
   return { key: letters.name, queue: letters };
 }
 
 /** Where what workers did not finish is handled one at a time: it may be what ended them. */
-export function quarantine(queue: Queue): Route {
-  const apart = beside(queue, "quarantine");
+export function quarantineQueue(queue: Queue): Route {
+  const apart = derivedQueue(queue, "quarantine");
   return { key: apart.name, queue: apart };
 }

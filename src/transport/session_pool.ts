@@ -1,8 +1,8 @@
 /** Leases on a link: counted, and pooled for those who ask often. The link is closed with its last lease. @module */
 import { TimeoutError } from "../errors.ts";
-import { type Wait, within } from "../async/deadline.ts";
+import { type Deadline, withDeadline } from "../async/deadline.ts";
 import { clearTimeout, setTimeout } from "node:timers";
-import type { Link, Transport } from "./transport.ts";
+import type { Session, Transport } from "./transport.ts";
 
 /** Bounds of a pool. */
 export interface PoolOptions {
@@ -13,14 +13,14 @@ export interface PoolOptions {
 }
 
 interface Idle {
-  readonly transport: Transport;
+  readonly session: Session;
   readonly since: number;
 }
 
 /** A link with the leases on it. */
-export class Leases {
+export class SessionPool {
   /** What is leased. */
-  readonly link: Link;
+  readonly transport: Transport;
   readonly #size: number;
   readonly #idleLimit: number;
   readonly #closed: () => void;
@@ -35,11 +35,11 @@ export class Leases {
 
   /** `closed` is called when the link begins to close: whoever comes later needs a new one. */
   constructor(
-    link: Link,
+    transport: Transport,
     closed: () => void,
     { size = 30, idle = 60_000 }: PoolOptions = {},
   ) {
-    this.link = link;
+    this.transport = transport;
     this.#size = size;
     this.#idleLimit = idle;
     this.#closed = closed;
@@ -50,13 +50,13 @@ export class Leases {
    *
    * @throws {TimeoutError} if all of the pool are in use until the deadline.
    */
-  async acquire(pooled: boolean, wait: Wait): Promise<Transport> {
+  async acquire(pooled: boolean, wait: Deadline): Promise<Session> {
     this.#used++;
-    this.link.rest(false);
+    this.transport.rest(false);
     try {
       if (pooled) await this.#place(wait);
       const idle = pooled ? this.#idle.pop() : undefined;
-      return idle?.transport ?? await this.#open(pooled, wait);
+      return idle?.session ?? await this.#open(pooled, wait);
     } catch (error) {
       await this.#release();
       throw error;
@@ -65,12 +65,12 @@ export class Leases {
 
   /** Gives one back: to the pool if it came from there and is as new, else it is closed. */
   async release(
-    transport: Transport,
+    transport: Session,
     pooled: boolean,
     reusable: boolean,
   ): Promise<void> {
     if (pooled && reusable && !this.#closing) {
-      this.#idle.push({ transport, since: performance.now() });
+      this.#idle.push({ session: transport, since: performance.now() });
     } else await transport[Symbol.asyncDispose]();
     if (pooled) this.#free();
     await this.#release();
@@ -81,14 +81,14 @@ export class Leases {
     clearTimeout(this.#timer);
     const idle = this.#idle.splice(0);
     await Promise.all(
-      idle.map(({ transport }) => transport[Symbol.asyncDispose]()),
+      idle.map(({ session }) => session[Symbol.asyncDispose]()),
     );
     if (this.#used === 0) await this.#close();
   }
 
-  async #open(pooled: boolean, wait: Wait): Promise<Transport> {
+  async #open(pooled: boolean, wait: Deadline): Promise<Session> {
     try {
-      return await this.link.open(wait);
+      return await this.transport.openSession(wait);
     } catch (error) {
       if (pooled) this.#free();
       throw error;
@@ -96,7 +96,7 @@ export class Leases {
   }
 
   /** A place in the pool, in the order of asking: whoever gives one back hands it to the next. */
-  async #place(wait: Wait): Promise<void> {
+  async #place(wait: Deadline): Promise<void> {
     if (this.#pooled < this.#size) return void this.#pooled++;
     const waiter = Promise.withResolvers<void>();
     this.#waiters.push(waiter);
@@ -106,7 +106,7 @@ export class Leases {
         { inDoubt: false },
       );
     try {
-      await within(waiter.promise, wait, late);
+      await withDeadline(waiter.promise, wait, late);
     } catch (error) {
       const at = this.#waiters.indexOf(waiter);
       if (at >= 0) this.#waiters.splice(at, 1);
@@ -124,7 +124,7 @@ export class Leases {
   async #release(): Promise<void> {
     if (--this.#used === 0) {
       if (this.#idle.length === 0) return await this.#close();
-      this.link.rest(true);
+      this.transport.rest(true);
     }
     this.#expireIdle();
   }
@@ -144,7 +144,7 @@ export class Leases {
     const dropped = this.#idle.filter(({ since }) => since <= old);
     this.#idle = this.#idle.filter(({ since }) => since > old);
     await Promise.all(
-      dropped.map(({ transport }) => transport[Symbol.asyncDispose]()),
+      dropped.map(({ session }) => session[Symbol.asyncDispose]()),
     );
     if (this.#used === 0 && this.#idle.length === 0) await this.#close();
     else this.#expireIdle();
@@ -153,6 +153,8 @@ export class Leases {
   #close(): Promise<void> {
     clearTimeout(this.#timer);
     this.#closed();
-    return this.#closing ??= Promise.resolve(this.link[Symbol.asyncDispose]());
+    return this.#closing ??= Promise.resolve(
+      this.transport[Symbol.asyncDispose](),
+    );
   }
 }

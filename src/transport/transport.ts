@@ -1,9 +1,9 @@
 /** The seam between calls and bytes: what every transport does, and what it promises. @module */
-import type { Wait } from "../async/deadline.ts";
+import type { Deadline } from "../async/deadline.ts";
 import type { BodyLimit } from "./oversized_body.ts";
 import type { Queue, Route } from "./routes.ts";
 
-export type { BodyLimit, Wait };
+export type { BodyLimit, Deadline };
 
 /** Bytes with what the broker needs to know of them. */
 export interface Message {
@@ -12,7 +12,7 @@ export interface Message {
   /** Headers, own keys only. What the broker or a peer added may hold tables and arrays too. */
   readonly headers: Readonly<Record<string, unknown>>;
   /** `message_id`: tells copies of one message from another message. */
-  readonly id?: string | undefined;
+  readonly messageId?: string | undefined;
   /** `correlation_id`: the call that the message belongs to. */
   readonly correlationId?: string | undefined;
   /** `reply_to`: the queue of the sender. */
@@ -63,7 +63,7 @@ export interface ConsumeOptions {
   /** The only consumer of its queue. It is not restored after a loss: another may be the only one by then. */
   readonly exclusive?: boolean;
   /** Its consumer can be done without: where the broker refuses it after a loss, it is not restored, and the link goes on. */
-  readonly spare?: boolean;
+  readonly optional?: boolean;
   /** Bodies that are too large for it; default: none is. */
   readonly limit?: BodyLimit | undefined;
 }
@@ -85,13 +85,13 @@ export interface Consumer {
  * Every promise settles by the deadline of its `Wait`, also while the broker is away. Disposal gives back or closes the
  * channels: what is unacknowledged goes back to its queue.
  */
-export interface Transport extends AsyncDisposable {
+export interface Session extends AsyncDisposable {
   /**
    * Makes the exchange, and the queue with its binding where the route has one.
    *
    * @throws {TopologyError} if it exists in another form.
    */
-  declare(route: Route, wait: Wait): Promise<void>;
+  declare(route: Route, wait: Deadline): Promise<void>;
   /**
    * Sends, and resolves when the broker has taken it. Sent again with the same `id` after a lost connection. Where too much
    * is sent and not settled, it waits its turn.
@@ -101,32 +101,32 @@ export interface Transport extends AsyncDisposable {
    * @throws {BlockedError} the broker took nothing until the deadline.
    * @throws {UnconfirmedError} sent, and not confirmed by the deadline: in doubt.
    */
-  publish(route: Route, message: Message, wait: Wait): Promise<void>;
+  publish(route: Route, message: Message, wait: Deadline): Promise<void>;
   /**
    * Sends without waiting for the broker: what comes back is told to the link's `returned`. Resolves when the bytes are
    * handed to the connection.
    */
-  post(route: Route, message: Message, wait: Wait): Promise<void>;
+  send(route: Route, message: Message, wait: Deadline): Promise<void>;
   /** Declares the route and consumes its queue; `receive` must not throw. */
   consume(
     route: Route,
     receive: (delivery: Delivery) => void,
     options: ConsumeOptions,
-    wait: Wait,
+    wait: Deadline,
   ): Promise<Consumer>;
   /**
    * What is in a queue; undefined if it does not exist.
    *
    * @throws {TopologyError} it exists in another form.
    */
-  look(queue: Queue, wait: Wait): Promise<QueueCounts | undefined>;
+  look(queue: Queue, wait: Deadline): Promise<QueueCounts | undefined>;
   /** Takes away the binding of a route's queue. */
-  unbind(route: Route, wait: Wait): Promise<void>;
+  unbind(route: Route, wait: Deadline): Promise<void>;
   /**
    * Removes a queue that has no ready message and no consumer; false if it has one. The broker does both in one step, but of
    * a quorum queue, which is looked at and then removed.
    */
-  removeEmpty(queue: Queue, wait: Wait): Promise<boolean>;
+  removeEmpty(queue: Queue, wait: Deadline): Promise<boolean>;
 }
 
 /** What is in a queue, as the broker tells it. */
@@ -138,7 +138,7 @@ export interface QueueCounts {
 }
 
 /** What a link tells of itself. */
-export type LinkEvent =
+export type TransportEvent =
   | { readonly type: "connected" }
   | {
     readonly type: "disconnected" | "blocked" | "failed";
@@ -163,7 +163,7 @@ export type QueueStatus =
   };
 
 /** The private inbox of a link, by the rules of a profile. */
-export interface InboxForm {
+export interface InboxOptions {
   /** In its name, in place of random characters. */
   readonly member?: string | undefined;
   /** Its route. */
@@ -171,36 +171,36 @@ export interface InboxForm {
 }
 
 /** Who reads the private inbox of a link. */
-export interface InboxReader {
+export interface InboxListener {
   /** Bytes of a body at most; of a larger one, the beginning and the end come. Default: no limit. */
   readonly limit?: number;
   /** A message came to the inbox. It must not throw. */
-  receive(delivery: Delivery): void;
+  onDelivery(delivery: Delivery): void;
   /** A mandatory message that was posted found no queue. */
-  returned(message: Message): void;
+  onReturned(message: Message): void;
 }
 
 /**
  * The process's way to one broker (or one cluster): shared by all its transports, kept up by itself, closed with the
  * last of them.
  */
-export interface Link extends AsyncDisposable {
+export interface Transport extends AsyncDisposable {
   /** New channels for one connection context. */
-  open(wait: Wait): Promise<Transport>;
+  openSession(wait: Deadline): Promise<Session>;
   /** Name of the private inbox. */
   readonly inbox: string;
   /** Reads the inbox from now on, on a channel of its own; the second call waits for the first. */
-  listen(reader: InboxReader, wait: Wait): Promise<void>;
+  startInbox(reader: InboxListener, wait: Deadline): Promise<void>;
   /** Reads, besides the inbox, the queue for the answers of one call, until disposed; see `answers`. */
-  answersTo(call: string, wait: Wait): Promise<Disposable>;
+  startCallQueue(call: string, wait: Deadline): Promise<Disposable>;
   /** How a queue is now. Never rejects, and hurts no channel that others use. */
-  inspect(queue: string, wait: Wait): Promise<QueueStatus>;
+  inspect(queue: string, wait: Deadline): Promise<QueueStatus>;
   /** Consumers of a queue now; undefined where it cannot be told by the deadline. */
-  consumers(queue: string, wait: Wait): Promise<number | undefined>;
+  consumers(queue: string, wait: Deadline): Promise<number | undefined>;
   /** Tells of losses and returns, until disposed. */
-  watch(watcher: (event: LinkEvent) => void): Disposable;
+  onEvent(watcher: (event: TransportEvent) => void): Disposable;
   /** How both connections are now, and what was last proven of them. */
-  health(): LinkHealth;
+  health(): TransportHealth;
   /** While it rests, nobody uses it: it stays connected, but keeps no process alive. */
   rest(resting: boolean): void;
 }
@@ -234,33 +234,33 @@ export interface Credentials {
  * `blocked`: the broker takes no messages from this side. `recovering`: not connected yet or not again, or a consumer is
  * still missing. `failed`: given up.
  */
-export type SideState = "up" | "blocked" | "recovering" | "failed";
+export type ConnectionState = "up" | "blocked" | "recovering" | "failed";
 
 /** One of the two connections of a link. */
-export interface SideHealth {
+export interface ConnectionHealth {
   /** How it is now. */
-  readonly state: SideState;
+  readonly state: ConnectionState;
   /** Since when it has been so. */
   readonly since: Date;
   /**
    * When the broker last proved that it works. Publishing: by the confirm of a message, or a probe that came through;
    * consuming: by a delivery, the start of a consumer, or a probe.
    */
-  readonly proof: Date | undefined;
+  readonly lastProof: Date | undefined;
   /** How often the connection was lost. */
   readonly losses: number;
 }
 
 /** The connection that consumes. */
-export interface ConsumingHealth extends SideHealth {
+export interface ConsumingHealth extends ConnectionHealth {
   /** Consumers that there should be, and those that consume on the connection as it is now. */
   readonly consumers: { readonly wanted: number; readonly consuming: number };
 }
 
 /** Both connections of a link. */
-export interface LinkHealth {
+export interface TransportHealth {
   /** The one that sends. */
-  readonly publishing: SideHealth;
+  readonly publishing: ConnectionHealth;
   /** The one that receives. */
   readonly consuming: ConsumingHealth;
   /** Deliveries that were settled after their channel was gone: the broker delivers them again. */

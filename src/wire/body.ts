@@ -5,9 +5,9 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { type Dialect, grizzly, oslo, type Spoken } from "./dialect.ts";
+import { type BodyMessage, type Dialect, grizzly, oslo } from "./dialect.ts";
 import type {
-  Fields,
+  JsonObject,
   Notification,
   Reply,
   ReplyAddress,
@@ -15,18 +15,21 @@ import type {
   Request,
 } from "./rpc_message.ts";
 import type { Failure } from "../errors.ts";
-import { heldFields, heldIn } from "./failure.ts";
+import { innerErrorFields, innerErrorsIn } from "./failure.ts";
 import { defaultLimits, type Limits, parseJson } from "./json.ts";
 
 const utf8 = new TextEncoder();
 const CONTEXT = "_context_";
 
-function packContext(context: Fields, body: Record<string, unknown>): Fields {
+function packContext(
+  context: JsonObject,
+  body: Record<string, unknown>,
+): JsonObject {
   for (const key of Object.keys(context)) body[CONTEXT + key] = context[key];
   return body;
 }
 
-function unpackContext(body: Fields): Fields {
+function unpackContext(body: JsonObject): JsonObject {
   const context: Record<string, unknown> = {};
   for (const key of Object.keys(body)) {
     if (key.startsWith(CONTEXT)) context[key.slice(CONTEXT.length)] = body[key];
@@ -38,7 +41,7 @@ function unpackContext(body: Fields): Fields {
 function replyFields(
   { call, queue, form }: ReplyAddress,
   monitor: number | undefined,
-): Fields {
+): JsonObject {
   if (form === "bare") return { _msg_id: call };
   return form === "parts"
     ? { _msg_id: call, _reply_q: queue }
@@ -50,7 +53,7 @@ function seconds(ms: number | undefined): number | null {
   return ms === undefined ? null : Math.ceil(ms / 1_000);
 }
 
-function encodeRequest(request: Request): Fields {
+function encodeRequest(request: Request): JsonObject {
   const { method, args, namespace, version, reply, monitor, id } = request;
   const body: Record<string, unknown> = { method, args, namespace, version }; // undefined keys are left out by JSON.stringify
   if (reply) Object.assign(body, replyFields(reply, monitor));
@@ -58,7 +61,7 @@ function encodeRequest(request: Request): Fields {
   return packContext(request.context, body);
 }
 
-function encodeReply(reply: Reply, form: ReplyForm): Fields {
+function encodeReply(reply: Reply, form: ReplyForm): JsonObject {
   const { result = null, empty, failure, ending } = reply;
   const body: Record<string, unknown> = {
     result: empty ? undefined : result, // an undefined key is left out: who reads it as null does no wrong
@@ -83,7 +86,7 @@ function encodeFailure(
     tb: traceback,
     args,
     kwargs: data,
-    ...heldFields(held),
+    ...innerErrorFields(held),
   });
   return text.replace(BEYOND_ASCII, escaped);
 }
@@ -93,7 +96,7 @@ const BEYOND_ASCII = /[\u007f-\uffff]/g;
 const escaped = (unit: string) =>
   `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
-function encodeNotification(event: Notification): Fields {
+function encodeNotification(event: Notification): JsonObject {
   return packContext(event.context, {
     message_id: event.messageId,
     publisher_id: event.publisherId,
@@ -108,7 +111,7 @@ function encodeNotification(event: Notification): Fields {
 const string = (value: unknown) =>
   typeof value === "string" ? value : undefined;
 
-function decodeRequest(body: Fields): Fields {
+function decodeRequest(body: JsonObject): JsonObject {
   const { _msg_id: call, _reply_q: queue } = body;
   const form: ReplyForm = queue === undefined || queue === null
     ? "bare"
@@ -135,7 +138,7 @@ function decodeRequest(body: Fields): Fields {
   };
 }
 
-function decodeReply(body: Fields): Fields {
+function decodeReply(body: JsonObject): JsonObject {
   const failure = body.failure ? decodeFailure(body.failure) : undefined;
   const ending = body.ending === true || failure !== undefined; // Folsom sends no ending after a failure
   return {
@@ -149,7 +152,7 @@ function decodeReply(body: Fields): Fields {
 
 const object = (value: unknown) =>
   typeof value === "object" && value !== null && !Array.isArray(value)
-    ? value as Fields
+    ? value as JsonObject
     : undefined;
 
 /** The body that holds the text was measured already. */
@@ -171,17 +174,17 @@ function decodeFailure(failure: unknown): Failure {
     traceback: Array.isArray(fields.tb)
       ? fields.tb.filter((line) => typeof line === "string")
       : [],
-    ...heldIn(fields),
+    ...innerErrorsIn(fields),
   };
 }
 
 /** The arguments of an exception, unless its message is the only one. */
-function argumentsOf({ args, message }: Fields): Pick<Failure, "args"> {
+function argumentsOf({ args, message }: JsonObject): Pick<Failure, "args"> {
   if (!Array.isArray(args)) return {};
   return args.length === 1 && args[0] === message ? {} : { args };
 }
 
-function decodeNotification(body: Fields): Fields {
+function decodeNotification(body: JsonObject): JsonObject {
   return {
     id: body._unique_id ?? undefined,
     messageId: body.message_id,
@@ -196,7 +199,7 @@ function decodeNotification(body: Fields): Fields {
 
 /** The body of a message, as JSON text. A reply takes the form that its request asked for. */
 export function encodeBody(
-  message: Spoken,
+  message: BodyMessage,
   form: ReplyForm = "single",
 ): string {
   if (message.kind === "request") return JSON.stringify(encodeRequest(message));
@@ -212,8 +215,8 @@ export function encodeBody(
  * call and nothing else of these is a request without a method: its sender waits for an answer.
  */
 export function decodeBody(
-  body: Fields,
-): { readonly kind: Spoken["kind"] } & Fields | undefined {
+  body: JsonObject,
+): { readonly kind: BodyMessage["kind"] } & JsonObject | undefined {
   if ("method" in body) return { kind: "request", ...decodeRequest(body) };
   if ("failure" in body || "result" in body) {
     return { kind: "reply", ...decodeReply(body) };
@@ -229,7 +232,7 @@ export function decodeBody(
 const END = 64 * 1024;
 
 /** The parts that were found. */
-export interface Excerpt {
+export interface BodyExcerpt {
   /** Id of a call. */
   readonly call: string | undefined;
   /** Address of its answer. */
@@ -250,7 +253,7 @@ function last(text: string, key: string): string | undefined {
 }
 
 /** Looks for the keys of Nova's messages. Arguments may have the same ones: it is a guess, for those who get nothing else. */
-export function excerptOf(body: Uint8Array): Excerpt {
+export function excerptOf(body: Uint8Array): BodyExcerpt {
   const ends = body.length <= 2 * END
     ? [body]
     : [body.subarray(0, END), body.subarray(-END)];

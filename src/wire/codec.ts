@@ -2,18 +2,18 @@
 import { Buffer } from "node:buffer";
 import { InvalidValueError } from "../errors.ts";
 import { decodeBody, encodeBody, excerptOf } from "./body.ts";
-import { type Dialect, grizzly, oslo, type Spoken } from "./dialect.ts";
+import { type BodyMessage, type Dialect, grizzly, oslo } from "./dialect.ts";
 import type {
   Control,
-  Envelope,
-  Fields,
+  JsonObject,
   ReplyAddress,
   ReplyForm,
+  RpcMessage,
 } from "./rpc_message.ts";
 import {
   controlSchema,
   requestSchema,
-  schemaOf,
+  schemaFor,
 } from "./rpc_message_schema.ts";
 import {
   BATCHES,
@@ -27,29 +27,34 @@ import {
   type WireHeaders,
 } from "./headers.ts";
 import {
-  checkJson,
+  assertJson,
   defaultLimits,
   type Limits,
   parseJson,
-  unsendable,
+  sendLimitViolation,
 } from "./json.ts";
 import { decompressed } from "./compression.ts";
-import { isEnvelope, unseal } from "./oslo.ts";
+import { isEnvelope, openEnvelope } from "./oslo.ts";
 
-export { Batch, isBatch, type Part, partsOf } from "./reply_batch.ts";
-export { readdressed } from "./dialect.ts";
-export { BATCHES, checkJson, defaultLimits, type Limits, PROTOCOL };
 export {
-  againHeaders,
+  type BatchPart,
+  decodeBatch,
+  isBatch,
+  ReplyBatch,
+} from "./reply_batch.ts";
+export { copyForCall } from "./dialect.ts";
+export { assertJson, BATCHES, defaultLimits, type Limits, PROTOCOL };
+export {
   attemptOf,
-  burialsOf,
-  deadHeaders,
-  deferredHeaders,
-  fitsShort,
-  interruptedHeaders,
-  interruptedOf,
-  keptHeaders,
+  deadLetterCountOf,
+  deadLetterHeaders,
+  deferralHeaders,
+  forwardedHeaders,
+  interruptionsOf,
+  isShortString,
   propertyHeaders,
+  redeliveryHeaders,
+  retryHeaders,
 } from "./headers.ts";
 
 /** A message ready to go. */
@@ -61,7 +66,7 @@ export interface Encoded {
 }
 
 /** A message that is not accepted, and why. */
-export interface Refusal {
+export interface DecodeError {
   /** In a few words, without the content of the message. */
   readonly reason: string;
   /** Where the refusal can be told, if the message said so. */
@@ -78,7 +83,7 @@ export interface Refusal {
 }
 
 /** The fault of a message that was found before its body is read. */
-export interface Fault {
+export interface DeliveryFault {
   /** Why its headers are missing. */
   readonly unreadable?: string | undefined;
   /** Its bytes, where they are above the limit; of its body there is at least the beginning and the end. */
@@ -87,10 +92,10 @@ export interface Fault {
 
 /** What arrived. */
 export type Decoded =
-  | { readonly message: Envelope; readonly dialect: Dialect }
-  | { readonly refusal: Refusal };
+  | { readonly message: RpcMessage; readonly dialect: Dialect }
+  | { readonly refusal: DecodeError };
 
-function checkWords(message: Spoken): void {
+function assertSerializable(message: BodyMessage): void {
   if (message.kind === "request") {
     if (Array.isArray(message.args)) {
       throw new InvalidValueError(
@@ -98,13 +103,13 @@ function checkWords(message: Spoken): void {
         { data: { path: "args" } },
       );
     }
-    checkJson(message.args, "args");
-    checkJson(message.context, "context");
+    assertJson(message.args, "args");
+    assertJson(message.context, "context");
   } else if (message.kind === "notification") {
-    checkJson(message.payload ?? null, "payload");
-    checkJson(message.context, "context");
+    assertJson(message.payload ?? null, "payload");
+    assertJson(message.context, "context");
   } else if (message.result !== undefined) {
-    checkJson(message.result, "result", message.parsed);
+    assertJson(message.result, "result", message.parsed);
   }
 }
 
@@ -114,17 +119,19 @@ function checkWords(message: Spoken): void {
  * @throws {InvalidValueError} if JSON cannot carry a value, or the body is larger than the limit.
  */
 export function encode(
-  message: Spoken,
+  message: BodyMessage,
   dialect: Dialect,
   limits: Limits = defaultLimits,
   form?: ReplyForm,
 ): Encoded {
-  checkWords(message);
+  assertSerializable(message);
   const text = encodeBody(message, form);
   const body = Buffer.from(dialect.seal(text));
   // Within an envelope the text is a single value, but whoever opens it counts again.
-  const reason = unsendable(body, limits) ??
-    (dialect === oslo ? unsendable(Buffer.from(text), limits) : undefined);
+  const reason = sendLimitViolation(body, limits) ??
+    (dialect === oslo
+      ? sendLimitViolation(Buffer.from(text), limits)
+      : undefined);
   if (reason !== undefined) {
     throw new InvalidValueError(
       `Cannot send a ${message.kind} of ${reason}; send less${
@@ -146,11 +153,11 @@ export function encode(
 
 /** The bytes of a control. */
 export function encodeControl(control: Control): Encoded {
-  const { verb, call, credit, sequence, run } = control;
+  const { command, call, credit, sequence, run } = control;
   return {
     body: Buffer.from("{}"),
     headers: {
-      [header.control]: verb,
+      [header.control]: command,
       [header.call]: call,
       ...(credit !== undefined && { [header.credit]: `${credit}` }),
       ...(sequence !== undefined && { [header.sequence]: `${sequence}` }),
@@ -160,11 +167,11 @@ export function encodeControl(control: Control): Encoded {
 }
 
 /** A refusal in answer to a message that may still say where its answer goes. */
-function refuse(
+function decodeError(
   reason: string,
-  headers: Fields,
+  headers: JsonObject,
   dialect: Dialect = grizzly,
-  raw?: Fields,
+  raw?: JsonObject,
 ): Decoded {
   const reply = raw?.kind === "request"
     ? requestSchema.safeParse({ ...raw, ...blank }).data?.reply
@@ -185,17 +192,17 @@ const blank = {
   timeout: undefined,
   monitor: undefined,
   attempt: undefined,
-  burials: undefined,
-  interrupted: undefined,
+  deadLetterCount: undefined,
+  interruptions: undefined,
   expires: undefined,
   deferred: undefined,
   credit: undefined,
 };
 
-function decodeControl(headers: Fields): Decoded {
+function decodeControl(headers: JsonObject): Decoded {
   const raw = {
     kind: "control",
-    verb: headers[header.control],
+    command: headers[header.control],
     call: headers[header.call],
     credit: number(headers[header.credit]),
     sequence: number(headers[header.sequence]),
@@ -204,26 +211,26 @@ function decodeControl(headers: Fields): Decoded {
   const parsed = controlSchema.safeParse(raw);
   return parsed.success
     ? { message: parsed.data, dialect: grizzly }
-    : refuse("an unknown control", headers);
+    : decodeError("an unknown control", headers);
 }
 
 /** Parsed JSON that is an object, or a refusal in a few words. */
 function objectOf(
   json: ReturnType<typeof parseJson>,
-): { readonly fields: Fields } | { readonly refused: string } {
+): { readonly fields: JsonObject } | { readonly refused: string } {
   if ("refused" in json) return json;
   const { value } = json;
   return typeof value === "object" && value !== null && !Array.isArray(value)
-    ? { fields: value as Fields }
+    ? { fields: value as JsonObject }
     : { refused: "not a JSON object" };
 }
 
 /** The message in a body, or a refusal. Never throws. */
 export function decode(
   body: Uint8Array,
-  headers: Fields,
+  headers: JsonObject,
   limits: Limits = defaultLimits,
-  { unreadable, oversized }: Fault = {},
+  { unreadable, oversized }: DeliveryFault = {},
 ): Decoded {
   if (oversized !== undefined) {
     const { call, ...found } = excerptOf(body);
@@ -236,22 +243,26 @@ export function decode(
   const outer = "refused" in whole
     ? whole
     : objectOf(parseJson(whole.body, limits));
-  if ("refused" in outer) return refuse(outer.refused, headers);
+  if ("refused" in outer) return decodeError(outer.refused, headers);
   const enveloped = isEnvelope(outer.fields);
   const dialect = enveloped ? oslo : grizzly;
-  const inner = enveloped ? objectOf(unseal(outer.fields, limits)) : outer;
-  if ("refused" in inner) return refuse(inner.refused, headers, dialect);
+  const inner = enveloped
+    ? objectOf(openEnvelope(outer.fields, limits))
+    : outer;
+  if ("refused" in inner) return decodeError(inner.refused, headers, dialect);
   const raw = decodeBody(inner.fields);
   if (!raw) {
     const reason = "neither a request, a reply nor a notification";
-    return refuse(reason, headers, dialect);
+    return decodeError(reason, headers, dialect);
   }
-  if (unreadable !== undefined) return refuse(unreadable, {}, dialect, raw);
+  if (unreadable !== undefined) {
+    return decodeError(unreadable, {}, dialect, raw);
+  }
   const said = Object.assign(raw, ownHeaders(raw.kind, headers));
-  const parsed = schemaOf(said).safeParse(said);
+  const parsed = schemaFor(said).safeParse(said);
   if (parsed.success) return { message: parsed.data, dialect };
   const issue = parsed.error.issues[0];
-  return refuse(
+  return decodeError(
     `a ${raw.kind} with a wrong ${issue?.path.join(".") || "shape"}: ${
       issue?.message ?? "invalid"
     }`,

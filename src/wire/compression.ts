@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 import { unzipSync } from "node:zlib";
 import bunzip from "npm:seek-bzip@2.0.0";
-import type { Fields } from "./rpc_message.ts";
+import type { JsonObject } from "./rpc_message.ts";
 import type { Limits } from "./json.ts";
 
 /** The header that names the compression. */
@@ -60,7 +60,7 @@ export function unbzip2(
 /** The body as it was before it was compressed, or why it cannot be read. No more than the limit is ever decompressed. */
 export function decompressed(
   body: Uint8Array,
-  headers: Fields,
+  headers: JsonObject,
   { bytes: limit }: Limits,
 ): { readonly body: Uint8Array } | { readonly refused: string } {
   const name = headers[COMPRESSION];

@@ -1,7 +1,7 @@
 /** How a message is said: what a request asks for, and what is put around the body. @module */
 import { Buffer } from "node:buffer";
 import type {
-  Fields,
+  JsonObject,
   Notification,
   Reply,
   ReplyForm,
@@ -10,16 +10,16 @@ import type {
 import { isEnvelope } from "./oslo.ts";
 
 /** What a dialect says in a body of its own (controls travel in headers alone). */
-export type Spoken = Request | Reply | Notification;
+export type BodyMessage = Request | Reply | Notification;
 
 /** One way of saying things; pure, and knows nothing of queues. */
 export interface Dialect {
   /** Name, as in the `dialect` option. */
   readonly name: "folsom" | "grizzly" | "oslo";
   /** Form of the answer that its requests ask for. `bare`: each call has a reply queue of its own. */
-  readonly form: ReplyForm;
+  readonly replyForm: ReplyForm;
   /** Whether messages have ids (`_unique_id`). */
-  readonly ids: boolean;
+  readonly hasIds: boolean;
   /** What goes over the wire for the text of a body. */
   seal(text: string): string;
 }
@@ -30,8 +30,8 @@ export interface Dialect {
  */
 export const folsom: Dialect = {
   name: "folsom",
-  form: "bare",
-  ids: false,
+  replyForm: "bare",
+  hasIds: false,
   seal: (text) => text,
 };
 
@@ -41,16 +41,16 @@ export const folsom: Dialect = {
  */
 export const grizzly: Dialect = {
   name: "grizzly",
-  form: "single",
-  ids: true,
+  replyForm: "single",
+  hasIds: true,
   seal: (text) => text,
 };
 
 /** oslo.messaging: the body is a text within an envelope (Havana `rpc/common.py`, `serialize_msg`). */
 export const oslo: Dialect = {
   name: "oslo",
-  form: "single",
-  ids: true,
+  replyForm: "single",
+  hasIds: true,
   seal: (text) =>
     JSON.stringify({ "oslo.version": VERSION, "oslo.message": text }),
 };
@@ -66,12 +66,12 @@ export const dialects: Readonly<Record<Dialect["name"], Dialect>> = {
 };
 
 /** The same body with another call and an id of its own, where it says any: who reads several calls may drop what came before. */
-export function readdressed(
+export function copyForCall(
   body: Uint8Array,
   call: string,
   id: string,
 ): Uint8Array {
-  const outer: Fields = JSON.parse(Buffer.from(body).toString());
+  const outer: JsonObject = JSON.parse(Buffer.from(body).toString());
   const enveloped = isEnvelope(outer);
   const inner: Record<string, unknown> = enveloped
     ? JSON.parse(String(outer["oslo.message"]))

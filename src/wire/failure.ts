@@ -2,35 +2,40 @@
 import {
   type ErrorClass,
   type Failure,
+  InterruptedError,
   InvalidValueError,
   NoSuchMethodError,
   RemoteError,
-  StreamInterruptedError,
   TimeoutError,
   UnsupportedVersionError,
 } from "../errors.ts";
-import type { Fields, Request } from "./rpc_message.ts";
-import { checkJson } from "./json.ts";
-import { type Foreign, foreignOf, fromForeign, toForeign } from "./oslo.ts";
+import type { JsonObject, Request } from "./rpc_message.ts";
+import { assertJson } from "./json.ts";
+import {
+  fromOsloFailure,
+  type OsloPeer,
+  osloPeer,
+  toOsloFailure,
+} from "./oslo.ts";
 
 /** Error classes by their name on the wire, `module.Class`. */
 export type ErrorClasses = Readonly<Record<string, ErrorClass>>;
 
 /** What a worker itself says of a request: the only errors of Warren that keep their class over the wire. */
-const refusals: ErrorClasses = {
+const dispatcherErrors: ErrorClasses = {
   InvalidValueError,
   NoSuchMethodError,
-  StreamInterruptedError,
+  InterruptedError,
   TimeoutError,
   UnsupportedVersionError,
 };
 const REFUSAL = "warren";
 
 /** In whose words a caller that is not Warren is refused; undefined for Warren. */
-export function foreignTo(
+export function osloPeerOf(
   { reply, warren }: Pick<Request, "reply" | "warren">,
-): Foreign | undefined {
-  return reply && !warren ? foreignOf(reply) : undefined;
+): OsloPeer | undefined {
+  return reply && !warren ? osloPeer(reply) : undefined;
 }
 
 /** How an error is described. */
@@ -38,9 +43,9 @@ export interface FailureOptions {
   /** Error classes that keep their name. */
   readonly classes?: ErrorClasses | undefined;
   /** True for the dispatcher's own refusal, false for what a handler threw. */
-  readonly refusal: boolean;
+  readonly fromDispatcher: boolean;
   /** The peer's own words for refusals, where it is not Warren. */
-  readonly foreign?: Foreign | undefined;
+  readonly forOslo?: OsloPeer | undefined;
   /** Whether the stack goes along; default false. */
   readonly traceback?: boolean | undefined;
 }
@@ -70,7 +75,7 @@ function dataOf(error: object): Readonly<Record<string, unknown>> {
     if (typeof data !== "object" || data === null || Array.isArray(data)) {
       return {};
     }
-    checkJson(data);
+    assertJson(data);
     return { ...data };
   } catch {
     return {};
@@ -84,7 +89,7 @@ function argumentsOf(error: Error): Pick<Failure, "args"> {
     const known = failure?.message === error.message || isRemote(error);
     const args = "args" in error ? error.args : known && failure?.args;
     if (!Array.isArray(args)) return {};
-    checkJson(args);
+    assertJson(args);
     return { args: [...args] };
   } catch {
     return {};
@@ -94,11 +99,11 @@ function argumentsOf(error: Error): Pick<Failure, "args"> {
 const isRemote = (error: unknown) => error instanceof RemoteError;
 
 /** Longest text of an error that travels, in characters. */
-const LONGEST = 16 * 1024;
+const MAX_MESSAGE = 16 * 1024;
 
 function describe(thrown: unknown): string {
   try {
-    return String(thrown).slice(0, LONGEST);
+    return String(thrown).slice(0, MAX_MESSAGE);
   } catch {
     return `something of type ${typeof thrown}`; // e.g. an object without a prototype
   }
@@ -107,7 +112,7 @@ function describe(thrown: unknown): string {
 /** A text of an error; whoever made the error may have put anything there. */
 function textOf(error: Error, part: "name" | "message" | "stack"): string {
   try {
-    return String(error[part] ?? "").slice(0, LONGEST);
+    return String(error[part] ?? "").slice(0, MAX_MESSAGE);
   } catch {
     return "";
   }
@@ -126,8 +131,8 @@ export function toFailure(thrown: unknown, options: FailureOptions): Failure {
   }
   const stack = options.traceback ? textOf(thrown, "stack").split("\n") : [];
   const traceback = stack.map((line) => `${line}\n`);
-  const said = options.refusal && options.foreign
-    ? toForeign(thrown, options.foreign)
+  const said = options.fromDispatcher && options.forOslo
+    ? toOsloFailure(thrown, options.forOslo)
     : undefined;
   return said ? { ...said, traceback } : {
     ...wireName(thrown, options),
@@ -140,9 +145,9 @@ export function toFailure(thrown: unknown, options: FailureOptions): Failure {
 
 function wireName(
   thrown: Error,
-  { refusal, classes = {} }: FailureOptions,
+  { fromDispatcher, classes = {} }: FailureOptions,
 ): Pick<Failure, "module" | "type"> {
-  if (refusal) return { module: REFUSAL, type: textOf(thrown, "name") };
+  if (fromDispatcher) return { module: REFUSAL, type: textOf(thrown, "name") };
   const listed = nameOf(thrown, classes);
   return listed === undefined
     ? { module: "", type: textOf(thrown, "name") }
@@ -161,11 +166,12 @@ export function fromFailure(failure: Failure, classes: ErrorClasses): Error {
   );
   const { module, type, message, data } = failure;
   const name = module === "" ? type : `${module}.${type}`;
-  const list = module === REFUSAL ? refusals : classes;
+  const list = module === REFUSAL ? dispatcherErrors : classes;
   const key = module === REFUSAL ? type : name;
   const found = Object.hasOwn(list, key) ? list[key] : undefined;
   if (found === undefined) {
-    return fromForeign(failure, remote) ?? holding(failure, classes, remote);
+    return fromOsloFailure(failure, remote) ??
+      withInnerErrors(failure, classes, remote);
   }
   try {
     const error = new found(message, { data, cause: remote });
@@ -180,7 +186,7 @@ export function fromFailure(failure: Failure, classes: ErrorClasses): Error {
 }
 
 /** The error for one that held others, by what it held; the `RemoteError` itself if it held none. */
-function holding(
+function withInnerErrors(
   { message, errors, error, suppressed }: Failure,
   classes: ErrorClasses,
   remote: RemoteError,
@@ -200,18 +206,18 @@ function holding(
 }
 
 /** The parts of a failure that Warren alone sends. */
-export type Held = Pick<
+export type InnerErrors = Pick<
   Failure,
   "details" | "cause" | "errors" | "error" | "suppressed"
 >;
 
 /** Bounds of what is read: depth, number of errors, scalars of each, and characters of a text. */
-const MOST = { depth: 4, errors: 32, details: 16, text: 16 * 1024 };
+const MAX_INNER_ERRORS = { depth: 4, errors: 32, details: 16, text: 16 * 1024 };
 
 /** The keys of what a failure holds, for its JSON; none where it holds nothing. */
-export function heldFields(
-  { details, cause, errors, error, suppressed }: Held,
-): Fields {
+export function innerErrorFields(
+  { details, cause, errors, error, suppressed }: InnerErrors,
+): JsonObject {
   return {
     details,
     cause: cause && fieldsOf(cause),
@@ -221,30 +227,30 @@ export function heldFields(
   };
 }
 
-const fieldsOf = (failure: Failure): Fields => ({
+const fieldsOf = (failure: Failure): JsonObject => ({
   class: failure.type,
   module: failure.module,
   message: failure.message,
   kwargs: failure.data,
-  ...heldFields(failure),
+  ...innerErrorFields(failure),
 });
 
-interface Left {
+interface Budget {
   errors: number;
 }
 
 /** The inner errors in the JSON of a failure, within bounds. Anything beyond them, or of another form, is left out. */
-export function heldIn(
-  fields: Fields,
-  depth: number = MOST.depth,
-  left: Left = { errors: MOST.errors },
-): Held {
-  const held: { -readonly [K in keyof Held]: Held[K] } = {};
+export function innerErrorsIn(
+  fields: JsonObject,
+  depth: number = MAX_INNER_ERRORS.depth,
+  left: Budget = { errors: MAX_INNER_ERRORS.errors },
+): InnerErrors {
+  const held: { -readonly [K in keyof InnerErrors]: InnerErrors[K] } = {};
   const details = detailsIn(fields.details);
   if (details) held.details = details;
   if (depth === 0) return held;
   if (Array.isArray(fields.errors)) {
-    held.errors = fields.errors.slice(0, MOST.errors)
+    held.errors = fields.errors.slice(0, MAX_INNER_ERRORS.errors)
       .map((each) => failureIn(each, depth - 1, left))
       .filter((each) => each !== undefined);
   }
@@ -255,16 +261,16 @@ export function heldIn(
   return held;
 }
 
-const isFields = (value: unknown): value is Fields =>
+const isFields = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 const text = (value: unknown) =>
-  typeof value === "string" ? value.slice(0, MOST.text) : "";
+  typeof value === "string" ? value.slice(0, MAX_INNER_ERRORS.text) : "";
 
 function failureIn(
   value: unknown,
   depth: number,
-  left: Left,
+  left: Budget,
 ): Failure | undefined {
   if (!isFields(value) || left.errors-- <= 0) return undefined;
   return {
@@ -273,13 +279,13 @@ function failureIn(
     message: text(value.message),
     data: isFields(value.kwargs) ? value.kwargs : {},
     traceback: [],
-    ...heldIn(value, depth, left),
+    ...innerErrorsIn(value, depth, left),
   };
 }
 
-function detailsIn(value: unknown): Held["details"] {
+function detailsIn(value: unknown): InnerErrors["details"] {
   if (!isFields(value)) return undefined;
-  const entries = Object.entries(value).slice(0, MOST.details)
+  const entries = Object.entries(value).slice(0, MAX_INNER_ERRORS.details)
     .filter(([, each]) => ["string", "number", "boolean"].includes(typeof each))
     .map(([name, each]) => [
       text(name),

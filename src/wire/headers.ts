@@ -5,8 +5,8 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import type { Fields, Reply, Request } from "./rpc_message.ts";
-import type { Spoken } from "./dialect.ts";
+import type { JsonObject, Reply, Request } from "./rpc_message.ts";
+import type { BodyMessage } from "./dialect.ts";
 
 /** Headers as Warren sends them. */
 export type WireHeaders = Readonly<Record<string, string>>;
@@ -19,11 +19,11 @@ export const header = {
   run: "warren-run",
   inbox: "warren-inbox",
   parsed: "warren-parsed",
-  beat: "warren-beat",
+  heartbeat: "warren-beat",
   attempt: "warren-attempt",
   attempts: "warren-attempts",
-  burials: "warren-burials",
-  interrupted: "warren-interrupted",
+  deadLetterCount: "warren-burials",
+  interruptions: "warren-interrupted",
   expires: "warren-expires",
   reason: "warren-reason",
   queue: "warren-queue",
@@ -43,7 +43,7 @@ export const BATCHES = 2;
 const YES = "true";
 
 /** The version that a peer says; undefined if it is not Warren. */
-export function versionOf(headers: Fields): number | undefined {
+export function versionOf(headers: JsonObject): number | undefined {
   if (!(header.warren in headers)) return undefined;
   const said = number(headers[header.warren]);
   return Number.isSafeInteger(said) && Number(said) > 0 ? Number(said) : 1;
@@ -67,16 +67,16 @@ const PARSED: WireHeaders = Object.freeze({ ...PLAIN, [header.parsed]: YES });
 
 /** Headers of a reply to Warren. */
 export function replyHeaders(reply: Reply): WireHeaders {
-  const { sequence, run, inbox, beat } = reply;
+  const { sequence, run, inbox, heartbeat } = reply;
   const more = sequence !== undefined || run !== undefined ||
-    inbox !== undefined || beat;
+    inbox !== undefined || heartbeat;
   if (!more) return reply.parsed ? PARSED : PLAIN;
   const headers: Record<string, string> = { ...PLAIN };
   if (sequence !== undefined) headers[header.sequence] = `${sequence}`;
   if (run !== undefined) headers[header.run] = run;
   if (inbox !== undefined) headers[header.inbox] = inbox;
   if (reply.parsed) headers[header.parsed] = YES;
-  if (beat) headers[header.beat] = YES;
+  if (heartbeat) headers[header.heartbeat] = YES;
   return headers;
 }
 
@@ -94,15 +94,18 @@ export function number(said: unknown): unknown {
 const flag = (said: unknown) => said === YES ? true : said;
 
 /** What Warren's headers add to the raw neutral form of a message. */
-export function ownHeaders(kind: Spoken["kind"], headers: Fields): Fields {
+export function ownHeaders(
+  kind: BodyMessage["kind"],
+  headers: JsonObject,
+): JsonObject {
   if (kind === "request") {
     return {
       warren: versionOf(headers),
       to: headers[header.to],
       timeout: number(headers[header.timeout]),
       attempt: number(headers[header.attempt]),
-      burials: number(headers[header.burials]),
-      interrupted: number(headers[header.interrupted]),
+      deadLetterCount: number(headers[header.deadLetterCount]),
+      interruptions: number(headers[header.interruptions]),
       expires: number(headers[header.expires]),
       deferred: number(headers[header.deferred]),
       credit: number(headers[header.credit]),
@@ -114,12 +117,12 @@ export function ownHeaders(kind: Spoken["kind"], headers: Fields): Fields {
     run: headers[header.run],
     inbox: headers[header.inbox],
     parsed: flag(headers[header.parsed]),
-    beat: flag(headers[header.beat]),
+    heartbeat: flag(headers[header.heartbeat]),
   };
 }
 
 /** What the headers of a message say for its next attempt; `expires` is in epoch milliseconds. */
-export function againHeaders(attempt: number, expires?: number): WireHeaders {
+export function retryHeaders(attempt: number, expires?: number): WireHeaders {
   return {
     [header.attempt]: `${attempt}`,
     ...(expires !== undefined && { [header.expires]: `${expires}` }),
@@ -131,7 +134,7 @@ export interface Failed {
   /** Attempts that there were. */
   readonly attempts: number;
   /** How many times it has been one. */
-  readonly burials: number;
+  readonly deadLetterCount: number;
   /** Why it is one. */
   readonly reason: string;
   /** In which queue it was. */
@@ -139,18 +142,18 @@ export interface Failed {
 }
 
 /** What the headers of a dead letter say. Put back into its queue as it is, it begins anew. */
-export function deadHeaders(failed: Failed): WireHeaders {
-  const { attempts, burials, reason, queue } = failed;
+export function deadLetterHeaders(failed: Failed): WireHeaders {
+  const { attempts, deadLetterCount, reason, queue } = failed;
   return {
     [header.attempts]: `${attempts}`,
-    [header.burials]: `${burials}`,
+    [header.deadLetterCount]: `${deadLetterCount}`,
     [header.reason]: reason,
     [header.queue]: queue,
   };
 }
 
 /** Headers of a dead letter that is not a copy: the properties of the message, in AMQP's bytes. */
-export const propertyHeaders = (properties: Uint8Array): Fields => ({
+export const propertyHeaders = (properties: Uint8Array): JsonObject => ({
   [header.properties]: properties,
 });
 
@@ -160,57 +163,67 @@ const counted = (said: unknown): number => {
 };
 
 /** How many times a message was a dead letter, also one that cannot be read. */
-export const burialsOf = (headers: Fields): number =>
-  counted(headers[header.burials]);
+export const deadLetterCountOf = (headers: JsonObject): number =>
+  counted(headers[header.deadLetterCount]);
 
 /** Which attempt at a message it is, from 1. */
-export const attemptOf = (headers: Fields): number =>
+export const attemptOf = (headers: JsonObject): number =>
   Math.max(1, counted(headers[header.attempt]));
 
 /** How many times a worker had a message in hand and did not finish it. */
-export const interruptedOf = (headers: Fields): number =>
-  counted(headers[header.interrupted]);
+export const interruptionsOf = (headers: JsonObject): number =>
+  counted(headers[header.interruptions]);
 
 const OWN: ReadonlySet<string> = new Set(Object.values(header));
 /** Texts that are kept of what others say in headers: their number, the length of each, and the bytes of all. */
-const OTHERS = 32;
-const BRIEF = 255;
-const BYTES = 16 * 1024;
+const MAX_FOREIGN_HEADERS = 32;
+const MAX_HEADER_CHARACTERS = 255;
+const MAX_FORWARDED_BYTES = 16 * 1024;
 
 /** RabbitMQ takes these headers for further queues of a message. A copy that kept them would multiply it, or be refused. */
 const ROUTING = new Set(["CC", "BCC"]);
 
 /** Bytes that AMQP allows for a name or a property. What came may have more, since it is written as UTF-8 anew. */
-const SHORT = 255;
+const MAX_SHORT_STRING = 255;
 
 /** True if AMQP can carry a text as a name or as a property. */
-export const fitsShort = (text: string): boolean =>
-  text.length <= SHORT &&
-  (text.length * 3 <= SHORT || Buffer.byteLength(text) <= SHORT);
+export const isShortString = (text: string): boolean =>
+  text.length <= MAX_SHORT_STRING &&
+  (text.length * 3 <= MAX_SHORT_STRING ||
+    Buffer.byteLength(text) <= MAX_SHORT_STRING);
 
 /**
  * The headers of a message that is sent again: without what is said of one attempt, and no more than always fits. Warren's own
  * are kept however many others there are.
  */
-export function keptHeaders(headers: Fields): WireHeaders {
-  const { attempt, interrupted, attempts, expires, reason, queue } = header;
-  const attempted = [attempt, interrupted, attempts, expires, header.deferred];
+export function forwardedHeaders(headers: JsonObject): WireHeaders {
+  const { attempt, interruptions, attempts, expires, reason, queue } = header;
+  const attempted = [
+    attempt,
+    interruptions,
+    attempts,
+    expires,
+    header.deferred,
+  ];
   const once = new Set<string>([...attempted, reason, queue]);
   const kept = Object.entries(headers).filter(short).filter(([name]) =>
     !once.has(name) && !ROUTING.has(name) && !name.startsWith("x-") &&
-    fitsShort(name)
+    isShortString(name)
   );
   const own = kept.filter(([name]) => OWN.has(name));
-  const others = kept.filter(([name]) => !OWN.has(name)).slice(0, OTHERS);
+  const others = kept.filter(([name]) => !OWN.has(name)).slice(
+    0,
+    MAX_FOREIGN_HEADERS,
+  );
   let bytes = 0;
   const fitting = [...own, ...others].filter(([name, value]) =>
-    (bytes += Buffer.byteLength(name + value)) <= BYTES
+    (bytes += Buffer.byteLength(name + value)) <= MAX_FORWARDED_BYTES
   );
   return Object.fromEntries(fitting);
 }
 
 /** Headers of a request that goes back for a worker which serves its version: the number of times, and the time that is left. */
-export function deferredHeaders(
+export function deferralHeaders(
   times: number,
   { expires, timeout }: {
     /** Epoch milliseconds. */
@@ -227,24 +240,24 @@ export function deferredHeaders(
 }
 
 const short = (entry: readonly [string, unknown]): entry is [string, string] =>
-  typeof entry[1] === "string" && entry[1].length <= BRIEF;
+  typeof entry[1] === "string" && entry[1].length <= MAX_HEADER_CHARACTERS;
 
 /** What the headers of a request say that a worker did not finish, so many times: it is in the same attempt still. */
-export function interruptedHeaders(
-  headers: Fields,
+export function redeliveryHeaders(
+  headers: JsonObject,
   times: number,
 ): WireHeaders {
   const own = REQUEST.map((name) => [name, headers[name]] as const);
   const said = own.filter(short);
   return {
-    ...keptHeaders(headers),
+    ...forwardedHeaders(headers),
     ...Object.fromEntries(said),
-    ...(times > 0 && { [header.interrupted]: `${times}` }),
+    ...(times > 0 && { [header.interruptions]: `${times}` }),
   };
 }
 
 /** What a request says of itself in headers. */
 const REQUEST = [
   ...[header.warren, header.timeout, header.credit, header.to],
-  ...[header.attempt, header.burials, header.expires, header.deferred],
+  ...[header.attempt, header.deadLetterCount, header.expires, header.deferred],
 ];

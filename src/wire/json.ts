@@ -48,7 +48,7 @@ function endOfText(bytes: Uint8Array, start: number): number {
 }
 
 /** Why a body is not accepted; undefined if it is. */
-export function unacceptable(
+export function limitViolation(
   bytes: Uint8Array,
   limits: Limits,
 ): string | undefined {
@@ -72,13 +72,13 @@ export function unacceptable(
  * The same of a body whose values are known to be carried by JSON, and so not to be nested too deep. No value takes less than
  * a byte.
  */
-export function unsendable(
+export function sendLimitViolation(
   bytes: Uint8Array,
   limits: Limits,
 ): string | undefined {
   const small = bytes.length <= Math.min(limits.nodes, limits.bytes) &&
     limits.depth >= defaultLimits.depth;
-  return small ? undefined : unacceptable(bytes, limits);
+  return small ? undefined : limitViolation(bytes, limits);
 }
 
 function hasPrototypeKey(value: unknown): boolean {
@@ -141,7 +141,7 @@ export function parseJson(
   bytes: Uint8Array,
   limits: Limits,
 ): { value: unknown } | { refused: string } {
-  const reason = unacceptable(bytes, limits);
+  const reason = limitViolation(bytes, limits);
   if (reason !== undefined) return { refused: reason };
   try {
     const lax = utf8.decode(bytes);
@@ -168,7 +168,7 @@ const step = (path: string, key: string) =>
     ? (path ? `${path}.${key}` : key)
     : `${path}[${JSON.stringify(key)}]`;
 
-function fault(path: string, found: string): never {
+function jsonError(path: string, found: string): never {
   throw new InvalidValueError(
     `${
       path || "The value"
@@ -178,7 +178,7 @@ function fault(path: string, found: string): never {
 }
 
 /** True for what JSON carries as it is: it arrives with all that it has, and with nothing else. */
-function exact(value: unknown, depth: number): boolean {
+function isExact(value: unknown, depth: number): boolean {
   switch (typeof value) {
     case "string":
     case "boolean":
@@ -186,24 +186,24 @@ function exact(value: unknown, depth: number): boolean {
     case "number":
       return Number.isFinite(value);
     case "object":
-      return value === null || exactObject(value, depth);
+      return value === null || isExactObject(value, depth);
     default:
       return false;
   }
 }
 
-function exactObject(value: object, depth: number): boolean {
+function isExactObject(value: object, depth: number): boolean {
   if (depth === 0 || "toJSON" in value) return false;
   if (Array.isArray(value)) {
     // A list that JSON would rob of its class, of holes, or of what it has beside its items (e.g. a `RegExp`'s match).
     if (Object.getPrototypeOf(value) !== Array.prototype) return false;
     if (Object.keys(value).length !== value.length) return false;
-    return value.every((item) => exact(item, depth - 1));
+    return value.every((item) => isExact(item, depth - 1));
   }
   if (!plain(value) || Object.hasOwn(value, "__proto__")) return false;
   if (Object.getOwnPropertySymbols(value).length > 0) return false;
   return Object.values(value).every((item) =>
-    item === undefined || exact(item, depth - 1) // an absent key, in JavaScript's usual reading
+    item === undefined || isExact(item, depth - 1) // an absent key, in JavaScript's usual reading
   );
 }
 
@@ -214,11 +214,13 @@ function check(value: unknown, path: string, depth: number): void {
     case "boolean":
       return;
     case "number":
-      return Number.isFinite(value) ? undefined : fault(path, String(value));
+      return Number.isFinite(value)
+        ? undefined
+        : jsonError(path, String(value));
     case "object":
       return value === null ? undefined : checkObject(value, path, depth);
     default:
-      return fault(
+      return jsonError(
         path,
         typeof value === "undefined" ? "undefined" : `a ${typeof value}`,
       );
@@ -227,16 +229,16 @@ function check(value: unknown, path: string, depth: number): void {
 
 function checkObject(value: object, path: string, depth: number): void {
   if (depth === 0) {
-    fault(path, `nested deeper than ${defaultLimits.depth}, or a cycle`);
+    jsonError(path, `nested deeper than ${defaultLimits.depth}, or a cycle`);
   }
   const list = Array.isArray(value);
   if (!list && !plain(value)) {
-    fault(
+    jsonError(
       path,
       `a ${value.constructor?.name ?? "object without a plain prototype"}`,
     );
   }
-  if ("toJSON" in value) fault(path, "an object with a method toJSON");
+  if ("toJSON" in value) jsonError(path, "an object with a method toJSON");
   if (list) {
     for (let i = 0; i < value.length; i++) {
       check(value[i], `${path}[${i}]`, depth - 1);
@@ -244,7 +246,7 @@ function checkObject(value: object, path: string, depth: number): void {
     return;
   }
   if (Object.hasOwn(value, "__proto__")) {
-    fault(path, 'an object with a key "__proto__"');
+    jsonError(path, 'an object with a key "__proto__"');
   }
   for (const [key, item] of Object.entries(value)) {
     if (item !== undefined) check(item, step(path, key), depth - 1);
@@ -257,9 +259,9 @@ function checkObject(value: object, path: string, depth: number): void {
  *
  * @throws {InvalidValueError} naming the path.
  */
-export function checkJson(value: unknown, path = "", strict = false): void {
+export function assertJson(value: unknown, path = "", strict = false): void {
   const depth = defaultLimits.depth - 2; // the message around it takes two levels
-  if (exact(value, depth)) return;
+  if (isExact(value, depth)) return;
   check(value, path, depth);
-  if (strict) fault(path, "a value with more than its items and keys");
+  if (strict) jsonError(path, "a value with more than its items and keys");
 }

@@ -6,19 +6,19 @@ import {
   RpcError,
   UnsupportedVersionError,
 } from "../errors.ts";
-import type { Fields, ReplyAddress } from "./rpc_message.ts";
+import type { JsonObject, ReplyAddress } from "./rpc_message.ts";
 import { type Limits, parseJson } from "./json.ts";
 
 const utf8 = new TextEncoder();
 
 /** True for an envelope, of whatever version (Havana `rpc/common.py`, `deserialize_msg`: both keys). */
-export function isEnvelope(fields: Fields): boolean {
+export function isEnvelope(fields: JsonObject): boolean {
   return "oslo.version" in fields && "oslo.message" in fields;
 }
 
 /** What is in an envelope, or why it is refused. Readable: the same major version, no newer minor one. */
-export function unseal(
-  fields: Fields,
+export function openEnvelope(
+  fields: JsonObject,
   limits: Limits,
 ): { readonly value: unknown } | { readonly refused: string } {
   const { "oslo.version": version, "oslo.message": text } = fields;
@@ -35,10 +35,10 @@ export function unseal(
 type Named = Pick<Failure, "module" | "type" | "message" | "data">;
 
 /** The peer whose words are used: Folsom, Grizzly or Havana, oslo.messaging. */
-export type Foreign = "folsom" | "grizzly" | "oslo";
+export type OsloPeer = "folsom" | "grizzly" | "oslo";
 
 /** In whose words a caller that is not Warren expects refusals: the keys of its request tell its age. */
-export function foreignOf({ form, ids }: ReplyAddress): Foreign {
+export function osloPeer({ form, ids }: ReplyAddress): OsloPeer {
   if (form === "single") return "oslo";
   return ids === false ? "folsom" : "grizzly";
 }
@@ -54,7 +54,10 @@ const OLD_COMMON = {
 const PYTHON_2 = "exceptions";
 
 /** A refusal as the servers of the peer would say it; undefined for an error that they do not know. */
-export function toForeign(error: unknown, words: Foreign): Named | undefined {
+export function toOsloFailure(
+  error: unknown,
+  words: OsloPeer,
+): Named | undefined {
   if (!(error instanceof RpcError)) return undefined;
   const { method, version } = error.data;
   const old = words !== "oslo";
@@ -99,7 +102,7 @@ const COMMON = /^(nova|\w+)\.(openstack\.common\.)?rpc\.common$/;
 const NO_FUNCTION = "No such RPC function ";
 
 /** The error of Warren's that a foreign server's refusal is; undefined if it is none. */
-export function fromForeign(
+export function fromOsloFailure(
   { module, type, message, data }: Failure,
   cause: Error,
 ): Error | undefined {

@@ -6,27 +6,27 @@
  */
 import { Buffer } from "node:buffer";
 import { z } from "npm:zod@^4.6.7";
-import type { Fields } from "./rpc_message.ts";
+import type { JsonObject } from "./rpc_message.ts";
 import { batchHeaders, header } from "./headers.ts";
 import { defaultLimits, parseJson } from "./json.ts";
 
 /** An answer in a batch, or a batch itself. */
-export interface Part {
+export interface BatchPart {
   /** Bytes. */
   readonly body: Uint8Array;
   /** Warren's own headers. */
-  readonly headers: Fields;
+  readonly headers: JsonObject;
   /** The call that it belongs to. */
   readonly correlationId?: string | undefined;
 }
 
 /** Bytes of a batch at most, and answers in it. */
-const MOST = { bytes: 64 * 1024, answers: 256 };
+const MAX_PARTS = { bytes: 64 * 1024, answers: 256 };
 /** Bytes of an answer that goes with others at most: copying it would take longer than it saves. */
-const LARGE = 8 * 1024;
+const LARGE_BODY_BYTES = 8 * 1024;
 
 /** Answers that are put together. */
-export class Batch<T extends Part> {
+export class ReplyBatch<T extends BatchPart> {
   /** In their order. */
   readonly parts: T[] = [];
   readonly #heads: string[] = [];
@@ -37,8 +37,8 @@ export class Batch<T extends Part> {
     const { body, correlationId, headers } = part;
     const head = JSON.stringify([body.length, correlationId ?? "", headers]);
     const bytes = this.#bytes + Buffer.byteLength(head) + 1 + body.length;
-    const fits = bytes <= Math.min(most, MOST.bytes) &&
-      this.parts.length < MOST.answers && body.length <= LARGE;
+    const fits = bytes <= Math.min(most, MAX_PARTS.bytes) &&
+      this.parts.length < MAX_PARTS.answers && body.length <= LARGE_BODY_BYTES;
     if (!fits && this.parts.length > 0) return false;
     this.parts.push(part);
     this.#heads.push(head);
@@ -47,7 +47,7 @@ export class Batch<T extends Part> {
   }
 
   /** All of them as one message. */
-  get whole(): Part {
+  get encode(): BatchPart {
     const line = Buffer.from(`[${this.#heads.join()}]\n`);
     const body = Buffer.concat([line, ...this.parts.map(({ body }) => body)]);
     return { body, headers: batchHeaders(this.parts.length) };
@@ -61,23 +61,24 @@ const { indexOf } = Uint8Array.prototype;
 
 const answer = z.tuple([z.int().positive(), z.string(), z.looseObject({})])
   .refine(([, , headers]) => !(header.control in headers), "no control");
-const headSchema = z.array(answer).min(1).max(MOST.answers);
+const headSchema = z.array(answer).min(1).max(MAX_PARTS.answers);
 
 /** Whether a message is a batch. */
-export const isBatch = (headers: Fields): boolean => header.batch in headers;
+export const isBatch = (headers: JsonObject): boolean =>
+  header.batch in headers;
 
 /** The answers in a batch, each to be decoded by itself; undefined if it is none. Never throws. */
-export function partsOf(
-  { body, headers }: Part,
-): readonly Part[] | undefined {
-  if (body.length > MOST.bytes) return undefined;
+export function decodeBatch(
+  { body, headers }: BatchPart,
+): readonly BatchPart[] | undefined {
+  if (body.length > MAX_PARTS.bytes) return undefined;
   const end = Math.max(0, indexOf.call(body, LINE_FEED));
   const json = parseJson(body.subarray(0, end), defaultLimits);
   const head = "value" in json
     ? headSchema.safeParse(json.value).data
     : undefined;
   let at = end + 1;
-  const parts = head?.map(([length, correlationId, headers]): Part => ({
+  const parts = head?.map(([length, correlationId, headers]): BatchPart => ({
     body: body.subarray(at, at += length),
     headers,
     correlationId,

@@ -2,7 +2,7 @@
 import type { Failure } from "../errors.ts";
 
 /** A JSON object. */
-export type Fields = Readonly<Record<string, unknown>>;
+export type JsonObject = Readonly<Record<string, unknown>>;
 
 /**
  * How the caller wants its answer.
@@ -33,9 +33,9 @@ export interface Request {
   /** Procedure. */
   readonly method: string;
   /** Keyword arguments. */
-  readonly args: Fields;
+  readonly args: JsonObject;
   /** Values that travel with the request. */
-  readonly context: Fields;
+  readonly context: JsonObject;
   /** `major.minor` that the caller needs; undefined counts as 1.0. */
   readonly version?: string | undefined;
   /** Namespace of the contract. */
@@ -51,9 +51,9 @@ export interface Request {
   /** Which attempt it is; undefined = the first. Warren's own. */
   readonly attempt?: number | undefined;
   /** How many times it was a dead letter that somebody put back; undefined = never. Warren's own. */
-  readonly burials?: number | undefined;
+  readonly deadLetterCount?: number | undefined;
   /** How many times a worker had it in hand and did not finish; undefined = never. Warren's own. */
-  readonly interrupted?: number | undefined;
+  readonly interruptions?: number | undefined;
   /** Number of times that it went back for a worker that serves its version; undefined = never. Warren's own. */
   readonly deferred?: number | undefined;
   /** When its sender would have it dropped, by the clock of the worker that failed first: epoch ms. Warren's own. */
@@ -89,7 +89,7 @@ export interface Reply {
   /** True if the result is the output of the worker's schema; Warren's own. */
   readonly parsed?: boolean | undefined;
   /** True for a sign of life that carries no result; Warren's own. */
-  readonly beat?: boolean | undefined;
+  readonly heartbeat?: boolean | undefined;
 }
 
 /** An event for whoever listens. */
@@ -119,7 +119,7 @@ export interface Control {
   /** Which of the messages this is. */
   readonly kind: "control";
   /** `cancel`: the caller wants no more of it. `credit`: it has read items of a stream. `resume`: it has missed some. */
-  readonly verb: "cancel" | "credit" | "resume";
+  readonly command: "cancel" | "credit" | "resume";
   /** Id of the call. */
   readonly call: string;
   /** With `credit` and `resume`: items up to that number may come. */
@@ -131,4 +131,4 @@ export interface Control {
 }
 
 /** Whatever travels. */
-export type Envelope = Request | Reply | Notification | Control;
+export type RpcMessage = Request | Reply | Notification | Control;

@@ -1,10 +1,10 @@
 /** The schemas that check what arrives, in the neutral form. @module */
 import { z } from "npm:zod@^4.6.7";
 import type { Failure } from "../errors.ts";
-import type { Spoken } from "./dialect.ts";
+import type { BodyMessage } from "./dialect.ts";
 import type {
   Control,
-  Fields,
+  JsonObject,
   Notification,
   Reply,
   Request,
@@ -38,18 +38,20 @@ const request = z.object({
 });
 
 /** What few requests say: checking that it is not there takes as long as all the rest. */
-const seldomAsked = {
+const rareRequestFields = {
   monitor: duration.optional(),
   attempt: z.int().positive().optional(),
-  burials: z.int().positive().optional(),
-  interrupted: z.int().positive().optional(),
+  deadLetterCount: z.int().positive().optional(),
+  interruptions: z.int().positive().optional(),
   expires: z.number().optional(),
   deferred: z.int().positive().optional(),
   credit: z.int().positive().optional(),
 };
 
 /** Checks a {@linkcode Request}. */
-export const requestSchema: z.ZodType<Request> = request.extend(seldomAsked);
+export const requestSchema: z.ZodType<Request> = request.extend(
+  rareRequestFields,
+);
 
 /** Checks a {@linkcode Failure}. */
 export const failureSchema: z.ZodType<Failure> = z.object({
@@ -77,16 +79,16 @@ const reply = z.object({
 });
 
 /** The same of replies. */
-const seldomAnswered = {
+const rareReplyFields = {
   failure: failureSchema.optional(),
   sequence: z.int().positive().optional(),
   run: text.optional(),
   inbox: text.optional(),
-  beat: z.boolean().optional(),
+  heartbeat: z.boolean().optional(),
 };
 
 /** Checks a {@linkcode Reply}. */
-export const replySchema: z.ZodType<Reply> = reply.extend(seldomAnswered);
+export const replySchema: z.ZodType<Reply> = reply.extend(rareReplyFields);
 
 /** Checks a {@linkcode Notification}. */
 export const notificationSchema: z.ZodType<Notification> = z.object({
@@ -104,7 +106,7 @@ export const notificationSchema: z.ZodType<Notification> = z.object({
 /** Checks a {@linkcode Control}. */
 export const controlSchema: z.ZodType<Control> = z.object({
   kind: z.literal("control"),
-  verb: z.enum(["cancel", "credit", "resume"]),
+  command: z.enum(["cancel", "credit", "resume"]),
   call: text,
   credit: z.int().positive().optional(),
   sequence: z.int().positive().optional(),
@@ -115,19 +117,19 @@ const forms = {
   request: {
     usual: request as z.ZodType<Request>,
     whole: requestSchema,
-    names: Object.keys(seldomAsked),
+    names: Object.keys(rareRequestFields),
   },
   reply: {
     usual: reply as z.ZodType<Reply>,
     whole: replySchema,
-    names: Object.keys(seldomAnswered),
+    names: Object.keys(rareReplyFields),
   },
 };
 
 /** The schema for a raw message: a smaller one that says the same, where it has nothing that few have. */
-export function schemaOf(
-  raw: { readonly kind: Spoken["kind"] } & Fields,
-): z.ZodType<Spoken> {
+export function schemaFor(
+  raw: { readonly kind: BodyMessage["kind"] } & JsonObject,
+): z.ZodType<BodyMessage> {
   if (raw.kind === "notification") return notificationSchema;
   const { usual, whole, names } = forms[raw.kind];
   return names.every((name) => raw[name] === undefined) ? usual : whole;

@@ -1,7 +1,7 @@
 /** `src/async/timer_wheel.ts`: one timer, deadlines in order, and nothing left of what is forgotten. */
 import assert from "node:assert/strict";
-import { expireAt, forget } from "../../src/async/timer_wheel.ts";
-import { pause, within } from "../../src/async/deadline.ts";
+import { clearDeadline, setDeadline } from "../../src/async/timer_wheel.ts";
+import { delay, withDeadline } from "../../src/async/deadline.ts";
 import { until } from "../setup/probe.ts";
 
 const now = () => performance.now();
@@ -17,7 +17,7 @@ Deno.test("expireAt() fires in the order of the deadlines, also after a long tur
   const start = now();
   const fired: number[] = [];
   const offsets = [90, 20, 60, 0, 120, 40];
-  for (const ms of offsets) expireAt(start + ms, () => fired.push(ms));
+  for (const ms of offsets) setDeadline(start + ms, () => fired.push(ms));
   spin(start + 150);
   await until("all have fired", () => fired.length === offsets.length);
   assert.deepEqual(fired, offsets.toSorted((a, b) => a - b));
@@ -28,13 +28,13 @@ Deno.test("expireAt() fires once, never before its deadline", async () => {
   let fired = 0;
   const start = now();
   for (let ms = 0; ms < 50; ms++) {
-    expireAt(start + ms, () => {
+    setDeadline(start + ms, () => {
       fired++;
       if (now() < start + ms) early.push(ms);
     });
   }
   await until("all have fired", () => fired >= 50);
-  await pause(40, { deadline: Infinity });
+  await delay(40, { at: Infinity });
   assert.equal(fired, 50);
   assert.deepEqual(early, []);
 });
@@ -42,9 +42,9 @@ Deno.test("expireAt() fires once, never before its deadline", async () => {
 Deno.test("expireAt() rounds a deadline up by less than 16 ms", () => {
   for (const ms of [LONG, LONG + 0.01, LONG + 15.9, LONG + 16]) {
     const deadline = now() + ms;
-    const waiting = expireAt(deadline, () => {});
+    const waiting = setDeadline(deadline, () => {});
     const late = (waiting.bucket ?? NaN) * 16 - deadline;
-    forget(waiting);
+    clearDeadline(waiting);
     assert.ok(late >= 0 && late < 16, `${late}`);
   }
 });
@@ -52,7 +52,7 @@ Deno.test("expireAt() rounds a deadline up by less than 16 ms", () => {
 Deno.test("expireAt() of a deadline that has passed fires in a later turn", async () => {
   const fired: number[] = [];
   for (const deadline of [-Infinity, -1, 0, now()]) {
-    expireAt(deadline, () => fired.push(deadline));
+    setDeadline(deadline, () => fired.push(deadline));
   }
   assert.deepEqual(fired, []);
   await until("all have fired", () => fired.length === 4);
@@ -60,20 +60,23 @@ Deno.test("expireAt() of a deadline that has passed fires in a later turn", asyn
 
 Deno.test("expireAt(Infinity) is never, and needs no timer", () => {
   const timers = countTimers();
-  const waiting = expireAt(Infinity, () => assert.fail());
+  const waiting = setDeadline(Infinity, () => assert.fail());
   assert.equal(waiting.bucket, undefined);
   assert.deepEqual(timers(), { most: 0, left: 0 });
-  forget(waiting);
+  clearDeadline(waiting);
 });
 
 Deno.test("forget() takes a wait out, also one that is due with the one that forgets it", async () => {
   const fired: string[] = [];
   const start = Math.ceil(now() / 16) * 16 + 16;
-  forget(expireAt(start, () => fired.push("forgotten")));
-  expireAt(start, () => (fired.push("first"), forget(second), forget(next)));
-  const second = expireAt(start, () => fired.push("second"));
-  const next = expireAt(start + 16, () => fired.push("next"));
-  expireAt(start + 32, () => fired.push("last"));
+  clearDeadline(setDeadline(start, () => fired.push("forgotten")));
+  setDeadline(
+    start,
+    () => (fired.push("first"), clearDeadline(second), clearDeadline(next)),
+  );
+  const second = setDeadline(start, () => fired.push("second"));
+  const next = setDeadline(start + 16, () => fired.push("next"));
+  setDeadline(start + 32, () => fired.push("last"));
   spin(start + 48);
   await until("the last has fired", () => fired.includes("last"));
   assert.deepEqual(fired, ["first", "last"]);
@@ -82,8 +85,8 @@ Deno.test("forget() takes a wait out, also one that is due with the one that for
 Deno.test("expireAt() from an expiring wait fires too", async () => {
   const fired: string[] = [];
   const past = now();
-  expireAt(past, () => {
-    expireAt(past, () => fired.push("inner"));
+  setDeadline(past, () => {
+    setDeadline(past, () => fired.push("inner"));
     fired.push("outer");
   });
   await until("both have fired", () => fired.length === 2);
@@ -99,11 +102,11 @@ Deno.test("a wait that throws takes no other with it", async () => {
   };
   globalThis.addEventListener("error", caught);
   const error = new Error("an expiry's own fault");
-  expireAt(now(), () => {
+  setDeadline(now(), () => {
     throw error;
   });
-  expireAt(now(), () => fired.push("beside"));
-  expireAt(now() + 20, () => fired.push("behind"));
+  setDeadline(now(), () => fired.push("beside"));
+  setDeadline(now() + 20, () => fired.push("behind"));
   await until("the others have fired", () => fired.length === 2);
   globalThis.removeEventListener("error", caught);
   assert.deepEqual(thrown, [error]);
@@ -114,10 +117,10 @@ Deno.test("100 000 waits use one timer, and leave none when they are forgotten",
   const start = now() + LONG;
   const waits = Array.from(
     { length: 100_000 },
-    (_, at) => expireAt(start + at % 5_000, () => assert.fail()),
+    (_, at) => setDeadline(start + at % 5_000, () => assert.fail()),
   );
   assert.equal(timers(false).most, 1);
-  for (const waiting of waits) forget(waiting);
+  for (const waiting of waits) clearDeadline(waiting);
   assert.deepEqual(timers(), { most: 1, left: 0 });
 });
 
@@ -144,11 +147,11 @@ function countTimers() {
 
 Deno.test("within() gives the outcome of the promise, and leaves nothing", async () => {
   const controller = new AbortController();
-  const wait = { deadline: now() + LONG, signal: controller.signal };
-  assert.equal(await within(Promise.resolve(1), wait, later), 1);
+  const wait = { at: now() + LONG, signal: controller.signal };
+  assert.equal(await withDeadline(Promise.resolve(1), wait, later), 1);
   const error = new Error("its own");
   await assert.rejects(
-    within(Promise.reject(error), wait, later),
+    withDeadline(Promise.reject(error), wait, later),
     (reason) => reason === error,
   );
   controller.abort(); // nobody listens any more: nothing is rejected
@@ -156,8 +159,8 @@ Deno.test("within() gives the outcome of the promise, and leaves nothing", async
 
 Deno.test("within() throws what `late` makes at the deadline", async () => {
   const never = new Promise(() => {});
-  await assert.rejects(within(never, { deadline: now() + 5 }, later), later());
-  await assert.rejects(within(never, { deadline: 0 }, later), later());
+  await assert.rejects(withDeadline(never, { at: now() + 5 }, later), later());
+  await assert.rejects(withDeadline(never, { at: 0 }, later), later());
 });
 
 Deno.test("within() throws the reason of the signal, before and meanwhile", async () => {
@@ -165,36 +168,36 @@ Deno.test("within() throws the reason of the signal, before and meanwhile", asyn
   const reason = new Error("enough");
   const isReason = (error: unknown) => error === reason;
   const controller = new AbortController();
-  const wait = { deadline: now() + LONG, signal: controller.signal };
-  const waiting = within(never, wait, later);
+  const wait = { at: now() + LONG, signal: controller.signal };
+  const waiting = withDeadline(never, wait, later);
   controller.abort(reason);
   await assert.rejects(waiting, isReason);
-  await assert.rejects(within(never, wait, later), isReason);
+  await assert.rejects(withDeadline(never, wait, later), isReason);
 });
 
 Deno.test("within() looks after a promise that fails when nobody waits any more", async () => {
   const signal = AbortSignal.abort(new Error("enough"));
-  const waits = [{ deadline: Infinity, signal }, { deadline: 0 }];
+  const waits = [{ at: Infinity, signal }, { at: 0 }];
   for (const wait of waits) {
     const fails = Promise.withResolvers<void>();
-    await assert.rejects(within(fails.promise, wait, later));
+    await assert.rejects(withDeadline(fails.promise, wait, later));
     fails.reject(new Error("too late for anyone")); // unhandled, this ends the test run
   }
-  await pause(0, { deadline: Infinity });
+  await delay(0, { at: Infinity });
   assert.ok(true);
 });
 
 Deno.test("pause() ends at its time, at the deadline, or with the signal", async () => {
   const start = now();
-  await pause(20, { deadline: Infinity });
+  await delay(20, { at: Infinity });
   assert.ok(now() >= start + 20);
-  await pause(LONG, { deadline: now() + 10 });
+  await delay(LONG, { at: now() + 10 });
   assert.ok(now() < start + LONG);
   const reason = new Error("enough");
   const controller = new AbortController();
-  const wait = { deadline: Infinity, signal: controller.signal };
-  const pausing = pause(LONG, wait);
+  const wait = { at: Infinity, signal: controller.signal };
+  const pausing = delay(LONG, wait);
   controller.abort(reason);
   await assert.rejects(pausing, (error) => error === reason);
-  await assert.rejects(pause(LONG, wait), (error) => error === reason);
+  await assert.rejects(delay(LONG, wait), (error) => error === reason);
 });

@@ -11,8 +11,8 @@ import {
   loadConfig,
   Service,
 } from "../../mod.ts";
-import { profileOf } from "../../src/connection/bus_profile.ts";
-import { keyOf } from "../../src/connection/transport_registry.ts";
+import { busProfile } from "../../src/connection/bus_profile.ts";
+import { transportKey } from "../../src/connection/transport_registry.ts";
 import { sumHandlers, sums } from "../rpc/support.ts";
 import { type Environment, temporary, within, write } from "./support.ts";
 
@@ -59,7 +59,7 @@ Deno.test("Without anything given, the defaults hold", () => {
     zone: undefined,
     healthPort: undefined,
     healthHostname: "127.0.0.1",
-    spacing: {},
+    taskIntervals: {},
     tls: undefined,
     logLevel: "info",
   });
@@ -97,7 +97,10 @@ const LEVELS: readonly [
   ["zone", "WARREN_ZONE", "a", "b", "b", "c"],
   ["healthPort", "WARREN_HEALTH_PORT", 0, "2", 2, 3],
   ["healthHostname", "WARREN_HEALTH_HOSTNAME", "::", "::1", "::1", "127.0.0.1"],
-  ["spacing", "WARREN_SPACING", { a: 1 }, "b=2, c=3.5", { b: 2, c: 3.5 }, {}],
+  ["taskIntervals", "WARREN_TASK_INTERVALS", { a: 1 }, "b=2, c=3.5", {
+    b: 2,
+    c: 3.5,
+  }, {}],
   ["logLevel", "WARREN_LOG_LEVEL", "trace", "error", "error", "fatal"],
   [
     "url",
@@ -244,13 +247,21 @@ const WRONG: readonly (readonly [Environment, unknown, expected: string])[] = [
   [{}, { profile: { durabel: true } }, "option profile {…}: give warren, nova"],
   ...["a", "a=", "a=0", "=1", "a=1,", "a=1=2", "a=x"].map((text) =>
     [
-      { WARREN_SPACING: text },
+      { WARREN_TASK_INTERVALS: text },
       {},
-      `variable WARREN_SPACING "${text}": give milliseconds above 0 by the name of a task`,
+      `variable WARREN_TASK_INTERVALS "${text}": give milliseconds above 0 by the name of a task`,
     ] as const
   ),
-  [{}, { spacing: 5 }, "option spacing 5: give milliseconds above 0 by the"],
-  [{}, { spacing: { a: -1 } }, "option spacing {…}: give milliseconds above"],
+  [
+    {},
+    { taskIntervals: 5 },
+    "option taskIntervals 5: give milliseconds above 0 by the",
+  ],
+  [
+    {},
+    { taskIntervals: { a: -1 } },
+    "option taskIntervals {…}: give milliseconds above",
+  ],
   [
     { AMQP_URL: "http://ada:pw@broker/x" },
     {},
@@ -459,10 +470,10 @@ Deno.test("A configuration goes as it is into Service.start and createConnection
   const client = connection.client(sums("sums"));
   assert.equal(await client.call("add", { a: 1, b: 2 }, { host: "gb07" }), 3);
   const [broker, defaults] = [[new URL("amqp://a")], within({}, loadConfig)];
-  const profile = profileOf();
+  const profile = busProfile();
   assert.equal(
-    keyOf(broker, defaults, profile),
-    keyOf(broker, {}, profile),
+    transportKey(broker, defaults, profile),
+    transportKey(broker, {}, profile),
     "one link for both",
   );
   const another = implement(sums("sums"), sumHandlers());

@@ -45,7 +45,7 @@ Deno.test("concurrency can be changed while handlers run", async () => {
   await count(3);
   service.concurrency = 1;
   calls.push(client.call("wait", {}));
-  await until("all have come", () => service.stats.inHand === 7);
+  await until("all have come", () => service.stats.active === 7);
   assert.equal(running, 3);
   for (const finish of waiting.splice(0, 2)) finish();
   await Promise.all(calls.slice(0, 2));
@@ -68,7 +68,7 @@ Deno.test("watchConfig: reload() applies what is live and names the rest, agains
   const spacings: unknown[] = [];
   const follower = {
     concurrency: 8,
-    space: (spacing: unknown) => void spacings.push(spacing),
+    setTaskIntervals: (spacing: unknown) => void spacings.push(spacing),
   };
   const levels: string[] = [];
   const reloads: [readonly string[], readonly string[]][] = [];
@@ -104,8 +104,8 @@ Deno.test("watchConfig: reload() applies what is live and names the rest, agains
       ["prefetch"],
     ]);
     assert.equal(watcher.config.grace, 5, "options still come first");
-    const spaced = { ...next, concurrency: 21, spacing: { sweep: 5 } };
-    assert.deepEqual(reload(spaced), [["spacing"], ["prefetch"]]);
+    const spaced = { ...next, concurrency: 21, taskIntervals: { sweep: 5 } };
+    assert.deepEqual(reload(spaced), [["taskIntervals"], ["prefetch"]]);
     assert.deepEqual(reload(spaced), [[], ["prefetch"]]);
     assert.deepEqual(spacings, [{ sweep: 5 }]);
   });

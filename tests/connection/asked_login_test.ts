@@ -7,7 +7,7 @@ import {
   createConnection,
   InvalidValueError,
 } from "../../mod.ts";
-import { ask } from "../../src/connection/asked_login.ts";
+import { resolveOption } from "../../src/connection/asked_login.ts";
 import { aborted, failureOf } from "../rpc/support.ts";
 import { freePort } from "../setup/probe.ts";
 
@@ -26,7 +26,7 @@ const never = new AbortController().signal;
 
 Deno.test("a function that hangs is left at its bound, and its signal fires", async () => {
   const { give, fired } = endless();
-  const error = await failureOf(ask("credentials", give, never, 30));
+  const error = await failureOf(resolveOption("credentials", give, never, 30));
   assert.ok(error instanceof ConnectionFailedError);
   assert.match(error.message, /option credentials gave nothing within 30 ms/);
   assert.equal(await fired, error);

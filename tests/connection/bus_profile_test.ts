@@ -7,7 +7,7 @@ import {
   TopologyError,
 } from "../../mod.ts";
 import { routes } from "../../src/transport/profile_routes.ts";
-import { profileOf } from "../../src/connection/bus_profile.ts";
+import { busProfile } from "../../src/connection/bus_profile.ts";
 import {
   failureOf,
   onEachBus,
@@ -69,7 +69,7 @@ for (const [options, message] of wrong) {
 }
 
 Deno.test("the arguments of a profile are in place of or beside those of each kind of queue", () => {
-  const { topic, fanout, inbox } = routes(profileOf({
+  const { topic, fanout, inbox } = routes(busProfile({
     streamFanout: true,
     arguments: {
       shared: { "x-delivery-limit": 20 },

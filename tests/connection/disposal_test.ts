@@ -83,7 +83,7 @@ onEachBus("disposal twice is one disposal", async (bus) => {
   assert.equal(connection[Symbol.asyncDispose](), first);
   await first;
   await connection[Symbol.asyncDispose]();
-  assert.equal(connection.stats.inHand, 0);
+  assert.equal(connection.stats.active, 0);
 });
 
 onEachBus(

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { z } from "npm:zod@^4.6.7";
 import * as warren from "../../mod.ts";
-import type { Caller } from "../../src/rpc/client/rpc_client.ts";
-import { makeClient } from "../../src/rpc/client/typed_client.ts";
+import type { RpcClient } from "../../src/rpc/client/rpc_client.ts";
+import { createTypedClient } from "../../src/rpc/client/typed_client.ts";
 
 const url = () => `memory:names-${crypto.randomUUID()}`;
 const api = warren.contract({
@@ -128,7 +128,7 @@ Deno.test("a misspelt option is refused by its name in every options object", as
     [
       "notified",
       "",
-      () => warren.notified(connection, "x", () => {}, odd(wrong)),
+      () => warren.withNotifications(connection, "x", () => {}, odd(wrong)),
     ],
     [
       "createListener",
@@ -249,12 +249,14 @@ Deno.test("undefined among the options or defaults of a client does not override
       seen.push((options as warren.CallOptions).idempotent);
       return Promise.resolve({ value: null, parsed: true });
     },
-  } as unknown as Caller;
+  } as unknown as RpcClient;
   const idempotent = undefined;
-  await makeClient(caller, api, { idempotent }).call("slow", { ms: 1 });
-  await makeClient(caller, api).call("slow", { ms: 1 }, { idempotent });
+  await createTypedClient(caller, api, { idempotent }).call("slow", { ms: 1 });
+  await createTypedClient(caller, api).call("slow", { ms: 1 }, { idempotent });
   const never = { idempotent: false };
-  await makeClient(caller, api, never).call("slow", { ms: 1 }, { idempotent });
+  await createTypedClient(caller, api, never).call("slow", { ms: 1 }, {
+    idempotent,
+  });
   assert.deepEqual(seen, [true, true, false]);
 });
 
@@ -269,11 +271,12 @@ Deno.test("undefined in hooks, spacing and errors is what is not given", async (
     url: where,
     signals: false,
     manager,
-    spacing,
+    taskIntervals: spacing,
   });
-  service.space(spacing);
+  service.setTaskIntervals(spacing);
   assert.equal(
-    warren.loadConfig({ url: where, spacing }).spacing.task,
+    warren.loadConfig({ url: where, taskIntervals: spacing }).taskIntervals
+      .task,
     undefined,
   );
   const inDoubt = undefined;

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import {
   type ConnectionContext,
   createConnection,
-  StreamInterruptedError,
+  InterruptedError,
 } from "../../mod.ts";
 import { node, onNode } from "../transport/node.ts";
 import { removeNames } from "../transport/support.ts";
@@ -105,7 +105,7 @@ onFleet("kill -9 of a worker that streams is told", async () => {
   a.kill("SIGKILL");
   await assert.rejects(async () => {
     for await (const item of stream) items.push(item);
-  }, StreamInterruptedError);
+  }, InterruptedError);
   assert.deepEqual(items, items.map((_, at) => `a ${at + 1}`));
 });
 

@@ -85,7 +85,7 @@ onEachStore(
       );
       tried.resolve();
     });
-    await until("both have ended", () => worker.stats.inHand === 0);
+    await until("both have ended", () => worker.stats.active === 0);
     assert.deepEqual(said, ["ABORTED"]);
     assert.equal(worker.stats.handled, 1);
   },
@@ -106,7 +106,7 @@ onPostgres(
     });
     await until("its attempt has failed", () => worker.stats.failed === 1);
     open.resolve();
-    await until("it is settled", () => worker.stats.inHand === 0);
+    await until("it is settled", () => worker.stats.active === 0);
     const { retried, dead } = worker.stats;
     assert.deepEqual([attempts, retried, dead], [[1], 0, 0]);
   },
@@ -136,7 +136,7 @@ onEachStore(
       () => worker.stats.handled === 20,
       20_000,
     );
-    await until("all is settled", () => worker.stats.inHand === 0);
+    await until("all is settled", () => worker.stats.active === 0);
     const { retried, fenced } = worker.stats;
     assert.deepEqual([retried, fenced, attempts.length], [20, 0, 40]);
   },

@@ -281,7 +281,7 @@ test(
     await client.cast("work", { id: "1" });
     await until("it is busy", () => seen.length === 1);
     await client.cast("work", { id: "2" });
-    await until("the next is in hand", () => busy.stats.inHand === 2);
+    await until("the next is in hand", () => busy.stats.active === 2);
     await using free = await worker(bus, store, (id) => {
       seen.push(`free ${id}`);
       returned++;
@@ -291,6 +291,6 @@ test(
     assert.deepEqual(seen, ["busy 1", "free 2"]);
     assert.deepEqual([busy.stats.interrupted, free.stats.interrupted], [0, 0]);
     open.resolve();
-    await until("it is done", () => busy.stats.inHand === 0);
+    await until("it is done", () => busy.stats.active === 0);
   },
 );

@@ -120,7 +120,7 @@ onCloud(
     }
     const client = connection.client(sums(bus.topic));
     const call = client.call("wait", {}, { timeout: 30_000 });
-    await until("it is in hand", () => service.stats.inHand === 1);
+    await until("it is in hand", () => service.stats.active === 1);
     proxy.reset();
     await until("it is back", () => events.length > 0, 20_000);
     open.resolve();
@@ -141,7 +141,7 @@ onCloud("a caller's queue may be away for a moment", async (bus) => {
     _timeout: 1,
     _unique_id: "u",
   });
-  await until("it is in hand", () => service.stats.inHand === 1);
+  await until("it is in hand", () => service.stats.active === 1);
   open.resolve(); // the answer finds no queue
   const came = await mailbox(raw, queue);
   await until("the answer came", () => came.length === 1);
@@ -174,7 +174,7 @@ onCloud(
       _reply_q: `reply_t${bus.topic}`,
       _msg_id: "evil",
     });
-    await until("all are in hand", () => service.stats.inHand === 4);
+    await until("all are in hand", () => service.stats.active === 4);
     await until("the lost one is given up", () => aborted.length > 0, 20_000);
     open.resolve();
     await until(

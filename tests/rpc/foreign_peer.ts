@@ -1,38 +1,41 @@
 /** Somebody else on the bus of a test, who sends and takes bytes as he likes. */
-import { passing, type Route } from "../../src/transport/routes.ts";
+import { type Route, transientQueue } from "../../src/transport/routes.ts";
 import type {
   Delivery,
   Message,
-  Transport,
+  Session,
 } from "../../src/transport/transport.ts";
-import { keyOf, shared } from "../../src/connection/transport_registry.ts";
-import { profileOf } from "../../src/connection/bus_profile.ts";
+import {
+  sharedTransport,
+  transportKey,
+} from "../../src/connection/transport_registry.ts";
+import { busProfile } from "../../src/connection/bus_profile.ts";
 import { defaultLimits } from "../../src/wire/codec.ts";
-import { MemoryLink } from "../../src/transport/memory/transport.ts";
+import { MemoryTransport } from "../../src/transport/memory/transport.ts";
 import { routes } from "../../src/transport/profile_routes.ts";
 import { until } from "../setup/probe.ts";
 import type { Bus } from "./support.ts";
 
 const utf8 = new TextEncoder();
-const soon = () => ({ deadline: performance.now() + 30_000 });
+const soon = () => ({ at: performance.now() + 30_000 });
 
 /** Channels of his own, on the link of whoever is connected. */
 export class Stranger implements AsyncDisposable {
   /** His channels. */
-  readonly transport: Transport;
+  readonly transport: Session;
   readonly #release: () => Promise<void>;
 
-  private constructor(transport: Transport, release: () => Promise<void>) {
+  private constructor(transport: Session, release: () => Promise<void>) {
     this.transport = transport;
     this.#release = release;
   }
 
   /** Comes to a bus to which somebody is connected with default options. */
   static async on({ url }: Bus): Promise<Stranger> {
-    const profile = profileOf(undefined, "classic");
-    const key = keyOf([new URL(url)], {}, profile);
-    const make = () => new MemoryLink({ route: passing }); // nobody is connected
-    const { leases } = shared(key, make, defaultLimits);
+    const profile = busProfile(undefined, "classic");
+    const key = transportKey([new URL(url)], {}, profile);
+    const make = () => new MemoryTransport({ route: transientQueue }); // nobody is connected
+    const { leases } = sharedTransport(key, make, defaultLimits);
     const transport = await leases.acquire(false, soon());
     const release = () => leases.release(transport, false, false);
     return new Stranger(transport, release);
@@ -66,7 +69,7 @@ export class Stranger implements AsyncDisposable {
 
   /** What is left in a topic's queue, in its order, when nobody consumes it. */
   async left(topic: string): Promise<Delivery[]> {
-    const route = routes(profileOf(undefined, "classic")).topic(topic);
+    const route = routes(busProfile(undefined, "classic")).topic(topic);
     const mark = crypto.randomUUID();
     await this.put(topic, mark);
     const came: Delivery[] = [];

@@ -11,8 +11,8 @@ import {
   type ServiceStore,
 } from "../../mod.ts";
 import { hostLock } from "../../src/transport/routes.ts";
-import type { Transport } from "../../src/transport/transport.ts";
-import { connectionOf } from "../../src/connection/connection_context.ts";
+import type { Session } from "../../src/transport/transport.ts";
+import { createContext } from "../../src/connection/connection_context.ts";
 import { lockHost, removeQueues } from "../../src/rpc/host_queues.ts";
 import { lease } from "../../src/connection/connect.ts";
 import {
@@ -42,8 +42,8 @@ function onQueues(
 /** What tests see of a broker. */
 async function view(bus: Bus, queueType: Type = "classic") {
   const parts = await lease(bus.url, { queueType });
-  const connection = connectionOf(parts);
-  const soon = () => ({ deadline: performance.now() + 10_000 });
+  const connection = createContext(parts);
+  const soon = () => ({ at: performance.now() + 10_000 });
   const { transport, routes } = parts;
   const { queue } = routes.host(bus.topic, "x");
   assert.ok(queue);
@@ -295,7 +295,7 @@ onEachBus(
     const stopping = service.stop();
     await until("nobody consumes", async () => {
       const { queue } = see.parts.routes.host(bus.topic, "one");
-      const wait = { deadline: performance.now() + 5_000 };
+      const wait = { at: performance.now() + 5_000 };
       const counts = queue && await see.parts.transport.look(queue, wait);
       return counts?.consumers === 0;
     });
@@ -318,7 +318,7 @@ onEachBus(
     const queues = await leave(bus, see, "gone");
     const { transport, parts: { routes } } = see;
     const name = `${bus.topic}.gone`;
-    const late: Pick<Transport, "unbind"> = {
+    const late: Pick<Session, "unbind"> = {
       async unbind(route, wait) {
         await transport.unbind(route, wait);
         const cast = see.connection.client(sums(bus.topic))

@@ -1,8 +1,8 @@
 /** The life of a service: each step in its order, and undone in the reverse order. */
 import assert from "node:assert/strict";
 import {
+  type Companion,
   ConnectionFailedError,
-  type Front,
   type HostEnvironment,
   implement,
   type Manager,
@@ -52,7 +52,7 @@ class Diary {
     return manager;
   }
 
-  front(name: string): Front {
+  front(name: string): Companion {
     return {
       start: () => this.write(`${name} start`),
       stop: () => this.write(`${name} stop`),
@@ -67,7 +67,7 @@ function options(diary: Diary, bus: Bus) {
     host: "one",
     signals: false,
     manager: [diary.manager(bus, "a"), diary.manager(bus, "b")],
-    fronts: [diary.front("web"), diary.front("admin")],
+    companions: [diary.front("web"), diary.front("admin")],
   };
 }
 
@@ -159,7 +159,7 @@ onEachBus(
       signals: false,
       grace: 50,
       manager,
-      fronts: [
+      companions: [
         { start: () => {}, stop: () => (seen.push("hangs"), never) },
         { start: () => {}, stop: () => Promise.reject(new Error("expected")) },
       ],
@@ -179,7 +179,7 @@ onEachBus(
       host: "one",
       signals: false,
       manager,
-      fronts: [
+      companions: [
         diary.front("web"),
         { start: () => Promise.reject(new Error("expected")), stop: () => {} },
         diary.front("never"),
@@ -206,7 +206,7 @@ onEachBus(
     const manager = implement(sums(bus.topic), sumHandlers(), hooks);
     const front = { start: () => seen.push("front"), stop: () => {} };
     const options = { url: bus.url, host: "one", signals: false, manager };
-    const start = Service.start({ ...options, fronts: [front] });
+    const start = Service.start({ ...options, companions: [front] });
     assert.ok(await failureOf(start) instanceof ConnectionFailedError);
     assert.deepEqual(seen, ["initHost", "cleanupHost"]);
   },
@@ -217,7 +217,7 @@ onEachBus(
   async (bus) => {
     const diary = new Diary();
     const manager = implement(sums(bus.topic), sumHandlers());
-    const web: Front = {
+    const web: Companion = {
       start: () => {
         diary.write("web start");
         const detail = { reason: "expected", error: new Error("expected") };
@@ -228,7 +228,7 @@ onEachBus(
     };
     const fronts = [web, diary.front("never")];
     const options = { url: bus.url, host: "one", signals: false, manager };
-    const start = Service.start({ ...options, fronts });
+    const start = Service.start({ ...options, companions: fronts });
     assert.match((await failureOf(start)).message, /lost its broker.*expected/);
     assert.deepEqual(diary.entries, ["web start", "web stop"]);
   },
@@ -252,7 +252,7 @@ onEachBus(
       signals: false,
       grace: 1_500,
       manager,
-      fronts: [{ start: () => {}, stop: () => never }],
+      companions: [{ start: () => {}, stop: () => never }],
     });
     await using connection = await bus.connect();
     const client = connection.client(sums(bus.topic));

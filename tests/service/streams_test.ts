@@ -1,6 +1,6 @@
 /** Streams whose worker stops: the caller is told, and never gets two runs spliced into one. */
 import assert from "node:assert/strict";
-import { implement, Service, StreamInterruptedError } from "../../mod.ts";
+import { implement, InterruptedError, Service } from "../../mod.ts";
 import {
   aborted,
   failureOf,
@@ -25,7 +25,7 @@ async function halves(
 }
 
 onEachBus(
-  "a stream that outlasts the grace time fails with StreamInterruptedError, and is not begun anew",
+  "a stream that outlasts the grace time fails with InterruptedError, and is not begun anew",
   async (bus) => {
     const contract = sums(bus.topic);
     const begun: string[] = [];
@@ -54,7 +54,7 @@ onEachBus(
     const failed = failureOf(rest());
     await first.stop();
     const error = await failed;
-    assert.ok(error instanceof StreamInterruptedError, String(error));
+    assert.ok(error instanceof InterruptedError, String(error));
     assert.equal(error.code, "INTERRUPTED");
     assert.deepEqual(items, [1, 2, 3]);
     // The second worker has had its turn at whatever waits.

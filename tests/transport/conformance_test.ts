@@ -25,7 +25,7 @@ import {
 
 /** Sends texts one after the other. */
 async function send(bus: Bus, route: Route, ...texts: string[]): Promise<void> {
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   for (const each of texts) {
     await transport.publish(route, message(each), soon());
   }
@@ -51,7 +51,7 @@ conforms(
       Route,
       Route,
     ];
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     await transport.declare(one, soon());
     await transport.declare(other, soon());
     await send(bus, one, "a", "b");
@@ -149,7 +149,7 @@ type Member = Awaited<ReturnType<typeof consumer>>;
 
 /** Publishes one mandatory message. */
 async function published(bus: Bus, route: Route, more: Partial<Message> = {}) {
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   try {
     await transport.publish(
       route,
@@ -177,7 +177,7 @@ conforms("a message arrives with all that it was sent with", async (bus) => {
       none: null,
       big: Number.MAX_SAFE_INTEGER,
     },
-    id: "id",
+    messageId: "id",
     correlationId: "call",
     replyTo: "inbox",
     expiration: 60_000,
@@ -205,7 +205,7 @@ conforms(
   async (bus) => {
     const body = Uint8Array.from({ length: 400_000 }, (_, n) => n % 251);
     const ends = [...body.subarray(0, 65_536), ...body.subarray(-65_536)];
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     const name = bus.name();
     for (
       const [keep, asks] of [
@@ -257,7 +257,7 @@ conforms(
 
 conforms("a queue keeps the order of what is sent to it", async (bus) => {
   const route = queue(bus.name());
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   const mail = new Mailbox();
   await transport.consume(
     route,
@@ -267,7 +267,7 @@ conforms("a queue keeps the order of what is sent to it", async (bus) => {
   );
   const texts = Array.from({ length: 200 }, (_, at) => `${at}`);
   const posts = texts.map((each) =>
-    transport.post(direct(route.key), message(each), soon())
+    transport.send(direct(route.key), message(each), soon())
   );
   await Promise.all(posts);
   assert.deepEqual((await mail.first(200)).map(text), texts);
@@ -277,7 +277,7 @@ conforms(
   "an expired message is not delivered, a younger one is",
   async (bus) => {
     const route = queue(bus.name());
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     await transport.declare(route, soon());
     const put = (text: string, expiration?: number) =>
       transport.publish(
@@ -356,7 +356,7 @@ conforms(
   "of more than 1000 deliveries that wait, the one that came first is told that it has to go",
   async (bus) => {
     const route = queue(bus.name());
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     let waiting = 0;
     const gone = Promise.withResolvers<string>();
     const receive = (delivery: Delivery) => {
@@ -375,7 +375,7 @@ conforms(
 conforms(
   "each consumer of a transport has its own prefetch; 0 is no bound",
   async (bus) => {
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     const [bounded, unbounded] = [queue(bus.name()), queue(bus.name())];
     const [few, all] = [new Mailbox(), new Mailbox()];
     await transport.consume(bounded, few.receive, { prefetch: 1 }, soon());
@@ -528,7 +528,7 @@ conforms(
   "a receiver that throws hurts nobody, and holds its message",
   async (bus) => {
     const [bad, good] = [queue(bus.name()), queue(bus.name())];
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     const mail = new Mailbox();
     let calls = 0;
     const throwing = () => {
@@ -559,7 +559,7 @@ conforms(
         return true;
       });
       await assert.rejects(
-        published(bus, route, { id: undefined }),
+        published(bus, route, { messageId: undefined }),
         NoRouteError,
       );
     }
@@ -575,7 +575,10 @@ conforms(
     const sends = Array.from({ length: 100 }, (_, at) =>
       transport.publish(
         at % 2 ? nowhere : direct(route.key),
-        message(`${at}`, { mandatory: true, ...at > 89 ? { id } : {} }),
+        message(`${at}`, {
+          mandatory: true,
+          ...at > 89 ? { messageId: id } : {},
+        }),
         soon(),
       ).then(() => "taken", (error) => error.code));
     const expected = Array.from(
@@ -589,27 +592,30 @@ conforms(
 
 conforms("post() tells the reader of the inbox what came back", async (bus) => {
   const reader = new Reader();
-  await bus.link.listen(reader, soon());
-  const transport = await bus.link.open(soon());
+  await bus.link.startInbox(reader, soon());
+  const transport = await bus.link.openSession(soon());
   const nowhere = direct(bus.name());
-  await transport.post(nowhere, message("dropped"), soon());
+  await transport.send(nowhere, message("dropped"), soon());
   await transport.publish(nowhere, message("dropped"), soon());
   const sent = message("back", { mandatory: true, correlationId: "call" });
-  await transport.post(nowhere, sent, soon());
+  await transport.send(nowhere, sent, soon());
   await until("the message came back", () => reader.back.length > 0);
   const [back] = reader.back;
   assert.equal(reader.back.length, 1);
-  assert.deepEqual([back?.id, back?.correlationId], [sent.id, "call"]);
+  assert.deepEqual([back?.messageId, back?.correlationId], [
+    sent.messageId,
+    "call",
+  ]);
 });
 
 conforms(
   "the inbox brings what is sent to its name, to the newest reader",
   async (bus) => {
     const [old, now] = [new Reader(), new Reader()];
-    await bus.link.listen(old, soon());
+    await bus.link.startInbox(old, soon());
     await send(bus, direct(bus.link.inbox), "1");
     await old.mail.first(1);
-    await bus.link.listen(now, soon());
+    await bus.link.startInbox(now, soon());
     await send(bus, direct(bus.link.inbox), "2");
     assert.deepEqual((await now.mail.first(1)).map(text), ["2"]);
     assert.equal(await bus.link.consumers(bus.link.inbox, soon()), 1);
@@ -641,7 +647,7 @@ conforms(
   async (bus) => {
     const route = queue(bus.name());
     const look = () => bus.link.inspect(route.key, soon());
-    await bus.link.open(soon());
+    await bus.link.openSession(soon());
     assert.deepEqual(await look(), { state: "gone" });
     const { first, dispose } = await consumer(bus, route, 2);
     await send(bus, direct(route.key), "1", "2", "3", "4", "5");
@@ -686,10 +692,10 @@ conforms("an auto-delete queue goes with its last consumer", async (bus) => {
 conforms("an exclusive consumer is alone until it cancels", async (bus) => {
   const route = queue(bus.name());
   const alone = { prefetch: 0, exclusive: true };
-  const owner = await bus.link.open(soon());
+  const owner = await bus.link.openSession(soon());
   const mail = new Mailbox();
   const handle = await owner.consume(route, mail.receive, alone, soon());
-  const other = await bus.link.open(soon());
+  const other = await bus.link.openSession(soon());
   const bystander = new Mailbox();
   const near = queue(bus.name());
   await other.consume(near, bystander.receive, { prefetch: 0 }, soon());
@@ -727,7 +733,7 @@ conforms(
   "declare() refuses what exists in another form, by name, and hurts nobody",
   async (bus) => {
     const name = bus.name();
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     const route = bus.table.topic(name);
     await transport.declare(route, soon());
     await transport.declare(route, soon()); // the same again is fine
@@ -768,7 +774,7 @@ conforms(
   async (bus) => {
     const [topic, key] = [bus.name(), bus.name()];
     const made = bus.table.topic(topic);
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     await transport.declare(made, soon());
     assert.ok(made.exchange && made.queue);
     const route: Route = {
@@ -794,7 +800,7 @@ conforms(
   async (bus) => {
     const { exchange, queue } = bus.table.topic(bus.name());
     assert.ok(exchange && queue);
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     const missing = (entity: string) => (error: unknown) => {
       assert.ok(error instanceof TopologyError, String(error));
       const { message } = error;
@@ -832,7 +838,7 @@ conforms(
     const route = bus.table.topic(bus.name());
     const { queue } = route;
     assert.ok(queue);
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     const look = () => transport.look(queue, soon());
     assert.equal(await look(), undefined);
     const { cancel } = await consumer(bus, route);
@@ -854,7 +860,7 @@ conforms(
   "unbind() keeps what is published from the queue, until it is declared again",
   async (bus) => {
     const route = bus.table.topic(bus.name());
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     await transport.declare(route, soon());
     await published(bus, route);
     await transport.unbind(route, soon());
@@ -872,19 +878,19 @@ conforms(
   "an aborted signal ends every wait with its reason, and leaves nothing",
   async (bus) => {
     const route = bus.table.topic(bus.name());
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     const name = bus.name();
-    await transport.post(direct(name), message("to warm up"), soon());
+    await transport.send(direct(name), message("to warm up"), soon());
     const reason = new Error("enough");
     const wait = { ...soon(), signal: AbortSignal.abort(reason) };
     const uses = [
       () => transport.declare(route, wait),
       () => transport.publish(route, message("x"), wait),
-      () => transport.post(route, message("x"), wait),
-      () => transport.post(direct(name), message("x"), wait),
+      () => transport.send(route, message("x"), wait),
+      () => transport.send(direct(name), message("x"), wait),
       () => transport.consume(route, () => {}, { prefetch: 0 }, wait),
-      () => bus.link.open(wait),
-      () => bus.link.listen(new Reader(), wait),
+      () => bus.link.openSession(wait),
+      () => bus.link.startInbox(new Reader(), wait),
     ];
     for (const use of uses) {
       await assert.rejects(use(), (error) => error === reason, `${use}`);
@@ -925,7 +931,7 @@ conforms(
   async (bus) => {
     const route = queue(bus.name());
     const { transport, cancel } = await consumer(bus, route);
-    const other = await bus.link.open(soon());
+    const other = await bus.link.openSession(soon());
     await Promise.all([
       transport[Symbol.asyncDispose](),
       transport[Symbol.asyncDispose](),
@@ -935,7 +941,7 @@ conforms(
     const uses = [
       () => transport.declare(route, soon()),
       () => transport.publish(direct(route.key), message("x"), soon()),
-      () => transport.post(direct(route.key), message("x"), soon()),
+      () => transport.send(direct(route.key), message("x"), soon()),
       () => transport.consume(route, () => {}, { prefetch: 0 }, soon()),
     ];
     for (const use of uses) {
@@ -952,7 +958,7 @@ conforms(
   async (bus) => {
     const name = bus.name();
     const routes = Array.from({ length: 5 }, () => queue(bus.name()));
-    const transport = await bus.link.open(soon());
+    const transport = await bus.link.openSession(soon());
     await transport.declare(queue(name), soon());
     const work = [
       ...routes.map((route) =>
@@ -972,7 +978,7 @@ conforms(
         () => transport.publish(direct(name), message("x"), soon()),
       ),
       transport.publish(bus.table.topic(name), message("x"), soon()),
-      transport.post(bus.table.topic(name), message("x"), soon()),
+      transport.send(bus.table.topic(name), message("x"), soon()),
     ];
     const outcomes = Promise.allSettled(work);
     await transport[Symbol.asyncDispose]();
@@ -997,7 +1003,7 @@ conforms(
 conforms("disposal of a link disposes its transports", async (bus) => {
   const route = queue(bus.name());
   const { transport } = await consumer(bus, route);
-  await bus.link.listen(new Reader(), soon());
+  await bus.link.startInbox(new Reader(), soon());
   await transport.publish(
     direct(route.key),
     message("left alone", { expiration: 60_000 }),

@@ -1,10 +1,10 @@
 /** A network and a broker that fail: nothing waits for ever, nothing is left behind, all of it comes back. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { RabbitLink } from "../../src/transport/rabbitmq/transport.ts";
+import { RabbitTransport } from "../../src/transport/rabbitmq/transport.ts";
 import { direct } from "../../src/transport/routes.ts";
-import { within } from "../../src/async/deadline.ts";
-import type { Transport } from "../../src/transport/transport.ts";
+import { withDeadline } from "../../src/async/deadline.ts";
+import type { Session } from "../../src/transport/transport.ts";
 import {
   BlockedError,
   ConnectionDisposedError,
@@ -45,14 +45,14 @@ async function restored(
   kept = true,
 ): Promise<void> {
   const reader = new Reader();
-  await bus.link.listen(reader, soon());
+  await bus.link.startInbox(reader, soon());
   const topic = bus.table.topic(bus.name());
   const fanout = bus.table.fanout(bus.name());
   const passing = queue(bus.name(), { durable: false, autoDelete: true });
   const held = await consumer(bus, topic, 1);
   const all = await consumer(bus, fanout);
   const some = await consumer(bus, passing);
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   const sent = message("held", { persistent: true });
   await transport.publish(topic, sent, soon());
   const [old] = await held.first(1);
@@ -87,8 +87,8 @@ async function restored(
 
 /** Sends as soon as a queue takes it: a consumer comes back a moment after its connection. */
 async function served(
-  transport: Transport,
-  route: Parameters<Transport["publish"]>[0],
+  transport: Session,
+  route: Parameters<Session["publish"]>[0],
   body: string,
 ): Promise<void> {
   await until(`"${body}" is taken`, async () => {
@@ -128,7 +128,7 @@ Deno.test("what is sent to the inbox while it is away arrives when it is back", 
   using _ = withoutPauses();
   await using bus = await proxiedBus();
   const reader = new Reader();
-  await bus.link.listen(reader, soon());
+  await bus.link.startInbox(reader, soon());
   const events = eventsOf(bus.link);
   bus.proxy.refuse(true);
   bus.proxy.reset();
@@ -199,7 +199,7 @@ onNode(
     const before = await list("list_queues", "name");
     {
       await using bus = await proxiedBus(node.url);
-      await bus.link.listen(new Reader(), soon());
+      await bus.link.startInbox(new Reader(), soon());
       const fanout = bus.table.fanout(bus.name());
       await consumer(bus, fanout);
       const events = eventsOf(bus.link);
@@ -214,7 +214,7 @@ onNode(
       );
       const beats = await list("list_connections", "timeout");
       assert.deepEqual(beats, ["5", "5"]);
-      const transport = await bus.link.open(soon());
+      const transport = await bus.link.openSession(soon());
       await transport.publish(fanout, message("x"), soon());
       await served(transport, direct(bus.link.inbox), "x");
       const queues = await list("list_queues", "name");
@@ -238,11 +238,11 @@ onNode(
 // Nothing waits longer than it may
 
 /** Everything that waits, each with a deadline of its own. */
-const uses = (bus: Proxied, transport: Transport, ms: number) => [
-  () => bus.link.open(soon(ms)),
+const uses = (bus: Proxied, transport: Session, ms: number) => [
+  () => bus.link.openSession(soon(ms)),
   () => transport.publish(direct(bus.name()), message("x"), soon(ms)),
   () => transport.publish(bus.table.topic(bus.name()), message("x"), soon(ms)),
-  () => transport.post(bus.table.topic(bus.name()), message("x"), soon(ms)),
+  () => transport.send(bus.table.topic(bus.name()), message("x"), soon(ms)),
   () => transport.declare(bus.table.topic(bus.name()), soon(ms)),
   () =>
     transport.consume(
@@ -256,7 +256,7 @@ const uses = (bus: Proxied, transport: Transport, ms: number) => [
       prefetch: 0,
       exclusive: true,
     }, soon(ms)),
-  () => bus.link.listen(new Reader(), soon(ms)),
+  () => bus.link.startInbox(new Reader(), soon(ms)),
   () => bus.link.consumers("x", soon(ms)),
 ];
 
@@ -272,7 +272,7 @@ async function codes(work: readonly Promise<unknown>[]): Promise<string[]> {
 
 Deno.test("nothing waits longer than its deadline while the broker is away", async () => {
   await using bus = await proxiedBus();
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   const route = queue(bus.name());
   await transport.declare(route, soon());
   await transport.publish(direct(route.key), message("to warm up"), soon());
@@ -300,17 +300,20 @@ Deno.test("nothing waits longer than its deadline while the broker is away", asy
 
 Deno.test("disposal ends what waits while the broker is away", async () => {
   await using bus = await proxiedBus();
-  const [one, two] = [await bus.link.open(soon()), await bus.link.open(soon())];
+  const [one, two] = [
+    await bus.link.openSession(soon()),
+    await bus.link.openSession(soon()),
+  ];
   await one.publish(direct("nowhere"), message("to warm up"), soon());
   const events = eventsOf(bus.link);
   bus.proxy.refuse(true);
   bus.proxy.reset();
   await told(events, "disconnected");
-  const never = { deadline: Infinity };
-  const waits = (transport: Transport) => [
+  const never = { at: Infinity };
+  const waits = (transport: Session) => [
     transport.publish(direct("nowhere"), message("x"), never),
     transport.publish(bus.table.topic("t"), message("x"), never),
-    transport.post(bus.table.topic("t"), message("x"), never),
+    transport.send(bus.table.topic("t"), message("x"), never),
     transport.consume(queue("never"), () => {}, { prefetch: 0 }, never),
   ];
   const first = codes(waits(one));
@@ -319,8 +322,8 @@ Deno.test("disposal ends what waits while the broker is away", async () => {
   const second = codes([
     ...waits(two),
     two.declare(queue("never"), never),
-    bus.link.open(never),
-    bus.link.listen(new Reader(), never),
+    bus.link.openSession(never),
+    bus.link.startInbox(new Reader(), never),
   ]);
   await bus.link[Symbol.asyncDispose]();
   assert.deepEqual(new Set(await second), new Set(["DISPOSED"]));
@@ -332,7 +335,7 @@ Deno.test("a network that swallows everything: deadlines hold, disposal ends, he
   const { transport, dispose } = await consumer(bus, route);
   await transport.publish(bus.table.topic("t"), message("to warm up"), soon());
   bus.proxy.blackhole(true);
-  const open = await bus.link.open(soon()); // nothing is asked of the broker for it
+  const open = await bus.link.openSession(soon()); // nothing is asked of the broker for it
   const outcomes = await codes([
     transport.publish(direct(route.key), message("x"), soon(200)),
     transport.publish(bus.table.topic("t"), message("x"), soon(200)),
@@ -345,7 +348,7 @@ Deno.test("a network that swallows everything: deadlines hold, disposal ends, he
     ...["UNCONFIRMED", "UNCONFIRMED", "TIMEOUT"],
     ...["TIMEOUT", "TIMEOUT", "undefined"],
   ]);
-  const never = { deadline: Infinity };
+  const never = { at: Infinity };
   const doubtful = transport.publish(direct(route.key), message("x"), never);
   const waiting = codes([
     open.publish(direct(route.key), message("x"), never),
@@ -365,23 +368,32 @@ Deno.test("a network that swallows everything: deadlines hold, disposal ends, he
 Deno.test("a link that cannot say goodbye is gone all the same, long before a heartbeat", async () => {
   await using bus = await proxiedBus();
   const url = new URL(bus.proxy.url(bus.base));
-  await using link = new RabbitLink({ urls: [url], heartbeat: 600 });
-  const transport = await link.open(soon());
-  await link.listen(new Reader(), soon());
+  await using link = new RabbitTransport({ urls: [url], heartbeat: 600 });
+  const transport = await link.openSession(soon());
+  await link.startInbox(new Reader(), soon());
   await transport.consume(queue(bus.name()), () => {}, { prefetch: 0 }, soon());
   await transport.publish(direct("nowhere"), message("to warm up"), soon());
   bus.proxy.blackhole(true);
   const disposal = link[Symbol.asyncDispose]();
-  await within(disposal, soon(), () => new Error("it waits for the broker"));
-  await assert.rejects(link.open(soon()), ConnectionDisposedError);
+  await withDeadline(
+    disposal,
+    soon(),
+    () => new Error("it waits for the broker"),
+  );
+  await assert.rejects(link.openSession(soon()), ConnectionDisposedError);
 });
 
 Deno.test("a link that is still connecting is gone at once", async () => {
   await using bus = await proxiedBus();
   bus.proxy.blackhole(true);
   for (const state of ["before", "during the handshake"]) {
-    const link = new RabbitLink({ urls: [new URL(bus.proxy.url(bus.base))] });
-    const opening = assert.rejects(link.open(soon()), ConnectionDisposedError);
+    const link = new RabbitTransport({
+      urls: [new URL(bus.proxy.url(bus.base))],
+    });
+    const opening = assert.rejects(
+      link.openSession(soon()),
+      ConnectionDisposedError,
+    );
     const { accepted } = bus.proxy.connections;
     if (state !== "before") {
       await until(
@@ -390,7 +402,11 @@ Deno.test("a link that is still connecting is gone at once", async () => {
       );
     }
     const disposal = link[Symbol.asyncDispose]();
-    await within(disposal, soon(5_000), () => new Error(`it hangs: ${state}`));
+    await withDeadline(
+      disposal,
+      soon(5_000),
+      () => new Error(`it hangs: ${state}`),
+    );
     await opening;
   }
 });
@@ -399,8 +415,8 @@ Deno.test("heartbeats notice a connection that is silent", async () => {
   using _ = withoutPauses();
   await using bus = await proxiedBus();
   const url = new URL(bus.proxy.url(bus.base));
-  await using link = new RabbitLink({ urls: [url], heartbeat: 1 });
-  const transport = await link.open(soon());
+  await using link = new RabbitTransport({ urls: [url], heartbeat: 1 });
+  const transport = await link.openSession(soon());
   const events = eventsOf(link);
   bus.proxy.blackhole(true);
   await told(events, "disconnected");
@@ -438,7 +454,7 @@ onNode(
       doubtful.catch(() => {}); // looked at below
       await told(events, "blocked");
       await assert.rejects(publish(), blocked(false));
-      const posted = transport.post(direct(route.key), message("x"), soon(300));
+      const posted = transport.send(direct(route.key), message("x"), soon(300));
       await assert.rejects(posted, blocked(false));
       await doubtful;
 
@@ -446,9 +462,9 @@ onNode(
       assert.deepEqual((await first(3)).map(text), texts);
       const more = await consumer(bus, queue(bus.name()));
       await more.dispose();
-      const other = await bus.link.open(soon());
+      const other = await bus.link.openSession(soon());
       const waits = other.publish(direct(route.key), message("x"), {
-        deadline: Infinity,
+        at: Infinity,
       });
       const ended = assert.rejects(waits, ConnectionDisposedError);
       await other[Symbol.asyncDispose]();
@@ -469,12 +485,12 @@ onNode("a link can be disposed under an alarm", async () => {
   await using bus = await rabbitBus(node.url);
   const { transport } = await consumer(bus, queue(bus.name()));
   await transport.publish(direct("nowhere"), message("to warm up"), soon());
-  await bus.link.listen(new Reader(), soon());
+  await bus.link.startInbox(new Reader(), soon());
   const events = eventsOf(bus.link);
   await node.ctl("set_vm_memory_high_watermark", "absolute", "1MB");
   try {
     const waiting = transport.publish(direct("nowhere"), message("x"), {
-      deadline: Infinity,
+      at: Infinity,
     });
     const ended = assert.rejects(waiting, ConnectionDisposedError);
     await told(events, "blocked");
@@ -489,11 +505,11 @@ onNode("a link can be disposed under an alarm", async () => {
 
 onNode("amqps works with the authority that signed the node", async () => {
   const tls = { ca: node.ca };
-  await using link = new RabbitLink({
+  await using link = new RabbitTransport({
     urls: [new URL(node.tlsUrl ?? "")],
     tls,
   });
-  const transport = await link.open(soon());
+  const transport = await link.openSession(soon());
   const sent = message("x", { mandatory: true });
   await assert.rejects(
     transport.publish(direct("nowhere"), sent, soon()),
@@ -504,11 +520,11 @@ onNode("amqps works with the authority that signed the node", async () => {
 
 onNode("amqps refuses an unknown authority and a wrong name", async () => {
   for (const tls of [undefined, { ca: node.ca, servername: "other.example" }]) {
-    await using link = new RabbitLink({
+    await using link = new RabbitTransport({
       urls: [new URL(node.tlsUrl ?? "")],
       tls,
     });
-    await assert.rejects(link.open(soon(1_000)), (error) => {
+    await assert.rejects(link.openSession(soon(1_000)), (error) => {
       assert.ok(error instanceof ConnectionFailedError);
       assert.match(error.message, /certificate|issuer|altname/i);
       assert.doesNotMatch(error.message, /guest/);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { direct } from "../../src/transport/routes.ts";
 import { ConnectionFailedError } from "../../src/errors.ts";
-import type { LinkHealth } from "../../src/transport/transport.ts";
+import type { TransportHealth } from "../../src/transport/transport.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";
@@ -21,7 +21,7 @@ import {
   told,
 } from "./support.ts";
 
-const states = ({ publishing, consuming }: LinkHealth) => [
+const states = ({ publishing, consuming }: TransportHealth) => [
   publishing.state,
   consuming.state,
 ];
@@ -52,19 +52,19 @@ conforms("health() says when each side was last proven", async (bus) => {
   await transport.publish(direct(route.key), message("x"), soon());
   await first(1);
   for (const side of ["publishing", "consuming"] as const) {
-    const { proof, since } = bus.link.health()[side];
-    const at = Number(proof);
-    assert.ok(at >= began - 5 && at <= Date.now() + 5, `${side}: ${proof}`);
+    const { lastProof, since } = bus.link.health()[side];
+    const at = Number(lastProof);
+    assert.ok(at >= began - 5 && at <= Date.now() + 5, `${side}: ${lastProof}`);
     assert.ok(Number(since) <= Date.now() + 5, `${side}: ${since}`);
   }
 });
 
 Deno.test("nothing is proven of a side that was not used, and since() stays", async () => {
   await using bus = await rabbitBus();
-  await bus.link.open(soon());
+  await bus.link.openSession(soon());
   const { publishing, consuming } = bus.link.health();
-  assert.equal(publishing.proof, undefined);
-  assert.equal(consuming.proof, undefined);
+  assert.equal(publishing.lastProof, undefined);
+  assert.equal(consuming.lastProof, undefined);
   await until("time passes", () => Date.now() - Number(publishing.since) > 30);
   const again = bus.link.health().publishing.since;
   assert.ok(Math.abs(Number(again) - Number(publishing.since)) < 10);
@@ -100,7 +100,7 @@ Deno.test("a loss shows until all consumers are back, and is counted", async () 
   assert.deepEqual(consuming.consumers, { wanted: 1, consuming: 1 });
   assert.deepEqual([publishing.losses, consuming.losses, stale], [1, 1, 1]);
   assert.ok(Number(consuming.since) >= broken - 5);
-  assert.ok(Number(consuming.proof) >= broken - 5, "consume-ok is a proof");
+  assert.ok(Number(consuming.lastProof) >= broken - 5, "consume-ok is a proof");
   assert.equal((await first(2))[1]?.redelivered, true);
 });
 
@@ -143,7 +143,7 @@ Deno.test("a link that is given up shows as failed", async () => {
   const url = new URL(await brokerUrl());
   url.password = "wrong";
   await using link = rabbitLink(String(url));
-  await assert.rejects(link.open(soon()), ConnectionFailedError);
+  await assert.rejects(link.openSession(soon()), ConnectionFailedError);
   const failed = () => `${states(link.health())}` === "failed,failed";
   await until("both sides are given up", failed);
   assert.equal(link.health().consuming.losses, 0);

@@ -1,7 +1,14 @@
 /** `Leases`: transports on loan, pooled and not, on a link that closes with the last of them. */
 import assert from "node:assert/strict";
-import { Leases, type PoolOptions } from "../../src/transport/session_pool.ts";
-import type { Link, Transport, Wait } from "../../src/transport/transport.ts";
+import {
+  type PoolOptions,
+  SessionPool,
+} from "../../src/transport/session_pool.ts";
+import type {
+  Deadline,
+  Session,
+  Transport,
+} from "../../src/transport/transport.ts";
 import { ConnectionFailedError, TimeoutError } from "../../src/errors.ts";
 import { until } from "../setup/probe.ts";
 import { soon } from "./support.ts";
@@ -9,12 +16,12 @@ import { soon } from "./support.ts";
 /** A link that only counts. */
 class CountingLink {
   opened = 0;
-  open_: Transport[] = [];
+  open_: Session[] = [];
   closed = 0;
   resting = false;
   opening: () => Promise<void> = () => Promise.resolve();
 
-  async open(_wait: Wait): Promise<Transport> {
+  async open(_wait: Deadline): Promise<Session> {
     const number = this.opened++;
     await this.opening();
     const transport = {
@@ -23,7 +30,7 @@ class CountingLink {
         this.open_ = this.open_.filter((other) => other !== transport);
         return Promise.resolve();
       },
-    } as unknown as Transport;
+    } as unknown as Session;
     this.open_.push(transport);
     return transport;
   }
@@ -41,15 +48,15 @@ class CountingLink {
 function pool(options?: PoolOptions) {
   const link = new CountingLink();
   const told = { closed: 0 };
-  const leases = new Leases(
-    link as unknown as Link,
+  const leases = new SessionPool(
+    link as unknown as Transport,
     () => told.closed++,
     options,
   );
   return { link, leases, told };
 }
 
-const expired = (): Wait => ({ deadline: performance.now() });
+const expired = (): Deadline => ({ at: performance.now() });
 
 Deno.test("acquire() gives what was idle for the shortest time", async () => {
   const { link, leases } = pool();

@@ -1,24 +1,24 @@
 /** What the tests of the transports share: a bus of each kind, messages, and a place where deliveries gather. */
 import amqp from "npm:amqplib@2.3.1";
-import { MemoryLink } from "../../src/transport/memory/transport.ts";
-import { RabbitLink } from "../../src/transport/rabbitmq/transport.ts";
+import { MemoryTransport } from "../../src/transport/memory/transport.ts";
+import { RabbitTransport } from "../../src/transport/rabbitmq/transport.ts";
 import { routes } from "../../src/transport/profile_routes.ts";
 import type { Queue, Route } from "../../src/transport/routes.ts";
 import type {
+  Deadline,
   Delivery,
-  InboxReader,
-  Link,
-  LinkEvent,
+  InboxListener,
   Message,
-  Wait,
+  Transport,
+  TransportEvent,
 } from "../../src/transport/transport.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { until } from "../setup/probe.ts";
 import { proxyTo, type TcpProxy } from "../setup/proxy.ts";
 
 /** A deadline that many milliseconds from now. */
-export const soon = (ms = 20_000): Wait => ({
-  deadline: performance.now() + ms,
+export const soon = (ms = 20_000): Deadline => ({
+  at: performance.now() + ms,
 });
 
 /** A message with a text as its body. */
@@ -26,7 +26,7 @@ export function message(text: string, more: Partial<Message> = {}): Message {
   return {
     body: new TextEncoder().encode(text),
     headers: {},
-    id: crypto.randomUUID(),
+    messageId: crypto.randomUUID(),
     ...more,
   };
 }
@@ -63,7 +63,7 @@ export class Mailbox {
 /** A link of one kind, and names on it that are removed afterwards. */
 export interface Bus extends AsyncDisposable {
   /** Under test. */
-  readonly link: Link;
+  readonly link: Transport;
   /** The table of routes, under an exchange of the test's own. */
   readonly table: ReturnType<typeof routes>;
   /** A name that no other test uses: of a queue, a topic or an exchange. */
@@ -71,12 +71,15 @@ export interface Bus extends AsyncDisposable {
 }
 
 class TestBus implements Bus {
-  readonly link: Link;
+  readonly link: Transport;
   readonly table: ReturnType<typeof routes>;
   readonly #names: string[] = [];
   readonly #clean: (names: readonly string[]) => Promise<void>;
 
-  constructor(link: Link, clean: (names: readonly string[]) => Promise<void>) {
+  constructor(
+    link: Transport,
+    clean: (names: readonly string[]) => Promise<void>,
+  ) {
     this.link = link;
     this.#clean = clean;
     const exchange = this.name();
@@ -103,7 +106,7 @@ class TestBus implements Bus {
 /** A bus in the process. */
 export function memoryBus(): Promise<Bus> {
   return Promise.resolve(
-    new TestBus(new MemoryLink(), () => Promise.resolve()),
+    new TestBus(new MemoryTransport(), () => Promise.resolve()),
   );
 }
 
@@ -117,8 +120,8 @@ export async function rabbitBus(url?: string): Promise<Bus> {
 }
 
 /** A link to some nodes. */
-export function rabbitLink(...urls: string[]): RabbitLink {
-  return new RabbitLink({
+export function rabbitLink(...urls: string[]): RabbitTransport {
+  return new RabbitTransport({
     urls: urls.map((url) => new URL(url)),
     name: "warren test",
     heartbeat: 5,
@@ -215,16 +218,16 @@ export function queue(
 }
 
 /** What a link tells, in order. */
-export function eventsOf(link: Link): LinkEvent[] {
-  const events: LinkEvent[] = [];
-  link.watch((event) => void events.push(event));
+export function eventsOf(link: Transport): TransportEvent[] {
+  const events: TransportEvent[] = [];
+  link.onEvent((event) => void events.push(event));
   return events;
 }
 
 /** Resolves when a link has told so many events of a type. */
 export async function told(
-  events: readonly LinkEvent[],
-  type: LinkEvent["type"],
+  events: readonly TransportEvent[],
+  type: TransportEvent["type"],
   times = 1,
 ): Promise<void> {
   await until(
@@ -237,7 +240,7 @@ export async function told(
 
 /** A mailbox that consumes a route, on a transport of its own. */
 export async function consumer(bus: Bus, route: Route, prefetch = 0) {
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   const mail = new Mailbox();
   const handle = await transport.consume(
     route,
@@ -255,11 +258,11 @@ export async function consumer(bus: Bus, route: Route, prefetch = 0) {
 }
 
 /** Reads an inbox. */
-export class Reader implements InboxReader {
+export class Reader implements InboxListener {
   readonly mail = new Mailbox();
   readonly back: Message[] = [];
-  readonly receive = this.mail.receive;
-  returned(message: Message): void {
+  readonly onDelivery = this.mail.receive;
+  onReturned(message: Message): void {
     this.back.push(message);
     throw new Error("a reader's own fault"); // hurts nobody
   }

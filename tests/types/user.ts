@@ -2,7 +2,7 @@
 import { z } from "npm:zod@4";
 import * as v from "npm:valibot@1";
 import { type } from "npm:arktype@2";
-import { type Args, type Handlers, Manager, SchedulerDependentManager, type RequestContext, contract, createConnection, implement, RpcDispatcher, RpcError, type RpcErrorOptions, RemoteError, Service, type Contract, type ContractOf, type Dispatcher, requestContext, type Client, type PeriodicTask, type Exact, type Travels } from "../../mod.ts";
+import { type Args, type Handlers, Manager, SchedulerDependentManager, type RequestContext, contract, createConnection, implement, RpcDispatcher, RpcError, type RpcErrorOptions, RemoteError, Service, type Contract, type ContractOf, type Dispatcher, requestContext, type Client, type PeriodicTask, type Exact, type JsonProcedures } from "../../mod.ts";
 class InstanceNotFound extends Error { constructor(m: string, o?: RpcErrorOptions) { super(m, o); } }
 const Instance = z.object({ id: z.string(), host: z.string(), at: z.iso.datetime().transform((s) => new Date(s)) });
 export const compute = contract({ topic: "compute", version: "1.1", errors: { "nova.exception.InstanceNotFound": InstanceNotFound }, procedures: {
@@ -77,7 +77,7 @@ export const nothing = contract({ topic: "t", version: "1.0", procedures: {
 } });
 const some: string | undefined = await c.client(nothing).call("maybe"); void some; const none: void = await c.client(nothing).call("none"); void none;
 // a refusal names the path and the reason
-type Why<S> = Travels<{ p: { result: S } }>["p"]["result"];
+type Why<S> = JsonProcedures<{ p: { result: S } }>["p"]["result"];
 const list = z.array(z.object({ x: z.string().optional(), l: z.array(z.string().optional()) })), when = z.object({ at: z.date(), f: z.custom<() => void>() }), money = z.record(z.string(), z.bigint());
 export const reasons: [Why<typeof list>, Why<typeof when>, Why<typeof when>, Why<typeof money>, Exact<{ p: { reslt: 1 } }>["p"]["reslt"]] = [
   "result[].l[]: JSON cannot carry undefined in a list", "result.at: JSON cannot carry a Date", "result.f: JSON cannot carry a function",

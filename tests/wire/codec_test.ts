@@ -123,11 +123,11 @@ const none = { credit: undefined, sequence: undefined, run: undefined };
 
 for (
   const control of [
-    { ...none, kind: "control", verb: "cancel", call: "c" },
-    { ...none, kind: "control", verb: "credit", call: "c", credit: 48 },
+    { ...none, kind: "control", command: "cancel", call: "c" },
+    { ...none, kind: "control", command: "credit", call: "c", credit: 48 },
     {
       kind: "control",
-      verb: "resume",
+      command: "resume",
       call: "c",
       credit: 48,
       sequence: 17,
@@ -135,7 +135,7 @@ for (
     },
   ] as const
 ) {
-  Deno.test(`decode gives back the control ${control.verb}`, () => {
+  Deno.test(`decode gives back the control ${control.command}`, () => {
     const { body, headers } = encodeControl(control);
     const decoded = decode(body, headers);
     assert.deepEqual(decoded, { message: control, dialect: grizzly });

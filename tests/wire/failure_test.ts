@@ -31,7 +31,7 @@ const classes = {
   Picky,
 };
 const sent = (thrown: unknown, options = {}) =>
-  toFailure(thrown, { classes, refusal: false, ...options });
+  toFailure(thrown, { classes, fromDispatcher: false, ...options });
 const failure = (fields: Partial<Failure>): Failure => ({
   type: "Error",
   module: "",

@@ -1,7 +1,7 @@
 /** JSON: what is refused before it is parsed, and what is refused before it is sent. */
 import assert from "node:assert/strict";
 import { InvalidValueError } from "../../src/errors.ts";
-import { checkJson, defaultLimits, parseJson } from "../../src/wire/json.ts";
+import { assertJson, defaultLimits, parseJson } from "../../src/wire/json.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const parsed = (text: string, limits = {}) =>
@@ -97,7 +97,7 @@ Deno.test.each([
   ["toJSON of an array", { o: listWithToJson }, "o"],
   ["__proto__", { o: JSON.parse('{"__proto__":1}') }, "o"],
 ])("checkJson refuses %s and names its path", (_name, value, path) => {
-  assert.throws(() => checkJson(value), (error) => {
+  assert.throws(() => assertJson(value), (error) => {
     assert.ok(error instanceof InvalidValueError);
     assert.equal(error.data.path, path);
     assert.ok(error.message.startsWith(path || "The value"));
@@ -106,15 +106,15 @@ Deno.test.each([
 });
 
 Deno.test("checkJson refuses a cycle, and what is nested too deep to be received", () => {
-  assert.throws(() => checkJson(cycle), InvalidValueError);
+  assert.throws(() => assertJson(cycle), InvalidValueError);
   const deep = (levels: number): unknown => levels ? [deep(levels - 1)] : 1;
-  assert.throws(() => checkJson(deep(63)), InvalidValueError);
-  assert.doesNotThrow(() => checkJson(deep(62)));
+  assert.throws(() => assertJson(deep(63)), InvalidValueError);
+  assert.doesNotThrow(() => assertJson(deep(62)));
 });
 
 Deno.test("checkJson accepts what JSON carries, and absent keys", () => {
   const bare = Object.assign(Object.create(null), { a: 1 });
   assert.doesNotThrow(() =>
-    checkJson({ a: [null, true, "x", -1.5, { b: undefined }], bare })
+    assertJson({ a: [null, true, "x", -1.5, { b: undefined }], bare })
   );
 });

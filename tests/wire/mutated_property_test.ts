@@ -4,11 +4,11 @@ import fc from "npm:fast-check@^4.10.2";
 import { InvalidValueError } from "../../src/errors.ts";
 import { decode, encode } from "../../src/wire/codec.ts";
 import {
+  type BodyMessage,
   type Dialect,
   folsom,
   grizzly,
   oslo,
-  type Spoken,
 } from "../../src/wire/dialect.ts";
 import { fromFailure } from "../../src/wire/failure.ts";
 
@@ -27,10 +27,12 @@ const maybe = <T>(arbitrary: fc.Arbitrary<T>) =>
   fc.option(arbitrary, { nil: undefined });
 
 /** All that is said in a dialect, as its peers would read it. */
-function spoken({ ids, form }: Dialect): fc.Arbitrary<Spoken> {
-  const own = ids ? id : fc.constant(undefined);
+function spoken({ hasIds, replyForm }: Dialect): fc.Arbitrary<BodyMessage> {
+  const own = hasIds ? id : fc.constant(undefined);
   const address = fc.tuple(id, text).map(([call, queue]) =>
-    form === "bare" ? { call, queue: call, form, ids } : { call, queue, form }
+    replyForm === "bare"
+      ? { call, queue: call, form: replyForm, ids: hasIds }
+      : { call, queue, form: replyForm }
   );
   const asks = {
     kind: fc.constant("request" as const),
@@ -44,7 +46,7 @@ function spoken({ ids, form }: Dialect): fc.Arbitrary<Spoken> {
   const says = {
     kind: fc.constant("reply" as const),
     id: own,
-    call: form === "bare" ? fc.constant(undefined) : id,
+    call: replyForm === "bare" ? fc.constant(undefined) : id,
   };
   const failure = fc.record({
     type: fc.string(),
@@ -57,9 +59,11 @@ function spoken({ ids, form }: Dialect): fc.Arbitrary<Spoken> {
     fc.record({ ...asks, warren: fc.constant(undefined) }),
     fc.record({
       ...asks,
-      warren: form === "bare" ? fc.constant(undefined) : fc.constantFrom(1, 2),
+      warren: replyForm === "bare"
+        ? fc.constant(undefined)
+        : fc.constantFrom(1, 2),
       reply: address,
-      monitor: form !== "single"
+      monitor: replyForm !== "single"
         ? fc.constant(undefined)
         : maybe(fc.nat({ max: 1_000 }).map((seconds) => seconds * 1_000)),
     }),
@@ -88,16 +92,16 @@ function spoken({ ids, form }: Dialect): fc.Arbitrary<Spoken> {
 const dialects = [folsom, grizzly, oslo].flatMap((dialect) =>
   dialect === folsom
     ? [dialect]
-    : [dialect, { ...dialect, form: "parts" as const }]
+    : [dialect, { ...dialect, replyForm: "parts" as const }]
 );
 
 for (const dialect of dialects) {
-  Deno.test(`decode gives back whatever is said as ${dialect.name} in the form ${dialect.form}`, () => {
+  Deno.test(`decode gives back whatever is said as ${dialect.name} in the form ${dialect.replyForm}`, () => {
     const kinds = new Set<string>();
     fc.assert(
       fc.property(spoken(dialect), (message) => {
         kinds.add(message.kind);
-        const said = encode(message, dialect, undefined, dialect.form);
+        const said = encode(message, dialect, undefined, dialect.replyForm);
         const decoded = decode(said.body, said.headers);
         assert.ok("message" in decoded, JSON.stringify(decoded));
         // Folsom's words are Grizzly's without ids.
@@ -215,7 +219,7 @@ Deno.test("what was changed on the way is refused in a few words, or is a messag
   const seen = { accepted: 0, refused: 0 };
   const said = fc.constantFrom(...dialects).chain((dialect) =>
     spoken(dialect).map((message) =>
-      encode(message, dialect, undefined, dialect.form)
+      encode(message, dialect, undefined, dialect.replyForm)
     )
   );
   const changes = fc.array(fc.oneof(bytes, values), {
@@ -240,7 +244,7 @@ Deno.test("what was changed on the way is refused in a few words, or is a messag
         assert.ok(fromFailure(message.failure, {}) instanceof Error);
       }
       try {
-        encode(message as Spoken, dialect);
+        encode(message as BodyMessage, dialect);
       } catch (error) {
         assert.ok(error instanceof InvalidValueError, `${error}`);
       }

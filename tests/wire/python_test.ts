@@ -12,7 +12,7 @@ import { decode, defaultLimits, encode } from "../../src/wire/codec.ts";
 import { folsom, grizzly, oslo } from "../../src/wire/dialect.ts";
 import type { Reply, ReplyForm } from "../../src/wire/rpc_message.ts";
 import { fromFailure, toFailure } from "../../src/wire/failure.ts";
-import { type Foreign, foreignOf } from "../../src/wire/oslo.ts";
+import { type OsloPeer, osloPeer } from "../../src/wire/oslo.ts";
 import { parseJson } from "../../src/wire/json.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -164,15 +164,15 @@ Deno.test("the arguments of an exception arrive, and go on to the next peer", ()
   const error = fromFailure(failure!, {});
   assert.ok(error instanceof RemoteError);
   assert.deepEqual(error.failure.args, args);
-  assert.deepEqual(toFailure(error, { refusal: false }).args, args);
+  assert.deepEqual(toFailure(error, { fromDispatcher: false }).args, args);
   class NotFound extends Error {}
   const made = fromFailure(failure!, { "builtins.ValueError": NotFound });
   assert.ok(made instanceof NotFound);
-  assert.deepEqual(toFailure(made, { refusal: false }).args, args);
+  assert.deepEqual(toFailure(made, { fromDispatcher: false }).args, args);
   const own = Object.assign(new Error("x"), { args: [1, 2] });
-  assert.deepEqual(toFailure(own, { refusal: false }).args, [1, 2]);
+  assert.deepEqual(toFailure(own, { fromDispatcher: false }).args, [1, 2]);
   const bad = Object.assign(new Error("x"), { args: [1n] });
-  assert.equal(toFailure(bad, { refusal: false }).args, undefined);
+  assert.equal(toFailure(bad, { fromDispatcher: false }).args, undefined);
 });
 
 const REQUEST = '{"method": "m", "args": {"text": "aaaaaaaaaaaaaaaaaaaaaaaa"}}';
@@ -278,8 +278,11 @@ Deno.test("refusals have the names of the caller's own classes", () => {
   const data = { method: "m", version: "1.9" };
   const version = new UnsupportedVersionError("x", { data });
   const method = new NoSuchMethodError("x", { data });
-  const said = (error: Error, foreign: Foreign) => {
-    const { module, type } = toFailure(error, { refusal: true, foreign });
+  const said = (error: Error, foreign: OsloPeer) => {
+    const { module, type } = toFailure(error, {
+      fromDispatcher: true,
+      forOslo: foreign,
+    });
     return `${module}.${type}`;
   };
   const old = "exceptions.AttributeError";
@@ -302,16 +305,19 @@ Deno.test("refusals have the names of the caller's own classes", () => {
   const address = { call: "c", queue: "q" };
   assert.deepEqual(
     [
-      foreignOf({ ...address, form: "bare", ids: false }),
-      foreignOf({ ...address, form: "bare" }),
-      foreignOf({ ...address, form: "parts" }),
-      foreignOf({ ...address, form: "single" }),
+      osloPeer({ ...address, form: "bare", ids: false }),
+      osloPeer({ ...address, form: "bare" }),
+      osloPeer({ ...address, form: "parts" }),
+      osloPeer({ ...address, form: "single" }),
     ],
     ["folsom", "grizzly", "grizzly", "oslo"],
   );
   for (const words of ["folsom", "grizzly", "oslo"] as const) {
     for (const error of [version, method]) {
-      const failure = toFailure(error, { refusal: true, foreign: words });
+      const failure = toFailure(error, {
+        fromDispatcher: true,
+        forOslo: words,
+      });
       assert.equal(fromFailure(failure, {}).constructor, error.constructor);
     }
   }

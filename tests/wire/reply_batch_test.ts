@@ -1,7 +1,12 @@
 /** Several answers in one message, and what is no batch. */
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
-import { Batch, isBatch, type Part, partsOf } from "../../src/wire/codec.ts";
+import {
+  type BatchPart,
+  decodeBatch,
+  isBatch,
+  ReplyBatch,
+} from "../../src/wire/codec.ts";
 import { versionOf } from "../../src/wire/headers.ts";
 
 const texts = fc.string({ unit: "binary", maxLength: 40 });
@@ -14,10 +19,10 @@ const part = fc.record({
   ),
   correlationId: texts,
 });
-const batch = (parts: readonly Part[]): Part => {
-  const made = new Batch();
+const batch = (parts: readonly BatchPart[]): BatchPart => {
+  const made = new ReplyBatch();
   for (const part of parts) assert.ok(made.add(part, Infinity));
-  return made.whole;
+  return made.encode;
 };
 const plain = ({ body, ...rest }: { body: Uint8Array }) => ({
   body: [...body],
@@ -30,7 +35,7 @@ Deno.test("a batch gives back what was put into it, whatever is in the bodies", 
       const { body, headers } = batch(parts);
       assert.equal(headers["warren-batch"], `${parts.length}`);
       assert.ok(isBatch(headers));
-      const found = partsOf({ body, headers });
+      const found = decodeBatch({ body, headers });
       assert.deepEqual(found?.map(plain), parts.map(plain));
     }),
     { numRuns: 1_000 },
@@ -55,7 +60,7 @@ Deno.test("a batch that was cut, lengthened or changed is none, or holds as many
   const seen = { none: 0, some: 0 };
   fc.assert(
     fc.property(fc.oneof(changed, junk), ({ body, headers }) => {
-      const parts = partsOf({ body, headers });
+      const parts = decodeBatch({ body, headers });
       seen[parts ? "some" : "none"]++;
       const { length } = body.subarray(0, body.indexOf(0x0a) + 1);
       const sum = parts?.reduce((sum, { body }) => sum + body.length, length);
@@ -99,18 +104,18 @@ for (
 ) {
   Deno.test(`no batch: ${name}`, () => {
     const headers = { "warren-batch": `${answers}` };
-    assert.ok(partsOf({ body, headers }) === undefined);
+    assert.ok(decodeBatch({ body, headers }) === undefined);
   });
 }
 
 Deno.test("a batch has as many answers as it may have", () => {
   const headers = { "warren-batch": "256" };
-  assert.equal(partsOf({ body: many(256), headers })?.length, 256);
-  const batch = new Batch();
+  assert.equal(decodeBatch({ body: many(256), headers })?.length, 256);
+  const batch = new ReplyBatch();
   const part = { body: new Uint8Array(1), headers: {} };
   for (let n = 0; n < 256; n++) assert.ok(batch.add(part, Infinity));
   assert.ok(!batch.add(part, Infinity));
-  assert.equal(partsOf(batch.whole)?.length, 256);
+  assert.equal(decodeBatch(batch.encode)?.length, 256);
 });
 
 for (

@@ -1,8 +1,8 @@
 /** Options of the verbs, and the time and values that a call inherits. @module */
-import { duration } from "../../option_checks.ts";
+import { checkDuration } from "../../option_checks.ts";
 import { InvalidValueError, TimeoutError } from "../../errors.ts";
 import { queueFor } from "../../transport/routes.ts";
-import type { Wait } from "../../transport/transport.ts";
+import type { Deadline } from "../../transport/transport.ts";
 import { oneLine } from "../../logging.ts";
 import {
   type ContextValues,
@@ -10,7 +10,7 @@ import {
   type RequestContext,
 } from "../../contract/request_context.ts";
 import type { Contract } from "../../contract/types.ts";
-import { inherited } from "../propagation.ts";
+import { currentContext } from "../propagation.ts";
 import { checkHost, checkName, checkTopic } from "../../names.ts";
 import { checkNames, namesOf, type OptionNames } from "../../option_names.ts";
 import { deadlineOf } from "../served_context.ts";
@@ -86,14 +86,14 @@ const targetNames: OptionNames = namesOf<
 });
 
 /** The least that every oslo.messaging server can be asked for: it beats twice in that time, at most once a second. */
-const LEAST_MONITOR = 2_000;
+const MIN_MONITOR_MS = 2_000;
 /** Milliseconds that a verb waits if nothing else is said. */
-const DEFAULT_TIMEOUT = 60_000;
+const DEFAULT_TIMEOUT_MS = 60_000;
 
 /** What a verb may take, and what goes along. */
-export interface Bounds {
+export interface CallLimits {
   /** Until when, and who may end it sooner. */
-  readonly wait: Wait;
+  readonly wait: Deadline;
   /** Milliseconds in all, or between two items. */
   readonly timeout: number;
   /** Values that travel. */
@@ -106,7 +106,7 @@ export interface Bounds {
 
 /** The request whose handler is calling: given, or found. */
 export function parentOf({ context }: SendOptions): RequestContext | undefined {
-  return context && isRequestContext(context) ? context : inherited();
+  return context && isRequestContext(context) ? context : currentContext();
 }
 
 function valuesOf(
@@ -128,10 +128,10 @@ function either(
  *
  * @throws {TimeoutError} if nothing is left.
  */
-export function callBounds(
+export function callLimits(
   options: CallOptions,
   parent: RequestContext | undefined,
-): Bounds {
+): CallLimits {
   const left = parent ? deadlineOf(parent) - performance.now() : Infinity;
   if (left <= 0) {
     throw new TimeoutError(
@@ -140,7 +140,7 @@ export function callBounds(
     );
   }
   const timeout = Math.min(
-    duration("timeout", options.timeout ?? DEFAULT_TIMEOUT),
+    checkDuration("timeout", options.timeout ?? DEFAULT_TIMEOUT_MS),
     left,
   );
   const signal = either(options.signal, parent?.signal);
@@ -155,7 +155,7 @@ export function callBounds(
     );
   }
   return {
-    wait: { deadline: performance.now() + timeout, signal },
+    wait: { at: performance.now() + timeout, signal },
     timeout,
     values: valuesOf(options, parent),
     monitor: options.monitor === undefined
@@ -166,19 +166,24 @@ export function callBounds(
 }
 
 function monitored(ms: number): number {
-  if (duration("monitor", ms) >= LEAST_MONITOR && ms < Infinity) return ms;
+  if (checkDuration("monitor", ms) >= MIN_MONITOR_MS && ms < Infinity) {
+    return ms;
+  }
   throw new InvalidValueError(
-    `Invalid option monitor ${ms}: give ${LEAST_MONITOR} milliseconds or more`,
+    `Invalid option monitor ${ms}: give ${MIN_MONITOR_MS} milliseconds or more`,
     { data: { path: "monitor" } },
   );
 }
 
 /** Bounds of a verb that leaves a message behind: it inherits values alone. */
-export function castBounds(options: SendOptions): Bounds {
-  const timeout = duration("timeout", options.timeout ?? DEFAULT_TIMEOUT);
+export function castLimits(options: SendOptions): CallLimits {
+  const timeout = checkDuration(
+    "timeout",
+    options.timeout ?? DEFAULT_TIMEOUT_MS,
+  );
   options.signal?.throwIfAborted();
   const wait = {
-    deadline: performance.now() + timeout,
+    at: performance.now() + timeout,
     signal: options.signal,
   };
   return { wait, timeout, values: valuesOf(options, parentOf(options)) };

@@ -16,7 +16,7 @@ import {
 } from "./call_options.ts";
 
 /** The last arguments of a verb: `args` may be left out where `{}` will do. */
-export type Rest<A, O> = NoArgs extends A ? [args?: A, options?: O]
+export type VerbArgs<A, O> = NoArgs extends A ? [args?: A, options?: O]
   : [args: A, options?: O];
 
 /** What a client does unless a call says otherwise. */
@@ -46,7 +46,7 @@ export interface Client<C extends Contract> {
    */
   call<K extends UnaryName<C>>(
     method: K,
-    ...rest: Rest<CallArgs<C, K>, CallOptions>
+    ...rest: VerbArgs<CallArgs<C, K>, CallOptions>
   ): Promise<Result<C, K>>;
   /**
    * No answer. Resolves when the broker has the message on disk; it waits there for a worker.
@@ -56,12 +56,12 @@ export interface Client<C extends Contract> {
    */
   cast<K extends UnaryName<C>>(
     method: K,
-    ...rest: Rest<CallArgs<C, K>, CastOptions>
+    ...rest: VerbArgs<CallArgs<C, K>, CastOptions>
   ): Promise<void>;
   /** No answer, to every worker that runs now. Resolves when the broker has it, also if nobody listens. */
   fanoutCast<K extends UnaryName<C>>(
     method: K,
-    ...rest: Rest<CallArgs<C, K>, SendOptions>
+    ...rest: VerbArgs<CallArgs<C, K>, SendOptions>
   ): Promise<void>;
   /**
    * A stream. Lazy, and can be iterated once; `break` cancels it on the worker, which runs at most 32 items ahead.
@@ -69,6 +69,6 @@ export interface Client<C extends Contract> {
    */
   multicall<K extends StreamName<C>>(
     method: K,
-    ...rest: Rest<CallArgs<C, K>, CallOptions>
+    ...rest: VerbArgs<CallArgs<C, K>, CallOptions>
   ): AsyncGenerator<Result<C, K>, void, undefined>;
 }

@@ -1,22 +1,22 @@
 /** Where servers answer that know no reply queue: a queue of each call's own (Folsom `rpc/amqp.py`, `msg_reply`). @module */
 import { TopologyError } from "../../errors.ts";
-import type { Wait } from "../../async/deadline.ts";
+import type { Deadline } from "../../async/deadline.ts";
 import type { Inbox } from "../inbox.ts";
 
 /**
  * Whether such servers are reckoned with: `never`, `always`, or until one that is no such server has answered for a queue.
  */
-export type OldPeers = "never" | "learn" | "always";
+export type LegacyPeers = "never" | "learn" | "always";
 
 /** Makes those queues. */
-export class AnswerQueues {
+export class LegacyReplyQueues {
   readonly #inbox: Inbox;
-  readonly #mode: OldPeers;
+  readonly #mode: LegacyPeers;
   /** Queues whose servers know the reply queue. */
   readonly #newer = new Set<string>();
 
   /** They are read with an inbox. */
-  constructor(inbox: Inbox, mode: OldPeers) {
+  constructor(inbox: Inbox, mode: LegacyPeers) {
     this.#inbox = inbox;
     this.#mode = mode;
   }
@@ -31,7 +31,7 @@ export class AnswerQueues {
    *
    * @throws {TopologyError} the user may not, and the server answers in no other way.
    */
-  async prepare(call: string, wait: Wait): Promise<Disposable | undefined> {
+  async prepare(call: string, wait: Deadline): Promise<Disposable | undefined> {
     const made = await this.#inbox.answersTo(call, wait);
     if (made || this.#mode !== "always") return made;
     throw new TopologyError(

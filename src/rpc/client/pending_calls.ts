@@ -1,26 +1,26 @@
 /** The calls of one connection context that wait for an answer. @module */
 import { direct } from "../../transport/routes.ts";
-import type { Message, Transport } from "../../transport/transport.ts";
+import type { Message, Session } from "../../transport/transport.ts";
 import { encodeControl } from "../../wire/codec.ts";
 import type { Control } from "../../wire/rpc_message.ts";
 import { newId } from "../../ids.ts";
-import type { Inbox, Pending } from "../inbox.ts";
+import type { Inbox, PendingReply } from "../inbox.ts";
 
 /** Milliseconds to get a control to the connection. */
-const CONTROL = 500;
+const CONTROL_TIMEOUT_MS = 500;
 
 /** What a reader misses of a stream: from which item on, of which run, and up to which one it has room. */
-export type Wanted = Pick<Control, "sequence" | "run" | "credit">;
+export type ResumePoint = Pick<Control, "sequence" | "run" | "credit">;
 
 /** Who waits for what. */
-export class Waiting {
-  readonly #transport: Transport;
+export class PendingCalls {
+  readonly #transport: Session;
   readonly #inbox: Inbox;
   readonly #canceller = (call: string, worker: string) =>
     this.cancel(call, worker);
 
   /** Answers come to the inbox; controls go out on the transport. */
-  constructor(transport: Transport, inbox: Inbox) {
+  constructor(transport: Session, inbox: Inbox) {
     this.#transport = transport;
     this.#inbox = inbox;
     inbox.cancellers.add(this.#canceller);
@@ -31,12 +31,12 @@ export class Waiting {
    *
    * @throws {ConnectionFailedError} none can come: the link is given up.
    */
-  expect(call: string, pending: Pending): void {
+  add(call: string, pending: PendingReply): void {
     this.#inbox.expect({ call, pending, owner: this });
   }
 
   /** Nobody waits for them any more. */
-  forget(call: string): void {
+  remove(call: string): void {
     this.#inbox.pending.delete(call);
   }
 
@@ -45,17 +45,17 @@ export class Waiting {
    * sign of life.
    */
   cancel(call: string, worker: string | undefined): void {
-    void this.#control(worker, { verb: "cancel", call });
+    void this.#control(worker, { command: "cancel", call });
   }
 
   /** Tells the worker of a stream that items up to a number may come. */
   credit(call: string, worker: string | undefined, upTo: number): void {
-    void this.#control(worker, { verb: "credit", call, credit: upTo });
+    void this.#control(worker, { command: "credit", call, credit: upTo });
   }
 
   /** Asks the worker of a stream for what is missing, and says how much may come. */
-  resume(call: string, worker: string | undefined, wanted: Wanted): void {
-    void this.#control(worker, { verb: "resume", call, ...wanted });
+  resume(call: string, worker: string | undefined, wanted: ResumePoint): void {
+    void this.#control(worker, { command: "resume", call, ...wanted });
   }
 
   /** Fails all of them, and tells their workers. */
@@ -65,7 +65,7 @@ export class Waiting {
       owner === this
     );
     const told = calls.map(({ call, pending: { worker } }) =>
-      this.#control(worker, { verb: "cancel", call })
+      this.#control(worker, { command: "cancel", call })
     );
     for (const { pending } of calls) pending.fail(error());
     await Promise.all(told);
@@ -78,12 +78,12 @@ export class Waiting {
     if (worker === undefined) return;
     const message: Message = {
       ...encodeControl({ kind: "control", ...said }),
-      id: newId(),
+      messageId: newId(),
       correlationId: said.call,
       replyTo: this.#inbox.name,
     };
-    const wait = { deadline: performance.now() + CONTROL };
+    const wait = { at: performance.now() + CONTROL_TIMEOUT_MS };
     // If it does not get through, the worker still has its deadline, and gives signs of life that are answered by credit.
-    await this.#transport.post(direct(worker), message, wait).catch(() => {});
+    await this.#transport.send(direct(worker), message, wait).catch(() => {});
   }
 }

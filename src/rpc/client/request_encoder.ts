@@ -1,9 +1,9 @@
 /** Requests as a caller writes them. @module */
 import type {
-  LinkEvent,
-  LinkHealth,
   Message,
-  Transport,
+  Session,
+  TransportEvent,
+  TransportHealth,
 } from "../../transport/transport.ts";
 import { addressOf, type Routes } from "../../transport/routes.ts";
 import { encode, type Limits, PROTOCOL } from "../../wire/codec.ts";
@@ -11,13 +11,13 @@ import type { Dialect } from "../../wire/dialect.ts";
 import type { Request } from "../../wire/rpc_message.ts";
 import type { ErrorClasses } from "../../wire/failure.ts";
 import type { Inbox } from "../inbox.ts";
-import type { OldPeers } from "./legacy_reply_queues.ts";
-import type { Bounds, Target } from "./call_options.ts";
+import type { LegacyPeers } from "./legacy_reply_queues.ts";
+import type { CallLimits, Target } from "./call_options.ts";
 
 /** What a caller needs. */
 export interface CallerParts {
   /** To send on. */
-  readonly transport: Transport;
+  readonly transport: Session;
   /** Where answers come. */
   readonly inbox: Inbox;
   /** Where topics are. */
@@ -31,15 +31,15 @@ export interface CallerParts {
   /** Whether to wait for a queue instead of failing at once. */
   readonly waitForRoute: boolean;
   /** Tells of losses and returns. */
-  readonly watch: (watcher: (event: LinkEvent) => void) => Disposable;
+  readonly watch: (watcher: (event: TransportEvent) => void) => Disposable;
   /** How the link is now. */
-  readonly health: () => LinkHealth;
+  readonly health: () => TransportHealth;
   /** Whether servers are reckoned with that know no reply queue. */
-  readonly oldPeers: OldPeers;
+  readonly oldPeers: LegacyPeers;
 }
 
 /** What is asked of whom. */
-export interface Asked {
+export interface OutgoingRequest {
   /** Id of the request, kept over retries; also that of the call. */
   readonly id: string;
   /** Whom. */
@@ -51,7 +51,7 @@ export interface Asked {
 }
 
 /** What a worker is told of a caller's patience. */
-export interface Told {
+export interface CallHints {
   /** Milliseconds that it waits. */
   readonly timeout?: number;
   /** Items of a stream that it takes before it has read any. */
@@ -59,19 +59,19 @@ export interface Told {
 }
 
 /** Milliseconds as they travel: no limit is not said. */
-export function finite(ms: number): number | undefined {
+export function finiteMs(ms: number): number | undefined {
   return ms === Infinity ? undefined : ms;
 }
 
 function request(
-  { id, target, method, args }: Asked,
-  { values }: Bounds,
-  { ids }: Dialect,
+  { id, target, method, args }: OutgoingRequest,
+  { values }: CallLimits,
+  { hasIds }: Dialect,
 ): Request {
   const { version, namespace, topic, host } = target;
   return {
     kind: "request",
-    id: ids ? id : undefined,
+    id: hasIds ? id : undefined,
     method,
     args,
     context: values,
@@ -82,38 +82,42 @@ function request(
 }
 
 /** A message that wants no answer. */
-export function statement(
+export function encodeCast(
   { dialect, limits }: CallerParts,
-  asked: Asked,
-  bounds: Bounds,
+  asked: OutgoingRequest,
+  bounds: CallLimits,
 ): Message {
   const said = encode(request(asked, bounds, dialect), dialect, limits);
-  return { ...said, id: asked.id };
+  return { ...said, messageId: asked.id };
 }
 
 /** A message that wants an answer; `timeout` is told to the worker, if it has one, and so is what it may yield. */
-export function question(
+export function encodeCall(
   parts: CallerParts,
-  asked: Asked,
-  bounds: Bounds,
-  { timeout = Infinity, credit }: Told = {},
+  asked: OutgoingRequest,
+  bounds: CallLimits,
+  { timeout = Infinity, credit }: CallHints = {},
 ): Message {
   const { inbox: { name: queue }, dialect, limits } = parts;
   const { id } = asked;
-  const { form } = dialect;
+  const { replyForm } = dialect;
   const full: Request = {
     ...request(asked, bounds, dialect),
-    reply: { call: id, queue: form === "bare" ? id : queue, form },
+    reply: {
+      call: id,
+      queue: replyForm === "bare" ? id : queue,
+      form: replyForm,
+    },
     // Who is asked as Folsom asks answers as Folsom's servers do.
-    warren: form === "bare" ? undefined : PROTOCOL,
+    warren: replyForm === "bare" ? undefined : PROTOCOL,
     monitor: bounds.monitor,
-    timeout: finite(timeout),
+    timeout: finiteMs(timeout),
     credit,
   };
-  const expiration = finite(bounds.timeout);
+  const expiration = finiteMs(bounds.timeout);
   return {
     ...encode(full, dialect, limits),
-    id,
+    messageId: id,
     correlationId: id,
     replyTo: queue,
     mandatory: true,

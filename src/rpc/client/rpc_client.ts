@@ -7,63 +7,63 @@ import {
 import { queueFor, type Route } from "../../transport/routes.ts";
 import { type ErrorClasses, fromFailure } from "../../wire/failure.ts";
 import {
-  type Bounds,
-  callBounds,
+  type CallLimits,
+  callLimits,
   type CallOptions,
-  castBounds,
+  castLimits,
   type CastOptions,
   checkTarget,
   parentOf,
   type SendOptions,
   type Target,
 } from "./call_options.ts";
-import { pause } from "../../async/deadline.ts";
-import type { Message, Wait } from "../../transport/transport.ts";
+import { delay } from "../../async/deadline.ts";
+import type { Deadline, Message } from "../../transport/transport.ts";
 import { grizzly } from "../../wire/dialect.ts";
 import type { Reply } from "../../wire/rpc_message.ts";
-import { ask, type AskParts } from "./unary_call.ts";
+import { type AskParts, unaryCall } from "./unary_call.ts";
 import { newId } from "../../ids.ts";
-import { type Gather, gather } from "./scatter_gather.ts";
-import { ItemStream } from "./stream_iterator.ts";
-import { type OpenStream, openStream } from "./stream_call.ts";
-import { duration } from "../../option_checks.ts";
-import { AnswerQueues } from "./legacy_reply_queues.ts";
+import { type GatherListener, scatterGather } from "./scatter_gather.ts";
+import { StreamIterator } from "./stream_iterator.ts";
+import { openStreamCall, type StreamCall } from "./stream_call.ts";
+import { checkDuration } from "../../option_checks.ts";
+import { LegacyReplyQueues } from "./legacy_reply_queues.ts";
 import {
-  type Asked,
   type CallerParts,
-  finite,
-  statement,
+  encodeCast,
+  finiteMs,
+  type OutgoingRequest,
 } from "./request_encoder.ts";
-import { Waiting } from "./pending_calls.ts";
+import { PendingCalls } from "./pending_calls.ts";
 
 /** Keyword arguments. */
 type Args = Readonly<Record<string, unknown>>;
 
 /** Where a target is. */
-interface Place {
+interface ResolvedTarget {
   readonly route: Route;
   /** Name of its queue. */
   readonly queue: string;
 }
 
 /** Milliseconds between two tries while a queue does not exist yet. */
-const ROUTE_POLL = 100;
+const ROUTE_POLL_MS = 100;
 
 /** Sends requests and awaits their answers. */
-export class Caller {
+export class RpcClient {
   readonly #parts: CallerParts;
-  readonly #waiting: Waiting;
+  readonly #waiting: PendingCalls;
   readonly #asking: AskParts;
   /** Where targets are that were checked: a client of a contract has one for each procedure. */
-  readonly #places = new WeakMap<Target, Place>();
+  readonly #places = new WeakMap<Target, ResolvedTarget>();
   #disposed = false;
 
   /** On a transport. */
   constructor(parts: CallerParts) {
     this.#parts = parts;
     const { transport, inbox, oldPeers } = parts;
-    const waiting = this.#waiting = new Waiting(transport, inbox);
-    const queues = new AnswerQueues(inbox, oldPeers);
+    const waiting = this.#waiting = new PendingCalls(transport, inbox);
+    const queues = new LegacyReplyQueues(inbox, oldPeers);
     this.#asking = { ...parts, waiting, queues };
   }
 
@@ -74,10 +74,12 @@ export class Caller {
     args: Args,
     options: CallOptions,
     errors?: ErrorClasses,
-  ): Promise<Returned> {
+  ): Promise<CallResult> {
     const place = this.#place(target);
-    const bounds = callBounds(options, parentOf(options));
-    if (bounds.monitor !== undefined && this.#parts.dialect.form === "bare") {
+    const bounds = callLimits(options, parentOf(options));
+    if (
+      bounds.monitor !== undefined && this.#parts.dialect.replyForm === "bare"
+    ) {
       throw new InvalidValueError(
         "Invalid option monitor: no server of Folsom gives signs of life; use another dialect",
         { data: { path: "monitor" } },
@@ -87,7 +89,7 @@ export class Caller {
     if (!inbox.read) await inbox.ready(bounds.wait);
     const reply = await this.#routed(target, bounds.wait, () => {
       const asked = { id: newId(), target, method, args };
-      return ask(this.#asking, asked, place, bounds);
+      return unaryCall(this.#asking, asked, place, bounds);
     });
     return this.#returned(reply, errors);
   }
@@ -100,15 +102,15 @@ export class Caller {
     options: CastOptions,
   ): Promise<void> {
     const { route } = this.#place(target);
-    const bounds = castBounds(options);
-    const stated = statement(
+    const bounds = castLimits(options);
+    const stated = encodeCast(
       this.#parts,
       { id: newId(), target, method, args },
       bounds,
     );
     const expiration = options.ttl === undefined
       ? undefined
-      : finite(duration("ttl", options.ttl));
+      : finiteMs(checkDuration("ttl", options.ttl));
     const message: Message = {
       ...stated,
       persistent: true,
@@ -130,8 +132,8 @@ export class Caller {
     options: SendOptions,
   ): Promise<void> {
     this.#place(target);
-    const bounds = castBounds(options);
-    const message = statement(this.#parts, {
+    const bounds = castLimits(options);
+    const message = encodeCast(this.#parts, {
       id: newId(),
       target: { ...target, host: undefined },
       method,
@@ -150,13 +152,13 @@ export class Caller {
     method: string,
     args: Args,
     options: SendOptions,
-    receive: Gather,
+    receive: GatherListener,
   ): Promise<void> {
     this.#place(target);
-    const bounds = callBounds(options, parentOf(options));
+    const bounds = callLimits(options, parentOf(options));
     const asked = { id: newId(), target, method, args };
     const parts = { ...this.#parts, dialect: grizzly }; // only Warren is asked so
-    await gather(parts, this.#waiting, asked, bounds, receive);
+    await scatterGather(parts, this.#waiting, asked, bounds, receive);
   }
 
   /** Answers one by one. Lazy: nothing is sent before the first `next()`. Ending it cancels the worker. */
@@ -165,13 +167,13 @@ export class Caller {
     method: string,
     args: Args,
     options: CallOptions,
-    shape: StreamShape<T>,
+    shape: StreamDecoder<T>,
   ): AsyncGenerator<T, void, undefined> {
     const parent = parentOf(options); // whoever pulls may serve another request
-    return new ItemStream({
+    return new StreamIterator({
       begin: async (opened) => {
         const place = this.#place(target);
-        const bounds = callBounds(options, parent);
+        const bounds = callLimits(options, parent);
         await shape.prepare?.();
         return await this.#routed(target, bounds.wait, () => {
           const asked = { id: newId(), target, method, args };
@@ -192,12 +194,12 @@ export class Caller {
   }
 
   async #first(
-    asked: Asked,
-    { route, queue }: Place,
-    bounds: Bounds,
-    opened: (stream: OpenStream) => void,
+    asked: OutgoingRequest,
+    { route, queue }: ResolvedTarget,
+    bounds: CallLimits,
+    opened: (stream: StreamCall) => void,
   ): Promise<Reply> {
-    const stream = await openStream(this.#asking, asked, route, bounds);
+    const stream = await openStreamCall(this.#asking, asked, route, bounds);
     opened(stream);
     try {
       const reply = await stream.items.next();
@@ -210,7 +212,7 @@ export class Caller {
   }
 
   /** Checks a target, and that the connection may be used. */
-  #place(target: Target): Place {
+  #place(target: Target): ResolvedTarget {
     const place = this.#places.get(target) ?? this.#found(target);
     if (!this.#disposed) return place;
     throw new ConnectionDisposedError(
@@ -218,7 +220,7 @@ export class Caller {
     );
   }
 
-  #found(target: Target): Place {
+  #found(target: Target): ResolvedTarget {
     checkTarget(target);
     const { routes } = this.#parts;
     const { topic, host } = target;
@@ -230,7 +232,7 @@ export class Caller {
     return place;
   }
 
-  #returned(reply: Reply, errors: ErrorClasses | undefined): Returned {
+  #returned(reply: Reply, errors: ErrorClasses | undefined): CallResult {
     if (reply.failure) {
       throw fromFailure(reply.failure, { ...this.#parts.errors, ...errors });
     }
@@ -240,7 +242,7 @@ export class Caller {
   /** Says whom nobody serves; tries again while there is no queue, if the connection waits for routes. */
   async #routed<T>(
     target: Target,
-    wait: Wait,
+    wait: Deadline,
     send: () => Promise<T>,
   ): Promise<T> {
     const began = performance.now();
@@ -252,17 +254,17 @@ export class Caller {
         if (!(error instanceof NoRouteError)) throw error;
         const now = performance.now();
         const patient = waitForRoute && !this.#disposed &&
-          now + ROUTE_POLL < wait.deadline;
+          now + ROUTE_POLL_MS < wait.at;
         const waited = waitForRoute ? now - began : undefined;
-        if (!patient) throw nobody(target, error, waited);
+        if (!patient) throw noRouteError(target, error, waited);
       }
-      await pause(ROUTE_POLL, wait);
+      await delay(ROUTE_POLL_MS, wait);
     }
   }
 }
 
 /** One value that came back. */
-export interface Returned {
+export interface CallResult {
   /** The value; undefined where there is none. */
   readonly value: unknown;
   /** True if the worker's schema has parsed it. */
@@ -270,20 +272,22 @@ export interface Returned {
 }
 
 /** What becomes of the items of a stream. */
-export interface StreamShape<T> {
+export interface StreamDecoder<T> {
   /** Error classes of the contract. */
   readonly errors?: ErrorClasses | undefined;
   /** Done before the request is sent. */
   prepare?(): Promise<unknown>;
   /** The item for a value that came. */
-  item(returned: Returned): T | Promise<T>;
+  item(returned: CallResult): T | Promise<T>;
 }
 
 /** The items of an untyped stream, as they came. */
-export const untyped: StreamShape<unknown> = { item: ({ value }) => value };
+export const untypedStream: StreamDecoder<unknown> = {
+  item: ({ value }) => value,
+};
 
 /** Says whom nobody serves. */
-export function nobody(
+export function noRouteError(
   { topic, host }: Target,
   cause: NoRouteError,
   waited: number | undefined,

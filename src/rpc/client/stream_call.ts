@@ -1,26 +1,26 @@
 /** The beginning and the end of a stream on the caller's side. @module */
-import { expireAt, forget } from "../../async/timer_wheel.ts";
+import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
 import { TimeoutError } from "../../errors.ts";
 import { queueFor, type Route } from "../../transport/routes.ts";
 import type { AskParts } from "./unary_call.ts";
-import { CREDIT } from "../streams/flow_control.ts";
-import { Items } from "../streams/stream_receiver.ts";
-import type { Bounds } from "./call_options.ts";
-import { type Asked, question } from "./request_encoder.ts";
-import { Recovery } from "../streams/gap_recovery.ts";
+import { INITIAL_CREDIT } from "../streams/flow_control.ts";
+import { StreamReceiver } from "../streams/stream_receiver.ts";
+import type { CallLimits } from "./call_options.ts";
+import { encodeCall, type OutgoingRequest } from "./request_encoder.ts";
+import { GapRecovery } from "../streams/gap_recovery.ts";
 
 /** A stream that has been asked for. */
-export interface OpenStream {
+export interface StreamCall {
   /** What comes. */
-  readonly items: Items;
+  readonly items: StreamReceiver;
   /** Waits for no more; `cancel` tells the worker so. */
   close(cancel: boolean): void;
 }
 
 /** Ends a stream when nothing comes for too long while there is room for it, or its signal fires, whether somebody pulls or not. */
 function watch(
-  items: Items,
-  { wait: { signal, deadline }, timeout }: Bounds,
+  items: StreamReceiver,
+  { wait: { signal, at }, timeout }: CallLimits,
   what: string,
   cancel: () => void,
 ): Disposable {
@@ -34,18 +34,18 @@ function watch(
     else end(new TimeoutError(text), false);
   };
   const aborted = () => end(signal?.reason, true);
-  let expiry = expireAt(deadline, silent);
+  let expiry = setDeadline(at, silent);
   items.alive = () => {
-    forget(expiry);
+    clearDeadline(expiry);
     // It may be the worker who waits.
     const until = items.full ? Infinity : performance.now() + timeout;
-    expiry = expireAt(until, silent);
+    expiry = setDeadline(until, silent);
   };
   signal?.addEventListener("abort", aborted);
   return {
     [Symbol.dispose]: () => {
       items.alive = () => {};
-      forget(expiry);
+      clearDeadline(expiry);
       signal?.removeEventListener("abort", aborted);
     },
   };
@@ -55,10 +55,10 @@ function watch(
 function recover(
   { waiting, watch }: AskParts,
   call: string,
-  items: Items,
-  { timeout }: Bounds,
+  items: StreamReceiver,
+  { timeout }: CallLimits,
 ): Disposable {
-  const recovery = new Recovery(items, timeout, () => {
+  const recovery = new GapRecovery(items, timeout, () => {
     const { worker, upcoming: sequence, run, granted: credit } = items;
     waiting.resume(call, worker, { sequence, run, credit });
   });
@@ -78,18 +78,18 @@ function recover(
 }
 
 /** Asks for a stream. */
-export async function openStream(
+export async function openStreamCall(
   parts: AskParts,
-  asked: Asked,
+  asked: OutgoingRequest,
   route: Route,
-  bounds: Bounds,
-): Promise<OpenStream> {
+  bounds: CallLimits,
+): Promise<StreamCall> {
   await parts.inbox.ready(bounds.wait);
   const { id, method, target } = asked;
   const { waiting, queues } = parts;
-  const items = new Items();
+  const items = new StreamReceiver();
   items.more = (upTo) => waiting.credit(id, items.worker, upTo);
-  waiting.expect(id, items);
+  waiting.add(id, items);
   const tell = () => waiting.cancel(id, items.worker);
   const watched = watch(items, bounds, `${method} of ${target.topic}`, tell);
   const recovering = recover(parts, id, items, bounds);
@@ -97,7 +97,7 @@ export async function openStream(
   items.failed = () => {
     watched[Symbol.dispose]();
     recovering[Symbol.dispose]();
-    waiting.forget(id);
+    waiting.remove(id);
     answers?.[Symbol.dispose]();
   };
   let open = true;
@@ -113,8 +113,10 @@ export async function openStream(
       ? await queues.prepare(id, bounds.wait)
       : undefined;
     const { monitor: _, ...unmonitored } = bounds; // the silence between two items is bounded anyway
-    const message = question(parts, asked, unmonitored, { credit: CREDIT });
-    await parts.transport.post(route, message, bounds.wait);
+    const message = encodeCall(parts, asked, unmonitored, {
+      credit: INITIAL_CREDIT,
+    });
+    await parts.transport.send(route, message, bounds.wait);
   } catch (error) {
     close(false);
     throw error;

@@ -1,12 +1,12 @@
 /** What `multicall` gives: lazy, iterated once, and left at once, also while an item is awaited. @module */
 import { NoRouteError } from "../../errors.ts";
 import type { Reply } from "../../wire/rpc_message.ts";
-import type { OpenStream } from "./stream_call.ts";
+import type { StreamCall } from "./stream_call.ts";
 
 /** Where the items come from, and what becomes of them. */
-export interface ItemSource<T> {
+export interface StreamSource<T> {
   /** Sends the request; tells the stream as soon as it is open, and resolves to the first reply. */
-  begin(opened: (stream: OpenStream) => void): Promise<Reply>;
+  begin(opened: (stream: StreamCall) => void): Promise<Reply>;
   /** The item in a reply. */
   item(reply: Reply): T | Promise<T>;
 }
@@ -23,16 +23,16 @@ function hasItem({ ending, failure, sequence, result }: Reply): boolean {
  * A stream of items. An async generator in all but one thing: `return()` does not wait for a `next()` that is under way,
  * but ends it.
  */
-export class ItemStream<T> implements AsyncGenerator<T, void, undefined> {
-  readonly #source: ItemSource<T>;
-  #open: OpenStream | undefined;
+export class StreamIterator<T> implements AsyncGenerator<T, void, undefined> {
+  readonly #source: StreamSource<T>;
+  #open: StreamCall | undefined;
   #begun = false;
   #done = false;
   /** Steps are taken one after the other, however they are asked for. */
   #tail: Promise<unknown> = Promise.resolve();
 
   /** Nothing is sent before the first `next()`. */
-  constructor(source: ItemSource<T>) {
+  constructor(source: StreamSource<T>) {
     this.#source = source;
   }
 
@@ -68,7 +68,9 @@ export class ItemStream<T> implements AsyncGenerator<T, void, undefined> {
       if (!hasItem(reply)) return { done: true, value: undefined };
       return { done: false, value: await this.#source.item(reply) };
     } catch (error) {
-      if (this.#done && error === LEFT) return { done: true, value: undefined };
+      if (this.#done && error === CLOSED) {
+        return { done: true, value: undefined };
+      }
       this.#finish(!(error instanceof NoRouteError));
       throw error;
     }
@@ -81,16 +83,16 @@ export class ItemStream<T> implements AsyncGenerator<T, void, undefined> {
       this.#open = stream;
       if (!this.#done) return;
       stream.close(true);
-      throw LEFT;
+      throw CLOSED;
     });
   }
 
   #finish(cancel: boolean): void {
     this.#done = true;
-    this.#open?.items.fail(LEFT, true); // whoever awaits an item
+    this.#open?.items.fail(CLOSED, true); // whoever awaits an item
     this.#open?.close(cancel);
   }
 }
 
 /** The stream was left by its reader: no error. */
-const LEFT = Symbol("left");
+const CLOSED = Symbol("left");

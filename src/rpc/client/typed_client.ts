@@ -5,10 +5,10 @@ import {
   UnsupportedVersionError,
 } from "../../errors.ts";
 import { checkSize } from "../../contract/args_size.ts";
-import type { Caller, Returned } from "./rpc_client.ts";
+import type { CallResult, RpcClient } from "./rpc_client.ts";
 import { type Client, clientNames, type ClientOptions } from "./client.ts";
 import type { Contract, Procedure } from "../../contract/types.ts";
-import { parseVersion, serves } from "../../contract/version.ts";
+import { isCompatible, parseVersion } from "../../contract/version.ts";
 import { checkNames, given, override } from "../../option_names.ts";
 import {
   callNames,
@@ -24,7 +24,7 @@ import { parse, parseNull } from "../../contract/schema.ts";
 type Args = Readonly<Record<string, unknown>>;
 
 /** One procedure, as a client addresses it. */
-interface Plan {
+interface ResolvedProcedure {
   readonly name: string;
   readonly procedure: Procedure;
   readonly target: Target;
@@ -35,13 +35,13 @@ const on = (target: Target, host: string | undefined): Target =>
   host === undefined ? target : { ...target, host };
 
 /** The verbs of {@linkcode Client} without their types. */
-class ContractClient {
-  readonly #caller: Caller;
+class TypedClient {
+  readonly #caller: RpcClient;
   readonly #contract: Contract;
   readonly #defaults: ClientOptions;
-  readonly #plans = new Map<string, Plan>();
+  readonly #plans = new Map<string, ResolvedProcedure>();
 
-  constructor(caller: Caller, contract: Contract, defaults: ClientOptions) {
+  constructor(caller: RpcClient, contract: Contract, defaults: ClientOptions) {
     this.#caller = caller;
     this.#contract = contract;
     checkNames(defaults, clientNames);
@@ -124,9 +124,9 @@ class ContractClient {
 
   /** A worker of Warren has parsed the value, unless JSON could not carry what came out. */
   #parsed(
-    { name }: Plan,
+    { name }: ResolvedProcedure,
     schema: NonNullable<Procedure["result"]>,
-    { value, parsed }: Returned,
+    { value, parsed }: CallResult,
   ): unknown {
     if (parsed) return value;
     const what = `result of ${this.#contract.topic}.${name}`;
@@ -137,7 +137,7 @@ class ContractClient {
 
   /** They are sent as given: the worker's schema transforms them. A promise only where the schema needs one. */
   #checkArgs(
-    { name, procedure }: Plan,
+    { name, procedure }: ResolvedProcedure,
     args: Args,
   ): Promise<unknown> | undefined {
     const what = `${this.#contract.topic}.${name}`;
@@ -147,7 +147,7 @@ class ContractClient {
     return parsed instanceof Promise ? parsed : undefined;
   }
 
-  #plan(name: string, stream: boolean): Plan {
+  #plan(name: string, stream: boolean): ResolvedProcedure {
     const known = this.#plans.get(name);
     const plan = known ?? this.#planned(name);
     const { topic } = this.#contract;
@@ -162,7 +162,7 @@ class ContractClient {
   }
 
   /** A client asks for the version in which the procedure came, so that it works with older workers too. */
-  #planned(name: string): Plan {
+  #planned(name: string): ResolvedProcedure {
     const { topic, namespace, version, procedures } = this.#contract;
     const procedure = Object.hasOwn(procedures, name)
       ? procedures[name]
@@ -175,7 +175,7 @@ class ContractClient {
     const { versionCap: cap } = this.#defaults;
     const have = cap === undefined ? undefined : parseVersion(cap);
     const want = parseVersion(since);
-    if (have && want && !serves(have, want)) {
+    if (have && want && !isCompatible(have, want)) {
       throw new UnsupportedVersionError(
         `${topic}.${name} needs version ${since}, and versionCap is ${cap}`,
       );
@@ -186,10 +186,10 @@ class ContractClient {
 }
 
 /** The typed verbs of a contract over a caller. */
-export function makeClient<C extends Contract>(
-  caller: Caller,
+export function createTypedClient<C extends Contract>(
+  caller: RpcClient,
   contract: C,
   defaults: ClientOptions = {},
 ): Client<C> {
-  return new ContractClient(caller, contract, defaults) as unknown as Client<C>;
+  return new TypedClient(caller, contract, defaults) as unknown as Client<C>;
 }

@@ -1,52 +1,56 @@
 /** One question to one worker, and its answer. @module */
-import type { Pending } from "../inbox.ts";
+import type { PendingReply } from "../inbox.ts";
 import type { Reply } from "../../wire/rpc_message.ts";
-import { pause } from "../../async/deadline.ts";
+import { delay } from "../../async/deadline.ts";
 import { queueFor, type Route } from "../../transport/routes.ts";
-import type { Bounds } from "./call_options.ts";
-import { type Asked, type CallerParts, question } from "./request_encoder.ts";
+import type { CallLimits } from "./call_options.ts";
+import {
+  type CallerParts,
+  encodeCall,
+  type OutgoingRequest,
+} from "./request_encoder.ts";
 import { TimeoutError } from "../../errors.ts";
 import {
-  expireAt,
-  forget,
-  type Waiting as Expiry,
+  clearDeadline,
+  setDeadline,
+  type Timer as Expiry,
 } from "../../async/timer_wheel.ts";
-import type { AnswerQueues } from "./legacy_reply_queues.ts";
-import type { Waiting } from "./pending_calls.ts";
+import type { LegacyReplyQueues } from "./legacy_reply_queues.ts";
+import type { PendingCalls } from "./pending_calls.ts";
 
 /** What asking needs beyond what a caller is made of. */
 export interface AskParts extends CallerParts {
   /** Who waits for what. */
-  readonly waiting: Waiting;
+  readonly waiting: PendingCalls;
   /** Where old servers answer. */
-  readonly queues: AnswerQueues;
+  readonly queues: LegacyReplyQueues;
 }
 
 /** Milliseconds that may pass after the deadline to learn whether anybody listens. */
-const GRACE = 150;
+const REPLY_GRACE_MS = 150;
 
 /** Sends a request and waits for its answer: a reply with the result, or with a failure. */
-export async function ask(
+export async function unaryCall(
   parts: AskParts,
-  asked: Asked,
+  asked: OutgoingRequest,
   { route, queue }: { readonly route: Route; readonly queue: string },
-  bounds: Bounds,
+  bounds: CallLimits,
 ): Promise<Reply> {
   const { waiting, queues, transport } = parts;
   const { wait } = bounds;
-  const answer = new Answer();
+  const answer = new ReplyFuture();
   answer.promise.catch(() => {}); // it may fail before anybody awaits it
-  const message = question(parts, asked, bounds, { timeout: bounds.timeout });
-  waiting.expect(asked.id, answer);
-  using limits = new Limits(parts, asked, bounds, answer);
+  const message = encodeCall(parts, asked, bounds, { timeout: bounds.timeout });
+  waiting.add(asked.id, answer);
+  using limits = new CallTimers(parts, asked, bounds, answer);
   using _answers = queues.needs(queue)
     ? await queues.prepare(asked.id, wait)
     : undefined;
-  const sent = transport.post(route, message, wait)
+  const sent = transport.send(route, message, wait)
     .then(() => limits.begin(), (error) => answer.fail(error));
   if (bounds.idempotent) await Promise.race([sent, answer.promise]); // the connection may be disposed while the request still waits
   using _again = bounds.idempotent
-    ? askAgain(parts, { asked, route, bounds, answer })
+    ? resendAfterReconnect(parts, { asked, route, bounds, answer })
     : undefined;
   try {
     const reply = await answer.promise;
@@ -59,23 +63,28 @@ export async function ask(
 }
 
 /** Fails an answer at its deadline, on its signal, and when its worker falls silent, until disposed. */
-class Limits implements Disposable {
+class CallTimers implements Disposable {
   readonly #parts: AskParts;
-  readonly #asked: Asked;
-  readonly #bounds: Bounds;
-  readonly #answer: Answer;
+  readonly #asked: OutgoingRequest;
+  readonly #bounds: CallLimits;
+  readonly #answer: ReplyFuture;
   readonly #expiry: Expiry;
   #silence: Expiry | undefined;
   #posted = false;
   #overdue = false;
 
-  constructor(parts: AskParts, asked: Asked, bounds: Bounds, answer: Answer) {
+  constructor(
+    parts: AskParts,
+    asked: OutgoingRequest,
+    bounds: CallLimits,
+    answer: ReplyFuture,
+  ) {
     this.#parts = parts;
     this.#asked = asked;
     this.#bounds = bounds;
     this.#answer = answer;
-    const { deadline, signal } = bounds.wait;
-    this.#expiry = expireAt(deadline, () => this.#late());
+    const { at, signal } = bounds.wait;
+    this.#expiry = setDeadline(at, () => this.#late());
     signal?.addEventListener("abort", this);
     if (bounds.monitor !== undefined) answer.alive = () => this.#alive();
   }
@@ -95,10 +104,10 @@ class Limits implements Disposable {
 
   [Symbol.dispose](): void {
     this.#answer.alive = () => {};
-    if (this.#silence) forget(this.#silence);
-    forget(this.#expiry);
+    if (this.#silence) clearDeadline(this.#silence);
+    clearDeadline(this.#expiry);
     this.#bounds.wait.signal?.removeEventListener("abort", this);
-    this.#parts.waiting.forget(this.#asked.id);
+    this.#parts.waiting.remove(this.#asked.id);
   }
 
   #late(): void {
@@ -109,13 +118,16 @@ class Limits implements Disposable {
 
   #alive(): void {
     const { monitor = Infinity } = this.#bounds;
-    if (this.#silence) forget(this.#silence);
+    if (this.#silence) clearDeadline(this.#silence);
     const fail = () => this.#answer.fail(silent(this.#asked, monitor));
-    this.#silence = expireAt(performance.now() + monitor, fail);
+    this.#silence = setDeadline(performance.now() + monitor, fail);
   }
 }
 
-function silent({ target, method }: Asked, monitor: number): TimeoutError {
+function silent(
+  { target, method }: OutgoingRequest,
+  monitor: number,
+): TimeoutError {
   const queue = queueFor(target.topic, target.host);
   return new TimeoutError(
     `No sign of life of ${method} from ${queue} for ${Math.round(monitor)} ms`,
@@ -125,13 +137,13 @@ function silent({ target, method }: Asked, monitor: number): TimeoutError {
 /** Says with the timeout whether anybody listens, if the broker tells in time. */
 async function expire(
   { inbox }: AskParts,
-  { target, method }: Asked,
+  { target, method }: OutgoingRequest,
   timeout: number,
-  answer: Answer,
+  answer: ReplyFuture,
 ): Promise<void> {
   const queue = queueFor(target.topic, target.host);
   const consumers = await inbox.consumers(queue, {
-    deadline: performance.now() + GRACE,
+    at: performance.now() + REPLY_GRACE_MS,
   });
   const who = consumers === 0
     ? "nobody consumes its queue"
@@ -150,40 +162,42 @@ async function expire(
 const UNMADE = 250;
 
 /** What is asked, and who waits for it. */
-export interface Waited {
+export interface PendingRequest {
   /** The request. */
-  readonly asked: Asked;
+  readonly asked: OutgoingRequest;
   /** Where it goes. */
   readonly route: Route;
   /** How long it may take. */
-  readonly bounds: Bounds;
+  readonly bounds: CallLimits;
   /** Who waits. */
-  readonly answer: Answer;
+  readonly answer: ReplyFuture;
 }
 
 /**
  * With the same id, at each return of the link after a loss in which the request may have gone, until disposed: a worker that has it in hand, or has answered it, does not
  * run it again.
  */
-export function askAgain(
+export function resendAfterReconnect(
   parts: CallerParts,
-  { asked, route, bounds, answer }: Waited,
+  { asked, route, bounds, answer }: PendingRequest,
 ): Disposable {
   const over = new AbortController();
-  const { deadline } = bounds.wait;
-  const wait = { deadline, signal: over.signal };
+  const { at } = bounds.wait;
+  const wait = { at: at, signal: over.signal };
   const losses = () => parts.health().publishing.losses;
   let sentAfter = losses();
   const again = async () => {
-    const timeout = deadline - performance.now();
+    const timeout = at - performance.now();
     if (timeout <= 0) return;
     answer.alive();
-    const message = question(parts, asked, { ...bounds, timeout }, { timeout });
-    await parts.transport.post(route, message, wait);
+    const message = encodeCall(parts, asked, { ...bounds, timeout }, {
+      timeout,
+    });
+    await parts.transport.send(route, message, wait);
     sentAfter = losses();
   };
   const later = async () => {
-    await pause(UNMADE, wait);
+    await delay(UNMADE, wait);
     await again();
   };
   const quietly = (work: Promise<void>) => void work.catch(() => {}); // its deadline, or the next return
@@ -201,7 +215,7 @@ export function askAgain(
 }
 
 /** Waits for one value: the last result before the ending wins (Nova: `call` is the last of `multicall`). */
-export class Answer implements Pending {
+export class ReplyFuture implements PendingReply {
   readonly #settled = Promise.withResolvers<Reply>();
   #last: Reply | undefined;
   /** Inbox of the worker that has the call, once it has shown itself. */
@@ -219,7 +233,7 @@ export class Answer implements Pending {
   receive(reply: Reply): void {
     this.worker = reply.inbox ?? this.worker;
     this.alive();
-    if (reply.beat) return;
+    if (reply.heartbeat) return;
     const empty = reply.result === null || reply.result === undefined;
     if (!empty || this.#last === undefined) this.#last = reply;
     // The ending of the two-message form has no result of its own; a failure always ends.

@@ -1,35 +1,31 @@
 /** Who serves: by asking, by listening, and by what a store remembers (Nova: `nova-manage service list`). @module */
 import { InvalidValueError } from "../../errors.ts";
-import { log, oneLine } from "../../logging.ts";
-import { within } from "../../async/deadline.ts";
+import { logger, oneLine } from "../../logging.ts";
+import { withDeadline } from "../../async/deadline.ts";
 import type { Routes } from "../../transport/routes.ts";
-import type {
-  Consumer,
-  Delivery,
-  Transport,
-} from "../../transport/transport.ts";
+import type { Consumer, Delivery, Session } from "../../transport/transport.ts";
 import { decode, type Limits } from "../../wire/codec.ts";
 import type { Reply } from "../../wire/rpc_message.ts";
-import { Arrivals } from "../../async/async_queue.ts";
-import type { Caller } from "../client/rpc_client.ts";
+import { AsyncQueue } from "../../async/async_queue.ts";
+import type { RpcClient } from "../client/rpc_client.ts";
 import { checkName, checkTopic } from "../../names.ts";
 import { checkNames, namesOf } from "../../option_names.ts";
 import {
   answerIn,
-  inquiries,
-  type Inquiry,
+  registryContract,
   REPORT,
   REPORTS,
   reportsIn,
   type ServiceFilter,
+  type ServiceQuery,
 } from "./service_contract.ts";
 import type { ServiceStatus, ServiceStore } from "./service_report.ts";
-import { Sightings } from "./service_tracker.ts";
+import { ServiceTracker } from "./service_tracker.ts";
 
 /** Which services, and what of them. */
 export interface ServicesOptions extends ServiceFilter {
   /** What to ask them: for their state alone (default), for what they serve, or for what they have done. */
-  readonly ask?: Inquiry | undefined;
+  readonly ask?: ServiceQuery | undefined;
   /** Milliseconds that answers are waited for; default 1000. */
   readonly timeout?: number | undefined;
   /** Goes on after that: a service that comes, changes its state or falls silent is told as it happens; default false. */
@@ -54,9 +50,9 @@ const servicesNames = namesOf<ServicesOptions>({
 /** What discovery works with. */
 export interface DiscoveryParts {
   /** To ask. */
-  readonly caller: Caller;
+  readonly caller: RpcClient;
   /** To listen on. */
-  readonly transport: Transport;
+  readonly transport: Session;
   /** Where they report. */
   readonly routes: Routes;
   /** Bounds on messages. */
@@ -71,9 +67,9 @@ const WINDOW = 1_000;
 const STORE = 5_000;
 
 /** Hands what services broadcast to `sightings`. */
-function listening(
+function startTracker(
   { limits }: DiscoveryParts,
-  sightings: Sightings,
+  sightings: ServiceTracker,
 ): (delivery: Delivery) => void {
   return (delivery) => {
     delivery.ack();
@@ -81,46 +77,46 @@ function listening(
     const decoded = decode(message.body, message.headers, limits, message);
     const request = "message" in decoded ? decoded.message : undefined;
     if (request?.kind !== "request" || request.method !== REPORT) return;
-    for (const report of reportsIn(request.args)) sightings.heard(report);
+    for (const report of reportsIn(request.args)) sightings.onReport(report);
   };
 }
 
 async function listen(
   parts: DiscoveryParts,
-  sightings: Sightings,
+  sightings: ServiceTracker,
   signal: AbortSignal,
 ): Promise<Consumer> {
   return await parts.transport.consume(
     parts.routes.fanout(REPORTS.topic),
-    listening(parts, sightings),
+    startTracker(parts, sightings),
     { prefetch: 0, limit: { bytes: parts.limits.bytes, keep: false } },
-    { deadline: Infinity, signal },
+    { at: Infinity, signal },
   );
 }
 
 /** What a store knows; nothing, where it cannot be reached. */
-async function remember(
+async function readStore(
   store: Pick<ServiceStore, "list">,
-  sightings: Sightings,
+  sightings: ServiceTracker,
   signal: AbortSignal,
 ): Promise<void> {
-  const wait = { deadline: performance.now() + STORE, signal };
+  const wait = { at: performance.now() + STORE, signal };
   try {
     const late = () => new Error(`no answer within ${STORE} ms`);
-    sightings.recorded(await within(store.list(), wait, late));
+    sightings.onRecord(await withDeadline(store.list(), wait, late));
   } catch (error) {
     if (signal.aborted) throw error;
-    log("rpc").warn("The store of services cannot be read: {error}", {
+    logger("rpc").warn("The store of services cannot be read: {error}", {
       error,
     });
   }
 }
 
-function answered(sightings: Sightings, ask: Inquiry) {
+function answered(sightings: ServiceTracker, ask: ServiceQuery) {
   return ({ result, failure }: Reply, roundTrip: number): void => {
     if (failure) {
       const reason = oneLine(`${failure.type}: ${failure.message}`);
-      log("rpc").warn("A service cannot answer: {reason}", { reason });
+      logger("rpc").warn("A service cannot answer: {reason}", { reason });
     }
     const { reports, info, stats } = answerIn(result);
     const more: Partial<ServiceStatus> = {
@@ -128,7 +124,7 @@ function answered(sightings: Sightings, ask: Inquiry) {
       ...(ask === "info" && { info }),
       ...(ask === "stats" && { stats }),
     };
-    for (const report of reports) sightings.heard(report, more);
+    for (const report of reports) sightings.onReport(report, more);
   };
 }
 
@@ -138,7 +134,9 @@ function check(options: ServicesOptions): void {
   const { ask, topic, host } = options;
   if (topic !== undefined) checkTopic(topic);
   if (host !== undefined) checkName("host", host);
-  if (ask === undefined || Object.hasOwn(inquiries.procedures, ask)) return;
+  if (ask === undefined || Object.hasOwn(registryContract.procedures, ask)) {
+    return;
+  }
   throw new InvalidValueError(
     `Invalid option ask ${oneLine(ask, 40)}: give ping, info or stats`,
     { data: { path: "ask" } },
@@ -169,14 +167,14 @@ async function* run(
   const { ask = "ping", watch = false, timeout = WINDOW, store } = options;
   const { topic, host } = options;
   check(options);
-  const arrivals = new Arrivals<ServiceStatus>();
+  const arrivals = new AsyncQueue<ServiceStatus>();
   const signals = [left.signal, parts.closing, options.signal];
   const signal = AbortSignal.any(signals.filter((each) => each !== undefined));
   signal.throwIfAborted();
   signal.addEventListener("abort", () => {
     arrivals.end(left.signal.aborted ? {} : { error: signal.reason });
   });
-  using sightings = new Sightings(
+  using sightings = new ServiceTracker(
     { topic, host },
     watch,
     (status) => arrivals.push(status),
@@ -184,8 +182,14 @@ async function* run(
   const survey = async () => {
     const found = answered(sightings, ask);
     const bounds = { timeout, signal };
-    await parts.caller.gather(inquiries, ask, { topic, host }, bounds, found);
-    if (store) await remember(store, sightings, signal);
+    await parts.caller.gather(
+      registryContract,
+      ask,
+      { topic, host },
+      bounds,
+      found,
+    );
+    if (store) await readStore(store, sightings, signal);
     else sightings.alone();
     if (!watch) arrivals.end();
   };

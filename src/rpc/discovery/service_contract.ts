@@ -64,7 +64,8 @@ const taskSchema = z.object({
   lastError: z.string().optional(),
 });
 
-const statsSchema: z.ZodType<ServiceStats> = z.object({
+/** Counters as they are sent: two have other names there than in {@linkcode ServiceStats}. */
+const statsSchema: z.ZodType<SentStats> = z.object({
   handled: amount,
   failed: amount,
   refused: amount,
@@ -94,6 +95,23 @@ const statsSchema: z.ZodType<ServiceStats> = z.object({
   tasks: z.array(taskSchema),
 });
 
+/** Counters of a service as they are sent. */
+export type SentStats = Omit<ServiceStats, "evicted" | "active"> & {
+  readonly cut: number;
+  readonly inHand: number;
+};
+
+/** The form in which counters are sent. */
+export function sentStats(
+  { evicted, active, ...stats }: ServiceStats,
+): SentStats {
+  return { ...stats, cut: evicted, inHand: active };
+}
+
+function receivedStats({ cut, inHand, ...stats }: SentStats): ServiceStats {
+  return { ...stats, evicted: cut, active: inHand };
+}
+
 /** What a service answers: a report for each of its topics, and what was asked for. */
 export interface ServiceAnswer {
   /** Those of its topics that were asked for. */
@@ -112,8 +130,13 @@ export interface ServiceFilter {
   readonly host?: string | undefined;
 }
 
+/** An answer as it is sent. */
+export type SentAnswer = Omit<ServiceAnswer, "stats"> & {
+  readonly stats?: SentStats | undefined;
+};
+
 /** Checks an answer, as it is sent. */
-const answerSchema: z.ZodType<ServiceAnswer> = z.looseObject({
+const answerSchema: z.ZodType<SentAnswer> = z.looseObject({
   reports: z.array(reportSchema),
   info: infoSchema.optional(),
   stats: statsSchema.optional(),
@@ -143,7 +166,7 @@ export function answerIn(value: unknown): ServiceAnswer {
   return {
     reports: reportsIn(value),
     info: infoSchema.safeParse(info).data,
-    stats: statsSchema.safeParse(stats).data,
+    stats: statsSchema.transform(receivedStats).safeParse(stats).data,
   };
 }
 
@@ -153,15 +176,17 @@ const filterSchema: z.ZodType<ServiceFilter, object> = z.looseObject({
 });
 
 /** What can be asked. */
-export type Inquiry = "ping" | "info" | "stats";
+export type ServiceQuery = "ping" | "info" | "stats";
 
-const inquiry = { args: filterSchema, result: answerSchema };
+const serviceQuery = { args: filterSchema, result: answerSchema };
 
 /** What every service answers, whatever its handlers do. It is asked by a fanout: nobody knows who is there. */
-export const inquiries: Contract<Readonly<Record<Inquiry, Procedure>>> = {
+export const registryContract: Contract<
+  Readonly<Record<ServiceQuery, Procedure>>
+> = {
   topic: "warren.services",
   version: "1.0",
-  procedures: { ping: inquiry, info: inquiry, stats: inquiry },
+  procedures: { ping: serviceQuery, info: serviceQuery, stats: serviceQuery },
 };
 
 /** Where services report: a fanout to whoever watches them, which are few. */
@@ -170,7 +195,7 @@ export const REPORTS = { topic: "warren.reports", version: "1.0" } as const;
 export const REPORT = "report";
 
 /** True if a report is of a service that is meant. */
-export function meant(
+export function matchesFilter(
   { topic, host }: ServiceFilter,
   report: Pick<ServiceReport, "topic" | "host">,
 ): boolean {
@@ -179,6 +204,8 @@ export function meant(
 }
 
 /** What names a service over all its runs, as one text. */
-export function keyText({ host, topic, binary, worker }: ServiceKey): string {
+export function serviceKey(
+  { host, topic, binary, worker }: ServiceKey,
+): string {
   return JSON.stringify([host, topic, binary, worker ?? 0]);
 }

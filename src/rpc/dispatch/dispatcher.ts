@@ -9,16 +9,20 @@ import { checkSize } from "../../contract/args_size.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
 import type { Contract, Endpoint, Procedure } from "../../contract/types.ts";
 import { checkContract } from "../../contract/contract.ts";
-import { parseVersion, serves, type Version } from "../../contract/version.ts";
 import {
-  handled,
-  parsedBy,
-  refuse,
-  refusing,
+  isCompatible,
+  parseVersion,
+  type Version,
+} from "../../contract/version.ts";
+import {
+  asDispatchError,
+  callHandler,
+  markDispatchError,
+  parseArgs,
   resultOf,
 } from "./handler_result.ts";
-import { serverOf } from "../served_context.ts";
-import { yielded } from "./handler_stream.ts";
+import { observerOf } from "../served_context.ts";
+import { handlerStream } from "./handler_stream.ts";
 
 /** Anything that takes a request: wrap one in another to add behaviour around handlers. */
 export interface Dispatcher {
@@ -45,7 +49,7 @@ export function checkDispatcher(dispatcher: Dispatcher): void {
 type Handler = (args: unknown, context: RequestContext) => unknown;
 
 /** One procedure, ready to run. */
-interface Served {
+interface BoundProcedure {
   readonly name: string;
   /** `topic.name`. */
   readonly what: string;
@@ -55,17 +59,17 @@ interface Served {
 }
 
 /** One endpoint: a contract in one version. */
-interface Entry {
+interface EndpointVersion {
   readonly version: Version;
   readonly contract: Contract;
-  readonly methods: ReadonlyMap<string, Served>;
+  readonly methods: ReadonlyMap<string, BoundProcedure>;
 }
 
-function entry(endpoint: Endpoint): Entry {
+function entry(endpoint: Endpoint): EndpointVersion {
   const { contract } = endpoint;
   checkContract(contract);
   const version = parseVersion(contract.version) as Version;
-  const methods = new Map<string, Served>();
+  const methods = new Map<string, BoundProcedure>();
   for (const [name, procedure] of Object.entries(contract.procedures)) {
     const handler: unknown = Reflect.get(endpoint, name);
     if (typeof handler !== "function") {
@@ -87,7 +91,7 @@ function entry(endpoint: Endpoint): Entry {
 /** Serves the endpoints of a topic: several contracts, namespaces and major versions side by side. */
 export class RpcDispatcher implements Dispatcher {
   readonly topics: readonly string[];
-  readonly #entries: readonly Entry[];
+  readonly #entries: readonly EndpointVersion[];
 
   /**
    * Serves endpoints; the first that fits a request takes it.
@@ -115,21 +119,21 @@ export class RpcDispatcher implements Dispatcher {
   ): Promise<unknown> {
     const served = this.#find(version, method, namespace);
     const { procedure, contract, what } = served;
-    const server = serverOf(context);
+    const server = observerOf(context);
     server?.found(procedure, what);
     if (procedure.maxArgsSize !== undefined) {
-      refusing(() => checkSize(procedure, args, what));
+      asDispatchError(() => checkSize(procedure, args, what));
     }
     const parsed = procedure.args
-      ? await parsedBy(procedure.args, args, `arguments of ${what}`)
+      ? await parseArgs(procedure.args, args, `arguments of ${what}`)
       : {};
     const begun = server?.starting(procedure);
     if (begun) await begun;
     if (!server) context.signal.throwIfAborted();
     const run = () => served.run(parsed, context);
-    const result = await handled(contract, context, run);
+    const result = await callHandler(contract, context, run);
     if (procedure.yields) {
-      return yielded(contract, served.name, result, context);
+      return handlerStream(contract, served.name, result, context);
     }
     return procedure.result
       ? await resultOf(procedure.result, result, what, context)
@@ -140,10 +144,11 @@ export class RpcDispatcher implements Dispatcher {
     version: string,
     method: string,
     namespace: string | undefined,
-  ): Served {
+  ): BoundProcedure {
     const want = parseVersion(version);
-    const fits = (one: Entry) =>
-      want && one.contract.namespace === namespace && serves(one.version, want);
+    const fits = (one: EndpointVersion) =>
+      want && one.contract.namespace === namespace &&
+      isCompatible(one.version, want);
     for (const one of this.#entries) {
       const served = one.methods.get(method);
       if (served && fits(one)) return served;
@@ -158,7 +163,7 @@ export class RpcDispatcher implements Dispatcher {
           contract.namespace ? `${contract.namespace} ` : ""
         }${contract.version}`
       );
-      throw refuse(
+      throw markDispatchError(
         new UnsupportedVersionError(
           `No endpoint for ${asked} of ${this.topics.join(", ")}; served: ${
             have.join(", ")
@@ -173,7 +178,7 @@ export class RpcDispatcher implements Dispatcher {
         ),
       );
     }
-    throw refuse(
+    throw markDispatchError(
       new NoSuchMethodError(
         `No procedure ${oneLine(method, 60)} in ${
           this.topics.join(", ")

@@ -1,23 +1,23 @@
 /** What the server must know of a dispatch beyond its result: who refused, whose errors, what was given. @module */
 import { type ErrorClass, RpcError } from "../../errors.ts";
-import { maskedText } from "../../redaction.ts";
-import { log, oneLine } from "../../logging.ts";
+import { redactText } from "../../redaction.ts";
+import { logger, oneLine } from "../../logging.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
 import type { Contract } from "../../contract/types.ts";
-import { serve } from "../propagation.ts";
+import { runWithContext } from "../propagation.ts";
 import { parse, type Schema } from "../../contract/schema.ts";
-import { serverOf } from "../served_context.ts";
+import { observerOf } from "../served_context.ts";
 
 // Kept beside the errors and not in them, so that whoever wraps a dispatcher sees plain ones.
-const refusals = new WeakSet<Error>();
+const dispatchErrors = new WeakSet<Error>();
 const classesOf = new WeakMap<object, Readonly<Record<string, ErrorClass>>>();
 
 const isObject = (value: unknown): value is object =>
   typeof value === "object" && value !== null;
 
 /** True for an error by which a dispatcher refused a request: no handler threw it. */
-export function isRefusal(error: unknown): boolean {
-  return error instanceof Error && refusals.has(error);
+export function isDispatchError(error: unknown): boolean {
+  return error instanceof Error && dispatchErrors.has(error);
 }
 
 /** Error classes of the contract whose handler threw; none for an error from elsewhere. */
@@ -28,60 +28,60 @@ export function errorClassesOf(
 }
 
 /** Marks an error as the dispatcher's refusal. */
-export function refuse<E extends RpcError>(error: E): E {
-  refusals.add(error);
+export function markDispatchError<E extends RpcError>(error: E): E {
+  dispatchErrors.add(error);
   return error;
 }
 
-const refused = (error: unknown) =>
-  error instanceof RpcError ? refuse(error) : error;
+const dispatchError = (error: unknown) =>
+  error instanceof RpcError ? markDispatchError(error) : error;
 
 /** Checks for the dispatcher: what the check throws is its refusal. */
-export function refusing<T>(check: () => T): T {
+export function asDispatchError<T>(check: () => T): T {
   try {
     return check();
   } catch (error) {
-    throw refused(error);
+    throw dispatchError(error);
   }
 }
 
 /** Parses for the dispatcher: what does not fit is its refusal. A promise only where the schema needs one. */
-export function parsedBy(
+export function parseArgs(
   schema: Schema,
   given: unknown,
   what: string,
 ): unknown {
-  const parsed = refusing(() => parse(schema, given, what));
+  const parsed = asDispatchError(() => parse(schema, given, what));
   if (!(parsed instanceof Promise)) return parsed;
   return parsed.catch((error) => {
-    throw refused(error);
+    throw dispatchError(error);
   });
 }
 
 /** Lets a handler do something; what it throws is marked with its contract's list of errors. */
-export function handled<T>(
+export function callHandler<T>(
   { errors }: Contract,
   context: RequestContext,
   work: () => T | PromiseLike<T>,
 ): Promise<T> {
-  return serve(context, work, (error) => {
-    if (error instanceof Error) refusals.delete(error); // of another dispatcher, which the handler asked
+  return runWithContext(context, work, (error) => {
+    if (error instanceof Error) dispatchErrors.delete(error); // of another dispatcher, which the handler asked
     if (errors && isObject(error)) classesOf.set(error, errors);
   });
 }
 
 /** The parsed value; its server is told what was given, in case JSON cannot carry it. A promise only where the schema needs one. */
-export function checked(
+export function parseResult(
   schema: Schema,
   given: unknown,
   what: string,
   context: RequestContext,
 ): unknown {
   const accept = (parsed: unknown) => {
-    serverOf(context)?.parsed(parsed, given);
+    observerOf(context)?.parsed(parsed, given);
     return parsed;
   };
-  const parsed = parsedBy(schema, given, what);
+  const parsed = parseArgs(schema, given, what);
   return parsed instanceof Promise ? parsed.then(accept) : accept(parsed);
 }
 
@@ -92,18 +92,18 @@ export async function resultOf(
   what: string,
   context: RequestContext,
 ): Promise<unknown> {
-  const server = serverOf(context);
+  const server = observerOf(context);
   const cast = server !== undefined && !server.request.reply;
   try {
-    return await checked(schema, given, `result of ${what}`, context);
+    return await parseResult(schema, given, `result of ${what}`, context);
   } catch (error) {
     if (!cast) throw error;
     const reason = error instanceof Error ? error.message : `${error}`;
-    log("rpc").warn(
+    logger("rpc").warn(
       "The cast {what} was done, its result does not fit: {reason}",
       {
         what,
-        reason: oneLine(maskedText(reason)),
+        reason: oneLine(redactText(reason)),
       },
     );
     return undefined;
@@ -116,10 +116,10 @@ const isCarried = (value: unknown) =>
   typeof value === "boolean" || Number.isFinite(value);
 
 /** Number of values of a stream that are no objects and that JSON cannot carry, at most. The latest are remembered. */
-const MOST = 1_000;
+const MAX_RESULTS = 1_000;
 
 /** Remembers of one request. */
-export class Given {
+export class RawResults {
   #last: { readonly parsed: unknown; readonly given: unknown } | undefined;
   #items: WeakMap<object, unknown> | undefined;
   #others: Map<unknown, unknown> | undefined;
@@ -134,7 +134,7 @@ export class Given {
     } else if (!isCarried(parsed)) {
       this.#others ??= new Map();
       this.#others.set(parsed, given);
-      if (this.#others.size <= MOST) return;
+      if (this.#others.size <= MAX_RESULTS) return;
       this.#others.delete(this.#others.keys().next().value);
     }
   }

@@ -1,14 +1,19 @@
 /** Streams on the worker's side. @module */
 import { InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
-import { within } from "../../async/deadline.ts";
+import { withDeadline } from "../../async/deadline.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
 import type { Contract } from "../../contract/types.ts";
-import { checked, handled, isRefusal, refuse } from "./handler_result.ts";
+import {
+  callHandler,
+  isDispatchError,
+  markDispatchError,
+  parseResult,
+} from "./handler_result.ts";
 import type { Schema } from "../../contract/schema.ts";
 
 /** Milliseconds that a source has to clean up, where its reader leaves while an item is awaited. */
-const GOODBYE = 1_000;
+const RETURN_TIMEOUT_MS = 1_000;
 
 /** Starts a source. The iterator of a `ReadableStream` would cancel it only after its next chunk; a reader does so at once. */
 function begin(items: unknown, what: string): AsyncIterator<unknown> {
@@ -29,7 +34,7 @@ function begin(items: unknown, what: string): AsyncIterator<unknown> {
   const start = (items as Partial<AsyncIterable<unknown>> | undefined)
     ?.[Symbol.asyncIterator];
   if (typeof start === "function") return Reflect.apply(start, items, []);
-  throw refuse(
+  throw markDispatchError(
     new InvalidValueError(
       `Invalid result of ${what}: give an async iterable, e.g. an async generator`,
     ),
@@ -41,7 +46,7 @@ function begin(items: unknown, what: string): AsyncIterator<unknown> {
  * that of whoever pulls it. When the request's signal fires, the stream ends at once, also while an item is awaited: the
  * source is told to return, and has a second to do so, since a generator returns only after its pending step.
  */
-export async function* yielded(
+export async function* handlerStream(
   contract: Contract,
   name: string,
   items: unknown,
@@ -55,8 +60,8 @@ export async function* yielded(
   let ended = false, left = false;
   try {
     while (!signal.aborted) {
-      const pending = handled(contract, context, () => iterator.next());
-      const told = within(pending, { deadline: Infinity, signal }, late);
+      const pending = callHandler(contract, context, () => iterator.next());
+      const told = withDeadline(pending, { at: Infinity, signal }, late);
       const step = await told.catch((error) => {
         left = signal.aborted && error === signal.reason;
         if (!left) throw error;
@@ -64,16 +69,16 @@ export async function* yielded(
       if (!step) return;
       ended = step.done === true;
       if (ended) return;
-      yield await checked(schema, step.value, `item of ${what}`, context);
+      yield await parseResult(schema, step.value, `item of ${what}`, context);
     }
   } catch (error) {
-    ended = isRefusal(error) ? ended : true;
+    ended = isDispatchError(error) ? ended : true;
     throw error;
   } finally {
     if (!ended) {
-      const over = handled(contract, context, () => iterator.return?.());
-      const wait = { deadline: performance.now() + GOODBYE };
-      if (left) await within(over, wait, late).catch(() => {});
+      const over = callHandler(contract, context, () => iterator.return?.());
+      const wait = { at: performance.now() + RETURN_TIMEOUT_MS };
+      if (left) await withDeadline(over, wait, late).catch(() => {});
       else await over;
     }
   }
@@ -86,7 +91,7 @@ export function isStream(result: unknown): result is AsyncIterable<unknown> {
 }
 
 /** A stream that nobody reads has no end: it is not begun. */
-export function unwanted(method: string): InvalidValueError {
+export function castOfStreamError(method: string): InvalidValueError {
   const what = oneLine(method, 60);
   return new InvalidValueError(`Cannot cast ${what}: it is a stream`);
 }

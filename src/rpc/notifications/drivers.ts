@@ -1,13 +1,13 @@
 /** Where events go (Nova: `notifier/api.py`, `notification_driver`). @module */
-import { log, oneLine } from "../../logging.ts";
-import type { Message, Transport, Wait } from "../../transport/transport.ts";
+import { logger, oneLine } from "../../logging.ts";
+import type { Deadline, Message, Session } from "../../transport/transport.ts";
 import { NoRouteError, TimeoutError } from "../../errors.ts";
-import { within } from "../../async/deadline.ts";
+import { withDeadline } from "../../async/deadline.ts";
 import { direct, type Route, type Routes } from "../../transport/routes.ts";
 import { encode, type Limits } from "../../wire/codec.ts";
 import { type Dialect, grizzly, oslo } from "../../wire/dialect.ts";
 import type { Notification } from "../../wire/rpc_message.ts";
-import type { Priority } from "./priority.ts";
+import type { NotificationPriority } from "./priority.ts";
 
 /**
  * Takes events: `bus`, the queue of their priority; `log`, the log category `warren.notification`, with secrets masked;
@@ -27,7 +27,7 @@ export interface NotificationSettings {
    */
   readonly drivers?: readonly NotificationDriver[] | undefined;
   /** Priority of an event that says none; default `info` (Nova: `default_notification_level`). */
-  readonly priority?: Priority | undefined;
+  readonly priority?: NotificationPriority | undefined;
   /** `2.0` is in an envelope; default `1.0`, with `dialect: "oslo"` `2.0` (oslo.messaging: `messaging`, `messagingv2`). */
   readonly format?: "1.0" | "2.0" | undefined;
   /** Topics; default `["notifications"]` (Nova: `notification_topics`). */
@@ -41,7 +41,7 @@ export interface NotificationParts {
   /** Whether the bus is OpenStack's. */
   readonly openstack: boolean;
   /** To send and consume on. */
-  readonly transport: Transport;
+  readonly transport: Session;
   /** Where events go. */
   readonly routes: Routes;
   /** How to say it. */
@@ -76,10 +76,10 @@ const LEVELS = {
   SAMPLE: "info",
 } as const;
 
-function toLog(event: Notification): void {
+function logNotification(event: Notification): void {
   const level = LEVELS[event.priority as keyof typeof LEVELS] ?? "info";
   const { publisherId, payload } = event;
-  log("notification", true)[level]("{type} of {publisher}: {payload}", {
+  logger("notification", true)[level]("{type} of {publisher}: {payload}", {
     type: oneLine(event.eventType, 60),
     publisher: oneLine(publisherId, 60),
     payload: payload ?? null,
@@ -87,15 +87,15 @@ function toLog(event: Notification): void {
 }
 
 /** Nothing is lost before the first listener: what no queue takes waits in the shared one. */
-async function toBus(
+async function publishToBus(
   parts: NotificationParts,
   event: Notification,
-  wait: Wait,
+  wait: Deadline,
 ): Promise<void> {
   const { transport, routes, limits, dialect, openstack } = parts;
   const { format, topics = [TOPIC] } = parts.notifications;
   const enveloped = format === undefined ? dialect === oslo : format === "2.0";
-  const said = dialect.ids ? event : { ...event, id: undefined };
+  const said = dialect.hasIds ? event : { ...event, id: undefined };
   const encoded = encode(said, enveloped ? oslo : grizzly, limits);
   for (const topic of topics) {
     const route = routes.notify(topic, event.priority.toLowerCase());
@@ -112,10 +112,10 @@ async function toBus(
  * queue binds it. So it does not grow while all listeners have queues of their own.
  */
 async function offer(
-  transport: Transport,
+  transport: Session,
   route: Route,
   message: Message,
-  wait: Wait,
+  wait: Deadline,
 ): Promise<void> {
   try {
     await transport.publish(route, message, wait);
@@ -134,30 +134,32 @@ async function take(
   driver: NotificationDriver,
   parts: NotificationParts,
   event: Notification,
-  wait: Wait,
+  wait: Deadline,
 ): Promise<void> {
-  if (driver === "bus") await toBus(parts, event, wait);
-  else if (driver === "log") toLog(event);
+  if (driver === "bus") await publishToBus(parts, event, wait);
+  else if (driver === "log") logNotification(event);
   else if (driver !== "none") await driver(event);
 }
 
 /** Hands an event to its drivers. */
-export async function drive(
+export async function deliverToDrivers(
   parts: NotificationParts,
   event: Notification,
-  wait: Wait,
+  wait: Deadline,
 ): Promise<void> {
   const { drivers } = parts.notifications;
-  if (!drivers) return await toBus(parts, event, wait);
+  if (!drivers) return await publishToBus(parts, event, wait);
   const late = () => new TimeoutError("The driver takes too long");
   const taking = drivers.map((driver) =>
-    within(take(driver, parts, event, wait), wait, late).catch((error) => {
-      const name = typeof driver === "string" ? driver : driver.name;
-      log("notification").error("The driver {name} failed: {error}", {
-        name: oneLine(name || "function", 60),
-        error,
-      }, name);
-    })
+    withDeadline(take(driver, parts, event, wait), wait, late).catch(
+      (error) => {
+        const name = typeof driver === "string" ? driver : driver.name;
+        logger("notification").error("The driver {name} failed: {error}", {
+          name: oneLine(name || "function", 60),
+          error,
+        }, name);
+      },
+    )
   );
   await Promise.all(taking);
 }

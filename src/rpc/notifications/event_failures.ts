@@ -1,14 +1,18 @@
 /** Events whose handler threw: tried again later, then kept as dead letters, as casts are. @module */
-import { pause } from "../../async/deadline.ts";
-import { log, oneLine } from "../../logging.ts";
-import { delayed, type Queue } from "../../transport/routes.ts";
+import { delay } from "../../async/deadline.ts";
+import { logger, oneLine } from "../../logging.ts";
+import { delayQueue, type Queue } from "../../transport/routes.ts";
 import type { Delivery } from "../../transport/transport.ts";
-import { againHeaders, burialsOf, deadHeaders } from "../../wire/codec.ts";
+import {
+  deadLetterCountOf,
+  deadLetterHeaders,
+  retryHeaders,
+} from "../../wire/codec.ts";
 import type { RetryPolicy } from "../../contract/types.ts";
 import { aside } from "../request/waiting_aside.ts";
-import { type Copies, copyOf } from "../retries/republisher.ts";
+import { newAttempt, type Republisher } from "../retries/republisher.ts";
 import { reasonOf } from "../retries/cast_failures.ts";
-import { delayAfter } from "../../contract/retry_policy.ts";
+import { nextDelay } from "../../contract/retry_policy.ts";
 
 /** Milliseconds before an event comes again that has no queue to wait in, at most. */
 const RETRY = 1_000;
@@ -19,7 +23,7 @@ const ATTEMPTS: RetryPolicy = { attempts: 6 };
 /** Parts that the care of failed events needs. */
 export interface FailedEventsParts {
   /** To keep them. */
-  readonly copies: Copies;
+  readonly copies: Republisher;
   /** The queue of the listener. */
   readonly queue: Queue;
   /** True on OpenStack's bus, where an event comes again until it is handled. */
@@ -29,7 +33,7 @@ export interface FailedEventsParts {
 }
 
 /** Takes care of the failed events of one queue. */
-export class FailedEvents {
+export class EventFailures {
   readonly #parts: FailedEventsParts;
 
   /** Of its parts. */
@@ -46,12 +50,12 @@ export class FailedEvents {
   ): Promise<boolean> {
     const { queue, openstack, retry = ATTEMPTS } = this.#parts;
     if (openstack) return await again(delivery, signal), false;
-    const ms = delayAfter(attempt, retry);
+    const ms = nextDelay(attempt, retry);
     if (queue.exclusive) return await here(delivery, ms, signal);
     if (ms === undefined) await this.#bury(delivery, error, attempt, signal);
     else {
-      const copy = copyOf(delivery.message, againHeaders(attempt + 1));
-      const route = delayed(queue, ms);
+      const copy = newAttempt(delivery.message, retryHeaders(attempt + 1));
+      const route = delayQueue(queue, ms);
       const { copies } = this.#parts;
       await this.#send(delivery, () => copies.send(route, copy), signal);
     }
@@ -77,12 +81,12 @@ export class FailedEvents {
   ): Promise<void> {
     const { queue } = this.#parts;
     const reason = typeof error === "string" ? oneLine(error) : reasonOf(error);
-    const burials = burialsOf(delivery.message.headers) + 1;
-    const said = { attempts, burials, reason, queue: queue.name };
+    const deadLetterCount = deadLetterCountOf(delivery.message.headers) + 1;
+    const said = { attempts, deadLetterCount, reason, queue: queue.name };
     const { copies } = this.#parts;
     await this.#send(
       delivery,
-      () => copies.bury(queue, delivery.message, deadHeaders(said)),
+      () => copies.deadLetter(queue, delivery.message, deadLetterHeaders(said)),
       signal,
     );
   }
@@ -98,13 +102,13 @@ export class FailedEvents {
       await send();
       delivery.ack();
     } catch (error) {
-      log("rpc").error(
+      logger("rpc").error(
         "An event that failed goes back into its queue: {error}",
         {
           error,
         },
       );
-      await aside(delivery, signal, (signal) => copies.rest(signal));
+      await aside(delivery, signal, (signal) => copies.backOff(signal));
       delivery.reject(true);
     }
   }
@@ -117,14 +121,14 @@ async function here(
   signal: AbortSignal,
 ): Promise<boolean> {
   if (ms === undefined) {
-    log("rpc").error("An event of {key} is dropped after its last attempt", {
+    logger("rpc").error("An event of {key} is dropped after its last attempt", {
       key: oneLine(delivery.key, 60),
     });
     delivery.ack();
     return false;
   }
-  const wait = { deadline: Infinity, signal };
-  await pause(Math.min(ms, RETRY), wait).catch(() => {});
+  const wait = { at: Infinity, signal };
+  await delay(Math.min(ms, RETRY), wait).catch(() => {});
   if (signal.aborted) delivery.reject(true);
   return !signal.aborted;
 }
@@ -139,7 +143,7 @@ export async function again(
     await aside(
       delivery,
       signal,
-      (signal) => pause(RETRY, { deadline, signal }),
+      (signal) => delay(RETRY, { at: deadline, signal }),
     )
       .catch(() => {});
   }

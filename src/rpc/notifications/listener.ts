@@ -1,9 +1,9 @@
 /** The other end of `notify` (Nova: notification listeners). @module */
-import { within } from "../../async/deadline.ts";
+import { withDeadline } from "../../async/deadline.ts";
 import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
 import type { Queue, Route } from "../../transport/routes.ts";
-import { log, oneLine } from "../../logging.ts";
-import type { Delivery, Wait } from "../../transport/transport.ts";
+import { logger, oneLine } from "../../logging.ts";
+import type { Deadline, Delivery } from "../../transport/transport.ts";
 import { attemptOf, decode } from "../../wire/codec.ts";
 import type { Notification } from "../../wire/rpc_message.ts";
 import {
@@ -11,14 +11,18 @@ import {
   requestContext,
 } from "../../contract/request_context.ts";
 import type { RetryPolicy } from "../../contract/types.ts";
-import { Copies } from "../retries/republisher.ts";
-import { again, FailedEvents } from "./event_failures.ts";
-import { serve } from "../propagation.ts";
+import { Republisher } from "../retries/republisher.ts";
+import { again, EventFailures } from "./event_failures.ts";
+import { runWithContext } from "../propagation.ts";
 import { checkPool, checkTopic } from "../../names.ts";
 import { type NotificationParts, TOPIC } from "./drivers.ts";
 import { checkNames, namesOf } from "../../option_names.ts";
-import { checkPriority, priorities, type Priority } from "./priority.ts";
-import { wrongRetry } from "../../contract/retry_policy.ts";
+import {
+  checkPriority,
+  type NotificationPriority,
+  priorities,
+} from "./priority.ts";
+import { retryPolicyError } from "../../contract/retry_policy.ts";
 
 /** Stops a listener; resolves when no event is in hand, or at a deadline in milliseconds of `performance.now()`. */
 export type StopListener = (deadline: number) => Promise<void>;
@@ -33,7 +37,7 @@ export interface ListenerOptions {
   /** Topic of the events; default `notifications`. Nova's versioned ones have `versioned_notifications`. */
   readonly topic?: string | undefined;
   /** Only this priority; default: all. */
-  readonly priority?: Priority | undefined;
+  readonly priority?: NotificationPriority | undefined;
   /**
    * Listeners with one name share the events; each name gets all of them. Default: one pool for all. As in
    * oslo.messaging, the name is that of the pool's queue: choose one that is no topic.
@@ -63,13 +67,13 @@ const listenerNames = namesOf<ListenerOptions>({
 });
 
 /** What becomes of an event: nothing more, or it comes again (oslo.messaging: `NotificationResult`). */
-export type Handled = void | "requeue";
+export type NotificationResult = void | "requeue";
 
 /** Handles an event; acknowledged when it returns. If it returns `"requeue"` the event comes again; if it throws, see `retry`. */
 export type NotificationHandler = (
   event: Notification,
   context: RequestContext,
-) => Handled | Promise<Handled>;
+) => NotificationResult | Promise<NotificationResult>;
 
 /** Events that a listener has in hand at most. */
 const PREFETCH = 64;
@@ -99,7 +103,7 @@ async function handle(
   event: Notification,
   handler: NotificationHandler,
   signal: AbortSignal,
-  failures: FailedEvents,
+  failures: EventFailures,
 ): Promise<void> {
   const context = {
     ...requestContext(event.context),
@@ -108,11 +112,14 @@ async function handle(
   };
   for (let attempt = attemptOf(delivery.message.headers);; attempt++) {
     try {
-      const handled = await serve(context, () => handler(event, context));
+      const handled = await runWithContext(
+        context,
+        () => handler(event, context),
+      );
       if (handled === "requeue") return await again(delivery, signal);
       return delivery.ack();
     } catch (error) {
-      log("rpc").error("The handler of {event} failed: {error}", {
+      logger("rpc").error("The handler of {event} failed: {error}", {
         event: oneLine(event.eventType, 60),
         error,
       });
@@ -153,7 +160,7 @@ function routesOf(
 }
 
 function checkRetry(retry: RetryPolicy | undefined): void {
-  const wrong = wrongRetry({ retry });
+  const wrong = retryPolicyError({ retry });
   if (wrong === undefined) return;
   throw new InvalidValueError(`Invalid option retry${wrong}`, {
     data: { path: "retry" },
@@ -164,11 +171,11 @@ function checkRetry(retry: RetryPolicy | undefined): void {
  * Consumes events; resolves when it does, to how to stop: that resolves when no event is in hand, or at its deadline;
  * what is in hand then comes again, to this listener or another.
  */
-export async function listen(
+export async function startListener(
   parts: NotificationParts,
   handler: NotificationHandler,
   options: ListenerOptions,
-  wait: Wait,
+  wait: Deadline,
 ): Promise<StopListener> {
   checkNames(options, listenerNames);
   const { retry } = options;
@@ -177,19 +184,19 @@ export async function listen(
   const wanted = matcher(options.eventType);
   const inHand = new Set<Promise<void>>();
   const ending = new AbortController();
-  const copies = new Copies(parts.transport);
+  const copies = new Republisher(parts.transport);
   const { openstack } = parts;
   const keep = (work: Promise<void>) => {
     const kept = work.finally(() => inHand.delete(kept));
     inHand.add(kept);
   };
-  const receiver = (failures: FailedEvents) => (delivery: Delivery) => {
+  const receiver = (failures: EventFailures) => (delivery: Delivery) => {
     const { message } = delivery;
     const { body, headers } = message;
     const decoded = decode(body, headers, parts.limits, message);
     const event = "message" in decoded ? decoded.message : undefined;
     if (event?.kind !== "notification") {
-      log("rpc").warn("Refused a message for {key}: no notification", {
+      logger("rpc").warn("Refused a message for {key}: no notification", {
         key: oneLine(delivery.key, 60),
       });
       const reason = "no notification where events are handled";
@@ -203,7 +210,7 @@ export async function listen(
   const consumed = pool === undefined ? routes : routes.slice(0, 1); // one queue for all
   const consumers = await Promise.all(
     consumed.map((route) => {
-      const failures = new FailedEvents({
+      const failures = new EventFailures({
         copies,
         queue: route.queue,
         openstack,
@@ -218,7 +225,7 @@ export async function listen(
   return async (deadline) => {
     await Promise.all(consumers.map((consumer) => consumer.cancel(deadline)));
     const all = Promise.all(inHand);
-    await within(all, { deadline }, () => undefined).catch(() => {});
+    await withDeadline(all, { at: deadline }, () => undefined).catch(() => {});
     ending.abort(new ConnectionDisposedError("The listener stops"));
   };
 }

@@ -4,26 +4,26 @@ import { newId } from "../../ids.ts";
 import { isSecret } from "../../redaction.ts";
 import { InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
-import { checkJson } from "../../wire/codec.ts";
+import { assertJson } from "../../wire/codec.ts";
 import type { Notification } from "../../wire/rpc_message.ts";
 import { checkName } from "../../names.ts";
 import {
-  drive,
+  deliverToDrivers,
   type NotificationParts,
   type NotificationSettings,
 } from "./drivers.ts";
 import { checkNames, namesOf, type OptionNames } from "../../option_names.ts";
 import {
-  castBounds,
+  castLimits,
   sendNames,
   type SendOptions,
 } from "../client/call_options.ts";
-import { checkPriority, type Priority } from "./priority.ts";
+import { checkPriority, type NotificationPriority } from "./priority.ts";
 
 /** Options of `notify`. */
 export interface NotifyOptions extends SendOptions {
   /** Default: the connection's, `info`. */
-  readonly priority?: Priority | undefined;
+  readonly priority?: NotificationPriority | undefined;
   /** Who says it, `service.host`; default: the connection's. */
   readonly publisherId?: string | undefined;
 }
@@ -77,7 +77,7 @@ function wrong(path: string, value: unknown, allowed: string) {
  *
  * @throws {InvalidValueError} naming the one that is wrong.
  */
-export function checkSettings(
+export function checkNotificationSettings(
   settings: NotificationSettings = {},
 ): NotificationSettings {
   checkNames(settings, settingNames, "notifications.");
@@ -113,8 +113,8 @@ export async function notify(
   const fallback = notifications.priority ?? "info";
   const priority = checkPriority(options.priority ?? fallback);
   checkEventType(eventType);
-  checkJson(payload ?? null, "payload");
-  const { wait, values } = castBounds(options);
+  assertJson(payload ?? null, "payload");
+  const { wait, values } = castLimits(options);
   const event: Notification = {
     kind: "notification",
     id: newId(),
@@ -124,9 +124,9 @@ export async function notify(
     priority: priority.toUpperCase(),
     payload,
     timestamp: timestamp(),
-    context: eventContext(values, openstack),
+    context: filterContext(values, openstack),
   };
-  await drive(parts, event, wait);
+  await deliverToDrivers(parts, event, wait);
 }
 
 /** What oslo.messaging lets pass (`notify/notifier.py`, `_sanitize_context`). */
@@ -142,7 +142,7 @@ const OPENSTACK: ReadonlySet<string> = new Set([
 ]);
 
 /** On an OpenStack bus what its listeners know; elsewhere all but secrets. */
-export function eventContext(
+export function filterContext(
   values: ContextValues,
   openstack: boolean,
 ): ContextValues {

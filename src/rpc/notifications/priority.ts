@@ -3,7 +3,7 @@ import { InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
 
 /** How urgent an event is; each has a queue of its own. */
-export type Priority =
+export type NotificationPriority =
   | "audit"
   | "debug"
   | "info"
@@ -13,7 +13,7 @@ export type Priority =
   | "sample";
 
 /** All of them. */
-export const priorities: readonly Priority[] = [
+export const priorities: readonly NotificationPriority[] = [
   "audit",
   "debug",
   "info",
@@ -28,7 +28,9 @@ export const priorities: readonly Priority[] = [
  *
  * @throws {InvalidValueError}
  */
-export function checkPriority(priority: Priority): Priority {
+export function checkPriority(
+  priority: NotificationPriority,
+): NotificationPriority {
   if (priorities.includes(priority)) return priority;
   throw new InvalidValueError(
     `Invalid option priority ${oneLine(priority, 40)}: give one of ${

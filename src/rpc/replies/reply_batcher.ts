@@ -1,16 +1,16 @@
 /** Answers to one caller that are ready in the same turn of the event loop: one message for all of them. @module */
 import process from "node:process";
 import { direct } from "../../transport/routes.ts";
-import type { Message, Transport } from "../../transport/transport.ts";
-import { Batch, type Limits } from "../../wire/codec.ts";
+import type { Message, Session } from "../../transport/transport.ts";
+import { type Limits, ReplyBatch } from "../../wire/codec.ts";
 import { newId } from "../../ids.ts";
 
 /** Milliseconds between the deadlines in a batch at most: it is settled by the last of them. */
-const APART = 100;
+const SEPARATE_BYTES = 100;
 
 /** What goes to one queue. */
-class Outbound {
-  readonly batch: Batch<Message> = new Batch();
+class OpenBatch {
+  readonly batch: ReplyBatch<Message> = new ReplyBatch();
   readonly sent: PromiseWithResolvers<void> = Promise.withResolvers();
   #first = Infinity;
   /** When it is to be settled. */
@@ -21,7 +21,7 @@ class Outbound {
     const first = Math.min(this.#first, deadline);
     const last = Math.max(this.deadline, deadline);
     const together = this.batch.parts.length === 0 ||
-      first === last || last - first <= APART;
+      first === last || last - first <= SEPARATE_BYTES;
     if (!together || !this.batch.add(message, most)) return false;
     this.#first = first;
     this.deadline = last;
@@ -31,19 +31,19 @@ class Outbound {
   get message(): Message {
     const { parts: [only, ...more] } = this.batch;
     if (only && more.length === 0) return only;
-    return { ...this.batch.whole, id: newId(), mandatory: true };
+    return { ...this.batch.encode, messageId: newId(), mandatory: true };
   }
 }
 
 /** Sends what waits at the end of each turn: much less for the broker to do, and nobody waits longer for it. */
-export class Batches {
-  readonly #transport: Transport;
+export class ReplyBatcher {
+  readonly #transport: Session;
   readonly #most: number;
   /** By queue. A new one for each turn: see `slots.ts`. */
-  #open = new Map<string, Outbound>();
+  #open = new Map<string, OpenBatch>();
 
   /** On a transport; none is larger than a message may be. */
-  constructor(transport: Transport, { bytes }: Limits) {
+  constructor(transport: Session, { bytes }: Limits) {
     this.#transport = transport;
     this.#most = bytes;
   }
@@ -54,7 +54,7 @@ export class Batches {
     if (!outbound?.add(message, deadline, this.#most)) {
       if (outbound) this.#send(queue, outbound);
       if (this.#open.size === 0) process.nextTick(this.#flush);
-      outbound = new Outbound();
+      outbound = new OpenBatch();
       outbound.add(message, deadline, this.#most);
       this.#open.set(queue, outbound);
     }
@@ -67,10 +67,10 @@ export class Batches {
     for (const [queue, outbound] of open) this.#send(queue, outbound);
   };
 
-  #send(queue: string, outbound: Outbound): void {
+  #send(queue: string, outbound: OpenBatch): void {
     const { deadline, sent } = outbound;
     Promise.try(() =>
-      this.#transport.publish(direct(queue), outbound.message, { deadline })
+      this.#transport.publish(direct(queue), outbound.message, { at: deadline })
     ).then(sent.resolve, sent.reject);
   }
 }

@@ -2,16 +2,24 @@
 import { type Failure, InvalidValueError } from "../../errors.ts";
 import type { Message } from "../../transport/transport.ts";
 import type { ReplyAddress } from "../../wire/rpc_message.ts";
-import { type ErrorClasses, foreignTo, toFailure } from "../../wire/failure.ts";
-import { readdressed } from "../../wire/codec.ts";
-import type { AnswerParts, Answers, Said } from "./reply_publisher.ts";
+import {
+  type ErrorClasses,
+  osloPeerOf,
+  toFailure,
+} from "../../wire/failure.ts";
+import { copyForCall } from "../../wire/codec.ts";
+import type {
+  AnswerParts,
+  ReplyFields,
+  ReplyPublisher,
+} from "./reply_publisher.ts";
 import { newId } from "../../ids.ts";
-import { heldBy } from "./inner_failures.ts";
-import type { Job } from "../request/incoming_request.ts";
-import { errorClassesOf, isRefusal } from "../dispatch/handler_result.ts";
+import { innerFailuresOf } from "./inner_failures.ts";
+import type { IncomingRequest } from "../request/incoming_request.ts";
+import { errorClassesOf, isDispatchError } from "../dispatch/handler_result.ts";
 
 /** What wording needs. */
-export interface WordingParts extends AnswerParts {
+export interface ReplyEncoderOptions extends AnswerParts {
   /** Error classes that keep their name. */
   readonly errors: ErrorClasses;
   /** Whether callers see stacks. */
@@ -19,21 +27,21 @@ export interface WordingParts extends AnswerParts {
 }
 
 /** Characters of an error's text where the whole error is larger than a message may be. */
-const BRIEF = 200;
+const MAX_BRIEF = 200;
 
 /** Words the answers of one context. */
-export class Wording {
-  readonly #parts: WordingParts;
-  readonly #answers: Answers;
+export class ReplyEncoder {
+  readonly #parts: ReplyEncoderOptions;
+  readonly #answers: ReplyPublisher;
 
   /** As messages of `answers`. */
-  constructor(parts: WordingParts, answers: Answers) {
+  constructor(parts: ReplyEncoderOptions, answers: ReplyPublisher) {
     this.#parts = parts;
     this.#answers = answers;
   }
 
   /** The result of a handler; none for a cast. */
-  results(job: Job, result: unknown): readonly Message[] {
+  results(job: IncomingRequest, result: unknown): readonly Message[] {
     const { reply } = job.request;
     if (!reply) return [];
     const single = reply.form === "single";
@@ -42,15 +50,18 @@ export class Wording {
   }
 
   /** What a handler threw, or the dispatcher refused. */
-  failures(job: Job, error: unknown): readonly Message[] {
+  failures(job: IncomingRequest, error: unknown): readonly Message[] {
     const { errors, tracebacks } = this.#parts;
     const classes = { ...errors, ...errorClassesOf(error) };
-    const refusal = isRefusal(error) || error instanceof Unsendable ||
+    const fromDispatcher = isDispatchError(error) ||
+      error instanceof NotSerializable ||
       error === job.run.overtime;
-    const foreign = foreignTo(job.request);
-    const said = { classes, refusal, foreign, traceback: tracebacks };
+    const forOslo = osloPeerOf(job.request);
+    const said = { classes, fromDispatcher, forOslo, traceback: tracebacks };
     const failure = toFailure(error, said);
-    const held = refusal || foreign ? {} : heldBy(error, classes);
+    const held = fromDispatcher || forOslo
+      ? {}
+      : innerFailuresOf(error, classes);
     return [
       this.#fitting(job, { ...failure, ...held }) ??
         this.#fitting(job, failure) ?? this.#failed(job, briefly(failure)),
@@ -58,7 +69,7 @@ export class Wording {
   }
 
   /** Undefined if the whole is larger than a message may be. */
-  #fitting(job: Job, failure: Failure): Message | undefined {
+  #fitting(job: IncomingRequest, failure: Failure): Message | undefined {
     try {
       return this.#failed(job, failure);
     } catch (tooLarge) {
@@ -67,7 +78,7 @@ export class Wording {
     }
   }
 
-  #failed(job: Job, failure: Failure): Message {
+  #failed(job: IncomingRequest, failure: Failure): Message {
     return this.answer(job, { failure, ending: true, ...job.sent?.next });
   }
 
@@ -75,28 +86,28 @@ export class Wording {
    * A parsed value; where JSON cannot carry that exactly, the value as the handler gave it, for the caller's schema to
    * parse. Throws if neither.
    */
-  value(job: Job, value: unknown, said: Said): Message {
+  value(job: IncomingRequest, value: unknown, said: ReplyFields): Message {
     try {
       return this.#valued(job, { ...said, result: value, parsed: true });
     } catch (error) {
       const known = error instanceof InvalidValueError && job.given.for(value);
-      if (!known) throw unsendable(job, error);
+      if (!known) throw notSerializable(job, error);
       try {
         return this.#valued(job, { ...said, result: known.given });
       } catch (error) {
-        throw unsendable(job, error);
+        throw notSerializable(job, error);
       }
     }
   }
 
   /** Warren is told of no value as such, others of null. */
-  #valued(job: Job, said: Said): Message {
+  #valued(job: IncomingRequest, said: ReplyFields): Message {
     const empty = said.result === undefined && job.request.warren !== undefined;
     return this.answer(job, empty ? { ...said, empty } : said);
   }
 
   /** One message. */
-  answer(job: Job, said: Said): Message {
+  answer(job: IncomingRequest, said: ReplyFields): Message {
     const { request: { reply, warren }, dialect } = job;
     const shown = warren && said.sequence !== undefined;
     const inbox = shown ? { inbox: this.#parts.inbox.name } : {};
@@ -106,30 +117,33 @@ export class Wording {
 }
 
 /** An answer to one call as the answer to another that asked the same in the same words. */
-export function answerTo(call: string, answer: Message): Message {
+export function replyTo(call: string, answer: Message): Message {
   if (answer.correlationId === call) return answer;
   const id = newId();
-  const body = readdressed(answer.body, call, id);
-  return { ...answer, body, id, correlationId: call };
+  const body = copyForCall(answer.body, call, id);
+  return { ...answer, body, messageId: id, correlationId: call };
 }
 
 /** An error that is too large, shortened. */
 const briefly = (failure: Failure): Failure => ({
   ...failure,
-  message: failure.message.slice(0, BRIEF),
+  message: failure.message.slice(0, MAX_BRIEF),
   data: {},
   args: undefined,
   traceback: [],
 });
 
 /** What to tell the caller where a result could not be sent. */
-function unsendable({ request: { method } }: Job, error: unknown): unknown {
+function notSerializable(
+  { request: { method } }: IncomingRequest,
+  error: unknown,
+): unknown {
   if (!(error instanceof InvalidValueError)) return error;
   const text = `Cannot send the result of ${method}: ${error.message}`;
-  return new Unsendable(text, { data: error.data });
+  return new NotSerializable(text, { data: error.data });
 }
 
 /** The handler's result cannot travel. Its caller sees an `InvalidValueError`. */
-class Unsendable extends InvalidValueError {
+class NotSerializable extends InvalidValueError {
   override readonly name = "InvalidValueError";
 }

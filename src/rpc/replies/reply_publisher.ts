@@ -1,23 +1,23 @@
 /** One answer on its way to a caller's queue. @module */
-import type { Progress } from "../streams/flow_control.ts";
+import type { StreamPosition } from "../streams/flow_control.ts";
 import { InvalidValueError, NoRouteError, RpcError } from "../../errors.ts";
-import { log, oneLine } from "../../logging.ts";
-import { pause } from "../../async/deadline.ts";
+import { logger, oneLine } from "../../logging.ts";
+import { delay } from "../../async/deadline.ts";
 import { direct } from "../../transport/routes.ts";
-import type { Message, Transport, Wait } from "../../transport/transport.ts";
+import type { Deadline, Message, Session } from "../../transport/transport.ts";
 import { BATCHES, encode, type Limits } from "../../wire/codec.ts";
 import type { Dialect } from "../../wire/dialect.ts";
 import type { Reply, ReplyAddress } from "../../wire/rpc_message.ts";
 import { aside, type Waiter } from "../request/waiting_aside.ts";
-import { Batches } from "./reply_batcher.ts";
+import { ReplyBatcher } from "./reply_batcher.ts";
 import { newId } from "../../ids.ts";
 import type { Inbox } from "../inbox.ts";
 
 /** What an answer says, whoever gets it. */
-export type Said = Omit<Reply, "kind" | "id" | "call">;
+export type ReplyFields = Omit<Reply, "kind" | "id" | "call">;
 
 /** To whom, and in which words. */
-export interface Address {
+export interface ReplyTarget {
   /** Where the answer goes. */
   readonly reply: ReplyAddress;
   /** The dialect of the request. */
@@ -33,7 +33,7 @@ export interface Address {
 /** What sending answers needs. */
 export interface AnswerParts {
   /** To answer on. */
-  readonly transport: Transport;
+  readonly transport: Session;
   /** Shown to callers, so that they can cancel. */
   readonly inbox: Inbox;
   /** Bounds on messages. */
@@ -45,15 +45,15 @@ const PATIENCE = 5_000;
 const RETRY = 250;
 
 /** Sends answers. */
-export class Answers {
+export class ReplyPublisher {
   readonly #parts: AnswerParts;
-  readonly #gone = new GoneQueues();
-  readonly #batches: Batches;
+  readonly #gone = new UnreachableQueues();
+  readonly #batches: ReplyBatcher;
 
   /** On a transport. */
   constructor(parts: AnswerParts) {
     this.#parts = parts;
-    this.#batches = new Batches(parts.transport, parts.limits);
+    this.#batches = new ReplyBatcher(parts.transport, parts.limits);
   }
 
   /**
@@ -62,15 +62,15 @@ export class Answers {
    *
    * @throws {InvalidValueError} at once, if JSON cannot carry it.
    */
-  send(address: Address, said: Said, wait: Wait): Promise<void> {
+  send(address: ReplyTarget, said: ReplyFields, wait: Deadline): Promise<void> {
     return this.publish(address, this.message(address, said), wait);
   }
 
   /** Sends again what was sent. */
   async repeat(
-    address: Omit<Address, "dialect">,
+    address: Omit<ReplyTarget, "dialect">,
     messages: readonly Message[],
-    wait: Wait,
+    wait: Deadline,
   ): Promise<void> {
     for (const message of messages) {
       await this.publish(address, message, wait);
@@ -78,38 +78,43 @@ export class Answers {
   }
 
   /** Sends again what a reader has missed, in order and without waiting for the broker: he asks again for what he misses still. */
-  async again(
+  async resend(
     queue: string,
     messages: readonly Message[],
-    wait: Wait,
+    wait: Deadline,
   ): Promise<void> {
     for (const message of messages) {
-      const again = { ...message, mandatory: false };
-      await this.#parts.transport.post(direct(queue), again, wait);
+      const resend = { ...message, mandatory: false };
+      await this.#parts.transport.send(direct(queue), resend, wait);
     }
   }
 
   /** Shows the caller that the call is being worked on, where it can be cancelled, and how far its stream is. */
-  async beat(
-    address: Address,
-    wait: Wait,
+  async sendHeartbeat(
+    address: ReplyTarget,
+    wait: Deadline,
     sent: (id: string | undefined) => void,
-    progress: Progress | undefined,
+    progress: StreamPosition | undefined,
   ): Promise<void> {
     const { transport, inbox } = this.#parts;
     await inbox.ready(wait);
     const { name } = inbox;
-    const said = { ending: false, beat: true, inbox: name, ...progress };
+    const said = {
+      ending: false,
+      sendHeartbeat: true,
+      inbox: name,
+      ...progress,
+    };
     const message = this.message(address, said);
-    sent(message.id);
-    await transport.post(direct(address.reply.queue), message, wait);
+    sent(message.messageId);
+    await transport.send(direct(address.reply.queue), message, wait);
   }
 
   /** Sends what `message` made; see `send`. */
   async publish(
-    address: Omit<Address, "dialect">,
+    address: Omit<ReplyTarget, "dialect">,
     message: Message,
-    wait: Wait,
+    wait: Deadline,
   ): Promise<void> {
     const { gone, until } = address;
     let failure: unknown;
@@ -124,13 +129,13 @@ export class Answers {
   }
 
   #once(
-    { reply: { queue }, warren = 0 }: Omit<Address, "dialect">,
+    { reply: { queue }, warren = 0 }: Omit<ReplyTarget, "dialect">,
     message: Message,
-    wait: Wait,
+    wait: Deadline,
   ): Promise<void> {
     return warren < BATCHES
       ? this.#parts.transport.publish(direct(queue), message, wait)
-      : this.#batches.publish(queue, message, wait.deadline);
+      : this.#batches.publish(queue, message, wait.at);
   }
 
   /**
@@ -139,21 +144,21 @@ export class Answers {
    */
   async #later(
     first: unknown,
-    address: Omit<Address, "dialect">,
+    address: Omit<ReplyTarget, "dialect">,
     message: Message,
-    { deadline, signal }: Wait,
+    { at, signal }: Deadline,
   ): Promise<unknown> {
     const { queue } = address.reply;
     const patience = this.#gone.has(queue) ? 0 : PATIENCE;
-    const end = Math.min(deadline, performance.now() + patience);
+    const end = Math.min(at, performance.now() + patience);
     for (let error = first;;) {
       if (!(error instanceof NoRouteError)) return error;
       if (performance.now() >= end) return this.#gone.add(queue), error;
-      const wait = { deadline: end, signal };
-      const waited = await pause(RETRY, wait).then(() => true, () => false);
+      const wait = { at: end, signal };
+      const waited = await delay(RETRY, wait).then(() => true, () => false);
       if (!waited) return error;
       try {
-        return void await this.#once(address, message, { deadline });
+        return void await this.#once(address, message, { at });
       } catch (last) {
         error = last;
       }
@@ -166,8 +171,8 @@ export class Answers {
    * @throws {InvalidValueError} JSON cannot carry it.
    */
   message(
-    { reply, dialect, warren }: Omit<Address, "gone" | "until">,
-    said: Said,
+    { reply, dialect, warren }: Omit<ReplyTarget, "gone" | "until">,
+    said: ReplyFields,
   ): Message {
     const id = newId();
     const answer: Reply = {
@@ -181,7 +186,7 @@ export class Answers {
     return {
       body,
       headers: warren ? headers : {},
-      id,
+      messageId: id,
       correlationId: reply.call,
       mandatory: true,
     };
@@ -193,7 +198,7 @@ function unsent(error: unknown, gone: (() => void) | undefined): void {
   if (!(error instanceof RpcError)) throw error;
   if (error instanceof InvalidValueError) throw error;
   if (error instanceof NoRouteError) gone?.();
-  log("rpc").info("An answer did not reach its caller: {reason}", {
+  logger("rpc").info("An answer did not reach its caller: {reason}", {
     reason: oneLine(error.message),
   });
 }
@@ -203,7 +208,7 @@ const MEMORY = 60_000;
 const MOST = 200;
 
 /** Remembers them for a while. */
-export class GoneQueues {
+export class UnreachableQueues {
   readonly #until = new Map<string, number>();
 
   /** True if it was gone a short while ago. */

@@ -1,27 +1,31 @@
 /** Answers of a worker, in the form that the request asked for. @module */
 import { setImmediate } from "node:timers/promises";
 import {
+  InterruptedError,
   InvalidValueError,
   RpcError,
-  StreamInterruptedError,
   TimeoutError,
 } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
-import type { Message, Wait } from "../../transport/transport.ts";
+import type { Deadline, Message } from "../../transport/transport.ts";
 import { grizzly } from "../../wire/dialect.ts";
-import { foreignTo, toFailure } from "../../wire/failure.ts";
-import { type Address, Answers } from "./reply_publisher.ts";
-import type { Progress } from "../streams/flow_control.ts";
-import { Beats } from "./heartbeats.ts";
-import type { Job } from "../request/incoming_request.ts";
-import { checked } from "../dispatch/handler_result.ts";
+import { osloPeerOf, toFailure } from "../../wire/failure.ts";
+import { ReplyPublisher, type ReplyTarget } from "./reply_publisher.ts";
+import type { StreamPosition } from "../streams/flow_control.ts";
+import { Heartbeats } from "./heartbeats.ts";
+import type { IncomingRequest } from "../request/incoming_request.ts";
+import { parseResult } from "../dispatch/handler_result.ts";
 import { ReaderQueue } from "../streams/reader_queue.ts";
 import { logStep } from "../request/request_log.ts";
-import { EndedStreams, SentItems } from "../streams/replay_buffer.ts";
-import { answerTo, Wording, type WordingParts } from "./reply_encoder.ts";
+import { FinishedStreams, ReplayBuffer } from "../streams/replay_buffer.ts";
+import {
+  ReplyEncoder,
+  type ReplyEncoderOptions,
+  replyTo,
+} from "./reply_encoder.ts";
 
 /** What a responder needs. */
-export type ResponderParts = WordingParts;
+export type ResponderParts = ReplyEncoderOptions;
 
 /** Milliseconds that an answer may take where the caller did not say how long it waits. */
 const LONGEST_ANSWER = 60_000;
@@ -37,32 +41,32 @@ const AGAIN = 5_000;
 /** Answers requests, until disposed. */
 export class Responder implements Disposable {
   /** Of calls that take long. */
-  readonly beats: Beats;
+  readonly beats: Heartbeats;
   readonly #parts: ResponderParts;
-  readonly #answers: Answers;
-  readonly #wording: Wording;
-  readonly #ending: Wait;
-  readonly #ended = new EndedStreams();
+  readonly #answers: ReplyPublisher;
+  readonly #wording: ReplyEncoder;
+  readonly #ending: Deadline;
+  readonly #ended = new FinishedStreams();
   /** Readers that are being told that their stream is not known. */
   #denials = 0;
 
   /** On a transport; `ending` says until when the ledger is waited for. */
-  constructor(parts: ResponderParts, ending: Wait) {
+  constructor(parts: ResponderParts, ending: Deadline) {
     this.#parts = parts;
     this.#ending = ending;
-    this.#answers = new Answers(parts);
-    this.#wording = new Wording(parts, this.#answers);
-    this.beats = new Beats(this.#answers);
+    this.#answers = new ReplyPublisher(parts);
+    this.#wording = new ReplyEncoder(parts, this.#answers);
+    this.beats = new Heartbeats(this.#answers);
     parts.inbox.deniers.add(this.#deny);
   }
 
   /** The result of a handler; nothing for a cast, or if nobody waits any more. */
-  result(job: Job, result: unknown): Promise<void> {
+  result(job: IncomingRequest, result: unknown): Promise<void> {
     return this.#say(job, () => this.#wording.results(job, result));
   }
 
   /** What a handler threw, or the dispatcher refused. */
-  async failure(job: Job, error: unknown): Promise<void> {
+  async failure(job: IncomingRequest, error: unknown): Promise<void> {
     if (!job.request.reply) return;
     await this.#say(job, () => this.#wording.failures(job, error));
   }
@@ -74,7 +78,7 @@ export class Responder implements Disposable {
    * @throws {RpcError} another worker has it.
    */
   async record(
-    job: Job,
+    job: IncomingRequest,
     transaction: unknown,
     result: unknown,
   ): Promise<void> {
@@ -89,7 +93,7 @@ export class Responder implements Disposable {
     const schema = request.reply && procedure?.result; // nobody gets that of a cast
     const about = `result of ${request.method}`;
     const value = schema
-      ? await checked(schema, result, about, job.context)
+      ? await parseResult(schema, result, about, job.context)
       : undefined;
     const answers = this.#wording.results(job, value);
     const late = hold.over && !job.fenced;
@@ -104,7 +108,10 @@ export class Responder implements Disposable {
   }
 
   /** The items of a stream, then its ending: what of them was not read is kept for a while, in case it is lost. */
-  async stream(job: Job, items: AsyncIterable<unknown>): Promise<void> {
+  async stream(
+    job: IncomingRequest,
+    items: AsyncIterable<unknown>,
+  ): Promise<void> {
     job.streams?.();
     const sent = job.sent = this.#numbering(job);
     try {
@@ -116,7 +123,10 @@ export class Responder implements Disposable {
   }
 
   /** At most 32 are on their way to the broker at once. */
-  async #items(job: Job, items: AsyncIterable<unknown>): Promise<void> {
+  async #items(
+    job: IncomingRequest,
+    items: AsyncIterable<unknown>,
+  ): Promise<void> {
     const underway = new Set<Promise<void>>();
     let sequence = 0, pulled = 0;
     let failed: { readonly error: unknown } | undefined;
@@ -128,7 +138,7 @@ export class Responder implements Disposable {
       if (!wanted(job, value)) continue;
       job.streaming = job.request.reply !== undefined;
       sequence++;
-      const place: Progress = { ...job.sent?.next };
+      const place: StreamPosition = { ...job.sent?.next };
       const said = { ending: false, ...place };
       const sent: Promise<void> = this.#send(
         job,
@@ -150,31 +160,37 @@ export class Responder implements Disposable {
   }
 
   /** Who says how far the stream may run ahead: its reader, or the broker for him. */
-  #reader(job: Job): { room(item: number): Promise<boolean> } {
+  #reader(job: IncomingRequest): { room(item: number): Promise<boolean> } {
     const { reply, credit } = job.request;
     if (!reply || credit !== undefined) return job;
     const { inbox } = this.#parts;
-    const inspect = (queue: string, wait: Wait) => inbox.inspect(queue, wait);
+    const inspect = (queue: string, wait: Deadline) =>
+      inbox.inspect(queue, wait);
     return new ReaderQueue(reply.queue, inspect, job);
   }
 
-  #numbering(job: Job): SentItems | undefined {
+  #numbering(job: IncomingRequest): ReplayBuffer | undefined {
     const { request, dialect } = job;
     const { reply, warren, credit: window = 0 } = request;
     if (!reply || !warren) return undefined;
     const { running } = this.#parts.inbox;
-    return new SentItems({
+    return new ReplayBuffer({
       running,
       call: reply.call,
       reader: reply.queue,
       window,
       again: async (messages) => {
-        const wait = { deadline: performance.now() + AGAIN };
+        const wait = { at: performance.now() + AGAIN };
         if (messages.length > 0) {
-          return await this.#answers.again(reply.queue, messages, wait);
+          return await this.#answers.resend(reply.queue, messages, wait);
         }
         const address = { reply, dialect, warren };
-        await this.#answers.beat(address, wait, () => {}, job.progress);
+        await this.#answers.sendHeartbeat(
+          address,
+          wait,
+          () => {},
+          job.progress,
+        );
       },
     });
   }
@@ -187,14 +203,14 @@ export class Responder implements Disposable {
       from - 1
     }: the worker does not know it any more`;
     const data = { sequence: from - 1 };
-    const error = new StreamInterruptedError(text, { data });
-    const failure = toFailure(error, { refusal: true });
-    const address: Address = {
+    const error = new InterruptedError(text, { data });
+    const failure = toFailure(error, { fromDispatcher: true });
+    const address: ReplyTarget = {
       reply: { call, queue, form: "single" },
       dialect: grizzly,
       warren: 1, // a control does not say what more its sender understands
     };
-    const wait = { deadline: performance.now() + GOODBYE };
+    const wait = { at: performance.now() + GOODBYE };
     const sent = this.#answers.send(address, { failure, ending: true }, wait);
     void sent.catch(() => {}).finally(() => this.#denials--);
   };
@@ -207,12 +223,12 @@ export class Responder implements Disposable {
   }
 
   /** Tells the caller of a stream that the worker stops in the middle of it. */
-  async interrupted(job: Job): Promise<void> {
+  async interrupted(job: IncomingRequest): Promise<void> {
     const { request: { reply, warren }, dialect } = job;
     if (!reply) return;
-    const error = new StreamInterruptedError("The worker stopped");
-    const failure = toFailure(error, { refusal: true });
-    const wait = { deadline: performance.now() + GOODBYE };
+    const error = new InterruptedError("The worker stopped");
+    const failure = toFailure(error, { fromDispatcher: true });
+    const wait = { at: performance.now() + GOODBYE };
     await this.#answers.send(
       { reply, dialect, warren, until: job },
       { failure, ending: true },
@@ -221,18 +237,21 @@ export class Responder implements Disposable {
   }
 
   /** Tells a caller that named no deadline that its call has ended at ours. */
-  async late({ request, dialect, over }: Job, ms: number): Promise<void> {
+  async late(
+    { request, dialect, over }: IncomingRequest,
+    ms: number,
+  ): Promise<void> {
     const { reply, warren, method } = request;
     if (!reply || over) return;
     const text = `${
       oneLine(method, 60)
     } has taken ${ms} ms, which is the most where its caller names no deadline`;
-    const foreign = foreignTo(request);
+    const foreign = osloPeerOf(request);
     const failure = toFailure(new TimeoutError(text), {
-      refusal: true,
-      foreign,
+      fromDispatcher: true,
+      forOslo: foreign,
     });
-    const wait = { deadline: performance.now() + LONGEST_ANSWER };
+    const wait = { at: performance.now() + LONGEST_ANSWER };
     await this.#answers.send(
       { reply, dialect, warren },
       { failure, ending: true },
@@ -241,25 +260,34 @@ export class Responder implements Disposable {
   }
 
   /** The request came again: what was answered to it is said again, to the call that asks now. */
-  async repeat(job: Job, answers: readonly Message[]): Promise<void> {
+  async repeat(
+    job: IncomingRequest,
+    answers: readonly Message[],
+  ): Promise<void> {
     const { reply, warren } = job.request;
     if (!reply) return;
     const address = { reply, warren, until: job };
-    const said = answers.map((answer) => answerTo(reply.call, answer));
+    const said = answers.map((answer) => replyTo(reply.call, answer));
     await this.#answers.repeat(address, said, answerBy(job));
   }
 
   /** Tells the sender of a message that was no request why it was refused. */
-  async refuse(address: Address, reason: string): Promise<void> {
+  async refuse(address: ReplyTarget, reason: string): Promise<void> {
     const error = new InvalidValueError(`Refused the request: ${reason}`);
-    const foreign = foreignTo(address);
-    const failure = toFailure(error, { refusal: true, foreign });
-    const wait = { deadline: performance.now() + LONGEST_ANSWER };
+    const foreign = osloPeerOf(address);
+    const failure = toFailure(error, {
+      fromDispatcher: true,
+      forOslo: foreign,
+    });
+    const wait = { at: performance.now() + LONGEST_ANSWER };
     await this.#answers.send(address, { failure, ending: true }, wait);
   }
 
   /** Records what is to be said, where the fleet has a ledger, and says it; nothing if nobody waits. */
-  async #say(job: Job, words: () => readonly Message[]): Promise<void> {
+  async #say(
+    job: IncomingRequest,
+    words: () => readonly Message[],
+  ): Promise<void> {
     const answers = job.over ? [] : words();
     if (job.fenced) return; // whoever has it answers
     const kept = job.streaming ? [] : answers; // a stream that comes again has lost its reader
@@ -271,7 +299,7 @@ export class Responder implements Disposable {
     if (said.length > 0 && job.request.reply) logStep(job, "answered");
   }
 
-  #send(job: Job, answer: Message): Promise<void> {
+  #send(job: IncomingRequest, answer: Message): Promise<void> {
     const { request: { reply, warren } } = job;
     if (!reply) return Promise.resolve();
     job.sent?.add(answer);
@@ -284,13 +312,16 @@ export class Responder implements Disposable {
   }
 }
 
-function answerBy({ deadline, arrived }: Job): Wait {
-  if (deadline <= arrived + LONGEST_ANSWER) return { deadline };
-  return { deadline: Math.min(deadline, performance.now() + LONGEST_ANSWER) };
+function answerBy({ deadline, arrived }: IncomingRequest): Deadline {
+  if (deadline <= arrived + LONGEST_ANSWER) return { at: deadline };
+  return { at: Math.min(deadline, performance.now() + LONGEST_ANSWER) };
 }
 
 /** Nobody gets the items of a cast, and a caller that is not Warren would take an empty item for a sign of life. */
-function wanted({ request: { reply, warren } }: Job, item: unknown): boolean {
+function wanted(
+  { request: { reply, warren } }: IncomingRequest,
+  item: unknown,
+): boolean {
   if (reply === undefined) return false;
   return warren !== undefined || (item !== null && item !== undefined);
 }

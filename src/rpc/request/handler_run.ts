@@ -1,9 +1,13 @@
 /** One run of a handler, and the time that it may take: `maxDuration` of its procedure. @module */
-import { expireAt, forget, type Waiting } from "../../async/timer_wheel.ts";
+import {
+  clearDeadline,
+  setDeadline,
+  type Timer,
+} from "../../async/timer_wheel.ts";
 import { TimeoutError } from "../../errors.ts";
 
 /** Milliseconds that a handler has to end after its signal has fired; no more than it had before. */
-const UNWIND = 5_000;
+const UNWIND_TIMEOUT_MS = 5_000;
 
 /** From the start of a handler to its end, or to the end of its time. */
 export class HandlerRun {
@@ -15,7 +19,7 @@ export class HandlerRun {
   left = false;
   /** Settles when it has really ended. */
   work: Promise<unknown> | undefined;
-  #waiting: Waiting | undefined;
+  #waiting: Timer | undefined;
   #fail: (error: Error) => void = () => {};
 
   /** It starts, and may take `ms`; then `passed` is called with the error that its signal gives. */
@@ -26,11 +30,11 @@ export class HandlerRun {
   ): void {
     const now = this.began = performance.now();
     if (ms === undefined) return;
-    this.#waiting = expireAt(now + ms, () => {
+    this.#waiting = setDeadline(now + ms, () => {
       const text = `${name} has run for ${ms} ms, its maxDuration`;
       const error = this.overtime = new TimeoutError(text);
-      const end = performance.now() + Math.min(ms, UNWIND);
-      this.#waiting = expireAt(end, () => {
+      const end = performance.now() + Math.min(ms, UNWIND_TIMEOUT_MS);
+      this.#waiting = setDeadline(end, () => {
         this.left = true;
         this.#fail(error);
       });
@@ -55,6 +59,6 @@ export class HandlerRun {
 
   /** Its time is counted no longer. */
   forget(): void {
-    if (this.#waiting) forget(this.#waiting);
+    if (this.#waiting) clearDeadline(this.#waiting);
   }
 }

@@ -4,41 +4,53 @@ import {
   RpcError,
   TimeoutError,
 } from "../../errors.ts";
-import { expireAt, forget, type Waiting } from "../../async/timer_wheel.ts";
+import {
+  clearDeadline,
+  setDeadline,
+  type Timer,
+} from "../../async/timer_wheel.ts";
 import type { Queue } from "../../transport/routes.ts";
 import type { Delivery, Message } from "../../transport/transport.ts";
 import type { Dialect } from "../../wire/dialect.ts";
 import type { Request } from "../../wire/rpc_message.ts";
-import { Credit, type Progress } from "../streams/flow_control.ts";
+import { SendWindow, type StreamPosition } from "../streams/flow_control.ts";
 import type { Waiter } from "./waiting_aside.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
 import type { Procedure } from "../../contract/types.ts";
-import { Given } from "../dispatch/handler_result.ts";
+import { RawResults } from "../dispatch/handler_result.ts";
 import { HandlerRun } from "./handler_run.ts";
-import type { Hold } from "../../ledger/lease.ts";
-import type { RunningCall, RunningCalls } from "../control_targets.ts";
+import type { Lease } from "../../ledger/lease.ts";
+import type { ControlTarget, ControlTargets } from "../control_targets.ts";
 import { patienceOf } from "./caller_deadline.ts";
-import type { Signs } from "./returned_heartbeats.ts";
-import { ServedContext, type Serving } from "../served_context.ts";
-import type { SentItems } from "../streams/replay_buffer.ts";
+import type { HeartbeatReturns } from "./returned_heartbeats.ts";
+import { type ExecutionObserver, ServedContext } from "../served_context.ts";
+import type { ReplayBuffer } from "../streams/replay_buffer.ts";
 
 /** What a job asks of its server. */
 export interface JobHooks {
   /** Its queue, unless that is one process's own. */
   readonly queue: Queue | undefined;
   /** Its handler has kept the event loop for so many milliseconds. */
-  ran(job: Job, ms: number): void;
+  ran(job: IncomingRequest, ms: number): void;
   /** Its handler is about to start. */
-  starting(job: Job, procedure: Procedure): Promise<void> | undefined;
+  starting(
+    job: IncomingRequest,
+    procedure: Procedure,
+  ): Promise<void> | undefined;
   /** Its handler records it in a transaction. */
-  record(job: Job, transaction: unknown, result: unknown): Promise<void>;
+  record(
+    job: IncomingRequest,
+    transaction: unknown,
+    result: unknown,
+  ): Promise<void>;
   /** Its deadline by the monotonic clock, where its caller names none; then `late` ends it. */
-  patience(job: Job): number;
-  late(job: Job): void;
+  patience(job: IncomingRequest): number;
+  late(job: IncomingRequest): void;
 }
 
 /** A request from its arrival to its acknowledgement. */
-export class Job implements RunningCall, Serving, Waiter {
+export class IncomingRequest
+  implements ControlTarget, ExecutionObserver, Waiter {
   /** What is asked. */
   readonly request: Request;
   /** What came, for another attempt at it. */
@@ -59,23 +71,23 @@ export class Job implements RunningCall, Serving, Waiter {
   /** `topic.method`, once that is found: before, the method alone. */
   name: string;
   /** What its handler gave. */
-  readonly given: Given = new Given();
+  readonly given: RawResults = new RawResults();
   /** What it asks for, once that is found. */
   procedure: Procedure | undefined;
   /** This worker's hold on it, where the fleet has a ledger. */
-  hold: Hold | undefined;
+  hold: Lease | undefined;
   /** How far its stream may run ahead; made when that is first asked. */
-  #credit: Credit | undefined;
+  #credit: SendWindow | undefined;
   /** What was sent of its stream; undefined while it is none, and for peers that are not Warren. */
-  sent: SentItems | undefined;
+  sent: ReplayBuffer | undefined;
   /** The last item of its stream that the broker has. */
-  progress: Progress | undefined;
+  progress: StreamPosition | undefined;
   /** Its number among those that give signs of life. */
   beats: number | undefined;
   /** Its number among those that keep the event loop busy. */
   watched: number | undefined;
   /** The signs of life that were sent; undefined while there were none. */
-  signs: Signs | undefined;
+  signs: HeartbeatReturns | undefined;
   /** What was answered, to be said again if the request comes again; not the items of a stream. */
   answers: readonly Message[] = [];
   readonly #delivery: Delivery;
@@ -92,8 +104,8 @@ export class Job implements RunningCall, Serving, Waiter {
   #abandoned = false;
   #acknowledged = false;
   #kept = false;
-  #expiry: Waiting | undefined;
-  #running: RunningCalls | undefined;
+  #expiry: Timer | undefined;
+  #running: ControlTargets | undefined;
 
   /** The clock starts at arrival: how long the message waited in its queue is bounded by its expiration. */
   constructor(
@@ -118,7 +130,7 @@ export class Job implements RunningCall, Serving, Waiter {
     this.name = name;
     if (this.deadline < Infinity || !this.#expiry || this.over) return;
     const late = () => this.#hooks.late(this);
-    this.#expiry = expireAt(this.#hooks.patience(this), late);
+    this.#expiry = setDeadline(this.#hooks.patience(this), late);
   }
 
   starting(procedure: Procedure): Promise<void> | undefined {
@@ -161,8 +173,8 @@ export class Job implements RunningCall, Serving, Waiter {
   }
 
   /** Ends it at its deadline, or when the caller says so. */
-  register(running: RunningCalls): void {
-    this.#expiry = expireAt(
+  register(running: ControlTargets): void {
+    this.#expiry = setDeadline(
       this.over ? Infinity : this.deadline,
       () => this.#end(new TimeoutError("The caller's deadline passed")),
     );
@@ -173,7 +185,7 @@ export class Job implements RunningCall, Serving, Waiter {
 
   /** Nothing ends it any more. */
   unregister(): void {
-    if (this.#expiry) forget(this.#expiry);
+    if (this.#expiry) clearDeadline(this.#expiry);
     const call = this.request.reply?.call;
     if (call !== undefined) this.#running?.remove(call, this);
   }
@@ -183,13 +195,13 @@ export class Job implements RunningCall, Serving, Waiter {
   }
 
   /** Its stream has come so far: what is behind is known already. */
-  reached(progress: Progress): void {
+  reached(progress: StreamPosition): void {
     const { sequence = 0 } = this.progress ?? {};
     if (Number(progress.sequence) > sequence) this.progress = progress;
   }
 
-  get #room(): Credit {
-    return this.#credit ??= new Credit(this.request.credit);
+  get #room(): SendWindow {
+    return this.#credit ??= new SendWindow(this.request.credit);
   }
 
   grant(upTo: number): void {
@@ -293,7 +305,7 @@ export class Job implements RunningCall, Serving, Waiter {
   #leave(reason: Error): void {
     if (this.over) return;
     this.over = true;
-    if (this.#expiry) forget(this.#expiry); // a handler that never ends must not keep the process
+    if (this.#expiry) clearDeadline(this.#expiry); // a handler that never ends must not keep the process
     this.left?.();
     this.#controller.abort(reason);
   }

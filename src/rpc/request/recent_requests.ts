@@ -1,12 +1,12 @@
 /** Requests that this process has in hand or has answered, by their ids: one that comes again is not run again. @module */
 import type { Message } from "../../transport/transport.ts";
-import { Register } from "../../slot_map.ts";
-import type { Job } from "./incoming_request.ts";
+import { KeyedSlotMap } from "../../slot_map.ts";
+import type { IncomingRequest } from "./incoming_request.ts";
 
 /** A request that runs. */
-export class Running {
+export class ActiveRequest {
   /** Its job. */
-  readonly job: Job;
+  readonly job: IncomingRequest;
   /** Where its answer goes, as far as its id does not say it. */
   readonly reader: string;
   /** Those who wait for it, and whether they wait no longer once it turns out to be a stream; undefined while there was none. */
@@ -14,7 +14,7 @@ export class Running {
   #over = false;
 
   /** Made by its ledger. */
-  constructor(job: Job, reader: string) {
+  constructor(job: IncomingRequest, reader: string) {
     this.job = job;
     this.reader = reader;
   }
@@ -58,7 +58,7 @@ export class Running {
 }
 
 /** What is known of a request that has come before: that it runs, or what was answered, as far as that is kept. */
-export type Known = Running | {
+export type KnownRequest = ActiveRequest | {
   readonly reader: string;
   readonly answers: readonly Message[];
 };
@@ -80,12 +80,12 @@ const BESIDE = 512;
 const PIECE = 64 * 1024;
 
 /** Remembers by generations: the older of two goes as a whole, so that no entry has to be looked for. */
-class Memory<T> {
+class GenerationalCache<T> {
   readonly #limits: typeof IDS;
   #young: Generation<T> = fresh();
   #old: Generation<T> = fresh();
   /** How often something was forgotten before its time. */
-  cut = 0;
+  evictions = 0;
 
   constructor(limits: typeof IDS) {
     this.#limits = limits;
@@ -101,7 +101,7 @@ class Memory<T> {
     const full = entries.size >= most || this.#young.bytes + bytes > heaviest;
     const now = performance.now();
     if (full || now - since >= ms) {
-      if (this.#old.entries.size > 0 && now - since < ms) this.cut++;
+      if (this.#old.entries.size > 0 && now - since < ms) this.evictions++;
       this.#old = this.#young;
       this.#young = fresh();
     }
@@ -118,7 +118,7 @@ const bytesOf = (answers: readonly Message[]) =>
   answers.reduce((sum, { body }) => sum + body.length + BESIDE, 0);
 
 /** Copies of bodies: each is a part of a larger buffer, which would be kept with all else that was sent in it. */
-class Bodies {
+class BodyArena {
   #piece = new Uint8Array();
   #at = 0;
 
@@ -143,9 +143,9 @@ class Bodies {
 }
 
 /** What was answered to the requests of all consumers: the bound holds for them together. */
-export class Answered {
-  readonly #answers = new Memory<readonly Message[]>(ANSWERS);
-  readonly #bodies = new Bodies();
+export class ReplyCache {
+  readonly #answers = new GenerationalCache<readonly Message[]>(ANSWERS);
+  readonly #bodies = new BodyArena();
   #consumers = 0;
 
   /** What stands before the ids of one more consumer, so that they are not those of another. */
@@ -164,26 +164,26 @@ export class Answered {
 }
 
 /** Remembers the requests of one consumer. Those without an id (Folsom) are never the same. */
-export class Ledger {
-  readonly #running = new Register<string, Running>();
+export class RecentRequests {
+  readonly #running = new KeyedSlotMap<string, ActiveRequest>();
   /** With their readers. */
-  readonly #ended = new Memory<string>(IDS);
-  readonly #answered: Answered;
+  readonly #ended = new GenerationalCache<string>(IDS);
+  readonly #answered: ReplyCache;
   readonly #prefix: string;
 
   /** With the answers among those of others. */
-  constructor(answered: Answered = new Answered()) {
+  constructor(answered: ReplyCache = new ReplyCache()) {
     this.#answered = answered;
     this.#prefix = answered.prefix();
   }
 
   /** How often the memory of requests was cut short. */
-  get cut(): number {
-    return this.#ended.cut;
+  get evictions(): number {
+    return this.#ended.evictions;
   }
 
   /** What is known of the request with that id. */
-  find(id: string): Known | undefined {
+  find(id: string): KnownRequest | undefined {
     const running = this.#running.get(id);
     const reader = running ? undefined : this.#ended.get(id);
     if (reader === undefined) return running;
@@ -191,15 +191,20 @@ export class Ledger {
   }
 
   /** A request begins. A stream for another reader may be under way by the same id: that one stays known. */
-  begin(id: string, job: Job, reader: string, ended: Promise<void>): void {
+  begin(
+    id: string,
+    job: IncomingRequest,
+    reader: string,
+    ended: Promise<void>,
+  ): void {
     if (this.#running.get(id)) return;
-    const running = new Running(job, reader);
+    const running = new ActiveRequest(job, reader);
     this.#running.set(id, running);
     void ended.then(() => this.#end(id, running));
   }
 
   /** One that goes back to its queue was not done, and one that another worker took over may not be: it may come again. */
-  #end(id: string, running: Running): void {
+  #end(id: string, running: ActiveRequest): void {
     const { job: { abandoned, fenced, answers }, reader } = running;
     this.#running.delete(id);
     if (!abandoned && !fenced) this.#ended.set(id, reader, 0);

@@ -1,15 +1,19 @@
 /** Requests in the log: one line for each that failed, and at level debug one for each step of its life. @module */
-import { log, type Properties } from "../../logging.ts";
-import { dead, type Queue } from "../../transport/routes.ts";
-import type { Fate } from "../server_stats.ts";
-import type { Job } from "./incoming_request.ts";
-import { isRefusal } from "../dispatch/handler_result.ts";
-import { delayAfter } from "../../contract/retry_policy.ts";
+import { logger, type Properties } from "../../logging.ts";
+import { deadLetterQueue, type Queue } from "../../transport/routes.ts";
+import type { Disposition } from "../server_stats.ts";
+import type { IncomingRequest } from "./incoming_request.ts";
+import { isDispatchError } from "../dispatch/handler_result.ts";
+import { nextDelay } from "../../contract/retry_policy.ts";
 
-const rpc = log("rpc");
+const rpc = logger("rpc");
 
 /** A step in the life of a request, which is told to whoever reads level debug. */
-export function logStep(job: Job, step: string, more?: Properties): void {
+export function logStep(
+  job: IncomingRequest,
+  step: string,
+  more?: Properties,
+): void {
   if (!rpc.enabled("debug")) return;
   rpc.debug(`Request {request} of {procedure}: ${step}`, {
     request: job.context.requestId,
@@ -19,7 +23,7 @@ export function logStep(job: Job, step: string, more?: Properties): void {
 }
 
 /** A call that failed. Its caller is told, so that it is no error here. */
-export function logFailedCall(job: Job, error: unknown): void {
+export function logFailedCall(job: IncomingRequest, error: unknown): void {
   if (job.over) return logStep(job, "failed after its end: {error}", { error });
   const text = "{procedure} failed, request {request}: {error}";
   const procedure = job.name;
@@ -28,23 +32,25 @@ export function logFailedCall(job: Job, error: unknown): void {
 }
 
 /** The kind of a line: one for each procedure that is served, and one for all requests of strangers. */
-function known({ procedure, name }: Job): string | undefined {
+function known({ procedure, name }: IncomingRequest): string | undefined {
   return procedure && name;
 }
 
 /** The next step of a cast that failed, and the values of that text. */
 function next(
-  { context: { attempt }, procedure, abandoned }: Job,
-  fate: Fate,
+  { context: { attempt }, procedure, abandoned }: IncomingRequest,
+  fate: Disposition,
   queue: Queue | undefined,
 ): [string, Properties] {
   if (fate === "again") {
     return ["next in {wait} ms", {
-      wait: delayAfter(attempt, procedure?.retry),
+      wait: nextDelay(attempt, procedure?.retry),
     }];
   }
   if (fate === "dead" && queue) {
-    return ["kept in {deadLetters}", { deadLetters: dead(queue).key }];
+    return ["kept in {deadLetters}", {
+      deadLetters: deadLetterQueue(queue).key,
+    }];
   }
   const back = fate === "back" || abandoned;
   return [back ? "back into its queue" : "dropped", {}];
@@ -55,9 +61,9 @@ function next(
  * of its own, as many as the log takes.
  */
 export function logFailedCast(
-  job: Job,
+  job: IncomingRequest,
   error: unknown,
-  fate: Fate,
+  fate: Disposition,
   queue: Queue | undefined,
 ): void {
   if (job.over) return logStep(job, "failed after its end: {error}", { error });
@@ -65,7 +71,7 @@ export function logFailedCast(
   const { attempt, requestId } = context;
   const [then, values] = next(job, fate, queue);
   const topic = procedure ? name.slice(0, -method.length - 1) : queue?.name;
-  const thrown = procedure && !isRefusal(error);
+  const thrown = procedure && !isDispatchError(error);
   rpc.error(
     `Cast {procedure} of topic {topic} failed, request {request}, attempt {attempt} of {attempts}, ${then}: {error}`,
     {

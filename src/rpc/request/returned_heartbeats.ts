@@ -5,7 +5,7 @@ const RESTORED = 900;
 const FORGIVEN = 30_000;
 
 /** The signs of life of one call. */
-export class Signs {
+export class HeartbeatReturns {
   /** Id of the message that was sent last. */
   last: string | undefined;
   #returnedAt = -Infinity;

@@ -4,17 +4,17 @@ import type { Queue, Route } from "../../transport/routes.ts";
 import type { Request } from "../../wire/rpc_message.ts";
 import type { Addressee } from "./addressee.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
-import type { Job } from "./incoming_request.ts";
-import { type Answered, Ledger } from "./recent_requests.ts";
+import type { IncomingRequest } from "./incoming_request.ts";
+import { RecentRequests, type ReplyCache } from "./recent_requests.ts";
 
 /** One consumer: who serves what comes there, what came before, and its queue, unless that holds copies of what all get. */
-export interface Lane {
+export interface ServedQueue {
   /** Serves its requests. */
   readonly dispatcher: Dispatcher;
   /** The address whose requests those are. */
   readonly addressee: Addressee;
   /** What came there before. */
-  readonly ledger: Ledger;
+  readonly ledger: RecentRequests;
   /** Undefined where all workers get a copy. */
   readonly queue: Queue | undefined;
   /** Where what workers do not finish is handled apart; undefined where that is not done. */
@@ -24,30 +24,30 @@ export interface Lane {
 }
 
 /** A lane on its own; `queue` is its queue, unless all workers get a copy. */
-export function laneOf(
+export function servedQueue(
   dispatcher: Dispatcher,
   addressee: Addressee,
   queue: Queue | undefined,
-  answered: Answered,
-): Lane {
-  return { dispatcher, addressee, queue, ledger: new Ledger(answered) };
+  answered: ReplyCache,
+): ServedQueue {
+  return { dispatcher, addressee, queue, ledger: new RecentRequests(answered) };
 }
 
 /** A job as far as it says what is asked, and in which words. */
-type Asked = Pick<Job, "request" | "dialect">;
+type Asked = Pick<IncomingRequest, "request" | "dialect">;
 
 /** Characters of a request's content that are kept as they are; of more, their digest. */
-const SHORT = 128;
+const MAX_KEY = 128;
 
 /**
  * What tells one request from another: a stranger may have made up its id. Warren's requests are told by the id, and
  * calls by their address, which costs nothing; all else by its content, so that one which is sent again for another answer is the same.
  */
-export function identityOf({ request, dialect }: Asked): string | undefined {
-  const { id, attempt = 1, burials = 0, reply, warren, to } = request;
+export function requestKey({ request, dialect }: Asked): string | undefined {
+  const { id, attempt = 1, deadLetterCount = 0, reply, warren, to } = request;
   if (id === undefined) return undefined;
   // With the lengths of what strangers say, no two requests have the same.
-  const first = `${attempt} ${burials} ${id.length}`;
+  const first = `${attempt} ${deadLetterCount} ${id.length}`;
   // A cast of Warren's says its address alone.
   if (!warren && to === undefined) {
     return `${first} = ${id}${contentOf({ request, dialect })}`;
@@ -64,7 +64,7 @@ function contentOf({ request, dialect }: Asked): string {
   const form = reply && [dialect.name, reply.form, reply.ids];
   const content = [method, namespace, version, args, context, form];
   const text = JSON.stringify(content);
-  return text.length > SHORT
+  return text.length > MAX_KEY
     ? createHash("sha256").update(text).digest("base64url")
     : text;
 }
@@ -77,7 +77,7 @@ export function readerOf({ reply, warren }: Request): string {
 }
 
 /** The identity with the reader: for what is kept of each request apart, such as its claim in the ledger of the fleet. */
-export function fullIdentityOf(asked: Asked): string | undefined {
-  const identity = identityOf(asked);
+export function fullRequestKey(asked: Asked): string | undefined {
+  const identity = requestKey(asked);
   return identity && identity + readerOf(asked.request);
 }

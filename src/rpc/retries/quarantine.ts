@@ -1,23 +1,20 @@
 /** Requests that their workers did not finish: counted, kept apart from others, and given up at last. @module */
 import { setImmediate } from "node:timers/promises";
-import {
-  ConnectionDisposedError,
-  StreamInterruptedError,
-} from "../../errors.ts";
-import { log, oneLine } from "../../logging.ts";
+import { ConnectionDisposedError, InterruptedError } from "../../errors.ts";
+import { logger, oneLine } from "../../logging.ts";
 import { direct, type Queue, type Route } from "../../transport/routes.ts";
-import type { Transport } from "../../transport/transport.ts";
-import { asBefore, type Copies, isContent } from "./republisher.ts";
-import type { FailedCasts } from "./cast_failures.ts";
-import type { Fate } from "../server_stats.ts";
-import type { Job } from "../request/incoming_request.ts";
-import { fullIdentityOf, type Lane } from "../request/served_queue.ts";
-import { refuse } from "../dispatch/handler_result.ts";
+import type { Session } from "../../transport/transport.ts";
+import { isContent, type Republisher, sameAttempt } from "./republisher.ts";
+import type { CastFailures } from "./cast_failures.ts";
+import type { Disposition } from "../server_stats.ts";
+import type { IncomingRequest } from "../request/incoming_request.ts";
+import { fullRequestKey, type ServedQueue } from "../request/served_queue.ts";
+import { markDispatchError } from "../dispatch/handler_result.ts";
 import type { Responder } from "../replies/responder.ts";
 
 /** Interruptions after which it is handled apart from others, and after which nobody tries again. */
-const APART = 2;
-const MOST = 5;
+const QUARANTINE_AFTER = 2;
+const MAX_REDELIVERIES = 5;
 /** Requests remembered that this worker gave back by itself, at most. */
 const GIVEN_BACK = 10_000;
 
@@ -27,23 +24,25 @@ const PATIENCE = 5_000;
 /** What taking care of interrupted requests needs. */
 export interface QuarantineParts {
   /** Of their deliveries. */
-  readonly transport: Transport;
+  readonly transport: Session;
   /** To move them. */
-  readonly copies: Copies;
+  readonly copies: Republisher;
   /** To keep casts that are given up. */
-  readonly casts: FailedCasts;
+  readonly casts: CastFailures;
   /** To answer calls that are given up. */
   readonly responder: Responder;
 }
 
 /** What becomes of one: it is handled where it is, is elsewhere now, or is given up after so many times. */
-export type Interrupted = "here" | "moved" | { readonly hopeless: number };
+export type InterruptedRequest = "here" | "moved" | {
+  readonly hopeless: number;
+};
 
 /** Takes care of the interrupted requests of one context. */
 export class Quarantine {
   readonly #parts: QuarantineParts;
-  readonly #counted = new WeakSet<Job>();
-  readonly #moving = new Set<Promise<Interrupted>>();
+  readonly #counted = new WeakSet<IncomingRequest>();
+  readonly #moving = new Set<Promise<InterruptedRequest>>();
   #reading: Promise<void> | undefined;
   readonly #givenBack = new Set<string>();
   #warned = false;
@@ -54,12 +53,15 @@ export class Quarantine {
   }
 
   /** True for a request that a worker had and did not finish, unless it is known why. A cut looks like a death. */
-  concerns(job: Job, { quarantine, quarantined = false }: Lane): boolean {
+  isSuspect(
+    job: IncomingRequest,
+    { quarantine, quarantined = false }: ServedQueue,
+  ): boolean {
     if (!quarantine || this.#counted.has(job)) return false;
-    const { interrupted = 0 } = job.request;
-    if (quarantined && interrupted >= MOST) return true;
+    const { interruptions = 0 } = job.request;
+    if (quarantined && interruptions >= MAX_REDELIVERIES) return true;
     if (!job.redelivered) return false;
-    const one = fullIdentityOf(job);
+    const one = fullRequestKey(job);
     return one === undefined || !this.#givenBack.delete(one);
   }
 
@@ -69,12 +71,17 @@ export class Quarantine {
   }
 
   /** Counts one more interruption; resolves to what is to become of it. */
-  async take(job: Job, lane: Lane): Promise<Interrupted> {
+  async take(
+    job: IncomingRequest,
+    lane: ServedQueue,
+  ): Promise<InterruptedRequest> {
     this.#counted.add(job);
     const times = job.redelivered
       ? timesOf(job, lane)
-      : job.request.interrupted ?? 0;
-    if (lane.quarantined && times >= MOST) return { hopeless: times };
+      : job.request.interruptions ?? 0;
+    if (lane.quarantined && times >= MAX_REDELIVERIES) {
+      return { hopeless: times };
+    }
     const route = wayOf(times, lane);
     const { quarantine } = lane;
     if (!route || !quarantine) return "here";
@@ -85,11 +92,14 @@ export class Quarantine {
   }
 
   /** At the end of its queue, as it came; false if the broker did not take it. */
-  async requeue({ message, request }: Job, lane: Lane): Promise<boolean> {
-    const route = placeOf(request.interrupted ?? 0, lane);
+  async requeue(
+    { message, request }: IncomingRequest,
+    lane: ServedQueue,
+  ): Promise<boolean> {
+    const route = requeueAddress(request.interruptions ?? 0, lane);
     if (!route) return false;
     try {
-      await this.#parts.copies.send(route, asBefore(message));
+      await this.#parts.copies.send(route, sameAttempt(message));
       return true;
     } catch (error) {
       if (!(error instanceof ConnectionDisposedError)) this.#warn(route, error);
@@ -98,9 +108,9 @@ export class Quarantine {
   }
 
   /** One that goes back to its queue by this worker's own will was not interrupted. */
-  ended(job: Job): void {
+  ended(job: IncomingRequest): void {
     if (!job.abandoned || job.acknowledged || this.#counted.has(job)) return;
-    const one = fullIdentityOf(job);
+    const one = fullRequestKey(job);
     if (one === undefined) return;
     this.#givenBack.add(one);
     const [oldest] = this.#givenBack;
@@ -110,13 +120,13 @@ export class Quarantine {
 
   /** A copy that is refused for its content can neither be counted nor be handled apart, so its message is given up. */
   async #move(
-    job: Job,
+    job: IncomingRequest,
     route: Route,
     times: number,
     quarantine: Route,
-  ): Promise<Interrupted> {
+  ): Promise<InterruptedRequest> {
     try {
-      await this.#parts.copies.send(route, asBefore(job.message, times));
+      await this.#parts.copies.send(route, sameAttempt(job.message, times));
       job.passOn();
     } catch (error) {
       if (job.abandoned) return "moved";
@@ -132,7 +142,7 @@ export class Quarantine {
   async #read(quarantine: Route): Promise<void> {
     await setImmediate(); // what is acknowledged meanwhile needs no question of its own
     this.#reading = undefined;
-    const wait = { deadline: performance.now() + PATIENCE };
+    const wait = { at: performance.now() + PATIENCE };
     // It answers in the order in which it is asked, and this is asked where it is told of acknowledgements.
     await this.#parts.transport.declare(quarantine, wait).catch(() => {});
   }
@@ -140,20 +150,27 @@ export class Quarantine {
   #warn({ key }: Route, error: unknown): void {
     if (this.#warned) return;
     this.#warned = true;
-    log("rpc").warn(
+    logger("rpc").warn(
       "What workers did not finish is handled where it is, since {queue} does not take it: {error}",
       { queue: oneLine(key), error },
     );
   }
 
   /** A cast becomes a dead letter, a call fails. */
-  async giveUp(job: Job, times: number, { queue }: Lane): Promise<Fate> {
+  async giveUp(
+    job: IncomingRequest,
+    times: number,
+    { queue }: ServedQueue,
+  ): Promise<Disposition> {
     const reason =
       `Interrupted ${times} times: its worker died or lost its broker each time`;
     const { casts, responder } = this.#parts;
-    let fate: Fate = "dropped";
+    let fate: Disposition = "dropped";
     if (job.request.reply) {
-      await responder.failure(job, refuse(new StreamInterruptedError(reason)));
+      await responder.failure(
+        job,
+        markDispatchError(new InterruptedError(reason)),
+      );
     } else fate = await casts.interrupted(job, reason, queue);
     return fate;
   }
@@ -163,25 +180,31 @@ const isQuorum = (queue: Queue | undefined) =>
   queue?.arguments["x-queue-type"] === "quorum";
 
 /** A quorum queue counts by itself how many times it has given a message. */
-function timesOf({ request, message }: Job, { queue }: Lane): number {
-  const { interrupted = 0 } = request;
+function timesOf(
+  { request, message }: IncomingRequest,
+  { queue }: ServedQueue,
+): number {
+  const { interruptions = 0 } = request;
   const { "x-delivery-count": counted } = message.headers;
   const more = isQuorum(queue) && Number.isSafeInteger(counted);
-  return interrupted + Math.max(1, more ? Number(counted) : 1);
+  return interruptions + Math.max(1, more ? Number(counted) : 1);
 }
 
 /** Where one is put that has lost its worker otherwise; undefined where there is no such place. */
-export function placeOf(times: number, lane: Lane): Route | undefined {
+export function requeueAddress(
+  times: number,
+  lane: ServedQueue,
+): Route | undefined {
   const { queue, quarantine } = lane;
-  if (times >= APART && quarantine) return quarantine;
+  if (times >= QUARANTINE_AFTER && quarantine) return quarantine;
   return queue && direct(queue.name);
 }
 
 /** Where it is put, counted; undefined where its queue has counted it, and it is no danger to others yet. */
 function wayOf(
   times: number,
-  { queue, quarantine, quarantined }: Lane,
+  { queue, quarantine, quarantined }: ServedQueue,
 ): Route | undefined {
-  if (quarantined || times >= APART) return quarantine;
+  if (quarantined || times >= QUARANTINE_AFTER) return quarantine;
   return queue && !isQuorum(queue) ? direct(queue.name) : undefined;
 }

@@ -1,20 +1,24 @@
 /** Copies of messages in queues beside those that are consumed: nothing is acknowledged before the broker has its copy. @module */
-import { loggable } from "../../redaction.ts";
+import { loggableError } from "../../redaction.ts";
 import {
   InvalidValueError,
   NoRouteError,
   RejectedError,
 } from "../../errors.ts";
-import { log } from "../../logging.ts";
-import { pause } from "../../async/deadline.ts";
-import { dead, type Queue, type Route } from "../../transport/routes.ts";
-import type { Message, Transport } from "../../transport/transport.ts";
+import { logger } from "../../logging.ts";
+import { delay } from "../../async/deadline.ts";
 import {
-  fitsShort,
-  interruptedHeaders,
-  interruptedOf,
-  keptHeaders,
+  deadLetterQueue,
+  type Queue,
+  type Route,
+} from "../../transport/routes.ts";
+import type { Message, Session } from "../../transport/transport.ts";
+import {
+  forwardedHeaders,
+  interruptionsOf,
+  isShortString,
   propertyHeaders,
+  redeliveryHeaders,
 } from "../../wire/codec.ts";
 
 /** Milliseconds that the broker may take for a copy. */
@@ -30,14 +34,14 @@ const PROPERTIES = 64 * 1024;
 const REFUSED_CONTENT = 406;
 
 /** As it came, but for what is said of it now. What a broker has put there is its own. */
-export function copyOf(
-  { body, headers, id, oversized }: Message,
+export function newAttempt(
+  { body, headers, messageId, oversized }: Message,
   more: Readonly<Record<string, string>>,
 ): Message {
   return {
     body,
-    headers: { ...keptHeaders(headers), ...more },
-    id: short(id),
+    headers: { ...forwardedHeaders(headers), ...more },
+    messageId: short(messageId),
     persistent: true,
     mandatory: true,
     oversized,
@@ -45,15 +49,15 @@ export function copyOf(
 }
 
 /** A request in the same attempt still; `times` says how often a worker did not finish it, if that has changed. */
-export function asBefore(
+export function sameAttempt(
   message: Message,
-  times: number = interruptedOf(message.headers),
+  times: number = interruptionsOf(message.headers),
 ): Message {
-  const { body, id, correlationId, replyTo, expiration } = message;
+  const { body, messageId, correlationId, replyTo, expiration } = message;
   return {
     body,
-    headers: interruptedHeaders(message.headers, times),
-    id: short(id),
+    headers: redeliveryHeaders(message.headers, times),
+    messageId: short(messageId),
     correlationId: short(correlationId),
     replyTo: short(replyTo),
     expiration,
@@ -64,7 +68,7 @@ export function asBefore(
 
 /** A property that AMQP cannot carry any more is left out. */
 function short(text: string | undefined): string | undefined {
-  return text !== undefined && fitsShort(text) ? text : undefined;
+  return text !== undefined && isShortString(text) ? text : undefined;
 }
 
 /**
@@ -79,7 +83,7 @@ function lettersOf(
   const sent = { persistent: true, mandatory: true, oversized };
   const bare = { body, headers: said, ...sent };
   const raw = properties?.subarray(0, PROPERTIES);
-  const copy = copyOf(message, said);
+  const copy = newAttempt(message, said);
   if (!raw) return [copy, bare];
   const headers = { ...said, ...propertyHeaders(raw) };
   const forms = [{ ...bare, headers }, bare];
@@ -94,15 +98,15 @@ export function isContent(error: unknown): boolean {
 }
 
 /** Makes the copies of one context. */
-export class Copies {
-  readonly #transport: Transport;
+export class Republisher {
+  readonly #transport: Session;
   /** Queues that were made. */
   readonly #made = new Set<string>();
   /** How long the next message waits that cannot be copied. */
   #retry = RETRY;
 
   /** On a transport. */
-  constructor(transport: Transport) {
+  constructor(transport: Session) {
     this.#transport = transport;
   }
 
@@ -113,7 +117,7 @@ export class Copies {
    */
   async send(route: Route, copy: Message): Promise<void> {
     const patience = PATIENCE + copy.body.length / RATE;
-    const wait = { deadline: performance.now() + patience };
+    const wait = { at: performance.now() + patience };
     for (;;) {
       const known = this.#made.has(route.key);
       if (!known) await this.#transport.declare(route, wait);
@@ -135,7 +139,7 @@ export class Copies {
    *
    * @throws {RpcError} the broker does not take it for any other reason.
    */
-  async bury(
+  async deadLetter(
     queue: Queue,
     message: Message,
     said: Readonly<Record<string, string>>,
@@ -143,7 +147,7 @@ export class Copies {
     let refusal: unknown;
     for (const letter of lettersOf(message, said)) {
       try {
-        await this.send(dead(queue), letter);
+        await this.send(deadLetterQueue(queue), letter);
         return true;
       } catch (error) {
         if (!isContent(error)) throw error;
@@ -152,21 +156,21 @@ export class Copies {
     }
     // The last form holds nothing foreign but the body, which every client can send.
     if (refusal instanceof InvalidValueError) throw refusal;
-    log("rpc").error(
+    logger("rpc").error(
       "Dropped a message of {bytes} bytes from {queue}: the broker refuses its body even as a new message: {error}",
       {
         bytes: message.body.length,
         queue: queue.name,
-        error: loggable(refusal),
+        error: loggableError(refusal),
       },
     );
     return false;
   }
 
   /** The pause of a message that could not be copied: whatever is wrong with it will be so again. Ends with the signal. */
-  async rest(signal: AbortSignal): Promise<void> {
+  async backOff(signal: AbortSignal): Promise<void> {
     const ms = this.#retry;
     this.#retry = Math.min(2 * ms, LONGEST_RETRY);
-    await pause(ms, { deadline: Infinity, signal }).catch(() => {});
+    await delay(ms, { at: Infinity, signal }).catch(() => {});
   }
 }

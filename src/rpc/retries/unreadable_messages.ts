@@ -1,34 +1,38 @@
 /** What arrives and is no request that can be read: answered, or kept as a dead letter. @module */
-import { log, oneLine } from "../../logging.ts";
+import { logger, oneLine } from "../../logging.ts";
 import type { Queue } from "../../transport/routes.ts";
 import type { Delivery } from "../../transport/transport.ts";
-import { burialsOf, deadHeaders, type Refusal } from "../../wire/codec.ts";
+import {
+  deadLetterCountOf,
+  deadLetterHeaders,
+  type DecodeError,
+} from "../../wire/codec.ts";
 import type { ReplyAddress } from "../../wire/rpc_message.ts";
 import { aside } from "../request/waiting_aside.ts";
-import type { Copies } from "./republisher.ts";
-import type { Fate } from "../server_stats.ts";
+import type { Republisher } from "./republisher.ts";
+import type { Disposition } from "../server_stats.ts";
 import type { Responder } from "../replies/responder.ts";
 
 /** What is wrong with a message, as far as that can be told. */
-export type Refused =
-  & Pick<Refusal, "reason">
-  & Partial<Omit<Refusal, "reason">>;
+export type UnreadableMessage =
+  & Pick<DecodeError, "reason">
+  & Partial<Omit<DecodeError, "reason">>;
 
 /** What refusing needs. */
 export interface RefusalParts {
   /** To tell who sent it. */
   readonly responder: Responder;
   /** To keep it. */
-  readonly copies: Copies;
+  readonly copies: Republisher;
 }
 
 /** Refusals that are being told, at most, while their messages are acknowledged already; of more, each holds its place. */
 const ANSWERS = 1_000;
 
 /** Refuses messages of one context. */
-export class Refusals {
+export class UnreadableMessages {
   readonly #parts: RefusalParts;
-  readonly #inHand = new Set<Promise<void>>();
+  readonly #pending = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
 
   /** Of its parts. */
@@ -37,8 +41,8 @@ export class Refusals {
   }
 
   /** Messages that are not taken care of yet. */
-  get inHand(): ReadonlySet<Promise<void>> {
-    return this.#inHand;
+  get pending(): ReadonlySet<Promise<void>> {
+    return this.#pending;
   }
 
   /** What waits goes back to its queue. */
@@ -47,14 +51,14 @@ export class Refusals {
   }
 
   /** Tells who sent it, where it says how; else it is kept beside `queue`, or dropped without one. Never throws. */
-  refuse(
+  reject(
     delivery: Delivery,
-    refused: Refused,
+    refused: UnreadableMessage,
     queue: Queue | undefined,
-    done: (fate: Fate) => void,
+    done: (fate: Disposition) => void,
   ): void {
     const { reason } = refused;
-    log("rpc").warn("Refused a message for {key}: {reason}", {
+    logger("rpc").warn("Refused a message for {key}: {reason}", {
       key: oneLine(delivery.key, 60),
       reason: oneLine(reason),
     });
@@ -64,23 +68,23 @@ export class Refusals {
       return done("dropped");
     }
     // An answer that finds no queue must not keep others from their turn, while there are few such answers.
-    const few = this.#inHand.size < ANSWERS;
+    const few = this.#pending.size < ANSWERS;
     if (told && few) delivery.ack();
     const kept = told?.then(() => delivery.ack()) ??
       this.#keep(delivery, reason, queue).then(done);
-    const work: Promise<void> = kept.finally(() => this.#inHand.delete(work));
-    this.#inHand.add(work);
+    const work: Promise<void> = kept.finally(() => this.#pending.delete(work));
+    this.#pending.add(work);
   }
 
   /** Undefined if nobody waits for an answer. */
   #tell(
     delivery: Delivery,
-    { reason, dialect, reply = addressOf(delivery), warren }: Refused,
+    { reason, dialect, reply = addressOf(delivery), warren }: UnreadableMessage,
   ): Promise<void> | undefined {
     if (!dialect || !reply) return undefined;
     return this.#parts.responder.refuse({ reply, dialect, warren }, reason)
       .catch((error) =>
-        log("rpc").info("A refusal was not told: {error}", {
+        logger("rpc").info("A refusal was not told: {error}", {
           error,
         })
       );
@@ -91,22 +95,29 @@ export class Refusals {
     delivery: Delivery,
     refused: string,
     queue: Queue,
-  ): Promise<Fate> {
+  ): Promise<Disposition> {
     const { message } = delivery;
     const reason = oneLine(`Refused: ${refused}`);
-    const burials = burialsOf(message.headers) + 1;
-    const said = { attempts: 0, burials, reason, queue: queue.name };
+    const deadLetterCount = deadLetterCountOf(message.headers) + 1;
+    const said = { attempts: 0, deadLetterCount, reason, queue: queue.name };
     const { copies } = this.#parts;
     try {
-      const kept = await copies.bury(queue, message, deadHeaders(said));
+      const kept = await copies.deadLetter(
+        queue,
+        message,
+        deadLetterHeaders(said),
+      );
       delivery.ack();
       return kept ? "dead" : "dropped";
     } catch (error) {
-      log("rpc").error("A refused message goes back into its queue: {error}", {
-        error,
-      });
+      logger("rpc").error(
+        "A refused message goes back into its queue: {error}",
+        {
+          error,
+        },
+      );
       const { signal } = this.#stopping;
-      await aside(delivery, signal, (signal) => copies.rest(signal));
+      await aside(delivery, signal, (signal) => copies.backOff(signal));
       delivery.reject(true);
       return "back";
     }

@@ -1,15 +1,15 @@
 /** Requests in a version that this worker does not serve, and another does: they go back to their queue, after a while. @module */
 import { UnsupportedVersionError } from "../../errors.ts";
-import { log } from "../../logging.ts";
-import { pause } from "../../async/deadline.ts";
-import { delayed } from "../../transport/routes.ts";
+import { logger } from "../../logging.ts";
+import { delay } from "../../async/deadline.ts";
+import { delayQueue } from "../../transport/routes.ts";
 import type { Message } from "../../transport/transport.ts";
-import { deferredHeaders, interruptedOf } from "../../wire/codec.ts";
-import { asBefore, type Copies } from "./republisher.ts";
-import type { Elsewhere } from "./version_survey.ts";
-import type { Job } from "../request/incoming_request.ts";
-import type { Lane } from "../request/served_queue.ts";
-import { isRefusal } from "../dispatch/handler_result.ts";
+import { deferralHeaders, interruptionsOf } from "../../wire/codec.ts";
+import { type Republisher, sameAttempt } from "./republisher.ts";
+import type { VersionSurvey } from "./version_survey.ts";
+import type { IncomingRequest } from "../request/incoming_request.ts";
+import type { ServedQueue } from "../request/served_queue.ts";
+import { isDispatchError } from "../dispatch/handler_result.ts";
 
 /** Times that a request goes back. */
 const MOST = 20;
@@ -22,15 +22,15 @@ const HASTY = 5;
 /** Parts that a deferral needs. */
 export interface DeferralParts {
   /** To put it back. */
-  readonly copies: Copies;
+  readonly copies: Republisher;
   /** Knows who serves what. */
-  readonly elsewhere: Elsewhere;
+  readonly elsewhere: VersionSurvey;
   /** True on OpenStack's bus, which has no such queue. */
   readonly openstack: boolean;
 }
 
 /** Gives requests to workers that serve their versions. */
-export class Deferral {
+export class VersionDeferral {
   readonly #parts: DeferralParts;
 
   /** Of its parts. */
@@ -39,10 +39,14 @@ export class Deferral {
   }
 
   /** True if the request has gone back; false if what was thrown is its end. */
-  async take(job: Job, error: unknown, lane: Lane): Promise<boolean> {
+  async take(
+    job: IncomingRequest,
+    error: unknown,
+    lane: ServedQueue,
+  ): Promise<boolean> {
     const { queue, addressee } = lane;
     const refused = error instanceof UnsupportedVersionError &&
-      isRefusal(error);
+      isDispatchError(error);
     const { openstack, elsewhere } = this.#parts;
     if (!refused || !queue || openstack || isDone(job)) return false;
     const { deferred = 0, version = "1.0", namespace } = job.request;
@@ -55,8 +59,8 @@ export class Deferral {
 
   /** False if the broker did not take it. */
   async #send(
-    job: Job,
-    { queue, quarantined, quarantine }: Lane,
+    job: IncomingRequest,
+    { queue, quarantined, quarantine }: ServedQueue,
     times: number,
     ms: number,
   ): Promise<boolean> {
@@ -65,18 +69,18 @@ export class Deferral {
     try {
       // What others did not finish stays apart from what is well: it waits here, and takes no other's place.
       const apart = quarantined ? quarantine : undefined;
-      const wait = { deadline: Infinity, signal: job.signal };
-      if (apart) await pause(ms, wait);
+      const wait = { at: Infinity, signal: job.signal };
+      if (apart) await delay(ms, wait);
       const left = leftOf(job);
       if (isDone(job) || left <= ms) return false;
       // A worker counts from when a message comes: the wait in the queue is taken off before.
       const copy = copyFor(job, times, { left, waits: apart ? 0 : ms });
-      await copies.send(apart ?? delayed(queue, ms), copy);
+      await copies.send(apart ?? delayQueue(queue, ms), copy);
       job.passOn();
       return true;
     } catch (error) {
       if (!isDone(job)) {
-        log("rpc").warn(
+        logger("rpc").warn(
           "A request cannot go to a worker that serves its version: {error}",
           { error },
         );
@@ -87,12 +91,14 @@ export class Deferral {
 }
 
 /** True if nobody waits for it here any more, or it is in its queue. */
-function isDone({ over, settled, abandoned }: Job): boolean {
+function isDone({ over, settled, abandoned }: IncomingRequest): boolean {
   return over || settled || abandoned;
 }
 
 /** Milliseconds until its sender gives up. What it waited in its queue before it came here is known only of a copy. */
-function leftOf({ deadline, arrived, message, request }: Job): number {
+function leftOf(
+  { deadline, arrived, message, request }: IncomingRequest,
+): number {
   const now = performance.now();
   const { expiration = Infinity } = message;
   const { expires = Infinity } = request;
@@ -102,16 +108,16 @@ function leftOf({ deadline, arrived, message, request }: Job): number {
 
 /** In the same attempt, with the time that is left: its expiration would be lost in the queue where it waits. */
 function copyFor(
-  { message, request: { timeout, reply } }: Job,
+  { message, request: { timeout, reply } }: IncomingRequest,
   times: number,
   { left, waits }: { readonly left: number; readonly waits: number },
 ): Message {
   const rest = Math.round(left - waits);
   const { expiration: _, ...before } = message;
-  const copy = asBefore(before, interruptedOf(message.headers));
+  const copy = sameAttempt(before, interruptionsOf(message.headers));
   const headers = {
     ...copy.headers,
-    ...deferredHeaders(times, {
+    ...deferralHeaders(times, {
       expires: left === Infinity ? undefined : Date.now() + waits + rest,
       timeout: reply && timeout !== undefined ? rest : undefined,
     }),

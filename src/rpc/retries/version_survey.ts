@@ -1,11 +1,11 @@
 /** Finds out if another worker of a queue serves a version. Services are asked when a request needs it, and their answers are kept for a while. @module */
-import { log } from "../../logging.ts";
-import { within } from "../../async/deadline.ts";
+import { logger } from "../../logging.ts";
+import { withDeadline } from "../../async/deadline.ts";
 import { queueFor } from "../../transport/routes.ts";
 import type { Addressee } from "../request/addressee.ts";
-import type { Caller } from "../client/rpc_client.ts";
-import { parseVersion, serves } from "../../contract/version.ts";
-import { answerIn, inquiries } from "../discovery/service_contract.ts";
+import type { RpcClient } from "../client/rpc_client.ts";
+import { isCompatible, parseVersion } from "../../contract/version.ts";
+import { answerIn, registryContract } from "../discovery/service_contract.ts";
 import type { ServiceInfo } from "../discovery/service_report.ts";
 
 /** Milliseconds that answers are waited for. */
@@ -18,7 +18,7 @@ const QUEUES = 100;
 const ANSWERS = 1_000;
 
 /** The question: a queue, and the version that its worker must serve. */
-export interface Wanted {
+export interface WantedVersion {
   /** Of which topic and host the queue is. */
   readonly addressee: Addressee;
   /** Name of the queue. */
@@ -48,18 +48,18 @@ class Survey {
 }
 
 /** Knows which versions the other workers of a context's queues serve. */
-export class Elsewhere {
-  readonly #caller: Pick<Caller, "gather">;
+export class VersionSurvey {
+  readonly #caller: Pick<RpcClient, "gather">;
   readonly #surveys = new Map<string, Survey>();
   #patience = FRESH;
 
   /** Asks by a caller. */
-  constructor(caller: Pick<Caller, "gather">) {
+  constructor(caller: Pick<RpcClient, "gather">) {
     this.#caller = caller;
   }
 
   /** True once a live service has said so; false when none has within half a second. Never rejects. */
-  async serves(wanted: Wanted): Promise<boolean> {
+  async serves(wanted: WantedVersion): Promise<boolean> {
     const survey = this.#survey(wanted);
     const fits = (info: ServiceInfo) => doesServe(info, wanted);
     while (!survey.infos.some(fits)) {
@@ -70,7 +70,7 @@ export class Elsewhere {
     return true;
   }
 
-  #survey({ queue, addressee }: Wanted): Survey {
+  #survey({ queue, addressee }: WantedVersion): Survey {
     const known = this.#surveys.get(queue);
     if (known && performance.now() < known.until) return known;
     const survey = new Survey();
@@ -87,7 +87,7 @@ export class Elsewhere {
     const filter = host === undefined ? { topic } : { topic, host };
     const options = { timeout: WINDOW, context: {} };
     const gathering = this.#caller.gather(
-      inquiries,
+      registryContract,
       "info",
       filter,
       options,
@@ -101,10 +101,10 @@ export class Elsewhere {
         survey.changed();
       },
     );
-    const wait = { deadline: performance.now() + 2 * WINDOW };
-    await within(gathering, wait, () => undefined).catch((error) => {
+    const wait = { at: performance.now() + 2 * WINDOW };
+    await withDeadline(gathering, wait, () => undefined).catch((error) => {
       if (error === undefined) return;
-      log("rpc").debug("Services cannot be asked for versions: {error}", {
+      logger("rpc").debug("Services cannot be asked for versions: {error}", {
         error,
       });
     });
@@ -118,7 +118,7 @@ export class Elsewhere {
 /** True if a service consumes the queue, and serves the version there. */
 function doesServe(
   { consumers, contracts }: ServiceInfo,
-  { queue, addressee: { topic, host }, version, namespace }: Wanted,
+  { queue, addressee: { topic, host }, version, namespace }: WantedVersion,
 ): boolean {
   const want = parseVersion(version);
   if (!want) return false;
@@ -127,6 +127,6 @@ function doesServe(
   return consumes && contracts.some((contract) => {
     const have = parseVersion(contract.version);
     return contract.topic === topic && contract.namespace === namespace &&
-      have !== undefined && serves(have, want);
+      have !== undefined && isCompatible(have, want);
   });
 }

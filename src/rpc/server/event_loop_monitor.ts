@@ -1,7 +1,11 @@
 /** An event loop that stands still answers nobody: whoever has it in hand is named. @module */
-import { expireAt, forget, type Waiting } from "../../async/timer_wheel.ts";
-import { Slots } from "../../slot_map.ts";
-import { log, oneLine } from "../../logging.ts";
+import {
+  clearDeadline,
+  setDeadline,
+  type Timer,
+} from "../../async/timer_wheel.ts";
+import { SlotMap } from "../../slot_map.ts";
+import { logger, oneLine } from "../../logging.ts";
 
 /** A request in hand. */
 export interface Watched {
@@ -12,27 +16,28 @@ export interface Watched {
 }
 
 /** Milliseconds of standstill that are told, and between two looks at it. */
-const LONG = 1_000;
-const LOOK = 250;
+const BLOCKED_AFTER_MS = 1_000;
+const CHECK_INTERVAL_MS = 250;
 /** Procedures that are named. */
-const NAMED = 5;
+const MAX_NAMES = 5;
 
 /** Notices that the event loop stood still while requests were in hand: a timer fires late. Looks at nothing while there are none. */
-export class LoopWatch<T extends Watched = Watched> implements Disposable {
-  readonly #inHand = new Slots<T>();
+export class EventLoopMonitor<T extends Watched = Watched>
+  implements Disposable {
+  readonly #active = new SlotMap<T>();
   #due = 0;
-  #look: Waiting | undefined;
+  #look: Timer | undefined;
   #blocked = 0;
-  readonly #looked: (inHand: Iterable<T>) => void;
+  readonly #looked: (active: Iterable<T>) => void;
 
   /** `looked` is called with those in hand a few times a second, while there are any. */
-  constructor(looked: (inHand: Iterable<T>) => void = () => {}) {
+  constructor(looked: (active: Iterable<T>) => void = () => {}) {
     this.#looked = looked;
   }
 
   /** Those in hand. */
-  get inHand(): Iterable<T> {
-    return this.#inHand;
+  get active(): Iterable<T> {
+    return this.#active;
   }
 
   /** How often it stood still for a second or longer. */
@@ -42,23 +47,25 @@ export class LoopWatch<T extends Watched = Watched> implements Disposable {
 
   /** One is in hand. */
   begin(one: T): void {
-    if (this.#inHand.size === 0) this.#due = performance.now() + LOOK;
-    one.watched = this.#inHand.add(one);
+    if (this.#active.size === 0) {
+      this.#due = performance.now() + CHECK_INTERVAL_MS;
+    }
+    one.watched = this.#active.add(one);
     if (!this.#look) this.#later();
   }
 
   /** It is not any more; its end may come before the timer. */
   end(one: T): void {
     this.#check();
-    if (one.watched !== undefined) this.#inHand.delete(one.watched);
+    if (one.watched !== undefined) this.#active.delete(one.watched);
     one.watched = undefined;
   }
 
   /** Its handler has come to a pause, after so many milliseconds. One that is found out is told of at once, and alone. */
   ran(one: T, ms: number): void {
-    if (ms < LONG || one.watched === undefined) return;
+    if (ms < BLOCKED_AFTER_MS || one.watched === undefined) return;
     this.#blocked++;
-    log("rpc").warn(
+    logger("rpc").warn(
       "The event loop stood still for {ms} ms in {procedure}, which did not await anything meanwhile, or the process was stopped",
       { ms: Math.round(ms), procedure: oneLine(one.name) },
     );
@@ -67,32 +74,32 @@ export class LoopWatch<T extends Watched = Watched> implements Disposable {
 
   /** Looks no more, whoever is still in hand. */
   [Symbol.dispose](): void {
-    this.#inHand.clear();
+    this.#active.clear();
     this.#rest();
   }
 
   #rest(): void {
-    if (this.#look) forget(this.#look);
+    if (this.#look) clearDeadline(this.#look);
     this.#look = undefined;
   }
 
   /** The last look of a while is at nothing: to begin and to end it with each request would cost more. */
   #later(): void {
     this.#rest();
-    if (this.#inHand.size === 0) return;
-    this.#due = performance.now() + LOOK;
-    this.#look = expireAt(this.#due, () => {
+    if (this.#active.size === 0) return;
+    this.#due = performance.now() + CHECK_INTERVAL_MS;
+    this.#look = setDeadline(this.#due, () => {
       this.#check();
-      this.#looked(this.#inHand);
+      this.#looked(this.#active);
       this.#later();
     });
   }
 
   #check(): void {
     const ms = performance.now() - this.#due;
-    if (ms < LONG || this.#inHand.size === 0) return;
+    if (ms < BLOCKED_AFTER_MS || this.#active.size === 0) return;
     this.#blocked++;
-    log("rpc").warn(
+    logger("rpc").warn(
       "The event loop stood still for {ms} ms: something did not await anything meanwhile, or the process was stopped; in hand: {procedures}",
       { ms: Math.round(ms), procedures: this.#names() },
     );
@@ -100,10 +107,10 @@ export class LoopWatch<T extends Watched = Watched> implements Disposable {
   }
 
   #names(): string {
-    const all = [...this.#inHand].map(({ name }) => oneLine(name));
+    const all = [...this.#active].map(({ name }) => oneLine(name));
     const names = [...new Set(all)];
-    const more = names.length - NAMED;
-    const named = names.slice(0, NAMED).join(", ");
+    const more = names.length - MAX_NAMES;
+    const named = names.slice(0, MAX_NAMES).join(", ");
     return more > 0 ? `${named} and ${more} more` : named;
   }
 }

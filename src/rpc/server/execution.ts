@@ -1,8 +1,8 @@
 /** What the requests of one consumer ask of their server while their handlers run. @module */
 import type { Queue } from "../../transport/routes.ts";
-import type { Wait } from "../../transport/transport.ts";
-import type { Job, JobHooks } from "../request/incoming_request.ts";
-import type { LoopWatch } from "./event_loop_monitor.ts";
+import type { Deadline } from "../../transport/transport.ts";
+import type { IncomingRequest, JobHooks } from "../request/incoming_request.ts";
+import type { EventLoopMonitor } from "./event_loop_monitor.ts";
 import type { Responder } from "../replies/responder.ts";
 
 /** What takes part. */
@@ -10,11 +10,11 @@ export interface JobHookParts {
   /** Records. */
   readonly responder: Responder;
   /** Is told how long the event loop was kept. */
-  readonly loop: LoopWatch<Job>;
+  readonly loop: EventLoopMonitor<IncomingRequest>;
   /** Milliseconds that the broker leaves a message unacknowledged. */
   readonly consumerTimeout: number;
   /** Until when the ledger is waited for. */
-  readonly ending: Wait;
+  readonly ending: Deadline;
 }
 
 /** For requests of a queue. */

@@ -1,43 +1,47 @@
 /** Requests that run: each from its turn to its acknowledgement. @module */
-import { type Wait, within } from "../../async/deadline.ts";
+import { type Deadline, withDeadline } from "../../async/deadline.ts";
 import type { Claims } from "./claims.ts";
-import type { Deferral } from "../retries/version_deferral.ts";
-import type { FailedCasts } from "../retries/cast_failures.ts";
-import type { Job } from "../request/incoming_request.ts";
-import type { Lane } from "../request/served_queue.ts";
-import { Latency } from "./latency_histogram.ts";
-import { LongRunning } from "./long_running.ts";
+import type { VersionDeferral } from "../retries/version_deferral.ts";
+import type { CastFailures } from "../retries/cast_failures.ts";
+import type { IncomingRequest } from "../request/incoming_request.ts";
+import type { ServedQueue } from "../request/served_queue.ts";
+import { LatencyHistogram } from "./latency_histogram.ts";
+import { LongRunningHandlers } from "./long_running.ts";
 import { count, type Counts, type LongRunningStats } from "../server_stats.ts";
-import { LoopWatch } from "./event_loop_monitor.ts";
-import { Permits, Turn, type TurnWait } from "../../async/semaphore.ts";
+import { EventLoopMonitor } from "./event_loop_monitor.ts";
+import {
+  Permit,
+  type PermitDeadline,
+  Semaphore,
+} from "../../async/semaphore.ts";
 import type { Quarantine } from "../retries/quarantine.ts";
 import type { Responder } from "../replies/responder.ts";
-import type { RunningCalls } from "../control_targets.ts";
+import type { ControlTargets } from "../control_targets.ts";
 import {
   logFailedCall,
   logFailedCast,
   logStep,
 } from "../request/request_log.ts";
-import { isStream, unwanted } from "../dispatch/handler_stream.ts";
+import { castOfStreamError, isStream } from "../dispatch/handler_stream.ts";
 
 /** What running needs. */
 export interface RunnerParts {
   /** Whose turn it is. */
-  readonly permits: Permits;
+  readonly permits: Semaphore;
   /** To be cancelled by. */
-  readonly running: RunningCalls;
+  readonly running: ControlTargets;
   /** To answer. */
   readonly responder: Responder;
   /** Casts that failed. */
-  readonly casts: FailedCasts;
+  readonly casts: CastFailures;
   /** Whose a request is, where the fleet has a ledger. */
   readonly claims: Claims | undefined;
   /** Requests that another worker serves. */
-  readonly deferral: Deferral;
+  readonly deferral: VersionDeferral;
   /** What others did not finish. */
   readonly quarantine: Quarantine;
   /** Until when the ledger is waited for. */
-  readonly ending: Wait;
+  readonly ending: Deadline;
   /** What is counted. */
   readonly counts: Counts;
   /** Milliseconds that the broker leaves a message unacknowledged. */
@@ -47,43 +51,49 @@ export interface RunnerParts {
 }
 
 /** Milliseconds that the ledger has where a worker stops. */
-const GOODBYE = 1_000;
+const SHUTDOWN_TIMEOUT_MS = 1_000;
 
 /** Runs the requests of one context. */
-export class Runner {
+export class Executor {
   /** How long handlers took. */
-  readonly latency: Latency = new Latency();
+  readonly latency: LatencyHistogram = new LatencyHistogram();
   /** Whether the event loop stood still. */
-  readonly loop: LoopWatch<Job>;
-  readonly #long: LongRunning;
+  readonly loop: EventLoopMonitor<IncomingRequest>;
+  readonly #long: LongRunningHandlers;
   readonly #parts: RunnerParts;
   /** What is in quarantine waits for nobody, since each of its consumers has one alone. */
-  readonly #apart = new Permits(Infinity);
+  readonly #quarantineSemaphore = new Semaphore(Infinity);
 
   /** Of its parts. */
   constructor(parts: RunnerParts) {
     this.#parts = parts;
-    this.#long = new LongRunning(parts.longRunning);
-    this.loop = new LoopWatch((inHand) => this.#long.look(inHand));
+    this.#long = new LongRunningHandlers(parts.longRunning);
+    this.loop = new EventLoopMonitor((inHand) => this.#long.look(inHand));
   }
 
   /** Handlers that have run for long: how many, and the first of them. */
   get longRunning(): LongRunningStats {
-    return this.#long.stats(this.loop.inHand);
+    return this.#long.stats(this.loop.active);
   }
 
   /** From its turn to its acknowledgement; `hopeless` is how many workers did not finish it, where no other is to try. */
-  async serve(job: Job, lane: Lane, hopeless?: number): Promise<void> {
+  async serve(
+    job: IncomingRequest,
+    lane: ServedQueue,
+    hopeless?: number,
+  ): Promise<void> {
     job.register(this.#parts.running);
-    if (job.request.interrupted) await this.#parts.quarantine.othersSafe();
-    const permits = lane.quarantined ? this.#apart : this.#parts.permits;
-    const turn = new Turn(permits, () => this.#wait(job, lane));
+    if (job.request.interruptions) await this.#parts.quarantine.othersSafe();
+    const permits = lane.quarantined
+      ? this.#quarantineSemaphore
+      : this.#parts.permits;
+    const turn = new Permit(permits, () => this.#wait(job, lane));
     // A handler that goes on when nobody waits any more does not keep others from their turn.
-    job.left = turn.free;
+    job.left = turn.release;
     try {
-      const taken = turn.take();
+      const taken = turn.acquire();
       if (taken !== true && !(await taken)) {
-        return await this.#noTurn(job, lane);
+        return await this.#notAdmitted(job, lane);
       }
       if (job.over) return void this.#parts.counts.dropped++;
       if (isExpired(job)) return await this.#expired(job, lane);
@@ -96,12 +106,12 @@ export class Runner {
     } catch (error) {
       if (job.over) return; // nobody waits, or it goes back to its queue
       if (job.request.reply) throw error;
-      await this.#parts.casts.rest(job, error); // nobody else would know of it
+      await this.#parts.casts.backOff(job, error); // nobody else would know of it
       await this.#back(job, lane);
     } finally {
       this.loop.end(job);
       job.left = undefined;
-      turn.free();
+      turn.release();
       const leaving = this.#finish(job);
       if (leaving) await leaving;
       job.unregister();
@@ -109,14 +119,17 @@ export class Runner {
   }
 
   /** What waits too long for its turn goes to the end of its queue, before the broker takes it back as from one that died. */
-  #wait({ arrived, signal }: Job, { queue }: Lane): TurnWait {
+  #wait(
+    { arrived, signal }: IncomingRequest,
+    { queue }: ServedQueue,
+  ): PermitDeadline {
     const { consumerTimeout } = this.#parts;
     const patience = queue ? consumerTimeout / 2 : Infinity;
-    return { deadline: arrived + patience, signal };
+    return { at: arrived + patience, signal };
   }
 
   /** It has waited too long for another attempt. */
-  async #expired(job: Job, lane: Lane): Promise<void> {
+  async #expired(job: IncomingRequest, lane: ServedQueue): Promise<void> {
     const { counts, casts } = this.#parts;
     if (job.request.reply) return void counts.dropped++; // its caller has given up
     const fate = await casts.expired(job, lane.queue);
@@ -127,9 +140,13 @@ export class Runner {
   }
 
   /** True when it is claimed, or needs not be; else it has been done, or is another worker's. */
-  async #claim(job: Job, lane: Lane, turn: Turn): Promise<boolean> {
+  async #claim(
+    job: IncomingRequest,
+    lane: ServedQueue,
+    turn: Permit,
+  ): Promise<boolean> {
     const { claims, counts, responder } = this.#parts;
-    const { deadline } = this.#wait(job, lane);
+    const { at } = this.#wait(job, lane);
     for (;;) {
       const whose = await claims?.claim(job, lane);
       if (whose === undefined || whose.state === "held") return true;
@@ -141,22 +158,22 @@ export class Runner {
         return false;
       }
       if (whose.kept) return job.passOn(), false; // the ledger brings it back if its worker dies
-      turn.free();
+      turn.release();
       const waited = await claims?.free(job, whose.ms);
-      const soon = waited && performance.now() < deadline;
-      if (soon && await turn.take()) continue;
-      await this.#noTurn(job, lane);
+      const soon = waited && performance.now() < at;
+      if (soon && await turn.acquire()) continue;
+      await this.#notAdmitted(job, lane);
       return false;
     }
   }
 
-  async #noTurn(job: Job, lane: Lane): Promise<void> {
+  async #notAdmitted(job: IncomingRequest, lane: ServedQueue): Promise<void> {
     if (job.over || !lane.queue) this.#parts.counts.dropped++;
     else await this.#back(job, lane);
   }
 
   /** At the end of its queue as a copy, so that no worker takes it for interrupted; where there can be none, as it was. */
-  async #back(job: Job, lane: Lane): Promise<void> {
+  async #back(job: IncomingRequest, lane: ServedQueue): Promise<void> {
     if (job.abandoned || job.settled) return;
     const copied = !job.lost && await this.#parts.quarantine.requeue(job, lane);
     if (copied) job.passOn();
@@ -164,7 +181,11 @@ export class Runner {
   }
 
   /** No worker finished it, and no other is to try. */
-  async #giveUp(job: Job, lane: Lane, times: number): Promise<void> {
+  async #giveUp(
+    job: IncomingRequest,
+    lane: ServedQueue,
+    times: number,
+  ): Promise<void> {
     const { counts, quarantine, responder } = this.#parts;
     const fate = await quarantine.giveUp(job, times, lane);
     if (fate === "back") await this.#back(job, lane);
@@ -177,7 +198,7 @@ export class Runner {
   }
 
   /** What another worker has now goes back all the same: that one may lose it to a third, and whoever gets it asks the ledger. */
-  #finish(job: Job): Promise<void> | undefined {
+  #finish(job: IncomingRequest): Promise<void> | undefined {
     this.#parts.responder.beats.end(job);
     if (job.fenced) {
       this.#parts.counts.fenced++;
@@ -188,21 +209,27 @@ export class Runner {
   }
 
   /** What goes back to its queue is free for others at once. */
-  release(job: Job): Promise<void> | undefined {
-    if (job.abandoned) return this.#parts.claims?.giveBack(job);
+  release(job: IncomingRequest): Promise<void> | undefined {
+    if (job.abandoned) return this.#parts.claims?.requeue(job);
     job.hold?.stop();
     return undefined;
   }
 
   /** A stream that has lost its worker is not begun anew elsewhere. */
-  async endStream({ hold }: Job): Promise<void> {
-    const wait = { deadline: performance.now() + GOODBYE };
+  async endStream({ hold }: IncomingRequest): Promise<void> {
+    const wait = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
     const late = () => undefined;
-    if (hold) await within(hold.done([], wait), wait, late).catch(() => {});
+    if (hold) {
+      await withDeadline(hold.done([], wait), wait, late).catch(() => {});
+    }
   }
 
   /** The permit is given back when the handler ends; the answer's confirmation needs none. */
-  async #run(job: Job, lane: Lane, turn: Turn): Promise<void> {
+  async #run(
+    job: IncomingRequest,
+    lane: ServedQueue,
+    turn: Permit,
+  ): Promise<void> {
     const { request, context } = job;
     const ended = this.#timed(job, turn);
     logStep(job, "started");
@@ -219,7 +246,9 @@ export class Runner {
       // A dispatcher that wraps another may find the procedure later.
       const free = job.procedure && job.procedure.maxDuration === undefined;
       const result = await (free ? work : job.run.bounded(work));
-      if (isStream(result) && !request.reply) throw unwanted(request.method);
+      if (isStream(result) && !request.reply) {
+        throw castOfStreamError(request.method);
+      }
       if (isStream(result)) {
         await job.run.bounded(this.#parts.responder.stream(job, result));
       } else {
@@ -241,7 +270,11 @@ export class Runner {
   }
 
   /** Whoever has a cast decides what becomes of it. */
-  async #failedCast(job: Job, error: unknown, lane: Lane): Promise<void> {
+  async #failedCast(
+    job: IncomingRequest,
+    error: unknown,
+    lane: ServedQueue,
+  ): Promise<void> {
     const { ending } = this.#parts;
     // A handler that goes on must not record what another attempt will do.
     const mine =
@@ -260,7 +293,7 @@ export class Runner {
   }
 
   /** What to call when the handler has ended; the first time counts. */
-  #timed(job: Job, turn: Turn): () => void {
+  #timed(job: IncomingRequest, turn: Permit): () => void {
     const began = performance.now();
     let running = true;
     return () => {
@@ -271,13 +304,15 @@ export class Runner {
       }
       running = false;
       job.run.end();
-      turn.free();
+      turn.release();
     };
   }
 }
 
 /** True for a request whose sender would have it dropped by now. */
-function isExpired({ request: { expires, reply, deferred } }: Job): boolean {
+function isExpired(
+  { request: { expires, reply, deferred } }: IncomingRequest,
+): boolean {
   const told = !reply || deferred !== undefined; // else it is the caller's own matter
   return told && Number(expires) <= Date.now();
 }

@@ -9,7 +9,7 @@ const FIRST = 0.1;
 const BUCKETS = 96;
 
 /** Counts durations in buckets that grow. */
-export class Latency {
+export class LatencyHistogram {
   readonly #counts = new Uint32Array(BUCKETS);
   #total = 0;
   #max = 0;

@@ -1,6 +1,6 @@
 /** Handlers that have run for long, and go on: they hold places that others wait for. @module */
 import type { LongRunningStats } from "../server_stats.ts";
-import { log, oneLine } from "../../logging.ts";
+import { logger, oneLine } from "../../logging.ts";
 
 /** Handlers that are named, at most. */
 const NAMED = 10;
@@ -10,7 +10,7 @@ const LEFT = 1_000;
 const LOOK = 10_000;
 
 /** A handler that runs. */
-export interface Running {
+export interface RunningHandler {
   /** `topic.method`. */
   readonly name: string;
   /** Its request. */
@@ -28,11 +28,11 @@ export interface Running {
 }
 
 /** Names the handlers that have run longer than a bound. */
-export class LongRunning {
+export class LongRunningHandlers {
   readonly #bound: number;
-  readonly #told = new WeakSet<Running>();
+  readonly #told = new WeakSet<RunningHandler>();
   /** Handlers that go on although their attempts have failed. */
-  readonly #left = new Set<Running>();
+  readonly #left = new Set<RunningHandler>();
   #next = 0;
 
   /** `bound` in milliseconds; `Infinity` = none is named. */
@@ -41,7 +41,7 @@ export class LongRunning {
   }
 
   /** Those of `all` that have run longer than the bound. */
-  #of(all: Iterable<Running>): readonly Running[] {
+  #of(all: Iterable<RunningHandler>): readonly RunningHandler[] {
     if (this.#bound === Infinity) return [];
     const since = performance.now() - this.#bound;
     return [...new Set([...all, ...this.#left])].filter((
@@ -50,7 +50,7 @@ export class LongRunning {
   }
 
   /** How many of `all` they are, and the first ten of them. */
-  stats(all: Iterable<Running>): LongRunningStats {
+  stats(all: Iterable<RunningHandler>): LongRunningStats {
     const now = performance.now();
     const found = this.#of(all);
     const handlers = found.slice(0, NAMED).map((
@@ -65,7 +65,7 @@ export class LongRunning {
   }
 
   /** Its attempt has failed, and it goes on: it is named until it ends. Of more than 1000 the latest are. */
-  leave(one: Running): void {
+  leave(one: RunningHandler): void {
     const ended = () => void this.#left.delete(one);
     this.#left.add(one);
     one.run.work?.then(ended, ended);
@@ -74,7 +74,7 @@ export class LongRunning {
   }
 
   /** Tells the log of each of them once. It may be called often: it looks now and then. */
-  look(all: Iterable<Running>): void {
+  look(all: Iterable<RunningHandler>): void {
     const now = performance.now();
     if (now < this.#next) return;
     this.#next = now + Math.min(LOOK, this.#bound / 10);
@@ -84,7 +84,7 @@ export class LongRunning {
       const { name: procedure, context, run: { began = now } } = one;
       const text = "{procedure} still runs after {ms} ms, request {request}";
       const unbounded = one.procedure?.maxDuration === undefined;
-      log("rpc").warn(
+      logger("rpc").warn(
         unbounded
           ? `${text}: its procedure has no maxDuration, so that its place is kept until it ends`
           : text,

@@ -1,39 +1,51 @@
 /** The worker's half: from a delivery to a handler, back to the caller, and only then acknowledged. @module */
-import { expireAt, forget } from "../../async/timer_wheel.ts";
+import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
 import { ConnectionDisposedError } from "../../errors.ts";
-import { log } from "../../logging.ts";
-import { within } from "../../async/deadline.ts";
+import { logger } from "../../logging.ts";
+import { withDeadline } from "../../async/deadline.ts";
 import type { Delivery } from "../../transport/transport.ts";
 import { decode } from "../../wire/codec.ts";
 import { misdirected } from "../request/addressee.ts";
-import type { Caller } from "../client/rpc_client.ts";
+import type { RpcClient } from "../client/rpc_client.ts";
 import { Claims } from "./claims.ts";
-import { Copies } from "../retries/republisher.ts";
-import { Deferral } from "../retries/version_deferral.ts";
-import { Elsewhere } from "../retries/version_survey.ts";
-import { FailedCasts } from "../retries/cast_failures.ts";
-import { count, counts, type Fate, type ServerStats } from "../server_stats.ts";
-import { Job, type JobHooks } from "../request/incoming_request.ts";
+import { Republisher } from "../retries/republisher.ts";
+import { VersionDeferral } from "../retries/version_deferral.ts";
+import { VersionSurvey } from "../retries/version_survey.ts";
+import { CastFailures } from "../retries/cast_failures.ts";
+import {
+  count,
+  counts,
+  type Disposition,
+  type ServerStats,
+} from "../server_stats.ts";
+import { IncomingRequest, type JobHooks } from "../request/incoming_request.ts";
 import { jobHooks } from "./execution.ts";
 import {
-  Answered,
-  type Known,
-  type Ledger,
-  type Running,
+  type ActiveRequest,
+  type KnownRequest,
+  type RecentRequests,
+  ReplyCache,
 } from "../request/recent_requests.ts";
-import { identityOf, type Lane, readerOf } from "../request/served_queue.ts";
+import {
+  readerOf,
+  requestKey,
+  type ServedQueue,
+} from "../request/served_queue.ts";
 import type { LedgerStore } from "../../ledger/ledger_store.ts";
-import { Permits } from "../../async/semaphore.ts";
+import { Semaphore } from "../../async/semaphore.ts";
 import { Quarantine } from "../retries/quarantine.ts";
-import { Refusals, type Refused } from "../retries/unreadable_messages.ts";
+import {
+  type UnreadableMessage,
+  UnreadableMessages,
+} from "../retries/unreadable_messages.ts";
 import { logStep } from "../request/request_log.ts";
 import { Responder, type ResponderParts } from "../replies/responder.ts";
-import { Runner } from "./executor.ts";
-import { otherRun, sameRun } from "./shared_run.ts";
-import { Slots } from "../../slot_map.ts";
+import { Executor } from "./executor.ts";
+import { joinOtherRun, joinSameRun } from "./shared_run.ts";
+import { SlotMap } from "../../slot_map.ts";
 
 /** Milliseconds that the broker has to take back what a worker leaves. */
-const GOODBYE = 1_000;
+const SHUTDOWN_TIMEOUT_MS = 1_000;
 
 /** What a server needs. */
 export interface ServerParts extends ResponderParts {
@@ -42,7 +54,7 @@ export interface ServerParts extends ResponderParts {
   /** Whether the bus is OpenStack's. */
   readonly openstack: boolean;
   /** To ask other services. */
-  readonly caller: Pick<Caller, "gather">;
+  readonly caller: Pick<RpcClient, "gather">;
   /** What the fleet remembers together. */
   readonly ledger?: LedgerStore | undefined;
   /** Milliseconds that the broker leaves a message unacknowledged. */
@@ -52,12 +64,12 @@ export interface ServerParts extends ResponderParts {
 }
 
 /** A request in hand: where it came, and until when. */
-class InHand {
-  readonly job: Job;
-  readonly lane: Lane;
+class AdmittedRequest {
+  readonly job: IncomingRequest;
+  readonly lane: ServedQueue;
   readonly done: Promise<void>;
 
-  constructor(job: Job, lane: Lane, done: Promise<void>) {
+  constructor(job: IncomingRequest, lane: ServedQueue, done: Promise<void>) {
     this.job = job;
     this.lane = lane;
     this.done = done;
@@ -67,35 +79,35 @@ class InHand {
 /** Serves requests of all consumers of one connection context. */
 export class Server {
   readonly #parts: ServerParts;
-  readonly #permits: Permits;
+  readonly #permits: Semaphore;
   readonly #responder: Responder;
-  readonly #refusals: Refusals;
+  readonly #refusals: UnreadableMessages;
   readonly #claims: Claims | undefined;
   readonly #quarantine: Quarantine;
-  readonly #runner: Runner;
+  readonly #runner: Executor;
   /** What it answered. */
-  readonly answered: Answered = new Answered();
-  readonly #ledgers = new Set<Ledger>();
-  readonly #jobs = new Slots<InHand>();
+  readonly answered: ReplyCache = new ReplyCache();
+  readonly #ledgers = new Set<RecentRequests>();
+  readonly #jobs = new SlotMap<AdmittedRequest>();
   readonly #counts = counts();
   readonly #stopping = new AbortController();
   /** Until when the ledger is waited for. */
-  readonly #ending = { deadline: Infinity, signal: this.#stopping.signal };
+  readonly #ending = { at: Infinity, signal: this.#stopping.signal };
 
   /** Ready to receive. */
   constructor(parts: ServerParts) {
     this.#parts = parts;
-    this.#permits = new Permits(parts.concurrency);
+    this.#permits = new Semaphore(parts.concurrency);
     const responder = this.#responder = new Responder(parts, this.#ending);
     const { ledger, transport } = parts;
-    const copies = new Copies(transport);
-    this.#refusals = new Refusals({ responder, copies });
-    const casts = new FailedCasts({ ...parts, copies });
+    const copies = new Republisher(transport);
+    this.#refusals = new UnreadableMessages({ responder, copies });
+    const casts = new CastFailures({ ...parts, copies });
     this.#quarantine = new Quarantine({ ...parts, copies, casts, responder });
     this.#claims = ledger && new Claims(ledger, copies);
-    const elsewhere = new Elsewhere(parts.caller);
-    const deferral = new Deferral({ ...parts, copies, elsewhere });
-    this.#runner = new Runner({
+    const elsewhere = new VersionSurvey(parts.caller);
+    const deferral = new VersionDeferral({ ...parts, copies, elsewhere });
+    this.#runner = new Executor({
       ...{ responder, casts, deferral },
       permits: this.#permits,
       running: parts.inbox.running,
@@ -110,11 +122,21 @@ export class Server {
 
   /** What it has done so far. */
   get stats(): ServerStats {
-    const cut = [...this.#ledgers].reduce((sum, { cut }) => sum + cut, 0);
+    const cut = [...this.#ledgers].reduce(
+      (sum, { evictions }) => sum + evictions,
+      0,
+    );
     const { loop: { blocked }, longRunning, latency: { stats: latency } } =
       this.#runner;
     const inHand = this.#jobs.size;
-    return { ...this.#counts, cut, blocked, inHand, longRunning, latency };
+    return {
+      ...this.#counts,
+      evicted: cut,
+      blocked,
+      active: inHand,
+      longRunning,
+      latency,
+    };
   }
 
   /** Handlers at once. */
@@ -128,7 +150,7 @@ export class Server {
   }
 
   /** Takes the deliveries of one consumer. Never throws: nothing that arrives can hurt a worker. */
-  receiver(lane: Lane): (delivery: Delivery) => void {
+  receiver(lane: ServedQueue): (delivery: Delivery) => void {
     this.#ledgers.add(lane.ledger);
     this.#claims?.watch(lane);
     const hooks = jobHooks(lane.queue, {
@@ -140,7 +162,7 @@ export class Server {
     return (delivery) => this.#receive(delivery, lane, hooks);
   }
 
-  #receive(delivery: Delivery, lane: Lane, hooks: JobHooks): void {
+  #receive(delivery: Delivery, lane: ServedQueue, hooks: JobHooks): void {
     const { message: came } = delivery;
     const { limits } = this.#parts;
     const decoded = decode(came.body, came.headers, limits, came);
@@ -158,29 +180,29 @@ export class Server {
       return this.#refuse(delivery, lane, { reason, dialect, reply, warren });
     }
     if (delivery.redelivered) this.#counts.redelivered++;
-    const job = new Job(delivery, message, dialect, hooks);
+    const job = new IncomingRequest(delivery, message, dialect, hooks);
     const { redelivered, key } = delivery;
     logStep(job, "received from {key}", { key, redelivered });
-    const done = this.#take(job, lane).then(() => {
+    const done = this.#admit(job, lane).then(() => {
       logStep(job, job.acknowledged ? "acknowledged" : "back in its queue");
       this.#jobs.delete(place);
       this.#quarantine.ended(job);
     });
-    const place = this.#jobs.add(new InHand(job, lane, done));
+    const place = this.#jobs.add(new AdmittedRequest(job, lane, done));
   }
 
   /** What came before is not run again; what a worker did not finish may end this one too. Never rejects. */
-  #take(job: Job, lane: Lane): Promise<void> {
-    const one = identityOf(job);
+  #admit(job: IncomingRequest, lane: ServedQueue): Promise<void> {
+    const one = requestKey(job);
     const earlier = one ? this.#earlier(job, one, lane) : undefined;
-    const suspect = !earlier && this.#quarantine.concerns(job, lane);
+    const suspect = !earlier && this.#quarantine.isSuspect(job, lane);
     const work = earlier
       ? this.#repeat(job, earlier, lane)
       : suspect
       ? this.#interrupted(job, lane)
       : this.#runner.serve(job, lane);
     const done = work.catch((error) =>
-      log("rpc").error("Serving failed: {error}", { error })
+      logger("rpc").error("Serving failed: {error}", { error })
     );
     const begins = !earlier && !suspect;
     if (begins && one !== undefined) {
@@ -193,7 +215,11 @@ export class Server {
    * Answers are forgotten sooner than that there were some: then the fleet's ledger may have them. What has no answer for
    * another reader, as a stream has none, is not for him.
    */
-  #earlier({ request }: Job, one: string, lane: Lane): Known | undefined {
+  #earlier(
+    { request }: IncomingRequest,
+    one: string,
+    lane: ServedQueue,
+  ): KnownRequest | undefined {
     const known = lane.ledger.find(one);
     if (!known) return undefined;
     const his = known.reader === readerOf(request);
@@ -204,54 +230,66 @@ export class Server {
     return silent && (!his || this.#claims) ? undefined : known;
   }
 
-  async #interrupted(job: Job, lane: Lane): Promise<void> {
+  async #interrupted(job: IncomingRequest, lane: ServedQueue): Promise<void> {
     this.#counts.interrupted++;
     const now = await this.#quarantine.take(job, lane);
-    if (now === "here") await this.#take(job, lane);
+    if (now === "here") await this.#admit(job, lane);
     else if (now !== "moved") await this.#runner.serve(job, lane, now.hopeless);
   }
 
   /** What is left goes back as a copy, so that nobody takes it for one whose worker died. Without grace there is no time for it. */
-  async #putBack(job: Job, lane: Lane): Promise<void> {
+  async #putBack(job: IncomingRequest, lane: ServedQueue): Promise<void> {
     if (!lane.quarantine || !job.abandoned || job.acknowledged) return;
     if (job.lost) return; // its queue has it again
-    const wait = { deadline: performance.now() + GOODBYE };
+    const wait = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
     const sent = this.#quarantine.requeue(job, lane);
-    if (await within(sent, wait, () => undefined).catch(() => false)) {
+    if (await withDeadline(sent, wait, () => undefined).catch(() => false)) {
       job.passOn();
     }
   }
 
-  #refuse(delivery: Delivery, { queue }: Lane, refused: Refused): void {
+  #refuse(
+    delivery: Delivery,
+    { queue }: ServedQueue,
+    refused: UnreadableMessage,
+  ): void {
     this.#counts.refused++;
     const kept = this.#parts.openstack ? undefined : queue;
     // What would be a dead letter must not be lost to a guess at who asked.
     const guessed = kept && refused.large;
-    const done = (fate: Fate) => count(this.#counts, fate);
+    const done = (fate: Disposition) => count(this.#counts, fate);
     const said = guessed ? { ...refused, reply: undefined } : refused;
-    this.#refusals.refuse(delivery, said, kept, done);
+    this.#refusals.reject(delivery, said, kept, done);
   }
 
   /** A request that came before is not run again: its first run answers it, or has, and what it said is said again. */
-  async #repeat(job: Job, known: Known, lane: Lane): Promise<void> {
+  async #repeat(
+    job: IncomingRequest,
+    known: KnownRequest,
+    lane: ServedQueue,
+  ): Promise<void> {
     const same = known.reader === readerOf(job.request);
     if ("job" in known && !same) return await this.#share(job, known, lane);
     this.#counts.repeated++;
     if ("answers" in known) await this.#responder.repeat(job, known.answers);
-    else await otherRun(job, known, this.#stopping.signal);
+    else await joinOtherRun(job, known, this.#stopping.signal);
     if ("answers" in known || !known.job.abandoned) job.settle();
-    else if (!job.abandoned) await this.#take(job, lane); // the first run went back undone
+    else if (!job.abandoned) await this.#admit(job, lane); // the first run went back undone
   }
 
   /** The same for another reader: he gets the answer of the run that is under way; where it has none for him, a run of his own. */
-  async #share(job: Job, known: Running, lane: Lane): Promise<void> {
+  async #share(
+    job: IncomingRequest,
+    known: ActiveRequest,
+    lane: ServedQueue,
+  ): Promise<void> {
     const { beats } = this.#responder;
     const { running } = this.#parts.inbox;
-    const waited = await sameRun({ running, beats }, job, known);
+    const waited = await joinSameRun({ running, beats }, job, known);
     if (!waited) return job.giveBack();
     if (job.over) return void this.#counts.dropped++;
     const { answers } = known.job;
-    if (answers.length === 0) return await this.#take(job, lane);
+    if (answers.length === 0) return await this.#admit(job, lane);
     this.#counts.repeated++;
     await this.#responder.repeat(job, answers);
     job.settle();
@@ -263,10 +301,10 @@ export class Server {
    */
   async drain(deadline: number, neat: boolean): Promise<void> {
     const { promise: over, resolve } = Promise.withResolvers<void>();
-    const waiting = expireAt(deadline, resolve);
+    const waiting = setDeadline(deadline, resolve);
     let stopping: Promise<void> | undefined;
     const late = over.then(() => stopping = this.#stop(neat));
-    const refusals = this.#refusals.inHand;
+    const refusals = this.#refusals.pending;
     const { signal } = this.#stopping;
     while (this.#jobs.size + refusals.size > 0 && !signal.aborted) {
       const all = Promise.all([
@@ -275,7 +313,7 @@ export class Server {
       ]);
       await Promise.race([all, late]);
     }
-    forget(waiting);
+    clearDeadline(waiting);
     this.#claims?.stop();
     await stopping;
     this.#responder[Symbol.dispose]();

@@ -1,26 +1,26 @@
 /** Requests that are the same, and want their answers in different places. @module */
 import { aside } from "../request/waiting_aside.ts";
-import type { Beats } from "../replies/heartbeats.ts";
-import type { Job } from "../request/incoming_request.ts";
-import type { Running } from "../request/recent_requests.ts";
-import type { RunningCalls } from "../control_targets.ts";
+import type { Heartbeats } from "../replies/heartbeats.ts";
+import type { IncomingRequest } from "../request/incoming_request.ts";
+import type { ActiveRequest } from "../request/recent_requests.ts";
+import type { ControlTargets } from "../control_targets.ts";
 
 /** Parts that a wait needs. */
 export interface SameRunParts {
   /** To be cancelled by. */
-  readonly running: RunningCalls;
+  readonly running: ControlTargets;
   /** Shows the second caller that its call is being worked on. */
-  readonly beats: Beats;
+  readonly beats: Heartbeats;
 }
 
 /**
  * Waits until the run of the first has ended, or turns out to be a stream, or nobody waits for the second any more; false if
  * the second has to go back meanwhile.
  */
-export async function sameRun(
+export async function joinSameRun(
   { running, beats }: SameRunParts,
-  second: Job,
-  first: Running,
+  second: IncomingRequest,
+  first: ActiveRequest,
 ): Promise<boolean> {
   second.register(running);
   beats.begin(second);
@@ -33,9 +33,9 @@ export async function sameRun(
 }
 
 /** Waits for the run of a request that came again; what has to go meanwhile goes back. */
-export async function otherRun(
-  job: Job,
-  first: Running,
+export async function joinOtherRun(
+  job: IncomingRequest,
+  first: ActiveRequest,
   stopping: AbortSignal,
 ): Promise<void> {
   const wait = (signal: AbortSignal) => first.until(signal, false);

@@ -1,21 +1,21 @@
 /** What a connection context consumes: planned first, then started, then cancelled and drained. @module */
 import { InvalidValueError, TopologyError } from "../../errors.ts";
-import { log } from "../../logging.ts";
+import { logger } from "../../logging.ts";
 import {
-  quarantine,
+  quarantineQueue,
   type Queue,
   type Route,
   type Routes,
 } from "../../transport/routes.ts";
 import type {
   Consumer,
+  Deadline,
   Delivery,
-  Transport,
-  Wait,
+  Session,
 } from "../../transport/transport.ts";
 import { type Addressee, hostOf, named } from "../request/addressee.ts";
 import { checkDispatcher, type Dispatcher } from "../dispatch/dispatcher.ts";
-import { type Lane, laneOf } from "../request/served_queue.ts";
+import { type ServedQueue, servedQueue } from "../request/served_queue.ts";
 import { checkPool, checkTopic } from "../../names.ts";
 import { checkNames, namesOf } from "../../option_names.ts";
 import { checkTarget } from "../client/call_options.ts";
@@ -24,7 +24,7 @@ import type { StopListener } from "../notifications/listener.ts";
 import type { Limits } from "../../wire/codec.ts";
 
 /** How one is consumed that others can do without. */
-export interface Spare {
+export interface OptionalConsumer {
   /** Unacknowledged deliveries at most. */
   readonly prefetch: number;
   /** Called, once at most, where the broker does not let it be made or consumed. */
@@ -33,11 +33,11 @@ export interface Spare {
 
 /** The consumers of one context. */
 export class Subscriptions {
-  readonly #transport: Transport;
+  readonly #transport: Session;
   readonly #prefetch: number;
   readonly #limit: number;
   /** What `start` will start. */
-  readonly #planned: ((wait: Wait) => Promise<void>)[] = [];
+  readonly #planned: ((wait: Deadline) => Promise<void>)[] = [];
   readonly #consumers: Consumer[] = [];
   readonly #listeners: StopListener[] = [];
   #started = false;
@@ -45,7 +45,7 @@ export class Subscriptions {
   /** On a transport, each with the same prefetch. */
   constructor(
     { transport, prefetch, limits }: {
-      readonly transport: Transport;
+      readonly transport: Session;
       readonly prefetch: number;
       readonly limits: Limits;
     },
@@ -64,23 +64,26 @@ export class Subscriptions {
   async add(
     route: Route,
     receive: (delivery: Delivery) => void,
-    wait: Wait,
+    wait: Deadline,
     keep: boolean,
-    spare?: Spare,
+    spare?: OptionalConsumer,
   ): Promise<void> {
     const { prefetch = this.#prefetch } = spare ?? {};
     const limit = { bytes: this.#limit, keep };
-    const start = async (wait: Wait) => {
+    const start = async (wait: Deadline) => {
       const consumer = this.#transport.consume(
         route,
         receive,
-        { prefetch, spare: spare !== undefined, limit },
+        { prefetch, optional: spare !== undefined, limit },
         wait,
       );
-      await allowed(consumer.then((made) => this.#consumers.push(made)), spare);
+      await ifPermitted(
+        consumer.then((made) => this.#consumers.push(made)),
+        spare,
+      );
     };
     const made = this.#transport.declare(route, wait).then(() => true);
-    if (!await allowed(made, spare)) return;
+    if (!await ifPermitted(made, spare)) return;
     if (this.#started) await start(wait);
     else this.#planned.push(start);
   }
@@ -91,7 +94,7 @@ export class Subscriptions {
   }
 
   /** Starts what is planned; later ones start at once. */
-  async start(wait: Wait): Promise<void> {
+  async start(wait: Deadline): Promise<void> {
     this.#started = true;
     for (let start; (start = this.#planned[0]); this.#planned.shift()) {
       await start(wait);
@@ -111,9 +114,9 @@ export class Subscriptions {
 }
 
 /** What the broker refuses of a spare is told, and undefined. */
-async function allowed<T>(
+async function ifPermitted<T>(
   work: Promise<T>,
-  spare: Spare | undefined,
+  spare: OptionalConsumer | undefined,
 ): Promise<T | undefined> {
   try {
     return await work;
@@ -135,7 +138,7 @@ export interface ConsumingParts {
 }
 
 /** A route, and the address whose requests come there. */
-export interface Consumed {
+export interface ConsumedQueue {
   /** The route that is consumed. */
   readonly route: Route;
   /** Whose. */
@@ -162,7 +165,7 @@ export function consumerOf(
   topic: string,
   dispatcher: Dispatcher,
   options: ConsumerOptions,
-): Consumed {
+): ConsumedQueue {
   checkNames(options, consumerNames);
   const { fanout = false, host } = options;
   checkTopic(topic);
@@ -186,7 +189,7 @@ export function workerOf(
   topic: string,
   dispatcher: Dispatcher,
   pool: string,
-): Consumed {
+): ConsumedQueue {
   checkTopic(topic);
   checkPool(topic, pool);
   return {
@@ -203,14 +206,14 @@ export function workerOf(
  */
 export async function planConsumers(
   parts: ConsumingParts,
-  { route, addressee }: Consumed,
+  { route, addressee }: ConsumedQueue,
   dispatcher: Dispatcher,
-  wait: Wait,
+  wait: Deadline,
 ): Promise<void> {
   checkDispatcher(dispatcher);
   const { server, subscriptions, openstack } = parts;
   const shared = route.exchange?.type === "fanout" ? undefined : route.queue;
-  const lane = laneOf(dispatcher, addressee, shared, server.answered);
+  const lane = servedQueue(dispatcher, addressee, shared, server.answered);
   const keep = shared !== undefined && !openstack;
   await subscriptions.add(route, server.receiver(lane), wait, keep);
   if (shared && !openstack) await planQuarantine(parts, lane, shared, wait);
@@ -219,11 +222,11 @@ export async function planConsumers(
 /** A worker that may not have a quarantine serves all the same. One at a time: what ends a worker is then known. */
 async function planQuarantine(
   { server, subscriptions }: ConsumingParts,
-  lane: Lane,
+  lane: ServedQueue,
   queue: Queue,
-  wait: Wait,
+  wait: Deadline,
 ): Promise<void> {
-  const apart = quarantine(queue);
+  const apart = quarantineQueue(queue);
   const receive = server.receiver({
     ...lane,
     quarantine: apart,
@@ -231,7 +234,7 @@ async function planQuarantine(
   });
   const refused = (error: Error) => {
     lane.quarantine = undefined;
-    log("rpc").warn(
+    logger("rpc").warn(
       "What workers did not finish is not kept apart from {queue}: {error}",
       { queue: queue.name, error },
       queue.name,

@@ -2,18 +2,18 @@
 import type { Reply } from "../../wire/rpc_message.ts";
 
 /** The last item of a stream that has been sent, and the run that it is of. */
-export type Progress = Pick<Reply, "sequence" | "run">;
+export type StreamPosition = Pick<Reply, "sequence" | "run">;
 
 /** Items that a worker may send beyond those that were read. */
-export const CREDIT = 32;
+export const INITIAL_CREDIT = 32;
 /** Items that are read before the worker is told so; a reader that holds as many has no cause to wonder at silence. */
-const STEP = CREDIT / 2;
+const STEP = INITIAL_CREDIT / 2;
 
 /** Items at most that a worker runs ahead of what its reader has last said, whatever that is. */
-const MOST = 10_000;
+const MAX_CREDIT = 10_000;
 
 /** The worker's side: the next item is not even asked of the handler before its reader has room for it. */
-export class Credit {
+export class SendWindow {
   #granted: number;
   /** The last item for which room was asked. */
   #item = 0;
@@ -21,12 +21,14 @@ export class Credit {
 
   /** Without `granted`, the reader takes whatever comes. */
   constructor(granted = Infinity) {
-    this.#granted = granted === Infinity ? Infinity : Math.min(granted, MOST);
+    this.#granted = granted === Infinity
+      ? Infinity
+      : Math.min(granted, MAX_CREDIT);
   }
 
   /** Items up to that one may come. Said twice, or late, it changes nothing. */
   grant(upTo: number): void {
-    const most = Math.min(upTo, this.#item + MOST);
+    const most = Math.min(upTo, this.#item + MAX_CREDIT);
     this.#granted = Math.max(this.#granted, most);
     this.#more?.();
   }
@@ -46,16 +48,16 @@ export class Credit {
 }
 
 /** The reader's side. */
-export class Allowance {
+export class ReceiveWindow {
   /** Items up to that one may come. */
-  granted = CREDIT;
+  granted = INITIAL_CREDIT;
   #read = 0;
 
   /** One more was read. True if the worker should be told so. */
   read(): boolean {
     this.#read++;
     if (this.granted - this.#read > STEP) return false;
-    this.granted = this.#read + CREDIT;
+    this.granted = this.#read + INITIAL_CREDIT;
     return true;
   }
 

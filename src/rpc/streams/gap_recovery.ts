@@ -1,18 +1,22 @@
 /** Items of a stream that were lost on their way are asked for again. @module */
-import { expireAt, forget, type Waiting } from "../../async/timer_wheel.ts";
-import type { Items } from "./stream_receiver.ts";
+import {
+  clearDeadline,
+  setDeadline,
+  type Timer,
+} from "../../async/timer_wheel.ts";
+import type { StreamReceiver } from "./stream_receiver.ts";
 
 /** Milliseconds in which what is missing must come, and between two times that it is asked for. */
 const PATIENCE = 10_000;
-const RETRY = 500;
+const RETRY_INTERVAL_MS = 500;
 /** Milliseconds in which a worker must be heard once another has begun to run the same: it may have lost its broker for a moment. */
 const RIVAL = 5_000;
 /** Milliseconds of silence after which the ending may be missing: a worker gives a sign of life every five seconds. */
 const QUIET = 7_500;
 
 /** The reader's side; the worker's is in `sent_items.ts`. */
-export class Recovery implements Disposable {
-  readonly #items: Items;
+export class GapRecovery implements Disposable {
+  readonly #items: StreamReceiver;
   readonly #ask: () => void;
   readonly #patience: number;
   #heardAt = performance.now();
@@ -20,12 +24,12 @@ export class Recovery implements Disposable {
   #doubtUntil = -Infinity;
   /** The first missing item that is waited for; 0 = none. */
   #awaited = 0;
-  #limit = expireAt(Infinity, () => {});
-  #rival: Waiting | undefined;
-  #next = expireAt(performance.now() + QUIET, () => this.#look());
+  #limit = setDeadline(Infinity, () => {});
+  #rival: Timer | undefined;
+  #next = setDeadline(performance.now() + QUIET, () => this.#look());
 
   /** `ask` tells the worker where to go on; `timeout` is the silence that the reader bears. */
-  constructor(items: Items, timeout: number, ask: () => void) {
+  constructor(items: StreamReceiver, timeout: number, ask: () => void) {
     this.#items = items;
     this.#ask = ask;
     this.#patience = Math.min(PATIENCE, timeout);
@@ -42,20 +46,20 @@ export class Recovery implements Disposable {
   rival(): void {
     if (this.#rival) return;
     const until = performance.now() + Math.min(RIVAL, this.#patience);
-    this.#rival = expireAt(until, () => this.#items.superseded());
+    this.#rival = setDeadline(until, () => this.#items.superseded());
     this.returned();
   }
 
   #unrivalled(): void {
-    if (this.#rival) forget(this.#rival);
+    if (this.#rival) clearDeadline(this.#rival);
     this.#rival = undefined;
   }
 
   [Symbol.dispose](): void {
     this.#items.heard = () => {};
     this.#unrivalled();
-    forget(this.#limit);
-    forget(this.#next);
+    clearDeadline(this.#limit);
+    clearDeadline(this.#next);
   }
 
   #hear(): void {
@@ -67,10 +71,10 @@ export class Recovery implements Disposable {
     const before = this.#awaited;
     this.#awaited = missing ? upcoming : 0;
     if (this.#awaited === before) return;
-    forget(this.#limit);
+    clearDeadline(this.#limit);
     if (!missing) return;
     const until = this.#heardAt + this.#patience;
-    this.#limit = expireAt(until, () => this.#items.lost());
+    this.#limit = setDeadline(until, () => this.#items.lost());
     if (before === 0) this.#say(); // else what was asked for is coming
   }
 
@@ -79,7 +83,7 @@ export class Recovery implements Disposable {
     this.#ask();
     const now = performance.now();
     const troubled = this.#awaited > 0 || now < this.#doubtUntil;
-    this.#again(now + (troubled ? RETRY : QUIET));
+    this.#again(now + (troubled ? RETRY_INTERVAL_MS : QUIET));
   }
 
   #look(): void {
@@ -91,7 +95,7 @@ export class Recovery implements Disposable {
   }
 
   #again(at: number): void {
-    forget(this.#next);
-    this.#next = expireAt(at, () => this.#look());
+    clearDeadline(this.#next);
+    this.#next = setDeadline(at, () => this.#look());
   }
 }

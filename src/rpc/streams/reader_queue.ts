@@ -1,12 +1,12 @@
 /** How far a stream may run ahead of a reader that says nothing of what it has read: the broker is asked for its queue. @module */
-import { StreamInterruptedError } from "../../errors.ts";
-import { pause } from "../../async/deadline.ts";
-import type { QueueStatus, Wait } from "../../transport/transport.ts";
-import { refuse } from "../dispatch/handler_result.ts";
+import { InterruptedError } from "../../errors.ts";
+import { delay } from "../../async/deadline.ts";
+import type { Deadline, QueueStatus } from "../../transport/transport.ts";
+import { markDispatchError } from "../dispatch/handler_result.ts";
 
 /** Items between two looks at the queue, and messages that may wait there unread. */
-const EVERY = 250;
-const UNREAD = 1_000;
+const CHECK_EVERY_ITEMS = 250;
+const MAX_UNREAD = 1_000;
 /** Items at most to a queue of which the broker does not say how much waits there. */
 const UNCOUNTED = 10_000;
 /** Milliseconds between two looks while the stream waits: they double up to the second figure. */
@@ -25,7 +25,7 @@ export interface Sender {
 }
 
 /** Asks the broker for a queue. */
-export type Inspect = (queue: string, wait: Wait) => Promise<QueueStatus>;
+export type Inspect = (queue: string, wait: Deadline) => Promise<QueueStatus>;
 
 /** The queue of a reader without credit. */
 export class ReaderQueue {
@@ -44,11 +44,13 @@ export class ReaderQueue {
   /**
    * Resolves when an item of that number may come; to false if nobody waits for it any more.
    *
-   * @throws {StreamInterruptedError} there are too many items for a queue whose messages cannot be counted.
+   * @throws {InterruptedError} there are too many items for a queue whose messages cannot be counted.
    */
   async room(item: number): Promise<boolean> {
     const { signal } = this.#sender;
-    if (this.#counted && item % EVERY === 1 && item > 1) await this.#look();
+    if (this.#counted && item % CHECK_EVERY_ITEMS === 1 && item > 1) {
+      await this.#look();
+    }
     if (!this.#counted && item > UNCOUNTED) throw uncounted(item - 1);
     return !signal.aborted;
   }
@@ -59,12 +61,12 @@ export class ReaderQueue {
     let end = Infinity;
     for (let ms = AGAIN.first; !signal.aborted; ms *= 2) {
       const deadline = performance.now() + ANSWER;
-      const status = await this.#inspect(this.#name, { deadline, signal });
+      const status = await this.#inspect(this.#name, { at: deadline, signal });
       const { state } = status;
       this.#counted = state !== "locked";
       if (!this.#counted) return; // it goes with its owner, who lives
       const read = state === "open" && status.consumers > 0;
-      if (read && status.messages <= UNREAD) return;
+      if (read && status.messages <= MAX_UNREAD) return;
       // What cannot be told now does not end a stream.
       end = read || state === "unknown"
         ? Infinity
@@ -72,15 +74,15 @@ export class ReaderQueue {
       if (performance.now() >= end) {
         return this.#sender.end("nobody reads its answers any more");
       }
-      const wait = { deadline: end, signal };
-      await pause(Math.min(ms, AGAIN.longest), wait).catch(() => {});
+      const wait = { at: end, signal };
+      await delay(Math.min(ms, AGAIN.longest), wait).catch(() => {});
     }
   }
 }
 
 /** The reader is told, who may be one that reads all the same. */
-function uncounted(sequence: number): StreamInterruptedError {
+function uncounted(sequence: number): InterruptedError {
   const text =
     `The stream was interrupted after item ${sequence}: the queue of its reader is exclusive, so it cannot be told how many items wait there`;
-  return refuse(new StreamInterruptedError(text, { data: { sequence } }));
+  return markDispatchError(new InterruptedError(text, { data: { sequence } }));
 }

@@ -1,13 +1,13 @@
 /** What a worker has sent of a stream, for a reader that missed some of it. @module */
 import type { Message } from "../../transport/transport.ts";
-import { CREDIT, type Progress } from "./flow_control.ts";
+import { INITIAL_CREDIT, type StreamPosition } from "./flow_control.ts";
 import { newId } from "../../ids.ts";
-import type { RunningCall, RunningCalls } from "../control_targets.ts";
+import type { ControlTarget, ControlTargets } from "../control_targets.ts";
 
 /** Which stream it is, and how its messages are sent again; without any, a sign of life is given. */
 export interface SentParts {
   /** Where its reader's words come. */
-  readonly running: RunningCalls;
+  readonly running: ControlTargets;
   /** Id of the call. */
   readonly call: string;
   /** Queue of its reader. */
@@ -19,10 +19,10 @@ export interface SentParts {
 }
 
 /** Milliseconds between two times that a stream is said again; a reader asks every 500. */
-const AGAIN_EVERY = 100;
+const RESEND_INTERVAL_MS = 100;
 
 /** Numbers the messages of one run, and keeps those that were not read yet: the window of credit, and the ending. */
-export class SentItems implements RunningCall, Disposable {
+export class ReplayBuffer implements ControlTarget, Disposable {
   readonly #run = newId();
   readonly #parts: SentParts;
   #last = 0;
@@ -42,7 +42,7 @@ export class SentItems implements RunningCall, Disposable {
   }
 
   /** What the next message says of its place. */
-  get next(): Progress {
+  get next(): StreamPosition {
     return { sequence: this.#last + 1, run: this.#run };
   }
 
@@ -56,7 +56,9 @@ export class SentItems implements RunningCall, Disposable {
     this.#last++;
     const { window } = this.#parts;
     if (window > 0) this.#kept.push(message);
-    if (this.#kept.length > Math.min(window, CREDIT) + 1) this.#kept.shift();
+    if (this.#kept.length > Math.min(window, INITIAL_CREDIT) + 1) {
+      this.#kept.shift();
+    }
   }
 
   /** What is a window behind the credit was read. */
@@ -71,7 +73,7 @@ export class SentItems implements RunningCall, Disposable {
   resume(from: number, run: string | undefined): boolean {
     if ((run ?? this.#run) !== this.#run) return false;
     const now = performance.now();
-    const soon = now < this.#saidAt + AGAIN_EVERY;
+    const soon = now < this.#saidAt + RESEND_INTERVAL_MS;
     if (this.#busy || soon) return true; // he asks once more
     this.#busy = true;
     this.#saidAt = now;
@@ -97,22 +99,24 @@ export class SentItems implements RunningCall, Disposable {
 }
 
 /** How long ended streams are kept in milliseconds, and how much of them in bytes: a stream counts as a little more than its messages. */
-const KEPT = { ms: 60_000, bytes: 16 * 1024 * 1024, each: 1024 };
+const MAX_FINISHED = { ms: 60_000, bytes: 16 * 1024 * 1024, each: 1024 };
 
 /** Streams that have ended lately: their readers may have missed the ending. */
-export class EndedStreams implements Disposable {
+export class FinishedStreams implements Disposable {
   /** The oldest first. */
-  readonly #streams = new Map<SentItems, { since: number; bytes: number }>();
+  readonly #streams = new Map<ReplayBuffer, { since: number; bytes: number }>();
   #bytes = 0;
 
   /** One has ended; those that are too old, or too much, are forgotten. */
-  add(stream: SentItems): void {
+  add(stream: ReplayBuffer): void {
     const now = performance.now();
-    const bytes = stream.bytes + KEPT.each;
+    const bytes = stream.bytes + MAX_FINISHED.each;
     this.#streams.set(stream, { since: now, bytes });
     this.#bytes += bytes;
     for (const [oldest, { since }] of this.#streams) {
-      if (this.#bytes <= KEPT.bytes && now - since <= KEPT.ms) return;
+      if (this.#bytes <= MAX_FINISHED.bytes && now - since <= MAX_FINISHED.ms) {
+        return;
+      }
       this.#forget(oldest);
     }
   }
@@ -122,7 +126,7 @@ export class EndedStreams implements Disposable {
     for (const stream of [...this.#streams.keys()]) this.#forget(stream);
   }
 
-  #forget(stream: SentItems): void {
+  #forget(stream: ReplayBuffer): void {
     this.#bytes -= this.#streams.get(stream)?.bytes ?? 0;
     this.#streams.delete(stream);
     stream[Symbol.dispose]();

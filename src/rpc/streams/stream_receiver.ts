@@ -1,23 +1,23 @@
 /** The items of a stream on their way to whoever iterates it. @module */
-import { StreamInterruptedError } from "../../errors.ts";
+import { InterruptedError } from "../../errors.ts";
 import type { Reply } from "../../wire/rpc_message.ts";
-import { Allowance } from "./flow_control.ts";
-import type { Pending } from "../inbox.ts";
+import { ReceiveWindow } from "./flow_control.ts";
+import type { PendingReply } from "../inbox.ts";
 
 /** Items that wait to be read, at most, of a worker that is not Warren and so knows no credit. */
 const UNNUMBERED = 10_000;
 
 /** More came than may wait to be read. */
-function tooMuch({ sequence }: Reply, last: number): StreamInterruptedError {
+function tooMuch({ sequence }: Reply, last: number): InterruptedError {
   const why = sequence === undefined
     ? `its worker sent more than ${UNNUMBERED} items that are not read yet`
     : `its worker sent item ${sequence} beyond its credit`;
   const text = `The stream was interrupted after item ${last}: ${why}`;
-  return new StreamInterruptedError(text, { data: { sequence: last } });
+  return new InterruptedError(text, { data: { sequence: last } });
 }
 
 /** Waits for a stream, item by item. */
-export class Items implements Pending {
+export class StreamReceiver implements PendingReply {
   #arrived: Reply[] = [];
   #next: PromiseWithResolvers<Reply> | undefined;
   #failed: { readonly error: unknown } | undefined;
@@ -26,7 +26,7 @@ export class Items implements Pending {
   #shown = 0;
   #run: string | undefined;
   #ended = false;
-  readonly #allowance = new Allowance();
+  readonly #allowance = new ReceiveWindow();
   /** Inbox of the worker that has the call, once it has shown itself. */
   worker: string | undefined;
   /** Called at each item, and when there is room again. */
@@ -46,7 +46,7 @@ export class Items implements Pending {
     this.worker = reply.inbox ?? this.worker;
     if (over) return;
     // A worker that lives and yields nothing is silent all the same.
-    if (reply.beat) return this.#beat(reply);
+    if (reply.heartbeat) return this.#beat(reply);
     if (this.#exceeds(reply)) return this.fail(tooMuch(reply, this.#sequence));
     const inOrder = this.#inOrder(reply);
     this.#ended = inOrder && reply.ending;
@@ -73,10 +73,10 @@ export class Items implements Pending {
   }
 
   /** True for a word of another run than the one that has begun: its worker may be back in a moment. */
-  #rivals({ run, inbox, beat }: Reply): boolean {
+  #rivals({ run, inbox, heartbeat }: Reply): boolean {
     if (this.#sequence === 0) return false;
     if (run !== undefined) return run !== this.#run;
-    return beat === true && inbox !== undefined && inbox !== this.worker;
+    return heartbeat === true && inbox !== undefined && inbox !== this.worker;
   }
 
   /** Its own run does not come back. */
@@ -116,7 +116,7 @@ export class Items implements Pending {
 
   /** True while so much waits to be read that the worker may wait as well. */
   get full(): boolean {
-    return Allowance.full(this.#arrived.length);
+    return ReceiveWindow.full(this.#arrived.length);
   }
 
   /** Ends it with an error, which comes after the items that are here; at once, and without them, if it is `hasty`. */
@@ -183,7 +183,7 @@ export class Items implements Pending {
     const sequence = this.#sequence;
     const text = `The stream was interrupted after item ${sequence}`;
     this.fail(
-      new StreamInterruptedError(`${text}: ${why}`, { data: { sequence } }),
+      new InterruptedError(`${text}: ${why}`, { data: { sequence } }),
     );
     return false;
   }

@@ -1,8 +1,8 @@
 /** Liveness and readiness over HTTP, for whoever restarts processes and routes to them. @module */
 import { InvalidValueError } from "../../errors.ts";
-import { log } from "../../logging.ts";
-import { pause } from "../../async/deadline.ts";
-import type { Answered, Asked } from "./probe_http.ts";
+import { logger } from "../../logging.ts";
+import { delay } from "../../async/deadline.ts";
+import type { ProbeRequest, ProbeResponse } from "./probe_http.ts";
 import { ProbeServer } from "./probe_server.ts";
 
 /** How a process is. */
@@ -30,11 +30,11 @@ export interface HealthOptions {
   /** Address. */
   readonly hostname: string;
   /** Waits while another process has the port: a predecessor that drains. */
-  readonly patient?: boolean | undefined;
+  readonly waitForPort?: boolean | undefined;
 }
 
 /** Milliseconds between two tries to get the port of a predecessor. */
-const RETRY = 500;
+const RETRY_INTERVAL_MS = 500;
 
 /** Answers `GET /livez` and `GET /readyz` until disposed. */
 export class HealthServer implements AsyncDisposable {
@@ -75,7 +75,7 @@ export class HealthServer implements AsyncDisposable {
 
   /** False if it has to wait for the port. */
   #listen(): boolean {
-    const { port, hostname, patient } = this.#options;
+    const { port, hostname, waitForPort } = this.#options;
     try {
       this.#server = new ProbeServer(
         { port, hostname },
@@ -83,7 +83,7 @@ export class HealthServer implements AsyncDisposable {
       );
       return true;
     } catch (error) {
-      if (patient && error instanceof Deno.errors.AddrInUse) return false;
+      if (waitForPort && error instanceof Deno.errors.AddrInUse) return false;
       const reason = error instanceof Error ? error.message : String(error);
       throw new InvalidValueError(
         `Cannot answer for health on ${hostname}:${port}: ${reason}; give a free port, or 0`,
@@ -95,20 +95,20 @@ export class HealthServer implements AsyncDisposable {
   async #wait(): Promise<void> {
     const { signal } = this.#waiting;
     const { port } = this.#options;
-    log("service").info("Port {port} is taken: waiting for it", { port });
+    logger("service").info("Port {port} is taken: waiting for it", { port });
     try {
-      do await pause(RETRY, { deadline: Infinity, signal }); while (
+      do await delay(RETRY_INTERVAL_MS, { at: Infinity, signal }); while (
         !this.#listen()
       );
     } catch (error) {
       if (signal.aborted) return;
-      log("service").error("No answers for health: {error}", {
+      logger("service").error("No answers for health: {error}", {
         error,
       });
     }
   }
 
-  #answer({ method, pathname }: Asked): Answered {
+  #answer({ method, pathname }: ProbeRequest): ProbeResponse {
     if (!["/livez", "/readyz"].includes(pathname)) {
       return { status: 404, body: { status: "unknown path" } };
     }

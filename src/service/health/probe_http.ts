@@ -1,10 +1,10 @@
 /** As much of HTTP as probes speak: a request without a body, and an answer in JSON, one on each connection. @module */
 
 /** Bytes of a request without its body, at most. */
-const HEAD = 8_192;
+const MAX_HEAD_BYTES = 8_192;
 
 /** A request. */
-export interface Asked {
+export interface ProbeRequest {
   /** Method, such as `GET`. */
   readonly method: string;
   /** Path, without its query. */
@@ -12,7 +12,7 @@ export interface Asked {
 }
 
 /** An answer. */
-export interface Answered {
+export interface ProbeResponse {
   /** Status of HTTP. */
   readonly status: number;
   /** Body, sent as JSON. */
@@ -22,12 +22,12 @@ export interface Answered {
 }
 
 /** Answers one request. */
-export type Answer = (asked: Asked) => Answered;
+export type ProbeHandler = (asked: ProbeRequest) => ProbeResponse;
 
 /** Reads a request and answers it; false if the client leaves before it has asked. Throws what the connection throws. */
-export async function answerOn(
+export async function serveProbe(
   connection: Deno.TcpConn,
-  answer: Answer,
+  answer: ProbeHandler,
 ): Promise<boolean> {
   const head = await headOf(connection);
   if (head === undefined) return false;
@@ -52,9 +52,9 @@ const REASONS: Readonly<Record<number, string>> = {
 /** The request up to its empty line, or what came of one that is too long; undefined if the client leaves before. */
 async function headOf(connection: Deno.TcpConn): Promise<string | undefined> {
   const latin1 = new TextDecoder("latin1");
-  const buffer = new Uint8Array(HEAD);
+  const buffer = new Uint8Array(MAX_HEAD_BYTES);
   let head = "";
-  while (head.length < HEAD) {
+  while (head.length < MAX_HEAD_BYTES) {
     const size = await connection.read(buffer.subarray(head.length));
     if (size === null) return undefined;
     head += latin1.decode(buffer.subarray(head.length, head.length + size));
@@ -65,8 +65,8 @@ async function headOf(connection: Deno.TcpConn): Promise<string | undefined> {
 }
 
 /** The request, or the status that refuses it. */
-function parsed(head: string): Asked | number {
-  if (head.length >= HEAD) return 431;
+function parsed(head: string): ProbeRequest | number {
+  if (head.length >= MAX_HEAD_BYTES) return 431;
   const [first = "", ...lines] = head.split(/\r?\n/);
   const [, method, target = "", minor] =
     /^([A-Z]+) (\S+) HTTP\/1\.([01])$/.exec(first) ?? [];
@@ -80,7 +80,7 @@ function parsed(head: string): Asked | number {
 
 async function send(
   connection: Deno.TcpConn,
-  { status, body, headers }: Answered,
+  { status, body, headers }: ProbeResponse,
   headOnly: boolean,
 ): Promise<void> {
   const json = new TextEncoder().encode(JSON.stringify(body));

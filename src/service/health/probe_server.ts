@@ -2,10 +2,10 @@
  * HTTP for probes, over plain sockets: `Deno.serve` bounds neither its connections nor their time, and an error of its
  * accept ends the process. @module
  */
-import { expireAt, forget } from "../../async/timer_wheel.ts";
-import { log } from "../../logging.ts";
-import { pause } from "../../async/deadline.ts";
-import { type Answer, answerOn } from "./probe_http.ts";
+import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
+import { logger } from "../../logging.ts";
+import { delay } from "../../async/deadline.ts";
+import { type ProbeHandler, serveProbe } from "./probe_http.ts";
 
 /** Connections at once; a further one takes the place of the oldest. */
 const CONNECTIONS = 64;
@@ -19,7 +19,7 @@ const REST = 8_192;
 /** Answers one request on each connection until disposed. */
 export class ProbeServer implements AsyncDisposable {
   readonly #listener: Deno.TcpListener;
-  readonly #answer: Answer;
+  readonly #answer: ProbeHandler;
   /** Connections, the oldest first. */
   readonly #open = new Set<Deno.TcpConn>();
   readonly #stop = new AbortController();
@@ -28,7 +28,7 @@ export class ProbeServer implements AsyncDisposable {
   /** Listens; throws what `Deno.listen` throws if it cannot. */
   constructor(
     { port, hostname }: { readonly port: number; readonly hostname: string },
-    answer: Answer,
+    answer: ProbeHandler,
   ) {
     this.#listener = Deno.listen({ port, hostname });
     this.#answer = answer;
@@ -60,7 +60,7 @@ export class ProbeServer implements AsyncDisposable {
         if (!refused) logRefused(error);
         refused = true;
         this.#closeOldest(); // the process may have too many open files
-        await pause(REFUSED, { deadline: Infinity, signal }).catch(() => {});
+        await delay(REFUSED, { at: Infinity, signal }).catch(() => {});
       }
     }
   }
@@ -69,16 +69,16 @@ export class ProbeServer implements AsyncDisposable {
     if (this.#open.size >= CONNECTIONS) this.#closeOldest();
     this.#open.add(connection);
     const close = () => this.#close(connection);
-    const late = expireAt(performance.now() + LIFETIME, close);
+    const late = setDeadline(performance.now() + LIFETIME, close);
     // A connection that fails, or is closed meanwhile, concerns nobody.
     this.#converse(connection).catch(() => {}).finally(() => {
-      forget(late);
+      clearDeadline(late);
       close();
     });
   }
 
   async #converse(connection: Deno.TcpConn): Promise<void> {
-    if (!await answerOn(connection, this.#answer)) return;
+    if (!await serveProbe(connection, this.#answer)) return;
     await connection.closeWrite();
     // Closing before the client's body is read would reset the connection, and the answer could be lost.
     const rest = new Uint8Array(REST);
@@ -98,5 +98,5 @@ export class ProbeServer implements AsyncDisposable {
 function logRefused(error: unknown): void {
   const reason = error instanceof Error ? error.message : error;
   const text = "No connection for health can be accepted: {reason}";
-  log("service").error(text, { reason });
+  logger("service").error(text, { reason });
 }

@@ -1,6 +1,6 @@
 /** When the services of this process are live, and when they are ready. @module */
 import type { ConnectionEvents } from "../../connection/connection_events.ts";
-import type { LinkHealth } from "../../transport/transport.ts";
+import type { TransportHealth } from "../../transport/transport.ts";
 import type { ServerStats } from "../../rpc/server_stats.ts";
 import type { ServiceState } from "../../rpc/discovery/service_report.ts";
 import { type Health, HealthServer } from "./health_server.ts";
@@ -39,7 +39,7 @@ function share(port: number, hostname: string): Shared {
   const patient = workerNumber() !== undefined; // for its predecessor
   const checks = new Set<() => Health>();
   const server = HealthServer.start(
-    { port, hostname, patient },
+    { port, hostname, waitForPort: patient },
     () => joined(checks),
   );
   return { server, checks };
@@ -66,17 +66,17 @@ export interface Answering extends AsyncDisposable {
  *
  * @throws {InvalidValueError} the port cannot be had.
  */
-export function answerForHealth(
+export function serveReadiness(
   { healthPort, healthHostname: hostname = LOOPBACK }: ReadinessOptions,
   service: Asked,
-  link: LinkState,
+  link: ReadinessMonitor,
 ): Answering | undefined {
   if (healthPort === undefined) return undefined;
   const port = healthPort === 0 ? 0 : healthPort + (workerNumber() ?? 0);
   const key = port === 0 ? crypto.randomUUID() : `${hostname} ${port}`;
   const { server, checks } = ports.get(key) ?? share(port, hostname);
   ports.set(key, { server, checks });
-  const check = () => conditionOf(service, link);
+  const check = () => readinessOf(service, link);
   checks.add(check);
   return {
     get url() {
@@ -92,9 +92,9 @@ export function answerForHealth(
 }
 
 /** What is told of the link, and whether work comes in by it and can be answered, now or when the broker takes messages. */
-function conditionOf(
+function readinessOf(
   service: Asked,
-  { condition, health }: LinkState,
+  { condition, health }: ReadinessMonitor,
 ): Health {
   const { state } = service;
   const { slots = 0, handlers = [] } = state === "up"
@@ -115,7 +115,7 @@ function conditionOf(
 }
 
 /** `connecting` before the first connection; `blocked`: the broker takes no messages, and delivers them all the same. */
-export type LinkCondition =
+export type Condition =
   | "connecting"
   | "up"
   | "blocked"
@@ -125,21 +125,21 @@ export type LinkCondition =
 /** A connection that tells how its link is. */
 export interface Followed extends ConnectionEvents {
   /** How both sides of the link are. */
-  health(): LinkHealth;
+  health(): TransportHealth;
 }
 
 /** Follows one connection. */
-export class LinkState {
-  #condition: LinkCondition = "connecting";
+export class ReadinessMonitor {
+  #condition: Condition = "connecting";
   #followed: Followed | undefined;
 
   /** How it is now. */
-  get condition(): LinkCondition {
+  get condition(): Condition {
     return this.#condition;
   }
 
   /** Both sides of the link; undefined before the first connection. */
-  get health(): LinkHealth | undefined {
+  get health(): TransportHealth | undefined {
     return this.#followed?.health();
   }
 

@@ -1,5 +1,5 @@
 /** Time as services need it: a clock that no change of the wall clock disturbs. @module */
-import { pause } from "../../async/deadline.ts";
+import { delay } from "../../async/deadline.ts";
 
 /** When it is, and how to wait. */
 export interface Clock {
@@ -13,5 +13,5 @@ export interface Clock {
 export const monotonic: Clock = {
   now: () => performance.now(),
   sleep: (ms, signal) =>
-    pause(ms, { deadline: Infinity, signal }).then(() => true, () => false),
+    delay(ms, { at: Infinity, signal }).then(() => true, () => false),
 };

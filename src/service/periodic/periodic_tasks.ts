@@ -1,7 +1,7 @@
 /** The periodic tasks of a manager while its service runs. @module */
-import { duration } from "../../option_checks.ts";
+import { checkDuration } from "../../option_checks.ts";
 import type { Clock } from "./clock.ts";
-import { leave } from "../../async/deadline.ts";
+import { bestEffort } from "../../async/deadline.ts";
 import {
   checkTask,
   nameOf,
@@ -15,7 +15,7 @@ export interface PeriodicOptions {
   /** Time; default the process's own. */
   readonly clock?: Clock | undefined;
   /** Milliseconds in place of a task's `every`, by its name. */
-  readonly spacing?: Readonly<Record<string, number>> | undefined;
+  readonly taskIntervals?: Readonly<Record<string, number>> | undefined;
   /** Stands for election to run a task; tells how it goes. */
   readonly lead?: ((name: string) => Election) | undefined;
 }
@@ -43,7 +43,7 @@ export class PeriodicTasks implements AsyncDisposable {
     tasks.forEach(checkTask);
     this.#tasks = tasks;
     this.#runners = tasks.map((task, at) => this.#runner(task, at, options));
-    if (options.spacing) this.space(options.spacing);
+    if (options.taskIntervals) this.setTaskIntervals(options.taskIntervals);
     this.#loops = this.#runners.map((runner) => runner.loop(this.#stop.signal));
   }
 
@@ -62,12 +62,12 @@ export class PeriodicTasks implements AsyncDisposable {
    *
    * @throws {InvalidValueError} it is no duration in milliseconds.
    */
-  space(spacing: Readonly<Record<string, number>>): void {
-    for (const [name, every] of Object.entries(spacing)) {
-      if (every !== undefined) duration(`spacing.${name}`, every);
+  setTaskIntervals(intervals: Readonly<Record<string, number>>): void {
+    for (const [name, every] of Object.entries(intervals)) {
+      if (every !== undefined) checkDuration(`taskIntervals.${name}`, every);
     }
     for (const [at, task] of this.#tasks.entries()) {
-      const { [nameOf(task, at)]: every = task.every } = spacing;
+      const { [nameOf(task, at)]: every = task.every } = intervals;
       const runner = this.#runners[at];
       if (runner) runner.every = every;
     }
@@ -84,7 +84,11 @@ export class PeriodicTasks implements AsyncDisposable {
       ...this.#loops,
       ...this.#elections.map((each) => each[Symbol.asyncDispose]()),
     ]);
-    await leave("A periodic task that ignores its signal", () => all, deadline);
+    await bestEffort(
+      "A periodic task that ignores its signal",
+      () => all,
+      deadline,
+    );
   }
 
   /** Stops them, and waits for those that are running. */

@@ -1,8 +1,8 @@
 /** One periodic task: when it runs, and what came of it. @module */
-import { duration } from "../../option_checks.ts";
+import { checkDuration } from "../../option_checks.ts";
 import { checkNames, namesOf } from "../../option_names.ts";
 import type { TaskInfo } from "../../rpc/discovery/service_report.ts";
-import { log } from "../../logging.ts";
+import { logger } from "../../logging.ts";
 import { type Clock, monotonic } from "./clock.ts";
 
 /** What the last run came to. */
@@ -123,7 +123,7 @@ export class TaskRunner {
     } catch (error) {
       const name = this.#name;
       const text = "Periodic {name} failed: {error}";
-      log("service").error(text, { name, error }, name);
+      logger("service").error(text, { name, error }, name);
     }
   }
 
@@ -170,9 +170,9 @@ export interface TaskState extends Omit<TaskInfo, "lastError"> {
  */
 export function checkTask(task: PeriodicTask): void {
   checkNames(task, taskNames, "periodic.");
-  duration("every", task.every);
-  if (task.initialDelay) duration("initialDelay", task.initialDelay);
-  if (task.jitter) duration("jitter", task.jitter);
+  checkDuration("every", task.every);
+  if (task.initialDelay) checkDuration("initialDelay", task.initialDelay);
+  if (task.jitter) checkDuration("jitter", task.jitter);
 }
 
 /** The name of a task in a list. */

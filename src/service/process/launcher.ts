@@ -1,10 +1,10 @@
 /** Several services in one process, or in several (Nova: `ServiceLauncher`, `ProcessLauncher`). @module */
-import { whole } from "../../option_checks.ts";
+import { checkInteger } from "../../option_checks.ts";
 import { checkNames, namesOf } from "../../option_names.ts";
 import { WORKER } from "../../config/worker_role.ts";
 import type { Service } from "../service.ts";
 import { supervise } from "./supervisor.ts";
-import { serve, work } from "./worker.ts";
+import { runAsWorker, runServices } from "./worker.ts";
 
 /** How to launch services. */
 export interface LaunchOptions {
@@ -69,12 +69,12 @@ export async function launch(
   options: LaunchOptions = {},
 ): Promise<void> {
   checkNames(options, launchNames);
-  if (options.workers === undefined) return await serve(services);
-  const workers = whole("workers", options.workers, 1, 1_024);
+  if (options.workers === undefined) return await runServices(services);
+  const workers = checkInteger("workers", options.workers, 1, 1_024);
   const worker = Deno.env.get(WORKER);
-  if (worker) return await work(services, Number(worker));
+  if (worker) return await runAsWorker(services, Number(worker));
   const { healthPort: port, healthHostname: hostname } = options;
-  if (port !== undefined) whole("healthPort", port, 0, 65_535);
+  if (port !== undefined) checkInteger("healthPort", port, 0, 65_535);
   const args = options.args ?? sameProgram();
   await supervise(workers, args, { port, hostname });
 }

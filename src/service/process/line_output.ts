@@ -2,7 +2,7 @@
 import { stripVTControlCharacters } from "node:util";
 
 /** Characters of a line at most; what is longer goes on in parts, so that no worker fills the launcher's memory. */
-const LONGEST = 65_536;
+const MAX_LINE = 65_536;
 
 /** Where bytes go, e.g. `Deno.stdout`. */
 export interface Sink {
@@ -11,7 +11,7 @@ export interface Sink {
 }
 
 /** Takes texts of several workers, each whole, one after the other. */
-export class Output {
+export class LineWriter {
   readonly #sink: Sink;
   #last: Promise<void> = Promise.resolve();
 
@@ -47,7 +47,7 @@ export function toLines(
     write(chunk) {
       const lines = (rest + chunk).split("\n");
       rest = lines.pop() ?? "";
-      if (rest.length > LONGEST) {
+      if (rest.length > MAX_LINE) {
         lines.push(rest);
         rest = "";
       }

@@ -1,10 +1,10 @@
 /** The launcher's process: it serves nothing itself, and answers for its workers (Nova: `ProcessLauncher`). @module */
-import { log } from "../../logging.ts";
+import { logger } from "../../logging.ts";
 import { type HealthPort, HealthServer } from "../health/health_server.ts";
 import { LOOPBACK } from "../../names.ts";
 import { onSignals, SIGNALS } from "../../config/worker_role.ts";
-import { Slot } from "./worker_slot.ts";
-import { Output } from "./line_output.ts";
+import { WorkerSlot } from "./worker_slot.ts";
+import { LineWriter } from "./line_output.ts";
 
 /** Exit codes of a process that a signal ended at once. */
 const CODES: Partial<Record<Deno.Signal, number>> = {
@@ -23,11 +23,11 @@ export async function supervise(
   args: readonly string[],
   health: HealthPort,
 ): Promise<void> {
-  const stdout = new Output(Deno.stdout);
-  const stderr = new Output(Deno.stderr);
+  const stdout = new LineWriter(Deno.stdout);
+  const stderr = new LineWriter(Deno.stderr);
   const slots = Array.from(
     { length: workers },
-    (_, index) => new Slot(index + 1, { args, stdout, stderr }),
+    (_, index) => new WorkerSlot(index + 1, { args, stdout, stderr }),
   );
   await using _health = answering(slots, health);
   using _end = onSignals(SIGNALS, ending(slots));
@@ -45,7 +45,7 @@ export async function supervise(
 
 /** Answers for all workers, if there is a port: it is ready when each of them serves. */
 function answering(
-  slots: readonly Slot[],
+  slots: readonly WorkerSlot[],
   { port, hostname = LOOPBACK }: HealthPort,
 ): HealthServer | undefined {
   if (port === undefined) return undefined;
@@ -57,7 +57,7 @@ function answering(
 }
 
 /** The first signal drains the workers, a second one ends them and this process at once. */
-function ending(slots: readonly Slot[]): (signal: Deno.Signal) => void {
+function ending(slots: readonly WorkerSlot[]): (signal: Deno.Signal) => void {
   let asked = false;
   return (signal) => {
     if (asked) {
@@ -65,18 +65,18 @@ function ending(slots: readonly Slot[]): (signal: Deno.Signal) => void {
       Deno.exit(CODES[signal]);
     }
     asked = true;
-    log("service").info("{signal}: the workers drain", { signal });
+    logger("service").info("{signal}: the workers drain", { signal });
     for (const slot of slots) slot.stop();
   };
 }
 
 /** Replaces one worker after the other; those that wait for their next start do not wait any longer. What is asked for meanwhile is done after that: the program may have changed again. */
-function restarting(slots: readonly Slot[]): () => void {
+function restarting(slots: readonly WorkerSlot[]): () => void {
   let last: Promise<void> = Promise.resolve();
   let waiting = false;
   const all = async () => {
     waiting = false;
-    log("service").info("SIGHUP: the workers are replaced, one by one");
+    logger("service").info("SIGHUP: the workers are replaced, one by one");
     for (const slot of slots) await slot.replace();
   };
   return () => {

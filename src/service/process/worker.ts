@@ -8,8 +8,8 @@ import {
 import type { Service } from "../service.ts";
 
 /** Milliseconds that a worker has to drain once its launcher is gone, and that its program has once it has drained. */
-const ORPHANED = 3_500;
-const DRAINED = 5_000;
+const ORPHANED_EXIT_CODE = 3_500;
+const DRAINED_EXIT_CODE = 5_000;
 
 /** Starts a service. */
 type Start = () => Promise<Service>;
@@ -23,7 +23,7 @@ interface Running {
 }
 
 /** Starts services, waits until all have stopped. If one cannot start or is lost, the others are stopped. */
-export async function serve(
+export async function runServices(
   services: readonly Start[],
   { asked, ready }: Running = {},
 ): Promise<void> {
@@ -59,7 +59,7 @@ async function unlessAsked(
 }
 
 /** Runs the services of worker number `worker` until they stop, or its launcher says so or is gone. */
-export async function work(
+export async function runAsWorker(
   services: readonly Start[],
   worker: number,
 ): Promise<void> {
@@ -71,7 +71,7 @@ export async function work(
     drain.abort();
   });
   await using _launcher = listen(drain);
-  await serve(services, { asked: drain.signal, ready: sayReady });
+  await runServices(services, { asked: drain.signal, ready: sayReady });
 }
 
 function sayReady(): void {
@@ -90,13 +90,13 @@ function listen(drain: AbortController): AsyncDisposable {
     // The launcher says but one thing.
     while (!(await words.read()).done) drain.abort();
     if (over) return;
-    endWithin(ORPHANED, 1);
+    endWithin(ORPHANED_EXIT_CODE, 1);
     drain.abort();
   })();
   return {
     [Symbol.asyncDispose]: async () => {
       over = true;
-      endWithin(DRAINED, 0);
+      endWithin(DRAINED_EXIT_CODE, 0);
       await words.cancel();
       await listening;
     },

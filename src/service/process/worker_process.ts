@@ -1,23 +1,23 @@
 /** A worker's process, as its launcher sees it. @module */
-import { expireAt, forget } from "../../async/timer_wheel.ts";
+import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
 import { DRAIN, READY, WORKER } from "../../config/worker_role.ts";
-import { LastError, type Output, toLines } from "./line_output.ts";
+import { LastError, type LineWriter, toLines } from "./line_output.ts";
 
 /** Milliseconds that output may come after its process: one that the worker had started may still hold the pipe. */
-const LATE = 1_000;
+const READY_TIMEOUT_MS = 1_000;
 
 /** How to start workers. */
 export interface Program {
   /** Arguments for this Deno. */
   readonly args: readonly string[];
   /** Gets what they print. */
-  readonly stdout: Output;
+  readonly stdout: LineWriter;
   /** Gets what they print as errors. */
-  readonly stderr: Output;
+  readonly stderr: LineWriter;
 }
 
 /** One process of a worker. */
-export class Child {
+export class WorkerProcess {
   /** True when all its services have started; false if it ended before. */
   readonly ready: Promise<boolean>;
   /** Resolves when the process has ended. */
@@ -84,7 +84,7 @@ export class Child {
   }
 
   /** Whether it was asked to end. */
-  get asked(): boolean {
+  get draining(): boolean {
     return this.#asked;
   }
 
@@ -119,15 +119,18 @@ export class Child {
 
   async #end(passed: readonly Promise<void>[]): Promise<Deno.CommandStatus> {
     const status = await this.exited;
-    const late = expireAt(performance.now() + LATE, () => this.#cut.abort());
+    const late = setDeadline(
+      performance.now() + READY_TIMEOUT_MS,
+      () => this.#cut.abort(),
+    );
     await Promise.all(passed);
-    forget(late);
+    clearDeadline(late);
     return status;
   }
 
   async #pass(
     from: ReadableStream<Uint8Array<ArrayBuffer>>,
-    to: Output,
+    to: LineWriter,
     name: string,
     note: (line: string) => void = () => {},
   ): Promise<void> {

@@ -1,7 +1,11 @@
 /** A worker's place: whatever happens to its process, another takes over. @module */
-import { expireAt, forget, type Waiting } from "../../async/timer_wheel.ts";
-import { log } from "../../logging.ts";
-import { Child, type Program } from "./worker_process.ts";
+import {
+  clearDeadline,
+  setDeadline,
+  type Timer,
+} from "../../async/timer_wheel.ts";
+import { logger } from "../../logging.ts";
+import { type Program, WorkerProcess } from "./worker_process.ts";
 
 /** Milliseconds between two starts for one place: after the first failure, and at most. Each further failure doubles them. */
 const SPACING = 1_000;
@@ -10,19 +14,19 @@ const LONGEST = 30_000;
 const HEALTHY = 60_000;
 
 /** Keeps one worker running. */
-export class Slot {
+export class WorkerSlot {
   /** Number of the worker. */
   readonly worker: number;
   readonly #program: Program;
   /** All that have not ended yet: the one that serves, one that is to follow it, those that drain. */
-  readonly #children = new Set<Child>();
+  readonly #children = new Set<WorkerProcess>();
   /** The process that was started last; undefined if none could be. */
-  #last: Child | undefined;
+  #last: WorkerProcess | undefined;
   /** Time of the last start, in milliseconds of `performance.now()`. */
   #started = 0;
   /** Milliseconds from the last start to the next, at least. */
   #spacing = SPACING;
-  #pause: { readonly wait: Waiting; readonly over: () => void } | undefined;
+  #pause: { readonly wait: Timer; readonly over: () => void } | undefined;
   #changed = Promise.withResolvers<void>();
   #replacing: PromiseWithResolvers<void> | undefined;
   #stopped = false;
@@ -74,7 +78,7 @@ export class Slot {
     for (const child of this.#children) child.kill();
   }
 
-  async #keep(current: Child): Promise<void> {
+  async #keep(current: WorkerProcess): Promise<void> {
     while (!this.#stopped) {
       if (current.alive && !this.#replacing) {
         await this.#changed.promise;
@@ -89,9 +93,13 @@ export class Slot {
   }
 
   /** Whoever waits for the old one to be gone does not keep this place from looking after the new one. */
-  #follow(old: Child, next: Child): Child {
+  #follow(old: WorkerProcess, next: WorkerProcess): WorkerProcess {
     const { worker } = this;
-    log("service").info("Worker {worker} is replaced", { worker }, `${worker}`);
+    logger("service").info(
+      "Worker {worker} is replaced",
+      { worker },
+      `${worker}`,
+    );
     const replacing = this.#replacing;
     old.drain();
     old.ended.then(() => replacing?.resolve());
@@ -100,7 +108,7 @@ export class Slot {
   }
 
   /** Another process, when it is due; undefined if none could be started or none is wanted any more. */
-  async #fork(): Promise<Child | undefined> {
+  async #fork(): Promise<WorkerProcess | undefined> {
     await this.#due();
     this.#last = undefined;
     this.#started = performance.now();
@@ -111,7 +119,7 @@ export class Slot {
     } catch (error) {
       // The machine may be short of processes or memory for a while.
       const { worker } = this;
-      log("service").error("Worker {worker} cannot be started: {error}", {
+      logger("service").error("Worker {worker} cannot be started: {error}", {
         worker,
         error,
       }, `${worker}`);
@@ -126,19 +134,19 @@ export class Slot {
     const ms = Math.round(due - performance.now());
     if (ms <= 0) return;
     const text = "Worker {worker} starts again in {ms} ms";
-    log("service").info(text, { worker, ms }, `${worker}`);
+    logger("service").info(text, { worker, ms }, `${worker}`);
     await this.#paused(due);
   }
 
   #paused(until: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const wait = expireAt(until, resolve);
-    this.#pause = { wait, over: () => (forget(wait), resolve()) };
+    const wait = setDeadline(until, resolve);
+    this.#pause = { wait, over: () => (clearDeadline(wait), resolve()) };
     return promise;
   }
 
-  #spawn(): Child {
-    const child = new Child(this.worker, this.#program);
+  #spawn(): WorkerProcess {
+    const child = new WorkerProcess(this.worker, this.#program);
     this.#last = child;
     this.#children.add(child);
     child.exited.then(() => this.#tell());
@@ -146,15 +154,18 @@ export class Slot {
     return child;
   }
 
-  #gone(child: Child, { code, signal, success }: Deno.CommandStatus): void {
+  #gone(
+    child: WorkerProcess,
+    { code, signal, success }: Deno.CommandStatus,
+  ): void {
     const { worker } = this;
-    const { pid, asked, lastError } = child;
+    const { pid, draining, lastError } = child;
     this.#children.delete(child);
     const how = signal ?? `code ${code}`;
     // One that was killed had no time to say why.
     const reason = success || signal === "SIGKILL" ? undefined : lastError;
     const text = "Worker {worker} (process {pid}) ended: {how}";
-    log("service")[asked ? "info" : "warn"](
+    logger("service")[draining ? "info" : "warn"](
       reason === undefined ? text : `${text}; its last error: {reason}`,
       { worker, pid, how, ...(reason !== undefined && { reason }) },
       `${worker}`,

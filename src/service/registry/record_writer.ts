@@ -1,6 +1,6 @@
 /** The records of a service in its store, which may be away at any time (Nova: `service.py`, `report_state`). @module */
-import { log, oneLine } from "../../logging.ts";
-import { within } from "../../async/deadline.ts";
+import { logger, oneLine } from "../../logging.ts";
+import { withDeadline } from "../../async/deadline.ts";
 import type {
   ServiceKey,
   ServiceRecord,
@@ -9,16 +9,16 @@ import type {
 } from "../../rpc/discovery/service_report.ts";
 
 /** Milliseconds that a store is waited for, and until it may be told something else: what hangs may never end. */
-const PATIENCE = 2_000;
-const HANGS = 5_000;
+const TIMEOUT_MS = 2_000;
+const HANGING_AFTER_MS = 5_000;
 
 function soon(work: Promise<void>, ms: number): Promise<void> {
   const late = () => new Error(`no answer within ${ms} ms`);
-  return within(work, { deadline: performance.now() + ms }, late);
+  return withDeadline(work, { at: performance.now() + ms }, late);
 }
 
 /** Keeps the records of one run of a service; nothing of it fails. */
-export class Records {
+export class RecordWriter {
   readonly #store: ServiceStore;
   readonly #keys: readonly ServiceKey[];
   readonly #run: Pick<ServiceReport, "id" | "startedAt">;
@@ -48,12 +48,12 @@ export class Records {
 
   /** Asks for the reports of earlier runs. */
   open(): Promise<void> {
-    return this.#tell(() => this.#read());
+    return this.#enqueue(() => this.#read());
   }
 
   /** Writes what a service reports; a record that was lost is made anew. */
   write(reports: () => readonly ServiceReport[]): Promise<void> {
-    return this.#tell(async () => {
+    return this.#enqueue(async () => {
       await this.#read();
       const updatedAt = Date.now();
       for (const report of reports()) {
@@ -65,7 +65,7 @@ export class Records {
 
   /** Removes them. */
   remove(): Promise<void> {
-    return this.#tell(async () => {
+    return this.#enqueue(async () => {
       for (const key of this.#keys) {
         if (this.#isLater(await this.#store.get(key))) continue;
         await this.#store.remove(key);
@@ -89,17 +89,17 @@ export class Records {
   }
 
   /** Resolves when the store has been told, or has taken too long: then it is told as soon as it can be. */
-  async #tell(work: () => Promise<void>): Promise<void> {
+  async #enqueue(work: () => Promise<void>): Promise<void> {
     this.#wanted = work;
     this.#telling ??= this.#tellAll();
-    await soon(this.#telling, PATIENCE).catch((error) => this.#lost(error));
+    await soon(this.#telling, TIMEOUT_MS).catch((error) => this.#lost(error));
   }
 
   async #tellAll(): Promise<void> {
     for (let work; (work = this.#wanted);) {
       this.#wanted = undefined;
       try {
-        await soon(Promise.try(work), HANGS);
+        await soon(Promise.try(work), HANGING_AFTER_MS);
         this.#found();
       } catch (error) {
         this.#lost(error);
@@ -113,11 +113,13 @@ export class Records {
     if (this.#away) return;
     this.#away = true;
     const reason = oneLine(error instanceof Error ? error.message : error);
-    log("service").warn("The store of services is away: {reason}", { reason });
+    logger("service").warn("The store of services is away: {reason}", {
+      reason,
+    });
   }
 
   #found(): void {
-    if (this.#away) log("service").info("The store of services is back");
+    if (this.#away) logger("service").info("The store of services is back");
     this.#away = false;
   }
 }

@@ -1,14 +1,15 @@
 /** What a service tells of itself: at an interval, and to whoever asks (Nova: `service.py`, `report_state`). @module */
 import { TopologyError } from "../../errors.ts";
-import { log } from "../../logging.ts";
+import { logger } from "../../logging.ts";
 import type { ConnectionContext } from "../../connection/connection_context.ts";
 import { RpcDispatcher } from "../../rpc/dispatch/dispatcher.ts";
 import {
-  inquiries,
-  meant,
+  matchesFilter,
+  registryContract,
   REPORT,
   REPORTS,
-  type ServiceAnswer,
+  type SentAnswer,
+  sentStats,
   type ServiceFilter,
 } from "../../rpc/discovery/service_contract.ts";
 import type {
@@ -18,17 +19,17 @@ import type {
   ServiceStats,
 } from "../../rpc/discovery/service_report.ts";
 import { PeriodicTasks } from "../periodic/periodic_tasks.ts";
-import type { Records } from "./record_writer.ts";
+import type { RecordWriter } from "./record_writer.ts";
 import type { Identity, ServedTopic } from "./self_description.ts";
 
 /** Of what is reported. */
-export interface Reported {
+export interface ServiceDescription {
   /** Who it is. */
   readonly identity: Identity;
   /** What it serves: a report for each. */
   readonly topics: readonly ServedTopic[];
   /** Where records are kept. */
-  readonly records?: Records | undefined;
+  readonly records?: RecordWriter | undefined;
   /** Where it is in its life. */
   state(): ServiceState;
   /** What it serves, in full. */
@@ -43,17 +44,17 @@ function isForbidden(error: unknown): error is TopologyError {
 }
 
 /** Milliseconds that a report may take to get to the broker. */
-const PATIENCE = 1_000;
+const TIMEOUT_MS = 1_000;
 
 /** Tells of one service until disposed, over a connection context of its own: busy handlers do not keep it waiting. */
 export class Reporter implements AsyncDisposable {
   readonly #connection: ConnectionContext;
-  readonly #reported: Reported;
+  readonly #reported: ServiceDescription;
   #count = 0;
   #periodic: PeriodicTasks | undefined;
 
   /** Says nothing before `start`. The context is the reporter's from now on. */
-  constructor(connection: ConnectionContext, reported: Reported) {
+  constructor(connection: ConnectionContext, reported: ServiceDescription) {
     this.#connection = connection;
     this.#reported = reported;
   }
@@ -65,7 +66,9 @@ export class Reporter implements AsyncDisposable {
     await this.#listen().catch((error) => {
       if (!isForbidden(error)) throw error;
       const { message: reason } = error;
-      log("service").warn("Nobody can ask this service: {reason}", { reason });
+      logger("service").warn("Nobody can ask this service: {reason}", {
+        reason,
+      });
     });
     const run = () => this.report();
     void run();
@@ -92,25 +95,28 @@ export class Reporter implements AsyncDisposable {
 
   async #listen(): Promise<void> {
     const dispatcher = new RpcDispatcher([this.#endpoint()]);
-    const { topic } = inquiries;
+    const { topic } = registryContract;
     await this.#connection.createConsumer(topic, dispatcher, { fanout: true });
     await this.#connection.consume();
   }
 
   #endpoint() {
     const { info, stats } = this.#reported;
-    const answer = (more: Omit<ServiceAnswer, "reports"> = {}) =>
+    const answer = (more: Omit<SentAnswer, "reports"> = {}) =>
     (
       filter: ServiceFilter,
-    ): ServiceAnswer => {
-      const reports = this.#reports().filter((each) => meant(filter, each));
+    ): SentAnswer => {
+      const reports = this.#reports().filter((each) =>
+        matchesFilter(filter, each)
+      );
       return reports.length > 0 ? { reports, ...more } : { reports };
     };
     return {
-      contract: inquiries,
+      contract: registryContract,
       ping: answer(),
       info: (filter: ServiceFilter) => answer({ info: info() })(filter),
-      stats: (filter: ServiceFilter) => answer({ stats: stats() })(filter),
+      stats: (filter: ServiceFilter) =>
+        answer({ stats: sentStats(stats()) })(filter),
     };
   }
 
@@ -129,11 +135,11 @@ export class Reporter implements AsyncDisposable {
   /** One that does not get through is made up for by the next. */
   async #broadcast(): Promise<void> {
     const args = { reports: this.#reports() };
-    const options = { timeout: PATIENCE };
+    const options = { timeout: TIMEOUT_MS };
     try {
       await this.#connection.fanoutCast(REPORTS, REPORT, args, options);
     } catch (error) {
-      log("service").debug("A report was not sent: {error}", {
+      logger("service").debug("A report was not sent: {error}", {
         error,
       });
     }

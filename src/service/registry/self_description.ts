@@ -11,7 +11,7 @@ import type { Contract, Procedure } from "../../contract/types.ts";
 import { workerNumber } from "../../config/worker_role.ts";
 import type { Schema } from "../../contract/schema.ts";
 import { parseVersion } from "../../contract/version.ts";
-import { maskedText } from "../../redaction.ts";
+import { redactText } from "../../redaction.ts";
 import { oneLine, textOf } from "../../text.ts";
 import type { TaskState } from "../periodic/task_runner.ts";
 
@@ -22,7 +22,7 @@ interface Describing {
   >;
 }
 
-function described(
+function jsonSchemaOf(
   schema: Schema | undefined,
   ...sides: readonly ("output" | "input")[]
 ): object | undefined {
@@ -42,9 +42,9 @@ function described(
 function procedureInfo(procedure: Procedure, version: string): ProcedureInfo {
   const { since = `${parseVersion(version)?.major}.0` } = procedure;
   return {
-    args: described(procedure.args, "input"),
-    result: described(procedure.result, "output", "input"),
-    yields: described(procedure.yields, "output", "input"),
+    args: jsonSchemaOf(procedure.args, "input"),
+    result: jsonSchemaOf(procedure.result, "output", "input"),
+    yields: jsonSchemaOf(procedure.yields, "output", "input"),
     since,
     delivery: procedure.delivery ?? "at-least-once",
   };
@@ -66,7 +66,7 @@ export function taskInfo({ lastError, ...state }: TaskState): TaskInfo {
     nextRun: Number.isFinite(state.nextRun) ? state.nextRun : undefined,
     lastError: lastError === undefined
       ? undefined
-      : oneLine(maskedText(textOf(lastError))),
+      : oneLine(redactText(textOf(lastError))),
   };
 }
 
@@ -92,7 +92,7 @@ interface IdentityOptions {
 }
 
 /** Milliseconds between two reports, unless said otherwise (Nova: `report_interval`). */
-const INTERVAL = 10_000;
+const REPORT_INTERVAL_MS = 10_000;
 
 /** Milliseconds that lie between two runs of one process at least, however soon the second one starts. */
 const APART = 0.001;
@@ -107,7 +107,8 @@ function startOfRun(): number {
 export function identityOf(
   managers: readonly Serving[],
   host: string,
-  { binary, zone, reportInterval: interval = INTERVAL }: IdentityOptions,
+  { binary, zone, reportInterval: interval = REPORT_INTERVAL_MS }:
+    IdentityOptions,
 ): Identity {
   return {
     id: newId(),

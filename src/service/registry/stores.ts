@@ -1,5 +1,5 @@
 /** A store of services in an SQLite file, for the processes of one machine. @module */
-import { keyText, recordIn } from "../../rpc/discovery/service_contract.ts";
+import { recordIn, serviceKey } from "../../rpc/discovery/service_contract.ts";
 import type {
   ServiceRecord,
   ServiceStore,
@@ -71,17 +71,17 @@ export function sqliteServiceStore(path: string): ServiceStore & Disposable {
     get: (key) =>
       use((database) => {
         const text = "SELECT record FROM warren_services WHERE key = ?";
-        return parse(database.prepare(text).get(keyText(key)));
+        return parse(database.prepare(text).get(serviceKey(key)));
       }),
     put: (record) =>
       use((database) => {
         const text = "INSERT OR REPLACE INTO warren_services VALUES (?, ?)";
-        database.prepare(text).run(keyText(record), JSON.stringify(record));
+        database.prepare(text).run(serviceKey(record), JSON.stringify(record));
       }),
     remove: (key) =>
       use((database) => {
         const text = "DELETE FROM warren_services WHERE key = ?";
-        return database.prepare(text).run(keyText(key)).changes > 0;
+        return database.prepare(text).run(serviceKey(key)).changes > 0;
       }),
     list: () =>
       use((database) =>
@@ -96,12 +96,12 @@ export function sqliteServiceStore(path: string): ServiceStore & Disposable {
 export function memoryServiceStore(): ServiceStore {
   const records = new Map<string, ServiceRecord>();
   return {
-    get: (key) => Promise.resolve(records.get(keyText(key))),
+    get: (key) => Promise.resolve(records.get(serviceKey(key))),
     put: (record) => {
-      records.set(keyText(record), record);
+      records.set(serviceKey(record), record);
       return Promise.resolve();
     },
-    remove: (key) => Promise.resolve(records.delete(keyText(key))),
+    remove: (key) => Promise.resolve(records.delete(serviceKey(key))),
     list: () => Promise.resolve([...records.values()]),
   };
 }

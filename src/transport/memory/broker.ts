@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { TopologyError } from "../../errors.ts";
 import { type Exchange, missing, type Queue, type Route } from "../routes.ts";
-import { freshName } from "../../ids.ts";
+import { uniqueName } from "../../ids.ts";
 import type { Message, QueueCounts } from "../transport.ts";
 import { MemoryQueue, type Owner } from "./queue.ts";
 
@@ -68,7 +68,7 @@ export class Broker {
   /** The queue of a route; `owner` is who it goes with if it is exclusive. */
   queue(route: Route, settings: Queue, owner: Owner): MemoryQueue {
     const name = settings.fresh
-      ? freshName(settings.name, settings.fresh)
+      ? uniqueName(settings.name, settings.fresh)
       : settings.name;
     const exchange = route.exchange && this.exchange(route.exchange);
     const known = this.#queues.get(name);

@@ -1,8 +1,12 @@
 /** A queue of the bus inside the process: order, prefetch, expiration, redelivery. @module */
-import { expireAt, forget, type Waiting } from "../../async/timer_wheel.ts";
+import {
+  clearDeadline,
+  setDeadline,
+  type Timer,
+} from "../../async/timer_wheel.ts";
 import { TopologyError } from "../../errors.ts";
-import { Slots } from "../../slot_map.ts";
-import { Reserve } from "../waiting_reserve.ts";
+import { SlotMap } from "../../slot_map.ts";
+import { WaitingReserve } from "../waiting_reserve.ts";
 import type { Queue } from "../routes.ts";
 import type { ConsumeOptions, Delivery, Message } from "../transport.ts";
 
@@ -19,12 +23,12 @@ interface Item {
   redelivered: boolean;
 }
 
-interface Member {
+interface Subscriber {
   readonly owner: Owner;
   readonly receive: (delivery: Delivery) => void;
   readonly options: ConsumeOptions;
-  readonly held: Slots<Item>;
-  readonly reserve: Reserve;
+  readonly held: SlotMap<Item>;
+  readonly reserve: WaitingReserve;
   readonly ended: PromiseWithResolvers<void>;
   /** How many of what it holds wait, and do not count against its prefetch. */
   waiting: number;
@@ -61,10 +65,10 @@ export class MemoryQueue {
   /** Who declared it. */
   readonly owner: Owner;
   readonly #events: QueueEvents;
-  #waiting: Waiting | undefined;
+  #waiting: Timer | undefined;
   #items: Item[] = [];
   /** Consumers; the first is the next in turn. */
-  #members: Member[] = [];
+  #members: Subscriber[] = [];
   #order = 0;
   #running = false;
   #removed = false;
@@ -114,7 +118,7 @@ export class MemoryQueue {
     owner: Owner,
     receive: (delivery: Delivery) => void,
     options: ConsumeOptions,
-    reserve: Reserve = new Reserve(),
+    reserve: WaitingReserve = new WaitingReserve(),
   ): MemoryConsumer {
     const taken = this.#members.some((member) => member.options.exclusive) ||
       (options.exclusive && this.consumers > 0);
@@ -130,11 +134,11 @@ export class MemoryQueue {
         },
       );
     }
-    const member: Member = {
+    const member: Subscriber = {
       owner,
       receive,
       options,
-      held: new Slots(),
+      held: new SlotMap(),
       reserve,
       ended: Promise.withResolvers(),
       waiting: 0,
@@ -192,20 +196,20 @@ export class MemoryQueue {
 
   /** Looks again when the first is too old. */
   #arm(): void {
-    if (this.#waiting) forget(this.#waiting);
+    if (this.#waiting) clearDeadline(this.#waiting);
     this.#waiting = undefined;
     const [first] = this.#items;
     if (!first || !this.#deadLetters) return;
-    this.#waiting = expireAt(first.expires, () => this.#dropOld());
+    this.#waiting = setDeadline(first.expires, () => this.#dropOld());
   }
 
-  #leave(member: Member): void {
+  #leave(member: Subscriber): void {
     this.#members = this.#members.filter((other) => other !== member);
     const { autoDelete, temporary } = this.settings;
     if ((autoDelete || temporary) && this.consumers === 0) this.remove();
   }
 
-  #close(member: Member): void {
+  #close(member: Subscriber): void {
     member.closed = true;
     for (const item of member.held) this.#putBack(item);
     member.held.clear();
@@ -234,7 +238,7 @@ export class MemoryQueue {
         { held, waiting, options: { prefetch } },
       ) => prefetch === 0 || held.size - waiting < prefetch);
       if (turn < 0) return;
-      const member = this.#members[turn] as Member;
+      const member = this.#members[turn] as Subscriber;
       this.#members = [
         ...this.#members.slice(0, turn),
         ...this.#members.slice(turn + 1),
@@ -245,7 +249,7 @@ export class MemoryQueue {
     }
   }
 
-  #waits(member: Member, { message }: Item, evict: () => void): Disposable {
+  #waits(member: Subscriber, { message }: Item, evict: () => void): Disposable {
     const place = member.reserve.wait(message.body.length, evict);
     const counts = member.reserve.full ? 0 : 1;
     member.waiting += counts;
@@ -258,7 +262,7 @@ export class MemoryQueue {
     };
   }
 
-  #delivery(member: Member, item: Item): Delivery {
+  #delivery(member: Subscriber, item: Item): Delivery {
     const place = member.held.add(item);
     const settle = (after?: () => void) => {
       if (member.held.get(place) !== item) return;

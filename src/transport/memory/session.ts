@@ -4,30 +4,30 @@ import {
   InvalidValueError,
   NoRouteError,
 } from "../../errors.ts";
-import { log, oneLine } from "../../logging.ts";
+import { logger, oneLine } from "../../logging.ts";
 import { edgesOf } from "../oversized_body.ts";
-import { Reserve } from "../waiting_reserve.ts";
+import { WaitingReserve } from "../waiting_reserve.ts";
 import type { Queue, Route } from "../routes.ts";
 import type {
   BodyLimit,
   ConsumeOptions,
   Consumer,
+  Deadline,
   Delivery,
   Message,
   QueueCounts,
-  Transport,
-  Wait,
+  Session,
 } from "../transport.ts";
 import type { Broker } from "./broker.ts";
 import type { Owner } from "./queue.ts";
 
 /** One context's part of a bus. */
-export class MemoryTransport implements Transport, Owner {
+export class MemorySession implements Session, Owner {
   readonly #broker: Broker;
   readonly #returned: (message: Message) => void;
   readonly #closed: () => void;
   readonly #cancels = new Set<() => void>();
-  readonly #reserve = new Reserve();
+  readonly #reserve = new WaitingReserve();
   #disposed = false;
 
   constructor(
@@ -40,7 +40,7 @@ export class MemoryTransport implements Transport, Owner {
     this.#closed = closed;
   }
 
-  declare(route: Route, wait: Wait): Promise<void> {
+  declare(route: Route, wait: Deadline): Promise<void> {
     return this.#use(wait, () => {
       if (route.exchange) this.#broker.exchange(route.exchange);
       if (route.queue && !read(route.queue).fresh) {
@@ -49,7 +49,7 @@ export class MemoryTransport implements Transport, Owner {
     });
   }
 
-  publish(route: Route, message: Message, wait: Wait): Promise<void> {
+  publish(route: Route, message: Message, wait: Deadline): Promise<void> {
     return this.#use(wait, () => {
       const taken = this.#broker.publish(route, message);
       if (taken || !message.mandatory) return;
@@ -62,7 +62,7 @@ export class MemoryTransport implements Transport, Owner {
     });
   }
 
-  post(route: Route, message: Message, wait: Wait): Promise<void> {
+  send(route: Route, message: Message, wait: Deadline): Promise<void> {
     return this.#use(wait, () => {
       const taken = this.#broker.publish(route, message);
       if (taken || !message.mandatory) return;
@@ -74,7 +74,7 @@ export class MemoryTransport implements Transport, Owner {
     route: Route,
     receive: (delivery: Delivery) => void,
     options: ConsumeOptions,
-    wait: Wait,
+    wait: Deadline,
   ): Promise<Consumer> {
     return this.#use(wait, () => {
       if (!route.queue) {
@@ -98,15 +98,15 @@ export class MemoryTransport implements Transport, Owner {
     });
   }
 
-  look(queue: Queue, wait: Wait): Promise<QueueCounts | undefined> {
+  look(queue: Queue, wait: Deadline): Promise<QueueCounts | undefined> {
     return this.#use(wait, () => this.#broker.look(queue));
   }
 
-  unbind(route: Route, wait: Wait): Promise<void> {
+  unbind(route: Route, wait: Deadline): Promise<void> {
     return this.#use(wait, () => this.#broker.unbind(route));
   }
 
-  removeEmpty({ name }: Queue, wait: Wait): Promise<boolean> {
+  removeEmpty({ name }: Queue, wait: Deadline): Promise<boolean> {
     return this.#use(wait, () => this.#broker.removeEmpty(name));
   }
 
@@ -121,7 +121,7 @@ export class MemoryTransport implements Transport, Owner {
   }
 
   /** Does it at once, so that disposal is before it or after it; what goes wrong is a rejection, as with a network. */
-  #use<T>({ signal }: Wait, work: () => T): Promise<T> {
+  #use<T>({ signal }: Deadline, work: () => T): Promise<T> {
     return Promise.try(() => {
       signal?.throwIfAborted();
       if (!this.#disposed) return work();
@@ -159,6 +159,6 @@ function guarded<T>(receive: (value: T) => void, value: T): void {
   try {
     receive(value);
   } catch (error) {
-    log("bus").error("A receiver threw: {error}", { error });
+    logger("bus").error("A receiver threw: {error}", { error });
   }
 }

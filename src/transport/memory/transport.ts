@@ -1,64 +1,64 @@
 /** The link to a bus inside the process: the same promises as a network's, without one. @module */
 import { flushLog } from "../../logging.ts";
-import { answers, passing } from "../routes.ts";
-import { freshName } from "../../ids.ts";
+import { callQueue, transientQueue } from "../routes.ts";
+import { uniqueName } from "../../ids.ts";
 import type {
   ConsumeOptions,
+  Deadline,
   Delivery,
-  InboxForm,
-  InboxReader,
-  Link,
-  LinkEvent,
-  LinkHealth,
+  InboxListener,
+  InboxOptions,
   QueueStatus,
+  Session,
   Transport,
-  Wait,
+  TransportEvent,
+  TransportHealth,
 } from "../transport.ts";
 import { Broker } from "./broker.ts";
-import { MemoryTransport } from "./session.ts";
+import { MemorySession } from "./session.ts";
 
 /** A bus of one process. */
-export class MemoryLink implements Link {
+export class MemoryTransport implements Transport {
   readonly inbox: string;
-  readonly #form: InboxForm;
+  readonly #form: InboxOptions;
   readonly #broker = new Broker();
   readonly #since = new Date();
-  readonly #transports = new Set<MemoryTransport>();
-  #reader: InboxReader | undefined;
-  #listening: MemoryTransport | undefined;
+  readonly #transports = new Set<MemorySession>();
+  #reader: InboxListener | undefined;
+  #listening: MemorySession | undefined;
 
   /** A new bus, whose inbox has that form. */
-  constructor(form: InboxForm = { route: passing }) {
+  constructor(form: InboxOptions = { route: transientQueue }) {
     this.#form = form;
-    this.inbox = freshName("reply", form.member ?? true);
+    this.inbox = uniqueName("reply", form.member ?? true);
   }
 
-  open({ signal }: Wait): Promise<Transport> {
+  openSession({ signal }: Deadline): Promise<Session> {
     return Promise.try(() => {
       signal?.throwIfAborted();
       return this.#lease();
     });
   }
 
-  async listen(reader: InboxReader, wait: Wait): Promise<void> {
+  async startInbox(reader: InboxListener, wait: Deadline): Promise<void> {
     wait.signal?.throwIfAborted();
     this.#reader = reader;
     if (this.#listening) return;
     this.#listening = this.#lease();
     await this.#listening.consume(
       this.#form.route(this.inbox),
-      (delivery) => this.#reader?.receive(delivery),
+      (delivery) => this.#reader?.onDelivery(delivery),
       this.#inboxOptions(),
       wait,
     );
   }
 
-  async answersTo(call: string, wait: Wait): Promise<Disposable> {
-    const receive = (delivery: Delivery) => this.#reader?.receive(delivery);
+  async startCallQueue(call: string, wait: Deadline): Promise<Disposable> {
+    const receive = (delivery: Delivery) => this.#reader?.onDelivery(delivery);
     const transport = this.#listening ??= this.#lease();
     const options = this.#inboxOptions();
     const reader = await transport.consume(
-      answers(call),
+      callQueue(call),
       receive,
       options,
       wait,
@@ -66,7 +66,7 @@ export class MemoryLink implements Link {
     return { [Symbol.dispose]: () => void reader.cancel() };
   }
 
-  inspect(name: string, _wait: Wait): Promise<QueueStatus> {
+  inspect(name: string, _wait: Deadline): Promise<QueueStatus> {
     const queue = this.#broker.find(name);
     const status: QueueStatus = queue
       ? {
@@ -78,17 +78,22 @@ export class MemoryLink implements Link {
     return Promise.resolve(status);
   }
 
-  consumers(queue: string, _wait: Wait): Promise<number | undefined> {
+  consumers(queue: string, _wait: Deadline): Promise<number | undefined> {
     return Promise.resolve(this.#broker.find(queue)?.consumers);
   }
 
-  watch(_watcher: (event: LinkEvent) => void): Disposable {
+  onEvent(_watcher: (event: TransportEvent) => void): Disposable {
     return { [Symbol.dispose]: () => {} }; // a bus in the process is never lost
   }
 
-  health(): LinkHealth {
-    const proof = new Date();
-    const side = { state: "up", since: this.#since, proof, losses: 0 } as const;
+  health(): TransportHealth {
+    const lastProof = new Date();
+    const side = {
+      state: "up",
+      since: this.#since,
+      lastProof,
+      losses: 0,
+    } as const;
     const consumers = this.#broker.consumers;
     const counts = { wanted: consumers, consuming: consumers };
     return {
@@ -120,10 +125,10 @@ export class MemoryLink implements Link {
     return { prefetch: 0, limit: { bytes, keep: false } };
   }
 
-  #lease(): MemoryTransport {
-    const transport = new MemoryTransport(
+  #lease(): MemorySession {
+    const transport = new MemorySession(
       this.#broker,
-      (message) => this.#reader?.returned(message),
+      (message) => this.#reader?.onReturned(message),
       () => this.#transports.delete(transport),
     );
     this.#transports.add(transport);

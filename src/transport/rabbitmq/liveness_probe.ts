@@ -1,18 +1,25 @@
 /** Proves a link by messages to its own inbox: published, routed, consumed. The connection that proves nothing is opened anew. @module */
-import { expireAt, forget, type Waiting } from "../../async/timer_wheel.ts";
+import {
+  clearDeadline,
+  setDeadline,
+  type Timer,
+} from "../../async/timer_wheel.ts";
 import { RejectedError } from "../../errors.ts";
-import { log } from "../../logging.ts";
+import { logger } from "../../logging.ts";
 import { direct } from "../routes.ts";
 import type { Delivery } from "../transport.ts";
 import type { Publisher } from "./publishing/publisher.ts";
-import type { Side } from "./connection/supervised_connection.ts";
+import type { SupervisedConnection } from "./connection/supervised_connection.ts";
 import type { Socket } from "./connection/dial.ts";
 
 /** What is asked of a side. */
-export type Probed = Pick<Side, "socket" | "blocked" | "vitals" | "drop">;
+export type Probed = Pick<
+  SupervisedConnection,
+  "socket" | "blocked" | "vitals" | "drop"
+>;
 
 /** What a prober works with. */
-export interface ProberParts {
+export interface LivenessProbeOptions {
   /** The connection that sends. */
   readonly publishing: Probed;
   /** The connection that receives. */
@@ -39,26 +46,26 @@ interface Round {
 }
 
 /** So many intervals without proof are too many; after each loss twice as many, up to the most. */
-const PATIENCE = 2;
+const PROBE_TIMEOUT_MS = 2;
 const MOST = 32;
 /** A timer that is late by this part of its interval tells that the event loop stood still, not the broker. */
 const LATE = 0.25;
 
 /** Sends probes while it is awake, and knows those that come. */
-export class Prober {
-  readonly #parts: ProberParts;
+export class LivenessProbe {
+  readonly #parts: LivenessProbeOptions;
   readonly #token = `probe.${crypto.randomUUID()}`;
   #sent = 0;
   #round: Round | undefined;
   /** When something else last came to the inbox. */
   #heard = -Infinity;
-  #timer: Waiting | undefined;
+  #timer: Timer | undefined;
   #awake: AbortController | undefined;
   #forbidden = false;
-  #patience = PATIENCE;
+  #patience = PROBE_TIMEOUT_MS;
 
   /** Rests until `start`. */
-  constructor(parts: ProberParts) {
+  constructor(parts: LivenessProbeOptions) {
     this.#parts = parts;
   }
 
@@ -75,7 +82,7 @@ export class Prober {
     this.#awake?.abort();
     this.#awake = undefined;
     this.#round = undefined;
-    if (this.#timer) forget(this.#timer);
+    if (this.#timer) clearDeadline(this.#timer);
   }
 
   /** The broker takes nothing: what was sent proves nothing either way. */
@@ -106,28 +113,28 @@ export class Prober {
 
   /** True if a message of the inbox is a probe: it is nobody else's business. */
   takes(delivery: Delivery): boolean {
-    const { correlationId, id } = delivery.message;
+    const { correlationId, messageId } = delivery.message;
     if (correlationId !== this.#token) {
       this.#heard = performance.now();
       return false;
     }
     delivery.ack();
     // One from before a loss says nothing of the connection that sends now.
-    if (this.#round && Number(id) >= this.#round.first) this.#proven();
+    if (this.#round && Number(messageId) >= this.#round.first) this.#proven();
     return true;
   }
 
   #proven(): void {
     this.#round = undefined;
-    this.#patience = PATIENCE;
+    this.#patience = PROBE_TIMEOUT_MS;
     this.#parts.publishing.vitals.proven();
     this.#parts.consuming.vitals.proven();
   }
 
   #arm(): void {
-    if (this.#timer) forget(this.#timer);
+    if (this.#timer) clearDeadline(this.#timer);
     const due = performance.now() + this.#parts.every;
-    this.#timer = expireAt(due, () => this.#tick(due));
+    this.#timer = setDeadline(due, () => this.#tick(due));
   }
 
   #tick(due: number): void {
@@ -148,8 +155,8 @@ export class Prober {
     if (publishing !== sends.socket || consuming !== receives.socket) {
       return true;
     }
-    const { proof = -Infinity } = sends.vitals;
-    return taken ? this.#heard > since : proof > since;
+    const { lastProof = -Infinity } = sends.vitals;
+    return taken ? this.#heard > since : lastProof > since;
   }
 
   /** The connection at fault alone: the other one has work in hand. */
@@ -173,20 +180,22 @@ export class Prober {
       expiration,
       mandatory: true,
     };
-    const wait = { deadline: performance.now() + expiration, signal };
+    const wait = { at: performance.now() + expiration, signal };
     try {
       await publisher.publish(direct(inbox()), message, wait);
       if (this.#round && number >= this.#round.first) this.#round.taken = true;
     } catch (error) {
       if (signal.aborted) return;
-      log("bus").debug("A probe was not taken: {error}", { error });
+      logger("bus").debug("A probe was not taken: {error}", { error });
       if (isForbidden(error)) this.#forbid();
     }
   }
 
   /** Who may only consume cannot prove more. */
   #forbid(): void {
-    log("bus").warn("The user may not write to its inbox: no probes are sent");
+    logger("bus").warn(
+      "The user may not write to its inbox: no probes are sent",
+    );
     this.#forbidden = true;
     this.stop();
   }

@@ -4,36 +4,36 @@ import type { Queue, Route } from "../routes.ts";
 import type {
   ConsumeOptions,
   Consumer,
+  Deadline,
   Delivery,
   Message,
   QueueCounts,
-  Transport,
-  Wait,
+  Session,
 } from "../transport.ts";
-import type { Consumers } from "./consuming/consumers.ts";
+import type { ConsumerChannel } from "./consuming/consumers.ts";
 import type { QueueRoute } from "./consuming/consumer_spec.ts";
 import { Publisher, type PublisherParts } from "./publishing/publisher.ts";
 import type { Topology } from "./connection/topology.ts";
-import { Window } from "./publishing/publish_window.ts";
+import { InFlightWindow } from "./publishing/publish_window.ts";
 
 /** Channels of one connection context, opened when they are first needed. */
-export class RabbitTransport implements Transport {
+export class RabbitSession implements Session {
   readonly #publishers: {
     readonly confirmed: Publisher;
     readonly posted: Publisher;
     readonly fanned: Publisher;
     readonly large: Publisher;
   };
-  readonly #newConsumers: () => Consumers;
+  readonly #newConsumers: () => ConsumerChannel;
   readonly #topology: Topology;
   readonly #closed: () => void;
-  readonly #exclusive = new Set<Consumers>();
-  #shared: Consumers | undefined;
+  readonly #exclusive = new Set<ConsumerChannel>();
+  #shared: ConsumerChannel | undefined;
   #disposing: Promise<void> | undefined;
 
   constructor(
     parts: PublisherParts,
-    consumers: () => Consumers,
+    consumers: () => ConsumerChannel,
     topology: Topology,
     closed: () => void,
   ) {
@@ -42,14 +42,14 @@ export class RabbitTransport implements Transport {
       posted: new Publisher(parts, false),
       fanned: new Publisher(parts, true),
       // It takes long, and others must not wait for it.
-      large: new Publisher({ ...parts, window: new Window() }, true),
+      large: new Publisher({ ...parts, window: new InFlightWindow() }, true),
     };
     this.#newConsumers = consumers;
     this.#topology = topology;
     this.#closed = closed;
   }
 
-  async declare(route: Route, wait: Wait): Promise<void> {
+  async declare(route: Route, wait: Deadline): Promise<void> {
     this.#check(wait);
     // A queue of one process alone comes with its consumer.
     if (route.queue && !route.queue.fresh) {
@@ -59,7 +59,7 @@ export class RabbitTransport implements Transport {
     }
   }
 
-  publish(route: Route, message: Message, wait: Wait): Promise<void> {
+  publish(route: Route, message: Message, wait: Deadline): Promise<void> {
     const refusal = this.#refusal(wait);
     if (refusal) return refusal;
     // A fanout exchange may vanish, and a 404 ends the channel: that must not hurt casts and replies.
@@ -71,7 +71,7 @@ export class RabbitTransport implements Transport {
     return publisher.publish(route, message, wait);
   }
 
-  post(route: Route, message: Message, wait: Wait): Promise<void> {
+  send(route: Route, message: Message, wait: Deadline): Promise<void> {
     const refusal = this.#refusal(wait);
     return refusal ?? this.#publishers.posted.post(route, message, wait);
   }
@@ -80,7 +80,7 @@ export class RabbitTransport implements Transport {
     route: Route,
     receive: (delivery: Delivery) => void,
     options: ConsumeOptions,
-    wait: Wait,
+    wait: Deadline,
   ): Promise<Consumer> {
     this.#check(wait);
     if (!route.queue) {
@@ -97,17 +97,17 @@ export class RabbitTransport implements Transport {
     }
   }
 
-  async look(queue: Queue, wait: Wait): Promise<QueueCounts | undefined> {
+  async look(queue: Queue, wait: Deadline): Promise<QueueCounts | undefined> {
     this.#check(wait);
     return await this.#topology.look(queue, wait);
   }
 
-  async unbind(route: Route, wait: Wait): Promise<void> {
+  async unbind(route: Route, wait: Deadline): Promise<void> {
     this.#check(wait);
     await this.#topology.unbind(route, wait);
   }
 
-  async removeEmpty(queue: Queue, wait: Wait): Promise<boolean> {
+  async removeEmpty(queue: Queue, wait: Deadline): Promise<boolean> {
     this.#check(wait);
     return await this.#topology.removeEmpty(queue, wait);
   }
@@ -117,7 +117,7 @@ export class RabbitTransport implements Transport {
   }
 
   /** A refused exclusive consumer ends its channel: it gets one of its own. */
-  #consumersFor({ exclusive }: ConsumeOptions): Consumers {
+  #consumersFor({ exclusive }: ConsumeOptions): ConsumerChannel {
     if (!exclusive) return this.#shared ??= this.#newConsumers();
     const idle = [...this.#exclusive].find((each) => each.idle);
     const own = idle ?? this.#newConsumers();
@@ -126,7 +126,7 @@ export class RabbitTransport implements Transport {
   }
 
   /** Why nothing can be sent; without a promise in the usual case. */
-  #refusal(wait: Wait): Promise<never> | undefined {
+  #refusal(wait: Deadline): Promise<never> | undefined {
     try {
       return void this.#check(wait);
     } catch (error) {
@@ -134,7 +134,7 @@ export class RabbitTransport implements Transport {
     }
   }
 
-  #check({ signal }: Wait): void {
+  #check({ signal }: Deadline): void {
     signal?.throwIfAborted();
     if (this.#disposing) {
       throw new ConnectionDisposedError(

@@ -1,37 +1,40 @@
 /** The link to RabbitMQ: one connection to publish, one to consume, and the transports that lease channels on them. @module */
 import { ConnectionFailedError } from "../../errors.ts";
-import { type Wait, within } from "../../async/deadline.ts";
-import { flushLog, log } from "../../logging.ts";
-import { answers, passing } from "../routes.ts";
-import { freshName } from "../../ids.ts";
+import { type Deadline, withDeadline } from "../../async/deadline.ts";
+import { flushLog, logger } from "../../logging.ts";
+import { callQueue, transientQueue } from "../routes.ts";
+import { uniqueName } from "../../ids.ts";
 import type {
   ConsumeOptions,
   Delivery,
-  InboxForm,
-  InboxReader,
-  Link,
-  LinkEvent,
-  LinkHealth,
+  InboxListener,
+  InboxOptions,
   Message,
   QueueStatus,
+  Session,
   TlsOptions,
   Transport,
+  TransportEvent,
+  TransportHealth,
 } from "../transport.ts";
 import {
   type Access,
-  type RefusalBounds,
-  REFUSALS,
+  LOGIN_REJECTION_LIMITS,
+  type LoginRejectionLimits,
 } from "./connection/login.ts";
-import { Consumers } from "./consuming/consumers.ts";
+import { ConsumerChannel } from "./consuming/consumers.ts";
 import type { QueueRoute } from "./consuming/consumer_spec.ts";
 import { Goodbyes } from "./amqplib/graceful_close.ts";
-import { Outage } from "./connection/outage_log.ts";
-import { Prober } from "./liveness_probe.ts";
+import { OutageLog } from "./connection/outage_log.ts";
+import { LivenessProbe } from "./liveness_probe.ts";
 import { Publisher, type PublisherParts } from "./publishing/publisher.ts";
-import { Side, type SideEvents } from "./connection/supervised_connection.ts";
+import {
+  SupervisedConnection,
+  type SupervisionListener,
+} from "./connection/supervised_connection.ts";
 import { Topology } from "./connection/topology.ts";
-import { RabbitTransport } from "./session.ts";
-import { Window } from "./publishing/publish_window.ts";
+import { RabbitSession } from "./session.ts";
+import { InFlightWindow } from "./publishing/publish_window.ts";
 
 /** How to reach RabbitMQ. */
 export interface RabbitOptions {
@@ -39,8 +42,8 @@ export interface RabbitOptions {
   readonly urls: readonly URL[] | Access["urls"];
   /** Asked at each attempt; default: the login of the URLs. */
   readonly credentials?: Access["credentials"];
-  /** How long a login may be refused that was accepted before; default {@linkcode REFUSALS}. */
-  readonly refusals?: RefusalBounds | undefined;
+  /** How long a login may be refused that was accepted before; default {@linkcode LOGIN_REJECTION_LIMITS}. */
+  readonly refusals?: LoginRejectionLimits | undefined;
   /** Seconds between heartbeats; default 10. */
   readonly heartbeat?: number | undefined;
   /** For `amqps:`. */
@@ -48,7 +51,7 @@ export interface RabbitOptions {
   /** Name of the program, shown by the broker. */
   readonly name?: string | undefined;
   /** Form of the inbox; default: Warren's. */
-  readonly inbox?: InboxForm | undefined;
+  readonly inbox?: InboxOptions | undefined;
 }
 
 /** Seconds between two probes where there are no heartbeats. */
@@ -57,34 +60,34 @@ const PROBES = 10;
 const INBOX_PREFETCH = 1_000;
 
 /** The process's way to one RabbitMQ broker or cluster. */
-export class RabbitLink implements Link {
+export class RabbitTransport implements Transport {
   /** Kept across reconnects; another one only where the node of its queue is gone. */
   inbox: string;
-  readonly #form: InboxForm;
-  readonly #publishing: Side;
-  readonly #consuming: Side;
+  readonly #form: InboxOptions;
+  readonly #publishing: SupervisedConnection;
+  readonly #consuming: SupervisedConnection;
   readonly #topology: {
     readonly publishing: Topology;
     readonly consuming: Topology;
   };
-  readonly #watchers = new Set<(event: LinkEvent) => void>();
-  readonly #transports = new Set<RabbitTransport>();
-  readonly #window = new Window();
+  readonly #watchers = new Set<(event: TransportEvent) => void>();
+  readonly #transports = new Set<RabbitSession>();
+  readonly #window = new InFlightWindow();
   readonly #goodbyes = new Goodbyes();
   readonly #probes: Publisher;
-  readonly #prober: Prober;
-  #reader: InboxReader | undefined;
+  readonly #prober: LivenessProbe;
+  #reader: InboxListener | undefined;
   #resting = false;
   #listens = false;
   #listening: Promise<unknown> | undefined;
-  #inboxConsumers: Consumers | undefined;
-  readonly #outage = new Outage();
+  #inboxConsumers: ConsumerChannel | undefined;
+  readonly #outage = new OutageLog();
   #up = 0;
 
   /** Begins to connect at once. */
   constructor(options: RabbitOptions) {
     const { urls, credentials, heartbeat = 10, tls, name = "warren" } = options;
-    this.#form = options.inbox ?? { route: passing };
+    this.#form = options.inbox ?? { route: transientQueue };
     this.inbox = this.#newInbox();
     const goodbyes = this.#goodbyes;
     const settings = { heartbeat, connectTimeout: 10_000, tls, goodbyes };
@@ -93,11 +96,11 @@ export class RabbitLink implements Link {
       credentials,
     };
     const side = (role: string) =>
-      new Side(
+      new SupervisedConnection(
         access,
         { ...settings, name: `${name} ${role}` },
         this.#events(role),
-        options.refusals ?? REFUSALS,
+        options.refusals ?? LOGIN_REJECTION_LIMITS,
       );
     this.#publishing = side("publishing");
     this.#consuming = side("consuming");
@@ -105,8 +108,8 @@ export class RabbitLink implements Link {
       publishing: new Topology(this.#publishing),
       consuming: new Topology(this.#consuming),
     };
-    this.#probes = new Publisher(this.#sending(new Window()), true);
-    this.#prober = new Prober({
+    this.#probes = new Publisher(this.#sending(new InFlightWindow()), true);
+    this.#prober = new LivenessProbe({
       publishing: this.#publishing,
       consuming: this.#consuming,
       publisher: this.#probes,
@@ -123,13 +126,13 @@ export class RabbitLink implements Link {
     return { side, topology, window, returned: this.#returned };
   }
 
-  async open(wait: Wait): Promise<Transport> {
+  async openSession(wait: Deadline): Promise<Session> {
     wait.signal?.throwIfAborted();
     await this.#publishing.up(wait);
     await this.#consuming.up(wait);
-    const transport = new RabbitTransport(
+    const transport = new RabbitSession(
       this.#sending(),
-      () => new Consumers(this.#consuming, this.#topology.consuming),
+      () => new ConsumerChannel(this.#consuming, this.#topology.consuming),
       this.#topology.consuming,
       () => this.#transports.delete(transport),
     );
@@ -137,14 +140,14 @@ export class RabbitLink implements Link {
     return transport;
   }
 
-  async listen(reader: InboxReader, wait: Wait): Promise<void> {
+  async startInbox(reader: InboxListener, wait: Deadline): Promise<void> {
     wait.signal?.throwIfAborted();
     this.#reader = reader;
     this.#listening ??= this.#startInbox().catch((error) => {
       this.#listening = undefined;
       throw error;
     });
-    await within(
+    await withDeadline(
       this.#listening,
       wait,
       () =>
@@ -155,7 +158,7 @@ export class RabbitLink implements Link {
   }
 
   #newInbox(): string {
-    return freshName("reply", this.#form.member ?? true);
+    return uniqueName("reply", this.#form.member ?? true);
   }
 
   async #startInbox(): Promise<void> {
@@ -165,7 +168,7 @@ export class RabbitLink implements Link {
       return route();
     };
     const options = this.#inboxOptions();
-    const wait = { deadline: Infinity };
+    const wait = { at: Infinity };
     const readers = this.#inboxReaders();
     await readers.add(route(), this.#receive, options, wait, renew);
     this.#listens = true;
@@ -177,42 +180,42 @@ export class RabbitLink implements Link {
     return { prefetch: INBOX_PREFETCH, limit: { bytes, keep: false } };
   }
 
-  #inboxReaders(): Consumers {
-    return this.#inboxConsumers ??= new Consumers(
+  #inboxReaders(): ConsumerChannel {
+    return this.#inboxConsumers ??= new ConsumerChannel(
       this.#consuming,
       this.#topology.consuming,
     );
   }
 
   #receive = (delivery: Delivery): void => {
-    if (!this.#prober.takes(delivery)) this.#reader?.receive(delivery);
+    if (!this.#prober.takes(delivery)) this.#reader?.onDelivery(delivery);
   };
 
-  async answersTo(call: string, wait: Wait): Promise<Disposable> {
-    const route = answers(call) as QueueRoute;
+  async startCallQueue(call: string, wait: Deadline): Promise<Disposable> {
+    const route = callQueue(call) as QueueRoute;
     const options = this.#inboxOptions();
     const readers = this.#inboxReaders();
     const reader = await readers.add(route, this.#receive, options, wait);
     return { [Symbol.dispose]: () => void reader.cancel() };
   }
 
-  async inspect(queue: string, wait: Wait): Promise<QueueStatus> {
+  async inspect(queue: string, wait: Deadline): Promise<QueueStatus> {
     return this.#consuming.socket
       ? await this.#topology.consuming.inspect(queue, wait)
       : { state: "unknown" };
   }
 
-  async consumers(queue: string, wait: Wait): Promise<number | undefined> {
+  async consumers(queue: string, wait: Deadline): Promise<number | undefined> {
     const status = await this.inspect(queue, wait);
     return status.state === "open" ? status.consumers : undefined;
   }
 
-  watch(watcher: (event: LinkEvent) => void): Disposable {
+  onEvent(watcher: (event: TransportEvent) => void): Disposable {
     this.#watchers.add(watcher);
     return { [Symbol.dispose]: () => void this.#watchers.delete(watcher) };
   }
 
-  health(): LinkHealth {
+  health(): TransportHealth {
     const { consumers: _, ...publishing } = this.#publishing.vitals.health;
     const { health: consuming, stale } = this.#consuming.vitals;
     return { publishing, consuming, stale };
@@ -237,7 +240,7 @@ export class RabbitLink implements Link {
       ),
     ]);
     if (this.#listening && this.#consuming.socket) {
-      const wait = { deadline: performance.now() + 1_000 };
+      const wait = { at: performance.now() + 1_000 };
       const removed = this.#topology.consuming.remove(this.inbox, wait);
       await this.#goodbyes.answered(removed);
     }
@@ -245,23 +248,23 @@ export class RabbitLink implements Link {
     flushLog();
   }
 
-  #returned = (message: Message): void => this.#reader?.returned(message);
+  #returned = (message: Message): void => this.#reader?.onReturned(message);
 
-  #tell(event: LinkEvent): void {
+  #tell(event: TransportEvent): void {
     for (const watcher of [...this.#watchers]) {
       try {
         watcher(event);
       } catch (error) {
-        log("bus").error("A watcher threw: {error}", { error });
+        logger("bus").error("A watcher threw: {error}", { error });
       }
     }
   }
 
   /** Connected = both connections are up; lost = the first of them is gone. */
-  #events(role: string): SideEvents {
+  #events(role: string): SupervisionListener {
     return {
       connected: () => {
-        log("bus").debug("Connected ({role})", { role });
+        logger("bus").debug("Connected ({role})", { role });
         if (++this.#up < 2) return;
         this.#outage.ended();
         this.#tell({ type: "connected" });
@@ -273,12 +276,14 @@ export class RabbitLink implements Link {
       unreachable: (reason) => this.#outage.failed(reason),
       blocked: (reason) => {
         this.#prober.suspend();
-        log("bus").warn("The broker takes no messages: {reason}", { reason });
+        logger("bus").warn("The broker takes no messages: {reason}", {
+          reason,
+        });
         this.#tell({ type: "blocked", reason });
       },
       unblocked: () => this.#tell({ type: "unblocked" }),
       failed: (error) => {
-        log("bus").error("The link to the broker is given up: {error}", {
+        logger("bus").error("The link to the broker is given up: {error}", {
           error: error.message,
         });
         this.#listens = false;

@@ -1,11 +1,11 @@
 /** Answers find their calls, in whatever order they come, how often, how late, and among whatever else. */
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
-import { MemoryLink } from "../../../src/transport/memory/transport.ts";
+import { MemoryTransport } from "../../../src/transport/memory/transport.ts";
 import { routes } from "../../../src/transport/profile_routes.ts";
 import { direct } from "../../../src/transport/routes.ts";
-import type { Message, Transport } from "../../../src/transport/transport.ts";
-import { Caller } from "../../../src/rpc/client/rpc_client.ts";
+import type { Message, Session } from "../../../src/transport/transport.ts";
+import { RpcClient } from "../../../src/rpc/client/rpc_client.ts";
 import { Inbox } from "../../../src/rpc/inbox.ts";
 import { defaultLimits, encodeControl } from "../../../src/wire/codec.ts";
 import { grizzly } from "../../../src/wire/dialect.ts";
@@ -24,19 +24,19 @@ const table = routes({
 /** A caller, and a worker of our own that answers what and when a test likes. */
 class Pair implements AsyncDisposable {
   readonly inbox: Inbox;
-  readonly caller: Caller;
+  readonly caller: RpcClient;
   /** Ids of the calls, by the number in their arguments. */
   readonly ids = new Map<number, string>();
   /** Calls that the caller took back. */
   readonly cancelled: unknown[] = [];
-  readonly #link: MemoryLink;
-  readonly #worker: Transport;
+  readonly #link: MemoryTransport;
+  readonly #worker: Session;
 
-  private constructor(link: MemoryLink, transport: Transport, own: Transport) {
+  private constructor(link: MemoryTransport, transport: Session, own: Session) {
     this.#link = link;
     this.#worker = own;
     this.inbox = new Inbox(link, defaultLimits);
-    this.caller = new Caller({
+    this.caller = new RpcClient({
       transport,
       inbox: this.inbox,
       routes: table,
@@ -45,17 +45,17 @@ class Pair implements AsyncDisposable {
       errors: {},
       waitForRoute: false,
       health: () => link.health(),
-      watch: (watcher) => link.watch(watcher),
+      watch: (watcher) => link.onEvent(watcher),
       oldPeers: "never",
     });
   }
 
   static async open(): Promise<Pair> {
-    const link = new MemoryLink();
+    const link = new MemoryTransport();
     const pair = new Pair(
       link,
-      await link.open(soon()),
-      await link.open(soon()),
+      await link.openSession(soon()),
+      await link.openSession(soon()),
     );
     const options = { prefetch: 0 };
     await pair.#worker.consume(
@@ -161,7 +161,7 @@ const strangers: Readonly<
   "a request": ["refused", { body: json({ method: "m", args: {} }) }],
   "a control": [
     undefined,
-    encodeControl({ kind: "control", verb: "cancel", call: "nobody" }),
+    encodeControl({ kind: "control", command: "cancel", call: "nobody" }),
   ],
 };
 
@@ -220,7 +220,7 @@ Deno.test("each call gets its own answer, whatever the order and whatever comes 
       }
       assert.equal(pair.inbox.pending.size, 0);
 
-      const before = { ...pair.inbox.strays };
+      const before = { ...pair.inbox.unmatched };
       const count = (kind: string) =>
         among.filter((name) => strangers[name]?.[0] === kind).length;
       assert.equal(before.refused, count("refused"));
@@ -229,11 +229,11 @@ Deno.test("each call gets its own answer, whatever the order and whatever comes 
       const total = said.flat().length;
       await until(
         "all that is late is counted",
-        () => pair.inbox.strays.late === before.late + total,
+        () => pair.inbox.unmatched.late === before.late + total,
         1_000,
         1,
       );
-      assert.equal(pair.inbox.strays.refused, before.refused);
+      assert.equal(pair.inbox.unmatched.refused, before.refused);
       assert.equal(pair.inbox.pending.size, 0);
     }),
     { numRuns: 150 },
@@ -268,7 +268,7 @@ Deno.test("a thousand calls get their own answers, which come in any order, each
       const values = (await Promise.all(asked)).map(({ value }) => value);
       assert.deepEqual(values, asked.map((_, n) => n));
       await until("the second are counted", () => {
-        return pair.inbox.strays.late === 1_000;
+        return pair.inbox.unmatched.late === 1_000;
       });
       assert.equal(settled, 1_000);
       assert.equal(pair.inbox.pending.size, 0);
@@ -312,7 +312,7 @@ Deno.test("who gave up gets nothing, the others all of theirs, and a worker that
       }
       await until(
         "both answers to each of them are counted",
-        () => pair.inbox.strays.late === 2 * left,
+        () => pair.inbox.unmatched.late === 2 * left,
         1_000,
         1,
       );

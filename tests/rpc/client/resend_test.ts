@@ -107,7 +107,7 @@ onRabbit("a worker that has it in hand does not run it again", async (bus) => {
   };
   await using worker = await bus.serve(api, { find, take: () => 8 });
   const found = client.call("find");
-  await until("it is in hand", () => worker.stats.inHand === 1);
+  await until("it is in hand", () => worker.stats.active === 1);
   await cut(connection, proxy);
   await until("it came again", () => worker.stats.repeated === 1);
   over.resolve();

@@ -9,7 +9,7 @@ import {
   type Manager,
   memoryServiceStore,
 } from "../../../mod.ts";
-import { Sightings } from "../../../src/rpc/discovery/service_tracker.ts";
+import { ServiceTracker } from "../../../src/rpc/discovery/service_tracker.ts";
 import {
   REPORT,
   REPORTS,
@@ -211,7 +211,7 @@ onEachBus(
     const calls = Promise.allSettled(
       Array.from({ length: 1_064 }, () => client.call("wait")),
     );
-    await until("64 are in hand", () => service.stats.inHand === 64);
+    await until("64 are in hand", () => service.stats.active === 64);
     for (let round = 0; round < 5; round++) {
       for (const ask of ["ping", "info", "stats"] as const) {
         const [status] = await found(connection, bus, { ask, timeout: 300 });
@@ -219,7 +219,7 @@ onEachBus(
           Number(status?.roundTrip) < 250,
           `${ask} ${status?.roundTrip}`,
         );
-        assert.equal(service.stats.inHand, 64);
+        assert.equal(service.stats.active, 64);
       }
     }
     open.resolve();
@@ -399,7 +399,7 @@ onEachBus("a watch can be left while it waits", async (bus) => {
 
 Deno.test("Sightings tell of thousands that fall silent together, in time", async () => {
   const down: string[] = [];
-  using sightings = new Sightings({}, true, ({ host, state }) => {
+  using sightings = new ServiceTracker({}, true, ({ host, state }) => {
     if (state === "down") down.push(host);
   });
   const report = {
@@ -412,9 +412,9 @@ Deno.test("Sightings tell of thousands that fall silent together, in time", asyn
     startedAt: 1,
   } as const;
   for (let n = 0; n < 10_000; n++) {
-    sightings.heard({ ...report, id: `${n}`, host: `h${n}` });
+    sightings.onReport({ ...report, id: `${n}`, host: `h${n}` });
   }
-  sightings.heard({
+  sightings.onReport({
     ...report,
     id: "next",
     host: "h7",

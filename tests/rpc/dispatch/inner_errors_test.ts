@@ -8,8 +8,8 @@ import {
   TimeoutError,
 } from "../../../mod.ts";
 import type { Failure } from "../../../src/errors.ts";
-import { loggable } from "../../../src/redaction.ts";
-import { heldBy } from "../../../src/rpc/replies/inner_failures.ts";
+import { loggableError } from "../../../src/redaction.ts";
+import { innerFailuresOf } from "../../../src/rpc/replies/inner_failures.ts";
 import { decode, encode } from "../../../src/wire/codec.ts";
 import { grizzly } from "../../../src/wire/dialect.ts";
 import { fromFailure, toFailure } from "../../../src/wire/failure.ts";
@@ -47,8 +47,11 @@ const details = {
 
 /** An error as it comes to a caller that is Warren. */
 function arrived(thrown: unknown): Error {
-  const options = { classes, refusal: false };
-  const failure = { ...toFailure(thrown, options), ...heldBy(thrown, classes) };
+  const options = { classes, fromDispatcher: false };
+  const failure = {
+    ...toFailure(thrown, options),
+    ...innerFailuresOf(thrown, classes),
+  };
   return fromFailure(over(failure), classes);
 }
 
@@ -179,8 +182,8 @@ Deno.test("what travels of the errors within an error is 4 deep, 32 errors and 3
   );
   const told = (thrown: Error) =>
     over({
-      ...toFailure(thrown, { refusal: false }),
-      ...heldBy(thrown, {}),
+      ...toFailure(thrown, { fromDispatcher: false }),
+      ...innerFailuresOf(thrown, {}),
     });
   assert.equal(measure(told(chain(100))).depth, 4);
   assert.equal(measure(told(cyclic)).depth, 4);
@@ -219,7 +222,9 @@ Deno.test("secrets in the errors within an error are masked, and members of othe
     detail: "token: hunter2",
     data: { secret: "hunter2", id: 1 },
   });
-  const told = JSON.stringify(heldBy(new Error("x", { cause: inner }), {}));
+  const told = JSON.stringify(
+    innerFailuresOf(new Error("x", { cause: inner }), {}),
+  );
   assert.doesNotMatch(told, /hunter2|SELECT/);
   assert.match(told, /"id":1/);
 });
@@ -233,7 +238,7 @@ Deno.test("an error whose members throw still travels", () => {
       },
     });
   }
-  assert.deepEqual(heldBy(error, {}), { errors: [] });
+  assert.deepEqual(innerFailuresOf(error, {}), { errors: [] });
 });
 
 onEachBus(
@@ -289,7 +294,7 @@ onEachBus(
 );
 
 Deno.test("the log shows the errors within an error, with their code, detail and constraint, in bounds", () => {
-  const line = (thrown: unknown) => `${(loggable(thrown) as Error).stack}`;
+  const line = (thrown: unknown) => `${(loggableError(thrown) as Error).stack}`;
   const all = line(
     new AggregateError([duplicate(), new Taken("taken")], "none worked"),
   );

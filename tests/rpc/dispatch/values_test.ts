@@ -15,7 +15,7 @@ import {
   type Schema,
   Service,
 } from "../../../mod.ts";
-import { makeClient } from "../../../src/rpc/client/typed_client.ts";
+import { createTypedClient } from "../../../src/rpc/client/typed_client.ts";
 import { encode } from "../../../src/wire/codec.ts";
 import { grizzly } from "../../../src/wire/dialect.ts";
 import { until } from "../../setup/probe.ts";
@@ -344,7 +344,7 @@ Deno.test("null of a peer that parsed nothing is no value to a schema that takes
   const caller = {
     call: () => Promise.resolve({ value: null, parsed: false }),
   } as never;
-  const client = makeClient(caller, api);
+  const client = createTypedClient(caller, api);
   assert.equal(await client.call("nothing"), undefined);
   assert.equal(await client.call("none"), null);
   await assert.rejects(

@@ -4,9 +4,9 @@ import {
   createConnection,
   InvalidValueError,
   type NotificationSettings,
-  notified,
   publisherId,
   testNotifier,
+  withNotifications,
 } from "../../../mod.ts";
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
@@ -101,13 +101,13 @@ onEachBus(
       if (by < 0) throw new RangeError("it shrinks");
       return Promise.resolve(`${id} +${by}`);
     };
-    const told = notified(connection, "volume.grow", grow, {
+    const told = withNotifications(connection, "volume.grow", grow, {
       payload: (id) => ({ id }),
       priority: "debug",
     });
     assert.equal(await told("v1", 5), "v1 +5");
     assert.match((await failureOf(told("v2", -1))).message, /^it shrinks$/);
-    const quiet = notified(connection, "volume.poke", () => 7);
+    const quiet = withNotifications(connection, "volume.poke", () => 7);
     assert.equal(await quiet(), 7);
     const said = driver.events.map(({ eventType, priority, payload }) => [
       eventType,
@@ -131,7 +131,11 @@ onEachBus(
   async (bus) => {
     await using log = await logged();
     const connection = await bus.connect();
-    const told = notified(connection, "volume.grow", (n: number) => n + 1);
+    const told = withNotifications(
+      connection,
+      "volume.grow",
+      (n: number) => n + 1,
+    );
     await connection[Symbol.asyncDispose]();
     assert.equal(await told(1), 2);
     assert.equal(log.lines.filter((line) => /not sent/.test(line)).length, 2);
@@ -174,5 +178,8 @@ Deno.test("wrong settings of notifications, and wrong events, are refused", asyn
   const cannot = await failureOf(connection.notify("a", { at: new Date() }));
   assert.match(cannot.message, /payload\.at is a Date/);
   assert.throws(() => publisherId("a b", "c"), InvalidValueError);
-  assert.throws(() => notified(connection, "", () => {}), InvalidValueError);
+  assert.throws(
+    () => withNotifications(connection, "", () => {}),
+    InvalidValueError,
+  );
 });

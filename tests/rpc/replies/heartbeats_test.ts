@@ -1,17 +1,17 @@
 /** Signs of life come in time, also where others keep the event loop. */
 import assert from "node:assert/strict";
-import type { Answers } from "../../../src/rpc/replies/reply_publisher.ts";
-import { Beats } from "../../../src/rpc/replies/heartbeats.ts";
-import type { Job } from "../../../src/rpc/request/incoming_request.ts";
+import type { ReplyPublisher } from "../../../src/rpc/replies/reply_publisher.ts";
+import { Heartbeats } from "../../../src/rpc/replies/heartbeats.ts";
+import type { IncomingRequest } from "../../../src/rpc/request/incoming_request.ts";
 import { until } from "../../setup/probe.ts";
 
 /** As much of a call as signs of life look at. */
-const call = (more: object): Job =>
+const call = (more: object): IncomingRequest =>
   ({
     request: { reply: { call: "c", queue: "q", form: "single" }, ...more },
     answers: [],
     over: false,
-  }) as unknown as Job;
+  }) as unknown as IncomingRequest;
 
 /** Signs of life, and when each came and may be sent until. */
 function watched() {
@@ -22,7 +22,7 @@ function watched() {
       return Promise.resolve();
     },
   };
-  return { came, beats: new Beats(answers as unknown as Answers) };
+  return { came, beats: new Heartbeats(answers as unknown as ReplyPublisher) };
 }
 
 const turn = () => new Promise((resolve) => setTimeout(resolve));

@@ -3,17 +3,17 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { InvalidValueError } from "../../../mod.ts";
 import type {
+  Deadline,
   Message,
-  Transport,
-  Wait,
+  Session,
 } from "../../../src/transport/transport.ts";
 import type { Route } from "../../../src/transport/routes.ts";
-import { Batches } from "../../../src/rpc/replies/reply_batcher.ts";
+import { ReplyBatcher } from "../../../src/rpc/replies/reply_batcher.ts";
 import {
-  Batch,
+  type BatchPart,
+  decodeBatch,
   defaultLimits,
-  type Part,
-  partsOf,
+  ReplyBatch,
 } from "../../../src/wire/codec.ts";
 import { until } from "../../setup/probe.ts";
 import {
@@ -64,7 +64,7 @@ async function five(bus: Bus, version: string) {
   for (const call of calls) {
     ask(raw, bus.topic, { method: "wait", args: {}, call, queue, version });
   }
-  const messages: Part[] = [];
+  const messages: BatchPart[] = [];
   await until("five answers", async () => {
     const message = await channel.get(queue, { noAck: true });
     if (!message) return false;
@@ -81,7 +81,7 @@ onRabbit(
     const { calls, messages } = await five(bus, "2");
     const [message] = messages;
     assert.ok(message && messages.length === 1);
-    const parts = partsOf(message);
+    const parts = decodeBatch(message);
     assert.deepEqual(parts?.map(({ correlationId }) => correlationId), calls);
     const bodies = parts?.map(({ body }) => JSON.parse(`${Buffer.from(body)}`));
     assert.deepEqual(bodies?.map(({ _msg_id }) => _msg_id), calls);
@@ -112,7 +112,7 @@ onRabbit(
         `${message?.content}`,
       );
       if (asked.push({ call, queue }) < 3) return;
-      const batch = new Batch();
+      const batch = new ReplyBatch();
       for (const [n, { call }] of asked.entries()) {
         const said = { _msg_id: call, _unique_id: call, ending: true };
         const text = JSON.stringify({ ...said, result: n, failure: null });
@@ -120,7 +120,7 @@ onRabbit(
         const part = { body, headers: { warren: "2" }, correlationId: call };
         assert.ok(batch.add(part, Infinity));
       }
-      const { body, headers } = batch.whole;
+      const { body, headers } = batch.encode;
       channel.sendToQueue(queue, Buffer.from(body), { headers });
     }, { noAck: true });
     await using connection = await bus.connect();
@@ -203,14 +203,14 @@ class Notes {
   publish(
     { key }: Route,
     message: Message,
-    { deadline }: Wait,
+    { at }: Deadline,
   ): Promise<void> {
     const batch = "warren-batch" in message.headers;
-    assert.ok(!batch || message.mandatory && message.id);
-    const parts = batch ? partsOf(message) ?? [] : [message];
+    assert.ok(!batch || message.mandatory && message.messageId);
+    const parts = batch ? decodeBatch(message) ?? [] : [message];
     const ids = parts.map(({ correlationId }) => correlationId);
     const end = Promise.withResolvers<void>();
-    this.sent.push({ key, ids, deadline, end });
+    this.sent.push({ key, ids, deadline: at, end });
     return end.promise;
   }
 }
@@ -227,7 +227,7 @@ async function putTogether(
   limits = defaultLimits,
 ) {
   const notes = new Notes();
-  const batches = new Batches(notes as unknown as Transport, limits);
+  const batches = new ReplyBatcher(notes as unknown as Session, limits);
   const told = answers.map(([queue, message, deadline = 1_000]) =>
     batches.publish(queue, message, deadline)
   );

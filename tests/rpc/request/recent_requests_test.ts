@@ -2,8 +2,11 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { RpcDispatcher } from "../../../mod.ts";
-import { Answered, Ledger } from "../../../src/rpc/request/recent_requests.ts";
-import type { Job } from "../../../src/rpc/request/incoming_request.ts";
+import {
+  RecentRequests,
+  ReplyCache,
+} from "../../../src/rpc/request/recent_requests.ts";
+import type { IncomingRequest } from "../../../src/rpc/request/incoming_request.ts";
 import { until } from "../../setup/probe.ts";
 import {
   aborted,
@@ -91,10 +94,10 @@ onRabbit(
     send("wait", {}, ids("one"));
     send("wait", {}, ids("one"));
     send("wait", {}, ids("two"));
-    await until("they are in hand", () => worker.stats.inHand === 3);
+    await until("they are in hand", () => worker.stats.active === 3);
     assert.equal(runs.wait, 2);
     open.resolve();
-    await until("none is left in hand", () => worker.stats.inHand === 0);
+    await until("none is left in hand", () => worker.stats.active === 0);
     await until("both are answered", () => answers.length === 2);
     assert.deepEqual(answers.map(({ _msg_id }) => _msg_id).sort(), [
       "one",
@@ -136,7 +139,7 @@ onRabbit(
     assert.equal(worker.stats.repeated, 8);
     answers.length = 0;
     for (const call of ["one", "two"]) send("wait", {}, other(call));
-    await until("they are in hand", () => worker.stats.inHand === 2);
+    await until("they are in hand", () => worker.stats.active === 2);
     open.resolve();
     await until("both are answered", () => answers.length === 2);
     assert.deepEqual(answers.map(({ _msg_id }) => _msg_id), ["one", "two"]);
@@ -160,7 +163,7 @@ onRabbit(
     const cast = { _unique_id: "c", _reply_q: undefined, _timeout: undefined };
     for (const b of [1, 2, 1]) send("add", { a: 1, b }, cast);
     await until("all have been looked at", () => worker.stats.repeated === 1);
-    await until("none is in hand", () => worker.stats.inHand === 0);
+    await until("none is in hand", () => worker.stats.active === 0);
     assert.equal(runs.add, 6);
     await over();
   },
@@ -173,13 +176,13 @@ onRabbit(
     send("wait", {}, other("short"), { expiration: "300" });
     await until("it runs", () => runs.wait === 1);
     for (const call of ["one", "two"]) send("wait", {}, other(call));
-    await until("they are in hand", () => worker.stats.inHand === 3);
+    await until("they are in hand", () => worker.stats.active === 3);
     await until("the next one runs", () => runs.wait === 2);
     assert.equal(runs.aborted, 1);
     for (const call of ["a", "b"]) send("count", { to: 2 }, other(call));
     await until("both run", () => runs.count === 2);
     open.resolve();
-    await until("none is in hand", () => worker.stats.inHand === 0);
+    await until("none is in hand", () => worker.stats.active === 0);
     await until("all came", () => answers.length === 2 + 2 * 3);
     const of = (call: string) =>
       answers.filter(({ _msg_id }) => _msg_id === call)
@@ -229,20 +232,27 @@ onRabbit(
 );
 
 /** As much of a job as a ledger looks at. */
-function job(bytes = 0, abandoned = false): Job {
+function job(bytes = 0, abandoned = false): IncomingRequest {
   const message = { body: new Uint8Array(bytes), headers: {} };
-  return { answers: bytes > 0 ? [message] : [], abandoned } as unknown as Job;
+  return {
+    answers: bytes > 0 ? [message] : [],
+    abandoned,
+  } as unknown as IncomingRequest;
 }
 
 /** A ledger that was told of a request's end. */
-async function ended(ledger: Ledger, id: string, of: Job): Promise<void> {
+async function ended(
+  ledger: RecentRequests,
+  id: string,
+  of: IncomingRequest,
+): Promise<void> {
   const end = Promise.resolve();
   ledger.begin(id, of, "", end);
   await end;
 }
 
 Deno.test("a ledger knows the last 50 000 requests and more, and whatever runs", async () => {
-  const ledger = new Ledger();
+  const ledger = new RecentRequests();
   const running = Promise.withResolvers<void>();
   ledger.begin("runs", job(), "x", running.promise);
   for (let n = 0; n < 110_000; n++) await ended(ledger, `${n}`, job());
@@ -257,7 +267,7 @@ Deno.test("a ledger knows the last 50 000 requests and more, and whatever runs",
 });
 
 Deno.test("any number may wait for a run and leave again; who stays is told once", async () => {
-  const ledger = new Ledger();
+  const ledger = new RecentRequests();
   const runs = Promise.withResolvers<void>();
   const first = job();
   ledger.begin("runs", first, "x", runs.promise);
@@ -283,7 +293,7 @@ Deno.test("any number may wait for a run and leave again; who stays is told once
 });
 
 Deno.test("a ledger keeps at most 32 MiB of answers, and nothing of what goes back to its queue", async () => {
-  const ledger = new Ledger();
+  const ledger = new RecentRequests();
   for (let n = 0; n < 50; n++) await ended(ledger, `${n}`, job(1024 * 1024));
   await ended(ledger, "back", job(0, true));
   assert.equal(ledger.find("back"), undefined);
@@ -297,8 +307,8 @@ Deno.test("a ledger keeps at most 32 MiB of answers, and nothing of what goes ba
 });
 
 Deno.test("the ledgers of a connection keep their answers apart, and at most 32 MiB of them together", async () => {
-  const answered = new Answered();
-  const ledgers = Array.from({ length: 5 }, () => new Ledger(answered));
+  const answered = new ReplyCache();
+  const ledgers = Array.from({ length: 5 }, () => new RecentRequests(answered));
   for (const [n, ledger] of ledgers.entries()) {
     await ended(ledger, "same", job(n + 1));
   }
@@ -309,7 +319,7 @@ Deno.test("the ledgers of a connection keep their answers apart, and at most 32 
   assert.deepEqual(lengths, [1, 2, 3, 4, 5]);
   let kept = 0;
   for (let n = 0; n < 60; n++) {
-    const ledger = ledgers[n % ledgers.length] as Ledger;
+    const ledger = ledgers[n % ledgers.length] as RecentRequests;
     await ended(ledger, `${n}`, job(1024 * 1024));
   }
   for (let n = 0; n < 60; n++) {

@@ -46,7 +46,7 @@ for (const others of [0, 1]) {
       const api = sums(bus.topic);
       const worker = await far.serve(api, handlers);
       const tags = await castAll(bus);
-      await until("all are in hand", () => worker.stats.inHand === IN_HAND);
+      await until("all are in hand", () => worker.stats.active === IN_HAND);
       const more = Array.from(
         { length: others },
         () => bus.serve(api, handlers),
@@ -60,7 +60,7 @@ for (const others of [0, 1]) {
       await until("all came again", () => sum("redelivered") >= IN_HAND);
       open.resolve();
       await using raw = await Raw.open(base);
-      const idle = () => workers.every(({ stats }) => stats.inHand === 0);
+      const idle = () => workers.every(({ stats }) => stats.active === 0);
       await until("nothing is left", async () => {
         const { messageCount } = await raw.channel.checkQueue(bus.topic);
         return messageCount === 0 && idle();
@@ -97,7 +97,7 @@ for (const verb of ["cast", "call"] as const) {
         ? client.cast("wait", { tag: "a" })
         : client.call("wait", { tag: "a" }, { signal });
       const over = Promise.allSettled([asked]);
-      await until("it is in hand", () => worker.stats.inHand === 1);
+      await until("it is in hand", () => worker.stats.active === 1);
       for (let losses = 1; losses <= 3; losses++) {
         proxy.reset();
         await until("it came again", () => worker.stats.redelivered === losses);

@@ -1,12 +1,12 @@
 /** What workers did not finish: counted, handled apart, given up at last, and never lost. */
 import assert from "node:assert/strict";
 import { z } from "npm:zod@^4.6.7";
-import { quarantine, type Route } from "../../../src/transport/routes.ts";
+import { quarantineQueue, type Route } from "../../../src/transport/routes.ts";
 import {
   type ConnectionContext,
   type ConnectionOptions,
   contract,
-  StreamInterruptedError,
+  InterruptedError,
 } from "../../../mod.ts";
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
@@ -25,7 +25,7 @@ import { deadOf, Stranger } from "../foreign_peer.ts";
 function quarantineOf(topic: string): Route {
   const { queue } = deadOf(topic);
   assert.ok(queue);
-  return quarantine({ ...queue, name: topic });
+  return quarantineQueue({ ...queue, name: topic });
 }
 
 /** A worker whose handlers finish nothing. */
@@ -103,11 +103,11 @@ onEachBus(
     const done: unknown[] = [];
     const worker = await busy(bus, (tag) => void done.push(tag));
     const error = await failing;
-    assert.ok(error instanceof StreamInterruptedError);
+    assert.ok(error instanceof InterruptedError);
     assert.match(error.message, /^Interrupted 5 times: /);
     assert.deepEqual([error.code, error.inDoubt], ["INTERRUPTED", true]);
     assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
-    await until("nothing is in hand", () => worker.stats.inHand === 0);
+    await until("nothing is in hand", () => worker.stats.active === 0);
     await worker[Symbol.asyncDispose]();
     assert.deepEqual([done.length, worker.stats.dead], [0, 0]);
     await using stranger = await Stranger.on(bus);
@@ -223,7 +223,7 @@ onEachBus(
     await using stranger = await Stranger.on(bus);
     const { key, queue } = quarantineOf(bus.topic);
     assert.ok(queue);
-    const wait = { deadline: performance.now() + 30_000 };
+    const wait = { at: performance.now() + 30_000 };
     const other = { ...queue, autoDelete: true };
     await stranger.transport.declare({ key, queue: other }, wait);
     await (await idle(bus, () => {}))[Symbol.asyncDispose]();
@@ -250,7 +250,7 @@ onRabbit(
     const first = await bus.serve(sums(bus.topic), handlers, options);
     await using connection = await bus.connect(options);
     await connection.client(sums(bus.topic)).cast("wait", { tag: "a" });
-    await until("it is in hand", () => first.stats.inHand === 1);
+    await until("it is in hand", () => first.stats.active === 1);
     await end(first);
     await using worker = await busy(bus, () => {}, options);
     await until("it is handled", () => worker.stats.handled === 1);

@@ -270,7 +270,7 @@ onEachBus(
     const { key, queue } = deadOf(bus.topic);
     assert.ok(queue);
     const other = { ...queue, arguments: { "x-max-length": 9 } };
-    const wait = { deadline: performance.now() + 30_000 };
+    const wait = { at: performance.now() + 30_000 };
     await stranger.transport.declare({ key, queue: other }, wait);
     const workers = [
       await serve(bus, { once: boom, work: boom }),
@@ -394,7 +394,7 @@ onEachBus(
       await client.cast("work", { tag });
       await client.cast("once", { tag });
     }
-    await until("all are in hand", () => worker.stats.inHand === 4);
+    await until("all are in hand", () => worker.stats.active === 4);
     await worker.drain(0);
     const { retried, dead } = worker.stats;
     await worker[Symbol.asyncDispose]();

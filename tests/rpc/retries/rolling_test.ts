@@ -114,7 +114,7 @@ async function put(bus: Bus, headers: Record<string, string>) {
   await stranger.put(
     bus.topic,
     JSON.stringify({ ...body, _unique_id: id }),
-    { headers, id, persistent: true },
+    { headers, messageId: id, persistent: true },
   );
 }
 

@@ -4,8 +4,8 @@ import { Buffer } from "node:buffer";
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
 import { InvalidValueError, RejectedError } from "../../../mod.ts";
-import type { Message, Transport } from "../../../src/transport/transport.ts";
-import { Copies } from "../../../src/rpc/retries/republisher.ts";
+import type { Message, Session } from "../../../src/transport/transport.ts";
+import { Republisher } from "../../../src/rpc/retries/republisher.ts";
 import { aborted, type Bus, onRabbit, sumHandlers, sums } from "../support.ts";
 import { type Odd, propertiesOf, putOdd } from "./odd.ts";
 import { deadOf, Stranger } from "../foreign_peer.ts";
@@ -69,7 +69,7 @@ onRabbit(
       assert.equal(headers["warren-queue"], bus.topic);
       assert.equal(headers.CC ?? headers.BCC, undefined);
     }
-    assert.equal(worker.stats.inHand, 0);
+    assert.equal(worker.stats.active, 0);
   },
 );
 
@@ -126,24 +126,24 @@ onRabbit(
     const came = deadOf(bus.topic).queue;
     assert.ok(came);
     const topic = { key: bus.topic, queue: { ...came, name: bus.topic } };
-    const wait = { deadline: performance.now() + 30_000 };
+    const wait = { at: performance.now() + 30_000 };
     await transport.declare(topic, wait);
     const odd = { ...ODD[2], ...ODD[0] };
     await putOdd(bus.url, bus.topic, [["body", odd]]);
     const [delivery] = await stranger.take(topic, 1);
     assert.ok(delivery);
     let refusals = 0;
-    const copies = new Copies(
+    const copies = new Republisher(
       {
         declare: transport.declare.bind(transport),
-        publish: (...sent: Parameters<Transport["publish"]>) =>
+        publish: (...sent: Parameters<Session["publish"]>) =>
           refusals++ === 0
             ? Promise.reject(content)
             : transport.publish(...sent),
-      } as Transport,
+      } as Session,
     );
     const said = { "warren-queue": bus.topic };
-    assert.ok(await copies.bury(topic.queue, delivery.message, said));
+    assert.ok(await copies.deadLetter(topic.queue, delivery.message, said));
     const [letter] = await stranger.take(deadOf(bus.topic), 1);
     assert.equal(letter && textOf(letter.message), "body");
     const { "warren-properties": properties, ...own } =
@@ -168,13 +168,13 @@ function refusing(errors: readonly Error[]) {
       return error ? Promise.reject(error) : Promise.resolve();
     },
   };
-  return { sent, copies: new Copies(transport as unknown as Transport) };
+  return { sent, copies: new Republisher(transport as unknown as Session) };
 }
 
 const message: Message = {
   body: text("b"),
   headers: { own: "text", CC: "x" },
-  id: "m",
+  messageId: "m",
   properties: text("raw"),
 };
 const content = new RejectedError("no", { data: { replyCode: 406 } });
@@ -182,9 +182,9 @@ const content = new RejectedError("no", { data: { replyCode: 406 } });
 Deno.test("a dead letter that is refused for its content is tried in simpler forms", async () => {
   await using log = await logged();
   const { sent, copies } = refusing([content, content, content]);
-  const kept = await copies.bury(queue, message, { "warren-queue": "t" });
+  const kept = await copies.deadLetter(queue, message, { "warren-queue": "t" });
   assert.equal(kept, false, "nothing else can be done with it");
-  assert.deepEqual(sent.map(({ id, headers }) => [id, headers]), [
+  assert.deepEqual(sent.map(({ messageId, headers }) => [messageId, headers]), [
     ["m", { own: "text", "warren-queue": "t" }],
     [undefined, { "warren-queue": "t", "warren-properties": text("raw") }],
     [undefined, { "warren-queue": "t" }],
@@ -203,11 +203,14 @@ Deno.test("no other refusal of a dead letter settles its message", async () => {
   for (const other of others) {
     for (const before of [[], [content], [content, content]]) {
       const { copies } = refusing([...before, other]);
-      const burying = copies.bury(queue, message, {});
+      const burying = copies.deadLetter(queue, message, {});
       await assert.rejects(burying, (error) => error === other);
     }
   }
   const unfit = new InvalidValueError("the routing key is too long");
   const { copies } = refusing([unfit, unfit, unfit]);
-  await assert.rejects(copies.bury(queue, message, {}), InvalidValueError);
+  await assert.rejects(
+    copies.deadLetter(queue, message, {}),
+    InvalidValueError,
+  );
 });

@@ -45,7 +45,7 @@ onEachBus(
     await using stranger = await Stranger.on(bus);
     const client = connection.client(api);
     for (const [n, body] of BAD.entries()) {
-      await stranger.put(bus.topic, body, { id: `bad-${n}` });
+      await stranger.put(bus.topic, body, { messageId: `bad-${n}` });
       await client.cast("wait", { tag: `${n}` });
     }
     await until("all were looked at", () => {
@@ -62,8 +62,8 @@ onEachBus(
     const bodies = letters.map(({ message }) => textOf(message.body));
     assert.deepEqual(bodies.sort(), BAD.map(textOf).sort());
     for (const { message } of letters) {
-      const { headers, id } = message;
-      assert.match(`${id}`, /^bad-\d$/);
+      const { headers, messageId } = message;
+      assert.match(`${messageId}`, /^bad-\d$/);
       assert.match(`${headers["warren-reason"]}`, /^Refused: /);
       assert.equal(headers["warren-queue"], bus.topic);
       assert.equal(headers["warren-attempts"], "0");
@@ -102,7 +102,7 @@ onEachBus(
     const { key, queue } = deadOf(bus.topic);
     assert.ok(queue);
     const other = { ...queue, name: key, autoDelete: true };
-    const wait = { deadline: performance.now() + 30_000 };
+    const wait = { at: performance.now() + 30_000 };
     const { transport } = stranger;
     await transport.declare({ key, queue: other }, wait); // in another form
     await using worker = await bus.serve(sums(bus.topic), sumHandlers());

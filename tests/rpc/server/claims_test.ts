@@ -61,7 +61,7 @@ onRabbitAndStore(
     assert.equal(one?.result, "a run 1");
     assert.deepEqual(one, two);
     assert.equal(runs, 1);
-    await until("it is settled", () => second.stats.inHand === 0);
+    await until("it is settled", () => second.stats.active === 0);
     assert.equal(second.stats.repeated, 1);
   },
 );
@@ -84,7 +84,7 @@ onRabbitAndStore(
     peer.interrupted("b", 5);
     await until("the other is given up", () => peer.answers.length === 3);
     assert.match(`${peer.answers[2]?.failure}`, /Interrupted 5 times/);
-    await until("all is settled", () => second.stats.inHand === 0);
+    await until("all is settled", () => second.stats.active === 0);
     assert.equal(second.stats.handled, 0);
   },
 );
@@ -109,7 +109,7 @@ onRabbitAndStore(
     await gate.begun(1);
     await using other = await worker(bus, store, handler("other"));
     peer.ask("a");
-    await until("it waits", () => other.stats.inHand === 1);
+    await until("it waits", () => other.stats.active === 1);
     await expire();
     await gate.begun(2);
     gate.open(0);
@@ -223,7 +223,7 @@ onRabbitAndStore(
     await using caller = await bus.connect();
     const client = caller.client(jobs(bus.topic));
     const calls = ["a", "b"].map((id) => client.call("work", { id }));
-    await until("they wait", () => served.stats.inHand === 2);
+    await until("they wait", () => served.stats.active === 2);
     assert.deepEqual(runs, []);
     away = false;
     await until("one has run", () => runs.length > 0);
@@ -253,7 +253,7 @@ onRabbitAndStore(
         client.call("work", { id: "b" }),
         began.promise.then(() =>
           until("two are in hand", () => {
-            return first.stats.inHand === 2;
+            return first.stats.active === 2;
           })
         ).then(() => "in hand"),
       ]),
@@ -442,7 +442,7 @@ onPostgres(
     await using caller = await bus.connect();
     await caller.client(jobs(bus.topic)).cast("work", { id: "a" });
     await until("it has run", () => served.stats.failed === 1);
-    await until("it is settled", () => served.stats.inHand === 0);
+    await until("it is settled", () => served.stats.active === 0);
     assert.equal((await rows()).length, 1);
     assert.deepEqual([served.stats.retried, served.stats.dead], [0, 0]);
   },

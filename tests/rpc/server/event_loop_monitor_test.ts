@@ -1,7 +1,7 @@
 /** Handlers that keep the event loop from everything else are named. */
 import assert from "node:assert/strict";
 import {
-  LoopWatch,
+  EventLoopMonitor,
   type Watched,
 } from "../../../src/rpc/server/event_loop_monitor.ts";
 import { answerIn } from "../../../src/rpc/discovery/service_contract.ts";
@@ -37,7 +37,7 @@ onEachBus(
     await using connection = await bus.connect();
     const client = connection.client(sums(bus.topic));
     const waiting = client.call("wait");
-    await until("it is in hand", () => worker.stats.inHand === 1);
+    await until("it is in hand", () => worker.stats.active === 1);
     await client.call("add", { a: 1, b: 1 });
     assert.equal(worker.stats.blocked, 0);
     await client.call("add", { a: 1_100, b: 1 });
@@ -76,7 +76,7 @@ onEachBus(
 
 Deno.test("LoopWatch names five procedures, each once, in one line, and looks at nothing without any", async () => {
   await using log = await logged();
-  using watch = new LoopWatch();
+  using watch = new EventLoopMonitor();
   const one = (name: string): Watched => ({ name });
   const names = ["a\nb", "t.2", "t.3", "t.4", "t.5", "t.6", "t.7", "t.2"];
   const held = names.map(one);
@@ -133,7 +133,7 @@ Deno.test({
     await using connection = await bus.connect();
     await connection.client(api).cast("wait");
     await until("it came again", () => worker.stats.repeated > 0, 60_000);
-    await until("nothing is in hand", () => worker.stats.inHand === 0);
+    await until("nothing is in hand", () => worker.stats.active === 0);
     assert.equal(runs, 1);
     assert.ok(losses > 0);
     assert.ok(worker.stats.redelivered > 0);

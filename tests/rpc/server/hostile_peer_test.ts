@@ -173,8 +173,8 @@ onRabbit(
       assert.deepEqual(await Promise.all(calls), expected);
     }
     await until("all were looked at", () => {
-      const { refused, failed, inHand } = worker.stats;
-      return inHand === 0 && refused + failed >= 10_000;
+      const { refused, failed, active } = worker.stats;
+      return active === 0 && refused + failed >= 10_000;
     }, 30_000);
     const { refused } = worker.stats;
     assert.ok(refused > 5_000, `${refused} refused`);
@@ -325,8 +325,8 @@ onRabbit(
     // The first is read: RabbitMQ knows its type, and so do we.
     const bad = TABLES.length - 1;
     await until("all are settled", () => {
-      const { refused, dead, inHand } = worker.stats;
-      return refused === 2 * bad && dead === bad && inHand === 0;
+      const { refused, dead, active } = worker.stats;
+      return refused === 2 * bad && dead === bad && active === 0;
     });
     assert.equal(worker.health().consuming.losses, 0);
     for (let n = 0; n < bad; n++) {

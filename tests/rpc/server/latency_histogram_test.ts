@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
-import { Latency } from "../../../src/rpc/server/latency_histogram.ts";
+import { LatencyHistogram } from "../../../src/rpc/server/latency_histogram.ts";
 
 Deno.test("A percentile is at most a quarter too high, and never too low", () => {
   const some = fc.array(
@@ -8,7 +8,7 @@ Deno.test("A percentile is at most a quarter too high, and never too low", () =>
     { minLength: 1, maxLength: 200 },
   );
   fc.assert(fc.property(some, (durations) => {
-    const latency = new Latency();
+    const latency = new LatencyHistogram();
     for (const ms of durations) latency.add(ms);
     const sorted = durations.toSorted((a, b) => a - b);
     const { p50, p90, p99, max } = latency.stats;
@@ -26,7 +26,7 @@ Deno.test("A percentile is at most a quarter too high, and never too low", () =>
 });
 
 Deno.test("What takes no time, or a week, is counted as well", () => {
-  const latency = new Latency();
+  const latency = new LatencyHistogram();
   assert.deepEqual(latency.stats, { p50: 0, p90: 0, p99: 0, max: 0 });
   latency.add(0);
   assert.equal(latency.stats.p99, 0);

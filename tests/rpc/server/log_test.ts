@@ -9,7 +9,7 @@ import {
   type RpcErrorOptions,
 } from "../../../mod.ts";
 import { newId } from "../../../src/ids.ts";
-import { log } from "../../../src/logging.ts";
+import { logger } from "../../../src/logging.ts";
 import { logged } from "../../setup/logged.ts";
 import { brokerUrl } from "../../setup/broker.ts";
 import { type Bus, failureOf, onEachBus } from "../support.ts";
@@ -154,7 +154,7 @@ function printed(work: () => void): string[] {
 
 Deno.test("without a configured log, warnings and errors are one line each on standard error", async () => {
   const say = () => {
-    const bus = log("bus");
+    const bus = logger("bus");
     bus.debug("debug");
     bus.info("info");
     bus.warn(`warn {evil} ${newId()}`, { evil: EVIL });
@@ -200,7 +200,7 @@ Deno.test("a program without a log says that its broker is away, and ends", asyn
 
 Deno.test("kinds of lines are told apart up to a bound, and no line is lost to the count", async () => {
   await using logs = await logged();
-  const bus = log("bus");
+  const bus = logger("bus");
   for (let n = 0; n < 3_000; n++) bus.warn("of {n}", { n }, `${n % 1_000}`);
   const { length } = logs.lines;
   assert.ok(length >= 256 && length <= 257, `${length} lines`);

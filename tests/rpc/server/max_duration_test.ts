@@ -57,7 +57,7 @@ onEachBus(
     await client.cast("cast", { id: "dead" });
     assert.equal(await client.call("quick", { id: "others" }), "others");
     await until("one is a dead letter", () => worker.stats.dead === 1);
-    await until("all is settled", () => worker.stats.inHand === 0);
+    await until("all is settled", () => worker.stats.active === 0);
     assert.deepEqual(attempts.sort(), ["dead 1", "dead 2", "good 1", "good 2"]);
     const { handled, failed, retried } = worker.stats;
     assert.deepEqual([handled, failed, retried], [2, 3, 2]);
@@ -85,7 +85,7 @@ onEachBus(
     assert.ok(error instanceof TimeoutError && error.inDoubt);
     assert.match(error.message, /call has run for 150 ms, its maxDuration/);
     assert.equal(await client.call("call", { id: "ends" }), "in time");
-    await until("all is settled", () => worker.stats.inHand === 0);
+    await until("all is settled", () => worker.stats.active === 0);
     const { handled, failed } = worker.stats;
     assert.deepEqual([handled, failed], [1, 1]);
     const { longRunning } = worker.stats;
@@ -106,7 +106,7 @@ onEachBus(
     const client = connection.client(api(bus.topic));
     const asked = client.call("call", { id: "a" }, { timeout: MAX / 2 });
     await failureOf(asked);
-    await until("nothing is in hand", () => worker.stats.inHand === 0);
+    await until("nothing is in hand", () => worker.stats.active === 0);
   },
 );
 

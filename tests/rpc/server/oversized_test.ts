@@ -6,10 +6,14 @@ import { Goodbyes } from "../../../src/transport/rabbitmq/amqplib/graceful_close
 import { z } from "npm:zod@^4.6.7";
 import { contract, InvalidValueError } from "../../../mod.ts";
 import type { Inner } from "../../../src/transport/rabbitmq/amqplib/private_members.ts";
-import { Incoming } from "../../../src/transport/rabbitmq/amqplib/frame_reader.ts";
-import { Edges, Room, room } from "../../../src/transport/oversized_body.ts";
+import { FrameReader } from "../../../src/transport/rabbitmq/amqplib/frame_reader.ts";
+import {
+  BodyBudget,
+  bodyBudget,
+  BodyEdges,
+} from "../../../src/transport/oversized_body.ts";
 import { routes } from "../../../src/transport/profile_routes.ts";
-import { profileOf } from "../../../src/connection/bus_profile.ts";
+import { busProfile } from "../../../src/connection/bus_profile.ts";
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
 import {
@@ -43,7 +47,7 @@ onEachBus(
         delivery.ack();
       },
       { prefetch: 0 },
-      { deadline: performance.now() + 10_000 },
+      { at: performance.now() + 10_000 },
     );
     const bodies = Array.from(
       { length: 6 },
@@ -52,7 +56,7 @@ onEachBus(
     await Promise.all([
       ...bodies.map((body, n) =>
         stranger.put(bus.topic, body, {
-          id: `cast-${n}`,
+          messageId: `cast-${n}`,
           headers: { n: `${n}` },
         })
       ),
@@ -75,9 +79,9 @@ onEachBus(
     const letters = await stranger.take(deadOf(bus.topic), bodies.length);
     const sorted = letters.map(({ message }) => message)
       .sort((a, b) => a.body.length - b.body.length);
-    for (const [n, { body, id, headers }] of sorted.entries()) {
+    for (const [n, { body, messageId, headers }] of sorted.entries()) {
       assert.equal(Buffer.compare(body, bodies[n]!), 0, `body ${n}`);
-      assert.equal(id, `cast-${n}`);
+      assert.equal(messageId, `cast-${n}`);
       assert.equal(headers.n, `${n}`);
       assert.match(`${headers["warren-reason"]}`, /bytes, the limit is/);
     }
@@ -141,7 +145,7 @@ onEachBus(
     await using connection = await bus.connect();
     await using stranger = await Stranger.on(bus);
     const { transport } = stranger;
-    const route = routes(profileOf(undefined, "classic")).topic(bus.topic);
+    const route = routes(busProfile(undefined, "classic")).topic(bus.topic);
     const reader = await transport.consume(
       route,
       (delivery) => {
@@ -158,7 +162,7 @@ onEachBus(
         void stranger.put(_reply_q, text); // as oslo.messaging: without a correlation id
       },
       { prefetch: 0 },
-      { deadline: performance.now() + 10_000 },
+      { at: performance.now() + 10_000 },
     );
     const call = connection.client(api).call("add", { a: 1, b: 2 });
     const error = await failureOf(call);
@@ -219,7 +223,7 @@ Deno.test("Edges keeps the beginning and the end of a body, in whatever pieces i
       ? body
       : Buffer.concat([body.subarray(0, 65_536), body.subarray(-65_536)]);
     for (const size of [1_000, 65_536, 131_064, 500_000]) {
-      const edges = new Edges(length);
+      const edges = new BodyEdges(length);
       for (let at = 0; at < length; at += size) {
         edges.add(body.subarray(at, at + size));
       }
@@ -233,7 +237,7 @@ Deno.test("Edges keeps the beginning and the end of a body, in whatever pieces i
 });
 
 Deno.test("a room has one body; those that wait for it go back one after the other, but for those that are gone", async () => {
-  const room = new Room();
+  const room = new BodyBudget();
   assert.equal(room.take(), true);
   assert.equal(room.take(), false);
   const back: number[] = [];
@@ -268,7 +272,7 @@ Deno.test("of bodies above the limit that come at once, one is held in a process
     rest: Buffer.alloc(0),
     recvSinceLastCheck: false,
   });
-  const incoming = new Incoming(fake as unknown as Inner, new Goodbyes());
+  const incoming = new FrameReader(fake as unknown as Inner, new Goodbyes());
   const came: unknown[] = [];
   const channels = [1, 2].map((ch) => ({ ch }) as never);
   const arrivals = channels.map((channel) => incoming.on(channel));
@@ -284,11 +288,11 @@ Deno.test("of bodies above the limit that come at once, one is held in a process
   receive(1);
   receive(2);
   assert.deepEqual(came, [[1, "whole", 20, 20], [2, "later", 0, 20]]);
-  room.give(); // as its delivery does when it is settled
+  bodyBudget.give(); // as its delivery does when it is settled
   const half = deliveryOf(2);
   fake.stream.emit("data", half.subarray(0, half.length - 15));
-  assert.equal(room.take(), false, "taken when its length is announced");
+  assert.equal(bodyBudget.take(), false, "taken when its length is announced");
   incoming.off(channels[1]!, arrivals[1]!);
-  assert.equal(room.take(), true, "free when its channel is gone");
-  room.give();
+  assert.equal(bodyBudget.take(), true, "free when its channel is gone");
+  bodyBudget.give();
 });

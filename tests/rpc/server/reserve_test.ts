@@ -36,8 +36,8 @@ onRabbit(
     for (let a = 0; a < 10; a++) {
       assert.equal(await client.call("add", { a, b: 1 }), a + 1);
     }
-    assert.ok(worker.stats.inHand > 100, "the others wait still");
-    await until("the others are given up", () => worker.stats.inHand === 0);
+    assert.ok(worker.stats.active > 100, "the others wait still");
+    await until("the others are given up", () => worker.stats.active === 0);
   },
 );
 
@@ -61,7 +61,7 @@ onRabbit(
       (_, n) => client.cast("wait", { tag: `${n}` }),
     );
     await Promise.all(casts);
-    await until("20 of them wait", () => worker.stats.inHand > 20);
+    await until("20 of them wait", () => worker.stats.active > 20);
     for (let a = 0; a < 10; a++) {
       assert.equal(await client.call("add", { a, b: 1 }), a + 1);
     }
@@ -97,7 +97,7 @@ onRabbit(
     proxy.slow({ latency: 40 });
     for (let n = 0; n < 60; n++) {
       away(n);
-      await until("it is in hand", () => worker.stats.inHand > 0);
+      await until("it is in hand", () => worker.stats.active > 0);
       if (n % 20 === 19) proxy.reset();
       await new Promise((resolve) => setTimeout(resolve, 15));
     }
@@ -105,7 +105,7 @@ onRabbit(
     const { topic } = bus;
     await until("all are given up", async () => {
       const { messageCount } = await raw.channel.checkQueue(topic);
-      return messageCount === 0 && worker.stats.inHand === 0;
+      return messageCount === 0 && worker.stats.active === 0;
     }, 30_000);
     assert.equal((await raw.channel.checkQueue(topic)).consumerCount, 1);
   },

@@ -29,7 +29,7 @@ Deno.test("20 000 calls leave nothing in hand (memory)", async () => {
   await using worker = await bus.serve(sums(bus.topic), sumHandlers());
   await callOften(bus, 20_000);
   await until("all are done", () => worker.stats.handled === 20_000);
-  assert.equal(worker.stats.inHand, 0);
+  assert.equal(worker.stats.active, 0);
 });
 
 /** Connections, channels and queues of a node. */

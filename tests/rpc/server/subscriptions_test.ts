@@ -47,7 +47,7 @@ onEachBus(
     await client.cast("wait", { tag: "early" });
     const call = client.call("add", { a: 1, b: 2 });
     assert.deepEqual(tags, []);
-    assert.equal(worker.stats.inHand, 0);
+    assert.equal(worker.stats.active, 0);
     await worker.consume();
     assert.equal(await call, 3);
     await until("the cast came", () => tags.length === 1);
@@ -140,7 +140,7 @@ onEachBus(
       { length: 12 },
       (_, i) => client.call("wait", {}, { host: i % 2 ? "one" : undefined }),
     );
-    await until("all are in hand", () => worker.stats.inHand === 12);
+    await until("all are in hand", () => worker.stats.active === 12);
     assert.equal(running, 3);
     open.resolve();
     await Promise.all(calls);
@@ -176,7 +176,7 @@ onEachBus(
     await until("it is dropped", () => worker.stats.dropped === 1);
     open.resolve();
     await first;
-    await until("both are over", () => worker.stats.inHand === 0);
+    await until("both are over", () => worker.stats.active === 0);
     assert.deepEqual(tags, ["first"]);
   },
 );

@@ -6,11 +6,11 @@ import {
   type ConnectionContext,
   createConnection,
   type Handlers,
-  StreamInterruptedError,
+  InterruptedError,
   TimeoutError,
 } from "../../../mod.ts";
-import { Credit } from "../../../src/rpc/streams/flow_control.ts";
-import { Items } from "../../../src/rpc/streams/stream_receiver.ts";
+import { SendWindow } from "../../../src/rpc/streams/flow_control.ts";
+import { StreamReceiver } from "../../../src/rpc/streams/stream_receiver.ts";
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
 import { proxyTo } from "../../setup/proxy.ts";
@@ -135,7 +135,7 @@ onEachBus("a stream that waits for its reader ends with him", async (bus) => {
   await until("it is ahead", () => state.yielded === 32);
   await stream.return();
   await until("it has ended", () => state.ended);
-  await until("it is out of hand", () => worker.stats.inHand === 0);
+  await until("it is out of hand", () => worker.stats.active === 0);
   assert.equal(state.yielded, 32);
   await close(connection, worker);
 });
@@ -153,7 +153,7 @@ onEachBus(
     const error = await failureOf((async () => {
       for await (const n of stream) read.push(n);
     })());
-    assert.ok(error instanceof StreamInterruptedError, String(error));
+    assert.ok(error instanceof InterruptedError, String(error));
     assert.equal(read.length, 31);
     await close(connection);
   },
@@ -208,7 +208,7 @@ onRabbit(
     assert.equal(state.ended, false);
     await raw.channel.cancel(fast);
     await until("nobody reads, so it has ended", () => state.ended, 30_000);
-    await until("it is out of hand", () => worker.stats.inHand === 0);
+    await until("it is out of hand", () => worker.stats.active === 0);
     assert.ok(await waiting() <= 1_500, `${await waiting()} are left`);
     const items = came.slice(10).map(({ result }) => result);
     assert.deepEqual(items, items.map((_, n) => n + 11)); // none is lost
@@ -253,7 +253,7 @@ onRabbit(
     const last = came.pop();
     assert.match(
       JSON.stringify(last?.failure),
-      /StreamInterruptedError.*exclusive/,
+      /InterruptedError.*exclusive/,
     );
     assert.deepEqual([came.length, came.at(-1)?.result], [10_000, 10_000]);
     assert.equal(state.ended, true);
@@ -269,7 +269,7 @@ onRabbit(
 
 Deno.test("credit that was lost is said again at a sign of life", async () => {
   const said: number[] = [];
-  const items = new Items();
+  const items = new StreamReceiver();
   items.more = (upTo) => said.push(upTo);
   const common = { kind: "reply", run: "r", ending: false } as const;
   for (let sequence = 1; sequence <= 20; sequence++) {
@@ -277,14 +277,14 @@ Deno.test("credit that was lost is said again at a sign of life", async () => {
   }
   for (let n = 0; n < 16; n++) await items.next();
   assert.deepEqual(said, [48]);
-  items.receive({ ...common, beat: true });
+  items.receive({ ...common, heartbeat: true });
   assert.deepEqual(said, [48, 48]);
-  items.receive({ ...common, beat: true, sequence: 20 }); // all are here
+  items.receive({ ...common, heartbeat: true, sequence: 20 }); // all are here
   assert.deepEqual(said, [48, 48, 48]);
   const rivals: unknown[] = [];
   items.rival = (inbox) => rivals.push(inbox);
   const another = { ...common, run: "another", inbox: "elsewhere" };
-  items.receive({ ...another, beat: true, sequence: 30 });
+  items.receive({ ...another, heartbeat: true, sequence: 30 });
   assert.deepEqual([said.length, rivals], [3, ["elsewhere"]]);
 });
 
@@ -337,7 +337,7 @@ onRabbit(
 );
 
 Deno.test("a reader that gives any credit is believed for 10 000 items at a time", async () => {
-  const credit = new Credit(1e9);
+  const credit = new SendWindow(1e9);
   const { signal } = new AbortController();
   const hasRoom = async (item: number) => {
     let room = false;

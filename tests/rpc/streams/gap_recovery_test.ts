@@ -3,13 +3,13 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import {
   createConnection,
+  InterruptedError,
   InvalidValueError,
-  StreamInterruptedError,
 } from "../../../mod.ts";
-import { RunningCalls } from "../../../src/rpc/control_targets.ts";
+import { ControlTargets } from "../../../src/rpc/control_targets.ts";
 import {
-  EndedStreams,
-  SentItems,
+  FinishedStreams,
+  ReplayBuffer,
 } from "../../../src/rpc/streams/replay_buffer.ts";
 import type { Message } from "../../../src/transport/transport.ts";
 import type { Reply } from "../../../src/wire/rpc_message.ts";
@@ -34,7 +34,8 @@ const upTo = (n: number) => Array.from({ length: n }, (_, at) => at + 1);
 /** True once for each of the numbers. */
 function once(...numbers: number[]): (reply: Reply) => boolean {
   const left = new Set(numbers);
-  return ({ beat, sequence }) => !beat && left.delete(Number(sequence));
+  return ({ heartbeat, sequence }) =>
+    !heartbeat && left.delete(Number(sequence));
 }
 
 onEachBus("items that were lost come again, in order and once", async (bus) => {
@@ -88,8 +89,8 @@ onEachBus(
     await using _worker = await bus.serve(sums(bus.topic), sumHandlers());
     await using connection = await bus.connect();
     let asked = 0;
-    lose(bus.url, ({ beat, sequence }) => {
-      if (beat || sequence !== 10) return false;
+    lose(bus.url, ({ heartbeat, sequence }) => {
+      if (heartbeat || sequence !== 10) return false;
       asked++;
       return true;
     });
@@ -98,7 +99,7 @@ onEachBus(
     const stream = client.multicall("count", { to: 100 }, limit);
     for (let n = 1; n < 10; n++) assert.equal((await stream.next()).value, n);
     const error = await failureOf(stream.next());
-    assert.ok(error instanceof StreamInterruptedError, String(error));
+    assert.ok(error instanceof InterruptedError, String(error));
     assert.deepEqual(error.data, { sequence: 9 });
     assert.match(error.message, /Items 10 to \d+ were lost/);
     assert.ok(asked > 2);
@@ -146,9 +147,9 @@ onRabbit(
     proxy.reset();
     await using other = await bus.serve(sums(bus.topic), handlers);
     const error = await failureOf(all(stream));
-    assert.ok(error instanceof StreamInterruptedError, String(error));
+    assert.ok(error instanceof InterruptedError, String(error));
     assert.equal(error.data.sequence, 32);
-    await until("it is done there", () => other.stats.inHand === 0);
+    await until("it is done there", () => other.stats.active === 0);
     await worker[Symbol.asyncDispose]();
   },
 );
@@ -191,7 +192,7 @@ onRabbit(
     const { queue } = await channel.assertQueue("", { exclusive: true });
     const { body, headers } = encodeControl({
       kind: "control",
-      verb: "resume",
+      command: "resume",
       call: "nobody's",
       sequence: 8,
       run: "r",
@@ -206,7 +207,7 @@ onRabbit(
     assert.equal(ending, true);
     assert.match(
       JSON.stringify(failure),
-      /StreamInterruptedError.*after item 7/,
+      /InterruptedError.*after item 7/,
     );
   },
 );
@@ -264,9 +265,9 @@ function message(bytes: number): Message {
   return { body: new Uint8Array(bytes), headers: {} };
 }
 
-function sent(window: number, running = new RunningCalls()) {
+function sent(window: number, running = new ControlTargets()) {
   const again: (readonly Message[])[] = [];
-  const items = new SentItems({
+  const items = new ReplayBuffer({
     running,
     call: "c",
     reader: "r",
@@ -321,8 +322,8 @@ Deno.test("SentItems says again what follows a number, of its own run, once in a
 });
 
 Deno.test("a question for what was missed is answered by one stream at most, to its own reader alone", () => {
-  const running = new RunningCalls();
-  using ended = new EndedStreams();
+  const running = new ControlTargets();
+  using ended = new FinishedStreams();
   const many = upTo(1_000).map(() => sent(32, running));
   for (const { items } of many) {
     for (let n = 0; n < 40; n++) items.add(message(1));
@@ -338,8 +339,8 @@ Deno.test("a question for what was missed is answered by one stream at most, to 
 });
 
 Deno.test("EndedStreams forgets the oldest when they are more than 16 MiB, and all when disposed", () => {
-  const running = new RunningCalls();
-  using ended = new EndedStreams();
+  const running = new ControlTargets();
+  using ended = new FinishedStreams();
   const streams = upTo(5).map(() => sent(32, running).items);
   for (const stream of streams) {
     stream.add(message(4 * 1024 * 1024));

@@ -2,15 +2,15 @@
 import assert from "node:assert/strict";
 import { implement, InvalidValueError, Service } from "../../../mod.ts";
 import type {
-  LinkHealth,
-  SideState,
+  ConnectionState,
+  TransportHealth,
 } from "../../../src/transport/transport.ts";
 import { ConnectionEvents } from "../../../src/connection/connection_events.ts";
 import { HealthServer } from "../../../src/service/health/health_server.ts";
 import {
-  answerForHealth,
   type Followed,
-  LinkState,
+  ReadinessMonitor,
+  serveReadiness,
 } from "../../../src/service/health/readiness.ts";
 import type { ServiceOptions } from "../../../src/service/service_options.ts";
 import {
@@ -133,14 +133,14 @@ const withoutSides = (
 
 /** A connection whose link is as the test says. */
 class Told extends ConnectionEvents implements Followed {
-  sides: Record<"publishing" | "consuming", SideState> = {
+  sides: Record<"publishing" | "consuming", ConnectionState> = {
     publishing: "up",
     consuming: "up",
   };
-  health(): LinkHealth {
+  health(): TransportHealth {
     const since = new Date(0);
-    const side = (state: SideState) => ({
-      ...{ state, since, proof: undefined, losses: 3 },
+    const side = (state: ConnectionState) => ({
+      ...{ state, since, lastProof: undefined, losses: 3 },
     });
     const consumers = { wanted: 2, consuming: 1 };
     return {
@@ -152,14 +152,14 @@ class Told extends ConnectionEvents implements Followed {
 }
 
 Deno.test("a service is ready while both sides are up, or blocked, and all consumers consume", async () => {
-  const link = new LinkState();
+  const link = new ReadinessMonitor();
   const told = new Told();
   const options = { healthPort: 0, healthHostname } as ServiceOptions;
   const service = {
     ...{ host: "one", state: "up", concurrency: 1 } as const,
     stats: { longRunning: { count: 0, slots: 0, handlers: [] } },
   };
-  await using health = answerForHealth(options, service, link);
+  await using health = serveReadiness(options, service, link);
   const is = async () => {
     const response = await fetch(`${health?.url}/readyz`);
     return [response.status, await response.json()] as const;
@@ -229,7 +229,10 @@ Deno.test("a port that is taken fails the start; a patient one waits for it", as
   );
   assert.ok(refused instanceof InvalidValueError);
   assert.match(refused.message, message);
-  await using second = HealthServer.start({ ...options, patient: true }, check);
+  await using second = HealthServer.start(
+    { ...options, waitForPort: true },
+    check,
+  );
   assert.equal(second.url, undefined);
   await first[Symbol.asyncDispose]();
   await until("the second has the port", () => second.url);

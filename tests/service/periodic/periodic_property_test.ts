@@ -162,7 +162,7 @@ Deno.test("a new spacing holds from then on, counted from the start of the last 
       await clock.advance(when);
       const { starts } = planned;
       const before = starts.length;
-      tasks.space({ one: every, another: 1 });
+      tasks.setTaskIntervals({ one: every, another: 1 });
       await clock.advance(300);
       assert.equal(planned.overlaps, 0);
       // What is due by then: at once, if the new spacing says that it should have been.
@@ -176,7 +176,7 @@ Deno.test("a new spacing holds from then on, counted from the start of the last 
         const first = plan.initialDelay ?? Math.max(every, when);
         assert.equal(starts[0], first);
       }
-      tasks.space({});
+      tasks.setTaskIntervals({});
       const ended = tasks[Symbol.asyncDispose]();
       await clock.advance(200);
       await ended;

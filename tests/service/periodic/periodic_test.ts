@@ -124,7 +124,12 @@ Deno.test("a SchedulerDependentManager tells every scheduler what it can do", as
   const [report, own, ...others] = periodicTasksOf(manager);
   assert.deepEqual([report?.every, own?.every, others], [60_000, 5, []]);
   const spacing = { update_service_capabilities: 20 };
-  const options = { url: bus.url, host: "one", manager, spacing };
+  const options = {
+    url: bus.url,
+    host: "one",
+    manager,
+    taskIntervals: spacing,
+  };
   await using service = await Service.start(options);
   const runs = () =>
     service.tasks.find(({ name }) => name === report?.name)?.runs ?? 0;
@@ -159,17 +164,17 @@ Deno.test("spacing is by the name of a task, from the start and while a service 
     url: bus.url,
     host: "one",
     manager,
-    spacing: { fast: 1, nobody: 5 },
+    taskIntervals: { fast: 1, nobody: 5 },
   });
   await until("the fast one runs", () => runs.fast > 3);
   assert.deepEqual([runs.slow, runs.other], [0, 0]);
-  service.space({ slow: 1 });
+  service.setTaskIntervals({ slow: 1 });
   await until("the slow one runs", () => runs.slow > 3);
   const { fast } = runs;
   await until("it goes on", () => runs.slow > 10);
   assert.equal(runs.fast, fast, "back to its own");
   assert.equal(runs.other, 0);
-  assert.throws(() => service.space({ slow: 0 }), InvalidValueError);
-  const wrong = { url: bus.url, manager, spacing: { slow: NaN } };
+  assert.throws(() => service.setTaskIntervals({ slow: 0 }), InvalidValueError);
+  const wrong = { url: bus.url, manager, taskIntervals: { slow: NaN } };
   await assert.rejects(Service.start(wrong), InvalidValueError);
 });

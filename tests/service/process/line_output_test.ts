@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import {
   LastError,
-  Output,
+  LineWriter,
   toLines,
 } from "../../../src/service/process/line_output.ts";
 
@@ -37,7 +37,7 @@ Deno.test("toLines gives what came when it is aborted", async () => {
 
 Deno.test("Output writes each text whole, in turn, to a sink that takes little", async () => {
   let written = "";
-  const output = new Output({
+  const output = new LineWriter({
     async write(bytes) {
       await Promise.resolve();
       const some = bytes.subarray(0, 3);
@@ -51,7 +51,7 @@ Deno.test("Output writes each text whole, in turn, to a sink that takes little",
 
 Deno.test("Output goes on when nobody reads", async () => {
   let tries = 0;
-  const output = new Output({
+  const output = new LineWriter({
     write() {
       tries++;
       return Promise.reject(new Deno.errors.BrokenPipe("expected"));

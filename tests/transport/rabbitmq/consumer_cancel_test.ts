@@ -71,7 +71,7 @@ Deno.test("a consumer that is cancelled as soon as it is granted consumes all th
   const name = `test_${crypto.randomUUID()}`;
   await using proxy = new Merging(new URL(base));
   await using link = rabbitLink(proxy.url);
-  const transport = await link.open(soon());
+  const transport = await link.openSession(soon());
   const mail = new Mailbox();
   const consuming = transport.consume(
     queue(name),

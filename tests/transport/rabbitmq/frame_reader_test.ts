@@ -11,10 +11,10 @@ import {
 } from "../../../src/transport/rabbitmq/amqplib/private_members.ts";
 import type { Receive } from "../../../src/transport/rabbitmq/amqplib/channel_reader.ts";
 import { openConfirmChannel } from "../../../src/transport/rabbitmq/amqplib/channel.ts";
-import { Incoming } from "../../../src/transport/rabbitmq/amqplib/frame_reader.ts";
+import { FrameReader } from "../../../src/transport/rabbitmq/amqplib/frame_reader.ts";
 import { fromAmqp } from "../../../src/transport/rabbitmq/amqplib/properties.ts";
 import {
-  Octets,
+  FieldReader,
   TABLE,
 } from "../../../src/transport/rabbitmq/amqplib/field_reader.ts";
 import { openSocket } from "../../../src/transport/rabbitmq/connection/dial.ts";
@@ -207,7 +207,7 @@ Deno.test("in whatever pieces bytes come, they are the same messages, and amqpli
       recvFrame: () => Buffer.from(fake.rest),
       accept: (frame: Buffer) => frames.push(frame),
     });
-    const incoming = new Incoming(fake as unknown as Inner, new Goodbyes());
+    const incoming = new FrameReader(fake as unknown as Inner, new Goodbyes());
     const arrivals = incoming.on({ ch: 1 } as never);
     const came: [string, number, number][] = [];
     arrivals.consumers.set(
@@ -315,7 +315,7 @@ const raw = fc.oneof(
 );
 
 Deno.test("a name is what its own bytes say, whatever came before", () => {
-  const octets = new Octets();
+  const octets = new FieldReader();
   fc.assert(
     fc.property(fc.array(raw, { minLength: 1, maxLength: 40 }), (names) => {
       for (const name of names) {
@@ -352,25 +352,25 @@ Deno.test("all types of values of RabbitMQ are read, and no other, within bounds
   const eight = Buffer.alloc(8, 0xff);
   for (const type of ["l", "L"]) { // RabbitMQ reads both of them as signed
     const table = tableOf(Buffer.concat([Buffer.from(type), eight]));
-    assert.deepEqual(new Octets().from(table, 0).table(), { a: -1 });
+    assert.deepEqual(new FieldReader().from(table, 0).table(), { a: -1 });
   }
   for (let type = 0; type < 256; type++) {
     const table = tableOf(Buffer.concat([Buffer.from([type]), eight]));
-    const read = () => new Octets().from(table, 0).table();
+    const read = () => new FieldReader().from(table, 0).table();
     const known = "SIDTFldbfsVxAtBuiL".includes(String.fromCharCode(type));
     if (!known) assert.throws(read, /of the unknown type/);
   }
   const deepest = tableOf(arrays(TABLE.depth - 1));
-  assert.ok("a" in new Octets().from(deepest, 0).table());
+  assert.ok("a" in new FieldReader().from(deepest, 0).table());
   for (const depth of [TABLE.depth, 4_196]) {
     const deeper = tableOf(arrays(depth));
-    const read = () => new Octets().from(deeper, 0).table();
+    const read = () => new FieldReader().from(deeper, 0).table();
     assert.throws(read, /nested deeper than 32/);
   }
   const full = tableOf(array(Buffer.alloc(TABLE.values - 1, "V")));
-  assert.ok("a" in new Octets().from(full, 0).table());
+  assert.ok("a" in new FieldReader().from(full, 0).table());
   const fuller = tableOf(array(Buffer.alloc(TABLE.values, "V")));
-  const read = () => new Octets().from(fuller, 0).table();
+  const read = () => new FieldReader().from(fuller, 0).table();
   assert.throws(read, /more than 4096 values/);
 });
 
@@ -383,7 +383,7 @@ const fieldBytes = fc.oneof(
 );
 
 Deno.test("whatever is in a table, what follows it is read, and nothing but an error of a few words is thrown", () => {
-  const octets = new Octets();
+  const octets = new FieldReader();
   fc.assert(
     fc.property(
       fc.array(fieldBytes, { maxLength: 12 }),

@@ -155,7 +155,7 @@ function same(sent: Message, { content, properties }: ConsumeMessage): void {
     contentType: "application/json",
     contentEncoding: "utf-8",
     deliveryMode: sent.persistent ? 2 : 1,
-    id: sent.id,
+    id: sent.messageId,
     correlationId: sent.correlationId,
     replyTo: sent.replyTo,
     expiration: told ? String(expiration) : undefined,
@@ -178,10 +178,10 @@ Deno.test("whatever is sent, alone or with others in one write, comes as it was"
 Deno.test("what AMQP cannot carry is refused, and hurts nothing that is sent before or after it", async () => {
   await using loop = await Loop.open();
   const body = Buffer.from("{}");
-  const good = (id: string): Message => ({ body, headers: {}, id });
+  const good = (id: string): Message => ({ body, headers: {}, messageId: id });
   const long = "é".repeat(128);
   const bad: Message[] = [
-    { body, headers: {}, id: long },
+    { body, headers: {}, messageId: long },
     { body, headers: { [long]: 1 } },
     { body, headers: { text: "x".repeat(200_000) } },
   ];

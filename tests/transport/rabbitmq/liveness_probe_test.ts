@@ -1,8 +1,8 @@
 /** A link proves itself through its own inbox, and opens its connections anew where it cannot. */
 import assert from "node:assert/strict";
-import { RabbitLink } from "../../../src/transport/rabbitmq/transport.ts";
-import { Prober } from "../../../src/transport/rabbitmq/liveness_probe.ts";
-import { Vitals } from "../../../src/transport/rabbitmq/connection/connection_health.ts";
+import { RabbitTransport } from "../../../src/transport/rabbitmq/transport.ts";
+import { LivenessProbe } from "../../../src/transport/rabbitmq/liveness_probe.ts";
+import { HealthRecorder } from "../../../src/transport/rabbitmq/connection/connection_health.ts";
 import type { Socket } from "../../../src/transport/rabbitmq/connection/dial.ts";
 import { direct } from "../../../src/transport/routes.ts";
 import type { Delivery, Message } from "../../../src/transport/transport.ts";
@@ -25,18 +25,22 @@ import {
 /** A link with probes every second, behind the proxy of a bus, and who reads its inbox. */
 async function probing(bus: Proxied) {
   const url = new URL(bus.proxy.url(bus.base));
-  const link = new RabbitLink({ urls: [url], heartbeat: 1 });
+  const link = new RabbitTransport({ urls: [url], heartbeat: 1 });
   const reader = new Reader();
-  await link.listen(reader, soon());
+  await link.startInbox(reader, soon());
   return { link, reader };
 }
 
 /** When both sides were last proven; 0 = never. */
-const proofs = ({ publishing, consuming }: ReturnType<RabbitLink["health"]>) =>
-  [publishing.proof, consuming.proof].map((proof) => Number(proof ?? 0));
+const proofs = (
+  { publishing, consuming }: ReturnType<RabbitTransport["health"]>,
+) =>
+  [publishing.lastProof, consuming.lastProof].map((proof) =>
+    Number(proof ?? 0)
+  );
 
 /** Resolves when both sides have been proven since a moment. */
-const proven = (link: RabbitLink, since: number) =>
+const proven = (link: RabbitTransport, since: number) =>
   until(
     "both sides are proven",
     () => proofs(link.health()).every((proof) => proof > since),
@@ -48,7 +52,7 @@ Deno.test("a link that nobody uses proves itself, and its reader sees nothing of
   const { link, reader } = await probing(bus);
   await using _ = link;
   for (let round = 0; round < 3; round++) await proven(link, Date.now());
-  const transport = await link.open(soon());
+  const transport = await link.openSession(soon());
   await transport.publish(direct(link.inbox), message("a reply"), soon());
   assert.deepEqual((await reader.mail.first(1)).map(text), ["a reply"]);
   assert.equal(bus.proxy.connections.accepted, 4); // two of them are the bus's own link
@@ -61,8 +65,8 @@ Deno.test("a link proves itself at once after a loss", async () => {
   using _ = withoutPauses();
   await using bus = await proxiedBus();
   const url = new URL(bus.proxy.url(bus.base));
-  await using link = new RabbitLink({ urls: [url], heartbeat: 60 });
-  await link.listen(new Reader(), soon());
+  await using link = new RabbitTransport({ urls: [url], heartbeat: 60 });
+  await link.startInbox(new Reader(), soon());
   const events = eventsOf(link);
   await proven(link, 0);
   bus.proxy.reset();
@@ -123,7 +127,7 @@ function alone(publish = (_: Message) => Promise.resolve()) {
   const side = (role: string) => ({
     socket: {} as Socket | undefined,
     blocked: undefined as string | undefined,
-    vitals: new Vitals(() => {}),
+    vitals: new HealthRecorder(() => {}),
     drop: (reason: string) => void dropped.push(`${role}: ${reason}`),
   });
   const [sent, dropped]: [Message[], string[]] = [[], []];
@@ -136,7 +140,7 @@ function alone(publish = (_: Message) => Promise.resolve()) {
   };
   const inbox = () => "inbox";
   const parts = { publishing, consuming, publisher, inbox, every: EVERY };
-  const prober = new Prober(parts);
+  const prober = new LivenessProbe(parts);
   const come = (message?: Message) => {
     const delivery = { message, ack: () => {} } as unknown as Delivery;
     return message !== undefined && prober.takes(delivery);
@@ -245,9 +249,9 @@ Deno.test("Prober takes no probe from before a loss for a proof", () => {
   consuming.socket = {} as Socket;
   prober.probe();
   assert.equal(come(sent[0]), true);
-  assert.equal(consuming.vitals.proof, undefined);
+  assert.equal(consuming.vitals.lastProof, undefined);
   assert.equal(come(sent[1]), true);
-  assert.notEqual(consuming.vitals.proof, undefined);
+  assert.notEqual(consuming.vitals.lastProof, undefined);
 });
 
 Deno.test("Prober gives up where the user may not write to the inbox", async () => {

@@ -10,19 +10,22 @@ import {
   RpcDispatcher,
   Service,
 } from "../../../mod.ts";
-import { profileOf } from "../../../src/connection/bus_profile.ts";
-import { keyOf, shared } from "../../../src/connection/transport_registry.ts";
+import { busProfile } from "../../../src/connection/bus_profile.ts";
 import {
-  REFUSALS,
-  Refusals,
+  sharedTransport,
+  transportKey,
+} from "../../../src/connection/transport_registry.ts";
+import {
+  LOGIN_REJECTION_LIMITS,
+  LoginRejections,
 } from "../../../src/transport/rabbitmq/connection/login.ts";
 import { renewalIn } from "../../../src/transport/rabbitmq/connection/credential_renewal.ts";
-import { RabbitLink } from "../../../src/transport/rabbitmq/transport.ts";
-import { MemoryLink } from "../../../src/transport/memory/transport.ts";
-import type { LinkEvent } from "../../../src/transport/transport.ts";
+import { RabbitTransport } from "../../../src/transport/rabbitmq/transport.ts";
+import { MemoryTransport } from "../../../src/transport/memory/transport.ts";
+import type { TransportEvent } from "../../../src/transport/transport.ts";
 import { Inbox } from "../../../src/rpc/inbox.ts";
-import { Answer } from "../../../src/rpc/client/unary_call.ts";
-import { within } from "../../../src/async/deadline.ts";
+import { ReplyFuture } from "../../../src/rpc/client/unary_call.ts";
+import { withDeadline } from "../../../src/async/deadline.ts";
 import { defaultLimits } from "../../../src/wire/codec.ts";
 import { Endless, failureOf, sumHandlers, sums } from "../../rpc/support.ts";
 import {
@@ -79,7 +82,7 @@ function heard<K extends keyof ConnectionEventMap>(
   const event = Promise.withResolvers<ConnectionEventMap[K]>();
   connection.addEventListener(type, event.resolve, { once: true });
   const late = () => new Error(`No event "${type}" came`);
-  return within(event.promise, soon(30_000), late);
+  return withDeadline(event.promise, soon(30_000), late);
 }
 
 /** The node with another login in its URL. */
@@ -189,10 +192,13 @@ onNode(
       );
       return bad ? { ...rest, password: rubbish } : { ...rest, expires };
     };
-    const link = new RabbitLink({ urls: [new URL(as("a:b"))], credentials });
+    const link = new RabbitTransport({
+      urls: [new URL(as("a:b"))],
+      credentials,
+    });
     await using _link = link;
     const events = eventsOf(link);
-    await link.open(soon());
+    await link.openSession(soon());
     const refused =
       /The broker refused the renewed credentials: .*530 \(NOT.ALLOWED\)/;
     await until("it is said", () => log.times(refused) > 0, 20_000);
@@ -217,12 +223,12 @@ onNode(
       const expires = Date.now() + (away ? 4_000 : 60_000);
       return Promise.resolve({ username, password: "here", expires });
     };
-    await using link = new RabbitLink({
+    await using link = new RabbitTransport({
       urls: [new URL(as("a:b"))],
       credentials,
     });
     const events = eventsOf(link);
-    await link.open(soon());
+    await link.openSession(soon());
     await told(events, "disconnected");
     away = false;
     await told(events, "connected", 2);
@@ -248,12 +254,12 @@ onNode(
       const expires = Date.now() + (asked <= 2 ? 2_000 : 60_000);
       return Promise.resolve({ username, password, expires });
     };
-    await using link = new RabbitLink({
+    await using link = new RabbitTransport({
       urls: [new URL(as("a:b"))],
       credentials,
     });
     const events = eventsOf(link);
-    await link.open(soon());
+    await link.openSession(soon());
     await told(events, "connected", 2);
     const connected = await node.ctl("list_connections", "user");
     assert.match(connected, new RegExp(`${users[1]}`));
@@ -268,9 +274,9 @@ onNode(
     const url = as(`${user}:old-s3cret`);
     const urls = [new URL(url)];
     const limits = { ...defaultLimits, python: false };
-    const { inbox } = shared(
-      keyOf(urls, {}, profileOf("warren", "classic")),
-      () => new RabbitLink({ urls, refusals: { times: 3, ms: 200 } }),
+    const { inbox } = sharedTransport(
+      transportKey(urls, {}, busProfile("warren", "classic")),
+      () => new RabbitTransport({ urls, refusals: { times: 3, ms: 200 } }),
       limits,
     );
     const endless = new Endless();
@@ -335,12 +341,12 @@ onNode(
     };
     await make();
     await using log = await logged();
-    await using link = new RabbitLink({
+    await using link = new RabbitTransport({
       urls: [new URL(`${node.url}/${name}`)],
       refusals: { times: 2, ms: 0 },
     });
     const events = eventsOf(link);
-    await link.open(soon());
+    await link.openSession(soon());
     await node.ctl("delete_vhost", name);
     const tried = /does not open the virtual host/;
     await until("it was tried", () => log.times(tried) > 3, 20_000);
@@ -353,12 +359,12 @@ onNode(
 
 onNode("what the network does is no refusal", async () => {
   await using proxy = proxyTo(node.url);
-  await using link = new RabbitLink({
+  await using link = new RabbitTransport({
     urls: [new URL(proxy.url(node.url))],
     refusals: { times: 1, ms: 0 },
   });
   const events = eventsOf(link);
-  await link.open(soon());
+  await link.openSession(soon());
   proxy.refuse(true);
   proxy.reset();
   const { accepted } = proxy.connections;
@@ -372,15 +378,19 @@ onNode("what the network does is no refusal", async () => {
 });
 
 Deno.test("whoever waits for an answer when a link is given up is told, and nobody waits after that", async () => {
-  const watchers: ((event: LinkEvent) => void)[] = [];
-  await using link = Object.assign(new MemoryLink(), {
-    watch: (watcher: (event: LinkEvent) => void) => {
+  const watchers: ((event: TransportEvent) => void)[] = [];
+  await using link = Object.assign(new MemoryTransport(), {
+    watch: (watcher: (event: TransportEvent) => void) => {
       watchers.push(watcher);
       return { [Symbol.dispose]: () => {} };
     },
   });
   const inbox = new Inbox(link, defaultLimits);
-  const waiter = (call: string) => ({ call, pending: new Answer(), owner: {} });
+  const waiter = (call: string) => ({
+    call,
+    pending: new ReplyFuture(),
+    owner: {},
+  });
   const before = waiter("before");
   inbox.expect(before);
   const cause = new ConnectionFailedError("refused");
@@ -397,13 +407,13 @@ Deno.test("whoever waits for an answer when a link is given up is told, and nobo
 });
 
 Deno.test("refusals are too many by number and by time, since the last login that was accepted", () => {
-  assert.deepEqual(REFUSALS, { times: 5, ms: 60_000 });
-  const few = new Refusals({ times: 3, ms: 0 });
+  assert.deepEqual(LOGIN_REJECTION_LIMITS, { times: 5, ms: 60_000 });
+  const few = new LoginRejections({ times: 3, ms: 0 });
   const add = () => few.add() !== undefined;
   assert.deepEqual([add(), add(), add(), add()], [false, false, true, true]);
   few.clear();
   assert.deepEqual([add(), add(), add()], [false, false, true]);
-  const fast = new Refusals({ times: 1, ms: 60_000 });
+  const fast = new LoginRejections({ times: 1, ms: 60_000 });
   for (let at = 0; at < 100; at++) assert.equal(fast.add(), undefined);
 });
 

@@ -1,7 +1,7 @@
 /** What is sent and not settled is bounded: who sends faster waits its turn, in order, until its deadline. */
 import assert from "node:assert/strict";
-import { Confirms } from "../../../src/transport/rabbitmq/amqplib/publisher_confirms.ts";
-import { Window } from "../../../src/transport/rabbitmq/publishing/publish_window.ts";
+import { PublisherConfirms } from "../../../src/transport/rabbitmq/amqplib/publisher_confirms.ts";
+import { InFlightWindow } from "../../../src/transport/rabbitmq/publishing/publish_window.ts";
 import { direct } from "../../../src/transport/routes.ts";
 import type { RpcError } from "../../../src/errors.ts";
 import { until } from "../../setup/probe.ts";
@@ -17,11 +17,11 @@ import {
 } from "../support.ts";
 
 /** Who was let in so far, in order; each asks for so many bytes. */
-function asking(window: Window) {
+function asking(window: InFlightWindow) {
   const came: string[] = [];
   const ask = (name: string, bytes = 1) => {
-    const turn = window.queue(bytes);
-    void turn.come.then(() => came.push(name));
+    const turn = window.acquire(bytes);
+    void turn.granted.then(() => came.push(name));
     return turn;
   };
   return { came, ask };
@@ -30,62 +30,68 @@ function asking(window: Window) {
 const turns = () => new Promise((resolve) => setTimeout(resolve));
 
 Deno.test("Window.take() takes what there is, and nothing before those who wait", async () => {
-  const window = new Window({ messages: 2, bytes: 100 });
+  const window = new InFlightWindow({ messages: 2, bytes: 100 });
   const { came, ask } = asking(window);
-  assert.deepEqual([1, 1, 1].map((bytes) => window.take(bytes)), [
+  assert.deepEqual([1, 1, 1].map((bytes) => window.tryAcquire(bytes)), [
     ...[true, true, false],
   ]);
   for (const name of ["a", "b", "c"]) ask(name);
-  window.give(1);
+  window.release(1);
   await turns();
   assert.deepEqual(came, ["a"]);
-  assert.equal(window.take(1), false);
-  window.give(1);
-  window.give(1);
+  assert.equal(window.tryAcquire(1), false);
+  window.release(1);
+  window.release(1);
   await turns();
   assert.deepEqual(came, ["a", "b", "c"]);
-  assert.equal(window.take(1), false);
-  window.give(1);
-  assert.equal(window.take(1), true);
+  assert.equal(window.tryAcquire(1), false);
+  window.release(1);
+  assert.equal(window.tryAcquire(1), true);
 });
 
 Deno.test("Window bounds bytes, and lets one that is too large go alone", async () => {
-  const window = new Window({ messages: 10, bytes: 100 });
+  const window = new InFlightWindow({ messages: 10, bytes: 100 });
   const { came, ask } = asking(window);
-  assert.deepEqual([window.take(60), window.take(41)], [true, false]);
-  assert.equal(window.take(40), true);
+  assert.deepEqual([window.tryAcquire(60), window.tryAcquire(41)], [
+    true,
+    false,
+  ]);
+  assert.equal(window.tryAcquire(40), true);
   ask("large", 500);
   ask("small", 1);
-  window.give(60);
+  window.release(60);
   await turns();
   assert.deepEqual(came, []);
-  window.give(40);
+  window.release(40);
   await turns();
   assert.deepEqual(came, ["large"]);
-  window.give(500);
+  window.release(500);
   await turns();
   assert.deepEqual(came, ["large", "small"]);
 });
 
 Deno.test("a Turn that is left makes way, and gives back what it got", async () => {
-  const window = new Window({ messages: 10, bytes: 100 });
+  const window = new InFlightWindow({ messages: 10, bytes: 100 });
   const { came, ask } = asking(window);
-  assert.ok(window.take(60));
+  assert.ok(window.tryAcquire(60));
   const large = ask("large", 90);
   ask("small", 40);
-  large.leave();
+  large.cancel();
   await turns();
   assert.deepEqual(came, ["small"]);
   const late = ask("late", 1);
-  window.give(60); // it has the room now, and does not know yet
-  late.leave();
-  window.give(40);
-  assert.deepEqual([window.take(100), window.take(1)], [true, false]);
+  window.release(60); // it has the room now, and does not know yet
+  late.cancel();
+  window.release(40);
+  assert.deepEqual([window.tryAcquire(100), window.tryAcquire(1)], [
+    true,
+    false,
+  ]);
 });
 
 /** Watches how much is not confirmed, over all channels of this process. */
 function watched() {
-  const { prototype } = Confirms;
+  const { prototype } = PublisherConfirms;
   const { add } = prototype;
   let held = 0;
   let most = 0;
@@ -114,10 +120,10 @@ for (const end of ["returns", "is cut"] as const) {
     const { transport, mail } = await consumer(bus, route);
     const outcomes = new Map<string, string>();
     const send = async (name: string, ms: number) => {
-      const { deadline } = soon(ms);
-      await transport.publish(direct(route.key), message(name), { deadline })
+      const { at } = soon(ms);
+      await transport.publish(direct(route.key), message(name), { at })
         .then(() => outcomes.set(name, "taken"), (error: RpcError) => {
-          const late = performance.now() - deadline > 1_000;
+          const late = performance.now() - at > 1_000;
           const text = `${error.code} ${error.inDoubt}`;
           outcomes.set(name, late ? `${text}, late` : text);
         });

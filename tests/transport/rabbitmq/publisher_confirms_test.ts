@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
 import {
-  Confirms,
-  type Word,
+  type Confirmation,
+  PublisherConfirms,
 } from "../../../src/transport/rabbitmq/amqplib/publisher_confirms.ts";
 
 const told = fc.array(
@@ -19,12 +19,12 @@ const told = fc.array(
 
 Deno.test("each message gets the word that was said of it, once, and those that are left get theirs at the end", () => {
   fc.assert(fc.property(told, (told) => {
-    const confirms = new Confirms();
-    const words: Word[][] = [];
-    const expected: Word[][] = [];
+    const confirms = new PublisherConfirms();
+    const words: Confirmation[][] = [];
+    const expected: Confirmation[][] = [];
     for (const { sent, which, multiple, word } of told) {
       for (let n = 0; n < sent; n++) {
-        const got: Word[] = [];
+        const got: Confirmation[] = [];
         words.push(got);
         expected.push([]);
         confirms.add((word) => got.push(word));
@@ -44,8 +44,8 @@ Deno.test("each message gets the word that was said of it, once, and those that 
 });
 
 Deno.test("what the broker says of messages that were not sent hurts nobody", () => {
-  const confirms = new Confirms();
-  const words: Word[] = [];
+  const confirms = new PublisherConfirms();
+  const words: Confirmation[] = [];
   confirms.settle(7, true, "taken");
   confirms.settle(3, false, "refused");
   confirms.add((word) => words.push(word));

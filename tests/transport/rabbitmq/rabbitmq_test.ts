@@ -37,7 +37,7 @@ Deno.test("a channel error is survived: what was under way on the channel is sen
   const base = await brokerUrl();
   const route = bus.table.topic(bus.name());
   const { first } = await consumer(bus, route);
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   await transport.publish(route, message("0"), soon());
   // The exchange is known to be there, and is not: each publish to it ends the channel for all.
   const name = route.exchange?.name ?? "";
@@ -79,19 +79,19 @@ Deno.test("post() works again after its exchange was deleted", async () => {
   await using bus = await rabbitBus();
   const base = await brokerUrl();
   const route = bus.table.topic(bus.name());
-  const transport = await bus.link.open(soon());
-  await transport.post(route, message("to warm up"), soon());
+  const transport = await bus.link.openSession(soon());
+  await transport.send(route, message("to warm up"), soon());
   const name = route.exchange?.name ?? "";
   await plain(base, (channel) => channel.deleteExchange(name));
   await until("the exchange is declared again", async () => {
-    await transport.post(route, message("again"), soon());
+    await transport.send(route, message("again"), soon());
     return await plain(
       base,
       (channel) => channel.checkExchange(name).then(() => true),
     ).catch(() => false);
   });
   const { first } = await consumer(bus, route);
-  await transport.post(route, message("at last"), soon());
+  await transport.send(route, message("at last"), soon());
   assert.deepEqual((await first(1)).map(text), ["at last"]);
 });
 
@@ -103,7 +103,7 @@ Deno.test("publish() refuses with a typed error what ends its channel again and 
     durable: true,
     autoDelete: false,
   } as const;
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   await transport.publish({ exchange, key: "k" }, message("fine"), soon());
   // Nobody may publish to an internal exchange: 403 and the end of the channel, each time.
   await plain(await brokerUrl(), async (channel) => {
@@ -123,7 +123,7 @@ Deno.test("publish() refuses with a typed error what ends its channel again and 
 
 Deno.test("messages that the broker refuses for their content do no harm to those beside them", async () => {
   await using bus = await rabbitBus();
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   const name = bus.name();
   const { mail, dispose } = await consumer(bus, queue(name));
   const route = direct(name);
@@ -176,7 +176,7 @@ Deno.test("a queue that is deleted again and again keeps its consumer, and a can
       async () => await bus.link.consumers(kept.key, soon()) === 1,
     );
   }
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   await transport.publish(direct(kept.key), message("still"), soon());
   assert.deepEqual((await first(1)).map(text), ["still"]);
   assert.equal(await bus.link.consumers(dropped.key, soon()), undefined);
@@ -206,7 +206,7 @@ Deno.test("a passive queue that is gone is waited for, and consumed in the form 
     "it is consumed again",
     async () => await bus.link.consumers(route.key, soon()) === 1,
   );
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   await transport.publish(direct(route.key), message("back"), soon());
   assert.deepEqual((await first(1)).map(text), ["back"]);
   assert.deepEqual(events.filter(({ type }) => type === "failed"), []);
@@ -228,10 +228,10 @@ const BAD_HEADERS: [value: unknown, kind: string][] = [
 
 Deno.test("a header that AMQP would change is refused by name", async () => {
   await using bus = await rabbitBus();
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   for (const [value, kind] of BAD_HEADERS) {
     const headers = { fine: 1, wrong: value };
-    for (const send of ["publish", "post"] as const) {
+    for (const send of ["publish", "send"] as const) {
       await assert.rejects(
         transport[send](direct(bus.name()), message("x", { headers }), soon()),
         (error) => {
@@ -258,13 +258,13 @@ Deno.test("what AMQP cannot carry is a typed error, and the channel lives on", a
       ),
     }],
     [{ headers: { [long]: 1 } }],
-    [{ id: long }],
+    [{ messageId: long }],
     [{ correlationId: long }],
     [{ replyTo: long }],
     [{}, long],
   ];
   for (const [more, key = name] of bad) {
-    for (const send of ["publish", "post"] as const) {
+    for (const send of ["publish", "send"] as const) {
       await assert.rejects(
         transport[send](direct(key), message("x", more), soon()),
         (error) => {
@@ -322,7 +322,7 @@ Deno.test("a body is the sender's own again as soon as it is handed over", async
   const { transport, first } = await consumer(bus, queue(name));
   for (const size of [10, 5_000, 300_000]) {
     const body = new Uint8Array(size + 9).fill(1).subarray(9);
-    await transport.post(direct(name), message("", { body }), soon());
+    await transport.send(direct(name), message("", { body }), soon());
     body.fill(2);
   }
   for (const { message: { body } } of await first(3)) {
@@ -334,7 +334,7 @@ Deno.test("a body is the sender's own again as soon as it is handed over", async
 
 Deno.test("300 publishes in one turn make few writes", async () => {
   await using bus = await rabbitBus();
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   const nowhere = direct(bus.name());
   const publish = () =>
     transport.publish(nowhere, message("x".repeat(200)), soon());
@@ -348,7 +348,7 @@ Deno.test("300 publishes in one turn make few writes", async () => {
 Deno.test("sockets send without delay", async () => {
   const sockets = watchSockets();
   await using bus = await rabbitBus();
-  await bus.link.open(soon());
+  await bus.link.openSession(soon());
   assert.equal(sockets().prompt.size, 2);
 });
 
@@ -376,15 +376,15 @@ function watchSockets() {
 
 Deno.test("post() waits for a connection that is slower than its sender, until its deadline", async () => {
   await using bus = await proxiedBus();
-  const transport = await bus.link.open(soon());
+  const transport = await bus.link.openSession(soon());
   const to = direct(bus.name());
   const body = new Uint8Array(100_000);
-  await transport.post(to, message("to warm up"), soon());
+  await transport.send(to, message("to warm up"), soon());
   bus.proxy.blackhole(true);
   let taken = 0;
   const flood = async () => {
     for (; taken < 2_500; taken++) {
-      await transport.post(to, message("", { body }), soon(500));
+      await transport.send(to, message("", { body }), soon(500));
     }
   };
   await assert.rejects(flood(), (error) => {
@@ -394,7 +394,7 @@ Deno.test("post() waits for a connection that is slower than its sender, until i
   });
   assert.ok(taken < 1_200, `${taken} of 100 kB were taken`);
   bus.proxy.blackhole(false);
-  await transport.post(to, message("it flows again"), soon());
+  await transport.send(to, message("it flows again"), soon());
 });
 
 // The way to a broker
@@ -441,8 +441,8 @@ for (const [name, change] of REFUSED) {
     const url = change(new URL(await brokerUrl()));
     await using link = rabbitLink(url);
     const events = eventsOf(link);
-    for (const wait of [soon(), { deadline: Infinity }]) {
-      await assert.rejects(link.open(wait), (error) => {
+    for (const wait of [soon(), { at: Infinity }]) {
+      await assert.rejects(link.openSession(wait), (error) => {
         assert.ok(error instanceof ConnectionFailedError);
         assert.match(
           error.message,
@@ -461,7 +461,7 @@ for (const [name, change] of REFUSED) {
 
 Deno.test("connecting to nothing is a ConnectionFailedError at the deadline", async () => {
   await using link = rabbitLink(`amqp://guest:guest@127.0.0.1:${freePort()}`);
-  await assert.rejects(link.open(soon(300)), (error) => {
+  await assert.rejects(link.openSession(soon(300)), (error) => {
     assert.ok(error instanceof ConnectionFailedError);
     assert.match(error.message, /ECONNREFUSED|refused/i);
     assert.doesNotMatch(error.message, /guest/);
@@ -475,7 +475,7 @@ Deno.test("a node that is down is passed over, whichever comes first", async () 
   const dead = `amqp://guest:guest@127.0.0.1:${freePort()}`;
   for (const urls of [[dead, base], [base, dead], [dead, dead, base]]) {
     await using link = rabbitLink(...urls);
-    const transport = await link.open(soon());
+    const transport = await link.openSession(soon());
     await transport.publish(direct("nowhere"), message("x"), soon());
     assert.equal(await link.consumers("nowhere", soon()), undefined);
   }
@@ -490,7 +490,7 @@ Deno.test("connections go over all nodes in turn", async () => {
   const nodes = [one, two, three];
   await using link = rabbitLink(...nodes.map((node) => node.url(base)));
   const events = eventsOf(link);
-  await link.open(soon());
+  await link.openSession(soon());
   for (let round = 1; round <= 4; round++) {
     for (const node of nodes) node.reset();
     await told(events, "connected", round + 1);
@@ -507,7 +507,7 @@ Deno.test("an idle pool keeps no process alive", async () => {
     import { RabbitLink } from "${at("transport/rabbitmq/transport.ts")}";
     const link = new RabbitLink({ urls: [new URL(Deno.args[0])] });
     const leases = new Leases(link, () => {}, { idle: 600_000 });
-    const wait = { deadline: performance.now() + 20_000 };
+    const wait = { at: performance.now() + 20_000 };
     await link.listen({ receive() {}, returned() {} }, wait);
     const body = new Uint8Array(1);
     for (let lease = 0; lease < 2; lease++) {

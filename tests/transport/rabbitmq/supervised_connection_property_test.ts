@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
 import type amqp from "npm:amqplib@2.3.1";
 import { direct } from "../../../src/transport/routes.ts";
-import type { Consumer, Transport } from "../../../src/transport/transport.ts";
+import type { Consumer, Session } from "../../../src/transport/transport.ts";
 import { TopologyError } from "../../../src/errors.ts";
 import { privateBroker, rabbitmqServer } from "../../setup/broker.ts";
 import { until } from "../../setup/probe.ts";
@@ -63,7 +63,7 @@ interface Wish {
 /** One link through its proxy, what is wanted of it, and a plain channel that goes round the proxy. */
 class Run {
   readonly #bus: Proxied;
-  readonly #transport: Transport;
+  readonly #transport: Session;
   readonly #plain: amqp.ConfirmChannel;
   /** What is wanted now, by the queue. */
   readonly #wishes = new Map<string, Wish>();
@@ -78,7 +78,7 @@ class Run {
 
   private constructor(
     bus: Proxied,
-    transport: Transport,
+    transport: Session,
     channel: amqp.ConfirmChannel,
   ) {
     this.#bus = bus;
@@ -90,7 +90,7 @@ class Run {
   }
 
   static async open(bus: Proxied, channel: amqp.ConfirmChannel) {
-    const run = new Run(bus, await bus.link.open(soon()), channel);
+    const run = new Run(bus, await bus.link.openSession(soon()), channel);
     await channel.assertQueue(run.#taken, { durable: true });
     await channel.consume(run.#taken, () => {}, { exclusive: true });
     await run.#transport.consume(

@@ -1,19 +1,19 @@
 /** One AMQP channel, with the listeners that it must have before anything else is done with it. @module */
 import type { Channel, ChannelModel, ConfirmChannel } from "npm:amqplib@2.3.1";
-import { log } from "../../../logging.ts";
-import type { Arrivals } from "./channel_reader.ts";
-import type { Incoming } from "./frame_reader.ts";
+import { logger } from "../../../logging.ts";
+import type { ChannelReader } from "./channel_reader.ts";
+import type { FrameReader } from "./frame_reader.ts";
 import type { Goodbyes } from "./graceful_close.ts";
-import type { Outgoing } from "./outgoing.ts";
+import type { SocketWriter } from "./outgoing.ts";
 
 /** The parts of an open connection that a channel needs. */
 export interface ChannelHost {
   /** To open channels on. */
   readonly model: ChannelModel;
   /** Sends messages. */
-  readonly outgoing: Outgoing;
+  readonly outgoing: SocketWriter;
   /** Tells of what comes. */
-  readonly incoming: Incoming;
+  readonly incoming: FrameReader;
   /** Closes it in order. */
   readonly goodbyes: Goodbyes;
 }
@@ -31,9 +31,9 @@ export interface Open<C extends Channel> {
   /** amqplib's. */
   readonly channel: C;
   /** Sends messages on its connection. */
-  readonly outgoing: Outgoing;
+  readonly outgoing: SocketWriter;
   /** What comes on it. */
-  readonly arrivals: Arrivals;
+  readonly arrivals: ChannelReader;
   /** False from the moment it can no longer be used: acknowledging then would throw. */
   readonly alive: boolean;
   /** True once the broker does not have it any more. */
@@ -69,7 +69,7 @@ export function watched<C extends Channel>(
   channel.on(
     "handler-error",
     (error: Error) =>
-      log("bus").error("A channel's listener threw: {error}", { error }),
+      logger("bus").error("A channel's listener threw: {error}", { error }),
   );
   channel.on("close", () => {
     incoming.off(channel, arrivals);

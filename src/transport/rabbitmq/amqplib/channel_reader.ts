@@ -16,9 +16,9 @@ import {
   PRIORITY,
   REPLY_TO,
 } from "./protocol.ts";
-import { type BodyLimit, Edges, room } from "../../oversized_body.ts";
-import { Confirms } from "./publisher_confirms.ts";
-import type { Octets } from "./field_reader.ts";
+import { bodyBudget, BodyEdges, type BodyLimit } from "../../oversized_body.ts";
+import { PublisherConfirms } from "./publisher_confirms.ts";
+import type { FieldReader } from "./field_reader.ts";
 
 const EMPTY = Buffer.alloc(0);
 
@@ -45,10 +45,10 @@ export interface Reader {
 const nobody: Receive = () => {};
 
 /** A message that comes in several frames. */
-class Coming implements Message {
+class ContentAssembler implements Message {
   body: Uint8Array = EMPTY;
   headers: Message["headers"] = {};
-  id: string | undefined;
+  messageId: string | undefined;
   correlationId: string | undefined;
   replyTo: string | undefined;
   expiration: number | undefined;
@@ -58,7 +58,7 @@ class Coming implements Message {
   #receive: Receive;
   readonly #limit: BodyLimit | undefined;
   #large: LargeBody | undefined;
-  #edges: Edges | undefined;
+  #edges: BodyEdges | undefined;
   readonly #tag: number;
   readonly #redelivered: boolean;
   readonly #key: string;
@@ -71,7 +71,7 @@ class Coming implements Message {
   #end = 0;
 
   /** Announced by `basic.deliver`, after the consumer's tag. */
-  constructor({ receive, limit }: Reader, octets: Octets) {
+  constructor({ receive, limit }: Reader, octets: FieldReader) {
     this.#receive = receive;
     this.#limit = limit;
     this.#tag = octets.u64();
@@ -88,7 +88,7 @@ class Coming implements Message {
    * True if it is whole; the frame ends at `end` of `bytes`. Properties that cannot be read are no fault of the connection:
    * the frames say where the message ends.
    */
-  header(octets: Octets, bytes: Buffer, end: number): boolean {
+  header(octets: FieldReader, bytes: Buffer, end: number): boolean {
     octets.u32(); // class and weight
     this.#length = octets.u64();
     this.#frame = bytes;
@@ -108,14 +108,14 @@ class Coming implements Message {
     this.oversized = this.#length;
     const asks = this.replyTo !== undefined && this.correlationId !== undefined;
     const kept = this.#limit?.keep && !asks && this.#receive !== nobody;
-    this.#large = !kept ? "ends" : room.take() ? "whole" : "later";
+    this.#large = !kept ? "ends" : bodyBudget.take() ? "whole" : "later";
     if (this.#large === "whole") return;
-    this.#edges = new Edges(this.#large === "ends" ? this.#length : 0);
+    this.#edges = new BodyEdges(this.#large === "ends" ? this.#length : 0);
     this.body = this.#edges.kept;
   }
 
   /** Those that nobody here needs are not read. */
-  #properties(octets: Octets): void {
+  #properties(octets: FieldReader): void {
     const flags = octets.u16();
     if (flags & CONTENT_TYPE) octets.skip();
     if (flags & CONTENT_ENCODING) octets.skip();
@@ -125,10 +125,10 @@ class Coming implements Message {
     if (flags & CORRELATION_ID) this.correlationId = octets.short();
     if (flags & REPLY_TO) this.replyTo = octets.name();
     if (flags & EXPIRATION) this.expiration = Number(octets.name());
-    if (flags & MESSAGE_ID) this.id = octets.short();
+    if (flags & MESSAGE_ID) this.messageId = octets.short();
   }
 
-  #table(octets: Octets): void {
+  #table(octets: FieldReader): void {
     try {
       this.headers = octets.table();
     } catch (error) {
@@ -154,8 +154,8 @@ class Coming implements Message {
     if (this.#large !== "whole") return;
     this.#large = undefined;
     this.body = EMPTY;
-    this.#edges = new Edges(0);
-    room.give();
+    this.#edges = new BodyEdges(0);
+    bodyBudget.give();
   }
 
   /** To its consumer. */
@@ -171,16 +171,16 @@ class Coming implements Message {
 }
 
 /** Reads what is for its consumers and its publishers; the rest is amqplib's. */
-export class Arrivals {
+export class ChannelReader {
   /** Those who wait for the broker's word. */
-  readonly confirms = new Confirms();
+  readonly confirms = new PublisherConfirms();
   /** By the tags of the consumers. Messages of one that is not among them are amqplib's. */
   readonly consumers = new Map<string, Reader>();
-  #coming: Coming | undefined;
+  #coming: ContentAssembler | undefined;
   #closed = false;
 
   /** False if it is another method. */
-  method(octets: Octets): boolean {
+  method(octets: FieldReader): boolean {
     if (octets.u16() !== BASIC) return false;
     const method = octets.u16();
     if (method === DELIVER) {
@@ -188,7 +188,7 @@ export class Arrivals {
       const reader = this.#closed
         ? { receive: nobody }
         : this.consumers.get(consumer);
-      this.#coming = reader && new Coming(reader, octets);
+      this.#coming = reader && new ContentAssembler(reader, octets);
       return reader !== undefined;
     }
     if (method !== ACK && method !== NACK) return false;
@@ -199,7 +199,7 @@ export class Arrivals {
   }
 
   /** False if the message is not for one of its consumers. */
-  header(octets: Octets, bytes: Buffer, end: number): boolean {
+  header(octets: FieldReader, bytes: Buffer, end: number): boolean {
     if (!this.#coming) return false;
     const whole = this.#coming.header(octets, bytes, end);
     if (whole) this.#deliver(this.#coming);
@@ -223,7 +223,7 @@ export class Arrivals {
     this.#coming?.drop();
   }
 
-  #deliver(coming: Coming): void {
+  #deliver(coming: ContentAssembler): void {
     this.#coming = undefined;
     coming.deliver();
   }

@@ -5,7 +5,7 @@ import { Buffer } from "node:buffer";
 const SLOTS = 256;
 
 /** Texts that come with every message, such as the names of headers: decoded once. */
-class Known {
+class StringCache {
   readonly #texts: (string | undefined)[] = new Array(SLOTS).fill(undefined);
 
   /** The text of these bytes. */
@@ -27,13 +27,13 @@ function same(text: string, bytes: Buffer, at: number): boolean {
   return true;
 }
 
-const known = new Known();
+const known = new StringCache();
 
 /** Bounds of a field table: tables and arrays within each other, and values in all. A broker's own are far below. */
 export const TABLE = { depth: 32, values: 4_096 } as const;
 
 /** Reads one value after the other. What is not there, or is not as it should be, throws an error that does not quote it. */
-export class Octets {
+export class FieldReader {
   #bytes: Buffer = Buffer.alloc(0);
   #at = 0;
   /** End of the innermost frame, table or array that is being read. */

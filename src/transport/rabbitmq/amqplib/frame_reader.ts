@@ -2,10 +2,10 @@
 import { Buffer } from "node:buffer";
 import type { Channel } from "npm:amqplib@2.3.1";
 import { type Inner, numberOf } from "./private_members.ts";
-import { Arrivals } from "./channel_reader.ts";
+import { ChannelReader } from "./channel_reader.ts";
 import { BODY, END, HEADER, METHOD, OVERHEAD } from "./protocol.ts";
 import type { Goodbyes } from "./graceful_close.ts";
-import { Octets } from "./field_reader.ts";
+import { FieldReader } from "./field_reader.ts";
 
 /** Bytes of a frame before what is in it. */
 const HEAD = OVERHEAD - 1;
@@ -15,7 +15,7 @@ const MOST = 64 * 1024 * 1024;
 /** A frame of which some bytes have come. */
 interface Begun {
   /** Where they have gone, if they are of a message's body. */
-  readonly body: Arrivals | undefined;
+  readonly body: ChannelReader | undefined;
   /** Else they are here. */
   readonly pieces: Buffer[];
   /** Bytes that are missing, or that are missing to tell its length. */
@@ -26,11 +26,11 @@ interface Begun {
  * Reads the socket in place of amqplib, and gives amqplib the frames that are not for us. It would read them all by way of
  * a dozen objects for each message, which takes several times as long.
  */
-export class Incoming {
+export class FrameReader {
   readonly #connection: Inner;
   readonly #goodbyes: Goodbyes;
-  readonly #channels: (Arrivals | undefined)[] = [];
-  readonly #octets = new Octets();
+  readonly #channels: (ChannelReader | undefined)[] = [];
+  readonly #octets = new FieldReader();
   #begun: Begun | undefined;
 
   /** Of an open connection. */
@@ -44,12 +44,12 @@ export class Incoming {
   }
 
   /** What comes on a channel, from now on. */
-  on(channel: Channel): Arrivals {
-    return this.#channels[numberOf(channel)] = new Arrivals();
+  on(channel: Channel): ChannelReader {
+    return this.#channels[numberOf(channel)] = new ChannelReader();
   }
 
   /** The channel is gone: its number will be another's. */
-  off(channel: Channel, arrivals: Arrivals): void {
+  off(channel: Channel, arrivals: ChannelReader): void {
     const number = numberOf(channel);
     arrivals.close();
     if (this.#channels[number] === arrivals) this.#channels[number] = undefined;

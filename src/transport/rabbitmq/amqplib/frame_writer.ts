@@ -39,7 +39,7 @@ export interface Address {
 }
 
 /** Writes frames one after the other, until they are taken. */
-export class Frames {
+export class FrameWriter {
   readonly #bodyMost: number;
   #slab: Buffer = Buffer.alloc(SLAB);
   #start = 0;
@@ -132,7 +132,7 @@ export class Frames {
 
   /** Always JSON, as every peer expects (oslo.messaging reads nothing else). */
   #header(channel: number, message: Message): void {
-    const { body, headers, correlationId, replyTo, id } = message;
+    const { body, headers, correlationId, replyTo, messageId } = message;
     const expiration = expirationOf(message);
     const end = this.#open(HEADER, channel);
     this.#u16(BASIC);
@@ -143,7 +143,7 @@ export class Frames {
         (correlationId === undefined ? 0 : CORRELATION_ID) |
         (replyTo === undefined ? 0 : REPLY_TO) |
         (expiration === undefined ? 0 : EXPIRATION) |
-        (id === undefined ? 0 : MESSAGE_ID),
+        (messageId === undefined ? 0 : MESSAGE_ID),
     );
     this.#short("content type", "application/json");
     this.#short("content encoding", "utf-8");
@@ -154,7 +154,7 @@ export class Frames {
     }
     if (replyTo !== undefined) this.#short("reply queue", replyTo);
     if (expiration !== undefined) this.#short("expiration", expiration);
-    if (id !== undefined) this.#short("message id", id);
+    if (messageId !== undefined) this.#short("message id", messageId);
     this.#close(end);
     const bytes = this.#at - end;
     if (bytes <= this.#bodyMost) return;
@@ -275,9 +275,9 @@ function expirationOf({ expiration }: Message): string | undefined {
 
 /** Bytes of the frames before the body, or more: a character has three at most. */
 function headSize({ exchange, key }: Address, message: Message): number {
-  const { headers, correlationId = "", replyTo = "", id = "" } = message;
+  const { headers, correlationId = "", replyTo = "", messageId = "" } = message;
   let characters = exchange.length + key.length + correlationId.length +
-    replyTo.length + id.length;
+    replyTo.length + messageId.length;
   let fixed = 128;
   for (const name of Object.keys(headers)) {
     const value = headers[name];

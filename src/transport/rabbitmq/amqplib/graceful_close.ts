@@ -1,5 +1,5 @@
 /** Goodbyes to a broker: what is closed in order, as long as the broker answers. @module */
-import { within } from "../../../async/deadline.ts";
+import { withDeadline } from "../../../async/deadline.ts";
 
 /** Milliseconds that a broker has to answer one. */
 const PATIENCE = 1_000;
@@ -20,7 +20,7 @@ export class Goodbyes {
   async answered(answer: Promise<unknown>, ms = PATIENCE): Promise<boolean> {
     const deadline = performance.now() + (this.#silent ? 0 : ms);
     try {
-      await within(answer, { deadline }, () => UNANSWERED);
+      await withDeadline(answer, { at: deadline }, () => UNANSWERED);
     } catch (error) {
       if (error !== UNANSWERED) return true; // refused, or the connection went first
       this.#silent = true;

@@ -5,7 +5,7 @@ import type { Channel } from "npm:amqplib@2.3.1";
 import type { Message } from "../../transport.ts";
 import { type Inner, numberOf } from "./private_members.ts";
 import { BODY, END, OVERHEAD } from "./protocol.ts";
-import { type Address, Frames } from "./frame_writer.ts";
+import { type Address, FrameWriter } from "./frame_writer.ts";
 
 /** Bytes that wait for the end of a turn; what is more is written at once, so that a full connection is noticed. */
 const MOST = 128 * 1024;
@@ -15,9 +15,9 @@ const MOST = 128 * 1024;
  * a stream of its channel: that takes several times as long. Everything else of a channel still goes that way, later than
  * what is sent here in the same turn.
  */
-export class Outgoing {
+export class SocketWriter {
   readonly #connection: Inner;
-  readonly #frames: Frames;
+  readonly #frames: FrameWriter;
   #scheduled = false;
   #drained: PromiseWithResolvers<void> | undefined;
   /** Channels on which a body goes out in pieces. */
@@ -27,7 +27,7 @@ export class Outgoing {
   constructor(connection: Inner) {
     const { stream, frameMax } = connection;
     this.#connection = connection;
-    this.#frames = new Frames(frameMax);
+    this.#frames = new FrameWriter(frameMax);
     stream.on("drain", () => this.#drain());
     stream.on("close", () => this.#drain());
   }

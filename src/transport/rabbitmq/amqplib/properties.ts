@@ -49,7 +49,7 @@ export function fromAmqp({ content, properties }: AmqpMessage): Message {
   return {
     body: content,
     headers: headersOf(properties.headers ?? {}),
-    id: text(properties.messageId),
+    messageId: text(properties.messageId),
     correlationId: text(properties.correlationId),
     replyTo: text(properties.replyTo),
     expiration: properties.expiration === undefined

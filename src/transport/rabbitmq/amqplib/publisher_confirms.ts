@@ -1,20 +1,20 @@
 /** The broker's word on what was sent on a channel. @module */
-import { Line } from "../../../slot_map.ts";
+import { IndexedQueue } from "../../../slot_map.ts";
 
 /** Taken, refused, or not known because the channel is gone. */
-export type Word = "taken" | "refused" | "gone";
+export type Confirmation = "taken" | "refused" | "gone";
 
 /** Those who wait for the broker's word, in the order in which they sent. */
-export class Confirms {
-  readonly #waiting = new Line<(word: Word) => void>();
+export class PublisherConfirms {
+  readonly #waiting = new IndexedQueue<(word: Confirmation) => void>();
 
   /** The next message is theirs. */
-  add(told: (word: Word) => void): void {
+  add(told: (word: Confirmation) => void): void {
     this.#waiting.add(told);
   }
 
   /** The broker, which counts from 1, has spoken: of one, or of all up to it. */
-  settle(tag: number, multiple: boolean, word: Word): void {
+  settle(tag: number, multiple: boolean, word: Confirmation): void {
     const waiting = this.#waiting;
     if (!multiple) return waiting.delete(tag - 1)?.(word);
     while (waiting.size > 0 && waiting.head < tag) {

@@ -1,22 +1,22 @@
 /** What one connection of a link has lived through: the source of its health. @module */
-import type { ConsumingHealth, SideState } from "../../transport.ts";
+import type { ConnectionState, ConsumingHealth } from "../../transport.ts";
 
 /** A moment of `performance.now()` on the wall's clock. */
 const dateOf = (moment: number) =>
   new Date(Date.now() - (performance.now() - moment));
 
 /** Numbers and moments, cheap enough for every message; put into words only when somebody asks. */
-export class Vitals {
+export class HealthRecorder {
   /** How often the connection was lost. */
   losses = 0;
   /** Deliveries that were settled too late. */
   stale = 0;
   /** Time of the last proof, in milliseconds of `performance.now()`. */
-  proof: number | undefined;
+  lastProof: number | undefined;
   readonly #recovered: () => void;
   readonly #consumers = { wanted: 0, consuming: 0 };
-  #socket: SideState = "recovering";
-  #state: SideState = "recovering";
+  #socket: ConnectionState = "recovering";
+  #state: ConnectionState = "recovering";
   #since: number = performance.now();
 
   /** `recovered` is called whenever the side is up with all its consumers. */
@@ -25,13 +25,13 @@ export class Vitals {
   }
 
   /** How the connection is by itself. */
-  turn(state: SideState): void {
+  setState(state: ConnectionState): void {
     this.#socket = state;
     this.#update();
   }
 
   /** More or fewer consumers are wanted, or consume. */
-  count(wanted: number, consuming: number): void {
+  addConsumers(wanted: number, consuming: number): void {
     this.#consumers.wanted += wanted;
     this.#consumers.consuming += consuming;
     this.#update();
@@ -39,7 +39,7 @@ export class Vitals {
 
   /** The broker did what it was asked. */
   proven(): void {
-    this.proof = performance.now();
+    this.lastProof = performance.now();
   }
 
   /** All of it, in words. */
@@ -47,7 +47,9 @@ export class Vitals {
     return {
       state: this.#state,
       since: dateOf(this.#since),
-      proof: this.proof === undefined ? undefined : dateOf(this.proof),
+      lastProof: this.lastProof === undefined
+        ? undefined
+        : dateOf(this.lastProof),
       losses: this.losses,
       consumers: { ...this.#consumers },
     };

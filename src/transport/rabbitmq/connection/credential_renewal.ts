@@ -1,7 +1,7 @@
 /** Credentials that expire: an open connection is told the new ones before, by `connection.update-secret`. @module */
 import { Buffer } from "node:buffer";
 import { setTimeout } from "node:timers/promises";
-import { log } from "../../../logging.ts";
+import { logger } from "../../../logging.ts";
 import type { Credentials } from "../../transport.ts";
 import { isRefusal, type Socket, withoutSecret } from "./dial.ts";
 
@@ -51,7 +51,7 @@ export async function keepRenewed(
     }
   } catch (error) {
     if (signal.aborted) return;
-    log("bus").error("Credentials are renewed no more: {error}", { error });
+    logger("bus").error("Credentials are renewed no more: {error}", { error });
   }
 }
 
@@ -70,7 +70,7 @@ async function renewed(
       return await update(renewing, held, next) ? next : undefined;
     } catch (error) {
       signal.throwIfAborted();
-      log("bus").warn(
+      logger("bus").warn(
         "Cannot renew the credentials, which expire in {seconds} s: {reason}",
         { seconds: Math.round(left / 1_000), reason: (error as Error).message },
       );
@@ -97,9 +97,9 @@ async function update(
   const told = socket.model.updateSecret(Buffer.from(password), "renewed");
   const lost = await Promise.race([told.then(() => undefined), socket.lost]);
   if (lost && isRefusal(lost.message)) {
-    log("bus").warn("The broker refused the renewed credentials: {reason}", {
+    logger("bus").warn("The broker refused the renewed credentials: {reason}", {
       reason: withoutSecret(lost.message, password),
     });
-  } else if (!lost) log("bus").debug("The credentials are renewed");
+  } else if (!lost) logger("bus").debug("The credentials are renewed");
   return lost === undefined;
 }

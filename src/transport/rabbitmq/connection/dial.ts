@@ -8,14 +8,14 @@ import {
   type SocketOptions,
 } from "npm:amqplib@2.3.1";
 import { ConnectionFailedError } from "../../../errors.ts";
-import { log } from "../../../logging.ts";
+import { logger } from "../../../logging.ts";
 import type { Credentials, TlsOptions } from "../../transport.ts";
 import { MASK } from "../../../redaction.ts";
 import type { Login } from "./login.ts";
 import { type Inner, innerOf } from "../amqplib/private_members.ts";
 import type { Goodbyes } from "../amqplib/graceful_close.ts";
-import { Incoming } from "../amqplib/frame_reader.ts";
-import { Outgoing } from "../amqplib/outgoing.ts";
+import { FrameReader } from "../amqplib/frame_reader.ts";
+import { SocketWriter } from "../amqplib/outgoing.ts";
 
 /** Bytes that wait to be written before the connection takes no more: what a turn of the event loop sends goes at once. */
 const WRITABLE = 1024 * 1024;
@@ -39,9 +39,9 @@ export interface Socket {
   /** To open channels on. */
   readonly model: ChannelModel;
   /** To send messages on. */
-  readonly outgoing: Outgoing;
+  readonly outgoing: SocketWriter;
   /** Tells of what comes. */
-  readonly incoming: Incoming;
+  readonly incoming: FrameReader;
   /** How it is closed in order. */
   readonly goodbyes: Goodbyes;
   /** Resolves with the reason when it is gone, however it went. */
@@ -58,7 +58,7 @@ export interface Socket {
 const plainPath = /^\/[\w.%-]*$/;
 
 /** A URL for an error or a log: without its user, its password and its query. */
-export function shown({ protocol, host, pathname }: URL): string {
+export function displayUrl({ protocol, host, pathname }: URL): string {
   const path = plainPath.test(pathname) ? pathname : "/…";
   return `${protocol}//${host}${pathname.length > 1 ? path : ""}`;
 }
@@ -129,13 +129,13 @@ function socketOptions(
 
 /** Listens before anything else can happen: an 'error' without a listener ends the process. */
 function lost(model: ChannelModel): Promise<Error> {
-  const logger = log("bus");
+  const log = logger("bus");
   return new Promise((resolve) => {
     let reason: Error | undefined;
     model.on("error", (error: Error) => reason ??= error);
     model.on(
       "handler-error",
-      (error: Error) => logger.error("A listener threw: {error}", { error }),
+      (error: Error) => log.error("A listener threw: {error}", { error }),
     );
     model.on(
       "close",
@@ -172,11 +172,11 @@ export async function openSocket(
   const gone = lost(model);
   const inner = innerOf(model);
   const { goodbyes } = settings;
-  const incoming = new Incoming(inner, goodbyes);
+  const incoming = new FrameReader(inner, goodbyes);
   corkEachTurn(inner.stream);
   return {
     model,
-    outgoing: new Outgoing(inner),
+    outgoing: new SocketWriter(inner),
     incoming,
     goodbyes,
     lost: gone,
@@ -252,7 +252,13 @@ function refusal(
     : "";
   const said = withoutSecret(reason, password);
   return new ConnectionFailedError(
-    `Cannot connect to ${shown(url)}: ${said}${hint}`,
-    { data: { url: shown(url), fatal: refused || unopened || net, refused } },
+    `Cannot connect to ${displayUrl(url)}: ${said}${hint}`,
+    {
+      data: {
+        url: displayUrl(url),
+        fatal: refused || unopened || net,
+        refused,
+      },
+    },
   );
 }

@@ -33,7 +33,7 @@ export async function loginOf(
 }
 
 /** How long a login may be refused that was accepted before. Both must be reached: what has changed may need time to arrive. */
-export interface RefusalBounds {
+export interface LoginRejectionLimits {
   /** Refusals in a row. */
   readonly times: number;
   /** Milliseconds since the first of them. */
@@ -41,17 +41,20 @@ export interface RefusalBounds {
 }
 
 /** The usual bounds. */
-export const REFUSALS: RefusalBounds = { times: 5, ms: 60_000 };
+export const LOGIN_REJECTION_LIMITS: LoginRejectionLimits = {
+  times: 5,
+  ms: 60_000,
+};
 
 /** Refusals since the broker last accepted a login. */
-export class Refusals {
-  readonly #bounds: RefusalBounds;
+export class LoginRejections {
+  readonly #bounds: LoginRejectionLimits;
   /** Time of the first, in milliseconds of `performance.now()`. */
   #since = 0;
   #times = 0;
 
   /** None yet. */
-  constructor(bounds: RefusalBounds) {
+  constructor(bounds: LoginRejectionLimits) {
     this.#bounds = bounds;
   }
 

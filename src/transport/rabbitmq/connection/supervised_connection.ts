@@ -1,29 +1,34 @@
 /** A supervised connection: one of the two of a link. Reconnects, one attempt at a time, unless its login is refused for good. @module */
 import { backoff } from "../../../async/backoff.ts";
-import { log } from "../../../logging.ts";
+import { logger } from "../../../logging.ts";
 import {
   ConnectionDisposedError,
   ConnectionFailedError,
   InvalidValueError,
 } from "../../../errors.ts";
-import { pause, type Wait, within } from "../../../async/deadline.ts";
+import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import type { Credentials } from "../../transport.ts";
 import {
   type Access,
   type Login,
   loginOf,
-  type RefusalBounds,
-  Refusals,
+  type LoginRejectionLimits,
+  LoginRejections,
 } from "./login.ts";
 import { keepRenewed } from "./credential_renewal.ts";
-import { openSocket, shown, type Socket, type SocketSettings } from "./dial.ts";
-import { Vitals } from "./connection_health.ts";
+import {
+  displayUrl,
+  openSocket,
+  type Socket,
+  type SocketSettings,
+} from "./dial.ts";
+import { HealthRecorder } from "./connection_health.ts";
 
 /** A connection that lived this long (ms) was a good one: the next pause starts small again. */
-const STEADY = 1_000;
+const STEADY_MS = 1_000;
 
 /** What a side tells its link. */
-export interface SideEvents {
+export interface SupervisionListener {
   /** Connected, for the first time or again. */
   connected(): void;
   /** Lost. */
@@ -41,7 +46,7 @@ export interface SideEvents {
 }
 
 /** One connection that is kept up. */
-export class Side {
+export class SupervisedConnection {
   /** The open connection, while there is one. */
   socket: Socket | undefined;
   /** Why the broker takes nothing now. */
@@ -51,11 +56,11 @@ export class Side {
   /** Why it is given up. */
   failure: Error | undefined;
   /** How it has been. */
-  readonly vitals: Vitals;
+  readonly vitals: HealthRecorder;
   readonly #access: Access;
-  readonly #refusals: Refusals;
+  readonly #refusals: LoginRejections;
   readonly #settings: SocketSettings;
-  readonly #events: SideEvents;
+  readonly #events: SupervisionListener;
   readonly #stop = new AbortController();
   #next: number;
   #change = Promise.withResolvers<void>();
@@ -66,14 +71,14 @@ export class Side {
   constructor(
     access: Access,
     settings: SocketSettings,
-    events: SideEvents,
-    refusals: RefusalBounds,
+    events: SupervisionListener,
+    refusals: LoginRejectionLimits,
   ) {
     this.#access = access;
-    this.#refusals = new Refusals(refusals);
+    this.#refusals = new LoginRejections(refusals);
     this.#settings = settings;
     this.#events = events;
-    this.vitals = new Vitals(() => events.recovered());
+    this.vitals = new HealthRecorder(() => events.recovered());
     this.#next = Math.floor(Math.random() * 65_536); // any of the nodes
     this.#awake.resolve();
   }
@@ -99,7 +104,7 @@ export class Side {
    *
    * @throws {ConnectionFailedError} at the deadline.
    */
-  async up(wait: Wait): Promise<Socket> {
+  async up(wait: Deadline): Promise<Socket> {
     while (!this.socket) {
       if (this.failure) throw this.failure;
       if (this.#stop.signal.aborted) {
@@ -107,7 +112,7 @@ export class Side {
           "Cannot send: the connection is closed",
         );
       }
-      await within(
+      await withDeadline(
         this.changed(),
         wait,
         () => new ConnectionFailedError(this.reason),
@@ -120,7 +125,7 @@ export class Side {
   fail(error: Error): void {
     if (this.failure || this.#stop.signal.aborted) return;
     this.failure = error;
-    this.vitals.turn("failed");
+    this.vitals.setState("failed");
     this.#stop.abort();
     this.#events.failed(error);
     this.#tell();
@@ -166,12 +171,12 @@ export class Side {
         this.#refusals.clear();
         await this.#live(socket, login);
         connected = true;
-        if (performance.now() - since > STEADY) attempt = 0;
+        if (performance.now() - since > STEADY_MS) attempt = 0;
       } catch (error) {
         if (stop.aborted) return;
         this.#failedAttempt(error as Error, connected);
       }
-      await pause(backoff(attempt), { deadline: Infinity, signal: stop }).catch(
+      await delay(backoff(attempt), { at: Infinity, signal: stop }).catch(
         () => {},
       );
     }
@@ -191,7 +196,7 @@ export class Side {
   /** Later it may be a broker that is only starting, or a password that is about to arrive. */
   #refused(error: Error): void {
     if (this.#refusals.none) {
-      log("bus").warn(
+      logger("bus").warn(
         "The broker refuses a login that it took before: {error}",
         {
           error: error.message,
@@ -211,18 +216,18 @@ export class Side {
     if (this.#stop.signal.aborted) return await socket.close();
     socket.model.on("blocked", (reason: string) => {
       this.blocked = reason;
-      this.vitals.turn("blocked");
+      this.vitals.setState("blocked");
       this.#events.blocked(reason);
       this.#tell();
     });
     socket.model.on("unblocked", () => {
       this.blocked = undefined;
-      this.vitals.turn("up");
+      this.vitals.setState("up");
       this.#events.unblocked();
       this.#tell();
     });
     this.socket = socket;
-    this.vitals.turn("up");
+    this.vitals.setState("up");
     this.#events.connected();
     this.#tell();
     const over = new AbortController();
@@ -231,7 +236,7 @@ export class Side {
     over.abort();
     this.socket = undefined;
     this.blocked = undefined;
-    this.reason = `Connection to ${shown(url)} lost: ${reason.message}`;
+    this.reason = `Connection to ${displayUrl(url)} lost: ${reason.message}`;
     if (!this.#stop.signal.aborted) this.#lost();
     this.#tell();
     await socket.close();
@@ -250,7 +255,7 @@ export class Side {
 
   #lost(): void {
     this.vitals.losses++;
-    this.vitals.turn("recovering");
+    this.vitals.setState("recovering");
     this.#events.disconnected(this.reason);
   }
 }

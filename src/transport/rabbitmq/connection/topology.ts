@@ -1,18 +1,18 @@
 /** Declares exchanges, queues and bindings, on a channel where a refusal hurts nobody else. @module */
 import type { Channel, Replies } from "npm:amqplib@2.3.1";
 import { RpcError, TimeoutError, TopologyError } from "../../../errors.ts";
-import { pause, type Wait, within } from "../../../async/deadline.ts";
+import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import {
   type Exchange,
   missing,
   type Queue,
   type Route,
 } from "../../routes.ts";
-import { freshName } from "../../../ids.ts";
+import { uniqueName } from "../../../ids.ts";
 import type { QueueCounts, QueueStatus } from "../../transport.ts";
 import { type Open, openChannel } from "../amqplib/channel.ts";
 import { isFatal, refused, refusedWith } from "./topology_errors.ts";
-import { type Side } from "./supervised_connection.ts";
+import { type SupervisedConnection } from "./supervised_connection.ts";
 import { backoff } from "../../../async/backoff.ts";
 
 /** RabbitMQ says this of what does not exist; it says something else of a queue whose node is down. */
@@ -49,7 +49,7 @@ function assertQueue(
 
 async function declareQueue(channel: Channel, queue: Queue): Promise<string> {
   const { fresh, passive } = queue;
-  const name = fresh ? freshName(queue.name, fresh) : queue.name;
+  const name = fresh ? uniqueName(queue.name, fresh) : queue.name;
   if (passive) await taken(`queue ${name}`, channel.checkQueue(name));
   else await assertQueue(channel, { ...queue, name });
   return name;
@@ -85,7 +85,7 @@ function tooLate(what: string, last: Refused | undefined, why: string): Error {
 
 /** The declaring half of a side. */
 export class Topology {
-  readonly #side: Side;
+  readonly #side: SupervisedConnection;
   /** What exists for sure since this connection was opened. */
   #known = new Set<string>();
   /** One of those, which is asked for again and again. */
@@ -95,7 +95,7 @@ export class Topology {
   #epoch: unknown;
 
   /** On the connection of a side. */
-  constructor(side: Side) {
+  constructor(side: SupervisedConnection) {
     this.#side = side;
   }
 
@@ -109,9 +109,9 @@ export class Topology {
   }
 
   /** Makes a route's exchange exist, or finds that it does; once for each connection. */
-  async exchange(exchange: Exchange, wait: Wait): Promise<void> {
+  async exchange(exchange: Exchange, wait: Deadline): Promise<void> {
     if (this.knows(exchange)) return;
-    await this.#alone(
+    await this.#serialize(
       `exchange ${exchange.name}`,
       wait,
       (channel) => this.#exchange(channel, exchange),
@@ -127,21 +127,25 @@ export class Topology {
   /** Makes a route's queue exist, with its binding, or takes it as it is; resolves to its name. */
   async queue(
     route: Route & { readonly queue: Queue },
-    wait: Wait,
+    wait: Deadline,
   ): Promise<string> {
     const { exchange, queue } = route;
-    return await this.#alone(`queue ${queue.name}`, wait, async (channel) => {
-      if (exchange) await this.#exchange(channel, exchange);
-      const name = await declareQueue(channel, queue);
-      if (exchange && !queue.passive) {
-        await channel.bindQueue(
-          name,
-          exchange.name,
-          route.binding ?? route.key,
-        );
-      }
-      return name;
-    });
+    return await this.#serialize(
+      `queue ${queue.name}`,
+      wait,
+      async (channel) => {
+        if (exchange) await this.#exchange(channel, exchange);
+        const name = await declareQueue(channel, queue);
+        if (exchange && !queue.passive) {
+          await channel.bindQueue(
+            name,
+            exchange.name,
+            route.binding ?? route.key,
+          );
+        }
+        return name;
+      },
+    );
   }
 
   /** Whoever asked while it was being declared need not ask the broker. */
@@ -153,10 +157,10 @@ export class Topology {
   }
 
   /** How a queue is now, by a passive declaration. Never rejects. */
-  async inspect(queue: string, wait: Wait): Promise<QueueStatus> {
+  async inspect(queue: string, wait: Deadline): Promise<QueueStatus> {
     try {
       const { messageCount: messages, consumerCount: consumers } = await this
-        .#alone(
+        .#serialize(
           `queue ${queue}`,
           wait,
           (channel) => channel.checkQueue(queue),
@@ -171,8 +175,8 @@ export class Topology {
   }
 
   /** Removes a queue. */
-  async remove(queue: string, wait: Wait): Promise<void> {
-    await this.#alone(
+  async remove(queue: string, wait: Deadline): Promise<void> {
+    await this.#serialize(
       `queue ${queue}`,
       wait,
       (channel) => channel.deleteQueue(queue),
@@ -181,7 +185,7 @@ export class Topology {
   }
 
   /** See `Transport.look`. */
-  async look(queue: Queue, wait: Wait): Promise<QueueCounts | undefined> {
+  async look(queue: Queue, wait: Deadline): Promise<QueueCounts | undefined> {
     const what = `queue ${queue.name}`;
     const counts = async (channel: Channel) => {
       await taken(what, channel.checkQueue(queue.name));
@@ -190,7 +194,7 @@ export class Topology {
       return { messages: messageCount, consumers: consumerCount };
     };
     try {
-      return await this.#alone(what, wait, counts, false);
+      return await this.#serialize(what, wait, counts, false);
     } catch (error) {
       if (refusedWith(error, 404)) return undefined;
       throw error;
@@ -200,22 +204,22 @@ export class Topology {
   /** See `Transport.unbind`. */
   async unbind(
     { exchange, queue, key, binding = key }: Route,
-    wait: Wait,
+    wait: Deadline,
   ): Promise<void> {
     if (!exchange || !queue) return;
     const [from, to] = [exchange.name, queue.name];
     const work = (channel: Channel) => channel.unbindQueue(to, from, binding);
-    await this.#alone(`queue ${to}`, wait, work, false);
+    await this.#serialize(`queue ${to}`, wait, work, false);
   }
 
   /** See `Transport.removeEmpty`. It is not tried again: what held before a loss need not hold after it. */
-  async removeEmpty(queue: Queue, wait: Wait): Promise<boolean> {
+  async removeEmpty(queue: Queue, wait: Deadline): Promise<boolean> {
     const work = (channel: Channel) => {
       wait.signal?.throwIfAborted();
       return removeEmpty(channel, queue);
     };
     try {
-      return await this.#alone(`queue ${queue.name}`, wait, work, false);
+      return await this.#serialize(`queue ${queue.name}`, wait, work, false);
     } catch (error) {
       if (refusedWith(error, 406)) return false;
       throw error;
@@ -223,9 +227,9 @@ export class Topology {
   }
 
   /** One at a time, so that a refusal, which ends the channel, is told to the one who asked. What may heal is tried again. */
-  async #alone<T>(
+  async #serialize<T>(
     what: string,
-    wait: Wait,
+    wait: Deadline,
     work: (channel: Channel) => Promise<T>,
     patient = true,
   ): Promise<T> {
@@ -234,21 +238,21 @@ export class Topology {
     for (let attempt = 0;; attempt++) {
       const turn = this.#tail.then(() => this.#turn(wait, work));
       this.#tail = turn.catch(() => {});
-      const tried = await within(turn, wait, late);
+      const tried = await withDeadline(turn, wait, late);
       if ("value" in tried) return tried.value;
       if (isFatal(tried.code)) throw refused(what, tried.reason, tried.code);
       if (tried.code === 404) this.forget(); // an exchange that was there is gone, or a queue's node is
       if (!last || tried.code !== undefined) last = tried;
-      if (!patient || performance.now() >= wait.deadline) throw late();
-      await pause(backoff(attempt), wait);
+      if (!patient || performance.now() >= wait.at) throw late();
+      await delay(backoff(attempt), wait);
     }
   }
 
   async #turn<T>(
-    wait: Wait,
+    wait: Deadline,
     work: (channel: Channel) => Promise<T>,
   ): Promise<{ value: T } | Refused> {
-    if (performance.now() >= wait.deadline) return { reason: "too late" };
+    if (performance.now() >= wait.at) return { reason: "too late" };
     const socket = await this.#side.up(wait);
     if (socket !== this.#epoch) this.forget();
     this.#epoch = socket;
@@ -257,16 +261,16 @@ export class Topology {
 
   async #try<T>(
     socket: Parameters<typeof openChannel>[0],
-    wait: Wait,
+    wait: Deadline,
     work: (channel: Channel) => Promise<T>,
   ): Promise<{ value: T } | Refused> {
     const late = () => new TimeoutError("no answer in time");
     try {
       const open = this.#open?.alive
         ? this.#open
-        : await within(openChannel(socket), wait, late);
+        : await withDeadline(openChannel(socket), wait, late);
       this.#open = open;
-      return { value: await within(work(open.channel), wait, late) };
+      return { value: await withDeadline(work(open.channel), wait, late) };
     } catch (error) {
       void this.#open?.close(); // it is gone, or has a request on it that nobody waits for
       this.#open = undefined;

@@ -2,7 +2,7 @@
  * Consumers whose deliveries wait. RabbitMQ counts unacknowledged deliveries for each consumer, and cannot raise its limit: a
  * new one in its place begins to count at none. @module
  */
-import { Reserve } from "../../waiting_reserve.ts";
+import { WaitingReserve } from "../../waiting_reserve.ts";
 
 /** A consumer, by its tag. */
 interface Waits {
@@ -16,13 +16,13 @@ interface Waits {
 /** The consumers of one channel. */
 export class Renewals implements Disposable {
   readonly #waits = new Map<string, Waits>();
-  readonly #reserve: Reserve;
+  readonly #reserve: WaitingReserve;
   readonly #renew: (tag: string) => Promise<boolean>;
 
   /** `renew` puts a new consumer in the place of the one with that tag; false if that one stays. It never rejects. */
   constructor(renew: (tag: string) => Promise<boolean>) {
     this.#renew = renew;
-    this.#reserve = new Reserve(() => {
+    this.#reserve = new WaitingReserve(() => {
       for (const [tag, waits] of this.#waits) {
         const { prefetch, count, renewing } = waits;
         if (!renewing && count >= prefetch / 2) void this.#replace(tag, waits);

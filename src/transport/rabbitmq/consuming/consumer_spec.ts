@@ -1,13 +1,13 @@
 /** What should be consumed, as data: from it every new channel is made. @module */
 import type { Queue, Route } from "../../routes.ts";
 import type { ConsumeOptions, Delivery } from "../../transport.ts";
-import type { Vitals } from "../connection/connection_health.ts";
+import type { HealthRecorder } from "../connection/connection_health.ts";
 
 /** A route whose queue is consumed. */
 export type QueueRoute = Route & { readonly queue: Queue };
 
 /** One consumer that there should be. */
-export interface Desired {
+export interface ConsumerSpec {
   /** Whose queue it consumes. */
   route: QueueRoute;
   /** Another queue that will do as well, where this one's node is gone. */
@@ -31,12 +31,12 @@ export interface Desired {
 }
 
 /** The consumers of one channel, each change of which shows in the health of its side. */
-export class Wanted {
-  readonly #vitals: Vitals;
-  readonly #all = new Set<Desired>();
+export class ConsumerRegistry {
+  readonly #vitals: HealthRecorder;
+  readonly #all = new Set<ConsumerSpec>();
 
   /** None yet. */
-  constructor(vitals: Vitals) {
+  constructor(vitals: HealthRecorder) {
     this.#vitals = vitals;
   }
 
@@ -46,38 +46,38 @@ export class Wanted {
   }
 
   /** All of them now. */
-  get all(): readonly Desired[] {
+  get all(): readonly ConsumerSpec[] {
     return [...this.#all];
   }
 
   /** Those that do not consume now. */
-  get missing(): readonly Desired[] {
+  get missing(): readonly ConsumerSpec[] {
     return this.all.filter(({ tag }) => !tag);
   }
 
   /** The broker said consume-ok. */
-  consumes(desired: Desired, tag: string): void {
+  consumes(desired: ConsumerSpec, tag: string): void {
     const known = this.#all.has(desired);
     const already = known && desired.tag !== undefined;
     desired.tag = tag;
     this.#all.add(desired);
-    this.#vitals.count(known ? 0 : 1, already ? 0 : 1);
+    this.#vitals.addConsumers(known ? 0 : 1, already ? 0 : 1);
     this.#vitals.proven();
   }
 
   /** It consumes no more. An exclusive one is not restored: another may be the only one by then. */
-  lost(desired: Desired): void {
+  lost(desired: ConsumerSpec): void {
     const consumed = this.#all.has(desired) && desired.tag !== undefined;
     desired.tag = undefined;
-    if (consumed) this.#vitals.count(0, -1);
+    if (consumed) this.#vitals.addConsumers(0, -1);
     if (desired.options.exclusive) this.forget(desired);
   }
 
   /** Nobody wants it any more. */
-  forget(desired: Desired): void {
+  forget(desired: ConsumerSpec): void {
     desired.abandoned = true;
     if (this.#all.delete(desired)) {
-      this.#vitals.count(-1, desired.tag === undefined ? 0 : -1);
+      this.#vitals.addConsumers(-1, desired.tag === undefined ? 0 : -1);
     }
     desired.ended.resolve();
   }
@@ -88,7 +88,7 @@ const isStream = ({ queue }: QueueRoute): boolean =>
   queue.arguments["x-queue-type"] === "stream";
 
 /** A reader begins with what comes next; after a loss it goes on where it was, or with what has come since it began. */
-function offsetOf(desired: Desired): unknown {
+function offsetOf(desired: ConsumerSpec): unknown {
   if (desired.offset !== undefined) return desired.offset + 1;
   const { began } = desired;
   desired.began ??= Math.floor(Date.now() / 1_000);
@@ -107,12 +107,14 @@ export function kept(route: QueueRoute, name: string): QueueRoute {
 const STREAM_PREFETCH = 100;
 
 /** Unacknowledged messages at most; 0 = any number. */
-export function prefetchOf({ route, options: { prefetch } }: Desired): number {
+export function prefetchOf(
+  { route, options: { prefetch } }: ConsumerSpec,
+): number {
   return prefetch || (isStream(route) ? STREAM_PREFETCH : 0);
 }
 
 /** Arguments of `basic.consume`. */
-export function argumentsOf(desired: Desired): Record<string, unknown> {
+export function argumentsOf(desired: ConsumerSpec): Record<string, unknown> {
   return isStream(desired.route)
     ? { "x-stream-offset": offsetOf(desired) }
     : {};
@@ -123,9 +125,9 @@ export function argumentsOf(desired: Desired): Record<string, unknown> {
  * consumer leaves; a queue that is taken as it is may have one.
  */
 export function isRenewable(
-  { route, options: { prefetch, spare, exclusive } }: Desired,
+  { route, options: { prefetch, optional, exclusive } }: ConsumerSpec,
 ): boolean {
   const { passive, arguments: form } = route.queue;
   const single = passive || form["x-single-active-consumer"] !== undefined;
-  return prefetch > 0 && !isStream(route) && !spare && !exclusive && !single;
+  return prefetch > 0 && !isStream(route) && !optional && !exclusive && !single;
 }

@@ -6,24 +6,24 @@ import {
   TimeoutError,
   TopologyError,
 } from "../../../errors.ts";
-import { pause, type Wait, within } from "../../../async/deadline.ts";
-import { log } from "../../../logging.ts";
+import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
+import { logger } from "../../../logging.ts";
 import type { ConsumeOptions, Consumer, Delivery } from "../../transport.ts";
-import { Acks } from "./deliveries.ts";
+import { AckBatcher } from "./deliveries.ts";
 import { openChannel } from "../amqplib/channel.ts";
-import { openOn } from "../connection/open_channel.ts";
+import { openChannelOn } from "../connection/open_channel.ts";
 import {
   argumentsOf,
-  type Desired,
+  ConsumerRegistry,
+  type ConsumerSpec,
   kept,
   prefetchOf,
   type QueueRoute,
-  Wanted,
 } from "./consumer_spec.ts";
 import { type Consuming, giveBack, receiver } from "./receiver.ts";
 import { notConsumed } from "../connection/topology_errors.ts";
 import { Renewals } from "./consumer_renewal.ts";
-import { type Side } from "../connection/supervised_connection.ts";
+import { type SupervisedConnection } from "../connection/supervised_connection.ts";
 import { backoff } from "../../../async/backoff.ts";
 import type { Topology } from "../connection/topology.ts";
 
@@ -35,20 +35,20 @@ const CANCELLATION = 5_000;
 const PATIENCE = 3_000;
 
 /** Consumers that share a channel. */
-export class Consumers {
-  readonly #side: Side;
+export class ConsumerChannel {
+  readonly #side: SupervisedConnection;
   readonly #topology: Topology;
-  readonly #wanted: Wanted;
+  readonly #wanted: ConsumerRegistry;
   readonly #closing = new AbortController();
   readonly #renewals = new Renewals((tag) => this.#renew(tag));
   #consuming: Promise<Consuming> | undefined;
   #restoring: Promise<void> | undefined;
 
   /** On the connection of a side. */
-  constructor(side: Side, topology: Topology) {
+  constructor(side: SupervisedConnection, topology: Topology) {
     this.#side = side;
     this.#topology = topology;
-    this.#wanted = new Wanted(side.vitals);
+    this.#wanted = new ConsumerRegistry(side.vitals);
   }
 
   /** True if there is nothing that it should consume. */
@@ -61,11 +61,11 @@ export class Consumers {
     route: QueueRoute,
     receive: (delivery: Delivery) => void,
     options: ConsumeOptions,
-    wait: Wait,
+    wait: Deadline,
     renew?: () => QueueRoute,
   ): Promise<Consumer> {
     const ended = Promise.withResolvers<void>();
-    const desired: Desired = { route, renew, receive, options, ended };
+    const desired: ConsumerSpec = { route, renew, receive, options, ended };
     const late = () =>
       new TimeoutError(
         `Cannot consume ${route.queue.name} in time: ${this.#side.why}`,
@@ -74,7 +74,7 @@ export class Consumers {
     for (let attempt = 0;; attempt++) {
       try {
         this.#closing.signal.throwIfAborted();
-        await within(this.#start(desired, wait.deadline), wait, late);
+        await withDeadline(this.#start(desired, wait.at), wait, late);
         return {
           ended: ended.promise,
           cancel: (deadline) => this.#cancel(desired, deadline),
@@ -86,7 +86,7 @@ export class Consumers {
           desired.abandoned = true;
           throw failure;
         }
-        await pause(backoff(attempt), wait);
+        await delay(backoff(attempt), wait);
       }
     }
   }
@@ -121,9 +121,9 @@ export class Consumers {
   async #reopen(): Promise<Consuming> {
     try {
       const { signal } = this.#closing;
-      const open = await openOn(this.#side, openChannel, signal);
+      const open = await openChannelOn(this.#side, openChannel, signal);
       void open.ended.then(({ reason }) => this.#lost(reason));
-      return { open, acks: new Acks(open, this.#side.vitals) };
+      return { open, acks: new AckBatcher(open, this.#side.vitals) };
     } catch (error) {
       this.#consuming = undefined;
       throw error;
@@ -137,7 +137,7 @@ export class Consumers {
     const { socket } = this.#side;
     setImmediate(() => { // a loss of the whole connection is told by that
       const level = this.#side.socket === socket ? "warn" : "debug";
-      log("bus")[level]("Consuming channel lost: {reason}", { reason });
+      logger("bus")[level]("Consuming channel lost: {reason}", { reason });
     });
     this.#restore();
   }
@@ -159,12 +159,12 @@ export class Consumers {
       const { missing } = this.#wanted;
       if (missing.length === 0) return;
       for (const desired of missing) await this.#restoreOne(desired);
-      const wait = { deadline: Infinity, signal };
-      await pause(backoff(attempt), wait).catch(() => {});
+      const wait = { at: Infinity, signal };
+      await delay(backoff(attempt), wait).catch(() => {});
     }
   }
 
-  async #restoreOne(desired: Desired): Promise<void> {
+  async #restoreOne(desired: ConsumerSpec): Promise<void> {
     try {
       await this.#started(desired, () => desired.tag === undefined);
     } catch (error) {
@@ -175,7 +175,7 @@ export class Consumers {
         return this.#refused(desired, error);
       }
       const { name: queue } = desired.route.queue;
-      log("bus")[this.#side.socket ? "warn" : "debug"](
+      logger("bus")[this.#side.socket ? "warn" : "debug"](
         "Cannot consume {queue} yet: {error}",
         { queue, error },
         queue,
@@ -184,17 +184,17 @@ export class Consumers {
     }
   }
 
-  #refused(desired: Desired, error: TopologyError): void {
-    if (!desired.options.spare) return this.#side.fail(error);
-    log("bus").warn("{error}: it is done without", { error });
+  #refused(desired: ConsumerSpec, error: TopologyError): void {
+    if (!desired.options.optional) return this.#side.fail(error);
+    logger("bus").warn("{error}: it is done without", { error });
     this.#wanted.forget(desired);
   }
 
-  async #start(desired: Desired, deadline: number): Promise<void> {
-    const wait = { deadline, signal: this.#closing.signal };
+  async #start(desired: ConsumerSpec, deadline: number): Promise<void> {
+    const wait = { at: deadline, signal: this.#closing.signal };
     const queue = await this.#topology.queue(desired.route, wait);
     desired.route = kept(desired.route, queue);
-    const consuming = await within(this.#channel(), wait, late);
+    const consuming = await withDeadline(this.#channel(), wait, late);
     const { open } = consuming;
     const { exclusive = false, limit } = desired.options;
     const prefetch = prefetchOf(desired);
@@ -216,7 +216,7 @@ export class Consumers {
       open.channel.prefetch(prefetch),
       open.channel.consume(queue, cancelled, options),
     ]);
-    await within(begun, { deadline: Infinity, signal: wait.signal }, late);
+    await withDeadline(begun, { at: Infinity, signal: wait.signal }, late);
     if (!open.alive) throw new Error("channel lost");
     if (gone) throw new Error("queue lost"); // cancelled together with consume-ok
     this.#wanted.consumes(desired, tag);
@@ -224,37 +224,37 @@ export class Consumers {
   }
 
   /** The broker cancelled the consumer: its queue is gone. */
-  #gone(desired: Desired, tag: string): void {
+  #gone(desired: ConsumerSpec, tag: string): void {
     if (desired.tag === tag) this.#wanted.lost(desired);
     if (desired.abandoned) return;
     const queue = desired.route.queue.name;
     const text = "Queue {queue} is gone: declaring it again";
-    log("bus").warn(text, { queue }, queue);
+    logger("bus").warn(text, { queue }, queue);
     this.#restore();
   }
 
   /** What the broker would keep for half an hour (oslo.messaging deletes its fanout queue as well). */
-  async #remove({ route: { queue } }: Desired): Promise<void> {
+  async #remove({ route: { queue } }: ConsumerSpec): Promise<void> {
     const { socket } = this.#side;
     if (!queue.temporary || queue.fresh || !socket) return;
-    const wait = { deadline: performance.now() + REMOVAL };
+    const wait = { at: performance.now() + REMOVAL };
     await socket.goodbyes.answered(this.#topology.remove(queue.name, wait));
   }
 
-  async #cancel(desired: Desired, deadline = Infinity): Promise<void> {
+  async #cancel(desired: ConsumerSpec, deadline = Infinity): Promise<void> {
     this.#wanted.forget(desired);
     const latest = performance.now() + CANCELLATION;
-    const wait = { deadline: Math.min(deadline, latest) };
+    const wait = { at: Math.min(deadline, latest) };
     const consuming = this.#consuming?.catch(() => undefined);
     const { open, acks } = consuming &&
-        await within(consuming, wait, late).catch(() => undefined) || {};
+        await withDeadline(consuming, wait, late).catch(() => undefined) || {};
     const { socket } = this.#side;
     if (!open?.alive || !acks || !socket || desired.tag === undefined) return;
     const { tag } = desired;
     const { consumers } = open.arrivals;
     const gone = () => void consumers.delete(tag);
     const cancelled = open.channel.cancel(tag).then(gone, () => {});
-    const ms = wait.deadline - performance.now();
+    const ms = wait.at - performance.now();
     const over = Promise.race([cancelled, open.ended]); // lost meanwhile: as good as cancelled
     // What comes before a late answer is for others.
     if (!await socket.goodbyes.answered(over, ms)) {
@@ -276,14 +276,14 @@ export class Consumers {
       open.arrivals.consumers.delete(tag);
       return true;
     } catch (error) {
-      log("bus").debug("A consumer was not renewed: {error}", { error });
+      logger("bus").debug("A consumer was not renewed: {error}", { error });
       return false;
     }
   }
 
   /** Starts it when its last start is over, if it is to be started still; true if it was. */
   async #started(
-    desired: Desired,
+    desired: ConsumerSpec,
     needed: () => boolean,
   ): Promise<boolean> {
     const before = desired.starting;

@@ -2,7 +2,7 @@
 import process from "node:process";
 import type { Channel } from "npm:amqplib@2.3.1";
 import type { Open } from "../amqplib/channel.ts";
-import type { Vitals } from "../connection/connection_health.ts";
+import type { HealthRecorder } from "../connection/connection_health.ts";
 import type { Delivery, Message } from "../../transport.ts";
 
 /** A delivery, which is settled once. */
@@ -10,7 +10,7 @@ export class RabbitDelivery implements Delivery {
   readonly message: Message;
   readonly key: string;
   readonly redelivered: boolean;
-  readonly #acks: Acks;
+  readonly #acks: AckBatcher;
   readonly #tag: number;
   readonly #waits: (evict: () => void) => Disposable;
   /** Called once, when it is settled. */
@@ -22,7 +22,7 @@ export class RabbitDelivery implements Delivery {
     message: Message,
     key: string,
     redelivered: boolean,
-    acks: Acks,
+    acks: AckBatcher,
     tag: number,
     waits: (evict: () => void) => Disposable,
   ) {
@@ -58,14 +58,14 @@ export class RabbitDelivery implements Delivery {
 }
 
 /** Milliseconds that one may wait for others. */
-const PATIENCE = 5;
+const FLUSH_DELAY_MS = 5;
 /** So many do not wait for more. */
-const MANY = 256;
+const MAX_BATCH = 256;
 
 /** Settles deliveries, each once; when their channel is gone, that means nothing, and saying it would be an error. */
-export class Acks {
+export class AckBatcher {
   readonly #open: Open<Channel>;
-  readonly #vitals: Vitals;
+  readonly #vitals: HealthRecorder;
   /** Deliveries that the broker waits for, in their order. */
   readonly #unsettled = new Set<number>();
   #due = new Set<number>();
@@ -73,7 +73,7 @@ export class Acks {
   #flushing = false;
 
   /** Of a channel. */
-  constructor(open: Open<Channel>, vitals: Vitals) {
+  constructor(open: Open<Channel>, vitals: HealthRecorder) {
     this.#open = open;
     this.#vitals = vitals;
   }
@@ -92,8 +92,8 @@ export class Acks {
   ack(tag: number, when?: "soon"): void {
     if (!this.#open.alive) return void this.#vitals.stale++;
     this.#due.add(tag);
-    if (when === "soon" && this.#due.size < MANY) {
-      this.#timer ??= setTimeout(this.flush, PATIENCE);
+    if (when === "soon" && this.#due.size < MAX_BATCH) {
+      this.#timer ??= setTimeout(this.flush, FLUSH_DELAY_MS);
     } else if (!this.#flushing) {
       this.#flushing = true;
       process.nextTick(this.flush);

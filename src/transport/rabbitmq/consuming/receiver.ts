@@ -1,21 +1,21 @@
 /** What one consumer does with what comes to it. @module */
 import type { Channel } from "npm:amqplib@2.3.1";
-import { log } from "../../../logging.ts";
-import { room } from "../../oversized_body.ts";
+import { logger } from "../../../logging.ts";
+import { bodyBudget } from "../../oversized_body.ts";
 import type { Delivery } from "../../transport.ts";
-import { type Acks, RabbitDelivery } from "./deliveries.ts";
+import { type AckBatcher, RabbitDelivery } from "./deliveries.ts";
 import type { Receive } from "../amqplib/channel_reader.ts";
 import type { Open } from "../amqplib/channel.ts";
-import { type Desired, isRenewable } from "./consumer_spec.ts";
+import { type ConsumerSpec, isRenewable } from "./consumer_spec.ts";
 import type { Renewals } from "./consumer_renewal.ts";
-import type { Vitals } from "../connection/connection_health.ts";
+import type { HealthRecorder } from "../connection/connection_health.ts";
 
 /** A channel, and what is acknowledged on it. */
 export interface Consuming {
   /** The channel. */
   readonly open: Open<Channel>;
   /** Acknowledgements. */
-  readonly acks: Acks;
+  readonly acks: AckBatcher;
 }
 
 /** What a consumer is of. */
@@ -23,7 +23,7 @@ export interface Receiving {
   /** Its channel. */
   readonly consuming: Consuming;
   /** Health of its connection. */
-  readonly vitals: Vitals;
+  readonly vitals: HealthRecorder;
   /** Of its channel. */
   readonly renewals: Renewals;
   /** Its tag. */
@@ -32,7 +32,7 @@ export interface Receiving {
 
 /** It comes again when there is room for its body; until then it is unacknowledged, and takes its place in the prefetch. */
 function postpone(open: Open<Channel>, delivery: Delivery): void {
-  room.postpone({
+  bodyBudget.postpone({
     get alive() {
       return open.alive;
     },
@@ -43,7 +43,7 @@ function postpone(open: Open<Channel>, delivery: Delivery): void {
 /** Takes what comes to a consumer; must not throw. */
 export function receiver(
   { consuming: { acks, open }, vitals, renewals, tag }: Receiving,
-  desired: Desired,
+  desired: ConsumerSpec,
 ): Receive {
   const prefetch = isRenewable(desired) ? desired.options.prefetch : Infinity;
   return (message, key, number, redelivered, body) => {
@@ -62,17 +62,17 @@ export function receiver(
       waits,
     );
     if (body === "later") return postpone(open, delivery);
-    if (body === "whole") delivery.settled = () => room.give();
+    if (body === "whole") delivery.settled = () => bodyBudget.give();
     try {
       desired.receive(delivery);
     } catch (error) {
-      log("bus").error("A receiver threw: {error}", { error });
+      logger("bus").error("A receiver threw: {error}", { error });
     }
   };
 }
 
 /** Takes what comes to a consumer that nobody handles any more; all of it goes back once the consumer is cancelled. */
-export function giveBack(acks: Acks, cancelled: Promise<void>): Receive {
+export function giveBack(acks: AckBatcher, cancelled: Promise<void>): Receive {
   const held: number[] = [];
   void cancelled.then(() => {
     for (const number of held) acks.reject(number, true);

@@ -4,7 +4,7 @@ import type {
   ConfirmChannel,
   Message as Returned,
 } from "npm:amqplib@2.3.1";
-import { pause, type Wait, within } from "../../../async/deadline.ts";
+import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import type { Route } from "../../routes.ts";
 import type { Message } from "../../transport.ts";
 import {
@@ -12,11 +12,11 @@ import {
   openChannel,
   openConfirmChannel,
 } from "../amqplib/channel.ts";
-import { openOn } from "../connection/open_channel.ts";
-import type { Word } from "../amqplib/publisher_confirms.ts";
+import { openChannelOn } from "../connection/open_channel.ts";
+import type { Confirmation } from "../amqplib/publisher_confirms.ts";
 import { disposed, late, unsendable } from "./publish_errors.ts";
 import { checkHeaders } from "../amqplib/properties.ts";
-import type { Side } from "../connection/supervised_connection.ts";
+import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 import type { Topology } from "../connection/topology.ts";
 
 /** An open channel for sending. */
@@ -25,7 +25,7 @@ export type Sending = Open<Channel | ConfirmChannel>;
 /** What it works with. */
 export interface PublishingParts {
   /** The connection. */
-  readonly side: Side;
+  readonly side: SupervisedConnection;
   /** Declares the exchange of a route. */
   readonly topology: Topology;
   /** Told of mandatory messages that came back. */
@@ -33,7 +33,7 @@ export interface PublishingParts {
 }
 
 /** One channel, with or without confirms. */
-export class PublishingChannel {
+export class PublishChannel {
   readonly #parts: PublishingParts;
   readonly #confirms: boolean;
   readonly #closing = new AbortController();
@@ -62,7 +62,7 @@ export class PublishingChannel {
   }
 
   /** The channel if it can be written to at once: the usual case, without a turn of the event loop. */
-  usable(route: Route): Sending | undefined {
+  tryGet(route: Route): Sending | undefined {
     const open = this.#open;
     const free = open?.alive && !open.outgoing.full &&
       !open.outgoing.busy(open.channel) &&
@@ -73,9 +73,9 @@ export class PublishingChannel {
   }
 
   /** The channel when it can be written to; see `Transport.publish` for what it throws. `sent`: whether the message may be with the broker. */
-  async ready(
+  async get(
     route: Route,
-    wait: Wait,
+    wait: Deadline,
     sent: boolean,
   ): Promise<Sending> {
     const { side, topology } = this.#parts;
@@ -98,7 +98,7 @@ export class PublishingChannel {
       const full = open.outgoing.busy(open.channel) ?? open.outgoing.full;
       if (full) await this.until(full, route, wait, sent);
       else if (open.alive && !side.blocked) return open;
-      else await pause(0, wait);
+      else await delay(0, wait);
     }
   }
 
@@ -106,7 +106,7 @@ export class PublishingChannel {
   async until<T>(
     promise: Promise<T>,
     route: Route,
-    { deadline, signal }: Wait,
+    { at, signal }: Deadline,
     sent: boolean,
   ): Promise<T> {
     // Thousands may wait: as many listeners at one signal would cost their square.
@@ -118,8 +118,8 @@ export class PublishingChannel {
     this.#waiting.add(end);
     if (this.closed) end();
     try {
-      const wait = { deadline, signal: either };
-      return await within(
+      const wait = { at: at, signal: either };
+      return await withDeadline(
         promise,
         wait,
         () => late(this.#parts.side, route, sent),
@@ -141,7 +141,7 @@ export class PublishingChannel {
 
   async #reopen(): Promise<Sending> {
     const { side, topology } = this.#parts;
-    const open = await openOn<Channel | ConfirmChannel>(
+    const open = await openChannelOn<Channel | ConfirmChannel>(
       side,
       this.#confirms ? openConfirmChannel : openChannel,
       this.#closing.signal,
@@ -159,7 +159,7 @@ export class PublishingChannel {
     open: Sending,
     route: Route,
     message: Message,
-    told?: (word: Word) => void,
+    told?: (word: Confirmation) => void,
   ): boolean {
     const { channel, outgoing, arrivals } = open;
     if (!open.alive) return false;

@@ -13,10 +13,10 @@ import {
 import { oneLine } from "../../../logging.ts";
 import type { Route } from "../../routes.ts";
 import type { ChannelEnd } from "../amqplib/channel.ts";
-import type { Side } from "../connection/supervised_connection.ts";
+import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 
 /** What became of one attempt to send. */
-export type Outcome = "taken" | "returned" | "refused" | ChannelEnd;
+export type PublishOutcome = "taken" | "returned" | "refused" | ChannelEnd;
 
 const where = (route: Route) =>
   route.exchange
@@ -57,7 +57,11 @@ export function disposed(sent: boolean): Error {
 }
 
 /** The deadline passed, for a reason that the side knows. */
-export function late(side: Side, route: Route, sent: boolean): Error {
+export function late(
+  side: SupervisedConnection,
+  route: Route,
+  sent: boolean,
+): Error {
   const what = `a message for ${where(route)}`;
   if (side.blocked) {
     return new BlockedError(

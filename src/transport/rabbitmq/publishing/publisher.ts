@@ -1,40 +1,40 @@
 /** Publishing: with confirms, returns, attempts and back-pressure. @module */
 import type { Message as Returned } from "npm:amqplib@2.3.1";
-import { expireAt, forget } from "../../../async/timer_wheel.ts";
-import { pause, type Wait, within } from "../../../async/deadline.ts";
+import { clearDeadline, setDeadline } from "../../../async/timer_wheel.ts";
+import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import type { Route } from "../../routes.ts";
 import type { Message } from "../../transport.ts";
-import type { Word } from "../amqplib/publisher_confirms.ts";
+import type { Confirmation } from "../amqplib/publisher_confirms.ts";
 import {
   disposed,
   late,
-  type Outcome,
+  type PublishOutcome,
   rejected,
   Returns,
   unroutable,
 } from "./publish_errors.ts";
 import { fromAmqp } from "../amqplib/properties.ts";
 import {
-  PublishingChannel,
+  PublishChannel,
   type PublishingParts,
   type Sending,
 } from "./publish_channel.ts";
 import { isFatal } from "../connection/topology_errors.ts";
 import { backoff } from "../../../async/backoff.ts";
-import type { Window } from "./publish_window.ts";
+import type { InFlightWindow } from "./publish_window.ts";
 
 /** The attempts at a message so far. */
 interface Sent {
   /** True if the broker may have it. */
   before: boolean;
   /** The attempt that the broker has not settled. */
-  underway: Promise<Outcome> | undefined;
+  underway: Promise<PublishOutcome> | undefined;
 }
 
 /** What a publisher works with. */
 export interface PublisherParts extends Omit<PublishingParts, "returned"> {
   /** Room for confirmed messages in flight. */
-  readonly window: Window;
+  readonly window: InFlightWindow;
   /** Told of mandatory messages that were posted and came back. */
   readonly returned: (message: Message) => void;
 }
@@ -42,9 +42,9 @@ export interface PublisherParts extends Omit<PublishingParts, "returned"> {
 /** One channel for sending. */
 export class Publisher {
   readonly #parts: PublisherParts;
-  readonly #channel: PublishingChannel;
+  readonly #channel: PublishChannel;
   /** For messages that may be why the broker ended the other channel. They are sent one at a time, so that the next end tells. */
-  readonly #apart: PublishingChannel;
+  readonly #apart: PublishChannel;
   #turn: Promise<unknown> = Promise.resolve();
   readonly #returns = new Returns();
 
@@ -55,39 +55,42 @@ export class Publisher {
       if (confirms) this.#returns.add(message);
       else parts.returned(fromAmqp(message));
     };
-    this.#channel = new PublishingChannel({ ...parts, returned }, confirms);
-    this.#apart = new PublishingChannel({ ...parts, returned }, confirms);
+    this.#channel = new PublishChannel({ ...parts, returned }, confirms);
+    this.#apart = new PublishChannel({ ...parts, returned }, confirms);
   }
 
   /** Sends when there is room, and waits for the broker's word; see `Transport.publish`. */
-  publish(route: Route, message: Message, wait: Wait): Promise<void> {
-    const { id, body } = message;
-    const room = this.#parts.window.take(body.byteLength);
-    const open = room && id && !wait.signal && this.#channel.usable(route);
-    if (open) return this.#once(open, route, message, wait);
+  publish(route: Route, message: Message, wait: Deadline): Promise<void> {
+    const { messageId, body } = message;
+    const room = this.#parts.window.tryAcquire(body.byteLength);
+    const open = room && messageId && !wait.signal &&
+      this.#channel.tryGet(route);
+    if (open) return this.#publishFast(open, route, message, wait);
     return room
-      ? this.#deliver(route, message, wait)
+      ? this.#publishWithRetries(route, message, wait)
       : this.#queue(route, message, wait);
   }
 
   /** The usual case: sent at once, and taken. */
-  #once(
+  #publishFast(
     open: Sending,
     route: Route,
     message: Message,
-    wait: Wait,
+    wait: Deadline,
   ): Promise<void> {
     return new Promise((resolve, reject) => {
-      const give = () => this.#parts.window.give(message.body.byteLength);
+      const give = () => this.#parts.window.release(message.body.byteLength);
       let waits = true;
-      const expiry = expireAt(wait.deadline, () => {
+      const expiry = setDeadline(wait.at, () => {
         waits = false;
         reject(late(this.#parts.side, route, true));
       });
-      const told = (outcome: Outcome) => {
-        forget(expiry);
+      const told = (outcome: PublishOutcome) => {
+        clearDeadline(expiry);
         if (outcome !== "taken" && waits) {
-          return resolve(this.#deliver(route, message, wait, outcome));
+          return resolve(
+            this.#publishWithRetries(route, message, wait, outcome),
+          );
         }
         give();
         resolve();
@@ -95,36 +98,38 @@ export class Publisher {
       try {
         this.#send(this.#channel, open, route, message, told);
       } catch (error) {
-        forget(expiry);
+        clearDeadline(expiry);
         give();
         reject(error); // AMQP cannot carry it
       }
     });
   }
 
-  async #queue(route: Route, message: Message, wait: Wait): Promise<void> {
-    const turn = this.#parts.window.queue(message.body.byteLength);
+  async #queue(route: Route, message: Message, wait: Deadline): Promise<void> {
+    const turn = this.#parts.window.acquire(message.body.byteLength);
     try {
-      await this.#channel.until(turn.come, route, wait, false);
+      await this.#channel.until(turn.granted, route, wait, false);
     } catch (error) {
-      turn.leave();
+      turn.cancel();
       throw error;
     }
-    await this.#deliver(route, message, wait);
+    await this.#publishWithRetries(route, message, wait);
   }
 
   /**
    * There is room for it, which it gives back when the broker has settled it, however short its caller waits; `first` is what
    * became of a first attempt.
    */
-  async #deliver(
+  async #publishWithRetries(
     route: Route,
     message: Message,
-    wait: Wait,
-    first?: Exclude<Outcome, "taken">,
+    wait: Deadline,
+    first?: Exclude<PublishOutcome, "taken">,
   ): Promise<void> {
-    const { id = crypto.randomUUID() } = message;
-    const told = message.id === id ? message : { ...message, id }; // what comes back is told by it
+    const { messageId = crypto.randomUUID() } = message;
+    const told = message.messageId === messageId
+      ? message
+      : { ...message, id: messageId }; // what comes back is told by it
     const sent: Sent = { before: first !== undefined, underway: undefined };
     let suspect = false;
     const attempt = () =>
@@ -136,7 +141,10 @@ export class Publisher {
         sent,
       );
     try {
-      for (let n = first ? 0 : -1, outcome: Outcome | undefined = first;; n++) {
+      for (
+        let n = first ? 0 : -1, outcome: PublishOutcome | undefined = first;;
+        n++
+      ) {
         if (outcome) {
           suspect = await this.#again(outcome, n, suspect, route, wait);
         }
@@ -152,19 +160,19 @@ export class Publisher {
 
   /** One attempt on a channel. */
   async #attempt(
-    channel: PublishingChannel,
+    channel: PublishChannel,
     route: Route,
     message: Message,
-    wait: Wait,
+    wait: Deadline,
     sent: Sent,
-  ): Promise<Outcome> {
-    const open = channel.usable(route) ??
-      await channel.ready(route, wait, sent.before);
+  ): Promise<PublishOutcome> {
+    const open = channel.tryGet(route) ??
+      await channel.get(route, wait, sent.before);
     sent.before = true;
     sent.underway = new Promise((resolve) =>
       this.#send(channel, open, route, message, resolve)
     );
-    const outcome = await within(
+    const outcome = await withDeadline(
       sent.underway,
       wait,
       () => late(this.#parts.side, route, true),
@@ -175,16 +183,20 @@ export class Publisher {
 
   /** An attempt while no other message is under way on the channel apart. */
   async #alone(
-    attempt: () => Promise<Outcome>,
+    attempt: () => Promise<PublishOutcome>,
     route: Route,
-    wait: Wait,
+    wait: Deadline,
     { before }: Sent,
-  ): Promise<Outcome> {
+  ): Promise<PublishOutcome> {
     const { promise: over, resolve: done } = Promise.withResolvers<void>();
     const turn = this.#turn;
     this.#turn = turn.then(() => over);
     try {
-      await within(turn, wait, () => late(this.#parts.side, route, before));
+      await withDeadline(
+        turn,
+        wait,
+        () => late(this.#parts.side, route, before),
+      );
       return await attempt();
     } finally {
       done();
@@ -193,18 +205,18 @@ export class Publisher {
 
   #settle(bytes: number, sending: Promise<unknown> | undefined): void {
     const { window } = this.#parts;
-    if (!sending) return window.give(bytes);
-    const give = () => window.give(bytes);
+    if (!sending) return window.release(bytes);
+    const give = () => window.release(bytes);
     void sending.then(give, give);
   }
 
   /** Sends and does not wait; see `Transport.post`. */
-  async post(route: Route, message: Message, wait: Wait): Promise<void> {
+  async post(route: Route, message: Message, wait: Deadline): Promise<void> {
     for (;;) {
-      const open = this.#channel.usable(route) ??
-        await this.#channel.ready(route, wait, false);
+      const open = this.#channel.tryGet(route) ??
+        await this.#channel.get(route, wait, false);
       if (this.#channel.write(open, route, message)) return;
-      await pause(0, wait); // it is gone, and will say so
+      await delay(0, wait); // it is gone, and will say so
     }
   }
 
@@ -215,33 +227,33 @@ export class Publisher {
 
   /** Throws unless the message may be sent again. True if it may be why its channel has ended. */
   async #again(
-    outcome: Exclude<Outcome, "taken">,
+    outcome: Exclude<PublishOutcome, "taken">,
     attempt: number,
     suspect: boolean,
     route: Route,
-    wait: Wait,
+    wait: Deadline,
   ): Promise<boolean> {
     if (outcome === "returned") throw unroutable(route);
     if (outcome === "refused") throw rejected(route);
     if (this.#channel.closed) throw disposed(true);
     if (suspect && isFatal(outcome.code)) throw rejected(route, outcome);
-    await pause(attempt === 0 ? 0 : backoff(attempt), wait);
+    await delay(attempt === 0 ? 0 : backoff(attempt), wait);
     return isFatal(outcome.code);
   }
 
   /** `told` is called when the broker has spoken, or the channel is gone. Throws if AMQP cannot carry it. */
   #send(
-    channel: PublishingChannel,
+    channel: PublishChannel,
     open: Sending,
     route: Route,
     message: Message,
-    told: (outcome: Outcome) => void,
+    told: (outcome: PublishOutcome) => void,
   ): void {
-    const { id = "" } = message;
-    const confirmed = (word: Word) => {
+    const { messageId = "" } = message;
+    const confirmed = (word: Confirmation) => {
       if (word === "taken") this.#parts.side.vitals.proven();
       const back = this.#returns.take(
-        id,
+        messageId,
         route.exchange?.name ?? "",
         route.key,
       );
