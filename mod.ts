@@ -62,7 +62,7 @@ export {
 } from "./src/service/manager.ts";
 export { Leadership } from "./src/rpc/leader_election.ts";
 export { Service } from "./src/service/service.ts";
-export { withNotifications } from "./src/connection/notified.ts";
+export { withNotifications } from "./src/connection/with_notifications.ts";
 export { publisherId } from "./src/rpc/notifications/notifier.ts";
 export { testNotifier } from "./src/rpc/notifications/drivers.ts";
 export { queueFor } from "./src/transport/routes.ts";
@@ -101,7 +101,7 @@ export type {
   NotificationSettings,
   TestNotifier,
 } from "./src/rpc/notifications/drivers.ts";
-export type { WithNotificationsOptions } from "./src/connection/notified.ts";
+export type { WithNotificationsOptions } from "./src/connection/with_notifications.ts";
 export type { NotifyOptions } from "./src/rpc/notifications/notifier.ts";
 export type { NotificationPriority } from "./src/rpc/notifications/priority.ts";
 export type {

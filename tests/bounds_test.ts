@@ -86,7 +86,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
     "the window of credit and an ending (tests/rpc/streams/gap_recovery_test.ts)",
   "rpc/streams/replay_buffer.ts #streams":
     "16 MiB for a minute (tests/rpc/streams/gap_recovery_test.ts)",
-  "rpc/server/server.ts #jobs": PREFETCH,
+  "rpc/server/server.ts #requests": PREFETCH,
   "rpc/server/server.ts #ledgers": OWN,
   "rpc/discovery/service_tracker.ts #alive": "20 000 services (driven below)",
   "rpc/discovery/service_tracker.ts #known": "20 000 services (driven below)",
@@ -117,7 +117,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
 
 /** A field, or a constant of a module, that begins empty. */
 const GROWS =
-  /^(?: {2}(?:readonly )?|const )(#?\w+)(?:: .+)? = (?:new (?:Map|Set|Slots|Register|Line)(?:<.*>)?\(\)|\[\]);$/gm;
+  /^(?: {2}(?:readonly )?|const )(#?\w+)(?:: .+)? = (?:new (?:Map|Set|SlotMap|KeyedSlotMap|IndexedQueue)(?:<.*>)?\(\)|\[\]);$/gm;
 
 Deno.test("all that grows has a stated bound, and nothing else is in the table", () => {
   const src = new URL("../src/", import.meta.url);

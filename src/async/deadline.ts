@@ -14,21 +14,24 @@ export interface Deadline {
 /** `promise`, unless the deadline passes (`late()` is thrown) or the signal fires (its reason is thrown) before. */
 export function withDeadline<T>(
   promise: Promise<T>,
-  wait: Deadline,
+  deadline: Deadline,
   timeoutError: () => unknown,
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    if (wait.signal?.aborted) {
+    if (deadline.signal?.aborted) {
       promise.catch(() => {}); // nobody else looks at it
-      return reject(wait.signal.reason);
+      return reject(deadline.signal.reason);
     }
     const end = () => {
       clearDeadline(waiting);
-      wait.signal?.removeEventListener("abort", aborted);
+      deadline.signal?.removeEventListener("abort", aborted);
     };
-    const aborted = () => (end(), reject(wait.signal?.reason));
-    const waiting = setDeadline(wait.at, () => (end(), reject(timeoutError())));
-    wait.signal?.addEventListener("abort", aborted);
+    const aborted = () => (end(), reject(deadline.signal?.reason));
+    const waiting = setDeadline(
+      deadline.at,
+      () => (end(), reject(timeoutError())),
+    );
+    deadline.signal?.addEventListener("abort", aborted);
     promise.then(
       (value) => (end(), resolve(value)),
       (error) => (end(), reject(error)),
@@ -37,16 +40,17 @@ export function withDeadline<T>(
 }
 
 /** Resolves after `ms`, or at the wait's end if that is sooner; rejects with the reason if its signal fires. */
-export function delay(ms: number, wait: Deadline): Promise<void> {
-  const until = Math.min(performance.now() + ms, wait.at);
+export function delay(ms: number, deadline: Deadline): Promise<void> {
+  const until = Math.min(performance.now() + ms, deadline.at);
   return new Promise((resolve, reject) => {
-    if (wait.signal?.aborted) return reject(wait.signal.reason);
-    const aborted = () => (clearDeadline(waiting), reject(wait.signal?.reason));
+    if (deadline.signal?.aborted) return reject(deadline.signal.reason);
+    const aborted =
+      () => (clearDeadline(waiting), reject(deadline.signal?.reason));
     const waiting = setDeadline(until, () => {
-      wait.signal?.removeEventListener("abort", aborted);
+      deadline.signal?.removeEventListener("abort", aborted);
       resolve();
     });
-    wait.signal?.addEventListener("abort", aborted, { once: true });
+    deadline.signal?.addEventListener("abort", aborted, { once: true });
   });
 }
 

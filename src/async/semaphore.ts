@@ -14,8 +14,8 @@ export class Permit {
   #held = false;
 
   /** Has none yet; `wait` is asked for where there is none at once. */
-  constructor(permits: Semaphore, wait: () => PermitDeadline) {
-    this.#semaphore = permits;
+  constructor(semaphore: Semaphore, wait: () => PermitDeadline) {
+    this.#semaphore = semaphore;
     this.#wait = wait;
   }
 

@@ -154,18 +154,18 @@ export async function lease(
   };
   const ledger = checkLedger(options.ledger);
   await probeLedger(options);
-  const { leases, inbox } = sharedTransport(
+  const { pool, inbox } = sharedTransport(
     transportKey(where, options, profile),
     () => createTransport(where, options, form),
     limits,
   );
-  const transport = await leases.acquire(pooled, wait);
+  const session = await pool.acquire(pooled, wait);
   return {
-    transport,
+    session,
     inbox,
     routes: table,
     dialect,
-    oldPeers: legacyPeersOf(dialect, profile),
+    legacyPeers: legacyPeersOf(dialect, profile),
     limits,
     errors: options.errors ?? {},
     waitForRoute: options.waitForRoute ?? false,
@@ -182,8 +182,8 @@ export async function lease(
       options.longRunning ?? LONG_RUNNING,
     ),
     publisherId: options.publisherId ?? "warren",
-    release: (reusable) => leases.release(transport, pooled, reusable),
-    watch: (watcher) => leases.transport.onEvent(watcher),
-    health: () => leases.transport.health(),
+    release: (reusable) => pool.release(session, pooled, reusable),
+    watch: (watcher) => pool.transport.onEvent(watcher),
+    health: () => pool.transport.health(),
   };
 }

@@ -31,8 +31,8 @@ import { notify, type NotifyOptions } from "../rpc/notifications/notifier.ts";
 import {
   addressed,
   type CallOptions,
-  castLimits,
   type CastOptions,
+  limitsOfCast,
   type SendOptions,
   type Target,
 } from "../rpc/client/call_options.ts";
@@ -63,7 +63,7 @@ export function createContext(parts: ConnectionParts): ConnectionContext {
 export class ConnectionContext extends ConnectionEvents
   implements AsyncDisposable {
   readonly #parts: ConnectionParts;
-  readonly #caller: RpcClient;
+  readonly #client: RpcClient;
   readonly #server: Server;
   readonly #watching: Disposable;
   readonly #subscriptions: Subscriptions;
@@ -83,8 +83,8 @@ export class ConnectionContext extends ConnectionEvents
   private constructor(parts: ConnectionParts) {
     super();
     this.#parts = parts;
-    this.#caller = new RpcClient(parts);
-    this.#server = new Server({ ...parts, caller: this.#caller });
+    this.#client = new RpcClient(parts);
+    this.#server = new Server({ ...parts, caller: this.#client });
     this.#subscriptions = new Subscriptions(parts);
     this.#watching = parts.watch((event) =>
       dispatchTransportEvent(this, event)
@@ -94,7 +94,7 @@ export class ConnectionContext extends ConnectionEvents
   /** The typed verbs of a contract; `defaults` hold for all its calls. */
   client<C extends Contract>(contract: C, defaults?: ClientOptions): Client<C> {
     this.#check();
-    return createTypedClient(this.#caller, contract, defaults);
+    return createTypedClient(this.#client, contract, defaults);
   }
 
   /** One answer, untyped: the last result where the procedure streams (Nova: `call`). See {@linkcode Client}. */
@@ -106,7 +106,7 @@ export class ConnectionContext extends ConnectionEvents
   ): Promise<unknown> {
     this.#check();
     const whom = addressed(target, options, "call");
-    return (await this.#caller.call(whom, method, args, options)).value;
+    return (await this.#client.call(whom, method, args, options)).value;
   }
 
   /** No answer, untyped. See {@linkcode Client}. */
@@ -118,7 +118,7 @@ export class ConnectionContext extends ConnectionEvents
   ): Promise<void> {
     this.#check();
     const whom = addressed(target, options, "cast");
-    await this.#caller.cast(whom, method, args, options);
+    await this.#client.cast(whom, method, args, options);
   }
 
   /** No answer, to every worker, untyped. See {@linkcode Client}. */
@@ -130,7 +130,7 @@ export class ConnectionContext extends ConnectionEvents
   ): Promise<void> {
     this.#check();
     const whom = addressed(target, options, "send");
-    await this.#caller.fanoutCast(whom, method, args, options);
+    await this.#client.fanoutCast(whom, method, args, options);
   }
 
   /** A stream, untyped; a procedure that does not stream yields its one result. See {@linkcode Client}. */
@@ -142,7 +142,7 @@ export class ConnectionContext extends ConnectionEvents
   ): AsyncGenerator<unknown, void, undefined> {
     this.#check();
     const whom = addressed(target, options, "call");
-    return this.#caller.multicall(whom, method, args, options, untypedStream);
+    return this.#client.multicall(whom, method, args, options, untypedStream);
   }
 
   /** Sends an event to whoever listens, now or later: it waits in the queue of its priority. */
@@ -161,8 +161,8 @@ export class ConnectionContext extends ConnectionEvents
     options: ListenerOptions = {},
   ): Promise<void> {
     this.#check();
-    const wait = this.#setUp();
-    const stop = await startListener(this.#parts, handler, options, wait);
+    const deadline = this.#setUp();
+    const stop = await startListener(this.#parts, handler, options, deadline);
     this.#subscriptions.addListener(stop);
   }
 
@@ -197,9 +197,9 @@ export class ConnectionContext extends ConnectionEvents
   /** Starts all consumers; later ones start at once. */
   async consume(): Promise<void> {
     this.#check();
-    const wait = this.#setUp();
-    await this.#parts.inbox.ready(wait); // callers must be able to cancel
-    await this.#subscriptions.start(wait);
+    const deadline = this.#setUp();
+    await this.#parts.inbox.ready(deadline); // callers must be able to cancel
+    await this.#subscriptions.start(deadline);
   }
 
   /**
@@ -215,7 +215,7 @@ export class ConnectionContext extends ConnectionEvents
     this.#check();
     this.#reusable = false;
     const { signal: closing } = this.#closing;
-    return discover({ ...this.#parts, caller: this.#caller, closing }, options);
+    return discover({ ...this.#parts, client: this.#client, closing }, options);
   }
 
   /**
@@ -226,7 +226,7 @@ export class ConnectionContext extends ConnectionEvents
     this.#check(this.#draining !== undefined);
     checkTask(topic, task);
     this.#reusable = false;
-    return new Leadership(this.#parts.transport, topic, task);
+    return new Leadership(this.#parts.session, topic, task);
   }
 
   /** How the process's link to the broker is, shared by all its connections; memory is always up. */
@@ -276,7 +276,7 @@ export class ConnectionContext extends ConnectionEvents
   #setUp(): Deadline {
     this.#check(this.#draining !== undefined);
     this.#reusable = false;
-    return castLimits({ signal: this.#ending.signal }).wait;
+    return limitsOfCast({ signal: this.#ending.signal }).deadline;
   }
 
   /** Handlers finish first, since they may call others on this connection. */
@@ -285,7 +285,7 @@ export class ConnectionContext extends ConnectionEvents
       await this.drain();
     } finally {
       this.#closing.abort(disposed());
-      await this.#caller.dispose();
+      await this.#client.dispose();
       this.#watching[Symbol.dispose]();
       await this.#parts.release(this.#reusable);
     }

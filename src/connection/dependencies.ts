@@ -16,7 +16,7 @@ import type { LegacyPeers } from "../rpc/client/legacy_reply_queues.ts";
 /** What a connection context is made of. */
 export interface ConnectionParts {
   /** Channels. */
-  readonly transport: Session;
+  readonly session: Session;
   /** Inbox of the link. */
   readonly inbox: Inbox;
   /** Names on the broker. */
@@ -30,7 +30,7 @@ export interface ConnectionParts {
   /** Whether a call waits for a queue instead of failing at once. */
   readonly waitForRoute: boolean;
   /** Whether servers are reckoned with that know no reply queue. */
-  readonly oldPeers: LegacyPeers;
+  readonly legacyPeers: LegacyPeers;
   /** Handlers at once. */
   readonly concurrency: number;
   /** Unacknowledged requests for each consumer. */

@@ -10,7 +10,7 @@ import type { AskedUrls, ConnectionOptions } from "./connection_options.ts";
 /** A link of this process, with what is shared by all who use it. */
 export interface SharedTransport {
   /** Who uses it. */
-  readonly leases: SessionPool;
+  readonly pool: SessionPool;
   /** What comes for them. */
   readonly inbox: Inbox;
 }
@@ -61,23 +61,23 @@ export function sharedTransport(
 ): SharedTransport {
   const known = transports.get(key);
   if (known) return known;
-  const link = runDetached(make);
+  const transport = runDetached(make);
   const forget = () => {
     if (transports.get(key) === made) transports.delete(key);
   };
   const made: SharedTransport = {
-    leases: new SessionPool(link, forget, pool),
-    inbox: new Inbox(link, limits),
+    pool: new SessionPool(transport, forget, pool),
+    inbox: new Inbox(transport, limits),
   };
   transports.set(key, made);
   // Whoever connects after a failure for good gets a new link, which may do better.
-  link.onEvent(({ type }) => type === "failed" && forget());
+  transport.onEvent(({ type }) => type === "failed" && forget());
   return made;
 }
 
 /** Closes all that is idle in the pools of this process (Nova: `rpc.cleanup`); what is in use stays. */
 export async function cleanup(): Promise<void> {
   await Promise.all(
-    [...transports.values()].map(({ leases }) => leases.cleanup()),
+    [...transports.values()].map(({ pool }) => pool.cleanup()),
   );
 }

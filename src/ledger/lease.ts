@@ -18,21 +18,21 @@ const SHUTDOWN_TIMEOUT_MS = 1_000;
 export async function retryStore<T>(
   { lease }: LedgerStore,
   ask: () => Promise<T>,
-  wait: Deadline,
+  deadline: Deadline,
 ): Promise<T> {
-  wait.signal?.throwIfAborted();
+  deadline.signal?.throwIfAborted();
   for (let attempt = 0;; attempt++) {
     try {
-      const patience = { ...wait, deadline: performance.now() + lease };
+      const patience = { ...deadline, deadline: performance.now() + lease };
       return await withDeadline(Promise.try(ask), patience, away);
     } catch (error) {
-      wait.signal?.throwIfAborted();
+      deadline.signal?.throwIfAborted();
       logger("rpc").warn("The ledger store is away: {error}", {
         error,
       });
     }
-    await delay(backoff(attempt), wait);
-    if (performance.now() >= wait.at) throw away();
+    await delay(backoff(attempt), deadline);
+    if (performance.now() >= deadline.at) throw away();
   }
 }
 
@@ -72,17 +72,17 @@ export class Lease {
    */
   async done(
     answers: readonly Message[],
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<readonly Message[] | undefined> {
     const text = serializeMessages(answers);
     const store = this.#store;
     const end = () =>
-      retryStore(store, () => store.done(this.#claim, text), wait);
+      retryStore(store, () => store.done(this.#claim, text), deadline);
     const mine = !this.#recorded && await end();
     this.stop();
     if (mine) return answers;
     const { key } = this.#claim;
-    const known = await retryStore(store, () => store.claim(key), wait);
+    const known = await retryStore(store, () => store.claim(key), deadline);
     if (known.state === "done") return parseMessages(known.answers);
     // It was rolled back; or whoever had taken it over is gone as well: so it is this run that counts.
     if (known.state === "held") this.#claim = { key, epoch: known.epoch };
@@ -91,20 +91,20 @@ export class Lease {
   }
 
   /** False if another worker has it, or it is done. */
-  async holds(wait: Deadline): Promise<boolean> {
+  async holds(deadline: Deadline): Promise<boolean> {
     const store = this.#store;
     const still = async () =>
       await store.renew(this.#claim) || await this.#claimed();
-    return await this.#alone(() => retryStore(store, still, wait));
+    return await this.#alone(() => retryStore(store, still, deadline));
   }
 
   /** Holds anew: nothing is recorded by the claim of before. False if another worker has it, or it is done. */
-  async renewed(wait: Deadline): Promise<boolean> {
+  async renewed(deadline: Deadline): Promise<boolean> {
     const store = this.#store;
     return await this.#alone(async () => {
       if (this.#over) return false;
-      await retryStore(store, () => store.release(this.#claim), wait);
-      return await retryStore(store, () => this.#claimed(), wait);
+      await retryStore(store, () => store.release(this.#claim), deadline);
+      return await retryStore(store, () => this.#claimed(), deadline);
     });
   }
 
@@ -123,7 +123,7 @@ export class Lease {
   async keep(
     queue: string,
     request: Message,
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<boolean> {
     const store = this.#store;
     const kept = {
@@ -131,7 +131,7 @@ export class Lease {
       queue,
       request: serializeMessages([request]),
     };
-    const mine = await retryStore(store, () => store.keep(kept), wait);
+    const mine = await retryStore(store, () => store.keep(kept), deadline);
     if (mine) this.#kept = kept;
     return mine;
   }

@@ -28,7 +28,7 @@ const LONGEST = 30_000;
 /** What it works with. */
 export interface HostParts {
   /** Its channels. */
-  readonly transport: Session;
+  readonly session: Session;
   /** Names on the broker. */
   readonly routes: Routes;
 }
@@ -48,12 +48,12 @@ export interface HostLock extends HostOf, AsyncDisposable {
 }
 
 function consumeLock(
-  { transport }: HostParts,
+  { session }: HostParts,
   { topic, host }: HostOf,
   signal: AbortSignal | undefined,
   exclusive: boolean,
 ): Promise<Consumer> {
-  return transport.consume(
+  return session.consume(
     hostLock(topic, host),
     (stray) => stray.reject(false),
     { prefetch: 1, exclusive, optional: true },
@@ -130,13 +130,13 @@ function queuesOf(queue: Queue): readonly Queue[] {
 
 /** True if a host has no message in any queue, and no consumer: most that must stay are known by that. */
 export async function isEmpty(
-  { transport, routes }: HostParts,
+  { session, routes }: HostParts,
   { topic, host }: HostOf,
   signal: AbortSignal,
 ): Promise<boolean> {
   const { queue } = routes.host(topic, host);
   return queue !== undefined &&
-    await emptyOnes(transport, queuesOf(queue), signal) !== undefined;
+    await emptyOnes(session, queuesOf(queue), signal) !== undefined;
 }
 
 /**
@@ -146,7 +146,7 @@ export async function isEmpty(
  * @throws {RpcError} the broker does not answer, refuses it, or has a queue in another form.
  */
 export async function removeQueues(
-  { transport, routes }: HostParts,
+  { session, routes }: HostParts,
   { topic, host, lost }: HostLock,
   signal: AbortSignal,
 ): Promise<boolean> {
@@ -156,17 +156,17 @@ export async function removeQueues(
   const ending = AbortSignal.any([lost, signal]);
   let kept = true;
   try {
-    await transport.unbind(route, soon(ending));
+    await session.unbind(route, soon(ending));
     await delay(SETTLE_MS, soon(ending));
-    const empty = await emptyOnes(transport, queuesOf(shared), ending);
+    const empty = await emptyOnes(session, queuesOf(shared), ending);
     kept = empty?.includes(shared) ?? true;
     for (const queue of empty ?? []) {
-      if (!await transport.removeEmpty(queue, soon(ending))) return false;
+      if (!await session.removeEmpty(queue, soon(ending))) return false;
       if (queue === shared) kept = false;
     }
     return empty !== undefined;
   } finally {
-    if (kept) await bindAgain(transport, route);
+    if (kept) await bindAgain(session, route);
   }
 }
 
@@ -176,14 +176,14 @@ function soon(signal?: AbortSignal) {
 
 /** Those of the queues that exist; undefined if one of them has a message or a consumer. */
 async function emptyOnes(
-  transport: Session,
+  session: Session,
   queues: readonly Queue[],
   signal: AbortSignal,
 ): Promise<readonly Queue[] | undefined> {
   const found: Queue[] = [];
   // RabbitMQ logs each question for a queue that does not exist: those that most often exist are first.
   for (const queue of queues.toReversed()) {
-    const counts = await transport.look(queue, soon(signal));
+    const counts = await session.look(queue, soon(signal));
     if (!counts) continue;
     if (counts.messages > 0 || counts.consumers > 0) return undefined;
     found.unshift(queue);
@@ -192,9 +192,9 @@ async function emptyOnes(
 }
 
 /** Also makes it again where it is not known whether it was removed. */
-async function bindAgain(transport: Session, route: Route): Promise<void> {
+async function bindAgain(session: Session, route: Route): Promise<void> {
   const wait = { at: performance.now() + LONGEST_BINDING };
-  await transport.declare(route, wait).catch((error) => {
+  await session.declare(route, wait).catch((error) => {
     logger("rpc").error(
       "The queue {queue} stays without its binding: {error}",
       {

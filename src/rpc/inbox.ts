@@ -73,7 +73,7 @@ export class Inbox {
   /** Calls that wait, by their id. */
   readonly pending: KeyedSlotMap<string, Waiter> = new KeyedSlotMap();
   /** What runs here. */
-  readonly running: ControlTargets = new ControlTargets();
+  readonly targets: ControlTargets = new ControlTargets();
   /** Who can tell a worker that nobody waits for its call. */
   readonly cancellers: Set<(call: string, worker: string) => void> = new Set();
   /** Who can tell a reader that the stream of which it misses items from a number on is not known here. */
@@ -81,7 +81,7 @@ export class Inbox {
     new Set();
   /** Replies that nobody waited for, and messages that were none. */
   readonly unmatched = { late: 0, refused: 0 };
-  readonly #link: Transport;
+  readonly #transport: Transport;
   readonly #limits: Limits;
   /** No queue for the answers of one call is declared before this time, in milliseconds of the monotonic clock. */
   #forbidden = -Infinity;
@@ -93,15 +93,15 @@ export class Inbox {
   #failure: Error | undefined;
 
   /** Reads the inbox of a link, from the first `ready`. */
-  constructor(link: Transport, limits: Limits) {
-    this.#link = link;
+  constructor(transport: Transport, limits: Limits) {
+    this.#transport = transport;
     this.#limits = limits;
-    link.onEvent((event) => event.type === "failed" && this.#fail(event));
+    transport.onEvent((event) => event.type === "failed" && this.#fail(event));
   }
 
   /** Name of the queue. */
   get name(): string {
-    return this.#link.inbox;
+    return this.#transport.inbox;
   }
 
   /** True once it is being read. */
@@ -120,13 +120,13 @@ export class Inbox {
   }
 
   /** Resolves when it is being read. */
-  async ready(wait: Deadline): Promise<void> {
+  async ready(deadline: Deadline): Promise<void> {
     if (this.#read) return;
-    await this.#link.startInbox({
+    await this.#transport.startInbox({
       limit: this.#limits.bytes,
       onDelivery: (delivery) => this.#receive(delivery),
       onReturned: (message) => this.#returned(message),
-    }, wait);
+    }, deadline);
     this.#read = true;
   }
 
@@ -136,14 +136,14 @@ export class Inbox {
    */
   async answersTo(
     call: string,
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<Disposable | undefined> {
     const late = () => new TimeoutError("no answer in time");
     if (this.#trial) {
-      await withDeadline(this.#trial, wait, late).catch(() => {});
+      await withDeadline(this.#trial, deadline, late).catch(() => {});
     }
     if (performance.now() < this.#forbidden) return undefined;
-    const asked = this.#link.startCallQueue(call, wait);
+    const asked = this.#transport.startCallQueue(call, deadline);
     // Calls that come together wait for the first: each refusal costs a channel.
     this.#trial ??= asked.then(() => {}, () => void (this.#trial = undefined));
     try {
@@ -160,9 +160,9 @@ export class Inbox {
   }
 
   /** Consumers of a queue, for the text of a timeout; asked once for all the calls that time out together. */
-  consumers(queue: string, wait: Deadline): Promise<number | undefined> {
+  consumers(queue: string, deadline: Deadline): Promise<number | undefined> {
     const asked = this.#asked.get(queue) ??
-      this.#link.consumers(queue, wait).finally(() =>
+      this.#transport.consumers(queue, deadline).finally(() =>
         this.#asked.delete(queue)
       );
     this.#asked.set(queue, asked);
@@ -170,8 +170,8 @@ export class Inbox {
   }
 
   /** How a queue is now. */
-  inspect(queue: string, wait: Deadline): Promise<QueueStatus> {
-    return this.#link.inspect(queue, wait);
+  inspect(queue: string, deadline: Deadline): Promise<QueueStatus> {
+    return this.#transport.inspect(queue, deadline);
   }
 
   /** The link is given up: whoever waits, waits in vain. */
@@ -234,10 +234,10 @@ export class Inbox {
     { command, call, credit = 0, sequence = 1, run }: Control,
     reader: string | undefined,
   ): void {
-    if (command === "cancel") return this.running.cancel(call);
-    this.running.grant(call, credit);
+    if (command === "cancel") return this.targets.cancel(call);
+    this.targets.grant(call, credit);
     if (command === "credit") return;
-    if (this.running.resume(call, reader, sequence, run)) return;
+    if (this.targets.resume(call, reader, sequence, run)) return;
     const [deny] = this.deniers;
     if (reader) deny?.(call, sequence, reader);
   }
@@ -264,6 +264,6 @@ export class Inbox {
     // Only a request is named as its call is; what a worker in this process says to a caller in it is not.
     const waiter = messageId === call ? this.pending.get(call) : undefined;
     waiter?.pending.unrouted(new NoRouteError(text));
-    this.running.returned(call, messageId);
+    this.targets.returned(call, messageId);
   }
 }

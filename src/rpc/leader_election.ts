@@ -11,7 +11,7 @@ const ATTEMPT_TIMEOUT_MS = 10_000;
 
 /** Stands for election until disposed. */
 export class Leadership implements AsyncDisposable {
-  readonly #transport: Session;
+  readonly #session: Session;
   readonly #topic: string;
   readonly #task: string;
   readonly #stop = new AbortController();
@@ -19,8 +19,8 @@ export class Leadership implements AsyncDisposable {
   #term: AbortController | undefined;
 
   /** Used by `connection.lead`. */
-  constructor(transport: Session, topic: string, task: string) {
-    this.#transport = transport;
+  constructor(session: Session, topic: string, task: string) {
+    this.#session = session;
     this.#topic = topic;
     this.#task = task;
     this.#running = this.#run();
@@ -54,7 +54,7 @@ export class Leadership implements AsyncDisposable {
     };
     const route = leaderQueue(this.#topic, this.#task);
     const options = { prefetch: 1, exclusive: true };
-    return this.#transport.consume(
+    return this.#session.consume(
       route,
       (stray) => stray.reject(false),
       options,

@@ -1,8 +1,8 @@
 /** A context as a server makes it. @module */
 import type { Request } from "../wire/rpc_message.ts";
-import {
-  type ContextValues,
-  type RequestContext,
+import type {
+  ContextValues,
+  RequestContext,
 } from "../contract/request_context.ts";
 import { newId } from "../ids.ts";
 import type { Procedure } from "../contract/types.ts";

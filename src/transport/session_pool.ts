@@ -50,13 +50,13 @@ export class SessionPool {
    *
    * @throws {TimeoutError} if all of the pool are in use until the deadline.
    */
-  async acquire(pooled: boolean, wait: Deadline): Promise<Session> {
+  async acquire(pooled: boolean, deadline: Deadline): Promise<Session> {
     this.#used++;
     this.transport.rest(false);
     try {
-      if (pooled) await this.#place(wait);
+      if (pooled) await this.#place(deadline);
       const idle = pooled ? this.#idle.pop() : undefined;
-      return idle?.session ?? await this.#open(pooled, wait);
+      return idle?.session ?? await this.#open(pooled, deadline);
     } catch (error) {
       await this.#release();
       throw error;
@@ -65,13 +65,13 @@ export class SessionPool {
 
   /** Gives one back: to the pool if it came from there and is as new, else it is closed. */
   async release(
-    transport: Session,
+    session: Session,
     pooled: boolean,
     reusable: boolean,
   ): Promise<void> {
     if (pooled && reusable && !this.#closing) {
-      this.#idle.push({ session: transport, since: performance.now() });
-    } else await transport[Symbol.asyncDispose]();
+      this.#idle.push({ session: session, since: performance.now() });
+    } else await session[Symbol.asyncDispose]();
     if (pooled) this.#free();
     await this.#release();
   }
@@ -86,9 +86,9 @@ export class SessionPool {
     if (this.#used === 0) await this.#close();
   }
 
-  async #open(pooled: boolean, wait: Deadline): Promise<Session> {
+  async #open(pooled: boolean, deadline: Deadline): Promise<Session> {
     try {
-      return await this.transport.openSession(wait);
+      return await this.transport.openSession(deadline);
     } catch (error) {
       if (pooled) this.#free();
       throw error;
@@ -96,7 +96,7 @@ export class SessionPool {
   }
 
   /** A place in the pool, in the order of asking: whoever gives one back hands it to the next. */
-  async #place(wait: Deadline): Promise<void> {
+  async #place(deadline: Deadline): Promise<void> {
     if (this.#pooled < this.#size) return void this.#pooled++;
     const waiter = Promise.withResolvers<void>();
     this.#waiters.push(waiter);
@@ -106,7 +106,7 @@ export class SessionPool {
         { inDoubt: false },
       );
     try {
-      await withDeadline(waiter.promise, wait, late);
+      await withDeadline(waiter.promise, deadline, late);
     } catch (error) {
       const at = this.#waiters.indexOf(waiter);
       if (at >= 0) this.#waiters.splice(at, 1);

@@ -91,7 +91,7 @@ export interface Session extends AsyncDisposable {
    *
    * @throws {TopologyError} if it exists in another form.
    */
-  declare(route: Route, wait: Deadline): Promise<void>;
+  declare(route: Route, deadline: Deadline): Promise<void>;
   /**
    * Sends, and resolves when the broker has taken it. Sent again with the same `id` after a lost connection. Where too much
    * is sent and not settled, it waits its turn.
@@ -101,32 +101,32 @@ export interface Session extends AsyncDisposable {
    * @throws {BlockedError} the broker took nothing until the deadline.
    * @throws {UnconfirmedError} sent, and not confirmed by the deadline: in doubt.
    */
-  publish(route: Route, message: Message, wait: Deadline): Promise<void>;
+  publish(route: Route, message: Message, deadline: Deadline): Promise<void>;
   /**
    * Sends without waiting for the broker: what comes back is told to the link's `returned`. Resolves when the bytes are
    * handed to the connection.
    */
-  send(route: Route, message: Message, wait: Deadline): Promise<void>;
+  send(route: Route, message: Message, deadline: Deadline): Promise<void>;
   /** Declares the route and consumes its queue; `receive` must not throw. */
   consume(
     route: Route,
     receive: (delivery: Delivery) => void,
     options: ConsumeOptions,
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<Consumer>;
   /**
    * What is in a queue; undefined if it does not exist.
    *
    * @throws {TopologyError} it exists in another form.
    */
-  look(queue: Queue, wait: Deadline): Promise<QueueCounts | undefined>;
+  look(queue: Queue, deadline: Deadline): Promise<QueueCounts | undefined>;
   /** Takes away the binding of a route's queue. */
-  unbind(route: Route, wait: Deadline): Promise<void>;
+  unbind(route: Route, deadline: Deadline): Promise<void>;
   /**
    * Removes a queue that has no ready message and no consumer; false if it has one. The broker does both in one step, but of
    * a quorum queue, which is looked at and then removed.
    */
-  removeEmpty(queue: Queue, wait: Deadline): Promise<boolean>;
+  removeEmpty(queue: Queue, deadline: Deadline): Promise<boolean>;
 }
 
 /** What is in a queue, as the broker tells it. */
@@ -186,17 +186,17 @@ export interface InboxListener {
  */
 export interface Transport extends AsyncDisposable {
   /** New channels for one connection context. */
-  openSession(wait: Deadline): Promise<Session>;
+  openSession(deadline: Deadline): Promise<Session>;
   /** Name of the private inbox. */
   readonly inbox: string;
   /** Reads the inbox from now on, on a channel of its own; the second call waits for the first. */
-  startInbox(reader: InboxListener, wait: Deadline): Promise<void>;
+  startInbox(reader: InboxListener, deadline: Deadline): Promise<void>;
   /** Reads, besides the inbox, the queue for the answers of one call, until disposed; see `answers`. */
-  startCallQueue(call: string, wait: Deadline): Promise<Disposable>;
+  startCallQueue(call: string, deadline: Deadline): Promise<Disposable>;
   /** How a queue is now. Never rejects, and hurts no channel that others use. */
-  inspect(queue: string, wait: Deadline): Promise<QueueStatus>;
+  inspect(queue: string, deadline: Deadline): Promise<QueueStatus>;
   /** Consumers of a queue now; undefined where it cannot be told by the deadline. */
-  consumers(queue: string, wait: Deadline): Promise<number | undefined>;
+  consumers(queue: string, deadline: Deadline): Promise<number | undefined>;
   /** Tells of losses and returns, until disposed. */
   onEvent(watcher: (event: TransportEvent) => void): Disposable;
   /** How both connections are now, and what was last proven of them. */

@@ -35,9 +35,9 @@ export class Stranger implements AsyncDisposable {
     const profile = busProfile(undefined, "classic");
     const key = transportKey([new URL(url)], {}, profile);
     const make = () => new MemoryTransport({ route: transientQueue }); // nobody is connected
-    const { leases } = sharedTransport(key, make, defaultLimits);
-    const transport = await leases.acquire(false, soon());
-    const release = () => leases.release(transport, false, false);
+    const { pool } = sharedTransport(key, make, defaultLimits);
+    const transport = await pool.acquire(false, soon());
+    const release = () => pool.release(transport, false, false);
     return new Stranger(transport, release);
   }
 

@@ -44,13 +44,13 @@ async function view(bus: Bus, queueType: Type = "classic") {
   const parts = await lease(bus.url, { queueType });
   const connection = createContext(parts);
   const soon = () => ({ at: performance.now() + 10_000 });
-  const { transport, routes } = parts;
+  const { session, routes } = parts;
   const { queue } = routes.host(bus.topic, "x");
   assert.ok(queue);
   const find = async (name: string) => {
     await using raw = await bus.raw();
     if (!raw) {
-      const counts = transport.look({ ...queue, name }, soon());
+      const counts = session.look({ ...queue, name }, soon());
       return await counts.catch(({ data }) => data); // in another form
     }
     raw.channel.on("error", () => {});
@@ -60,7 +60,7 @@ async function view(bus: Bus, queueType: Type = "classic") {
   return {
     parts,
     connection,
-    transport,
+    transport: session,
     soon,
     /** Which of the queues exist. */
     async exist(...names: string[]): Promise<string[]> {
@@ -79,11 +79,11 @@ async function view(bus: Bus, queueType: Type = "classic") {
         name,
         arguments: { ...queue.arguments, ...args },
       };
-      await transport.declare({ key: name, queue: made }, soon());
+      await session.declare({ key: name, queue: made }, soon());
       if (text === undefined) return;
       const body = new TextEncoder().encode(text);
       const message = { body, headers: {}, persistent: true, mandatory: true };
-      await transport.publish({ key: name }, message, soon());
+      await session.publish({ key: name }, message, soon());
     },
     [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
   };
@@ -296,7 +296,7 @@ onEachBus(
     await until("nobody consumes", async () => {
       const { queue } = see.parts.routes.host(bus.topic, "one");
       const wait = { at: performance.now() + 5_000 };
-      const counts = queue && await see.parts.transport.look(queue, wait);
+      const counts = queue && await see.parts.session.look(queue, wait);
       return counts?.consumers === 0;
     });
     assert.equal(await lockHost(see.parts, host), undefined);
@@ -337,7 +337,7 @@ onEachBus(
     assert.ok(lock);
     await using held = lock;
     const { signal } = new AbortController();
-    const parts = { transport: slow, routes };
+    const parts = { session: slow, routes };
     assert.equal(await removeQueues(parts, held, signal), false);
     assert.deepEqual(await see.exist(...queues), queues);
     const client = see.connection.client(sums(bus.topic));

@@ -20,7 +20,7 @@ export interface Import {
 
 /** Files of a folder, and lines of a file, at most. */
 const FILES = 12;
-const LINES = 340;
+const LINES = 380;
 
 /** Folders, from the ground up: each may import the ground, and what is named here of those before it. */
 const FLOORS: Readonly<Record<string, string>> = {

@@ -93,7 +93,7 @@ const DEFAULT_TIMEOUT_MS = 60_000;
 /** What a verb may take, and what goes along. */
 export interface CallLimits {
   /** Until when, and who may end it sooner. */
-  readonly wait: Deadline;
+  readonly deadline: Deadline;
   /** Milliseconds in all, or between two items. */
   readonly timeout: number;
   /** Values that travel. */
@@ -128,7 +128,7 @@ function either(
  *
  * @throws {TimeoutError} if nothing is left.
  */
-export function callLimits(
+export function limitsOfCall(
   options: CallOptions,
   parent: RequestContext | undefined,
 ): CallLimits {
@@ -155,7 +155,7 @@ export function callLimits(
     );
   }
   return {
-    wait: { at: performance.now() + timeout, signal },
+    deadline: { at: performance.now() + timeout, signal },
     timeout,
     values: valuesOf(options, parent),
     monitor: options.monitor === undefined
@@ -176,7 +176,7 @@ function monitored(ms: number): number {
 }
 
 /** Bounds of a verb that leaves a message behind: it inherits values alone. */
-export function castLimits(options: SendOptions): CallLimits {
+export function limitsOfCast(options: SendOptions): CallLimits {
   const timeout = checkDuration(
     "timeout",
     options.timeout ?? DEFAULT_TIMEOUT_MS,
@@ -186,7 +186,11 @@ export function castLimits(options: SendOptions): CallLimits {
     at: performance.now() + timeout,
     signal: options.signal,
   };
-  return { wait, timeout, values: valuesOf(options, parentOf(options)) };
+  return {
+    deadline: wait,
+    timeout,
+    values: valuesOf(options, parentOf(options)),
+  };
 }
 
 /**

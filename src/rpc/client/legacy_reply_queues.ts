@@ -31,8 +31,11 @@ export class LegacyReplyQueues {
    *
    * @throws {TopologyError} the user may not, and the server answers in no other way.
    */
-  async prepare(call: string, wait: Deadline): Promise<Disposable | undefined> {
-    const made = await this.#inbox.answersTo(call, wait);
+  async prepare(
+    call: string,
+    deadline: Deadline,
+  ): Promise<Disposable | undefined> {
+    const made = await this.#inbox.answersTo(call, deadline);
     if (made || this.#mode !== "always") return made;
     throw new TopologyError(
       `Cannot declare exchange and queue ${call}, where servers of Folsom answer: the user lacks the permission; grant it, or use another dialect`,

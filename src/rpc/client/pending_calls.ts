@@ -14,14 +14,14 @@ export type ResumePoint = Pick<Control, "sequence" | "run" | "credit">;
 
 /** Who waits for what. */
 export class PendingCalls {
-  readonly #transport: Session;
+  readonly #session: Session;
   readonly #inbox: Inbox;
   readonly #canceller = (call: string, worker: string) =>
     this.cancel(call, worker);
 
   /** Answers come to the inbox; controls go out on the transport. */
-  constructor(transport: Session, inbox: Inbox) {
-    this.#transport = transport;
+  constructor(session: Session, inbox: Inbox) {
+    this.#session = session;
     this.#inbox = inbox;
     inbox.cancellers.add(this.#canceller);
   }
@@ -84,6 +84,6 @@ export class PendingCalls {
     };
     const wait = { at: performance.now() + CONTROL_TIMEOUT_MS };
     // If it does not get through, the worker still has its deadline, and gives signs of life that are answered by credit.
-    await this.#transport.send(direct(worker), message, wait).catch(() => {});
+    await this.#session.send(direct(worker), message, wait).catch(() => {});
   }
 }

@@ -17,7 +17,7 @@ import type { CallLimits, Target } from "./call_options.ts";
 /** What a caller needs. */
 export interface CallerParts {
   /** To send on. */
-  readonly transport: Session;
+  readonly session: Session;
   /** Where answers come. */
   readonly inbox: Inbox;
   /** Where topics are. */
@@ -35,7 +35,7 @@ export interface CallerParts {
   /** How the link is now. */
   readonly health: () => TransportHealth;
   /** Whether servers are reckoned with that know no reply queue. */
-  readonly oldPeers: LegacyPeers;
+  readonly legacyPeers: LegacyPeers;
 }
 
 /** What is asked of whom. */
@@ -84,25 +84,25 @@ function request(
 /** A message that wants no answer. */
 export function encodeCast(
   { dialect, limits }: CallerParts,
-  asked: OutgoingRequest,
-  bounds: CallLimits,
+  outgoing: OutgoingRequest,
+  callLimits: CallLimits,
 ): Message {
-  const said = encode(request(asked, bounds, dialect), dialect, limits);
-  return { ...said, messageId: asked.id };
+  const said = encode(request(outgoing, callLimits, dialect), dialect, limits);
+  return { ...said, messageId: outgoing.id };
 }
 
 /** A message that wants an answer; `timeout` is told to the worker, if it has one, and so is what it may yield. */
 export function encodeCall(
   parts: CallerParts,
-  asked: OutgoingRequest,
-  bounds: CallLimits,
+  outgoing: OutgoingRequest,
+  callLimits: CallLimits,
   { timeout = Infinity, credit }: CallHints = {},
 ): Message {
   const { inbox: { name: queue }, dialect, limits } = parts;
-  const { id } = asked;
+  const { id } = outgoing;
   const { replyForm } = dialect;
   const full: Request = {
-    ...request(asked, bounds, dialect),
+    ...request(outgoing, callLimits, dialect),
     reply: {
       call: id,
       queue: replyForm === "bare" ? id : queue,
@@ -110,11 +110,11 @@ export function encodeCall(
     },
     // Who is asked as Folsom asks answers as Folsom's servers do.
     warren: replyForm === "bare" ? undefined : PROTOCOL,
-    monitor: bounds.monitor,
+    monitor: callLimits.monitor,
     timeout: finiteMs(timeout),
     credit,
   };
-  const expiration = finiteMs(bounds.timeout);
+  const expiration = finiteMs(callLimits.timeout);
   return {
     ...encode(full, dialect, limits),
     messageId: id,

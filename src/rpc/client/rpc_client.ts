@@ -8,11 +8,11 @@ import { queueFor, type Route } from "../../transport/routes.ts";
 import { type ErrorClasses, fromFailure } from "../../wire/failure.ts";
 import {
   type CallLimits,
-  callLimits,
   type CallOptions,
-  castLimits,
   type CastOptions,
   checkTarget,
+  limitsOfCall,
+  limitsOfCast,
   parentOf,
   type SendOptions,
   type Target,
@@ -52,7 +52,7 @@ const ROUTE_POLL_MS = 100;
 /** Sends requests and awaits their answers. */
 export class RpcClient {
   readonly #parts: CallerParts;
-  readonly #waiting: PendingCalls;
+  readonly #pendingCalls: PendingCalls;
   readonly #asking: AskParts;
   /** Where targets are that were checked: a client of a contract has one for each procedure. */
   readonly #places = new WeakMap<Target, ResolvedTarget>();
@@ -61,10 +61,10 @@ export class RpcClient {
   /** On a transport. */
   constructor(parts: CallerParts) {
     this.#parts = parts;
-    const { transport, inbox, oldPeers } = parts;
-    const waiting = this.#waiting = new PendingCalls(transport, inbox);
-    const queues = new LegacyReplyQueues(inbox, oldPeers);
-    this.#asking = { ...parts, waiting, queues };
+    const { session, inbox, legacyPeers } = parts;
+    const pendingCalls = this.#pendingCalls = new PendingCalls(session, inbox);
+    const legacyReplyQueues = new LegacyReplyQueues(inbox, legacyPeers);
+    this.#asking = { ...parts, pendingCalls, legacyReplyQueues };
   }
 
   /** One answer. */
@@ -75,10 +75,11 @@ export class RpcClient {
     options: CallOptions,
     errors?: ErrorClasses,
   ): Promise<CallResult> {
-    const place = this.#place(target);
-    const bounds = callLimits(options, parentOf(options));
+    const resolved = this.#place(target);
+    const callLimits = limitsOfCall(options, parentOf(options));
     if (
-      bounds.monitor !== undefined && this.#parts.dialect.replyForm === "bare"
+      callLimits.monitor !== undefined &&
+      this.#parts.dialect.replyForm === "bare"
     ) {
       throw new InvalidValueError(
         "Invalid option monitor: no server of Folsom gives signs of life; use another dialect",
@@ -86,10 +87,10 @@ export class RpcClient {
       );
     }
     const { inbox } = this.#parts;
-    if (!inbox.read) await inbox.ready(bounds.wait);
-    const reply = await this.#routed(target, bounds.wait, () => {
+    if (!inbox.read) await inbox.ready(callLimits.deadline);
+    const reply = await this.#routed(target, callLimits.deadline, () => {
       const asked = { id: newId(), target, method, args };
-      return unaryCall(this.#asking, asked, place, bounds);
+      return unaryCall(this.#asking, asked, resolved, callLimits);
     });
     return this.#returned(reply, errors);
   }
@@ -102,11 +103,11 @@ export class RpcClient {
     options: CastOptions,
   ): Promise<void> {
     const { route } = this.#place(target);
-    const bounds = castLimits(options);
+    const callLimits = limitsOfCast(options);
     const stated = encodeCast(
       this.#parts,
       { id: newId(), target, method, args },
-      bounds,
+      callLimits,
     );
     const expiration = options.ttl === undefined
       ? undefined
@@ -119,8 +120,8 @@ export class RpcClient {
     };
     await this.#routed(
       target,
-      bounds.wait,
-      () => this.#parts.transport.publish(route, message, bounds.wait),
+      callLimits.deadline,
+      () => this.#parts.session.publish(route, message, callLimits.deadline),
     );
   }
 
@@ -132,17 +133,17 @@ export class RpcClient {
     options: SendOptions,
   ): Promise<void> {
     this.#place(target);
-    const bounds = castLimits(options);
+    const callLimits = limitsOfCast(options);
     const message = encodeCast(this.#parts, {
       id: newId(),
       target: { ...target, host: undefined },
       method,
       args,
-    }, bounds);
-    await this.#parts.transport.publish(
+    }, callLimits);
+    await this.#parts.session.publish(
       this.#parts.routes.fanout(target.topic),
       message,
-      bounds.wait,
+      callLimits.deadline,
     );
   }
 
@@ -155,10 +156,10 @@ export class RpcClient {
     receive: GatherListener,
   ): Promise<void> {
     this.#place(target);
-    const bounds = callLimits(options, parentOf(options));
+    const callLimits = limitsOfCall(options, parentOf(options));
     const asked = { id: newId(), target, method, args };
     const parts = { ...this.#parts, dialect: grizzly }; // only Warren is asked so
-    await scatterGather(parts, this.#waiting, asked, bounds, receive);
+    await scatterGather(parts, this.#pendingCalls, asked, callLimits, receive);
   }
 
   /** Answers one by one. Lazy: nothing is sent before the first `next()`. Ending it cancels the worker. */
@@ -172,12 +173,12 @@ export class RpcClient {
     const parent = parentOf(options); // whoever pulls may serve another request
     return new StreamIterator({
       begin: async (opened) => {
-        const place = this.#place(target);
-        const bounds = callLimits(options, parent);
+        const resolved = this.#place(target);
+        const callLimits = limitsOfCall(options, parent);
         await shape.prepare?.();
-        return await this.#routed(target, bounds.wait, () => {
+        return await this.#routed(target, callLimits.deadline, () => {
           const asked = { id: newId(), target, method, args };
-          return this.#first(asked, place, bounds, opened);
+          return this.#first(asked, resolved, callLimits, opened);
         });
       },
       item: (reply) => shape.item(this.#returned(reply, shape.errors)),
@@ -188,22 +189,27 @@ export class RpcClient {
   async dispose(): Promise<void> {
     this.#disposed = true;
     const text = "The connection was disposed while the call was under way";
-    await this.#waiting.close(() =>
+    await this.#pendingCalls.close(() =>
       new ConnectionDisposedError(text, { inDoubt: true })
     );
   }
 
   async #first(
-    asked: OutgoingRequest,
+    outgoing: OutgoingRequest,
     { route, queue }: ResolvedTarget,
-    bounds: CallLimits,
+    callLimits: CallLimits,
     opened: (stream: StreamCall) => void,
   ): Promise<Reply> {
-    const stream = await openStreamCall(this.#asking, asked, route, bounds);
+    const stream = await openStreamCall(
+      this.#asking,
+      outgoing,
+      route,
+      callLimits,
+    );
     opened(stream);
     try {
-      const reply = await stream.items.next();
-      this.#asking.queues.learn(queue, reply.call);
+      const reply = await stream.receiver.next();
+      this.#asking.legacyReplyQueues.learn(queue, reply.call);
       return reply;
     } catch (error) {
       if (error instanceof NoRouteError) stream.close(false); // there may be another try
@@ -213,8 +219,8 @@ export class RpcClient {
 
   /** Checks a target, and that the connection may be used. */
   #place(target: Target): ResolvedTarget {
-    const place = this.#places.get(target) ?? this.#found(target);
-    if (!this.#disposed) return place;
+    const resolved = this.#places.get(target) ?? this.#found(target);
+    if (!this.#disposed) return resolved;
     throw new ConnectionDisposedError(
       "Cannot use the connection: it was disposed",
     );
@@ -242,7 +248,7 @@ export class RpcClient {
   /** Says whom nobody serves; tries again while there is no queue, if the connection waits for routes. */
   async #routed<T>(
     target: Target,
-    wait: Deadline,
+    deadline: Deadline,
     send: () => Promise<T>,
   ): Promise<T> {
     const began = performance.now();
@@ -254,11 +260,11 @@ export class RpcClient {
         if (!(error instanceof NoRouteError)) throw error;
         const now = performance.now();
         const patient = waitForRoute && !this.#disposed &&
-          now + ROUTE_POLL_MS < wait.at;
+          now + ROUTE_POLL_MS < deadline.at;
         const waited = waitForRoute ? now - began : undefined;
         if (!patient) throw noRouteError(target, error, waited);
       }
-      await delay(ROUTE_POLL_MS, wait);
+      await delay(ROUTE_POLL_MS, deadline);
     }
   }
 }

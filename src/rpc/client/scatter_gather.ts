@@ -19,14 +19,16 @@ const OVER = Symbol("over");
 /** Asks; resolves when the time is over, or at once where nobody is there to answer. */
 export async function scatterGather(
   parts: CallerParts,
-  waiting: PendingCalls,
-  asked: OutgoingRequest,
-  bounds: CallLimits,
+  pendingCalls: PendingCalls,
+  outgoing: OutgoingRequest,
+  callLimits: CallLimits,
   receive: GatherListener,
 ): Promise<void> {
-  await parts.inbox.ready(bounds.wait);
-  const route = parts.routes.fanout(asked.target.topic);
-  const message = encodeCall(parts, asked, bounds, { timeout: bounds.timeout });
+  await parts.inbox.ready(callLimits.deadline);
+  const route = parts.routes.fanout(outgoing.target.topic);
+  const message = encodeCall(parts, outgoing, callLimits, {
+    timeout: callLimits.timeout,
+  });
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   promise.catch(() => {}); // it may fail before anybody awaits it
   const began = performance.now();
@@ -38,14 +40,14 @@ export async function scatterGather(
     fail: reject,
     unrouted: () => resolve(), // nobody is there
   };
-  waiting.add(asked.id, pending);
+  pendingCalls.add(outgoing.id, pending);
   try {
-    const sent = parts.transport.send(route, message, bounds.wait);
+    const sent = parts.session.send(route, message, callLimits.deadline);
     await Promise.race([sent, promise]); // the connection may be disposed while the question still waits
-    await withDeadline(promise, bounds.wait, () => OVER);
+    await withDeadline(promise, callLimits.deadline, () => OVER);
   } catch (error) {
     if (error !== OVER) throw error;
   } finally {
-    waiting.remove(asked.id);
+    pendingCalls.remove(outgoing.id);
   }
 }

@@ -12,39 +12,39 @@ import { GapRecovery } from "../streams/gap_recovery.ts";
 /** A stream that has been asked for. */
 export interface StreamCall {
   /** What comes. */
-  readonly items: StreamReceiver;
+  readonly receiver: StreamReceiver;
   /** Waits for no more; `cancel` tells the worker so. */
   close(cancel: boolean): void;
 }
 
 /** Ends a stream when nothing comes for too long while there is room for it, or its signal fires, whether somebody pulls or not. */
 function watch(
-  items: StreamReceiver,
-  { wait: { signal, at }, timeout }: CallLimits,
+  receiver: StreamReceiver,
+  { deadline: { signal, at }, timeout }: CallLimits,
   what: string,
   cancel: () => void,
 ): Disposable {
   const end = (error: unknown, hasty: boolean) => {
-    items.fail(error, hasty);
+    receiver.fail(error, hasty);
     cancel();
   };
   const text = `Nothing came from ${what} for ${Math.round(timeout)} ms`;
   const silent = () => {
-    if (items.missing) items.lost();
+    if (receiver.missing) receiver.lost();
     else end(new TimeoutError(text), false);
   };
   const aborted = () => end(signal?.reason, true);
   let expiry = setDeadline(at, silent);
-  items.alive = () => {
+  receiver.alive = () => {
     clearDeadline(expiry);
     // It may be the worker who waits.
-    const until = items.full ? Infinity : performance.now() + timeout;
+    const until = receiver.full ? Infinity : performance.now() + timeout;
     expiry = setDeadline(until, silent);
   };
   signal?.addEventListener("abort", aborted);
   return {
     [Symbol.dispose]: () => {
-      items.alive = () => {};
+      receiver.alive = () => {};
       clearDeadline(expiry);
       signal?.removeEventListener("abort", aborted);
     },
@@ -53,17 +53,17 @@ function watch(
 
 /** Asks for what is missing, at once when the link is back, until disposed. */
 function recover(
-  { waiting, watch }: AskParts,
+  { pendingCalls, watch }: AskParts,
   call: string,
-  items: StreamReceiver,
+  receiver: StreamReceiver,
   { timeout }: CallLimits,
 ): Disposable {
-  const recovery = new GapRecovery(items, timeout, () => {
-    const { worker, upcoming: sequence, run, granted: credit } = items;
-    waiting.resume(call, worker, { sequence, run, credit });
+  const recovery = new GapRecovery(receiver, timeout, () => {
+    const { worker, upcoming: sequence, run, granted: credit } = receiver;
+    pendingCalls.resume(call, worker, { sequence, run, credit });
   });
-  items.rival = (inbox) => {
-    if (inbox !== items.worker) waiting.cancel(call, inbox);
+  receiver.rival = (inbox) => {
+    if (inbox !== receiver.worker) pendingCalls.cancel(call, inbox);
     recovery.rival();
   };
   const watching = watch(({ type }) => {
@@ -80,46 +80,51 @@ function recover(
 /** Asks for a stream. */
 export async function openStreamCall(
   parts: AskParts,
-  asked: OutgoingRequest,
+  outgoing: OutgoingRequest,
   route: Route,
-  bounds: CallLimits,
+  callLimits: CallLimits,
 ): Promise<StreamCall> {
-  await parts.inbox.ready(bounds.wait);
-  const { id, method, target } = asked;
-  const { waiting, queues } = parts;
-  const items = new StreamReceiver();
-  items.more = (upTo) => waiting.credit(id, items.worker, upTo);
-  waiting.add(id, items);
-  const tell = () => waiting.cancel(id, items.worker);
-  const watched = watch(items, bounds, `${method} of ${target.topic}`, tell);
-  const recovering = recover(parts, id, items, bounds);
+  await parts.inbox.ready(callLimits.deadline);
+  const { id, method, target } = outgoing;
+  const { pendingCalls, legacyReplyQueues } = parts;
+  const receiver = new StreamReceiver();
+  receiver.more = (upTo) => pendingCalls.credit(id, receiver.worker, upTo);
+  pendingCalls.add(id, receiver);
+  const tell = () => pendingCalls.cancel(id, receiver.worker);
+  const watched = watch(
+    receiver,
+    callLimits,
+    `${method} of ${target.topic}`,
+    tell,
+  );
+  const recovering = recover(parts, id, receiver, callLimits);
   let answers: Disposable | undefined;
-  items.failed = () => {
+  receiver.failed = () => {
     watched[Symbol.dispose]();
     recovering[Symbol.dispose]();
-    waiting.remove(id);
+    pendingCalls.remove(id);
     answers?.[Symbol.dispose]();
   };
   let open = true;
   const close = (cancel: boolean) => {
     if (!open) return;
     open = false;
-    items.failed();
+    receiver.failed();
     if (cancel) tell();
   };
   try {
     const queue = queueFor(target.topic, target.host);
-    answers = queues.needs(queue)
-      ? await queues.prepare(id, bounds.wait)
+    answers = legacyReplyQueues.needs(queue)
+      ? await legacyReplyQueues.prepare(id, callLimits.deadline)
       : undefined;
-    const { monitor: _, ...unmonitored } = bounds; // the silence between two items is bounded anyway
-    const message = encodeCall(parts, asked, unmonitored, {
+    const { monitor: _, ...unmonitored } = callLimits; // the silence between two items is bounded anyway
+    const message = encodeCall(parts, outgoing, unmonitored, {
       credit: INITIAL_CREDIT,
     });
-    await parts.transport.send(route, message, bounds.wait);
+    await parts.session.send(route, message, callLimits.deadline);
   } catch (error) {
     close(false);
     throw error;
   }
-  return { items, close };
+  return { receiver, close };
 }

@@ -77,7 +77,7 @@ export class StreamIterator<T> implements AsyncGenerator<T, void, undefined> {
   }
 
   #reply(): Promise<Reply> {
-    if (this.#begun && this.#open) return this.#open.items.next();
+    if (this.#begun && this.#open) return this.#open.receiver.next();
     this.#begun = true;
     return this.#source.begin((stream) => {
       this.#open = stream;
@@ -89,7 +89,7 @@ export class StreamIterator<T> implements AsyncGenerator<T, void, undefined> {
 
   #finish(cancel: boolean): void {
     this.#done = true;
-    this.#open?.items.fail(CLOSED, true); // whoever awaits an item
+    this.#open?.receiver.fail(CLOSED, true); // whoever awaits an item
     this.#open?.close(cancel);
   }
 }

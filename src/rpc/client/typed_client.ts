@@ -36,13 +36,13 @@ const on = (target: Target, host: string | undefined): Target =>
 
 /** The verbs of {@linkcode Client} without their types. */
 class TypedClient {
-  readonly #caller: RpcClient;
+  readonly #client: RpcClient;
   readonly #contract: Contract;
   readonly #defaults: ClientOptions;
   readonly #plans = new Map<string, ResolvedProcedure>();
 
-  constructor(caller: RpcClient, contract: Contract, defaults: ClientOptions) {
-    this.#caller = caller;
+  constructor(client: RpcClient, contract: Contract, defaults: ClientOptions) {
+    this.#client = client;
     this.#contract = contract;
     checkNames(defaults, clientNames);
     this.#defaults = given(defaults);
@@ -67,7 +67,7 @@ class TypedClient {
     if (checking) await checking;
     const { idempotent } = plan.procedure;
     const merged = override({ idempotent, ...this.#defaults }, options);
-    const returned = await this.#caller.call(
+    const returned = await this.#client.call(
       on(plan.target, merged.host),
       method,
       args,
@@ -90,7 +90,7 @@ class TypedClient {
     if (checking) await checking;
     const merged = override(this.#defaults, options);
     const target = on(plan.target, merged.host);
-    await this.#caller.cast(target, method, args, merged);
+    await this.#client.cast(target, method, args, merged);
   }
 
   async fanoutCast(
@@ -102,7 +102,7 @@ class TypedClient {
     const plan = this.#plan(method, false);
     await this.#checkArgs(plan, args);
     const merged = override(this.#defaults, options);
-    await this.#caller.fanoutCast(plan.target, method, args, merged);
+    await this.#client.fanoutCast(plan.target, method, args, merged);
   }
 
   multicall(
@@ -115,7 +115,7 @@ class TypedClient {
     const plan = this.#plan(method, true);
     const target = on(plan.target, merged.host);
     const { yields } = plan.procedure;
-    return this.#caller.multicall(target, method, args, merged, {
+    return this.#client.multicall(target, method, args, merged, {
       errors: this.#contract.errors,
       prepare: async () => await this.#checkArgs(plan, args),
       item: (item) => yields ? this.#parsed(plan, yields, item) : item.value,
@@ -187,9 +187,9 @@ class TypedClient {
 
 /** The typed verbs of a contract over a caller. */
 export function createTypedClient<C extends Contract>(
-  caller: RpcClient,
+  client: RpcClient,
   contract: C,
   defaults: ClientOptions = {},
 ): Client<C> {
-  return new TypedClient(caller, contract, defaults) as unknown as Client<C>;
+  return new TypedClient(client, contract, defaults) as unknown as Client<C>;
 }

@@ -21,9 +21,9 @@ import type { PendingCalls } from "./pending_calls.ts";
 /** What asking needs beyond what a caller is made of. */
 export interface AskParts extends CallerParts {
   /** Who waits for what. */
-  readonly waiting: PendingCalls;
+  readonly pendingCalls: PendingCalls;
   /** Where old servers answer. */
-  readonly queues: LegacyReplyQueues;
+  readonly legacyReplyQueues: LegacyReplyQueues;
 }
 
 /** Milliseconds that may pass after the deadline to learn whether anybody listens. */
@@ -32,32 +32,36 @@ const REPLY_GRACE_MS = 150;
 /** Sends a request and waits for its answer: a reply with the result, or with a failure. */
 export async function unaryCall(
   parts: AskParts,
-  asked: OutgoingRequest,
+  outgoing: OutgoingRequest,
   { route, queue }: { readonly route: Route; readonly queue: string },
-  bounds: CallLimits,
+  callLimits: CallLimits,
 ): Promise<Reply> {
-  const { waiting, queues, transport } = parts;
-  const { wait } = bounds;
-  const answer = new ReplyFuture();
-  answer.promise.catch(() => {}); // it may fail before anybody awaits it
-  const message = encodeCall(parts, asked, bounds, { timeout: bounds.timeout });
-  waiting.add(asked.id, answer);
-  using limits = new CallTimers(parts, asked, bounds, answer);
-  using _answers = queues.needs(queue)
-    ? await queues.prepare(asked.id, wait)
+  const { pendingCalls, legacyReplyQueues, session } = parts;
+  const { deadline } = callLimits;
+  const future = new ReplyFuture();
+  future.promise.catch(() => {}); // it may fail before anybody awaits it
+  const message = encodeCall(parts, outgoing, callLimits, {
+    timeout: callLimits.timeout,
+  });
+  pendingCalls.add(outgoing.id, future);
+  using limits = new CallTimers(parts, outgoing, callLimits, future);
+  using _answers = legacyReplyQueues.needs(queue)
+    ? await legacyReplyQueues.prepare(outgoing.id, deadline)
     : undefined;
-  const sent = transport.send(route, message, wait)
-    .then(() => limits.begin(), (error) => answer.fail(error));
-  if (bounds.idempotent) await Promise.race([sent, answer.promise]); // the connection may be disposed while the request still waits
-  using _again = bounds.idempotent
-    ? resendAfterReconnect(parts, { asked, route, bounds, answer })
+  const sent = session.send(route, message, deadline)
+    .then(() => limits.begin(), (error) => future.fail(error));
+  if (callLimits.idempotent) await Promise.race([sent, future.promise]); // the connection may be disposed while the request still waits
+  using _again = callLimits.idempotent
+    ? resendAfterReconnect(parts, { outgoing, route, callLimits, future })
     : undefined;
   try {
-    const reply = await answer.promise;
-    queues.learn(queue, reply.call);
+    const reply = await future.promise;
+    legacyReplyQueues.learn(queue, reply.call);
     return reply;
   } catch (error) {
-    if (error instanceof TimeoutError) queues.learn(queue, undefined); // an old server may serve the queue now
+    if (error instanceof TimeoutError) {
+      legacyReplyQueues.learn(queue, undefined); // an old server may serve the queue now
+    }
     throw error;
   }
 }
@@ -65,9 +69,9 @@ export async function unaryCall(
 /** Fails an answer at its deadline, on its signal, and when its worker falls silent, until disposed. */
 class CallTimers implements Disposable {
   readonly #parts: AskParts;
-  readonly #asked: OutgoingRequest;
-  readonly #bounds: CallLimits;
-  readonly #answer: ReplyFuture;
+  readonly #outgoing: OutgoingRequest;
+  readonly #callLimits: CallLimits;
+  readonly #future: ReplyFuture;
   readonly #expiry: Expiry;
   #silence: Expiry | undefined;
   #posted = false;
@@ -75,51 +79,56 @@ class CallTimers implements Disposable {
 
   constructor(
     parts: AskParts,
-    asked: OutgoingRequest,
-    bounds: CallLimits,
-    answer: ReplyFuture,
+    outgoing: OutgoingRequest,
+    callLimits: CallLimits,
+    future: ReplyFuture,
   ) {
     this.#parts = parts;
-    this.#asked = asked;
-    this.#bounds = bounds;
-    this.#answer = answer;
-    const { at, signal } = bounds.wait;
+    this.#outgoing = outgoing;
+    this.#callLimits = callLimits;
+    this.#future = future;
+    const { at, signal } = callLimits.deadline;
     this.#expiry = setDeadline(at, () => this.#late());
     signal?.addEventListener("abort", this);
-    if (bounds.monitor !== undefined) answer.alive = () => this.#alive();
+    if (callLimits.monitor !== undefined) future.alive = () => this.#alive();
   }
 
   /** The request is on its way. While it waited to be sent, `post` knew best why it did. */
   begin(): void {
     this.#posted = true;
-    this.#answer.alive();
+    this.#future.alive();
     if (this.#overdue) this.#late();
   }
 
   /** The signal has fired. */
   handleEvent(): void {
-    this.#answer.fail(this.#bounds.wait.signal?.reason);
-    this.#parts.waiting.cancel(this.#asked.id, this.#answer.worker);
+    this.#future.fail(this.#callLimits.deadline.signal?.reason);
+    this.#parts.pendingCalls.cancel(this.#outgoing.id, this.#future.worker);
   }
 
   [Symbol.dispose](): void {
-    this.#answer.alive = () => {};
+    this.#future.alive = () => {};
     if (this.#silence) clearDeadline(this.#silence);
     clearDeadline(this.#expiry);
-    this.#bounds.wait.signal?.removeEventListener("abort", this);
-    this.#parts.waiting.remove(this.#asked.id);
+    this.#callLimits.deadline.signal?.removeEventListener("abort", this);
+    this.#parts.pendingCalls.remove(this.#outgoing.id);
   }
 
   #late(): void {
     this.#overdue = true;
     if (!this.#posted) return;
-    void expire(this.#parts, this.#asked, this.#bounds.timeout, this.#answer);
+    void expire(
+      this.#parts,
+      this.#outgoing,
+      this.#callLimits.timeout,
+      this.#future,
+    );
   }
 
   #alive(): void {
-    const { monitor = Infinity } = this.#bounds;
+    const { monitor = Infinity } = this.#callLimits;
     if (this.#silence) clearDeadline(this.#silence);
-    const fail = () => this.#answer.fail(silent(this.#asked, monitor));
+    const fail = () => this.#future.fail(silent(this.#outgoing, monitor));
     this.#silence = setDeadline(performance.now() + monitor, fail);
   }
 }
@@ -139,7 +148,7 @@ async function expire(
   { inbox }: AskParts,
   { target, method }: OutgoingRequest,
   timeout: number,
-  answer: ReplyFuture,
+  future: ReplyFuture,
 ): Promise<void> {
   const queue = queueFor(target.topic, target.host);
   const consumers = await inbox.consumers(queue, {
@@ -151,7 +160,7 @@ async function expire(
   const text = `No answer to ${method} from ${queue} within ${
     Math.round(timeout)
   } ms`;
-  answer.fail(
+  future.fail(
     new TimeoutError(consumers === undefined ? text : `${text}; ${who}`, {
       consumers,
     }),
@@ -164,13 +173,13 @@ const UNMADE = 250;
 /** What is asked, and who waits for it. */
 export interface PendingRequest {
   /** The request. */
-  readonly asked: OutgoingRequest;
+  readonly outgoing: OutgoingRequest;
   /** Where it goes. */
   readonly route: Route;
   /** How long it may take. */
-  readonly bounds: CallLimits;
+  readonly callLimits: CallLimits;
   /** Who waits. */
-  readonly answer: ReplyFuture;
+  readonly future: ReplyFuture;
 }
 
 /**
@@ -179,21 +188,21 @@ export interface PendingRequest {
  */
 export function resendAfterReconnect(
   parts: CallerParts,
-  { asked, route, bounds, answer }: PendingRequest,
+  { outgoing, route, callLimits, future }: PendingRequest,
 ): Disposable {
   const over = new AbortController();
-  const { at } = bounds.wait;
+  const { at } = callLimits.deadline;
   const wait = { at: at, signal: over.signal };
   const losses = () => parts.health().publishing.losses;
   let sentAfter = losses();
   const again = async () => {
     const timeout = at - performance.now();
     if (timeout <= 0) return;
-    answer.alive();
-    const message = encodeCall(parts, asked, { ...bounds, timeout }, {
+    future.alive();
+    const message = encodeCall(parts, outgoing, { ...callLimits, timeout }, {
       timeout,
     });
-    await parts.transport.send(route, message, wait);
+    await parts.session.send(route, message, wait);
     sentAfter = losses();
   };
   const later = async () => {
@@ -203,7 +212,7 @@ export function resendAfterReconnect(
   const quietly = (work: Promise<void>) => void work.catch(() => {}); // its deadline, or the next return
   const watching = parts.watch(({ type }) => {
     if (type !== "connected" || losses() === sentAfter) return;
-    answer.unrouted = () => quietly(later());
+    future.unrouted = () => quietly(later());
     quietly(again());
   });
   return {

@@ -50,9 +50,9 @@ const servicesNames = namesOf<ServicesOptions>({
 /** What discovery works with. */
 export interface DiscoveryParts {
   /** To ask. */
-  readonly caller: RpcClient;
+  readonly client: RpcClient;
   /** To listen on. */
-  readonly transport: Session;
+  readonly session: Session;
   /** Where they report. */
   readonly routes: Routes;
   /** Bounds on messages. */
@@ -69,7 +69,7 @@ const STORE = 5_000;
 /** Hands what services broadcast to `sightings`. */
 function startTracker(
   { limits }: DiscoveryParts,
-  sightings: ServiceTracker,
+  tracker: ServiceTracker,
 ): (delivery: Delivery) => void {
   return (delivery) => {
     delivery.ack();
@@ -77,18 +77,18 @@ function startTracker(
     const decoded = decode(message.body, message.headers, limits, message);
     const request = "message" in decoded ? decoded.message : undefined;
     if (request?.kind !== "request" || request.method !== REPORT) return;
-    for (const report of reportsIn(request.args)) sightings.onReport(report);
+    for (const report of reportsIn(request.args)) tracker.onReport(report);
   };
 }
 
 async function listen(
   parts: DiscoveryParts,
-  sightings: ServiceTracker,
+  tracker: ServiceTracker,
   signal: AbortSignal,
 ): Promise<Consumer> {
-  return await parts.transport.consume(
+  return await parts.session.consume(
     parts.routes.fanout(REPORTS.topic),
-    startTracker(parts, sightings),
+    startTracker(parts, tracker),
     { prefetch: 0, limit: { bytes: parts.limits.bytes, keep: false } },
     { at: Infinity, signal },
   );
@@ -97,13 +97,13 @@ async function listen(
 /** What a store knows; nothing, where it cannot be reached. */
 async function readStore(
   store: Pick<ServiceStore, "list">,
-  sightings: ServiceTracker,
+  tracker: ServiceTracker,
   signal: AbortSignal,
 ): Promise<void> {
   const wait = { at: performance.now() + STORE, signal };
   try {
     const late = () => new Error(`no answer within ${STORE} ms`);
-    sightings.onRecord(await withDeadline(store.list(), wait, late));
+    tracker.onRecord(await withDeadline(store.list(), wait, late));
   } catch (error) {
     if (signal.aborted) throw error;
     logger("rpc").warn("The store of services cannot be read: {error}", {
@@ -112,7 +112,7 @@ async function readStore(
   }
 }
 
-function answered(sightings: ServiceTracker, ask: ServiceQuery) {
+function answered(tracker: ServiceTracker, ask: ServiceQuery) {
   return ({ result, failure }: Reply, roundTrip: number): void => {
     if (failure) {
       const reason = oneLine(`${failure.type}: ${failure.message}`);
@@ -124,7 +124,7 @@ function answered(sightings: ServiceTracker, ask: ServiceQuery) {
       ...(ask === "info" && { info }),
       ...(ask === "stats" && { stats }),
     };
-    for (const report of reports) sightings.onReport(report, more);
+    for (const report of reports) tracker.onReport(report, more);
   };
 }
 
@@ -174,26 +174,26 @@ async function* run(
   signal.addEventListener("abort", () => {
     arrivals.end(left.signal.aborted ? {} : { error: signal.reason });
   });
-  using sightings = new ServiceTracker(
+  using tracker = new ServiceTracker(
     { topic, host },
     watch,
     (status) => arrivals.push(status),
   );
   const survey = async () => {
-    const found = answered(sightings, ask);
+    const found = answered(tracker, ask);
     const bounds = { timeout, signal };
-    await parts.caller.gather(
+    await parts.client.gather(
       registryContract,
       ask,
       { topic, host },
       bounds,
       found,
     );
-    if (store) await readStore(store, sightings, signal);
-    else sightings.alone();
+    if (store) await readStore(store, tracker, signal);
+    else tracker.alone();
     if (!watch) arrivals.end();
   };
-  const consumer = watch ? await listen(parts, sightings, signal) : undefined;
+  const consumer = watch ? await listen(parts, tracker, signal) : undefined;
   const surveyed = survey().catch((error) => arrivals.end({ error }));
   try {
     yield* arrivals;

@@ -41,7 +41,7 @@ export interface NotificationParts {
   /** Whether the bus is OpenStack's. */
   readonly openstack: boolean;
   /** To send and consume on. */
-  readonly transport: Session;
+  readonly session: Session;
   /** Where events go. */
   readonly routes: Routes;
   /** How to say it. */
@@ -90,9 +90,9 @@ function logNotification(event: Notification): void {
 async function publishToBus(
   parts: NotificationParts,
   event: Notification,
-  wait: Deadline,
+  deadline: Deadline,
 ): Promise<void> {
-  const { transport, routes, limits, dialect, openstack } = parts;
+  const { session, routes, limits, dialect, openstack } = parts;
   const { format, topics = [TOPIC] } = parts.notifications;
   const enveloped = format === undefined ? dialect === oslo : format === "2.0";
   const said = dialect.hasIds ? event : { ...event, id: undefined };
@@ -101,9 +101,14 @@ async function publishToBus(
     const route = routes.notify(topic, event.priority.toLowerCase());
     const message = { ...encoded, id: event.id, persistent: true };
     if (openstack) {
-      await transport.declare(route, wait); // as oslo.messaging does
-      await transport.publish(route, message, wait);
-    } else await offer(transport, route, { ...message, mandatory: true }, wait);
+      await session.declare(route, deadline); // as oslo.messaging does
+      await session.publish(route, message, deadline);
+    } else {await offer(
+        session,
+        route,
+        { ...message, mandatory: true },
+        deadline,
+      );}
   }
 }
 
@@ -112,18 +117,18 @@ async function publishToBus(
  * queue binds it. So it does not grow while all listeners have queues of their own.
  */
 async function offer(
-  transport: Session,
+  session: Session,
   route: Route,
   message: Message,
-  wait: Deadline,
+  deadline: Deadline,
 ): Promise<void> {
   try {
-    await transport.publish(route, message, wait);
+    await session.publish(route, message, deadline);
   } catch (error) {
     const { queue } = route;
     if (!queue || !(error instanceof NoRouteError)) throw error;
-    await transport.declare({ key: queue.name, queue }, wait);
-    await transport.publish(direct(queue.name), message, wait);
+    await session.declare({ key: queue.name, queue }, deadline);
+    await session.publish(direct(queue.name), message, deadline);
   }
 }
 
@@ -134,9 +139,9 @@ async function take(
   driver: NotificationDriver,
   parts: NotificationParts,
   event: Notification,
-  wait: Deadline,
+  deadline: Deadline,
 ): Promise<void> {
-  if (driver === "bus") await publishToBus(parts, event, wait);
+  if (driver === "bus") await publishToBus(parts, event, deadline);
   else if (driver === "log") logNotification(event);
   else if (driver !== "none") await driver(event);
 }
@@ -145,13 +150,13 @@ async function take(
 export async function deliverToDrivers(
   parts: NotificationParts,
   event: Notification,
-  wait: Deadline,
+  deadline: Deadline,
 ): Promise<void> {
   const { drivers } = parts.notifications;
-  if (!drivers) return await publishToBus(parts, event, wait);
+  if (!drivers) return await publishToBus(parts, event, deadline);
   const late = () => new TimeoutError("The driver takes too long");
   const taking = drivers.map((driver) =>
-    withDeadline(take(driver, parts, event, wait), wait, late).catch(
+    withDeadline(take(driver, parts, event, deadline), deadline, late).catch(
       (error) => {
         const name = typeof driver === "string" ? driver : driver.name;
         logger("notification").error("The driver {name} failed: {error}", {

@@ -23,7 +23,7 @@ const ATTEMPTS: RetryPolicy = { attempts: 6 };
 /** Parts that the care of failed events needs. */
 export interface FailedEventsParts {
   /** To keep them. */
-  readonly copies: Republisher;
+  readonly republisher: Republisher;
   /** The queue of the listener. */
   readonly queue: Queue;
   /** True on OpenStack's bus, where an event comes again until it is handled. */
@@ -56,8 +56,8 @@ export class EventFailures {
     else {
       const copy = newAttempt(delivery.message, retryHeaders(attempt + 1));
       const route = delayQueue(queue, ms);
-      const { copies } = this.#parts;
-      await this.#send(delivery, () => copies.send(route, copy), signal);
+      const { republisher } = this.#parts;
+      await this.#send(delivery, () => republisher.send(route, copy), signal);
     }
     return false;
   }
@@ -83,10 +83,15 @@ export class EventFailures {
     const reason = typeof error === "string" ? oneLine(error) : reasonOf(error);
     const deadLetterCount = deadLetterCountOf(delivery.message.headers) + 1;
     const said = { attempts, deadLetterCount, reason, queue: queue.name };
-    const { copies } = this.#parts;
+    const { republisher } = this.#parts;
     await this.#send(
       delivery,
-      () => copies.deadLetter(queue, delivery.message, deadLetterHeaders(said)),
+      () =>
+        republisher.deadLetter(
+          queue,
+          delivery.message,
+          deadLetterHeaders(said),
+        ),
       signal,
     );
   }
@@ -97,7 +102,7 @@ export class EventFailures {
     send: () => Promise<unknown>,
     signal: AbortSignal,
   ): Promise<void> {
-    const { copies } = this.#parts;
+    const { republisher } = this.#parts;
     try {
       await send();
       delivery.ack();
@@ -108,7 +113,7 @@ export class EventFailures {
           error,
         },
       );
-      await aside(delivery, signal, (signal) => copies.backOff(signal));
+      await aside(delivery, signal, (signal) => republisher.backOff(signal));
       delivery.reject(true);
     }
   }

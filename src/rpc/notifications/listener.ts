@@ -175,7 +175,7 @@ export async function startListener(
   parts: NotificationParts,
   handler: NotificationHandler,
   options: ListenerOptions,
-  wait: Deadline,
+  deadline: Deadline,
 ): Promise<StopListener> {
   checkNames(options, listenerNames);
   const { retry } = options;
@@ -184,7 +184,7 @@ export async function startListener(
   const wanted = matcher(options.eventType);
   const inHand = new Set<Promise<void>>();
   const ending = new AbortController();
-  const copies = new Republisher(parts.transport);
+  const republisher = new Republisher(parts.session);
   const { openstack } = parts;
   const keep = (work: Promise<void>) => {
     const kept = work.finally(() => inHand.delete(kept));
@@ -206,12 +206,12 @@ export async function startListener(
     keep(handle(delivery, event, handler, ending.signal, failures));
   };
   const routes = routesOf(parts, options);
-  for (const route of routes) await parts.transport.declare(route, wait);
+  for (const route of routes) await parts.session.declare(route, deadline);
   const consumed = pool === undefined ? routes : routes.slice(0, 1); // one queue for all
   const consumers = await Promise.all(
     consumed.map((route) => {
       const failures = new EventFailures({
-        copies,
+        republisher,
         queue: route.queue,
         openstack,
         retry,
@@ -219,7 +219,7 @@ export async function startListener(
       const receive = receiver(failures);
       const limit = { bytes: parts.limits.bytes, keep: !openstack };
       const options = { prefetch: PREFETCH, limit };
-      return parts.transport.consume(route, receive, options, wait);
+      return parts.session.consume(route, receive, options, deadline);
     }),
   );
   return async (deadline) => {

@@ -1,5 +1,5 @@
 /** Events: whoever notifies need not know who listens (Nova: `notifier/api.py`). @module */
-import { type ContextValues } from "../../contract/request_context.ts";
+import type { ContextValues } from "../../contract/request_context.ts";
 import { newId } from "../../ids.ts";
 import { isSecret } from "../../redaction.ts";
 import { InvalidValueError } from "../../errors.ts";
@@ -14,7 +14,7 @@ import {
 } from "./drivers.ts";
 import { checkNames, namesOf, type OptionNames } from "../../option_names.ts";
 import {
-  castLimits,
+  limitsOfCast,
   sendNames,
   type SendOptions,
 } from "../client/call_options.ts";
@@ -114,7 +114,7 @@ export async function notify(
   const priority = checkPriority(options.priority ?? fallback);
   checkEventType(eventType);
   assertJson(payload ?? null, "payload");
-  const { wait, values } = castLimits(options);
+  const { deadline, values } = limitsOfCast(options);
   const event: Notification = {
     kind: "notification",
     id: newId(),
@@ -126,7 +126,7 @@ export async function notify(
     timestamp: timestamp(),
     context: filterContext(values, openstack),
   };
-  await deliverToDrivers(parts, event, wait);
+  await deliverToDrivers(parts, event, deadline);
 }
 
 /** What oslo.messaging lets pass (`notify/notifier.py`, `_sanitize_context`). */

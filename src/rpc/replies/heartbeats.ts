@@ -17,14 +17,14 @@ const CHECK_INTERVAL_MS = 50;
 
 /** When those of one call come. */
 class HeartbeatSchedule {
-  readonly job: IncomingRequest;
+  readonly incoming: IncomingRequest;
   /** Milliseconds of the monotonic clock. */
   due: number;
   /** Milliseconds between two. */
   readonly every: number;
 
-  constructor(job: IncomingRequest, due: number, every: number) {
-    this.job = job;
+  constructor(incoming: IncomingRequest, due: number, every: number) {
+    this.incoming = incoming;
     this.due = due;
     this.every = every;
   }
@@ -35,31 +35,33 @@ class HeartbeatSchedule {
  * ended before the first look, and cost no timer.
  */
 export class Heartbeats implements Disposable {
-  readonly #answers: ReplyPublisher;
+  readonly #publisher: ReplyPublisher;
   readonly #calls = new SlotMap<HeartbeatSchedule>();
   #looking: Timer | undefined;
 
   /** Sent as answers are. */
-  constructor(answers: ReplyPublisher) {
-    this.#answers = answers;
+  constructor(publisher: ReplyPublisher) {
+    this.#publisher = publisher;
   }
 
   /** Its turn has come. */
-  begin(job: IncomingRequest): void {
-    const { reply, warren, monitor } = job.request;
+  begin(incoming: IncomingRequest): void {
+    const { reply, warren, monitor } = incoming.request;
     const half = monitor ? monitor / 2 : Infinity; // as oslo.messaging does
     const every = Math.min(half, warren ? INTERVAL_MS : Infinity);
     if (!reply || every === Infinity) return;
     const first = warren ? FIRST_INTERVAL_MS : every;
     const due = performance.now() + first;
-    job.beats = this.#calls.add(new HeartbeatSchedule(job, due, every));
+    incoming.beats = this.#calls.add(
+      new HeartbeatSchedule(incoming, due, every),
+    );
     if (!this.#looking) this.#later();
   }
 
   /** It has ended. */
-  end(job: IncomingRequest): void {
-    if (job.beats !== undefined) this.#calls.delete(job.beats);
-    job.beats = undefined;
+  end(incoming: IncomingRequest): void {
+    if (incoming.beats !== undefined) this.#calls.delete(incoming.beats);
+    incoming.beats = undefined;
   }
 
   /** Gives no more. */
@@ -77,20 +79,21 @@ export class Heartbeats implements Disposable {
       for (const rhythm of this.#calls) {
         if (rhythm.due > now) continue;
         rhythm.due = now + rhythm.every;
-        this.#beat(rhythm.job, rhythm.due);
+        this.#beat(rhythm.incoming, rhythm.due);
       }
       this.#later();
     });
   }
 
-  #beat(job: IncomingRequest, deadline: number): void {
-    const { request: { reply, warren, monitor }, dialect, progress } = job;
-    const answered = job.answers.length > 0 && !monitor; // it shows itself by its answer
-    if (!reply || job.over || answered) return;
-    const signs = job.signs ??= new HeartbeatReturns();
-    const note = (id?: string) => void (signs.last = id);
+  #beat(incoming: IncomingRequest, deadline: number): void {
+    const { request: { reply, warren, monitor }, dialect, position } = incoming;
+    const answered = incoming.answers.length > 0 && !monitor; // it shows itself by its answer
+    if (!reply || incoming.over || answered) return;
+    const heartbeatReturns = incoming.heartbeatReturns ??=
+      new HeartbeatReturns();
+    const note = (id?: string) => void (heartbeatReturns.last = id);
     const address = { reply, dialect, warren };
-    this.#answers.sendHeartbeat(address, { at: deadline }, note, progress)
+    this.#publisher.sendHeartbeat(address, { at: deadline }, note, position)
       .catch(() => {}); // the next one may come through
   }
 }

@@ -37,14 +37,14 @@ class OpenBatch {
 
 /** Sends what waits at the end of each turn: much less for the broker to do, and nobody waits longer for it. */
 export class ReplyBatcher {
-  readonly #transport: Session;
+  readonly #session: Session;
   readonly #most: number;
   /** By queue. A new one for each turn: see `slots.ts`. */
   #open = new Map<string, OpenBatch>();
 
   /** On a transport; none is larger than a message may be. */
-  constructor(transport: Session, { bytes }: Limits) {
-    this.#transport = transport;
+  constructor(session: Session, { bytes }: Limits) {
+    this.#session = session;
     this.#most = bytes;
   }
 
@@ -70,7 +70,7 @@ export class ReplyBatcher {
   #send(queue: string, outbound: OpenBatch): void {
     const { deadline, sent } = outbound;
     Promise.try(() =>
-      this.#transport.publish(direct(queue), outbound.message, { at: deadline })
+      this.#session.publish(direct(queue), outbound.message, { at: deadline })
     ).then(sent.resolve, sent.reject);
   }
 }

@@ -32,87 +32,96 @@ const MAX_BRIEF = 200;
 /** Words the answers of one context. */
 export class ReplyEncoder {
   readonly #parts: ReplyEncoderOptions;
-  readonly #answers: ReplyPublisher;
+  readonly #publisher: ReplyPublisher;
 
   /** As messages of `answers`. */
-  constructor(parts: ReplyEncoderOptions, answers: ReplyPublisher) {
+  constructor(parts: ReplyEncoderOptions, publisher: ReplyPublisher) {
     this.#parts = parts;
-    this.#answers = answers;
+    this.#publisher = publisher;
   }
 
   /** The result of a handler; none for a cast. */
-  results(job: IncomingRequest, result: unknown): readonly Message[] {
-    const { reply } = job.request;
+  results(incoming: IncomingRequest, result: unknown): readonly Message[] {
+    const { reply } = incoming.request;
     if (!reply) return [];
     const single = reply.form === "single";
-    const answer = this.value(job, result, { ending: single });
-    return single ? [answer] : [answer, this.answer(job, { ending: true })];
+    const answer = this.value(incoming, result, { ending: single });
+    return single
+      ? [answer]
+      : [answer, this.answer(incoming, { ending: true })];
   }
 
   /** What a handler threw, or the dispatcher refused. */
-  failures(job: IncomingRequest, error: unknown): readonly Message[] {
+  failures(incoming: IncomingRequest, error: unknown): readonly Message[] {
     const { errors, tracebacks } = this.#parts;
     const classes = { ...errors, ...errorClassesOf(error) };
     const fromDispatcher = isDispatchError(error) ||
       error instanceof NotSerializable ||
-      error === job.run.overtime;
-    const forOslo = osloPeerOf(job.request);
+      error === incoming.run.overtime;
+    const forOslo = osloPeerOf(incoming.request);
     const said = { classes, fromDispatcher, forOslo, traceback: tracebacks };
     const failure = toFailure(error, said);
     const held = fromDispatcher || forOslo
       ? {}
       : innerFailuresOf(error, classes);
     return [
-      this.#fitting(job, { ...failure, ...held }) ??
-        this.#fitting(job, failure) ?? this.#failed(job, briefly(failure)),
+      this.#fitting(incoming, { ...failure, ...held }) ??
+        this.#fitting(incoming, failure) ??
+        this.#failed(incoming, briefly(failure)),
     ];
   }
 
   /** Undefined if the whole is larger than a message may be. */
-  #fitting(job: IncomingRequest, failure: Failure): Message | undefined {
+  #fitting(incoming: IncomingRequest, failure: Failure): Message | undefined {
     try {
-      return this.#failed(job, failure);
+      return this.#failed(incoming, failure);
     } catch (tooLarge) {
       if (!(tooLarge instanceof InvalidValueError)) throw tooLarge;
       return undefined;
     }
   }
 
-  #failed(job: IncomingRequest, failure: Failure): Message {
-    return this.answer(job, { failure, ending: true, ...job.sent?.next });
+  #failed(incoming: IncomingRequest, failure: Failure): Message {
+    return this.answer(incoming, {
+      failure,
+      ending: true,
+      ...incoming.replay?.next,
+    });
   }
 
   /**
    * A parsed value; where JSON cannot carry that exactly, the value as the handler gave it, for the caller's schema to
    * parse. Throws if neither.
    */
-  value(job: IncomingRequest, value: unknown, said: ReplyFields): Message {
+  value(incoming: IncomingRequest, value: unknown, said: ReplyFields): Message {
     try {
-      return this.#valued(job, { ...said, result: value, parsed: true });
+      return this.#valued(incoming, { ...said, result: value, parsed: true });
     } catch (error) {
-      const known = error instanceof InvalidValueError && job.given.for(value);
-      if (!known) throw notSerializable(job, error);
+      const known = error instanceof InvalidValueError &&
+        incoming.rawResults.for(value);
+      if (!known) throw notSerializable(incoming, error);
       try {
-        return this.#valued(job, { ...said, result: known.given });
+        return this.#valued(incoming, { ...said, result: known.given });
       } catch (error) {
-        throw notSerializable(job, error);
+        throw notSerializable(incoming, error);
       }
     }
   }
 
   /** Warren is told of no value as such, others of null. */
-  #valued(job: IncomingRequest, said: ReplyFields): Message {
-    const empty = said.result === undefined && job.request.warren !== undefined;
-    return this.answer(job, empty ? { ...said, empty } : said);
+  #valued(incoming: IncomingRequest, said: ReplyFields): Message {
+    const empty = said.result === undefined &&
+      incoming.request.warren !== undefined;
+    return this.answer(incoming, empty ? { ...said, empty } : said);
   }
 
   /** One message. */
-  answer(job: IncomingRequest, said: ReplyFields): Message {
-    const { request: { reply, warren }, dialect } = job;
+  answer(incoming: IncomingRequest, said: ReplyFields): Message {
+    const { request: { reply, warren }, dialect } = incoming;
     const shown = warren && said.sequence !== undefined;
     const inbox = shown ? { inbox: this.#parts.inbox.name } : {};
     const address = { reply: reply as ReplyAddress, dialect, warren };
-    return this.#answers.message(address, { ...said, ...inbox });
+    return this.#publisher.message(address, { ...said, ...inbox });
   }
 }
 

@@ -33,7 +33,7 @@ export interface ReplyTarget {
 /** What sending answers needs. */
 export interface AnswerParts {
   /** To answer on. */
-  readonly transport: Session;
+  readonly session: Session;
   /** Shown to callers, so that they can cancel. */
   readonly inbox: Inbox;
   /** Bounds on messages. */
@@ -47,13 +47,13 @@ const RETRY = 250;
 /** Sends answers. */
 export class ReplyPublisher {
   readonly #parts: AnswerParts;
-  readonly #gone = new UnreachableQueues();
+  readonly #unreachable = new UnreachableQueues();
   readonly #batches: ReplyBatcher;
 
   /** On a transport. */
   constructor(parts: AnswerParts) {
     this.#parts = parts;
-    this.#batches = new ReplyBatcher(parts.transport, parts.limits);
+    this.#batches = new ReplyBatcher(parts.session, parts.limits);
   }
 
   /**
@@ -62,18 +62,22 @@ export class ReplyPublisher {
    *
    * @throws {InvalidValueError} at once, if JSON cannot carry it.
    */
-  send(address: ReplyTarget, said: ReplyFields, wait: Deadline): Promise<void> {
-    return this.publish(address, this.message(address, said), wait);
+  send(
+    address: ReplyTarget,
+    said: ReplyFields,
+    deadline: Deadline,
+  ): Promise<void> {
+    return this.publish(address, this.message(address, said), deadline);
   }
 
   /** Sends again what was sent. */
   async repeat(
     address: Omit<ReplyTarget, "dialect">,
     messages: readonly Message[],
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<void> {
     for (const message of messages) {
-      await this.publish(address, message, wait);
+      await this.publish(address, message, deadline);
     }
   }
 
@@ -81,48 +85,48 @@ export class ReplyPublisher {
   async resend(
     queue: string,
     messages: readonly Message[],
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<void> {
     for (const message of messages) {
       const resend = { ...message, mandatory: false };
-      await this.#parts.transport.send(direct(queue), resend, wait);
+      await this.#parts.session.send(direct(queue), resend, deadline);
     }
   }
 
   /** Shows the caller that the call is being worked on, where it can be cancelled, and how far its stream is. */
   async sendHeartbeat(
     address: ReplyTarget,
-    wait: Deadline,
+    deadline: Deadline,
     sent: (id: string | undefined) => void,
-    progress: StreamPosition | undefined,
+    position: StreamPosition | undefined,
   ): Promise<void> {
-    const { transport, inbox } = this.#parts;
-    await inbox.ready(wait);
+    const { session, inbox } = this.#parts;
+    await inbox.ready(deadline);
     const { name } = inbox;
     const said = {
       ending: false,
       sendHeartbeat: true,
       inbox: name,
-      ...progress,
+      ...position,
     };
     const message = this.message(address, said);
     sent(message.messageId);
-    await transport.send(direct(address.reply.queue), message, wait);
+    await session.send(direct(address.reply.queue), message, deadline);
   }
 
   /** Sends what `message` made; see `send`. */
   async publish(
     address: Omit<ReplyTarget, "dialect">,
     message: Message,
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<void> {
     const { gone, until } = address;
     let failure: unknown;
     try {
-      await this.#once(address, message, wait);
+      await this.#once(address, message, deadline);
     } catch (error) {
       const later = (signal?: AbortSignal) =>
-        this.#later(error, address, message, { ...wait, signal });
+        this.#later(error, address, message, { ...deadline, signal });
       failure = await (until ? aside(until, until.signal, later) : later());
     }
     if (failure !== undefined) unsent(failure, gone);
@@ -131,11 +135,11 @@ export class ReplyPublisher {
   #once(
     { reply: { queue }, warren = 0 }: Omit<ReplyTarget, "dialect">,
     message: Message,
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<void> {
     return warren < BATCHES
-      ? this.#parts.transport.publish(direct(queue), message, wait)
-      : this.#batches.publish(queue, message, wait.at);
+      ? this.#parts.session.publish(direct(queue), message, deadline)
+      : this.#batches.publish(queue, message, deadline.at);
   }
 
   /**
@@ -149,11 +153,11 @@ export class ReplyPublisher {
     { at, signal }: Deadline,
   ): Promise<unknown> {
     const { queue } = address.reply;
-    const patience = this.#gone.has(queue) ? 0 : PATIENCE;
+    const patience = this.#unreachable.has(queue) ? 0 : PATIENCE;
     const end = Math.min(at, performance.now() + patience);
     for (let error = first;;) {
       if (!(error instanceof NoRouteError)) return error;
-      if (performance.now() >= end) return this.#gone.add(queue), error;
+      if (performance.now() >= end) return this.#unreachable.add(queue), error;
       const wait = { at: end, signal };
       const waited = await delay(RETRY, wait).then(() => true, () => false);
       if (!waited) return error;

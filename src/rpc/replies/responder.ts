@@ -41,10 +41,10 @@ const AGAIN = 5_000;
 /** Answers requests, until disposed. */
 export class Responder implements Disposable {
   /** Of calls that take long. */
-  readonly beats: Heartbeats;
+  readonly heartbeats: Heartbeats;
   readonly #parts: ResponderParts;
-  readonly #answers: ReplyPublisher;
-  readonly #wording: ReplyEncoder;
+  readonly #publisher: ReplyPublisher;
+  readonly #encoder: ReplyEncoder;
   readonly #ending: Deadline;
   readonly #ended = new FinishedStreams();
   /** Readers that are being told that their stream is not known. */
@@ -54,21 +54,21 @@ export class Responder implements Disposable {
   constructor(parts: ResponderParts, ending: Deadline) {
     this.#parts = parts;
     this.#ending = ending;
-    this.#answers = new ReplyPublisher(parts);
-    this.#wording = new ReplyEncoder(parts, this.#answers);
-    this.beats = new Heartbeats(this.#answers);
+    this.#publisher = new ReplyPublisher(parts);
+    this.#encoder = new ReplyEncoder(parts, this.#publisher);
+    this.heartbeats = new Heartbeats(this.#publisher);
     parts.inbox.deniers.add(this.#deny);
   }
 
   /** The result of a handler; nothing for a cast, or if nobody waits any more. */
-  result(job: IncomingRequest, result: unknown): Promise<void> {
-    return this.#say(job, () => this.#wording.results(job, result));
+  result(incoming: IncomingRequest, result: unknown): Promise<void> {
+    return this.#say(incoming, () => this.#encoder.results(incoming, result));
   }
 
   /** What a handler threw, or the dispatcher refused. */
-  async failure(job: IncomingRequest, error: unknown): Promise<void> {
-    if (!job.request.reply) return;
-    await this.#say(job, () => this.#wording.failures(job, error));
+  async failure(incoming: IncomingRequest, error: unknown): Promise<void> {
+    if (!incoming.request.reply) return;
+    await this.#say(incoming, () => this.#encoder.failures(incoming, error));
   }
 
   /**
@@ -78,14 +78,14 @@ export class Responder implements Disposable {
    * @throws {RpcError} another worker has it.
    */
   async record(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     transaction: unknown,
     result: unknown,
   ): Promise<void> {
-    const { hold, procedure, request } = job;
+    const { lease, procedure, request } = incoming;
     const what = `Cannot record ${oneLine(request.method, 60)}`;
-    if (!hold || transaction === undefined) {
-      const why = hold
+    if (!lease || transaction === undefined) {
+      const why = lease
         ? "give the transaction, e.g. the client of npm:pg that it was begun on"
         : "nothing is claimed in a ledger store: give the service one, and cast or call what is to be recorded, not to all workers";
       throw new InvalidValueError(`${what}: ${why}`);
@@ -93,15 +93,15 @@ export class Responder implements Disposable {
     const schema = request.reply && procedure?.result; // nobody gets that of a cast
     const about = `result of ${request.method}`;
     const value = schema
-      ? await parseResult(schema, result, about, job.context)
+      ? await parseResult(schema, result, about, incoming.context)
       : undefined;
-    const answers = this.#wording.results(job, value);
-    const late = hold.over && !job.fenced;
-    if (!late && await hold.record(answers, transaction)) return;
-    if (!late && !hold.recorded) job.fence();
+    const answers = this.#encoder.results(incoming, value);
+    const late = lease.over && !incoming.fenced;
+    if (!late && await lease.record(answers, transaction)) return;
+    if (!late && !lease.recorded) incoming.fence();
     const why = late
       ? "its handler has ended; await record within the handler"
-      : hold.recorded
+      : lease.recorded
       ? "it is recorded already"
       : "another worker has taken the request over";
     throw new RpcError("ABORTED", `${what}: ${why}`);
@@ -109,42 +109,42 @@ export class Responder implements Disposable {
 
   /** The items of a stream, then its ending: what of them was not read is kept for a while, in case it is lost. */
   async stream(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     items: AsyncIterable<unknown>,
   ): Promise<void> {
-    job.streams?.();
-    const sent = job.sent = this.#numbering(job);
+    incoming.streams?.();
+    const replay = incoming.replay = this.#numbering(incoming);
     try {
-      await this.#items(job, items);
+      await this.#items(incoming, items);
     } finally {
-      if (job.over || !job.request.credit) sent?.[Symbol.dispose]();
-      else if (sent) this.#ended.add(sent);
+      if (incoming.over || !incoming.request.credit) replay?.[Symbol.dispose]();
+      else if (replay) this.#ended.add(replay);
     }
   }
 
   /** At most 32 are on their way to the broker at once. */
   async #items(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     items: AsyncIterable<unknown>,
   ): Promise<void> {
     const underway = new Set<Promise<void>>();
     let sequence = 0, pulled = 0;
     let failed: { readonly error: unknown } | undefined;
-    const reader = this.#reader(job);
+    const reader = this.#reader(incoming);
     for await (const value of items) {
       // A generator that awaits nothing must not keep the process from everything else.
       if (++pulled % WINDOW === 0) await setImmediate();
-      if (job.signal.aborted || failed) break;
-      if (!wanted(job, value)) continue;
-      job.streaming = job.request.reply !== undefined;
+      if (incoming.signal.aborted || failed) break;
+      if (!wanted(incoming, value)) continue;
+      incoming.streaming = incoming.request.reply !== undefined;
       sequence++;
-      const place: StreamPosition = { ...job.sent?.next };
+      const place: StreamPosition = { ...incoming.replay?.next };
       const said = { ending: false, ...place };
       const sent: Promise<void> = this.#send(
-        job,
-        this.#wording.value(job, value, said),
+        incoming,
+        this.#encoder.value(incoming, value, said),
       )
-        .then(() => job.reached(place))
+        .then(() => incoming.reached(place))
         .catch((error) => void (failed ??= { error }))
         .finally(() => underway.delete(sent));
       underway.add(sent);
@@ -153,43 +153,43 @@ export class Responder implements Disposable {
     }
     await Promise.all(underway);
     if (failed) throw failed.error;
-    if (job.run.overtime && !job.over) throw job.run.overtime;
-    if (job.abandoned) return; // it goes back to its queue undone
-    const said = { ending: true, ...job.sent?.next };
-    await this.#say(job, () => [this.#wording.answer(job, said)]);
+    if (incoming.run.overtime && !incoming.over) throw incoming.run.overtime;
+    if (incoming.abandoned) return; // it goes back to its queue undone
+    const said = { ending: true, ...incoming.replay?.next };
+    await this.#say(incoming, () => [this.#encoder.answer(incoming, said)]);
   }
 
   /** Who says how far the stream may run ahead: its reader, or the broker for him. */
-  #reader(job: IncomingRequest): { room(item: number): Promise<boolean> } {
-    const { reply, credit } = job.request;
-    if (!reply || credit !== undefined) return job;
+  #reader(incoming: IncomingRequest): { room(item: number): Promise<boolean> } {
+    const { reply, credit } = incoming.request;
+    if (!reply || credit !== undefined) return incoming;
     const { inbox } = this.#parts;
-    const inspect = (queue: string, wait: Deadline) =>
-      inbox.inspect(queue, wait);
-    return new ReaderQueue(reply.queue, inspect, job);
+    const inspect = (queue: string, deadline: Deadline) =>
+      inbox.inspect(queue, deadline);
+    return new ReaderQueue(reply.queue, inspect, incoming);
   }
 
-  #numbering(job: IncomingRequest): ReplayBuffer | undefined {
-    const { request, dialect } = job;
+  #numbering(incoming: IncomingRequest): ReplayBuffer | undefined {
+    const { request, dialect } = incoming;
     const { reply, warren, credit: window = 0 } = request;
     if (!reply || !warren) return undefined;
-    const { running } = this.#parts.inbox;
+    const { targets } = this.#parts.inbox;
     return new ReplayBuffer({
-      running,
+      targets,
       call: reply.call,
       reader: reply.queue,
       window,
       again: async (messages) => {
         const wait = { at: performance.now() + AGAIN };
         if (messages.length > 0) {
-          return await this.#answers.resend(reply.queue, messages, wait);
+          return await this.#publisher.resend(reply.queue, messages, wait);
         }
         const address = { reply, dialect, warren };
-        await this.#answers.sendHeartbeat(
+        await this.#publisher.sendHeartbeat(
           address,
           wait,
           () => {},
-          job.progress,
+          incoming.position,
         );
       },
     });
@@ -211,7 +211,7 @@ export class Responder implements Disposable {
       warren: 1, // a control does not say what more its sender understands
     };
     const wait = { at: performance.now() + GOODBYE };
-    const sent = this.#answers.send(address, { failure, ending: true }, wait);
+    const sent = this.#publisher.send(address, { failure, ending: true }, wait);
     void sent.catch(() => {}).finally(() => this.#denials--);
   };
 
@@ -219,18 +219,18 @@ export class Responder implements Disposable {
   [Symbol.dispose](): void {
     this.#parts.inbox.deniers.delete(this.#deny);
     this.#ended[Symbol.dispose]();
-    this.beats[Symbol.dispose]();
+    this.heartbeats[Symbol.dispose]();
   }
 
   /** Tells the caller of a stream that the worker stops in the middle of it. */
-  async interrupted(job: IncomingRequest): Promise<void> {
-    const { request: { reply, warren }, dialect } = job;
+  async interrupted(incoming: IncomingRequest): Promise<void> {
+    const { request: { reply, warren }, dialect } = incoming;
     if (!reply) return;
     const error = new InterruptedError("The worker stopped");
     const failure = toFailure(error, { fromDispatcher: true });
     const wait = { at: performance.now() + GOODBYE };
-    await this.#answers.send(
-      { reply, dialect, warren, until: job },
+    await this.#publisher.send(
+      { reply, dialect, warren, until: incoming },
       { failure, ending: true },
       wait,
     );
@@ -252,7 +252,7 @@ export class Responder implements Disposable {
       forOslo: foreign,
     });
     const wait = { at: performance.now() + LONGEST_ANSWER };
-    await this.#answers.send(
+    await this.#publisher.send(
       { reply, dialect, warren },
       { failure, ending: true },
       wait,
@@ -261,14 +261,14 @@ export class Responder implements Disposable {
 
   /** The request came again: what was answered to it is said again, to the call that asks now. */
   async repeat(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     answers: readonly Message[],
   ): Promise<void> {
-    const { reply, warren } = job.request;
+    const { reply, warren } = incoming.request;
     if (!reply) return;
-    const address = { reply, warren, until: job };
+    const address = { reply, warren, until: incoming };
     const said = answers.map((answer) => replyTo(reply.call, answer));
-    await this.#answers.repeat(address, said, answerBy(job));
+    await this.#publisher.repeat(address, said, answerBy(incoming));
   }
 
   /** Tells the sender of a message that was no request why it was refused. */
@@ -280,34 +280,38 @@ export class Responder implements Disposable {
       forOslo: foreign,
     });
     const wait = { at: performance.now() + LONGEST_ANSWER };
-    await this.#answers.send(address, { failure, ending: true }, wait);
+    await this.#publisher.send(address, { failure, ending: true }, wait);
   }
 
   /** Records what is to be said, where the fleet has a ledger, and says it; nothing if nobody waits. */
   async #say(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     words: () => readonly Message[],
   ): Promise<void> {
-    const answers = job.over ? [] : words();
-    if (job.fenced) return; // whoever has it answers
-    const kept = job.streaming ? [] : answers; // a stream that comes again has lost its reader
-    const recorded = job.hold ? await job.hold.done(kept, this.#ending) : kept;
-    if (!recorded) return job.fence();
-    const said = job.streaming ? answers : recorded;
-    if (!job.streaming) job.answers = recorded;
-    for (const answer of said) await this.#send(job, answer);
-    if (said.length > 0 && job.request.reply) logStep(job, "answered");
+    const answers = incoming.over ? [] : words();
+    if (incoming.fenced) return; // whoever has it answers
+    const kept = incoming.streaming ? [] : answers; // a stream that comes again has lost its reader
+    const recorded = incoming.lease
+      ? await incoming.lease.done(kept, this.#ending)
+      : kept;
+    if (!recorded) return incoming.fence();
+    const said = incoming.streaming ? answers : recorded;
+    if (!incoming.streaming) incoming.answers = recorded;
+    for (const answer of said) await this.#send(incoming, answer);
+    if (said.length > 0 && incoming.request.reply) {
+      logStep(incoming, "answered");
+    }
   }
 
-  #send(job: IncomingRequest, answer: Message): Promise<void> {
-    const { request: { reply, warren } } = job;
+  #send(incoming: IncomingRequest, answer: Message): Promise<void> {
+    const { request: { reply, warren } } = incoming;
     if (!reply) return Promise.resolve();
-    job.sent?.add(answer);
-    const gone = () => job.end("the caller is gone");
-    return this.#answers.publish(
-      { reply, warren, gone, until: job },
+    incoming.replay?.add(answer);
+    const gone = () => incoming.end("the caller is gone");
+    return this.#publisher.publish(
+      { reply, warren, gone, until: incoming },
       answer,
-      answerBy(job),
+      answerBy(incoming),
     );
   }
 }

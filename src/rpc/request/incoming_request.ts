@@ -31,21 +31,21 @@ export interface JobHooks {
   /** Its queue, unless that is one process's own. */
   readonly queue: Queue | undefined;
   /** Its handler has kept the event loop for so many milliseconds. */
-  ran(job: IncomingRequest, ms: number): void;
+  ran(incoming: IncomingRequest, ms: number): void;
   /** Its handler is about to start. */
   starting(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     procedure: Procedure,
   ): Promise<void> | undefined;
   /** Its handler records it in a transaction. */
   record(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     transaction: unknown,
     result: unknown,
   ): Promise<void>;
   /** Its deadline by the monotonic clock, where its caller names none; then `late` ends it. */
-  patience(job: IncomingRequest): number;
-  late(job: IncomingRequest): void;
+  patience(incoming: IncomingRequest): number;
+  late(incoming: IncomingRequest): void;
 }
 
 /** A request from its arrival to its acknowledgement. */
@@ -71,23 +71,23 @@ export class IncomingRequest
   /** `topic.method`, once that is found: before, the method alone. */
   name: string;
   /** What its handler gave. */
-  readonly given: RawResults = new RawResults();
+  readonly rawResults: RawResults = new RawResults();
   /** What it asks for, once that is found. */
   procedure: Procedure | undefined;
   /** This worker's hold on it, where the fleet has a ledger. */
-  hold: Lease | undefined;
+  lease: Lease | undefined;
   /** How far its stream may run ahead; made when that is first asked. */
   #credit: SendWindow | undefined;
   /** What was sent of its stream; undefined while it is none, and for peers that are not Warren. */
-  sent: ReplayBuffer | undefined;
+  replay: ReplayBuffer | undefined;
   /** The last item of its stream that the broker has. */
-  progress: StreamPosition | undefined;
+  position: StreamPosition | undefined;
   /** Its number among those that give signs of life. */
   beats: number | undefined;
   /** Its number among those that keep the event loop busy. */
   watched: number | undefined;
   /** The signs of life that were sent; undefined while there were none. */
-  signs: HeartbeatReturns | undefined;
+  heartbeatReturns: HeartbeatReturns | undefined;
   /** What was answered, to be said again if the request comes again; not the items of a stream. */
   answers: readonly Message[] = [];
   readonly #delivery: Delivery;
@@ -105,7 +105,7 @@ export class IncomingRequest
   #acknowledged = false;
   #kept = false;
   #expiry: Timer | undefined;
-  #running: ControlTargets | undefined;
+  #targets: ControlTargets | undefined;
 
   /** The clock starts at arrival: how long the message waited in its queue is bounded by its expiration. */
   constructor(
@@ -159,7 +159,7 @@ export class IncomingRequest
 
   parsed(parsed: unknown, given: unknown): void {
     const stream = this.procedure?.yields !== undefined;
-    this.given.remember(parsed, given, stream);
+    this.rawResults.remember(parsed, given, stream);
   }
 
   /** True if it goes back to its queue. */
@@ -173,21 +173,21 @@ export class IncomingRequest
   }
 
   /** Ends it at its deadline, or when the caller says so. */
-  register(running: ControlTargets): void {
+  register(targets: ControlTargets): void {
     this.#expiry = setDeadline(
       this.over ? Infinity : this.deadline,
       () => this.#end(new TimeoutError("The caller's deadline passed")),
     );
-    this.#running = running;
+    this.#targets = targets;
     const call = this.request.reply?.call;
-    if (call !== undefined) running.add(call, this);
+    if (call !== undefined) targets.add(call, this);
   }
 
   /** Nothing ends it any more. */
   unregister(): void {
     if (this.#expiry) clearDeadline(this.#expiry);
     const call = this.request.reply?.call;
-    if (call !== undefined) this.#running?.remove(call, this);
+    if (call !== undefined) this.#targets?.remove(call, this);
   }
 
   end(reason: string): void {
@@ -195,9 +195,9 @@ export class IncomingRequest
   }
 
   /** Its stream has come so far: what is behind is known already. */
-  reached(progress: StreamPosition): void {
-    const { sequence = 0 } = this.progress ?? {};
-    if (Number(progress.sequence) > sequence) this.progress = progress;
+  reached(position: StreamPosition): void {
+    const { sequence = 0 } = this.position ?? {};
+    if (Number(position.sequence) > sequence) this.position = position;
   }
 
   get #room(): SendWindow {
@@ -214,7 +214,7 @@ export class IncomingRequest
 
   /** While nothing was sent, nothing is missing; later, what was sent is kept for its reader. */
   resume(): boolean {
-    return !this.streaming && this.sent === undefined;
+    return !this.streaming && this.replay === undefined;
   }
 
   /** Resolves when an item of its stream may come; to false if nobody waits for it any more. */
@@ -223,7 +223,9 @@ export class IncomingRequest
   }
 
   returned(message: string | undefined): void {
-    if (this.signs?.returned(message)) this.end("the caller is gone");
+    if (this.heartbeatReturns?.returned(message)) {
+      this.end("the caller is gone");
+    }
   }
 
   waits(evict: () => void): Disposable {

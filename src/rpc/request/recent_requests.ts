@@ -6,7 +6,7 @@ import type { IncomingRequest } from "./incoming_request.ts";
 /** A request that runs. */
 export class ActiveRequest {
   /** Its job. */
-  readonly job: IncomingRequest;
+  readonly incoming: IncomingRequest;
   /** Where its answer goes, as far as its id does not say it. */
   readonly reader: string;
   /** Those who wait for it, and whether they wait no longer once it turns out to be a stream; undefined while there was none. */
@@ -14,8 +14,8 @@ export class ActiveRequest {
   #over = false;
 
   /** Made by its ledger. */
-  constructor(job: IncomingRequest, reader: string) {
-    this.job = job;
+  constructor(incoming: IncomingRequest, reader: string) {
+    this.incoming = incoming;
     this.reader = reader;
   }
 
@@ -32,7 +32,7 @@ export class ActiveRequest {
   until(signal: AbortSignal, stream: boolean): Promise<void> {
     if (this.#over) return Promise.resolve();
     const waiting = this.#waiting ??= new Map();
-    if (stream) this.job.streams = () => this.#tell(true);
+    if (stream) this.incoming.streams = () => this.#tell(true);
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
       const told = () => {
@@ -168,13 +168,13 @@ export class RecentRequests {
   readonly #running = new KeyedSlotMap<string, ActiveRequest>();
   /** With their readers. */
   readonly #ended = new GenerationalCache<string>(IDS);
-  readonly #answered: ReplyCache;
+  readonly #replyCache: ReplyCache;
   readonly #prefix: string;
 
   /** With the answers among those of others. */
-  constructor(answered: ReplyCache = new ReplyCache()) {
-    this.#answered = answered;
-    this.#prefix = answered.prefix();
+  constructor(replyCache: ReplyCache = new ReplyCache()) {
+    this.#replyCache = replyCache;
+    this.#prefix = replyCache.prefix();
   }
 
   /** How often the memory of requests was cut short. */
@@ -187,29 +187,29 @@ export class RecentRequests {
     const running = this.#running.get(id);
     const reader = running ? undefined : this.#ended.get(id);
     if (reader === undefined) return running;
-    return { reader, answers: this.#answered.get(this.#prefix + id) ?? [] };
+    return { reader, answers: this.#replyCache.get(this.#prefix + id) ?? [] };
   }
 
   /** A request begins. A stream for another reader may be under way by the same id: that one stays known. */
   begin(
     id: string,
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     reader: string,
     ended: Promise<void>,
   ): void {
     if (this.#running.get(id)) return;
-    const running = new ActiveRequest(job, reader);
+    const running = new ActiveRequest(incoming, reader);
     this.#running.set(id, running);
     void ended.then(() => this.#end(id, running));
   }
 
   /** One that goes back to its queue was not done, and one that another worker took over may not be: it may come again. */
   #end(id: string, running: ActiveRequest): void {
-    const { job: { abandoned, fenced, answers }, reader } = running;
+    const { incoming: { abandoned, fenced, answers }, reader } = running;
     this.#running.delete(id);
     if (!abandoned && !fenced) this.#ended.set(id, reader, 0);
     const kept = !abandoned && !fenced && answers.length > 0;
-    if (kept) this.#answered.set(this.#prefix + id, answers);
+    if (kept) this.#replyCache.set(this.#prefix + id, answers);
     running.end();
   }
 }

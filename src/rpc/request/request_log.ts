@@ -10,25 +10,27 @@ const rpc = logger("rpc");
 
 /** A step in the life of a request, which is told to whoever reads level debug. */
 export function logStep(
-  job: IncomingRequest,
+  incoming: IncomingRequest,
   step: string,
   more?: Properties,
 ): void {
   if (!rpc.enabled("debug")) return;
   rpc.debug(`Request {request} of {procedure}: ${step}`, {
-    request: job.context.requestId,
-    procedure: job.name,
+    request: incoming.context.requestId,
+    procedure: incoming.name,
     ...more,
   });
 }
 
 /** A call that failed. Its caller is told, so that it is no error here. */
-export function logFailedCall(job: IncomingRequest, error: unknown): void {
-  if (job.over) return logStep(job, "failed after its end: {error}", { error });
+export function logFailedCall(incoming: IncomingRequest, error: unknown): void {
+  if (incoming.over) {
+    return logStep(incoming, "failed after its end: {error}", { error });
+  }
   const text = "{procedure} failed, request {request}: {error}";
-  const procedure = job.name;
-  const request = job.context.requestId;
-  rpc.info(text, { procedure, request, error }, known(job));
+  const procedure = incoming.name;
+  const request = incoming.context.requestId;
+  rpc.info(text, { procedure, request, error }, known(incoming));
 }
 
 /** The kind of a line: one for each procedure that is served, and one for all requests of strangers. */
@@ -61,15 +63,17 @@ function next(
  * of its own, as many as the log takes.
  */
 export function logFailedCast(
-  job: IncomingRequest,
+  incoming: IncomingRequest,
   error: unknown,
   fate: Disposition,
   queue: Queue | undefined,
 ): void {
-  if (job.over) return logStep(job, "failed after its end: {error}", { error });
-  const { request: { method }, context, procedure, name } = job;
+  if (incoming.over) {
+    return logStep(incoming, "failed after its end: {error}", { error });
+  }
+  const { request: { method }, context, procedure, name } = incoming;
   const { attempt, requestId } = context;
-  const [then, values] = next(job, fate, queue);
+  const [then, values] = next(incoming, fate, queue);
   const topic = procedure ? name.slice(0, -method.length - 1) : queue?.name;
   const thrown = procedure && !isDispatchError(error);
   rpc.error(
@@ -79,6 +83,6 @@ export function logFailedCast(
       attempts: procedure?.retry?.attempts ?? 1,
       ...{ ...values, error },
     },
-    thrown ? `${name} ${requestId} ${attempt}` : known(job),
+    thrown ? `${name} ${requestId} ${attempt}` : known(incoming),
   );
 }

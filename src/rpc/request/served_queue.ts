@@ -14,7 +14,7 @@ export interface ServedQueue {
   /** The address whose requests those are. */
   readonly addressee: Addressee;
   /** What came there before. */
-  readonly ledger: RecentRequests;
+  readonly recent: RecentRequests;
   /** Undefined where all workers get a copy. */
   readonly queue: Queue | undefined;
   /** Where what workers do not finish is handled apart; undefined where that is not done. */
@@ -28,9 +28,14 @@ export function servedQueue(
   dispatcher: Dispatcher,
   addressee: Addressee,
   queue: Queue | undefined,
-  answered: ReplyCache,
+  replyCache: ReplyCache,
 ): ServedQueue {
-  return { dispatcher, addressee, queue, ledger: new RecentRequests(answered) };
+  return {
+    dispatcher,
+    addressee,
+    queue,
+    recent: new RecentRequests(replyCache),
+  };
 }
 
 /** A job as far as it says what is asked, and in which words. */

@@ -13,7 +13,7 @@ import { nextDelay } from "../../contract/retry_policy.ts";
 /** What taking care of failed casts needs. */
 export interface FailedCastsParts {
   /** To keep it. */
-  readonly copies: Republisher;
+  readonly republisher: Republisher;
   /** Whether the bus is OpenStack's: there only procedures with a policy have dead letters. */
   readonly openstack: boolean;
 }
@@ -29,39 +29,45 @@ export class CastFailures {
 
   /** A handler threw, or the dispatcher refused it; `queue` is undefined where all workers get a copy. */
   async failed(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     error: unknown,
     queue?: Queue,
   ): Promise<Disposition> {
-    const { attempt } = job.context;
+    const { attempt } = incoming.context;
     const refused = isDispatchError(error);
-    const ms = refused ? undefined : nextDelay(attempt, job.procedure?.retry);
-    const kept = job.procedure?.retry !== undefined || !this.#parts.openstack;
-    if (!queue || !kept || !waits(job)) return "dropped";
+    const ms = refused
+      ? undefined
+      : nextDelay(attempt, incoming.procedure?.retry);
+    const kept = incoming.procedure?.retry !== undefined ||
+      !this.#parts.openstack;
+    if (!queue || !kept || !waits(incoming)) return "dropped";
     if (ms === undefined) {
-      return await this.#deadLetter(job, queue, reasonOf(error));
+      return await this.#deadLetter(incoming, queue, reasonOf(error));
     }
     const copy = newAttempt(
-      job.message,
-      retryHeaders(attempt + 1, expiresOf(job)),
+      incoming.message,
+      retryHeaders(attempt + 1, expiresOf(incoming)),
     );
     try {
-      await this.#parts.copies.send(delayQueue(queue, ms), copy);
+      await this.#parts.republisher.send(delayQueue(queue, ms), copy);
       return "again";
     } catch (error) {
       if (isContent(error)) {
-        return await this.#deadLetter(job, queue, reasonOf(error));
+        return await this.#deadLetter(incoming, queue, reasonOf(error));
       }
-      return await this.#notCopied(job, error);
+      return await this.#notCopied(incoming, error);
     }
   }
 
   /** Its sender would have it dropped by now. */
-  async expired(job: IncomingRequest, queue?: Queue): Promise<Disposition> {
-    const kept = job.context.attempt > 1 || !this.#parts.openstack; // another attempt comes of a policy
-    if (!queue || !kept || !waits(job)) return "dropped";
+  async expired(
+    incoming: IncomingRequest,
+    queue?: Queue,
+  ): Promise<Disposition> {
+    const kept = incoming.context.attempt > 1 || !this.#parts.openstack; // another attempt comes of a policy
+    if (!queue || !kept || !waits(incoming)) return "dropped";
     return await this.#deadLetter(
-      job,
+      incoming,
       queue,
       "Expired before its next attempt",
       1,
@@ -70,51 +76,58 @@ export class CastFailures {
 
   /** No worker finished it, and no other is to try. */
   async interrupted(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     reason: string,
     queue?: Queue,
   ): Promise<Disposition> {
-    if (!queue || !waits(job)) return "dropped";
-    return await this.#deadLetter(job, queue, reason);
+    if (!queue || !waits(incoming)) return "dropped";
+    return await this.#deadLetter(incoming, queue, reason);
   }
 
   /** `spared`: how many of its attempts there have not been. */
   async #deadLetter(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     queue: Queue,
     reason: string,
     spared = 0,
   ): Promise<Disposition> {
-    const attempts = job.context.attempt - spared;
-    const deadLetterCount = (job.request.deadLetterCount ?? 0) + 1;
+    const attempts = incoming.context.attempt - spared;
+    const deadLetterCount = (incoming.request.deadLetterCount ?? 0) + 1;
     const failed = { attempts, deadLetterCount, reason, queue: queue.name };
     const headers = deadLetterHeaders(failed);
     try {
-      const { copies } = this.#parts;
-      return await copies.deadLetter(queue, job.message, headers)
+      const { republisher } = this.#parts;
+      return await republisher.deadLetter(queue, incoming.message, headers)
         ? "dead"
         : "dropped";
     } catch (error) {
-      return await this.#notCopied(job, error);
+      return await this.#notCopied(incoming, error);
     }
   }
 
   /** The broker did not take the copy: the message goes back into its queue. */
-  async #notCopied(job: IncomingRequest, error: unknown): Promise<Disposition> {
-    if (!job.abandoned) await this.backOff(job, error);
+  async #notCopied(
+    incoming: IncomingRequest,
+    error: unknown,
+  ): Promise<Disposition> {
+    if (!incoming.abandoned) await this.backOff(incoming, error);
     return "back";
   }
 
   /** The wait before it goes back into its queue; none if the worker stops. */
-  async backOff(job: IncomingRequest, error: unknown): Promise<void> {
+  async backOff(incoming: IncomingRequest, error: unknown): Promise<void> {
     logger("rpc").error(
       "A cast that failed goes back into its queue: {error}",
       {
         error,
       },
     );
-    const { copies } = this.#parts;
-    await aside(job, job.signal, (signal) => copies.backOff(signal));
+    const { republisher } = this.#parts;
+    await aside(
+      incoming,
+      incoming.signal,
+      (signal) => republisher.backOff(signal),
+    );
   }
 }
 

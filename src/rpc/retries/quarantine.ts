@@ -24,11 +24,11 @@ const PATIENCE = 5_000;
 /** What taking care of interrupted requests needs. */
 export interface QuarantineParts {
   /** Of their deliveries. */
-  readonly transport: Session;
+  readonly session: Session;
   /** To move them. */
-  readonly copies: Republisher;
+  readonly republisher: Republisher;
   /** To keep casts that are given up. */
-  readonly casts: CastFailures;
+  readonly castFailures: CastFailures;
   /** To answer calls that are given up. */
   readonly responder: Responder;
 }
@@ -54,14 +54,14 @@ export class Quarantine {
 
   /** True for a request that a worker had and did not finish, unless it is known why. A cut looks like a death. */
   isSuspect(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     { quarantine, quarantined = false }: ServedQueue,
   ): boolean {
-    if (!quarantine || this.#counted.has(job)) return false;
-    const { interruptions = 0 } = job.request;
+    if (!quarantine || this.#counted.has(incoming)) return false;
+    const { interruptions = 0 } = incoming.request;
     if (quarantined && interruptions >= MAX_REDELIVERIES) return true;
-    if (!job.redelivered) return false;
-    const one = fullRequestKey(job);
+    if (!incoming.redelivered) return false;
+    const one = fullRequestKey(incoming);
     return one === undefined || !this.#givenBack.delete(one);
   }
 
@@ -72,20 +72,20 @@ export class Quarantine {
 
   /** Counts one more interruption; resolves to what is to become of it. */
   async take(
-    job: IncomingRequest,
-    lane: ServedQueue,
+    incoming: IncomingRequest,
+    served: ServedQueue,
   ): Promise<InterruptedRequest> {
-    this.#counted.add(job);
-    const times = job.redelivered
-      ? timesOf(job, lane)
-      : job.request.interruptions ?? 0;
-    if (lane.quarantined && times >= MAX_REDELIVERIES) {
+    this.#counted.add(incoming);
+    const times = incoming.redelivered
+      ? timesOf(incoming, served)
+      : incoming.request.interruptions ?? 0;
+    if (served.quarantined && times >= MAX_REDELIVERIES) {
       return { hopeless: times };
     }
-    const route = wayOf(times, lane);
-    const { quarantine } = lane;
+    const route = wayOf(times, served);
+    const { quarantine } = served;
     if (!route || !quarantine) return "here";
-    const moving = this.#move(job, route, times, quarantine)
+    const moving = this.#move(incoming, route, times, quarantine)
       .finally(() => this.#moving.delete(moving));
     this.#moving.add(moving);
     return await moving;
@@ -94,12 +94,12 @@ export class Quarantine {
   /** At the end of its queue, as it came; false if the broker did not take it. */
   async requeue(
     { message, request }: IncomingRequest,
-    lane: ServedQueue,
+    served: ServedQueue,
   ): Promise<boolean> {
-    const route = requeueAddress(request.interruptions ?? 0, lane);
+    const route = requeueAddress(request.interruptions ?? 0, served);
     if (!route) return false;
     try {
-      await this.#parts.copies.send(route, sameAttempt(message));
+      await this.#parts.republisher.send(route, sameAttempt(message));
       return true;
     } catch (error) {
       if (!(error instanceof ConnectionDisposedError)) this.#warn(route, error);
@@ -108,9 +108,12 @@ export class Quarantine {
   }
 
   /** One that goes back to its queue by this worker's own will was not interrupted. */
-  ended(job: IncomingRequest): void {
-    if (!job.abandoned || job.acknowledged || this.#counted.has(job)) return;
-    const one = fullRequestKey(job);
+  ended(incoming: IncomingRequest): void {
+    if (
+      !incoming.abandoned || incoming.acknowledged ||
+      this.#counted.has(incoming)
+    ) return;
+    const one = fullRequestKey(incoming);
     if (one === undefined) return;
     this.#givenBack.add(one);
     const [oldest] = this.#givenBack;
@@ -120,16 +123,19 @@ export class Quarantine {
 
   /** A copy that is refused for its content can neither be counted nor be handled apart, so its message is given up. */
   async #move(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     route: Route,
     times: number,
     quarantine: Route,
   ): Promise<InterruptedRequest> {
     try {
-      await this.#parts.copies.send(route, sameAttempt(job.message, times));
-      job.passOn();
+      await this.#parts.republisher.send(
+        route,
+        sameAttempt(incoming.message, times),
+      );
+      incoming.passOn();
     } catch (error) {
-      if (job.abandoned) return "moved";
+      if (incoming.abandoned) return "moved";
       if (isContent(error)) return { hopeless: times };
       this.#warn(route, error);
       return "here";
@@ -144,7 +150,7 @@ export class Quarantine {
     this.#reading = undefined;
     const wait = { at: performance.now() + PATIENCE };
     // It answers in the order in which it is asked, and this is asked where it is told of acknowledgements.
-    await this.#parts.transport.declare(quarantine, wait).catch(() => {});
+    await this.#parts.session.declare(quarantine, wait).catch(() => {});
   }
 
   #warn({ key }: Route, error: unknown): void {
@@ -158,20 +164,20 @@ export class Quarantine {
 
   /** A cast becomes a dead letter, a call fails. */
   async giveUp(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     times: number,
     { queue }: ServedQueue,
   ): Promise<Disposition> {
     const reason =
       `Interrupted ${times} times: its worker died or lost its broker each time`;
-    const { casts, responder } = this.#parts;
+    const { castFailures, responder } = this.#parts;
     let fate: Disposition = "dropped";
-    if (job.request.reply) {
+    if (incoming.request.reply) {
       await responder.failure(
-        job,
+        incoming,
         markDispatchError(new InterruptedError(reason)),
       );
-    } else fate = await casts.interrupted(job, reason, queue);
+    } else fate = await castFailures.interrupted(incoming, reason, queue);
     return fate;
   }
 }
@@ -193,9 +199,9 @@ function timesOf(
 /** Where one is put that has lost its worker otherwise; undefined where there is no such place. */
 export function requeueAddress(
   times: number,
-  lane: ServedQueue,
+  served: ServedQueue,
 ): Route | undefined {
-  const { queue, quarantine } = lane;
+  const { queue, quarantine } = served;
   if (times >= QUARANTINE_AFTER && quarantine) return quarantine;
   return queue && direct(queue.name);
 }

@@ -99,15 +99,15 @@ export function isContent(error: unknown): boolean {
 
 /** Makes the copies of one context. */
 export class Republisher {
-  readonly #transport: Session;
+  readonly #session: Session;
   /** Queues that were made. */
   readonly #made = new Set<string>();
   /** How long the next message waits that cannot be copied. */
   #retry = RETRY;
 
   /** On a transport. */
-  constructor(transport: Session) {
-    this.#transport = transport;
+  constructor(session: Session) {
+    this.#session = session;
   }
 
   /**
@@ -120,10 +120,10 @@ export class Republisher {
     const wait = { at: performance.now() + patience };
     for (;;) {
       const known = this.#made.has(route.key);
-      if (!known) await this.#transport.declare(route, wait);
+      if (!known) await this.#session.declare(route, wait);
       this.#made.add(route.key);
       try {
-        await this.#transport.publish(route, copy, wait);
+        await this.#session.publish(route, copy, wait);
         this.#retry = RETRY;
         return;
       } catch (error) {

@@ -23,7 +23,7 @@ export interface RefusalParts {
   /** To tell who sent it. */
   readonly responder: Responder;
   /** To keep it. */
-  readonly copies: Republisher;
+  readonly republisher: Republisher;
 }
 
 /** Refusals that are being told, at most, while their messages are acknowledged already; of more, each holds its place. */
@@ -100,9 +100,9 @@ export class UnreadableMessages {
     const reason = oneLine(`Refused: ${refused}`);
     const deadLetterCount = deadLetterCountOf(message.headers) + 1;
     const said = { attempts: 0, deadLetterCount, reason, queue: queue.name };
-    const { copies } = this.#parts;
+    const { republisher } = this.#parts;
     try {
-      const kept = await copies.deadLetter(
+      const kept = await republisher.deadLetter(
         queue,
         message,
         deadLetterHeaders(said),
@@ -117,7 +117,7 @@ export class UnreadableMessages {
         },
       );
       const { signal } = this.#stopping;
-      await aside(delivery, signal, (signal) => copies.backOff(signal));
+      await aside(delivery, signal, (signal) => republisher.backOff(signal));
       delivery.reject(true);
       return "back";
     }

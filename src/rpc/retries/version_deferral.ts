@@ -22,7 +22,7 @@ const HASTY = 5;
 /** Parts that a deferral needs. */
 export interface DeferralParts {
   /** To put it back. */
-  readonly copies: Republisher;
+  readonly republisher: Republisher;
   /** Knows who serves what. */
   readonly elsewhere: VersionSurvey;
   /** True on OpenStack's bus, which has no such queue. */
@@ -40,46 +40,46 @@ export class VersionDeferral {
 
   /** True if the request has gone back; false if what was thrown is its end. */
   async take(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     error: unknown,
-    lane: ServedQueue,
+    served: ServedQueue,
   ): Promise<boolean> {
-    const { queue, addressee } = lane;
+    const { queue, addressee } = served;
     const refused = error instanceof UnsupportedVersionError &&
       isDispatchError(error);
     const { openstack, elsewhere } = this.#parts;
-    if (!refused || !queue || openstack || isDone(job)) return false;
-    const { deferred = 0, version = "1.0", namespace } = job.request;
+    if (!refused || !queue || openstack || isDone(incoming)) return false;
+    const { deferred = 0, version = "1.0", namespace } = incoming.request;
     const ms = deferred < HASTY ? SOON : LATER;
-    if (deferred >= MOST || leftOf(job) <= ms) return false;
+    if (deferred >= MOST || leftOf(incoming) <= ms) return false;
     const wanted = { addressee, queue: queue.name, version, namespace };
-    if (!(await elsewhere.serves(wanted)) || isDone(job)) return false;
-    return await this.#send(job, lane, deferred + 1, ms);
+    if (!(await elsewhere.serves(wanted)) || isDone(incoming)) return false;
+    return await this.#send(incoming, served, deferred + 1, ms);
   }
 
   /** False if the broker did not take it. */
   async #send(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     { queue, quarantined, quarantine }: ServedQueue,
     times: number,
     ms: number,
   ): Promise<boolean> {
     if (!queue) return false;
-    const { copies } = this.#parts;
+    const { republisher } = this.#parts;
     try {
       // What others did not finish stays apart from what is well: it waits here, and takes no other's place.
       const apart = quarantined ? quarantine : undefined;
-      const wait = { at: Infinity, signal: job.signal };
+      const wait = { at: Infinity, signal: incoming.signal };
       if (apart) await delay(ms, wait);
-      const left = leftOf(job);
-      if (isDone(job) || left <= ms) return false;
+      const left = leftOf(incoming);
+      if (isDone(incoming) || left <= ms) return false;
       // A worker counts from when a message comes: the wait in the queue is taken off before.
-      const copy = copyFor(job, times, { left, waits: apart ? 0 : ms });
-      await copies.send(apart ?? delayQueue(queue, ms), copy);
-      job.passOn();
+      const copy = copyFor(incoming, times, { left, waits: apart ? 0 : ms });
+      await republisher.send(apart ?? delayQueue(queue, ms), copy);
+      incoming.passOn();
       return true;
     } catch (error) {
-      if (!isDone(job)) {
+      if (!isDone(incoming)) {
         logger("rpc").warn(
           "A request cannot go to a worker that serves its version: {error}",
           { error },

@@ -38,22 +38,22 @@ function keyOf({ queue }: ServedQueue, identity: string): string {
 /** The claims of one server. */
 export class Claims {
   readonly #store: LedgerStore;
-  readonly #copies: Republisher;
+  readonly #republisher: Republisher;
   /** Whose orphans are looked for, by their queues. */
   readonly #lanes = new Map<string, ServedQueue>();
   #sweeping: Timer | undefined;
   #stopped = false;
 
   /** In a store; requests go back to their queues by copies. */
-  constructor(store: LedgerStore, copies: Republisher) {
+  constructor(store: LedgerStore, republisher: Republisher) {
     this.#store = store;
-    this.#copies = copies;
+    this.#republisher = republisher;
   }
 
   /** Requests of a queue that workers share come back if they have lost their worker. */
-  watch(lane: ServedQueue): void {
-    if (!lane.queue || lane.quarantined) return;
-    this.#lanes.set(lane.queue.name, lane);
+  watch(served: ServedQueue): void {
+    if (!served.queue || served.quarantined) return;
+    this.#lanes.set(served.queue.name, served);
     if (!this.#stopped) this.#sweeping ??= this.#later();
   }
 
@@ -65,13 +65,13 @@ export class Claims {
 
   /** Claims a request; undefined if it cannot be told from others, so that there is nothing to claim. */
   async claim(
-    job: IncomingRequest,
-    lane: ServedQueue,
+    incoming: IncomingRequest,
+    served: ServedQueue,
   ): Promise<ClaimResult | undefined> {
-    const identity = fullRequestKey(job);
-    if (identity === undefined || !lane.queue) return undefined;
-    const key = keyOf(lane, identity);
-    const { signal } = job;
+    const identity = fullRequestKey(incoming);
+    if (identity === undefined || !served.queue) return undefined;
+    const key = keyOf(served, identity);
+    const { signal } = incoming;
     const wait = { at: Infinity, signal };
     const store = this.#store;
     const claimed = await retryStore(store, () => store.claim(key), wait);
@@ -83,22 +83,24 @@ export class Claims {
       return { state: "taken", ms: Math.min(RESCUE_INTERVAL_MS, left), kept };
     }
     const claim = { key, epoch: claimed.epoch };
-    job.hold = new Lease(store, claim, () => job.fence());
+    incoming.lease = new Lease(store, claim, () => incoming.fence());
     return { state: "held" };
   }
 
   /** A request goes back to its queue undone: any other worker may claim it at once. */
-  async requeue({ hold, keptFor, message }: IncomingRequest): Promise<void> {
-    if (!hold || hold.over) return;
-    await hold.release();
-    if (keptFor && await this.#putBack(keptFor, message)) await hold.returned();
+  async requeue({ lease, keptFor, message }: IncomingRequest): Promise<void> {
+    if (!lease || lease.over) return;
+    await lease.release();
+    if (keptFor && await this.#putBack(keptFor, message)) {
+      await lease.returned();
+    }
   }
 
   /** False where the broker does not take it in time: it comes back when it is found to have lost its worker. */
   async #putBack({ name }: Queue, message: Message): Promise<boolean> {
     const wait = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
     const late = () => new Error("the broker did not take it in time");
-    const sent = this.#copies.send(direct(name), sameAttempt(message));
+    const sent = this.#republisher.send(direct(name), sameAttempt(message));
     return await withDeadline(sent.then(() => true), wait, late).catch(
       (error) => {
         logger("rpc").warn(
@@ -114,11 +116,11 @@ export class Claims {
   }
 
   /** Waits until a request is free again, or done; false if it has to go back before. */
-  async free(job: IncomingRequest, ms: number): Promise<boolean> {
+  async free(incoming: IncomingRequest, ms: number): Promise<boolean> {
     const deadline = Infinity;
     return await aside(
-      job,
-      job.signal,
+      incoming,
+      incoming.signal,
       (signal) => delay(ms, { at: deadline, signal }),
     )
       .then(() => true, () => false);
@@ -149,13 +151,13 @@ export class Claims {
   /** Where any worker claims it anew: into its queue, or apart from others if it was interrupted too often. */
   async #rescue(kept: StoredRequest): Promise<void> {
     const { queue } = kept;
-    const lane = this.#lanes.get(queue);
+    const served = this.#lanes.get(queue);
     try {
       for (const request of parseMessages(kept.request)) {
         const times = interruptionsOf(request.headers) + 1;
-        const route = lane && requeueAddress(times, lane);
+        const route = served && requeueAddress(times, served);
         if (!route) continue;
-        await this.#copies.send(route, sameAttempt(request, times));
+        await this.#republisher.send(route, sameAttempt(request, times));
         await this.#store.returned(kept);
         const text = "A request of {queue} has lost its worker: back it goes";
         logger("rpc").warn(text, { queue });

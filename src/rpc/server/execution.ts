@@ -10,7 +10,7 @@ export interface JobHookParts {
   /** Records. */
   readonly responder: Responder;
   /** Is told how long the event loop was kept. */
-  readonly loop: EventLoopMonitor<IncomingRequest>;
+  readonly monitor: EventLoopMonitor<IncomingRequest>;
   /** Milliseconds that the broker leaves a message unacknowledged. */
   readonly consumerTimeout: number;
   /** Until when the ledger is waited for. */
@@ -20,20 +20,20 @@ export interface JobHookParts {
 /** For requests of a queue. */
 export function jobHooks(
   queue: Queue | undefined,
-  { responder, loop, consumerTimeout, ending }: JobHookParts,
+  { responder, monitor, consumerTimeout, ending }: JobHookParts,
 ): JobHooks {
   return {
     queue,
-    ran: (job, ms) => loop.ran(job, ms),
+    ran: (incoming, ms) => monitor.ran(incoming, ms),
     // What takes longer than the broker leaves a message unacknowledged is kept by the ledger instead.
-    starting: (job, { maxDuration = 0 }) => {
-      const { hold } = job;
-      if (!hold || !queue || maxDuration < consumerTimeout) return undefined;
-      return hold.keep(queue.name, job.message, ending)
-        .then((mine) => mine ? job.keptElsewhere() : job.fence());
+    starting: (incoming, { maxDuration = 0 }) => {
+      const { lease } = incoming;
+      if (!lease || !queue || maxDuration < consumerTimeout) return undefined;
+      return lease.keep(queue.name, incoming.message, ending)
+        .then((mine) => mine ? incoming.keptElsewhere() : incoming.fence());
     },
-    record: (job, transaction, result) =>
-      responder.record(job, transaction, result),
+    record: (incoming, transaction, result) =>
+      responder.record(incoming, transaction, result),
     // A stream of Warren's ends with its reader, whose silence is noticed.
     patience: ({ request: { reply, warren }, procedure, arrived }) => {
       const { yields, maxDuration = 0 } = procedure ?? {};
@@ -41,10 +41,10 @@ export function jobHooks(
       const most = Math.max(consumerTimeout, maxDuration);
       return !reply || ends ? Infinity : arrived + most;
     },
-    late: (job) => {
-      const ms = Math.round(performance.now() - job.arrived);
-      void responder.late(job, ms);
-      job.end(`it has taken ${ms} ms, and its caller names no deadline`);
+    late: (incoming) => {
+      const ms = Math.round(performance.now() - incoming.arrived);
+      void responder.late(incoming, ms);
+      incoming.end(`it has taken ${ms} ms, and its caller names no deadline`);
     },
   };
 }

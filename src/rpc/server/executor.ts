@@ -27,17 +27,17 @@ import { castOfStreamError, isStream } from "../dispatch/handler_stream.ts";
 /** What running needs. */
 export interface RunnerParts {
   /** Whose turn it is. */
-  readonly permits: Semaphore;
+  readonly semaphore: Semaphore;
   /** To be cancelled by. */
-  readonly running: ControlTargets;
+  readonly targets: ControlTargets;
   /** To answer. */
   readonly responder: Responder;
   /** Casts that failed. */
-  readonly casts: CastFailures;
+  readonly castFailures: CastFailures;
   /** Whose a request is, where the fleet has a ledger. */
   readonly claims: Claims | undefined;
   /** Requests that another worker serves. */
-  readonly deferral: VersionDeferral;
+  readonly versionDeferral: VersionDeferral;
   /** What others did not finish. */
   readonly quarantine: Quarantine;
   /** Until when the ledger is waited for. */
@@ -58,8 +58,8 @@ export class Executor {
   /** How long handlers took. */
   readonly latency: LatencyHistogram = new LatencyHistogram();
   /** Whether the event loop stood still. */
-  readonly loop: EventLoopMonitor<IncomingRequest>;
-  readonly #long: LongRunningHandlers;
+  readonly monitor: EventLoopMonitor<IncomingRequest>;
+  readonly #longRunning: LongRunningHandlers;
   readonly #parts: RunnerParts;
   /** What is in quarantine waits for nobody, since each of its consumers has one alone. */
   readonly #quarantineSemaphore = new Semaphore(Infinity);
@@ -67,54 +67,59 @@ export class Executor {
   /** Of its parts. */
   constructor(parts: RunnerParts) {
     this.#parts = parts;
-    this.#long = new LongRunningHandlers(parts.longRunning);
-    this.loop = new EventLoopMonitor((inHand) => this.#long.look(inHand));
+    this.#longRunning = new LongRunningHandlers(parts.longRunning);
+    this.monitor = new EventLoopMonitor((inHand) =>
+      this.#longRunning.look(inHand)
+    );
   }
 
   /** Handlers that have run for long: how many, and the first of them. */
   get longRunning(): LongRunningStats {
-    return this.#long.stats(this.loop.active);
+    return this.#longRunning.stats(this.monitor.active);
   }
 
   /** From its turn to its acknowledgement; `hopeless` is how many workers did not finish it, where no other is to try. */
   async serve(
-    job: IncomingRequest,
-    lane: ServedQueue,
+    incoming: IncomingRequest,
+    served: ServedQueue,
     hopeless?: number,
   ): Promise<void> {
-    job.register(this.#parts.running);
-    if (job.request.interruptions) await this.#parts.quarantine.othersSafe();
-    const permits = lane.quarantined
+    incoming.register(this.#parts.targets);
+    if (incoming.request.interruptions) {
+      await this.#parts.quarantine.othersSafe();
+    }
+    const semaphore = served.quarantined
       ? this.#quarantineSemaphore
-      : this.#parts.permits;
-    const turn = new Permit(permits, () => this.#wait(job, lane));
+      : this.#parts.semaphore;
+    const turn = new Permit(semaphore, () => this.#wait(incoming, served));
     // A handler that goes on when nobody waits any more does not keep others from their turn.
-    job.left = turn.release;
+    incoming.left = turn.release;
     try {
       const taken = turn.acquire();
       if (taken !== true && !(await taken)) {
-        return await this.#notAdmitted(job, lane);
+        return await this.#notAdmitted(incoming, served);
       }
-      if (job.over) return void this.#parts.counts.dropped++;
-      if (isExpired(job)) return await this.#expired(job, lane);
-      this.#parts.responder.beats.begin(job);
-      const claiming = this.#parts.claims && this.#claim(job, lane, turn);
+      if (incoming.over) return void this.#parts.counts.dropped++;
+      if (isExpired(incoming)) return await this.#expired(incoming, served);
+      this.#parts.responder.heartbeats.begin(incoming);
+      const claiming = this.#parts.claims &&
+        this.#claim(incoming, served, turn);
       if (claiming && !(await claiming)) return;
-      if (hopeless) return await this.#giveUp(job, lane, hopeless);
-      this.loop.begin(job);
-      await this.#run(job, lane, turn);
+      if (hopeless) return await this.#giveUp(incoming, served, hopeless);
+      this.monitor.begin(incoming);
+      await this.#run(incoming, served, turn);
     } catch (error) {
-      if (job.over) return; // nobody waits, or it goes back to its queue
-      if (job.request.reply) throw error;
-      await this.#parts.casts.backOff(job, error); // nobody else would know of it
-      await this.#back(job, lane);
+      if (incoming.over) return; // nobody waits, or it goes back to its queue
+      if (incoming.request.reply) throw error;
+      await this.#parts.castFailures.backOff(incoming, error); // nobody else would know of it
+      await this.#back(incoming, served);
     } finally {
-      this.loop.end(job);
-      job.left = undefined;
+      this.monitor.end(incoming);
+      incoming.left = undefined;
       turn.release();
-      const leaving = this.#finish(job);
+      const leaving = this.#finish(incoming);
       if (leaving) await leaving;
-      job.unregister();
+      incoming.unregister();
     }
   }
 
@@ -129,113 +134,125 @@ export class Executor {
   }
 
   /** It has waited too long for another attempt. */
-  async #expired(job: IncomingRequest, lane: ServedQueue): Promise<void> {
-    const { counts, casts } = this.#parts;
-    if (job.request.reply) return void counts.dropped++; // its caller has given up
-    const fate = await casts.expired(job, lane.queue);
-    logFailedCast(job, "expired before its next attempt", fate, lane.queue);
+  async #expired(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+  ): Promise<void> {
+    const { counts, castFailures } = this.#parts;
+    if (incoming.request.reply) return void counts.dropped++; // its caller has given up
+    const fate = await castFailures.expired(incoming, served.queue);
+    logFailedCast(
+      incoming,
+      "expired before its next attempt",
+      fate,
+      served.queue,
+    );
     if (fate === "dropped") counts.dropped++;
-    if (fate === "back") await this.#back(job, lane);
+    if (fate === "back") await this.#back(incoming, served);
     count(counts, fate);
   }
 
   /** True when it is claimed, or needs not be; else it has been done, or is another worker's. */
   async #claim(
-    job: IncomingRequest,
-    lane: ServedQueue,
+    incoming: IncomingRequest,
+    served: ServedQueue,
     turn: Permit,
   ): Promise<boolean> {
     const { claims, counts, responder } = this.#parts;
-    const { at } = this.#wait(job, lane);
+    const { at } = this.#wait(incoming, served);
     for (;;) {
-      const whose = await claims?.claim(job, lane);
+      const whose = await claims?.claim(incoming, served);
       if (whose === undefined || whose.state === "held") return true;
       if (whose.state === "done") {
         counts.repeated++;
-        job.answers = whose.answers;
-        await responder.repeat(job, whose.answers);
-        job.settle();
+        incoming.answers = whose.answers;
+        await responder.repeat(incoming, whose.answers);
+        incoming.settle();
         return false;
       }
-      if (whose.kept) return job.passOn(), false; // the ledger brings it back if its worker dies
+      if (whose.kept) return incoming.passOn(), false; // the ledger brings it back if its worker dies
       turn.release();
-      const waited = await claims?.free(job, whose.ms);
+      const waited = await claims?.free(incoming, whose.ms);
       const soon = waited && performance.now() < at;
       if (soon && await turn.acquire()) continue;
-      await this.#notAdmitted(job, lane);
+      await this.#notAdmitted(incoming, served);
       return false;
     }
   }
 
-  async #notAdmitted(job: IncomingRequest, lane: ServedQueue): Promise<void> {
-    if (job.over || !lane.queue) this.#parts.counts.dropped++;
-    else await this.#back(job, lane);
+  async #notAdmitted(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+  ): Promise<void> {
+    if (incoming.over || !served.queue) this.#parts.counts.dropped++;
+    else await this.#back(incoming, served);
   }
 
   /** At the end of its queue as a copy, so that no worker takes it for interrupted; where there can be none, as it was. */
-  async #back(job: IncomingRequest, lane: ServedQueue): Promise<void> {
-    if (job.abandoned || job.settled) return;
-    const copied = !job.lost && await this.#parts.quarantine.requeue(job, lane);
-    if (copied) job.passOn();
-    else job.giveBack();
+  async #back(incoming: IncomingRequest, served: ServedQueue): Promise<void> {
+    if (incoming.abandoned || incoming.settled) return;
+    const copied = !incoming.lost &&
+      await this.#parts.quarantine.requeue(incoming, served);
+    if (copied) incoming.passOn();
+    else incoming.giveBack();
   }
 
   /** No worker finished it, and no other is to try. */
   async #giveUp(
-    job: IncomingRequest,
-    lane: ServedQueue,
+    incoming: IncomingRequest,
+    served: ServedQueue,
     times: number,
   ): Promise<void> {
     const { counts, quarantine, responder } = this.#parts;
-    const fate = await quarantine.giveUp(job, times, lane);
-    if (fate === "back") await this.#back(job, lane);
+    const fate = await quarantine.giveUp(incoming, times, served);
+    if (fate === "back") await this.#back(incoming, served);
     count(counts, fate);
     const reason = `interrupted ${times} times`;
-    if (job.request.reply) logFailedCall(job, reason);
-    else logFailedCast(job, reason, fate, lane.queue);
-    const cast = !job.request.reply && !job.abandoned;
-    if (cast && job.hold) await responder.result(job, undefined);
+    if (incoming.request.reply) logFailedCall(incoming, reason);
+    else logFailedCast(incoming, reason, fate, served.queue);
+    const cast = !incoming.request.reply && !incoming.abandoned;
+    if (cast && incoming.lease) await responder.result(incoming, undefined);
   }
 
   /** What another worker has now goes back all the same: that one may lose it to a third, and whoever gets it asks the ledger. */
-  #finish(job: IncomingRequest): Promise<void> | undefined {
-    this.#parts.responder.beats.end(job);
-    if (job.fenced) {
+  #finish(incoming: IncomingRequest): Promise<void> | undefined {
+    this.#parts.responder.heartbeats.end(incoming);
+    if (incoming.fenced) {
       this.#parts.counts.fenced++;
-      job.giveBack();
+      incoming.giveBack();
     }
-    job.settle();
-    return this.release(job);
+    incoming.settle();
+    return this.release(incoming);
   }
 
   /** What goes back to its queue is free for others at once. */
-  release(job: IncomingRequest): Promise<void> | undefined {
-    if (job.abandoned) return this.#parts.claims?.requeue(job);
-    job.hold?.stop();
+  release(incoming: IncomingRequest): Promise<void> | undefined {
+    if (incoming.abandoned) return this.#parts.claims?.requeue(incoming);
+    incoming.lease?.stop();
     return undefined;
   }
 
   /** A stream that has lost its worker is not begun anew elsewhere. */
-  async endStream({ hold }: IncomingRequest): Promise<void> {
+  async endStream({ lease }: IncomingRequest): Promise<void> {
     const wait = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
     const late = () => undefined;
-    if (hold) {
-      await withDeadline(hold.done([], wait), wait, late).catch(() => {});
+    if (lease) {
+      await withDeadline(lease.done([], wait), wait, late).catch(() => {});
     }
   }
 
   /** The permit is given back when the handler ends; the answer's confirmation needs none. */
   async #run(
-    job: IncomingRequest,
-    lane: ServedQueue,
+    incoming: IncomingRequest,
+    served: ServedQueue,
     turn: Permit,
   ): Promise<void> {
-    const { request, context } = job;
-    const ended = this.#timed(job, turn);
-    logStep(job, "started");
+    const { request, context } = incoming;
+    const ended = this.#timed(incoming, turn);
+    logStep(incoming, "started");
     try {
       const { version = "1.0", method, args, namespace } = request;
-      const { dispatcher } = lane;
+      const { dispatcher } = served;
       const work = dispatcher.dispatch(
         context,
         version,
@@ -244,66 +261,79 @@ export class Executor {
         namespace,
       );
       // A dispatcher that wraps another may find the procedure later.
-      const free = job.procedure && job.procedure.maxDuration === undefined;
-      const result = await (free ? work : job.run.bounded(work));
+      const free = incoming.procedure &&
+        incoming.procedure.maxDuration === undefined;
+      const result = await (free ? work : incoming.run.bounded(work));
       if (isStream(result) && !request.reply) {
         throw castOfStreamError(request.method);
       }
       if (isStream(result)) {
-        await job.run.bounded(this.#parts.responder.stream(job, result));
+        await incoming.run.bounded(
+          this.#parts.responder.stream(incoming, result),
+        );
       } else {
         ended();
-        await this.#parts.responder.result(job, result);
+        await this.#parts.responder.result(incoming, result);
       }
       ended();
       this.#parts.counts.handled++;
     } catch (error) {
       ended();
-      if (job.run.left) this.#long.leave(job);
-      this.#parts.responder.beats.end(job); // another worker is to be its caller's
-      if (await this.#parts.deferral.take(job, error, lane)) return;
+      if (incoming.run.left) this.#longRunning.leave(incoming);
+      this.#parts.responder.heartbeats.end(incoming); // another worker is to be its caller's
+      if (await this.#parts.versionDeferral.take(incoming, error, served)) {
+        return;
+      }
       this.#parts.counts.failed++;
-      if (request.reply) logFailedCall(job, error);
-      await this.#parts.responder.failure(job, error);
-      if (!request.reply) await this.#failedCast(job, error, lane);
+      if (request.reply) logFailedCall(incoming, error);
+      await this.#parts.responder.failure(incoming, error);
+      if (!request.reply) await this.#failedCast(incoming, error, served);
     }
   }
 
   /** Whoever has a cast decides what becomes of it. */
   async #failedCast(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     error: unknown,
-    lane: ServedQueue,
+    served: ServedQueue,
   ): Promise<void> {
     const { ending } = this.#parts;
     // A handler that goes on must not record what another attempt will do.
     const mine =
-      await (job.run.overtime
-        ? job.hold?.renewed(ending)
-        : job.hold?.holds(ending)) ?? true;
+      await (incoming.run.overtime
+        ? incoming.lease?.renewed(ending)
+        : incoming.lease?.holds(ending)) ?? true;
     if (!mine) {
-      logStep(job, "failed after another worker took it: {error}", { error });
-      return job.fence();
+      logStep(incoming, "failed after another worker took it: {error}", {
+        error,
+      });
+      return incoming.fence();
     }
-    const fate = await this.#parts.casts.failed(job, error, lane.queue);
-    logFailedCast(job, error, fate, lane.queue);
-    if (fate === "back") await this.#back(job, lane);
+    const fate = await this.#parts.castFailures.failed(
+      incoming,
+      error,
+      served.queue,
+    );
+    logFailedCast(incoming, error, fate, served.queue);
+    if (fate === "back") await this.#back(incoming, served);
     count(this.#parts.counts, fate);
-    if (!job.abandoned) await this.#parts.responder.result(job, undefined);
+    if (!incoming.abandoned) {
+      await this.#parts.responder.result(incoming, undefined);
+    }
   }
 
   /** What to call when the handler has ended; the first time counts. */
-  #timed(job: IncomingRequest, turn: Permit): () => void {
+  #timed(incoming: IncomingRequest, turn: Permit): () => void {
     const began = performance.now();
     let running = true;
     return () => {
       const ms = performance.now() - began;
       if (running) {
         this.latency.add(ms);
-        logStep(job, "ended after {ms} ms", { ms: Math.round(ms) });
+        logStep(incoming, "ended after {ms} ms", { ms: Math.round(ms) });
       }
       running = false;
-      job.run.end();
+      incoming.run.end();
       turn.release();
     };
   }

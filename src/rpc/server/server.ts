@@ -65,13 +65,17 @@ export interface ServerParts extends ResponderParts {
 
 /** A request in hand: where it came, and until when. */
 class AdmittedRequest {
-  readonly job: IncomingRequest;
-  readonly lane: ServedQueue;
+  readonly incoming: IncomingRequest;
+  readonly served: ServedQueue;
   readonly done: Promise<void>;
 
-  constructor(job: IncomingRequest, lane: ServedQueue, done: Promise<void>) {
-    this.job = job;
-    this.lane = lane;
+  constructor(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+    done: Promise<void>,
+  ) {
+    this.incoming = incoming;
+    this.served = served;
     this.done = done;
   }
 }
@@ -79,16 +83,16 @@ class AdmittedRequest {
 /** Serves requests of all consumers of one connection context. */
 export class Server {
   readonly #parts: ServerParts;
-  readonly #permits: Semaphore;
+  readonly #semaphore: Semaphore;
   readonly #responder: Responder;
-  readonly #refusals: UnreadableMessages;
+  readonly #unreadable: UnreadableMessages;
   readonly #claims: Claims | undefined;
   readonly #quarantine: Quarantine;
   readonly #runner: Executor;
   /** What it answered. */
-  readonly answered: ReplyCache = new ReplyCache();
+  readonly replyCache: ReplyCache = new ReplyCache();
   readonly #ledgers = new Set<RecentRequests>();
-  readonly #jobs = new SlotMap<AdmittedRequest>();
+  readonly #requests = new SlotMap<AdmittedRequest>();
   readonly #counts = counts();
   readonly #stopping = new AbortController();
   /** Until when the ledger is waited for. */
@@ -97,20 +101,29 @@ export class Server {
   /** Ready to receive. */
   constructor(parts: ServerParts) {
     this.#parts = parts;
-    this.#permits = new Semaphore(parts.concurrency);
+    this.#semaphore = new Semaphore(parts.concurrency);
     const responder = this.#responder = new Responder(parts, this.#ending);
-    const { ledger, transport } = parts;
-    const copies = new Republisher(transport);
-    this.#refusals = new UnreadableMessages({ responder, copies });
-    const casts = new CastFailures({ ...parts, copies });
-    this.#quarantine = new Quarantine({ ...parts, copies, casts, responder });
-    this.#claims = ledger && new Claims(ledger, copies);
+    const { ledger, session } = parts;
+    const republisher = new Republisher(session);
+    this.#unreadable = new UnreadableMessages({ responder, republisher });
+    const castFailures = new CastFailures({ ...parts, republisher });
+    this.#quarantine = new Quarantine({
+      ...parts,
+      republisher,
+      castFailures,
+      responder,
+    });
+    this.#claims = ledger && new Claims(ledger, republisher);
     const elsewhere = new VersionSurvey(parts.caller);
-    const deferral = new VersionDeferral({ ...parts, copies, elsewhere });
+    const versionDeferral = new VersionDeferral({
+      ...parts,
+      republisher,
+      elsewhere,
+    });
     this.#runner = new Executor({
-      ...{ responder, casts, deferral },
-      permits: this.#permits,
-      running: parts.inbox.running,
+      ...{ responder, castFailures, versionDeferral },
+      semaphore: this.#semaphore,
+      targets: parts.inbox.targets,
       claims: this.#claims,
       quarantine: this.#quarantine,
       ending: this.#ending,
@@ -126,9 +139,9 @@ export class Server {
       (sum, { evictions }) => sum + evictions,
       0,
     );
-    const { loop: { blocked }, longRunning, latency: { stats: latency } } =
+    const { monitor: { blocked }, longRunning, latency: { stats: latency } } =
       this.#runner;
-    const inHand = this.#jobs.size;
+    const inHand = this.#requests.size;
     return {
       ...this.#counts,
       evicted: cut,
@@ -141,72 +154,77 @@ export class Server {
 
   /** Handlers at once. */
   get concurrency(): number {
-    return this.#permits.limit;
+    return this.#semaphore.limit;
   }
 
   /** Holds from now on; handlers that run are left alone. */
   set concurrency(limit: number) {
-    this.#permits.limit = limit;
+    this.#semaphore.limit = limit;
   }
 
   /** Takes the deliveries of one consumer. Never throws: nothing that arrives can hurt a worker. */
-  receiver(lane: ServedQueue): (delivery: Delivery) => void {
-    this.#ledgers.add(lane.ledger);
-    this.#claims?.watch(lane);
-    const hooks = jobHooks(lane.queue, {
+  receiver(served: ServedQueue): (delivery: Delivery) => void {
+    this.#ledgers.add(served.recent);
+    this.#claims?.watch(served);
+    const hooks = jobHooks(served.queue, {
       responder: this.#responder,
-      loop: this.#runner.loop,
+      monitor: this.#runner.monitor,
       consumerTimeout: this.#parts.consumerTimeout,
       ending: this.#ending,
     });
-    return (delivery) => this.#receive(delivery, lane, hooks);
+    return (delivery) => this.#receive(delivery, served, hooks);
   }
 
-  #receive(delivery: Delivery, lane: ServedQueue, hooks: JobHooks): void {
+  #receive(delivery: Delivery, served: ServedQueue, hooks: JobHooks): void {
     const { message: came } = delivery;
     const { limits } = this.#parts;
     const decoded = decode(came.body, came.headers, limits, came);
     if ("refusal" in decoded) {
-      return this.#refuse(delivery, lane, decoded.refusal);
+      return this.#refuse(delivery, served, decoded.refusal);
     }
     const { message, dialect } = decoded;
     if (message.kind !== "request") {
       const reason = `a ${message.kind} where requests are served`;
-      return this.#refuse(delivery, lane, { reason });
+      return this.#refuse(delivery, served, { reason });
     }
-    const reason = misdirected(lane.addressee, message.to);
+    const reason = misdirected(served.addressee, message.to);
     if (reason !== undefined) {
       const { reply, warren } = message;
-      return this.#refuse(delivery, lane, { reason, dialect, reply, warren });
+      return this.#refuse(delivery, served, { reason, dialect, reply, warren });
     }
     if (delivery.redelivered) this.#counts.redelivered++;
-    const job = new IncomingRequest(delivery, message, dialect, hooks);
+    const incoming = new IncomingRequest(delivery, message, dialect, hooks);
     const { redelivered, key } = delivery;
-    logStep(job, "received from {key}", { key, redelivered });
-    const done = this.#admit(job, lane).then(() => {
-      logStep(job, job.acknowledged ? "acknowledged" : "back in its queue");
-      this.#jobs.delete(place);
-      this.#quarantine.ended(job);
+    logStep(incoming, "received from {key}", { key, redelivered });
+    const done = this.#admit(incoming, served).then(() => {
+      logStep(
+        incoming,
+        incoming.acknowledged ? "acknowledged" : "back in its queue",
+      );
+      this.#requests.delete(place);
+      this.#quarantine.ended(incoming);
     });
-    const place = this.#jobs.add(new AdmittedRequest(job, lane, done));
+    const place = this.#requests.add(
+      new AdmittedRequest(incoming, served, done),
+    );
   }
 
   /** What came before is not run again; what a worker did not finish may end this one too. Never rejects. */
-  #admit(job: IncomingRequest, lane: ServedQueue): Promise<void> {
-    const one = requestKey(job);
-    const earlier = one ? this.#earlier(job, one, lane) : undefined;
-    const suspect = !earlier && this.#quarantine.isSuspect(job, lane);
+  #admit(incoming: IncomingRequest, served: ServedQueue): Promise<void> {
+    const one = requestKey(incoming);
+    const earlier = one ? this.#earlier(incoming, one, served) : undefined;
+    const suspect = !earlier && this.#quarantine.isSuspect(incoming, served);
     const work = earlier
-      ? this.#repeat(job, earlier, lane)
+      ? this.#repeat(incoming, earlier, served)
       : suspect
-      ? this.#interrupted(job, lane)
-      : this.#runner.serve(job, lane);
+      ? this.#interrupted(incoming, served)
+      : this.#runner.serve(incoming, served);
     const done = work.catch((error) =>
       logger("rpc").error("Serving failed: {error}", { error })
     );
     const begins = !earlier && !suspect;
     if (begins && one !== undefined) {
-      lane.ledger.begin(one, job, readerOf(job.request), done);
+      served.recent.begin(one, incoming, readerOf(incoming.request), done);
     }
     return done;
   }
@@ -218,33 +236,43 @@ export class Server {
   #earlier(
     { request }: IncomingRequest,
     one: string,
-    lane: ServedQueue,
+    served: ServedQueue,
   ): KnownRequest | undefined {
-    const known = lane.ledger.find(one);
+    const known = served.recent.find(one);
     if (!known) return undefined;
     const his = known.reader === readerOf(request);
-    if ("job" in known) {
-      return his || !known.job.procedure?.yields ? known : undefined;
+    if ("incoming" in known) {
+      return his || !known.incoming.procedure?.yields ? known : undefined;
     }
     const silent = known.answers.length === 0 && request.reply;
     return silent && (!his || this.#claims) ? undefined : known;
   }
 
-  async #interrupted(job: IncomingRequest, lane: ServedQueue): Promise<void> {
+  async #interrupted(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+  ): Promise<void> {
     this.#counts.interrupted++;
-    const now = await this.#quarantine.take(job, lane);
-    if (now === "here") await this.#admit(job, lane);
-    else if (now !== "moved") await this.#runner.serve(job, lane, now.hopeless);
+    const now = await this.#quarantine.take(incoming, served);
+    if (now === "here") await this.#admit(incoming, served);
+    else if (now !== "moved") {
+      await this.#runner.serve(incoming, served, now.hopeless);
+    }
   }
 
   /** What is left goes back as a copy, so that nobody takes it for one whose worker died. Without grace there is no time for it. */
-  async #putBack(job: IncomingRequest, lane: ServedQueue): Promise<void> {
-    if (!lane.quarantine || !job.abandoned || job.acknowledged) return;
-    if (job.lost) return; // its queue has it again
+  async #putBack(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+  ): Promise<void> {
+    if (!served.quarantine || !incoming.abandoned || incoming.acknowledged) {
+      return;
+    }
+    if (incoming.lost) return; // its queue has it again
     const wait = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
-    const sent = this.#quarantine.requeue(job, lane);
+    const sent = this.#quarantine.requeue(incoming, served);
     if (await withDeadline(sent, wait, () => undefined).catch(() => false)) {
-      job.passOn();
+      incoming.passOn();
     }
   }
 
@@ -259,40 +287,43 @@ export class Server {
     const guessed = kept && refused.large;
     const done = (fate: Disposition) => count(this.#counts, fate);
     const said = guessed ? { ...refused, reply: undefined } : refused;
-    this.#refusals.reject(delivery, said, kept, done);
+    this.#unreadable.reject(delivery, said, kept, done);
   }
 
   /** A request that came before is not run again: its first run answers it, or has, and what it said is said again. */
   async #repeat(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     known: KnownRequest,
-    lane: ServedQueue,
+    served: ServedQueue,
   ): Promise<void> {
-    const same = known.reader === readerOf(job.request);
-    if ("job" in known && !same) return await this.#share(job, known, lane);
+    const same = known.reader === readerOf(incoming.request);
+    if ("incoming" in known && !same) {
+      return await this.#share(incoming, known, served);
+    }
     this.#counts.repeated++;
-    if ("answers" in known) await this.#responder.repeat(job, known.answers);
-    else await joinOtherRun(job, known, this.#stopping.signal);
-    if ("answers" in known || !known.job.abandoned) job.settle();
-    else if (!job.abandoned) await this.#admit(job, lane); // the first run went back undone
+    if ("answers" in known) {
+      await this.#responder.repeat(incoming, known.answers);
+    } else await joinOtherRun(incoming, known, this.#stopping.signal);
+    if ("answers" in known || !known.incoming.abandoned) incoming.settle();
+    else if (!incoming.abandoned) await this.#admit(incoming, served); // the first run went back undone
   }
 
   /** The same for another reader: he gets the answer of the run that is under way; where it has none for him, a run of his own. */
   async #share(
-    job: IncomingRequest,
+    incoming: IncomingRequest,
     known: ActiveRequest,
-    lane: ServedQueue,
+    served: ServedQueue,
   ): Promise<void> {
-    const { beats } = this.#responder;
-    const { running } = this.#parts.inbox;
-    const waited = await joinSameRun({ running, beats }, job, known);
-    if (!waited) return job.giveBack();
-    if (job.over) return void this.#counts.dropped++;
-    const { answers } = known.job;
-    if (answers.length === 0) return await this.#admit(job, lane);
+    const { heartbeats } = this.#responder;
+    const { targets } = this.#parts.inbox;
+    const waited = await joinSameRun({ targets, heartbeats }, incoming, known);
+    if (!waited) return incoming.giveBack();
+    if (incoming.over) return void this.#counts.dropped++;
+    const { answers } = known.incoming;
+    if (answers.length === 0) return await this.#admit(incoming, served);
     this.#counts.repeated++;
-    await this.#responder.repeat(job, answers);
-    job.settle();
+    await this.#responder.repeat(incoming, answers);
+    incoming.settle();
   }
 
   /**
@@ -304,11 +335,11 @@ export class Server {
     const waiting = setDeadline(deadline, resolve);
     let stopping: Promise<void> | undefined;
     const late = over.then(() => stopping = this.#stop(neat));
-    const refusals = this.#refusals.pending;
+    const refusals = this.#unreadable.pending;
     const { signal } = this.#stopping;
-    while (this.#jobs.size + refusals.size > 0 && !signal.aborted) {
+    while (this.#requests.size + refusals.size > 0 && !signal.aborted) {
       const all = Promise.all([
-        ...[...this.#jobs].map(({ done }) => done),
+        ...[...this.#requests].map(({ done }) => done),
         ...refusals,
       ]);
       await Promise.race([all, late]);
@@ -317,22 +348,24 @@ export class Server {
     this.#claims?.stop();
     await stopping;
     this.#responder[Symbol.dispose]();
-    this.#runner.loop[Symbol.dispose]();
+    this.#runner.monitor[Symbol.dispose]();
   }
 
   /** What has begun to stream is not begun anew elsewhere: its caller is told. */
   async #stop(neat: boolean): Promise<void> {
-    const inHand = [...this.#jobs];
-    const jobs = inHand.map(({ job }) => job);
-    for (const job of jobs) job.abandon();
+    const inHand = [...this.#requests];
+    const jobs = inHand.map(({ incoming }) => incoming);
+    for (const incoming of jobs) incoming.abandon();
     this.#stopping.abort(new ConnectionDisposedError("The service stops"));
-    this.#refusals.stop();
+    this.#unreadable.stop();
     const streams = jobs.filter(({ streaming }) => streaming);
     await Promise.all([
-      ...streams.map((job) => this.#runner.endStream(job)),
-      ...streams.map((job) => this.#responder.interrupted(job)),
-      ...jobs.map((job) => this.#runner.release(job)),
-      ...(neat ? inHand.map(({ job, lane }) => this.#putBack(job, lane)) : []),
+      ...streams.map((incoming) => this.#runner.endStream(incoming)),
+      ...streams.map((incoming) => this.#responder.interrupted(incoming)),
+      ...jobs.map((incoming) => this.#runner.release(incoming)),
+      ...(neat
+        ? inHand.map(({ incoming, served }) => this.#putBack(incoming, served))
+        : []),
     ]);
   }
 }

@@ -8,9 +8,9 @@ import type { ControlTargets } from "../control_targets.ts";
 /** Parts that a wait needs. */
 export interface SameRunParts {
   /** To be cancelled by. */
-  readonly running: ControlTargets;
+  readonly targets: ControlTargets;
   /** Shows the second caller that its call is being worked on. */
-  readonly beats: Heartbeats;
+  readonly heartbeats: Heartbeats;
 }
 
 /**
@@ -18,26 +18,26 @@ export interface SameRunParts {
  * the second has to go back meanwhile.
  */
 export async function joinSameRun(
-  { running, beats }: SameRunParts,
+  { targets, heartbeats }: SameRunParts,
   second: IncomingRequest,
   first: ActiveRequest,
 ): Promise<boolean> {
-  second.register(running);
-  beats.begin(second);
+  second.register(targets);
+  heartbeats.begin(second);
   const wait = (signal: AbortSignal) => first.until(signal, true);
   const waited = await aside(second, second.signal, wait)
     .then(() => true, () => second.over);
-  beats.end(second);
+  heartbeats.end(second);
   second.unregister();
   return waited;
 }
 
 /** Waits for the run of a request that came again; what has to go meanwhile goes back. */
 export async function joinOtherRun(
-  job: IncomingRequest,
+  incoming: IncomingRequest,
   first: ActiveRequest,
   stopping: AbortSignal,
 ): Promise<void> {
   const wait = (signal: AbortSignal) => first.until(signal, false);
-  await aside(job, stopping, wait).catch(() => job.giveBack());
+  await aside(incoming, stopping, wait).catch(() => incoming.giveBack());
 }

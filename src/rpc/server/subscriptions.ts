@@ -33,25 +33,25 @@ export interface OptionalConsumer {
 
 /** The consumers of one context. */
 export class Subscriptions {
-  readonly #transport: Session;
+  readonly #session: Session;
   readonly #prefetch: number;
   readonly #limit: number;
   /** What `start` will start. */
-  readonly #planned: ((wait: Deadline) => Promise<void>)[] = [];
+  readonly #planned: ((deadline: Deadline) => Promise<void>)[] = [];
   readonly #consumers: Consumer[] = [];
   readonly #listeners: StopListener[] = [];
   #started = false;
 
   /** On a transport, each with the same prefetch. */
   constructor(
-    { transport, prefetch, limits }: {
-      readonly transport: Session;
+    { session, prefetch, limits }: {
+      readonly session: Session;
       readonly prefetch: number;
       readonly limits: Limits;
     },
   ) {
     this.#limit = limits.bytes;
-    this.#transport = transport;
+    this.#session = session;
     this.#prefetch = prefetch;
   }
 
@@ -64,27 +64,27 @@ export class Subscriptions {
   async add(
     route: Route,
     receive: (delivery: Delivery) => void,
-    wait: Deadline,
+    deadline: Deadline,
     keep: boolean,
     spare?: OptionalConsumer,
   ): Promise<void> {
     const { prefetch = this.#prefetch } = spare ?? {};
     const limit = { bytes: this.#limit, keep };
-    const start = async (wait: Deadline) => {
-      const consumer = this.#transport.consume(
+    const start = async (deadline: Deadline) => {
+      const consumer = this.#session.consume(
         route,
         receive,
         { prefetch, optional: spare !== undefined, limit },
-        wait,
+        deadline,
       );
       await ifPermitted(
         consumer.then((made) => this.#consumers.push(made)),
         spare,
       );
     };
-    const made = this.#transport.declare(route, wait).then(() => true);
+    const made = this.#session.declare(route, deadline).then(() => true);
     if (!await ifPermitted(made, spare)) return;
-    if (this.#started) await start(wait);
+    if (this.#started) await start(deadline);
     else this.#planned.push(start);
   }
 
@@ -94,10 +94,10 @@ export class Subscriptions {
   }
 
   /** Starts what is planned; later ones start at once. */
-  async start(wait: Deadline): Promise<void> {
+  async start(deadline: Deadline): Promise<void> {
     this.#started = true;
     for (let start; (start = this.#planned[0]); this.#planned.shift()) {
-      await start(wait);
+      await start(deadline);
     }
   }
 
@@ -208,39 +208,41 @@ export async function planConsumers(
   parts: ConsumingParts,
   { route, addressee }: ConsumedQueue,
   dispatcher: Dispatcher,
-  wait: Deadline,
+  deadline: Deadline,
 ): Promise<void> {
   checkDispatcher(dispatcher);
   const { server, subscriptions, openstack } = parts;
   const shared = route.exchange?.type === "fanout" ? undefined : route.queue;
-  const lane = servedQueue(dispatcher, addressee, shared, server.answered);
+  const served = servedQueue(dispatcher, addressee, shared, server.replyCache);
   const keep = shared !== undefined && !openstack;
-  await subscriptions.add(route, server.receiver(lane), wait, keep);
-  if (shared && !openstack) await planQuarantine(parts, lane, shared, wait);
+  await subscriptions.add(route, server.receiver(served), deadline, keep);
+  if (shared && !openstack) {
+    await planQuarantine(parts, served, shared, deadline);
+  }
 }
 
 /** A worker that may not have a quarantine serves all the same. One at a time: what ends a worker is then known. */
 async function planQuarantine(
   { server, subscriptions }: ConsumingParts,
-  lane: ServedQueue,
+  served: ServedQueue,
   queue: Queue,
-  wait: Deadline,
+  deadline: Deadline,
 ): Promise<void> {
   const apart = quarantineQueue(queue);
   const receive = server.receiver({
-    ...lane,
+    ...served,
     quarantine: apart,
     quarantined: true,
   });
   const refused = (error: Error) => {
-    lane.quarantine = undefined;
+    served.quarantine = undefined;
     logger("rpc").warn(
       "What workers did not finish is not kept apart from {queue}: {error}",
       { queue: queue.name, error },
       queue.name,
     );
   };
-  lane.quarantine = apart;
+  served.quarantine = apart;
   const spare = { prefetch: 1, refused };
-  await subscriptions.add(apart, receive, wait, true, spare);
+  await subscriptions.add(apart, receive, deadline, true, spare);
 }

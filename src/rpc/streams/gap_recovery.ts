@@ -16,7 +16,7 @@ const QUIET = 7_500;
 
 /** The reader's side; the worker's is in `sent_items.ts`. */
 export class GapRecovery implements Disposable {
-  readonly #items: StreamReceiver;
+  readonly #receiver: StreamReceiver;
   readonly #ask: () => void;
   readonly #patience: number;
   #heardAt = performance.now();
@@ -29,11 +29,11 @@ export class GapRecovery implements Disposable {
   #next = setDeadline(performance.now() + QUIET, () => this.#look());
 
   /** `ask` tells the worker where to go on; `timeout` is the silence that the reader bears. */
-  constructor(items: StreamReceiver, timeout: number, ask: () => void) {
-    this.#items = items;
+  constructor(receiver: StreamReceiver, timeout: number, ask: () => void) {
+    this.#receiver = receiver;
     this.#ask = ask;
     this.#patience = Math.min(PATIENCE, timeout);
-    items.heard = () => this.#hear();
+    receiver.heard = () => this.#hear();
   }
 
   /** The link is back: worker and inbox may come back a little later. */
@@ -46,7 +46,7 @@ export class GapRecovery implements Disposable {
   rival(): void {
     if (this.#rival) return;
     const until = performance.now() + Math.min(RIVAL, this.#patience);
-    this.#rival = setDeadline(until, () => this.#items.superseded());
+    this.#rival = setDeadline(until, () => this.#receiver.superseded());
     this.returned();
   }
 
@@ -56,14 +56,14 @@ export class GapRecovery implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#items.heard = () => {};
+    this.#receiver.heard = () => {};
     this.#unrivalled();
     clearDeadline(this.#limit);
     clearDeadline(this.#next);
   }
 
   #hear(): void {
-    const { missing, ended, upcoming } = this.#items;
+    const { missing, ended, upcoming } = this.#receiver;
     if (ended) return this[Symbol.dispose]();
     this.#unrivalled();
     this.#heardAt = performance.now();
@@ -74,7 +74,7 @@ export class GapRecovery implements Disposable {
     clearDeadline(this.#limit);
     if (!missing) return;
     const until = this.#heardAt + this.#patience;
-    this.#limit = setDeadline(until, () => this.#items.lost());
+    this.#limit = setDeadline(until, () => this.#receiver.lost());
     if (before === 0) this.#say(); // else what was asked for is coming
   }
 

@@ -25,7 +25,10 @@ export interface Sender {
 }
 
 /** Asks the broker for a queue. */
-export type Inspect = (queue: string, wait: Deadline) => Promise<QueueStatus>;
+export type Inspect = (
+  queue: string,
+  deadline: Deadline,
+) => Promise<QueueStatus>;
 
 /** The queue of a reader without credit. */
 export class ReaderQueue {

@@ -7,7 +7,7 @@ import type { ControlTarget, ControlTargets } from "../control_targets.ts";
 /** Which stream it is, and how its messages are sent again; without any, a sign of life is given. */
 export interface SentParts {
   /** Where its reader's words come. */
-  readonly running: ControlTargets;
+  readonly targets: ControlTargets;
   /** Id of the call. */
   readonly call: string;
   /** Queue of its reader. */
@@ -33,7 +33,7 @@ export class ReplayBuffer implements ControlTarget, Disposable {
   /** Its reader is heard until it is disposed. */
   constructor(parts: SentParts) {
     this.#parts = parts;
-    parts.running.add(parts.call, this);
+    parts.targets.add(parts.call, this);
   }
 
   /** Queue of its reader. */
@@ -93,7 +93,7 @@ export class ReplayBuffer implements ControlTarget, Disposable {
 
   /** Nothing is kept any more. */
   [Symbol.dispose](): void {
-    this.#parts.running.remove(this.#parts.call, this);
+    this.#parts.targets.remove(this.#parts.call, this);
     this.#kept = [];
   }
 }

@@ -40,8 +40,8 @@ export class MemorySession implements Session, Owner {
     this.#closed = closed;
   }
 
-  declare(route: Route, wait: Deadline): Promise<void> {
-    return this.#use(wait, () => {
+  declare(route: Route, deadline: Deadline): Promise<void> {
+    return this.#use(deadline, () => {
       if (route.exchange) this.#broker.exchange(route.exchange);
       if (route.queue && !read(route.queue).fresh) {
         this.#broker.queue(route, route.queue, this);
@@ -49,8 +49,8 @@ export class MemorySession implements Session, Owner {
     });
   }
 
-  publish(route: Route, message: Message, wait: Deadline): Promise<void> {
-    return this.#use(wait, () => {
+  publish(route: Route, message: Message, deadline: Deadline): Promise<void> {
+    return this.#use(deadline, () => {
       const taken = this.#broker.publish(route, message);
       if (taken || !message.mandatory) return;
       throw new NoRouteError(
@@ -62,8 +62,8 @@ export class MemorySession implements Session, Owner {
     });
   }
 
-  send(route: Route, message: Message, wait: Deadline): Promise<void> {
-    return this.#use(wait, () => {
+  send(route: Route, message: Message, deadline: Deadline): Promise<void> {
+    return this.#use(deadline, () => {
       const taken = this.#broker.publish(route, message);
       if (taken || !message.mandatory) return;
       queueMicrotask(() => guarded(this.#returned, message));
@@ -74,9 +74,9 @@ export class MemorySession implements Session, Owner {
     route: Route,
     receive: (delivery: Delivery) => void,
     options: ConsumeOptions,
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<Consumer> {
-    return this.#use(wait, () => {
+    return this.#use(deadline, () => {
       if (!route.queue) {
         throw new InvalidValueError(
           `Cannot consume the route ${route.key}: it has no queue`,
@@ -98,16 +98,16 @@ export class MemorySession implements Session, Owner {
     });
   }
 
-  look(queue: Queue, wait: Deadline): Promise<QueueCounts | undefined> {
-    return this.#use(wait, () => this.#broker.look(queue));
+  look(queue: Queue, deadline: Deadline): Promise<QueueCounts | undefined> {
+    return this.#use(deadline, () => this.#broker.look(queue));
   }
 
-  unbind(route: Route, wait: Deadline): Promise<void> {
-    return this.#use(wait, () => this.#broker.unbind(route));
+  unbind(route: Route, deadline: Deadline): Promise<void> {
+    return this.#use(deadline, () => this.#broker.unbind(route));
   }
 
-  removeEmpty({ name }: Queue, wait: Deadline): Promise<boolean> {
-    return this.#use(wait, () => this.#broker.removeEmpty(name));
+  removeEmpty({ name }: Queue, deadline: Deadline): Promise<boolean> {
+    return this.#use(deadline, () => this.#broker.removeEmpty(name));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -40,8 +40,8 @@ export class MemoryTransport implements Transport {
     });
   }
 
-  async startInbox(reader: InboxListener, wait: Deadline): Promise<void> {
-    wait.signal?.throwIfAborted();
+  async startInbox(reader: InboxListener, deadline: Deadline): Promise<void> {
+    deadline.signal?.throwIfAborted();
     this.#reader = reader;
     if (this.#listening) return;
     this.#listening = this.#lease();
@@ -49,11 +49,11 @@ export class MemoryTransport implements Transport {
       this.#form.route(this.inbox),
       (delivery) => this.#reader?.onDelivery(delivery),
       this.#inboxOptions(),
-      wait,
+      deadline,
     );
   }
 
-  async startCallQueue(call: string, wait: Deadline): Promise<Disposable> {
+  async startCallQueue(call: string, deadline: Deadline): Promise<Disposable> {
     const receive = (delivery: Delivery) => this.#reader?.onDelivery(delivery);
     const transport = this.#listening ??= this.#lease();
     const options = this.#inboxOptions();
@@ -61,7 +61,7 @@ export class MemoryTransport implements Transport {
       callQueue(call),
       receive,
       options,
-      wait,
+      deadline,
     );
     return { [Symbol.dispose]: () => void reader.cancel() };
   }

@@ -15,7 +15,7 @@ import type { Socket } from "./connection/dial.ts";
 /** What is asked of a side. */
 export type Probed = Pick<
   SupervisedConnection,
-  "socket" | "blocked" | "vitals" | "drop"
+  "socket" | "blocked" | "recorder" | "drop"
 >;
 
 /** What a prober works with. */
@@ -127,8 +127,8 @@ export class LivenessProbe {
   #proven(): void {
     this.#round = undefined;
     this.#patience = PROBE_TIMEOUT_MS;
-    this.#parts.publishing.vitals.proven();
-    this.#parts.consuming.vitals.proven();
+    this.#parts.publishing.recorder.proven();
+    this.#parts.consuming.recorder.proven();
   }
 
   #arm(): void {
@@ -155,7 +155,7 @@ export class LivenessProbe {
     if (publishing !== sends.socket || consuming !== receives.socket) {
       return true;
     }
-    const { lastProof = -Infinity } = sends.vitals;
+    const { lastProof = -Infinity } = sends.recorder;
     return taken ? this.#heard > since : lastProof > since;
   }
 

@@ -49,67 +49,77 @@ export class RabbitSession implements Session {
     this.#closed = closed;
   }
 
-  async declare(route: Route, wait: Deadline): Promise<void> {
-    this.#check(wait);
+  async declare(route: Route, deadline: Deadline): Promise<void> {
+    this.#check(deadline);
     // A queue of one process alone comes with its consumer.
     if (route.queue && !route.queue.fresh) {
-      await this.#topology.queue(route as QueueRoute, wait);
+      await this.#topology.queue(route as QueueRoute, deadline);
     } else if (route.exchange) {
-      await this.#topology.exchange(route.exchange, wait);
+      await this.#topology.exchange(route.exchange, deadline);
     }
   }
 
-  publish(route: Route, message: Message, wait: Deadline): Promise<void> {
-    const refusal = this.#refusal(wait);
+  publish(route: Route, message: Message, deadline: Deadline): Promise<void> {
+    const refusal = this.#refusal(deadline);
     if (refusal) return refusal;
     // A fanout exchange may vanish, and a 404 ends the channel: that must not hurt casts and replies.
     const { fanned, confirmed, large } = this.#publishers;
     if (message.oversized !== undefined) {
-      return large.publish(route, message, wait);
+      return large.publish(route, message, deadline);
     }
     const publisher = route.exchange?.type === "fanout" ? fanned : confirmed;
-    return publisher.publish(route, message, wait);
+    return publisher.publish(route, message, deadline);
   }
 
-  send(route: Route, message: Message, wait: Deadline): Promise<void> {
-    const refusal = this.#refusal(wait);
-    return refusal ?? this.#publishers.posted.post(route, message, wait);
+  send(route: Route, message: Message, deadline: Deadline): Promise<void> {
+    const refusal = this.#refusal(deadline);
+    return refusal ?? this.#publishers.posted.post(route, message, deadline);
   }
 
   async consume(
     route: Route,
     receive: (delivery: Delivery) => void,
     options: ConsumeOptions,
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<Consumer> {
-    this.#check(wait);
+    this.#check(deadline);
     if (!route.queue) {
       throw new InvalidValueError(
         `Cannot consume the route ${route.key}: it has no queue`,
       );
     }
-    const consumers = this.#consumersFor(options);
+    const consumerChannel = this.#consumersFor(options);
     try {
-      return await consumers.add(route as QueueRoute, receive, options, wait);
+      return await consumerChannel.add(
+        route as QueueRoute,
+        receive,
+        options,
+        deadline,
+      );
     } catch (error) {
-      if (this.#exclusive.delete(consumers)) await consumers.close();
+      if (this.#exclusive.delete(consumerChannel)) {
+        await consumerChannel.close();
+      }
       throw error;
     }
   }
 
-  async look(queue: Queue, wait: Deadline): Promise<QueueCounts | undefined> {
-    this.#check(wait);
-    return await this.#topology.look(queue, wait);
+  async look(
+    queue: Queue,
+    deadline: Deadline,
+  ): Promise<QueueCounts | undefined> {
+    this.#check(deadline);
+    return await this.#topology.look(queue, deadline);
   }
 
-  async unbind(route: Route, wait: Deadline): Promise<void> {
-    this.#check(wait);
-    await this.#topology.unbind(route, wait);
+  async unbind(route: Route, deadline: Deadline): Promise<void> {
+    this.#check(deadline);
+    await this.#topology.unbind(route, deadline);
   }
 
-  async removeEmpty(queue: Queue, wait: Deadline): Promise<boolean> {
-    this.#check(wait);
-    return await this.#topology.removeEmpty(queue, wait);
+  async removeEmpty(queue: Queue, deadline: Deadline): Promise<boolean> {
+    this.#check(deadline);
+    return await this.#topology.removeEmpty(queue, deadline);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -126,9 +136,9 @@ export class RabbitSession implements Session {
   }
 
   /** Why nothing can be sent; without a promise in the usual case. */
-  #refusal(wait: Deadline): Promise<never> | undefined {
+  #refusal(deadline: Deadline): Promise<never> | undefined {
     try {
-      return void this.#check(wait);
+      return void this.#check(deadline);
     } catch (error) {
       return Promise.reject(error);
     }

@@ -75,7 +75,7 @@ export class RabbitTransport implements Transport {
   readonly #window = new InFlightWindow();
   readonly #goodbyes = new Goodbyes();
   readonly #probes: Publisher;
-  readonly #prober: LivenessProbe;
+  readonly #probe: LivenessProbe;
   #reader: InboxListener | undefined;
   #resting = false;
   #listens = false;
@@ -109,7 +109,7 @@ export class RabbitTransport implements Transport {
       consuming: new Topology(this.#consuming),
     };
     this.#probes = new Publisher(this.#sending(new InFlightWindow()), true);
-    this.#prober = new LivenessProbe({
+    this.#probe = new LivenessProbe({
       publishing: this.#publishing,
       consuming: this.#consuming,
       publisher: this.#probes,
@@ -122,14 +122,17 @@ export class RabbitTransport implements Transport {
 
   /** All share a window, but probes, which must not wait behind what they are to prove. */
   #sending(window = this.#window): PublisherParts {
-    const [side, topology] = [this.#publishing, this.#topology.publishing];
-    return { side, topology, window, returned: this.#returned };
+    const [connection, topology] = [
+      this.#publishing,
+      this.#topology.publishing,
+    ];
+    return { connection, topology, window, returned: this.#returned };
   }
 
-  async openSession(wait: Deadline): Promise<Session> {
-    wait.signal?.throwIfAborted();
-    await this.#publishing.up(wait);
-    await this.#consuming.up(wait);
+  async openSession(deadline: Deadline): Promise<Session> {
+    deadline.signal?.throwIfAborted();
+    await this.#publishing.up(deadline);
+    await this.#consuming.up(deadline);
     const transport = new RabbitSession(
       this.#sending(),
       () => new ConsumerChannel(this.#consuming, this.#topology.consuming),
@@ -140,8 +143,8 @@ export class RabbitTransport implements Transport {
     return transport;
   }
 
-  async startInbox(reader: InboxListener, wait: Deadline): Promise<void> {
-    wait.signal?.throwIfAborted();
+  async startInbox(reader: InboxListener, deadline: Deadline): Promise<void> {
+    deadline.signal?.throwIfAborted();
     this.#reader = reader;
     this.#listening ??= this.#startInbox().catch((error) => {
       this.#listening = undefined;
@@ -149,7 +152,7 @@ export class RabbitTransport implements Transport {
     });
     await withDeadline(
       this.#listening,
-      wait,
+      deadline,
       () =>
         new ConnectionFailedError(
           `Cannot consume the inbox in time: ${this.#consuming.why}`,
@@ -172,7 +175,7 @@ export class RabbitTransport implements Transport {
     const readers = this.#inboxReaders();
     await readers.add(route(), this.#receive, options, wait, renew);
     this.#listens = true;
-    if (!this.#resting) this.#prober.start();
+    if (!this.#resting) this.#probe.start();
   }
 
   #inboxOptions(): ConsumeOptions {
@@ -188,25 +191,28 @@ export class RabbitTransport implements Transport {
   }
 
   #receive = (delivery: Delivery): void => {
-    if (!this.#prober.takes(delivery)) this.#reader?.onDelivery(delivery);
+    if (!this.#probe.takes(delivery)) this.#reader?.onDelivery(delivery);
   };
 
-  async startCallQueue(call: string, wait: Deadline): Promise<Disposable> {
+  async startCallQueue(call: string, deadline: Deadline): Promise<Disposable> {
     const route = callQueue(call) as QueueRoute;
     const options = this.#inboxOptions();
     const readers = this.#inboxReaders();
-    const reader = await readers.add(route, this.#receive, options, wait);
+    const reader = await readers.add(route, this.#receive, options, deadline);
     return { [Symbol.dispose]: () => void reader.cancel() };
   }
 
-  async inspect(queue: string, wait: Deadline): Promise<QueueStatus> {
+  async inspect(queue: string, deadline: Deadline): Promise<QueueStatus> {
     return this.#consuming.socket
-      ? await this.#topology.consuming.inspect(queue, wait)
+      ? await this.#topology.consuming.inspect(queue, deadline)
       : { state: "unknown" };
   }
 
-  async consumers(queue: string, wait: Deadline): Promise<number | undefined> {
-    const status = await this.inspect(queue, wait);
+  async consumers(
+    queue: string,
+    deadline: Deadline,
+  ): Promise<number | undefined> {
+    const status = await this.inspect(queue, deadline);
     return status.state === "open" ? status.consumers : undefined;
   }
 
@@ -216,8 +222,8 @@ export class RabbitTransport implements Transport {
   }
 
   health(): TransportHealth {
-    const { consumers: _, ...publishing } = this.#publishing.vitals.health;
-    const { health: consuming, stale } = this.#consuming.vitals;
+    const { consumers: _, ...publishing } = this.#publishing.recorder.health;
+    const { health: consuming, stale } = this.#consuming.recorder;
     return { publishing, consuming, stale };
   }
 
@@ -225,12 +231,12 @@ export class RabbitTransport implements Transport {
     this.#publishing.rest(resting);
     this.#consuming.rest(resting);
     this.#resting = resting;
-    if (resting) this.#prober.stop();
-    else if (this.#listens) this.#prober.start();
+    if (resting) this.#probe.stop();
+    else if (this.#listens) this.#probe.start();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#prober.stop();
+    this.#probe.stop();
     this.#resting = true;
     await Promise.all([
       this.#probes.close(),
@@ -275,7 +281,7 @@ export class RabbitTransport implements Transport {
       },
       unreachable: (reason) => this.#outage.failed(reason),
       blocked: (reason) => {
-        this.#prober.suspend();
+        this.#probe.suspend();
         logger("bus").warn("The broker takes no messages: {reason}", {
           reason,
         });
@@ -287,10 +293,10 @@ export class RabbitTransport implements Transport {
           error: error.message,
         });
         this.#listens = false;
-        this.#prober.stop();
+        this.#probe.stop();
         this.#tell({ type: "failed", reason: error.message, error });
       },
-      recovered: () => this.#prober.probe(),
+      recovered: () => this.#probe.probe(),
     };
   }
 }

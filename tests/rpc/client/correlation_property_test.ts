@@ -37,7 +37,7 @@ class Pair implements AsyncDisposable {
     this.#worker = own;
     this.inbox = new Inbox(link, defaultLimits);
     this.caller = new RpcClient({
-      transport,
+      session: transport,
       inbox: this.inbox,
       routes: table,
       dialect: grizzly,
@@ -46,7 +46,7 @@ class Pair implements AsyncDisposable {
       waitForRoute: false,
       health: () => link.health(),
       watch: (watcher) => link.onEvent(watcher),
-      oldPeers: "never",
+      legacyPeers: "never",
     });
   }
 

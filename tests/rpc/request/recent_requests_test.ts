@@ -260,7 +260,7 @@ Deno.test("a ledger knows the last 50 000 requests and more, and whatever runs",
   for (const id of ["60000", "109999"]) {
     assert.deepEqual(ledger.find(id), { reader: "", answers: [] });
   }
-  assert.ok("job" in (ledger.find("runs") ?? {}));
+  assert.ok("incoming" in (ledger.find("runs") ?? {}));
   running.resolve();
   await running.promise;
   assert.deepEqual(ledger.find("runs"), { reader: "x", answers: [] });
@@ -272,7 +272,7 @@ Deno.test("any number may wait for a run and leave again; who stays is told once
   const first = job();
   ledger.begin("runs", first, "x", runs.promise);
   const known = ledger.find("runs");
-  assert.ok(known && "job" in known);
+  assert.ok(known && "incoming" in known);
   for (let n = 0; n < 100_000; n++) {
     const leaving = new AbortController();
     const waiting = known.until(leaving.signal, true);

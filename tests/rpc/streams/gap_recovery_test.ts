@@ -268,7 +268,7 @@ function message(bytes: number): Message {
 function sent(window: number, running = new ControlTargets()) {
   const again: (readonly Message[])[] = [];
   const items = new ReplayBuffer({
-    running,
+    targets: running,
     call: "c",
     reader: "r",
     window,

@@ -72,12 +72,12 @@ type Connected = Awaited<ReturnType<typeof connected>>;
 
 /** A queue that Warren reads, and one that amqplib reads. */
 async function twice(
-  { channel, arrivals }: Connected,
+  { channel, reader }: Connected,
 ) {
   const [ours, theirs] = [new Came<Delivered>(), new Came<ConsumeMessage>()];
   const { queue } = await channel.assertQueue("", { exclusive: true });
   const { queue: other } = await channel.assertQueue("", { exclusive: true });
-  arrivals.consumers.set("ours", { receive: receiver(ours) });
+  reader.consumers.set("ours", { receive: receiver(ours) });
   const never = () => assert.fail("amqplib got it");
   await channel.consume(queue, never, { consumerTag: "ours", noAck: true });
   const take = (message: ConsumeMessage | null) =>
@@ -289,13 +289,13 @@ Deno.test.each(
   async (_name, close) => {
     await using connection = await connected();
     const { queue, ours } = await twice(connection);
-    const { channel, arrivals } = connection;
+    const { channel, reader } = connection;
     let parts = 0;
-    const { body } = arrivals;
+    const { body } = reader;
     const half = Promise.withResolvers<void>();
-    arrivals.body = (bytes) => {
+    reader.body = (bytes) => {
       if (++parts === 2) half.resolve(close(connection));
-      return body.call(arrivals, bytes);
+      return body.call(reader, bytes);
     };
     let came = 0;
     void ours.next().then(() => came++);

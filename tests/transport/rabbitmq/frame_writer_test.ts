@@ -70,7 +70,7 @@ class Loop implements AsyncDisposable {
     const to = { exchange: "", key: this.queue };
     this.socket.outgoing.publish(this.channel, to, message);
     return new Promise((resolve, reject) => {
-      this.#open.arrivals.confirms.add((word) =>
+      this.#open.reader.confirms.add((word) =>
         word === "taken" ? resolve() : reject(new Error(word))
       );
     });

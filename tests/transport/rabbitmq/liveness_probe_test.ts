@@ -127,7 +127,7 @@ function alone(publish = (_: Message) => Promise.resolve()) {
   const side = (role: string) => ({
     socket: {} as Socket | undefined,
     blocked: undefined as string | undefined,
-    vitals: new HealthRecorder(() => {}),
+    recorder: new HealthRecorder(() => {}),
     drop: (reason: string) => void dropped.push(`${role}: ${reason}`),
   });
   const [sent, dropped]: [Message[], string[]] = [[], []];
@@ -181,7 +181,7 @@ Deno.test("Prober drops nothing while something is confirmed, or comes to the in
       "many rounds pass",
       () => {
         if (taken) come(message("a reply"));
-        else publishing.vitals.proven();
+        else publishing.recorder.proven();
         return sent.length >= 6;
       },
       10_000,
@@ -230,7 +230,7 @@ Deno.test("Prober takes confirms and deliveries for proof while a probe waits it
   await until(
     "many rounds pass",
     () => {
-      publishing.vitals.proven();
+      publishing.recorder.proven();
       assert.equal(come(message("a reply")), false);
       return sent.length >= 6;
     },
@@ -249,9 +249,9 @@ Deno.test("Prober takes no probe from before a loss for a proof", () => {
   consuming.socket = {} as Socket;
   prober.probe();
   assert.equal(come(sent[0]), true);
-  assert.equal(consuming.vitals.lastProof, undefined);
+  assert.equal(consuming.recorder.lastProof, undefined);
   assert.equal(come(sent[1]), true);
-  assert.notEqual(consuming.vitals.lastProof, undefined);
+  assert.notEqual(consuming.recorder.lastProof, undefined);
 });
 
 Deno.test("Prober gives up where the user may not write to the inbox", async () => {

@@ -33,7 +33,7 @@ export interface Open<C extends Channel> {
   /** Sends messages on its connection. */
   readonly outgoing: SocketWriter;
   /** What comes on it. */
-  readonly arrivals: ChannelReader;
+  readonly reader: ChannelReader;
   /** False from the moment it can no longer be used: acknowledging then would throw. */
   readonly alive: boolean;
   /** True once the broker does not have it any more. */
@@ -49,7 +49,7 @@ export function watched<C extends Channel>(
   channel: C,
   { outgoing, incoming, goodbyes }: ChannelHost,
 ): Open<C> {
-  const arrivals = incoming.on(channel);
+  const reader = incoming.on(channel);
   let alive = true;
   let gone = false;
   let reason: ChannelEnd = { reason: "channel closed" };
@@ -59,7 +59,7 @@ export function watched<C extends Channel>(
     alive = false;
     gone = true;
     resolve(reason);
-    arrivals.confirms.end();
+    reader.confirms.end();
   };
   channel.on("error", (error: Error & { code?: number }) => {
     alive = false;
@@ -72,13 +72,13 @@ export function watched<C extends Channel>(
       logger("bus").error("A channel's listener threw: {error}", { error }),
   );
   channel.on("close", () => {
-    incoming.off(channel, arrivals);
+    incoming.off(channel, reader);
     end();
   });
   return {
     channel,
     outgoing,
-    arrivals,
+    reader,
     ended,
     get alive() {
       return alive;
@@ -89,7 +89,7 @@ export function watched<C extends Channel>(
     async close() {
       if (!alive) return;
       alive = false;
-      arrivals.close();
+      reader.close();
       // In the middle of a body, anything else on the channel would end the connection.
       const whole = outgoing.busy(channel) ?? Promise.resolve();
       const closing = whole.then(() => channel.close()).catch(() => {}); // the connection went first

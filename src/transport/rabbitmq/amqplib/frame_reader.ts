@@ -49,15 +49,15 @@ export class FrameReader {
   }
 
   /** The channel is gone: its number will be another's. */
-  off(channel: Channel, arrivals: ChannelReader): void {
+  off(channel: Channel, reader: ChannelReader): void {
     const number = numberOf(channel);
-    arrivals.close();
-    if (this.#channels[number] === arrivals) this.#channels[number] = undefined;
+    reader.close();
+    if (this.#channels[number] === reader) this.#channels[number] = undefined;
   }
 
   /** The connection is closing: no message is delivered any more. */
   close(): void {
-    for (const arrivals of this.#channels) arrivals?.close();
+    for (const reader of this.#channels) reader?.close();
   }
 
   #read = (chunk: Buffer): void => {
@@ -120,13 +120,13 @@ export class FrameReader {
   }
 
   #ours(bytes: Buffer, at: number, end: number): boolean {
-    const arrivals = this.#channels[bytes.readUInt16BE(at + 1)];
-    if (!arrivals) return false;
+    const reader = this.#channels[bytes.readUInt16BE(at + 1)];
+    if (!reader) return false;
     const type = bytes[at], from = at + HEAD;
-    if (type === BODY) return arrivals.body(bytes.subarray(from, end));
+    if (type === BODY) return reader.body(bytes.subarray(from, end));
     const octets = this.#octets.from(bytes, from, end);
-    if (type === METHOD) return arrivals.method(octets);
-    return type === HEADER && arrivals.header(octets, bytes, end);
+    if (type === METHOD) return reader.method(octets);
+    return type === HEADER && reader.header(octets, bytes, end);
   }
 
   #theirs(frame: Buffer): void {

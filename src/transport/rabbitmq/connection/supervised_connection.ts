@@ -56,9 +56,9 @@ export class SupervisedConnection {
   /** Why it is given up. */
   failure: Error | undefined;
   /** How it has been. */
-  readonly vitals: HealthRecorder;
+  readonly recorder: HealthRecorder;
   readonly #access: Access;
-  readonly #refusals: LoginRejections;
+  readonly #rejections: LoginRejections;
   readonly #settings: SocketSettings;
   readonly #events: SupervisionListener;
   readonly #stop = new AbortController();
@@ -75,10 +75,10 @@ export class SupervisedConnection {
     refusals: LoginRejectionLimits,
   ) {
     this.#access = access;
-    this.#refusals = new LoginRejections(refusals);
+    this.#rejections = new LoginRejections(refusals);
     this.#settings = settings;
     this.#events = events;
-    this.vitals = new HealthRecorder(() => events.recovered());
+    this.recorder = new HealthRecorder(() => events.recovered());
     this.#next = Math.floor(Math.random() * 65_536); // any of the nodes
     this.#awake.resolve();
   }
@@ -104,7 +104,7 @@ export class SupervisedConnection {
    *
    * @throws {ConnectionFailedError} at the deadline.
    */
-  async up(wait: Deadline): Promise<Socket> {
+  async up(deadline: Deadline): Promise<Socket> {
     while (!this.socket) {
       if (this.failure) throw this.failure;
       if (this.#stop.signal.aborted) {
@@ -114,7 +114,7 @@ export class SupervisedConnection {
       }
       await withDeadline(
         this.changed(),
-        wait,
+        deadline,
         () => new ConnectionFailedError(this.reason),
       );
     }
@@ -125,7 +125,7 @@ export class SupervisedConnection {
   fail(error: Error): void {
     if (this.failure || this.#stop.signal.aborted) return;
     this.failure = error;
-    this.vitals.setState("failed");
+    this.recorder.setState("failed");
     this.#stop.abort();
     this.#events.failed(error);
     this.#tell();
@@ -168,7 +168,7 @@ export class SupervisedConnection {
         const since = performance.now();
         const login = await loginOf(this.#access, this.#next++, stop);
         const socket = await openSocket(login, this.#settings, stop);
-        this.#refusals.clear();
+        this.#rejections.clear();
         await this.#live(socket, login);
         connected = true;
         if (performance.now() - since > STEADY_MS) attempt = 0;
@@ -195,7 +195,7 @@ export class SupervisedConnection {
 
   /** Later it may be a broker that is only starting, or a password that is about to arrive. */
   #refused(error: Error): void {
-    if (this.#refusals.none) {
+    if (this.#rejections.none) {
       logger("bus").warn(
         "The broker refuses a login that it took before: {error}",
         {
@@ -203,7 +203,7 @@ export class SupervisedConnection {
         },
       );
     }
-    const often = this.#refusals.add();
+    const often = this.#rejections.add();
     if (often === undefined) return;
     const { data } = error as ConnectionFailedError;
     this.fail(
@@ -216,18 +216,18 @@ export class SupervisedConnection {
     if (this.#stop.signal.aborted) return await socket.close();
     socket.model.on("blocked", (reason: string) => {
       this.blocked = reason;
-      this.vitals.setState("blocked");
+      this.recorder.setState("blocked");
       this.#events.blocked(reason);
       this.#tell();
     });
     socket.model.on("unblocked", () => {
       this.blocked = undefined;
-      this.vitals.setState("up");
+      this.recorder.setState("up");
       this.#events.unblocked();
       this.#tell();
     });
     this.socket = socket;
-    this.vitals.setState("up");
+    this.recorder.setState("up");
     this.#events.connected();
     this.#tell();
     const over = new AbortController();
@@ -254,8 +254,8 @@ export class SupervisedConnection {
   }
 
   #lost(): void {
-    this.vitals.losses++;
-    this.vitals.setState("recovering");
+    this.recorder.losses++;
+    this.recorder.setState("recovering");
     this.#events.disconnected(this.reason);
   }
 }

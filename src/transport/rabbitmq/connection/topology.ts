@@ -12,7 +12,7 @@ import { uniqueName } from "../../../ids.ts";
 import type { QueueCounts, QueueStatus } from "../../transport.ts";
 import { type Open, openChannel } from "../amqplib/channel.ts";
 import { isFatal, refused, refusedWith } from "./topology_errors.ts";
-import { type SupervisedConnection } from "./supervised_connection.ts";
+import type { SupervisedConnection } from "./supervised_connection.ts";
 import { backoff } from "../../../async/backoff.ts";
 
 /** RabbitMQ says this of what does not exist; it says something else of a queue whose node is down. */
@@ -85,7 +85,7 @@ function tooLate(what: string, last: Refused | undefined, why: string): Error {
 
 /** The declaring half of a side. */
 export class Topology {
-  readonly #side: SupervisedConnection;
+  readonly #connection: SupervisedConnection;
   /** What exists for sure since this connection was opened. */
   #known = new Set<string>();
   /** One of those, which is asked for again and again. */
@@ -95,13 +95,13 @@ export class Topology {
   #epoch: unknown;
 
   /** On the connection of a side. */
-  constructor(side: SupervisedConnection) {
-    this.#side = side;
+  constructor(connection: SupervisedConnection) {
+    this.#connection = connection;
   }
 
   /** True if the exchange has been declared on this connection. */
   knows(exchange: Exchange): boolean {
-    if (this.#epoch !== this.#side.socket) return false;
+    if (this.#epoch !== this.#connection.socket) return false;
     if (this.#last === exchange) return true;
     const known = this.#known.has(settings(exchange));
     if (known) this.#last = exchange;
@@ -109,11 +109,11 @@ export class Topology {
   }
 
   /** Makes a route's exchange exist, or finds that it does; once for each connection. */
-  async exchange(exchange: Exchange, wait: Deadline): Promise<void> {
+  async exchange(exchange: Exchange, deadline: Deadline): Promise<void> {
     if (this.knows(exchange)) return;
     await this.#serialize(
       `exchange ${exchange.name}`,
-      wait,
+      deadline,
       (channel) => this.#exchange(channel, exchange),
     );
   }
@@ -127,12 +127,12 @@ export class Topology {
   /** Makes a route's queue exist, with its binding, or takes it as it is; resolves to its name. */
   async queue(
     route: Route & { readonly queue: Queue },
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<string> {
     const { exchange, queue } = route;
     return await this.#serialize(
       `queue ${queue.name}`,
-      wait,
+      deadline,
       async (channel) => {
         if (exchange) await this.#exchange(channel, exchange);
         const name = await declareQueue(channel, queue);
@@ -157,12 +157,12 @@ export class Topology {
   }
 
   /** How a queue is now, by a passive declaration. Never rejects. */
-  async inspect(queue: string, wait: Deadline): Promise<QueueStatus> {
+  async inspect(queue: string, deadline: Deadline): Promise<QueueStatus> {
     try {
       const { messageCount: messages, consumerCount: consumers } = await this
         .#serialize(
           `queue ${queue}`,
-          wait,
+          deadline,
           (channel) => channel.checkQueue(queue),
           false,
         );
@@ -175,17 +175,20 @@ export class Topology {
   }
 
   /** Removes a queue. */
-  async remove(queue: string, wait: Deadline): Promise<void> {
+  async remove(queue: string, deadline: Deadline): Promise<void> {
     await this.#serialize(
       `queue ${queue}`,
-      wait,
+      deadline,
       (channel) => channel.deleteQueue(queue),
       false,
     ).catch(() => {});
   }
 
   /** See `Transport.look`. */
-  async look(queue: Queue, wait: Deadline): Promise<QueueCounts | undefined> {
+  async look(
+    queue: Queue,
+    deadline: Deadline,
+  ): Promise<QueueCounts | undefined> {
     const what = `queue ${queue.name}`;
     const counts = async (channel: Channel) => {
       await taken(what, channel.checkQueue(queue.name));
@@ -194,7 +197,7 @@ export class Topology {
       return { messages: messageCount, consumers: consumerCount };
     };
     try {
-      return await this.#serialize(what, wait, counts, false);
+      return await this.#serialize(what, deadline, counts, false);
     } catch (error) {
       if (refusedWith(error, 404)) return undefined;
       throw error;
@@ -204,22 +207,27 @@ export class Topology {
   /** See `Transport.unbind`. */
   async unbind(
     { exchange, queue, key, binding = key }: Route,
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<void> {
     if (!exchange || !queue) return;
     const [from, to] = [exchange.name, queue.name];
     const work = (channel: Channel) => channel.unbindQueue(to, from, binding);
-    await this.#serialize(`queue ${to}`, wait, work, false);
+    await this.#serialize(`queue ${to}`, deadline, work, false);
   }
 
   /** See `Transport.removeEmpty`. It is not tried again: what held before a loss need not hold after it. */
-  async removeEmpty(queue: Queue, wait: Deadline): Promise<boolean> {
+  async removeEmpty(queue: Queue, deadline: Deadline): Promise<boolean> {
     const work = (channel: Channel) => {
-      wait.signal?.throwIfAborted();
+      deadline.signal?.throwIfAborted();
       return removeEmpty(channel, queue);
     };
     try {
-      return await this.#serialize(`queue ${queue.name}`, wait, work, false);
+      return await this.#serialize(
+        `queue ${queue.name}`,
+        deadline,
+        work,
+        false,
+      );
     } catch (error) {
       if (refusedWith(error, 406)) return false;
       throw error;
@@ -229,48 +237,48 @@ export class Topology {
   /** One at a time, so that a refusal, which ends the channel, is told to the one who asked. What may heal is tried again. */
   async #serialize<T>(
     what: string,
-    wait: Deadline,
+    deadline: Deadline,
     work: (channel: Channel) => Promise<T>,
     patient = true,
   ): Promise<T> {
     let last: Refused | undefined;
-    const late = () => tooLate(what, last, this.#side.why);
+    const late = () => tooLate(what, last, this.#connection.why);
     for (let attempt = 0;; attempt++) {
-      const turn = this.#tail.then(() => this.#turn(wait, work));
+      const turn = this.#tail.then(() => this.#turn(deadline, work));
       this.#tail = turn.catch(() => {});
-      const tried = await withDeadline(turn, wait, late);
+      const tried = await withDeadline(turn, deadline, late);
       if ("value" in tried) return tried.value;
       if (isFatal(tried.code)) throw refused(what, tried.reason, tried.code);
       if (tried.code === 404) this.forget(); // an exchange that was there is gone, or a queue's node is
       if (!last || tried.code !== undefined) last = tried;
-      if (!patient || performance.now() >= wait.at) throw late();
-      await delay(backoff(attempt), wait);
+      if (!patient || performance.now() >= deadline.at) throw late();
+      await delay(backoff(attempt), deadline);
     }
   }
 
   async #turn<T>(
-    wait: Deadline,
+    deadline: Deadline,
     work: (channel: Channel) => Promise<T>,
   ): Promise<{ value: T } | Refused> {
-    if (performance.now() >= wait.at) return { reason: "too late" };
-    const socket = await this.#side.up(wait);
+    if (performance.now() >= deadline.at) return { reason: "too late" };
+    const socket = await this.#connection.up(deadline);
     if (socket !== this.#epoch) this.forget();
     this.#epoch = socket;
-    return await this.#try(socket, wait, work);
+    return await this.#try(socket, deadline, work);
   }
 
   async #try<T>(
     socket: Parameters<typeof openChannel>[0],
-    wait: Deadline,
+    deadline: Deadline,
     work: (channel: Channel) => Promise<T>,
   ): Promise<{ value: T } | Refused> {
     const late = () => new TimeoutError("no answer in time");
     try {
       const open = this.#open?.alive
         ? this.#open
-        : await withDeadline(openChannel(socket), wait, late);
+        : await withDeadline(openChannel(socket), deadline, late);
       this.#open = open;
-      return { value: await withDeadline(work(open.channel), wait, late) };
+      return { value: await withDeadline(work(open.channel), deadline, late) };
     } catch (error) {
       void this.#open?.close(); // it is gone, or has a request on it that nobody waits for
       this.#open = undefined;

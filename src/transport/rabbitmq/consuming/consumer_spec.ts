@@ -32,12 +32,12 @@ export interface ConsumerSpec {
 
 /** The consumers of one channel, each change of which shows in the health of its side. */
 export class ConsumerRegistry {
-  readonly #vitals: HealthRecorder;
+  readonly #recorder: HealthRecorder;
   readonly #all = new Set<ConsumerSpec>();
 
   /** None yet. */
-  constructor(vitals: HealthRecorder) {
-    this.#vitals = vitals;
+  constructor(recorder: HealthRecorder) {
+    this.#recorder = recorder;
   }
 
   /** How many. */
@@ -56,30 +56,30 @@ export class ConsumerRegistry {
   }
 
   /** The broker said consume-ok. */
-  consumes(desired: ConsumerSpec, tag: string): void {
-    const known = this.#all.has(desired);
-    const already = known && desired.tag !== undefined;
-    desired.tag = tag;
-    this.#all.add(desired);
-    this.#vitals.addConsumers(known ? 0 : 1, already ? 0 : 1);
-    this.#vitals.proven();
+  consumes(spec: ConsumerSpec, tag: string): void {
+    const known = this.#all.has(spec);
+    const already = known && spec.tag !== undefined;
+    spec.tag = tag;
+    this.#all.add(spec);
+    this.#recorder.addConsumers(known ? 0 : 1, already ? 0 : 1);
+    this.#recorder.proven();
   }
 
   /** It consumes no more. An exclusive one is not restored: another may be the only one by then. */
-  lost(desired: ConsumerSpec): void {
-    const consumed = this.#all.has(desired) && desired.tag !== undefined;
-    desired.tag = undefined;
-    if (consumed) this.#vitals.addConsumers(0, -1);
-    if (desired.options.exclusive) this.forget(desired);
+  lost(spec: ConsumerSpec): void {
+    const consumed = this.#all.has(spec) && spec.tag !== undefined;
+    spec.tag = undefined;
+    if (consumed) this.#recorder.addConsumers(0, -1);
+    if (spec.options.exclusive) this.forget(spec);
   }
 
   /** Nobody wants it any more. */
-  forget(desired: ConsumerSpec): void {
-    desired.abandoned = true;
-    if (this.#all.delete(desired)) {
-      this.#vitals.addConsumers(-1, desired.tag === undefined ? 0 : -1);
+  forget(spec: ConsumerSpec): void {
+    spec.abandoned = true;
+    if (this.#all.delete(spec)) {
+      this.#recorder.addConsumers(-1, spec.tag === undefined ? 0 : -1);
     }
-    desired.ended.resolve();
+    spec.ended.resolve();
   }
 }
 
@@ -88,10 +88,10 @@ const isStream = ({ queue }: QueueRoute): boolean =>
   queue.arguments["x-queue-type"] === "stream";
 
 /** A reader begins with what comes next; after a loss it goes on where it was, or with what has come since it began. */
-function offsetOf(desired: ConsumerSpec): unknown {
-  if (desired.offset !== undefined) return desired.offset + 1;
-  const { began } = desired;
-  desired.began ??= Math.floor(Date.now() / 1_000);
+function offsetOf(spec: ConsumerSpec): unknown {
+  if (spec.offset !== undefined) return spec.offset + 1;
+  const { began } = spec;
+  spec.began ??= Math.floor(Date.now() / 1_000);
   return began === undefined ? "next" : { "!": "timestamp", value: began };
 }
 
@@ -114,10 +114,8 @@ export function prefetchOf(
 }
 
 /** Arguments of `basic.consume`. */
-export function argumentsOf(desired: ConsumerSpec): Record<string, unknown> {
-  return isStream(desired.route)
-    ? { "x-stream-offset": offsetOf(desired) }
-    : {};
+export function argumentsOf(spec: ConsumerSpec): Record<string, unknown> {
+  return isStream(spec.route) ? { "x-stream-offset": offsetOf(spec) } : {};
 }
 
 /**

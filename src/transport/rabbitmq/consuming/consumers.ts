@@ -23,7 +23,7 @@ import {
 import { type Consuming, giveBack, receiver } from "./receiver.ts";
 import { notConsumed } from "../connection/topology_errors.ts";
 import { Renewals } from "./consumer_renewal.ts";
-import { type SupervisedConnection } from "../connection/supervised_connection.ts";
+import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 import { backoff } from "../../../async/backoff.ts";
 import type { Topology } from "../connection/topology.ts";
 
@@ -36,24 +36,24 @@ const PATIENCE = 3_000;
 
 /** Consumers that share a channel. */
 export class ConsumerChannel {
-  readonly #side: SupervisedConnection;
+  readonly #connection: SupervisedConnection;
   readonly #topology: Topology;
-  readonly #wanted: ConsumerRegistry;
+  readonly #registry: ConsumerRegistry;
   readonly #closing = new AbortController();
   readonly #renewals = new Renewals((tag) => this.#renew(tag));
   #consuming: Promise<Consuming> | undefined;
   #restoring: Promise<void> | undefined;
 
   /** On the connection of a side. */
-  constructor(side: SupervisedConnection, topology: Topology) {
-    this.#side = side;
+  constructor(connection: SupervisedConnection, topology: Topology) {
+    this.#connection = connection;
     this.#topology = topology;
-    this.#wanted = new ConsumerRegistry(side.vitals);
+    this.#registry = new ConsumerRegistry(connection.recorder);
   }
 
   /** True if there is nothing that it should consume. */
   get idle(): boolean {
-    return this.#wanted.size === 0;
+    return this.#registry.size === 0;
   }
 
   /** Consumes from now on. */
@@ -61,32 +61,34 @@ export class ConsumerChannel {
     route: QueueRoute,
     receive: (delivery: Delivery) => void,
     options: ConsumeOptions,
-    wait: Deadline,
+    deadline: Deadline,
     renew?: () => QueueRoute,
   ): Promise<Consumer> {
     const ended = Promise.withResolvers<void>();
-    const desired: ConsumerSpec = { route, renew, receive, options, ended };
+    const spec: ConsumerSpec = { route, renew, receive, options, ended };
     const late = () =>
       new TimeoutError(
-        `Cannot consume ${route.queue.name} in time: ${this.#side.why}`,
+        `Cannot consume ${route.queue.name} in time: ${this.#connection.why}`,
         { inDoubt: false },
       );
     for (let attempt = 0;; attempt++) {
       try {
         this.#closing.signal.throwIfAborted();
-        await withDeadline(this.#start(desired, wait.at), wait, late);
+        await withDeadline(this.#start(spec, deadline.at), deadline, late);
         return {
           ended: ended.promise,
-          cancel: (deadline) => this.#cancel(desired, deadline),
+          cancel: (deadline) => this.#cancel(spec, deadline),
         };
       } catch (error) {
-        const gaveUp = wait.signal?.aborted ? wait.signal.reason : undefined;
+        const gaveUp = deadline.signal?.aborted
+          ? deadline.signal.reason
+          : undefined;
         const failure = gaveUp ?? this.#explain(error, route);
         if (failure) {
-          desired.abandoned = true;
+          spec.abandoned = true;
           throw failure;
         }
-        await delay(backoff(attempt), wait);
+        await delay(backoff(attempt), deadline);
       }
     }
   }
@@ -99,13 +101,13 @@ export class ConsumerChannel {
       ),
     );
     this.#renewals[Symbol.dispose]();
-    const left = this.#wanted.all;
-    for (const desired of left) this.#wanted.forget(desired);
+    const left = this.#registry.all;
+    for (const spec of left) this.#registry.forget(spec);
     const consuming = await this.#consuming?.catch(() => undefined);
     consuming?.acks.flush();
     await consuming?.open.close();
     await this.#restoring;
-    await Promise.all(left.map((desired) => this.#remove(desired)));
+    await Promise.all(left.map((spec) => this.#remove(spec)));
   }
 
   /** What to tell the user; undefined if it is a loss that heals. */
@@ -121,9 +123,9 @@ export class ConsumerChannel {
   async #reopen(): Promise<Consuming> {
     try {
       const { signal } = this.#closing;
-      const open = await openChannelOn(this.#side, openChannel, signal);
+      const open = await openChannelOn(this.#connection, openChannel, signal);
       void open.ended.then(({ reason }) => this.#lost(reason));
-      return { open, acks: new AckBatcher(open, this.#side.vitals) };
+      return { open, acks: new AckBatcher(open, this.#connection.recorder) };
     } catch (error) {
       this.#consuming = undefined;
       throw error;
@@ -132,11 +134,11 @@ export class ConsumerChannel {
 
   #lost(reason: string): void {
     this.#consuming = undefined;
-    for (const desired of this.#wanted.all) this.#wanted.lost(desired);
+    for (const spec of this.#registry.all) this.#registry.lost(spec);
     if (this.#closing.signal.aborted || this.idle) return;
-    const { socket } = this.#side;
+    const { socket } = this.#connection;
     setImmediate(() => { // a loss of the whole connection is told by that
-      const level = this.#side.socket === socket ? "warn" : "debug";
+      const level = this.#connection.socket === socket ? "warn" : "debug";
       logger("bus")[level]("Consuming channel lost: {reason}", { reason });
     });
     this.#restore();
@@ -146,70 +148,79 @@ export class ConsumerChannel {
     const { signal } = this.#closing;
     this.#restoring ??= this.#restoreAll().finally(() => {
       this.#restoring = undefined;
-      const given = signal.aborted || this.#side.failure;
+      const given = signal.aborted || this.#connection.failure;
       // One may have been lost since the last look.
-      if (!given && this.#wanted.missing.length > 0) this.#restore();
+      if (!given && this.#registry.missing.length > 0) this.#restore();
     });
   }
 
   /** Brings back all that has no consumer now; goes on until nothing is missing. */
   async #restoreAll(): Promise<void> {
     const { signal } = this.#closing;
-    for (let attempt = 0; !signal.aborted && !this.#side.failure; attempt++) {
-      const { missing } = this.#wanted;
+    for (
+      let attempt = 0;
+      !signal.aborted && !this.#connection.failure;
+      attempt++
+    ) {
+      const { missing } = this.#registry;
       if (missing.length === 0) return;
-      for (const desired of missing) await this.#restoreOne(desired);
+      for (const spec of missing) await this.#restoreOne(spec);
       const wait = { at: Infinity, signal };
       await delay(backoff(attempt), wait).catch(() => {});
     }
   }
 
-  async #restoreOne(desired: ConsumerSpec): Promise<void> {
+  async #restoreOne(spec: ConsumerSpec): Promise<void> {
     try {
-      await this.#started(desired, () => desired.tag === undefined);
+      await this.#started(spec, () => spec.tag === undefined);
     } catch (error) {
       if (this.#closing.signal.aborted) return;
       // A queue that is taken as it is may be made again by those to whom it belongs.
       const away = error instanceof RpcError && error.data.replyCode === 404;
       if (error instanceof TopologyError && !away) {
-        return this.#refused(desired, error);
+        return this.#refused(spec, error);
       }
-      const { name: queue } = desired.route.queue;
-      logger("bus")[this.#side.socket ? "warn" : "debug"](
+      const { name: queue } = spec.route.queue;
+      logger("bus")[this.#connection.socket ? "warn" : "debug"](
         "Cannot consume {queue} yet: {error}",
         { queue, error },
         queue,
       );
-      if (away && desired.renew) desired.route = desired.renew();
+      if (away && spec.renew) spec.route = spec.renew();
     }
   }
 
-  #refused(desired: ConsumerSpec, error: TopologyError): void {
-    if (!desired.options.optional) return this.#side.fail(error);
+  #refused(spec: ConsumerSpec, error: TopologyError): void {
+    if (!spec.options.optional) return this.#connection.fail(error);
     logger("bus").warn("{error}: it is done without", { error });
-    this.#wanted.forget(desired);
+    this.#registry.forget(spec);
   }
 
-  async #start(desired: ConsumerSpec, deadline: number): Promise<void> {
+  async #start(spec: ConsumerSpec, deadline: number): Promise<void> {
     const wait = { at: deadline, signal: this.#closing.signal };
-    const queue = await this.#topology.queue(desired.route, wait);
-    desired.route = kept(desired.route, queue);
+    const queue = await this.#topology.queue(spec.route, wait);
+    spec.route = kept(spec.route, queue);
     const consuming = await withDeadline(this.#channel(), wait, late);
     const { open } = consuming;
-    const { exclusive = false, limit } = desired.options;
-    const prefetch = prefetchOf(desired);
-    const args = argumentsOf(desired);
+    const { exclusive = false, limit } = spec.options;
+    const prefetch = prefetchOf(spec);
+    const args = argumentsOf(spec);
     const tag = crypto.randomUUID();
     let gone = false;
     const cancelled = () => {
       gone = true;
-      open.arrivals.consumers.delete(tag);
-      this.#gone(desired, tag);
+      open.reader.consumers.delete(tag);
+      this.#gone(spec, tag);
     };
-    const { vitals } = this.#side;
-    const parts = { consuming, tag, vitals, renewals: this.#renewals };
-    const receive = receiver(parts, desired);
-    open.arrivals.consumers.set(tag, { receive, limit });
+    const { recorder } = this.#connection;
+    const parts = {
+      consuming,
+      tag,
+      recorder: recorder,
+      renewals: this.#renewals,
+    };
+    const receive = receiver(parts, spec);
+    open.reader.consumers.set(tag, { receive, limit });
     // Sent together: the limit is for the consumer that comes next on the channel.
     const options = { consumerTag: tag, exclusive, arguments: args };
     const begun = Promise.all([
@@ -219,15 +230,15 @@ export class ConsumerChannel {
     await withDeadline(begun, { at: Infinity, signal: wait.signal }, late);
     if (!open.alive) throw new Error("channel lost");
     if (gone) throw new Error("queue lost"); // cancelled together with consume-ok
-    this.#wanted.consumes(desired, tag);
-    if (desired.abandoned) await this.#cancel(desired);
+    this.#registry.consumes(spec, tag);
+    if (spec.abandoned) await this.#cancel(spec);
   }
 
   /** The broker cancelled the consumer: its queue is gone. */
-  #gone(desired: ConsumerSpec, tag: string): void {
-    if (desired.tag === tag) this.#wanted.lost(desired);
-    if (desired.abandoned) return;
-    const queue = desired.route.queue.name;
+  #gone(spec: ConsumerSpec, tag: string): void {
+    if (spec.tag === tag) this.#registry.lost(spec);
+    if (spec.abandoned) return;
+    const queue = spec.route.queue.name;
     const text = "Queue {queue} is gone: declaring it again";
     logger("bus").warn(text, { queue }, queue);
     this.#restore();
@@ -235,23 +246,23 @@ export class ConsumerChannel {
 
   /** What the broker would keep for half an hour (oslo.messaging deletes its fanout queue as well). */
   async #remove({ route: { queue } }: ConsumerSpec): Promise<void> {
-    const { socket } = this.#side;
+    const { socket } = this.#connection;
     if (!queue.temporary || queue.fresh || !socket) return;
     const wait = { at: performance.now() + REMOVAL };
     await socket.goodbyes.answered(this.#topology.remove(queue.name, wait));
   }
 
-  async #cancel(desired: ConsumerSpec, deadline = Infinity): Promise<void> {
-    this.#wanted.forget(desired);
+  async #cancel(spec: ConsumerSpec, deadline = Infinity): Promise<void> {
+    this.#registry.forget(spec);
     const latest = performance.now() + CANCELLATION;
     const wait = { at: Math.min(deadline, latest) };
     const consuming = this.#consuming?.catch(() => undefined);
     const { open, acks } = consuming &&
         await withDeadline(consuming, wait, late).catch(() => undefined) || {};
-    const { socket } = this.#side;
-    if (!open?.alive || !acks || !socket || desired.tag === undefined) return;
-    const { tag } = desired;
-    const { consumers } = open.arrivals;
+    const { socket } = this.#connection;
+    if (!open?.alive || !acks || !socket || spec.tag === undefined) return;
+    const { tag } = spec;
+    const { consumers } = open.reader;
     const gone = () => void consumers.delete(tag);
     const cancelled = open.channel.cancel(tag).then(gone, () => {});
     const ms = wait.at - performance.now();
@@ -260,20 +271,20 @@ export class ConsumerChannel {
     if (!await socket.goodbyes.answered(over, ms)) {
       consumers.set(tag, { receive: giveBack(acks, cancelled) });
     }
-    await this.#remove(desired);
+    await this.#remove(spec);
   }
 
   /** Puts a new consumer in the place of one whose deliveries wait; false where that goes on as it is. Never rejects. */
   async #renew(tag: string): Promise<boolean> {
-    const desired = this.#wanted.all.find((each) => each.tag === tag);
+    const spec = this.#registry.all.find((each) => each.tag === tag);
     const consuming = this.#consuming;
-    if (!desired || !consuming) return true; // it is another one already
+    if (!spec || !consuming) return true; // it is another one already
     try {
       const { open } = await consuming;
-      const isSame = () => desired.tag === tag && open.alive;
-      if (!await this.#started(desired, isSame)) return true;
+      const isSame = () => spec.tag === tag && open.alive;
+      if (!await this.#started(spec, isSame)) return true;
       await Promise.race([open.channel.cancel(tag), open.ended]);
-      open.arrivals.consumers.delete(tag);
+      open.reader.consumers.delete(tag);
       return true;
     } catch (error) {
       logger("bus").debug("A consumer was not renewed: {error}", { error });
@@ -283,17 +294,17 @@ export class ConsumerChannel {
 
   /** Starts it when its last start is over, if it is to be started still; true if it was. */
   async #started(
-    desired: ConsumerSpec,
+    spec: ConsumerSpec,
     needed: () => boolean,
   ): Promise<boolean> {
-    const before = desired.starting;
+    const before = spec.starting;
     const starting = (async () => {
       await before?.catch(() => {});
-      if (!needed() || desired.abandoned) return false;
-      await this.#start(desired, performance.now() + PATIENCE);
+      if (!needed() || spec.abandoned) return false;
+      await this.#start(spec, performance.now() + PATIENCE);
       return true;
     })();
-    desired.starting = starting;
+    spec.starting = starting;
     return await starting;
   }
 }

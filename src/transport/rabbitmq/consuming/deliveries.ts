@@ -65,7 +65,7 @@ const MAX_BATCH = 256;
 /** Settles deliveries, each once; when their channel is gone, that means nothing, and saying it would be an error. */
 export class AckBatcher {
   readonly #open: Open<Channel>;
-  readonly #vitals: HealthRecorder;
+  readonly #recorder: HealthRecorder;
   /** Deliveries that the broker waits for, in their order. */
   readonly #unsettled = new Set<number>();
   #due = new Set<number>();
@@ -73,9 +73,9 @@ export class AckBatcher {
   #flushing = false;
 
   /** Of a channel. */
-  constructor(open: Open<Channel>, vitals: HealthRecorder) {
+  constructor(open: Open<Channel>, recorder: HealthRecorder) {
     this.#open = open;
-    this.#vitals = vitals;
+    this.#recorder = recorder;
   }
 
   /** False once the channel is gone: what was not settled is back in its queue. */
@@ -90,7 +90,7 @@ export class AckBatcher {
 
   /** Acknowledged at the end of this turn, or a little later. */
   ack(tag: number, when?: "soon"): void {
-    if (!this.#open.alive) return void this.#vitals.stale++;
+    if (!this.#open.alive) return void this.#recorder.stale++;
     this.#due.add(tag);
     if (when === "soon" && this.#due.size < MAX_BATCH) {
       this.#timer ??= setTimeout(this.flush, FLUSH_DELAY_MS);
@@ -102,7 +102,7 @@ export class AckBatcher {
 
   /** Refused, before all that is acknowledged later. */
   reject(tag: number, requeue: boolean): void {
-    if (!this.#open.alive) return void this.#vitals.stale++;
+    if (!this.#open.alive) return void this.#recorder.stale++;
     this.#unsettled.delete(tag);
     this.#open.outgoing.reject(this.#open.channel, tag, requeue);
   }
@@ -115,7 +115,7 @@ export class AckBatcher {
     const due = this.#due;
     if (due.size === 0) return;
     this.#due = new Set();
-    if (!this.#open.alive) return void (this.#vitals.stale += due.size);
+    if (!this.#open.alive) return void (this.#recorder.stale += due.size);
     let last = 0;
     for (const tag of this.#unsettled) {
       if (!due.delete(tag)) break;

@@ -23,7 +23,7 @@ export interface Receiving {
   /** Its channel. */
   readonly consuming: Consuming;
   /** Health of its connection. */
-  readonly vitals: HealthRecorder;
+  readonly recorder: HealthRecorder;
   /** Of its channel. */
   readonly renewals: Renewals;
   /** Its tag. */
@@ -42,14 +42,14 @@ function postpone(open: Open<Channel>, delivery: Delivery): void {
 
 /** Takes what comes to a consumer; must not throw. */
 export function receiver(
-  { consuming: { acks, open }, vitals, renewals, tag }: Receiving,
-  desired: ConsumerSpec,
+  { consuming: { acks, open }, recorder, renewals, tag }: Receiving,
+  spec: ConsumerSpec,
 ): Receive {
-  const prefetch = isRenewable(desired) ? desired.options.prefetch : Infinity;
+  const prefetch = isRenewable(spec) ? spec.options.prefetch : Infinity;
   return (message, key, number, redelivered, body) => {
-    vitals.proven();
+    recorder.proven();
     const offset = message.headers["x-stream-offset"];
-    if (typeof offset === "number") desired.offset = offset;
+    if (typeof offset === "number") spec.offset = offset;
     acks.delivered(number);
     const waits = (evict: () => void) =>
       renewals.wait(tag, prefetch, message.body.length, evict);
@@ -64,7 +64,7 @@ export function receiver(
     if (body === "later") return postpone(open, delivery);
     if (body === "whole") delivery.settled = () => bodyBudget.give();
     try {
-      desired.receive(delivery);
+      spec.receive(delivery);
     } catch (error) {
       logger("bus").error("A receiver threw: {error}", { error });
     }

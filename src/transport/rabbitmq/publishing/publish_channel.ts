@@ -25,7 +25,7 @@ export type Sending = Open<Channel | ConfirmChannel>;
 /** What it works with. */
 export interface PublishingParts {
   /** The connection. */
-  readonly side: SupervisedConnection;
+  readonly connection: SupervisedConnection;
   /** Declares the exchange of a route. */
   readonly topology: Topology;
   /** Told of mandatory messages that came back. */
@@ -66,7 +66,7 @@ export class PublishChannel {
     const open = this.#open;
     const free = open?.alive && !open.outgoing.full &&
       !open.outgoing.busy(open.channel) &&
-      !this.#parts.side.blocked && !this.#closing.signal.aborted;
+      !this.#parts.connection.blocked && !this.#closing.signal.aborted;
     const declared = !route.exchange ||
       this.#parts.topology.knows(route.exchange);
     return free && declared ? this.#open : undefined;
@@ -75,30 +75,30 @@ export class PublishChannel {
   /** The channel when it can be written to; see `Transport.publish` for what it throws. `sent`: whether the message may be with the broker. */
   async get(
     route: Route,
-    wait: Deadline,
+    deadline: Deadline,
     sent: boolean,
   ): Promise<Sending> {
-    const { side, topology } = this.#parts;
+    const { connection, topology } = this.#parts;
     for (;;) {
       if (this.#closing.signal.aborted) throw disposed(sent);
-      if (side.failure) throw side.failure;
-      if (side.blocked || !side.socket) {
-        await this.until(side.changed(), route, wait, sent);
+      if (connection.failure) throw connection.failure;
+      if (connection.blocked || !connection.socket) {
+        await this.until(connection.changed(), route, deadline, sent);
         continue;
       }
       if (route.exchange) {
         await this.until(
-          topology.exchange(route.exchange, wait),
+          topology.exchange(route.exchange, deadline),
           route,
-          wait,
+          deadline,
           sent,
         );
       }
-      const open = await this.until(this.#opened(), route, wait, sent);
+      const open = await this.until(this.#opened(), route, deadline, sent);
       const full = open.outgoing.busy(open.channel) ?? open.outgoing.full;
-      if (full) await this.until(full, route, wait, sent);
-      else if (open.alive && !side.blocked) return open;
-      else await delay(0, wait);
+      if (full) await this.until(full, route, deadline, sent);
+      else if (open.alive && !connection.blocked) return open;
+      else await delay(0, deadline);
     }
   }
 
@@ -122,7 +122,7 @@ export class PublishChannel {
       return await withDeadline(
         promise,
         wait,
-        () => late(this.#parts.side, route, sent),
+        () => late(this.#parts.connection, route, sent),
       );
     } catch (error) {
       throw this.closed ? disposed(sent) : error;
@@ -140,9 +140,9 @@ export class PublishChannel {
   }
 
   async #reopen(): Promise<Sending> {
-    const { side, topology } = this.#parts;
+    const { connection, topology } = this.#parts;
     const open = await openChannelOn<Channel | ConfirmChannel>(
-      side,
+      connection,
       this.#confirms ? openConfirmChannel : openChannel,
       this.#closing.signal,
     );
@@ -161,7 +161,7 @@ export class PublishChannel {
     message: Message,
     told?: (word: Confirmation) => void,
   ): boolean {
-    const { channel, outgoing, arrivals } = open;
+    const { channel, outgoing, reader } = open;
     if (!open.alive) return false;
     checkHeaders(message.headers);
     const to = { exchange: route.exchange?.name ?? "", key: route.key };
@@ -169,7 +169,7 @@ export class PublishChannel {
       const large = message.oversized !== undefined;
       if (large) outgoing.stream(channel, to, message, () => !open.gone);
       else outgoing.publish(channel, to, message);
-      if (told) arrivals.confirms.add(told);
+      if (told) reader.confirms.add(told);
       return true;
     } catch (error) {
       throw unsendable(route, error as Error);

@@ -58,14 +58,14 @@ export function disposed(sent: boolean): Error {
 
 /** The deadline passed, for a reason that the side knows. */
 export function late(
-  side: SupervisedConnection,
+  connection: SupervisedConnection,
   route: Route,
   sent: boolean,
 ): Error {
   const what = `a message for ${where(route)}`;
-  if (side.blocked) {
+  if (connection.blocked) {
     return new BlockedError(
-      `The broker takes no messages (${side.blocked}): ${what} was not taken in time`,
+      `The broker takes no messages (${connection.blocked}): ${what} was not taken in time`,
       { inDoubt: sent },
     );
   }
@@ -74,8 +74,10 @@ export function late(
       `The broker did not confirm ${what} in time; it may have it`,
     );
   }
-  if (!side.socket) {
-    return new ConnectionFailedError(`Cannot send ${what}: ${side.reason}`);
+  if (!connection.socket) {
+    return new ConnectionFailedError(
+      `Cannot send ${what}: ${connection.reason}`,
+    );
   }
   return new TimeoutError(
     `Cannot send ${what} in time: the connection is slower than what is sent`,

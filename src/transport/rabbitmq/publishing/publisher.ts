@@ -60,15 +60,15 @@ export class Publisher {
   }
 
   /** Sends when there is room, and waits for the broker's word; see `Transport.publish`. */
-  publish(route: Route, message: Message, wait: Deadline): Promise<void> {
+  publish(route: Route, message: Message, deadline: Deadline): Promise<void> {
     const { messageId, body } = message;
     const room = this.#parts.window.tryAcquire(body.byteLength);
-    const open = room && messageId && !wait.signal &&
+    const open = room && messageId && !deadline.signal &&
       this.#channel.tryGet(route);
-    if (open) return this.#publishFast(open, route, message, wait);
+    if (open) return this.#publishFast(open, route, message, deadline);
     return room
-      ? this.#publishWithRetries(route, message, wait)
-      : this.#queue(route, message, wait);
+      ? this.#publishWithRetries(route, message, deadline)
+      : this.#queue(route, message, deadline);
   }
 
   /** The usual case: sent at once, and taken. */
@@ -76,20 +76,20 @@ export class Publisher {
     open: Sending,
     route: Route,
     message: Message,
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<void> {
     return new Promise((resolve, reject) => {
       const give = () => this.#parts.window.release(message.body.byteLength);
       let waits = true;
-      const expiry = setDeadline(wait.at, () => {
+      const expiry = setDeadline(deadline.at, () => {
         waits = false;
-        reject(late(this.#parts.side, route, true));
+        reject(late(this.#parts.connection, route, true));
       });
       const told = (outcome: PublishOutcome) => {
         clearDeadline(expiry);
         if (outcome !== "taken" && waits) {
           return resolve(
-            this.#publishWithRetries(route, message, wait, outcome),
+            this.#publishWithRetries(route, message, deadline, outcome),
           );
         }
         give();
@@ -105,15 +105,19 @@ export class Publisher {
     });
   }
 
-  async #queue(route: Route, message: Message, wait: Deadline): Promise<void> {
+  async #queue(
+    route: Route,
+    message: Message,
+    deadline: Deadline,
+  ): Promise<void> {
     const turn = this.#parts.window.acquire(message.body.byteLength);
     try {
-      await this.#channel.until(turn.granted, route, wait, false);
+      await this.#channel.until(turn.granted, route, deadline, false);
     } catch (error) {
       turn.cancel();
       throw error;
     }
-    await this.#publishWithRetries(route, message, wait);
+    await this.#publishWithRetries(route, message, deadline);
   }
 
   /**
@@ -123,7 +127,7 @@ export class Publisher {
   async #publishWithRetries(
     route: Route,
     message: Message,
-    wait: Deadline,
+    deadline: Deadline,
     first?: Exclude<PublishOutcome, "taken">,
   ): Promise<void> {
     const { messageId = crypto.randomUUID() } = message;
@@ -137,7 +141,7 @@ export class Publisher {
         suspect ? this.#apart : this.#channel,
         route,
         told,
-        wait,
+        deadline,
         sent,
       );
     try {
@@ -146,11 +150,14 @@ export class Publisher {
         n++
       ) {
         if (outcome) {
-          suspect = await this.#again(outcome, n, suspect, route, wait);
+          suspect = await this.#again(outcome, n, suspect, route, deadline);
         }
-        const tried =
-          await (suspect ? this.#alone(attempt, route, wait, sent) : attempt());
-        if (tried === "taken") return;
+        const tried = await (suspect
+          ? this.#alone(attempt, route, deadline, sent)
+          : attempt());
+        if (tried === "taken") {
+          return;
+        }
         outcome = tried;
       }
     } finally {
@@ -163,19 +170,19 @@ export class Publisher {
     channel: PublishChannel,
     route: Route,
     message: Message,
-    wait: Deadline,
+    deadline: Deadline,
     sent: Sent,
   ): Promise<PublishOutcome> {
     const open = channel.tryGet(route) ??
-      await channel.get(route, wait, sent.before);
+      await channel.get(route, deadline, sent.before);
     sent.before = true;
     sent.underway = new Promise((resolve) =>
       this.#send(channel, open, route, message, resolve)
     );
     const outcome = await withDeadline(
       sent.underway,
-      wait,
-      () => late(this.#parts.side, route, true),
+      deadline,
+      () => late(this.#parts.connection, route, true),
     );
     sent.underway = undefined;
     return outcome;
@@ -185,7 +192,7 @@ export class Publisher {
   async #alone(
     attempt: () => Promise<PublishOutcome>,
     route: Route,
-    wait: Deadline,
+    deadline: Deadline,
     { before }: Sent,
   ): Promise<PublishOutcome> {
     const { promise: over, resolve: done } = Promise.withResolvers<void>();
@@ -194,8 +201,8 @@ export class Publisher {
     try {
       await withDeadline(
         turn,
-        wait,
-        () => late(this.#parts.side, route, before),
+        deadline,
+        () => late(this.#parts.connection, route, before),
       );
       return await attempt();
     } finally {
@@ -211,12 +218,16 @@ export class Publisher {
   }
 
   /** Sends and does not wait; see `Transport.post`. */
-  async post(route: Route, message: Message, wait: Deadline): Promise<void> {
+  async post(
+    route: Route,
+    message: Message,
+    deadline: Deadline,
+  ): Promise<void> {
     for (;;) {
       const open = this.#channel.tryGet(route) ??
-        await this.#channel.get(route, wait, false);
+        await this.#channel.get(route, deadline, false);
       if (this.#channel.write(open, route, message)) return;
-      await delay(0, wait); // it is gone, and will say so
+      await delay(0, deadline); // it is gone, and will say so
     }
   }
 
@@ -231,13 +242,13 @@ export class Publisher {
     attempt: number,
     suspect: boolean,
     route: Route,
-    wait: Deadline,
+    deadline: Deadline,
   ): Promise<boolean> {
     if (outcome === "returned") throw unroutable(route);
     if (outcome === "refused") throw rejected(route);
     if (this.#channel.closed) throw disposed(true);
     if (suspect && isFatal(outcome.code)) throw rejected(route, outcome);
-    await delay(attempt === 0 ? 0 : backoff(attempt), wait);
+    await delay(attempt === 0 ? 0 : backoff(attempt), deadline);
     return isFatal(outcome.code);
   }
 
@@ -251,7 +262,7 @@ export class Publisher {
   ): void {
     const { messageId = "" } = message;
     const confirmed = (word: Confirmation) => {
-      if (word === "taken") this.#parts.side.vitals.proven();
+      if (word === "taken") this.#parts.connection.recorder.proven();
       const back = this.#returns.take(
         messageId,
         route.exchange?.name ?? "",

@@ -28,11 +28,11 @@ const optionNames = namesOf<{ readonly payload: unknown }>(
  * @throws {InvalidValueError} the type of the events is none.
  * @example
  * ```ts
- * import { createConnection, notified } from "@warren/runtime";
+ * import { createConnection, withNotifications } from "@warren/runtime";
  *
  * await using connection = await createConnection("memory:notified");
  * const grow = (id: string, by: number) => Promise.resolve(`${id} +${by}`);
- * const told = notified(connection, "volume.grow", grow, { payload: (id) => ({ id }) });
+ * const told = withNotifications(connection, "volume.grow", grow, { payload: (id) => ({ id }) });
  * console.log(await told("v1", 5)); // volume.grow.start, volume.grow.end { id: "v1" }
  * ```
  */
