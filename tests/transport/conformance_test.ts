@@ -190,7 +190,7 @@ conforms("a message arrives with all that it was sent with", async (bus) => {
   assert.deepEqual({ ...headers }, sent.headers);
   assert.equal(text(delivery), "é€😀");
   assert.deepEqual(rest, {
-    id: "id",
+    messageId: "id",
     correlationId: "call",
     replyTo: "inbox",
     expiration: 60_000,
@@ -223,7 +223,7 @@ conforms(
         soon(),
       );
       const asked = asks ? { replyTo: "inbox", correlationId: "call" } : {};
-      const sent = { body, headers: { a: "b" }, id: "id", ...asked };
+      const sent = { body, headers: { a: "b" }, messageId: "id", ...asked };
       await transport.publish(direct(name), sent, soon());
       const delivery = await came.promise;
       const { message } = delivery;

@@ -21,7 +21,7 @@ class CountingLink {
   resting = false;
   opening: () => Promise<void> = () => Promise.resolve();
 
-  async open(_wait: Deadline): Promise<Session> {
+  async openSession(_wait: Deadline): Promise<Session> {
     const number = this.opened++;
     await this.opening();
     const transport = {

@@ -63,7 +63,7 @@ const replies: fc.Arbitrary<Reply> = fc.record({
   sequence: maybe(fc.integer({ min: 1 })),
   inbox: maybe(text),
   parsed: maybe(fc.constant(true)),
-  beat: maybe(fc.constant(true)),
+  heartbeat: maybe(fc.constant(true)),
 });
 
 const failures: fc.Arbitrary<Reply> = fc.record({

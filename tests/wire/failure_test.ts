@@ -91,7 +91,7 @@ Deno.test.each([
 ])(
   "%s keeps its class as a refusal, and is a RemoteError from a handler",
   (name, error) => {
-    const refused = fromFailure(sent(error, { refusal: true }), classes);
+    const refused = fromFailure(sent(error, { fromDispatcher: true }), classes);
     assert.equal(refused.constructor, error.constructor);
     const thrown = fromFailure(sent(error), classes);
     assert.ok(thrown instanceof RemoteError);

@@ -99,7 +99,7 @@ async function publishToBus(
   const encoded = encode(said, enveloped ? oslo : grizzly, limits);
   for (const topic of topics) {
     const route = routes.notify(topic, event.priority.toLowerCase());
-    const message = { ...encoded, id: event.id, persistent: true };
+    const message = { ...encoded, messageId: event.id, persistent: true };
     if (openstack) {
       await session.declare(route, deadline); // as oslo.messaging does
       await session.publish(route, message, deadline);

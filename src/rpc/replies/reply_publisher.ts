@@ -105,7 +105,7 @@ export class ReplyPublisher {
     const { name } = inbox;
     const said = {
       ending: false,
-      sendHeartbeat: true,
+      heartbeat: true,
       inbox: name,
       ...position,
     };

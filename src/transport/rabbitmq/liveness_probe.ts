@@ -175,7 +175,7 @@ export class LivenessProbe {
     const message = {
       body: new Uint8Array(),
       headers: {},
-      id: String(number),
+      messageId: String(number),
       correlationId: this.#token,
       expiration,
       mandatory: true,

@@ -174,12 +174,12 @@ onEachBus("stats tells what a service has done, and its tasks", async (bus) => {
     redelivered: 0,
     interrupted: 0,
     fenced: 0,
-    cut: 0,
+    evicted: 0,
     repeated: 0,
     retried: 0,
     dead: 0,
     blocked: 0,
-    inHand: 0,
+    active: 0,
     longRunning: { count: 0, slots: 0, handlers: [] },
   });
   assert.ok(latency.max > 0 && latency.p50 <= latency.p99);

@@ -17,7 +17,7 @@ const call = (more: object): IncomingRequest =>
 function watched() {
   const came: { readonly at: number; readonly deadline: number }[] = [];
   const answers = {
-    beat: (_: unknown, { deadline }: { readonly deadline: number }) => {
+    sendHeartbeat: (_: unknown, { at: deadline }: { readonly at: number }) => {
       came.push({ at: performance.now(), deadline });
       return Promise.resolve();
     },

@@ -194,7 +194,7 @@ onEachBus(
       "warren-burials": "2",
     };
     const more = {
-      id: "m",
+      messageId: "m",
       correlationId: "c",
       replyTo: "reply_nobody",
       expiration: 40_000,

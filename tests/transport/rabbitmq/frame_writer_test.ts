@@ -120,7 +120,7 @@ const length = fc.oneof(fc.nat(2_000), fc.constantFrom(...lengths));
 const messages: fc.Arbitrary<Message> = fc.record({
   body: length.map((bytes) => Buffer.alloc(bytes, "a message ")),
   headers: fc.dictionary(name, header, { maxKeys: 8 }),
-  id: fc.option(short, { nil: undefined }),
+  messageId: fc.option(short, { nil: undefined }),
   correlationId: fc.option(short, { nil: undefined }),
   replyTo: fc.option(short, { nil: undefined }),
   expiration: fc.option(fc.integer({ min: 60_000, max: 2 ** 33 }), {

@@ -380,7 +380,7 @@ onNode("what the network does is no refusal", async () => {
 Deno.test("whoever waits for an answer when a link is given up is told, and nobody waits after that", async () => {
   const watchers: ((event: TransportEvent) => void)[] = [];
   await using link = Object.assign(new MemoryTransport(), {
-    watch: (watcher: (event: TransportEvent) => void) => {
+    onEvent: (watcher: (event: TransportEvent) => void) => {
       watchers.push(watcher);
       return { [Symbol.dispose]: () => {} };
     },

@@ -503,17 +503,17 @@ Deno.test("an idle pool keeps no process alive", async () => {
   const at = (path: string) =>
     new URL(`../../../src/${path}`, import.meta.url).href;
   const program = `
-    import { Leases } from "${at("transport/session_pool.ts")}";
-    import { RabbitLink } from "${at("transport/rabbitmq/transport.ts")}";
-    const link = new RabbitLink({ urls: [new URL(Deno.args[0])] });
-    const leases = new Leases(link, () => {}, { idle: 600_000 });
-    const wait = { at: performance.now() + 20_000 };
-    await link.listen({ receive() {}, returned() {} }, wait);
+    import { SessionPool } from "${at("transport/session_pool.ts")}";
+    import { RabbitTransport } from "${at("transport/rabbitmq/transport.ts")}";
+    const transport = new RabbitTransport({ urls: [new URL(Deno.args[0])] });
+    const pool = new SessionPool(transport, () => {}, { idle: 600_000 });
+    const soon = { at: performance.now() + 20_000 };
+    await transport.startInbox({ onDelivery() {}, onReturned() {} }, soon);
     const body = new Uint8Array(1);
     for (let lease = 0; lease < 2; lease++) {
-      const transport = await leases.acquire(true, wait);
-      await transport.publish({ key: "nowhere" }, { body, headers: {} }, wait);
-      await leases.release(transport, true, true);
+      const session = await pool.acquire(true, soon);
+      await session.publish({ key: "nowhere" }, { body, headers: {} }, soon);
+      await pool.release(session, true, true);
     }
     console.log("released");
     addEventListener("unload", () => console.log("left"));

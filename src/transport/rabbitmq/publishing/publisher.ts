@@ -133,7 +133,7 @@ export class Publisher {
     const { messageId = crypto.randomUUID() } = message;
     const told = message.messageId === messageId
       ? message
-      : { ...message, id: messageId }; // what comes back is told by it
+      : { ...message, messageId }; // what comes back is told by it
     const sent: Sent = { before: first !== undefined, underway: undefined };
     let suspect = false;
     const attempt = () =>
