@@ -65,7 +65,7 @@ export { Service } from "./src/service/service.ts";
 export { withNotifications } from "./src/connection/with_notifications.ts";
 export { publisherId } from "./src/rpc/notifications/notifier.ts";
 export { testNotifier } from "./src/rpc/notifications/drivers.ts";
-export { queueFor } from "./src/transport/routes.ts";
+export { queueFor } from "./src/transport/address.ts";
 
 export type {
   ErrorClass,
@@ -158,7 +158,7 @@ export type { NovaProfile } from "./src/connection/bus_profile.ts";
 export type {
   ArgumentValues,
   QueueArguments,
-} from "./src/transport/profile_routes.ts";
+} from "./src/transport/profile.ts";
 export type {
   ConnectionHealth,
   ConnectionState,

@@ -87,3 +87,8 @@ export function checkTask(topic: string, task: unknown): void {
     { data: { path: "task" } },
   );
 }
+
+/** The topic and host that a request is for, as its header says them. A name has no slash, so no two pairs look the same. */
+export function addresseeHeader(topic: string, host?: string): string {
+  return host === undefined ? topic : `${topic}/${host}`;
+}

@@ -22,9 +22,9 @@ const MEMORY_BUS = "the bus of one process, which only that process fills";
 
 /** Of each collection that lives longer than a function: what bounds it. */
 const BOUNDS: Readonly<Record<string, string>> = {
-  "transport/memory/broker.ts #exchanges": MEMORY_BUS,
+  "transport/memory/broker.ts #bindings": MEMORY_BUS,
   "transport/memory/broker.ts #queues": MEMORY_BUS,
-  "transport/memory/transport.ts #transports": OWN,
+  "transport/memory/transport.ts #sessions": OWN,
   "transport/memory/queue.ts #items": MEMORY_BUS,
   "transport/memory/queue.ts #members": OWN,
   "transport/memory/session.ts #cancels": OWN,
@@ -37,7 +37,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "transport/rabbitmq/amqplib/publisher_confirms.ts #waiting": SENT,
   "transport/rabbitmq/consuming/consumer_spec.ts #all": OWN,
   "transport/rabbitmq/amqplib/frame_reader.ts #channels": OWN,
-  "transport/rabbitmq/transport.ts #transports": OWN,
+  "transport/rabbitmq/transport.ts #sessions": OWN,
   "transport/rabbitmq/transport.ts #watchers": OWN,
   "transport/rabbitmq/publishing/publish_errors.ts #counts": SENT,
   "transport/rabbitmq/amqplib/outgoing.ts #busy": OWN,

@@ -1,6 +1,6 @@
 /** Whose bus it is: Warren's own, or OpenStack's, in one of its forms. @module */
 import { InvalidValueError } from "../errors.ts";
-import type { Profile, QueueArguments } from "../transport/profile_routes.ts";
+import type { BusProfile, QueueArguments } from "../transport/profile.ts";
 import { checkName } from "../names.ts";
 import { oneLine } from "../logging.ts";
 
@@ -109,7 +109,7 @@ function check(forms: NovaProfile): void {
 export function busProfile(
   profile: "warren" | "nova" | NovaProfile = "warren",
   queueType: "classic" | "quorum" = "classic",
-): Profile {
+): BusProfile {
   if (profile === "warren") {
     return { exchange: "warren", durable: true, autoDelete: false, queueType };
   }

@@ -3,11 +3,10 @@ import { InvalidValueError } from "../errors.ts";
 import { logger, oneLine } from "../logging.ts";
 import { MemoryTransport } from "../transport/memory/transport.ts";
 import { RabbitTransport } from "../transport/rabbitmq/transport.ts";
-import { type Profile, routes } from "../transport/profile_routes.ts";
+import type { BusProfile } from "../transport/profile.ts";
 import { checkNotificationSettings } from "../rpc/notifications/notifier.ts";
 import type { LegacyPeers } from "../rpc/client/legacy_reply_queues.ts";
-import type { Routes } from "../transport/routes.ts";
-import type { InboxOptions, Transport } from "../transport/transport.ts";
+import type { Transport } from "../transport/transport.ts";
 import { type ConnectionContext, createContext } from "./connection_context.ts";
 import type { ConnectionParts } from "./dependencies.ts";
 import { checkDuration, checkInteger } from "../option_checks.ts";
@@ -37,18 +36,18 @@ import {
 function createTransport(
   where: readonly URL[] | AskedUrls,
   { tls, heartbeat, publisherId: name, ...options }: ConnectionOptions,
-  inbox: InboxOptions,
+  profile: BusProfile,
 ): Transport {
   const credentials = options.credentials &&
     askedCredentials(options.credentials);
-  const rabbit = { credentials, tls, heartbeat, name, inbox };
+  const rabbit = { credentials, tls, heartbeat, name, profile };
   if (typeof where === "function") {
     return new RabbitTransport({
       ...rabbit,
       urls: askedUrls(where, warnOpen()),
     });
   }
-  if (where[0]?.protocol === "memory:") return new MemoryTransport(inbox);
+  if (where[0]?.protocol === "memory:") return new MemoryTransport(profile);
   warnOpen()(where);
   return new RabbitTransport({ ...rabbit, urls: where });
 }
@@ -84,7 +83,7 @@ function dialectOf(name: ConnectionOptions["dialect"] = "grizzly"): Dialect {
 }
 
 /** Folsom's servers may be on an OpenStack bus; none of them understands an envelope. */
-function legacyPeersOf({ name }: Dialect, { nova }: Profile): LegacyPeers {
+function legacyPeersOf({ name }: Dialect, { nova }: BusProfile): LegacyPeers {
   if (name === "folsom") return "always";
   return nova && name === "grizzly" ? "learn" : "never";
 }
@@ -147,23 +146,18 @@ export async function lease(
     python: profile.nova !== undefined,
   };
   const dialect = dialectOf(options.dialect);
-  const table: Routes = routes(profile);
-  const form: InboxOptions = {
-    member: profile.nova?.member,
-    route: table.inbox,
-  };
   const ledger = checkLedger(options.ledger);
   await probeLedger(options);
   const { pool, inbox } = sharedTransport(
     transportKey(where, options, profile),
-    () => createTransport(where, options, form),
+    () => createTransport(where, options, profile),
     limits,
   );
   const session = await pool.acquire(pooled, wait);
   return {
     session,
     inbox,
-    routes: table,
+    transport: pool.transport,
     dialect,
     legacyPeers: legacyPeersOf(dialect, profile),
     limits,

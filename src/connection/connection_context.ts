@@ -177,7 +177,7 @@ export class ConnectionContext extends ConnectionEvents
     dispatcher: Dispatcher,
     options: ConsumerOptions = {},
   ): Promise<void> {
-    const consumed = consumerOf(this.#parts.routes, topic, dispatcher, options);
+    const consumed = consumerOf(topic, dispatcher, options);
     await this.#createConsumers(consumed, dispatcher);
   }
 
@@ -190,7 +190,7 @@ export class ConnectionContext extends ConnectionEvents
     dispatcher: Dispatcher,
     pool: string,
   ): Promise<void> {
-    const consumed = workerOf(this.#parts.routes, topic, dispatcher, pool);
+    const consumed = workerOf(topic, dispatcher, pool);
     await this.#createConsumers(consumed, dispatcher);
   }
 

@@ -1,7 +1,7 @@
 /** What a connection context is made of, and what it tells. @module */
-import type { Routes } from "../transport/routes.ts";
 import type {
   Session,
+  Transport,
   TransportEvent,
   TransportHealth,
 } from "../transport/transport.ts";
@@ -20,7 +20,7 @@ export interface ConnectionParts {
   /** Inbox of the link. */
   readonly inbox: Inbox;
   /** Names on the broker. */
-  readonly routes: Routes;
+  readonly transport: Transport;
   /** What it says. */
   readonly dialect: Dialect;
   /** Bounds on messages. */

@@ -1,6 +1,6 @@
 /** The links of this process: one for each broker, however many connections there are. @module */
 import { type PoolOptions, SessionPool } from "../transport/session_pool.ts";
-import type { Profile } from "../transport/profile_routes.ts";
+import type { BusProfile } from "../transport/profile.ts";
 import type { Transport } from "../transport/transport.ts";
 import { runDetached } from "../rpc/propagation.ts";
 import { Inbox } from "../rpc/inbox.ts";
@@ -32,24 +32,26 @@ function numberOf(given: object | undefined): number | undefined {
   return given && numbers.get(given);
 }
 
-/** What tells one link from another. On one bus inside the process all have one link, whatever its first user's profile. */
+/** Key of a transport: connections with the same settings share one. */
 export function transportKey(
   urls: readonly URL[] | AskedUrls,
   options: ConnectionOptions,
-  { nova }: Profile,
+  profile: BusProfile,
 ): string {
   const { tls, credentials, heartbeat = 10 } = options;
   const { maxMessageSize = defaultLimits.bytes } = options;
   const asked = typeof urls === "function";
   const [first] = asked ? [] : urls;
-  if (first?.protocol === "memory:") return `memory:${busName(first)}`;
+  if (first?.protocol === "memory:") {
+    return JSON.stringify([`memory:${busName(first)}`, profile]);
+  }
   return JSON.stringify([
     asked ? numberOf(urls) : urls.map(String).sort(),
     numberOf(credentials),
     tls,
     heartbeat,
     maxMessageSize,
-    nova,
+    profile,
   ]);
 }
 

@@ -3,16 +3,12 @@ import { TopologyError } from "../errors.ts";
 import { logger } from "../logging.ts";
 import { delay } from "../async/deadline.ts";
 import {
-  deadLetterQueue,
-  delayQueue,
-  hostLock,
-  quarantineQueue,
-  type Queue,
+  type Address,
+  type QueueAddress,
   queueFor,
-  type Route,
-  type Routes,
-} from "../transport/routes.ts";
-import type { Consumer, Session } from "../transport/transport.ts";
+  queueName,
+} from "../transport/address.ts";
+import type { Consumer, Session, Transport } from "../transport/transport.ts";
 import { DELAYS } from "../contract/retry_policy.ts";
 
 /** Milliseconds that a step may take. */
@@ -29,8 +25,8 @@ const LONGEST = 30_000;
 export interface HostParts {
   /** Its channels. */
   readonly session: Session;
-  /** Names on the broker. */
-  readonly routes: Routes;
+  /** To inspect queues. */
+  readonly transport: Transport;
 }
 
 /** A host of a topic. */
@@ -54,7 +50,7 @@ function consumeLock(
   exclusive: boolean,
 ): Promise<Consumer> {
   return session.consume(
-    hostLock(topic, host),
+    { kind: "hostLock", topic, host },
     (stray) => stray.reject(false),
     { prefetch: 1, exclusive, optional: true },
     { at: performance.now() + TIMEOUT_MS, signal },
@@ -93,10 +89,10 @@ const LONGEST_NAME = 255;
 
 /** True if the host can be locked. */
 export const isLockable = ({ topic, host }: HostOf): boolean =>
-  hostLock(topic, host).key.length <= LONGEST_NAME;
+  queueName({ kind: "hostLock", topic, host }).length <= LONGEST_NAME;
 
 const isLocked = (error: unknown) =>
-  error instanceof TopologyError && /in exclusive use/.test(error.message);
+  error instanceof TopologyError && error.data.reason === "inUse";
 
 /** Keeps the queues of a host from being removed until disposed; waits while they are being removed. */
 export async function holdHost(
@@ -117,26 +113,23 @@ export async function holdHost(
 }
 
 /** All queues that workers of a host consume or make, in the order of their removal: what feeds another goes before it. */
-function queuesOf(queue: Queue): readonly Queue[] {
-  const beside = DELAYS.map((ms) => delayQueue(queue, ms).queue);
-  const all = [
-    ...beside,
-    quarantineQueue(queue).queue,
+function queuesOf(queue: QueueAddress): readonly Address[] {
+  return [
+    ...DELAYS.map((ms) => ({ kind: "delay", of: queue, ms } as const)),
+    { kind: "quarantine", of: queue },
     queue,
-    deadLetterQueue(queue).queue,
+    { kind: "deadLetter", of: queue },
   ];
-  return all.filter((each) => each !== undefined);
 }
 
 /** True if a host has no message in any queue, and no consumer: most that must stay are known by that. */
 export async function isEmpty(
-  { session, routes }: HostParts,
+  { transport }: HostParts,
   { topic, host }: HostOf,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const { queue } = routes.host(topic, host);
-  return queue !== undefined &&
-    await emptyOnes(session, queuesOf(queue), signal) !== undefined;
+  const queues = queuesOf({ kind: "host", topic, host });
+  return await emptyOnes(transport, queues, signal) !== undefined;
 }
 
 /**
@@ -146,19 +139,17 @@ export async function isEmpty(
  * @throws {RpcError} the broker does not answer, refuses it, or has a queue in another form.
  */
 export async function removeQueues(
-  { session, routes }: HostParts,
+  { session, transport }: HostParts,
   { topic, host, lost }: HostLock,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const route = routes.host(topic, host);
-  const { queue: shared } = route;
-  if (!shared) return false;
+  const shared: QueueAddress = { kind: "host", topic, host };
   const ending = AbortSignal.any([lost, signal]);
   let kept = true;
   try {
-    await session.unbind(route, soon(ending));
+    await session.unbind(shared, soon(ending));
     await delay(SETTLE_MS, soon(ending));
-    const empty = await emptyOnes(session, queuesOf(shared), ending);
+    const empty = await emptyOnes(transport, queuesOf(shared), ending);
     kept = empty?.includes(shared) ?? true;
     for (const queue of empty ?? []) {
       if (!await session.removeEmpty(queue, soon(ending))) return false;
@@ -166,7 +157,7 @@ export async function removeQueues(
     }
     return empty !== undefined;
   } finally {
-    if (kept) await bindAgain(session, route);
+    if (kept) await bindAgain(session, shared);
   }
 }
 
@@ -176,14 +167,14 @@ function soon(signal?: AbortSignal) {
 
 /** Those of the queues that exist; undefined if one of them has a message or a consumer. */
 async function emptyOnes(
-  session: Session,
-  queues: readonly Queue[],
+  transport: Transport,
+  queues: readonly Address[],
   signal: AbortSignal,
-): Promise<readonly Queue[] | undefined> {
-  const found: Queue[] = [];
+): Promise<readonly Address[] | undefined> {
+  const found: Address[] = [];
   // RabbitMQ logs each question for a queue that does not exist: those that most often exist are first.
   for (const queue of queues.toReversed()) {
-    const counts = await session.look(queue, soon(signal));
+    const counts = await transport.inspect(queue, soon(signal));
     if (!counts) continue;
     if (counts.messages > 0 || counts.consumers > 0) return undefined;
     found.unshift(queue);
@@ -192,13 +183,16 @@ async function emptyOnes(
 }
 
 /** Also makes it again where it is not known whether it was removed. */
-async function bindAgain(session: Session, route: Route): Promise<void> {
+async function bindAgain(
+  session: Session,
+  address: QueueAddress,
+): Promise<void> {
   const wait = { at: performance.now() + LONGEST_BINDING };
-  await session.declare(route, wait).catch((error) => {
+  await session.declare(address, wait).catch((error) => {
     logger("rpc").error(
       "The queue {queue} stays without its binding: {error}",
       {
-        queue: route.key,
+        queue: queueName(address),
         error,
       },
     );

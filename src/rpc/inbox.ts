@@ -7,11 +7,13 @@ import {
   TopologyError,
 } from "../errors.ts";
 import { logger } from "../logging.ts";
+import { direct } from "../transport/address.ts";
 import type {
   Deadline,
   Delivery,
   Message,
-  QueueStatus,
+  QueueState,
+  Session,
   Transport,
   TransportEvent,
 } from "../transport/transport.ts";
@@ -52,9 +54,12 @@ export interface Waiter {
 /** Milliseconds in which what the broker has forbidden is not asked for again. */
 const FORBIDDEN = 60_000;
 
+/** Unread messages at most of the reply queue of one call. */
+const CALL_QUEUE_PREFETCH = 1_000;
+
 /** The user lacks a permission. */
 const isForbidden = (error: unknown) =>
-  error instanceof TopologyError && error.data.replyCode === 403;
+  error instanceof TopologyError && error.data.reason === "forbidden";
 
 /** That a link is given up. */
 type Failed = Pick<
@@ -67,6 +72,8 @@ const noAnswer = (cause: Error, inDoubt: boolean) =>
     `No answer can come, since the link is given up: ${cause.message}`,
     { cause, inDoubt },
   );
+
+const LAZY = { lazy: true };
 
 /** Reads one inbox. */
 export class Inbox {
@@ -88,6 +95,8 @@ export class Inbox {
   /** Settles when it is known whether such queues may be made; undefined while nobody has asked. */
   #trial: Promise<void> | undefined;
   readonly #asked = new Map<string, Promise<number | undefined>>();
+  /** Session that reads the reply queues of single calls. */
+  #callQueues: Promise<Session> | undefined;
   #read = false;
   /** Why nothing comes any more. */
   #failure: Error | undefined;
@@ -143,7 +152,7 @@ export class Inbox {
       await withDeadline(this.#trial, deadline, late).catch(() => {});
     }
     if (performance.now() < this.#forbidden) return undefined;
-    const asked = this.#transport.startCallQueue(call, deadline);
+    const asked = this.#readCallQueue(call, deadline);
     // Calls that come together wait for the first: each refusal costs a channel.
     this.#trial ??= asked.then(() => {}, () => void (this.#trial = undefined));
     try {
@@ -162,16 +171,43 @@ export class Inbox {
   /** Consumers of a queue, for the text of a timeout; asked once for all the calls that time out together. */
   consumers(queue: string, deadline: Deadline): Promise<number | undefined> {
     const asked = this.#asked.get(queue) ??
-      this.#transport.consumers(queue, deadline).finally(() =>
+      this.#consumersOf(queue, deadline).finally(() =>
         this.#asked.delete(queue)
       );
     this.#asked.set(queue, asked);
     return asked;
   }
 
-  /** How a queue is now. */
-  inspect(queue: string, deadline: Deadline): Promise<QueueStatus> {
-    return this.#transport.inspect(queue, deadline);
+  /** See `Transport.inspect`. */
+  inspect(queue: string, deadline: Deadline): Promise<QueueState | undefined> {
+    return this.#transport.inspect(direct(queue), deadline);
+  }
+
+  async #consumersOf(
+    queue: string,
+    deadline: Deadline,
+  ): Promise<number | undefined> {
+    const state = await this.inspect(queue, deadline).catch(() => undefined);
+    return state?.consumers;
+  }
+
+  async #readCallQueue(call: string, deadline: Deadline): Promise<Disposable> {
+    const opening = this.#callQueues ??= this.#transport.openSession(deadline)
+      .catch((error) => {
+        this.#callQueues = undefined;
+        throw error;
+      });
+    const session = await opening;
+    const consumer = await session.consume(
+      { kind: "callQueue", call },
+      (delivery) => this.#receive(delivery),
+      {
+        prefetch: CALL_QUEUE_PREFETCH,
+        limit: { bytes: this.#limits.bytes, keep: false },
+      },
+      deadline,
+    );
+    return { [Symbol.dispose]: () => void consumer.cancel() };
   }
 
   /** The link is given up: whoever waits, waits in vain. */
@@ -183,7 +219,7 @@ export class Inbox {
   }
 
   #receive(delivery: Delivery): void {
-    delivery.ack("soon"); // what it tells is kept in memory alone, so it is of no use to another process
+    delivery.ack(LAZY); // what it tells is kept in memory alone, so it is of no use to another process
     const { message, key } = delivery;
     const { body, oversized = body.length } = message;
     const whole = oversized === body.length; // the limit holds for each answer of a batch alone

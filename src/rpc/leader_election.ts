@@ -1,7 +1,6 @@
 /** One leader in a fleet: the only consumer of a queue that holds no message. A hint, not a lock. @module */
 import { logger } from "../logging.ts";
 import { delay } from "../async/deadline.ts";
-import { leaderQueue } from "../transport/routes.ts";
 import type { Consumer, Session } from "../transport/transport.ts";
 
 /** Milliseconds between two attempts of a follower, on average. */
@@ -52,10 +51,9 @@ export class Leadership implements AsyncDisposable {
       at: performance.now() + ATTEMPT_TIMEOUT_MS,
       signal: this.#stop.signal,
     };
-    const route = leaderQueue(this.#topic, this.#task);
     const options = { prefetch: 1, exclusive: true };
     return this.#session.consume(
-      route,
+      { kind: "leader", topic: this.#topic, task: this.#task },
       (stray) => stray.reject(false),
       options,
       wait,

@@ -1,7 +1,7 @@
 /** Hosts come and go: the queues of those that left are removed when nothing is in them. @module */
 import { logger } from "../logging.ts";
 import { withDeadline } from "../async/deadline.ts";
-import { queueFor } from "../transport/routes.ts";
+import { queueFor } from "../transport/address.ts";
 import {
   type ConnectionContext,
   createContext,

@@ -1,6 +1,6 @@
 /** Managers on their host: whose they are, and what is consumed for them. @module */
 import { InvalidValueError } from "../errors.ts";
-import { queueFor } from "../transport/routes.ts";
+import { queueFor } from "../transport/address.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";
 import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
 import { withOpenstackPing } from "./openstack_api.ts";

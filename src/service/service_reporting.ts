@@ -1,7 +1,7 @@
 /** What a service reports, of its parts. @module */
 import type { ConnectionContext } from "../connection/connection_context.ts";
 import type { ServiceState } from "../rpc/discovery/service_report.ts";
-import { queueFor } from "../transport/routes.ts";
+import { queueFor } from "../transport/address.ts";
 import type { Manager } from "./manager.ts";
 import type { TaskState } from "./periodic/task_runner.ts";
 import { RecordWriter } from "./registry/record_writer.ts";

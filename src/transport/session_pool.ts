@@ -52,7 +52,7 @@ export class SessionPool {
    */
   async acquire(pooled: boolean, deadline: Deadline): Promise<Session> {
     this.#used++;
-    this.transport.rest(false);
+    this.transport.ref();
     try {
       if (pooled) await this.#place(deadline);
       const idle = pooled ? this.#idle.pop() : undefined;
@@ -124,7 +124,7 @@ export class SessionPool {
   async #release(): Promise<void> {
     if (--this.#used === 0) {
       if (this.#idle.length === 0) return await this.#close();
-      this.transport.rest(true);
+      this.transport.unref();
     }
     this.#expireIdle();
   }

@@ -1,7 +1,7 @@
 /** The seam between calls and bytes: what every transport does, and what it promises. @module */
 import type { Deadline } from "../async/deadline.ts";
 import type { BodyLimit } from "./oversized_body.ts";
-import type { Queue, Route } from "./routes.ts";
+import type { Address, QueueAddress } from "./address.ts";
 
 export type { BodyLimit, Deadline };
 
@@ -42,6 +42,8 @@ export interface Delivery {
   readonly key: string;
   /** The broker may have delivered it before. */
   readonly redelivered: boolean;
+  /** Earlier deliveries as the broker counts them; undefined where it does not count, so that the worker must. */
+  readonly deliveryCount?: number | undefined;
   /** True once its channel is gone: the broker has put the message back into its queue. */
   readonly lost: boolean;
   /**
@@ -50,10 +52,25 @@ export interface Delivery {
    * is told by `evict` that its place is needed.
    */
   waits(evict: () => void): Disposable;
-  /** Done: the queue forgets it. `soon`: told some milliseconds later, with others; not where few may be unsettled at once. */
-  ack(when?: "soon"): void;
+  /**
+   * Done: the queue forgets the message. `lazy`: sent some milliseconds later together with others, which is cheaper; not for
+   * consumers with a small prefetch.
+   */
+  ack(options?: AckOptions): void;
   /** Not done: back into the queue, or dropped (dead-lettered where a policy says so). */
   reject(requeue: boolean): void;
+}
+
+/** Options of a declaration. */
+export interface DeclareOptions {
+  /** False if the queue is created without its binding, so that only messages to its name reach it; default true. */
+  readonly bind?: boolean;
+}
+
+/** Options of an acknowledgement. */
+export interface AckOptions {
+  /** True if it may be sent some milliseconds later; default false. */
+  readonly lazy?: boolean;
 }
 
 /** How to consume. */
@@ -87,53 +104,61 @@ export interface Consumer {
  */
 export interface Session extends AsyncDisposable {
   /**
-   * Makes the exchange, and the queue with its binding where the route has one.
+   * Creates what the address needs: its queue, and the binding by which messages reach it.
    *
-   * @throws {TopologyError} if it exists in another form.
+   * @throws {TopologyError} it exists in another form, or the user lacks the permission.
    */
-  declare(route: Route, deadline: Deadline): Promise<void>;
+  declare(
+    address: Address,
+    deadline: Deadline,
+    options?: DeclareOptions,
+  ): Promise<void>;
   /**
-   * Sends, and resolves when the broker has taken it. Sent again with the same `id` after a lost connection. Where too much
-   * is sent and not settled, it waits its turn.
+   * Publishes, and resolves when the broker has confirmed. After a lost connection the message is published again with the
+   * same `messageId`. Waits while too much is published and not confirmed.
    *
    * @throws {NoRouteError} mandatory, and no queue takes it.
-   * @throws {RejectedError} the broker said no.
+   * @throws {RejectedError} the broker refused it; `data.reason` is `content` if it was refused for what it holds.
    * @throws {BlockedError} the broker took nothing until the deadline.
    * @throws {UnconfirmedError} sent, and not confirmed by the deadline: in doubt.
    */
-  publish(route: Route, message: Message, deadline: Deadline): Promise<void>;
+  publish(
+    address: Address,
+    message: Message,
+    deadline: Deadline,
+  ): Promise<void>;
   /**
-   * Sends without waiting for the broker: what comes back is told to the link's `returned`. Resolves when the bytes are
-   * handed to the connection.
+   * Sends without waiting for the broker: a mandatory message that no queue takes comes back to the inbox listener. Resolves
+   * when the bytes are handed to the connection.
    */
-  send(route: Route, message: Message, deadline: Deadline): Promise<void>;
-  /** Declares the route and consumes its queue; `receive` must not throw. */
+  send(address: Address, message: Message, deadline: Deadline): Promise<void>;
+  /**
+   * Declares the address and consumes its queue; `onDelivery` must not throw.
+   *
+   * @throws {TopologyError} the broker refuses it; `data.reason` is `inUse` if another consumer is the only one.
+   */
   consume(
-    route: Route,
-    receive: (delivery: Delivery) => void,
+    address: Address,
+    onDelivery: (delivery: Delivery) => void,
     options: ConsumeOptions,
     deadline: Deadline,
   ): Promise<Consumer>;
   /**
-   * What is in a queue; undefined if it does not exist.
-   *
-   * @throws {TopologyError} it exists in another form.
+   * Resolves when the broker has received every acknowledgement that was sent so far: the loss of this connection cannot undo
+   * them any more.
    */
-  look(queue: Queue, deadline: Deadline): Promise<QueueCounts | undefined>;
-  /** Takes away the binding of a route's queue. */
-  unbind(route: Route, deadline: Deadline): Promise<void>;
-  /**
-   * Removes a queue that has no ready message and no consumer; false if it has one. The broker does both in one step, but of
-   * a quorum queue, which is looked at and then removed.
-   */
-  removeEmpty(queue: Queue, deadline: Deadline): Promise<boolean>;
+  flush(deadline: Deadline): Promise<void>;
+  /** Removes the binding of a queue: what is published to its address reaches it no more. */
+  unbind(address: QueueAddress, deadline: Deadline): Promise<void>;
+  /** Deletes a queue that has no ready message and no consumer; false if it has one. */
+  removeEmpty(address: Address, deadline: Deadline): Promise<boolean>;
 }
 
-/** What is in a queue, as the broker tells it. */
-export interface QueueCounts {
-  /** Messages that are ready; those that are delivered and not settled are not told. */
+/** A queue as the broker reports it. */
+export interface QueueState {
+  /** Ready messages; those that are delivered and not acknowledged are not counted. */
   readonly messages: number;
-  /** Its consumers. */
+  /** Consumers. */
   readonly consumers: number;
 }
 
@@ -146,29 +171,6 @@ export type TransportEvent =
     readonly error?: Error;
   }
   | { readonly type: "unblocked" };
-
-/** A queue as the broker tells of it. */
-export type QueueStatus =
-  | {
-    /** It can be used. */
-    readonly state: "open";
-    /** Messages that wait for a consumer. */
-    readonly messages: number;
-    /** How many consume it. */
-    readonly consumers: number;
-  }
-  | {
-    /** There is no such queue; it is another connection's alone, which lives; it was not told by the deadline. */
-    readonly state: "gone" | "locked" | "unknown";
-  };
-
-/** The private inbox of a link, by the rules of a profile. */
-export interface InboxOptions {
-  /** In its name, in place of random characters. */
-  readonly member?: string | undefined;
-  /** Its route. */
-  route(name: string): Route;
-}
 
 /** Who reads the private inbox of a link. */
 export interface InboxListener {
@@ -191,18 +193,25 @@ export interface Transport extends AsyncDisposable {
   readonly inbox: string;
   /** Reads the inbox from now on, on a channel of its own; the second call waits for the first. */
   startInbox(reader: InboxListener, deadline: Deadline): Promise<void>;
-  /** Reads, besides the inbox, the queue for the answers of one call, until disposed; see `answers`. */
-  startCallQueue(call: string, deadline: Deadline): Promise<Disposable>;
-  /** How a queue is now. Never rejects, and hurts no channel that others use. */
-  inspect(queue: string, deadline: Deadline): Promise<QueueStatus>;
-  /** Consumers of a queue now; undefined where it cannot be told by the deadline. */
-  consumers(queue: string, deadline: Deadline): Promise<number | undefined>;
+  /**
+   * Messages that wait in a queue, and its consumers; undefined if the queue does not exist. Hurts no channel that others use.
+   *
+   * @throws {TopologyError} the queue exists in another form (`data.reason` is `inequivalent`), or belongs to another
+   * connection (`inUse`).
+   * @throws {RpcError} there is no connection, or no answer by the deadline.
+   */
+  inspect(
+    address: Address,
+    deadline: Deadline,
+  ): Promise<QueueState | undefined>;
   /** Tells of losses and returns, until disposed. */
   onEvent(watcher: (event: TransportEvent) => void): Disposable;
   /** How both connections are now, and what was last proven of them. */
   health(): TransportHealth;
-  /** While it rests, nobody uses it: it stays connected, but keeps no process alive. */
-  rest(resting: boolean): void;
+  /** Keeps the process alive, as at first. */
+  ref(): void;
+  /** Stays connected, but keeps no process alive. */
+  unref(): void;
 }
 
 /** TLS settings of `amqps:` URLs. Certificates are always verified. */

@@ -6,7 +6,8 @@ import {
   InvalidValueError,
   TopologyError,
 } from "../../mod.ts";
-import { routes } from "../../src/transport/profile_routes.ts";
+import { Routes } from "../../src/transport/rabbitmq/connection/routes.ts";
+import type { Address } from "../../src/transport/address.ts";
 import { busProfile } from "../../src/connection/bus_profile.ts";
 import {
   failureOf,
@@ -69,7 +70,7 @@ for (const [options, message] of wrong) {
 }
 
 Deno.test("the arguments of a profile are in place of or beside those of each kind of queue", () => {
-  const { topic, fanout, inbox } = routes(busProfile({
+  const routes = new Routes(busProfile({
     streamFanout: true,
     arguments: {
       shared: { "x-delivery-limit": 20 },
@@ -77,15 +78,18 @@ Deno.test("the arguments of a profile are in place of or beside those of each ki
       reply: { "x-expires": null, "x-max-length": 9 },
     },
   }, "quorum"));
-  assert.deepEqual(topic("t").queue?.arguments, {
+  const argumentsOf = (address: Address) => routes.of(address).queue?.arguments;
+  const topic: Address = { kind: "topic", topic: "t" };
+  assert.deepEqual(argumentsOf(topic), {
     "x-queue-type": "quorum",
     "x-delivery-limit": 20,
   });
-  assert.deepEqual(fanout("t").queue?.arguments, {
+  assert.equal(routes.of(topic), routes.of(topic), "kept for each address");
+  assert.deepEqual(argumentsOf({ kind: "fanout", topic: "t" }), {
     "x-queue-type": "stream",
     "x-max-age": "600s",
   });
-  assert.deepEqual(inbox("i").queue?.arguments, { "x-max-length": 9 });
+  assert.deepEqual(routes.inbox("i").queue.arguments, { "x-max-length": 9 });
 });
 
 onRabbit("the broker has the arguments of a profile", async (bus) => {
@@ -133,7 +137,7 @@ onRabbit(
         connection.createConsumer(topic, dispatcher),
       );
       assert.ok(error instanceof TopologyError, String(error));
-      assert.deepEqual(error.data, { entity, replyCode: 404 });
+      assert.deepEqual(error.data, { entity, reason: "missing" });
     };
     await refusal(`exchange ${exchange}`);
     await using raw = await bus.raw();

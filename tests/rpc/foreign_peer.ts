@@ -1,5 +1,9 @@
 /** Somebody else on the bus of a test, who sends and takes bytes as he likes. */
-import { type Route, transientQueue } from "../../src/transport/routes.ts";
+import {
+  type Address,
+  direct,
+  queueName,
+} from "../../src/transport/address.ts";
 import type {
   Delivery,
   Message,
@@ -12,7 +16,6 @@ import {
 import { busProfile } from "../../src/connection/bus_profile.ts";
 import { defaultLimits } from "../../src/wire/codec.ts";
 import { MemoryTransport } from "../../src/transport/memory/transport.ts";
-import { routes } from "../../src/transport/profile_routes.ts";
 import { until } from "../setup/probe.ts";
 import type { Bus } from "./support.ts";
 
@@ -34,7 +37,7 @@ export class Stranger implements AsyncDisposable {
   static async on({ url }: Bus): Promise<Stranger> {
     const profile = busProfile(undefined, "classic");
     const key = transportKey([new URL(url)], {}, profile);
-    const make = () => new MemoryTransport({ route: transientQueue }); // nobody is connected
+    const make = () => new MemoryTransport(); // nobody is connected
     const { pool } = sharedTransport(key, make, defaultLimits);
     const transport = await pool.acquire(false, soon());
     const release = () => pool.release(transport, false, false);
@@ -49,11 +52,11 @@ export class Stranger implements AsyncDisposable {
   ): Promise<void> {
     const bytes = typeof body === "string" ? utf8.encode(body) : body;
     const message = { headers: {}, mandatory: true, ...more, body: bytes };
-    await this.transport.publish({ key: queue }, message, soon());
+    await this.transport.publish(direct(queue), message, soon());
   }
 
   /** Takes all that is in the queue of a route and comes to it until there are so many; they are acknowledged. */
-  async take(route: Route, count: number): Promise<Delivery[]> {
+  async take(route: Address, count: number): Promise<Delivery[]> {
     const came: Delivery[] = [];
     const receive = (delivery: Delivery) => {
       came.push(delivery);
@@ -62,14 +65,17 @@ export class Stranger implements AsyncDisposable {
     const options = { prefetch: 0 };
     const { transport } = this;
     const consumer = await transport.consume(route, receive, options, soon());
-    await until(`${count} came to ${route.key}`, () => came.length >= count);
+    await until(
+      `${count} came to ${queueName(route)}`,
+      () => came.length >= count,
+    );
     await consumer.cancel();
     return came;
   }
 
   /** What is left in a topic's queue, in its order, when nobody consumes it. */
   async left(topic: string): Promise<Delivery[]> {
-    const route = routes(busProfile(undefined, "classic")).topic(topic);
+    const route: Address = { kind: "topic", topic };
     const mark = crypto.randomUUID();
     await this.put(topic, mark);
     const came: Delivery[] = [];
@@ -94,13 +100,6 @@ export class Stranger implements AsyncDisposable {
 }
 
 /** The queue of a topic's dead letters. */
-export function deadOf(topic: string): Route {
-  const queue = {
-    name: `${topic}.dead`,
-    durable: true,
-    exclusive: false,
-    autoDelete: false,
-    arguments: {},
-  };
-  return { key: queue.name, queue };
+export function deadOf(topic: string): Address {
+  return { kind: "deadLetter", of: { kind: "topic", topic } };
 }

@@ -1,4 +1,5 @@
 /** Queues of hosts that left: what removes them, and what keeps them. */
+import { direct } from "../../src/transport/address.ts";
 import assert from "node:assert/strict";
 import {
   contract,
@@ -10,7 +11,6 @@ import {
   type ServiceRecord,
   type ServiceStore,
 } from "../../mod.ts";
-import { hostLock } from "../../src/transport/routes.ts";
 import type { Session } from "../../src/transport/transport.ts";
 import { createContext } from "../../src/connection/connection_context.ts";
 import { lockHost, removeQueues } from "../../src/rpc/host_queues.ts";
@@ -44,14 +44,11 @@ async function view(bus: Bus, queueType: Type = "classic") {
   const parts = await lease(bus.url, { queueType });
   const connection = createContext(parts);
   const soon = () => ({ at: performance.now() + 10_000 });
-  const { session, routes } = parts;
-  const { queue } = routes.host(bus.topic, "x");
-  assert.ok(queue);
+  const { session, transport } = parts;
   const find = async (name: string) => {
     await using raw = await bus.raw();
     if (!raw) {
-      const counts = session.look({ ...queue, name }, soon());
-      return await counts.catch(({ data }) => data); // in another form
+      return await transport.inspect(direct(name), soon());
     }
     raw.channel.on("error", () => {});
     const found = raw.channel.checkQueue(name);
@@ -74,16 +71,17 @@ async function view(bus: Bus, queueType: Type = "classic") {
     /** Makes a queue beside another, with a message in it or without. */
     async put(name: string, text?: string, args: object = {}) {
       bus.owns(name);
-      const made = {
-        ...queue,
-        name,
-        arguments: { ...queue.arguments, ...args },
-      };
-      await session.declare({ key: name, queue: made }, soon());
+      await using raw = await bus.raw();
+      const type = { "x-queue-type": queueType };
+      await raw?.channel.assertQueue(name, {
+        durable: true,
+        arguments: { ...(queueType === "quorum" && type), ...args },
+      });
+      if (!raw) await session.declare({ kind: "topic", topic: name }, soon());
       if (text === undefined) return;
       const body = new TextEncoder().encode(text);
       const message = { body, headers: {}, persistent: true, mandatory: true };
-      await session.publish({ key: name }, message, soon());
+      await session.publish(direct(name), message, soon());
     },
     [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
   };
@@ -119,13 +117,13 @@ const PARTS = ["", ".quarantine", ".dead", ".delay.3600000"] as const;
 /** Makes the queues of a host that has left, with a message in one of them. */
 async function leave(
   bus: Bus,
-  { put, transport, parts, soon }: Awaited<ReturnType<typeof view>>,
+  { put, transport, soon }: Awaited<ReturnType<typeof view>>,
   host: string,
   full?: typeof PARTS[number],
 ): Promise<string[]> {
   const queue = `${bus.topic}.${host}`;
   bus.owns(queue);
-  await transport.declare(parts.routes.host(bus.topic, host), soon());
+  await transport.declare({ kind: "host", topic: bus.topic, host }, soon());
   for (const part of PARTS) {
     const args = part.startsWith(".delay") ? DELAY(queue) : {};
     await put(queue + part, part === full ? "kept" : undefined, args);
@@ -167,7 +165,7 @@ onQueues(
       await service.kill();
       // What cannot be read became a dead letter.
       assert.deepEqual(await see.exist(...queues), queues, full);
-      const again = see.parts.routes.host(bus.topic, host);
+      const again = { kind: "host", topic: bus.topic, host } as const;
       const message = { body: new Uint8Array(), headers: {}, mandatory: true };
       await see.transport.publish(again, message, see.soon());
     }
@@ -294,9 +292,13 @@ onEachBus(
     await begun.promise;
     const stopping = service.stop();
     await until("nobody consumes", async () => {
-      const { queue } = see.parts.routes.host(bus.topic, "one");
+      const queue = {
+        kind: "host",
+        topic: bus.topic,
+        host: "one",
+      } as const;
       const wait = { at: performance.now() + 5_000 };
-      const counts = queue && await see.parts.session.look(queue, wait);
+      const counts = await see.parts.transport.inspect(queue, wait);
       return counts?.consumers === 0;
     });
     assert.equal(await lockHost(see.parts, host), undefined);
@@ -306,7 +308,7 @@ onEachBus(
       "it has stopped",
       async () => await lockHost(see.parts, host) ?? false,
     );
-    const { name = "" } = hostLock(bus.topic, "one").queue ?? {};
+    const name = `${bus.topic}.one.leader.warren.host`;
     assert.deepEqual(await see.exist(name), [name]);
   },
 );
@@ -316,7 +318,7 @@ onEachBus(
   async (bus) => {
     await using see = await view(bus);
     const queues = await leave(bus, see, "gone");
-    const { transport, parts: { routes } } = see;
+    const { transport, parts: { transport: whole } } = see;
     const name = `${bus.topic}.gone`;
     const late: Pick<Session, "unbind"> = {
       async unbind(route, wait) {
@@ -337,7 +339,7 @@ onEachBus(
     assert.ok(lock);
     await using held = lock;
     const { signal } = new AbortController();
-    const parts = { session: slow, routes };
+    const parts = { session: slow, transport: whole };
     assert.equal(await removeQueues(parts, held, signal), false);
     assert.deepEqual(await see.exist(...queues), queues);
     const client = see.connection.client(sums(bus.topic));

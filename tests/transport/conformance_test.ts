@@ -7,24 +7,33 @@ import {
   NoRouteError,
   TopologyError,
 } from "../../src/errors.ts";
-import { routes } from "../../src/transport/profile_routes.ts";
-import { direct, type Route } from "../../src/transport/routes.ts";
+import {
+  type Address,
+  direct,
+  queueName,
+} from "../../src/transport/address.ts";
 import type { Delivery, Message } from "../../src/transport/transport.ts";
 import { until } from "../setup/probe.ts";
 import {
   type Bus,
   conforms,
   consumer,
+  consumersOf,
   Mailbox,
   message,
   queue,
   Reader,
   soon,
   text,
+  transientQueue,
 } from "./support.ts";
 
 /** Sends texts one after the other. */
-async function send(bus: Bus, route: Route, ...texts: string[]): Promise<void> {
+async function send(
+  bus: Bus,
+  route: Address,
+  ...texts: string[]
+): Promise<void> {
   const transport = await bus.link.openSession(soon());
   for (const each of texts) {
     await transport.publish(route, message(each), soon());
@@ -33,8 +42,8 @@ async function send(bus: Bus, route: Route, ...texts: string[]): Promise<void> {
 }
 
 /** What is in a queue, by taking it out: up to and without an end mark. */
-async function drain(bus: Bus, route: Route): Promise<string[]> {
-  await send(bus, direct(route.queue?.name ?? route.key), "END");
+async function drain(bus: Bus, route: Address): Promise<string[]> {
+  await send(bus, direct(queueName(route)), "END");
   const { mail, dispose } = await consumer(bus, route);
   await until("the end mark came", () => mail.texts.includes("END"));
   for (const delivery of mail.deliveries) delivery.ack();
@@ -47,10 +56,7 @@ async function drain(bus: Bus, route: Route): Promise<string[]> {
 conforms(
   "publish() by topic reaches the queue of the key alone",
   async (bus) => {
-    const [one, other] = [bus.name(), bus.name()].map(bus.table.topic) as [
-      Route,
-      Route,
-    ];
+    const [one, other] = [queue(bus.name()), queue(bus.name())];
     const transport = await bus.link.openSession(soon());
     await transport.declare(one, soon());
     await transport.declare(other, soon());
@@ -63,11 +69,11 @@ conforms(
 
 conforms("publish() to a host does not reach the topic", async (bus) => {
   const topic = bus.name();
-  const host: Route = bus.table.host(topic, "one");
-  const all = await consumer(bus, bus.table.topic(topic));
-  const own = await consumer(bus, { ...host, queue: queue(bus.name()).queue });
+  const host: Address = { kind: "host", topic, host: "one" };
+  const all = await consumer(bus, queue(topic));
+  const own = await consumer(bus, host);
   await send(bus, host, "host");
-  await send(bus, bus.table.topic(topic), "topic");
+  await send(bus, queue(topic), "topic");
   assert.equal((await own.first(1)).map(text)[0], "host");
   assert.equal((await all.first(1)).map(text)[0], "topic");
 });
@@ -88,7 +94,7 @@ conforms(
   "a fanout gives each transport a queue of its own, gone with its transport",
   async (bus) => {
     const topic = bus.name();
-    const route = bus.table.fanout(topic);
+    const route: Address = { kind: "fanout", topic };
     const one = await consumer(bus, route);
     const two = await consumer(bus, route);
     await send(bus, route, "all");
@@ -106,14 +112,7 @@ conforms(
 conforms(
   "a fanout works without durability too, when its exchange went with the last queue",
   async (bus) => {
-    const exchange = bus.name();
-    const table = routes({
-      exchange,
-      durable: false,
-      autoDelete: false,
-      queueType: "classic",
-    });
-    const route = table.fanout(bus.name());
+    const route: Address = { kind: "fanout", topic: bus.name() };
     for (const each of ["first", "second"]) {
       const { first, dispose } = await consumer(bus, route);
       await send(bus, route, each);
@@ -122,15 +121,18 @@ conforms(
       await send(bus, route, "nobody");
     }
   },
+  { form: { durable: false } },
 );
 
 conforms(
   "a pool route gives each pool a copy, and one member of it",
   async (bus) => {
     const topic = bus.name();
-    const [a, b] = [bus.name(), bus.name()].map((pool) =>
-      bus.table.pool(topic, pool)
-    ) as [Route, Route];
+    const [a, b] = [bus.name(), bus.name()].map((pool): Address => ({
+      kind: "pool",
+      topic,
+      pool,
+    })) as [Address, Address];
     const members = [];
     for (const route of [a, a, b, b]) {
       members.push(
@@ -148,7 +150,11 @@ conforms(
 type Member = Awaited<ReturnType<typeof consumer>>;
 
 /** Publishes one mandatory message. */
-async function published(bus: Bus, route: Route, more: Partial<Message> = {}) {
+async function published(
+  bus: Bus,
+  route: Address,
+  more: Partial<Message> = {},
+) {
   const transport = await bus.link.openSession(soon());
   try {
     await transport.publish(
@@ -552,7 +558,7 @@ conforms(
   "publish() refuses a mandatory message that no queue takes",
   async (bus) => {
     const nowhere = bus.name();
-    for (const route of [direct(nowhere), bus.table.topic(nowhere)]) {
+    for (const route of [direct(nowhere), queue(nowhere)]) {
       await assert.rejects(published(bus, route), (error) => {
         assert.ok(error instanceof NoRouteError);
         assert.deepEqual(error.data, { key: nowhere });
@@ -618,7 +624,7 @@ conforms(
     await bus.link.startInbox(now, soon());
     await send(bus, direct(bus.link.inbox), "2");
     assert.deepEqual((await now.mail.first(1)).map(text), ["2"]);
-    assert.equal(await bus.link.consumers(bus.link.inbox, soon()), 1);
+    assert.equal(await consumersOf(bus, bus.link.inbox), 1);
     assert.deepEqual(old.mail.texts, ["1"]);
   },
 );
@@ -626,10 +632,11 @@ conforms(
 // Queues that go, consumers that are alone
 
 conforms(
-  "consumers() counts, and knows no queue that is not there",
+  "inspect() counts consumers, and knows no queue that is not there",
   async (bus) => {
     const route = queue(bus.name());
-    const count = () => bus.link.consumers(route.key, soon());
+    const count = () => consumersOf(bus, route.key);
+    await bus.link.openSession(soon());
     assert.equal(await count(), undefined);
     const one = await consumer(bus, route);
     assert.equal(await count(), 1);
@@ -646,14 +653,14 @@ conforms(
   "inspect() counts what waits in a queue, and knows no queue that is not there",
   async (bus) => {
     const route = queue(bus.name());
-    const look = () => bus.link.inspect(route.key, soon());
+    const look = () => bus.link.inspect(direct(route.key), soon());
     await bus.link.openSession(soon());
-    assert.deepEqual(await look(), { state: "gone" });
+    assert.equal(await look(), undefined);
     const { first, dispose } = await consumer(bus, route, 2);
     await send(bus, direct(route.key), "1", "2", "3", "4", "5");
     const [one] = await first(2);
     const counted = (messages: number, consumers: number) => {
-      const right = { state: "open", messages, consumers };
+      const right = { messages, consumers };
       return until(
         "it is so",
         async () => isDeepStrictEqual(await look(), right),
@@ -668,8 +675,8 @@ conforms(
 );
 
 conforms("an auto-delete queue goes with its last consumer", async (bus) => {
-  const route = queue(bus.name(), { autoDelete: true });
-  const count = () => bus.link.consumers(route.key, soon());
+  const route = transientQueue(bus.name());
+  const count = () => consumersOf(bus, route.key);
   const one = await consumer(bus, route);
   const two = await consumer(bus, route);
   await one.cancel();
@@ -704,7 +711,7 @@ conforms("an exclusive consumer is alone until it cancels", async (bus) => {
   const refused = (error: unknown) => {
     assert.ok(error instanceof TopologyError);
     assert.equal(error.data.entity, `queue ${route.key}`);
-    assert.equal(error.data.replyCode, 403);
+    assert.equal(error.data.reason, "inUse");
     return true;
   };
   const taking = other.consume(route, () => {}, alone, soon());
@@ -730,128 +737,117 @@ conforms("an exclusive consumer is alone until it cancels", async (bus) => {
 // Declarations
 
 conforms(
-  "declare() refuses what exists in another form, by name, and hurts nobody",
-  async (bus) => {
-    const name = bus.name();
-    const transport = await bus.link.openSession(soon());
-    const route = bus.table.topic(name);
-    await transport.declare(route, soon());
-    await transport.declare(route, soon()); // the same again is fine
-    const { mail } = await consumer(bus, route);
-    const entity = (expected: string) => (error: unknown) => {
-      assert.ok(error instanceof TopologyError);
-      assert.equal(error.data.entity, expected);
-      assert.equal(error.data.replyCode, 406);
-      assert.ok(error.message.includes(expected), error.message);
-      return true;
-    };
-    const otherQueue = queue(name, { arguments: { "x-max-length": 5 } });
-    await assert.rejects(
-      transport.declare(otherQueue, soon()),
-      entity(`queue ${name}`),
-    );
-    await assert.rejects(
-      transport.consume(otherQueue, () => {}, { prefetch: 0 }, soon()),
-      entity(`queue ${name}`),
-    );
-    assert.ok(route.exchange);
-    const exchange = { ...route.exchange, type: "fanout" as const };
-    await assert.rejects(
-      transport.declare({ key: "", exchange }, soon()),
-      entity(`exchange ${exchange.name}`),
-    );
-    await assert.rejects(
-      transport.publish({ key: "", exchange }, message("x"), soon()),
-      entity(`exchange ${exchange.name}`),
-    );
-    await transport.publish(route, message("unharmed"), soon());
-    assert.deepEqual((await mail.first(1)).map(text), ["unharmed"]);
-  },
-);
-
-conforms(
-  "what is passive is taken as it is: no other form is refused, and no binding is made",
-  async (bus) => {
-    const [topic, key] = [bus.name(), bus.name()];
-    const made = bus.table.topic(topic);
-    const transport = await bus.link.openSession(soon());
-    await transport.declare(made, soon());
-    assert.ok(made.exchange && made.queue);
-    const route: Route = {
-      exchange: { ...made.exchange, type: "direct", passive: true },
-      key,
-      queue: {
-        ...made.queue,
-        durable: false,
-        arguments: { "x-max-length": 5 },
-        passive: true,
-      },
-    };
-    await transport.declare(route, soon());
-    const { mail } = await consumer(bus, route);
-    await assert.rejects(published(bus, route), NoRouteError);
-    await transport.publish({ ...route, key: topic }, message("old"), soon());
-    assert.deepEqual((await mail.first(1)).map(text), ["old"]);
-  },
-);
-
-conforms(
   "what is passive and missing is an error that names it, and is not made",
   async (bus) => {
-    const { exchange, queue } = bus.table.topic(bus.name());
-    assert.ok(exchange && queue);
+    const route = queue(bus.name());
     const transport = await bus.link.openSession(soon());
-    const missing = (entity: string) => (error: unknown) => {
+    const missing = (error: unknown) => {
       assert.ok(error instanceof TopologyError, String(error));
-      const { message } = error;
-      assert.deepEqual(error.data, { entity, replyCode: 404 });
-      assert.ok(message.startsWith(`Cannot take ${entity} as it is`), message);
+      const { message, data } = error;
+      assert.equal(data.reason, "missing");
+      assert.ok(message.startsWith(`Cannot take ${data.entity} as it is`));
       return true;
     };
-    const alone: Route = {
-      key: queue.name,
-      queue: { ...queue, passive: true },
-    };
-    const there: Route = {
-      key: queue.name,
-      exchange: { ...exchange, passive: true },
-    };
-    const noQueue = missing(`queue ${queue.name}`);
-    await assert.rejects(transport.declare(alone, soon()), noQueue);
-    await assert.rejects(
-      transport.consume(alone, () => {}, { prefetch: 0 }, soon()),
-      noQueue,
+    await assert.rejects(transport.declare(route, soon()), missing);
+    const consuming = transport.consume(
+      route,
+      () => {},
+      { prefetch: 0 },
+      soon(),
     );
-    const noExchange = missing(`exchange ${exchange.name}`);
-    await assert.rejects(transport.declare(there, soon()), noExchange);
-    await assert.rejects(
-      transport.publish(there, message("x"), soon()),
-      noExchange,
+    await assert.rejects(consuming, missing);
+    assert.equal(await consumersOf(bus, route.key), undefined);
+  },
+  {
+    form: {
+      nova: { transientQuorum: false, streamFanout: false, passive: true },
+    },
+  },
+);
+
+conforms(
+  "a delayed message comes to its queue when its time is over",
+  async (bus) => {
+    const of = queue(bus.name());
+    const delay: Address = { kind: "delay", of, ms: 200 };
+    const { first, transport } = await consumer(bus, of);
+    await transport.declare(delay, soon());
+    const began = performance.now();
+    await transport.publish(delay, message("later"), soon());
+    assert.deepEqual((await first(1)).map(text), ["later"]);
+    assert.ok(performance.now() - began >= 190);
+    assert.ok(await transport.removeEmpty(delay, soon()));
+  },
+  { needs: ["delayedRetry"] },
+);
+
+conforms(
+  "a broker that counts deliveries says how many came before",
+  async (bus) => {
+    const route = queue(bus.name());
+    const counts: unknown[] = [];
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const transport = await bus.link.openSession(soon());
+    await transport.consume(
+      route,
+      (delivery) => {
+        counts.push(delivery.deliveryCount);
+        if (counts.length < 3) return delivery.reject(true);
+        delivery.ack();
+        resolve();
+      },
+      { prefetch: 1 },
+      soon(),
     );
-    assert.equal(await bus.link.consumers(queue.name, soon()), undefined);
+    await send(bus, route, "x");
+    await promise;
+    assert.deepEqual(counts, [0, 1, 2]);
+  },
+  { needs: ["deliveryCount"], form: { queueType: "quorum" } },
+);
+
+conforms(
+  "what is acknowledged before flush() stays acknowledged, whatever becomes of the connection",
+  async (bus) => {
+    const route = queue(bus.name());
+    const { transport, first, dispose } = await consumer(bus, route);
+    await send(bus, route, "done", "open");
+    const [done] = await first(2);
+    done?.ack();
+    await transport.flush(soon());
+    await dispose();
+    assert.deepEqual(await drain(bus, route), ["open"]);
+  },
+);
+
+conforms(
+  "a queue that is declared without its binding gets what is sent to its name alone",
+  async (bus) => {
+    const route = queue(bus.name());
+    const transport = await bus.link.openSession(soon());
+    await transport.declare(route, soon(), { bind: false });
+    await assert.rejects(published(bus, route), NoRouteError);
+    await published(bus, direct(route.key));
+    assert.equal((await drain(bus, route)).length, 1);
   },
 );
 
 conforms(
   "removeEmpty() removes a queue that has no message and no consumer, and no other",
   async (bus) => {
-    const route = bus.table.topic(bus.name());
-    const { queue } = route;
-    assert.ok(queue);
+    const route = queue(bus.name());
     const transport = await bus.link.openSession(soon());
-    const look = () => transport.look(queue, soon());
+    const look = () => bus.link.inspect(route, soon());
     assert.equal(await look(), undefined);
     const { cancel } = await consumer(bus, route);
     assert.deepEqual(await look(), { messages: 0, consumers: 1 });
-    assert.equal(await transport.removeEmpty(queue, soon()), false);
+    assert.equal(await transport.removeEmpty(route, soon()), false);
     await cancel();
     await send(bus, route, "x");
     assert.deepEqual(await look(), { messages: 1, consumers: 0 });
-    assert.equal(await transport.removeEmpty(queue, soon()), false);
-    const other = { ...queue, durable: false };
-    await assert.rejects(transport.look(other, soon()), TopologyError);
+    assert.equal(await transport.removeEmpty(route, soon()), false);
     assert.deepEqual(await drain(bus, route), ["x"]);
-    assert.equal(await transport.removeEmpty(queue, soon()), true);
+    assert.equal(await transport.removeEmpty(route, soon()), true);
     assert.equal(await look(), undefined);
   },
 );
@@ -859,7 +855,7 @@ conforms(
 conforms(
   "unbind() keeps what is published from the queue, until it is declared again",
   async (bus) => {
-    const route = bus.table.topic(bus.name());
+    const route = queue(bus.name());
     const transport = await bus.link.openSession(soon());
     await transport.declare(route, soon());
     await published(bus, route);
@@ -877,7 +873,7 @@ conforms(
 conforms(
   "an aborted signal ends every wait with its reason, and leaves nothing",
   async (bus) => {
-    const route = bus.table.topic(bus.name());
+    const route = queue(bus.name());
     const transport = await bus.link.openSession(soon());
     const name = bus.name();
     await transport.send(direct(name), message("to warm up"), soon());
@@ -918,7 +914,7 @@ conforms(
     await until(
       `${outcome} consumers are left`,
       async () =>
-        (await bus.link.consumers(route.queue?.name ?? "", soon()) ?? 0) ===
+        (await consumersOf(bus, queueName(route)) ?? 0) ===
           outcome,
     );
   },
@@ -947,7 +943,7 @@ conforms(
     for (const use of uses) {
       await assert.rejects(use(), ConnectionDisposedError, `${use}`);
     }
-    assert.equal(await bus.link.consumers(route.key, soon()), 0);
+    assert.equal(await consumersOf(bus, route.key), 0);
     await other.publish(direct(route.key), message("unharmed"), soon());
     assert.deepEqual(await drain(bus, route), ["unharmed"]);
   },
@@ -966,7 +962,7 @@ conforms(
       ),
       ...routes.map((route) =>
         transport.consume(
-          { ...route, key: bus.name() },
+          route,
           () => {},
           { prefetch: 0, exclusive: true },
           soon(),
@@ -977,8 +973,8 @@ conforms(
         { length: 50 },
         () => transport.publish(direct(name), message("x"), soon()),
       ),
-      transport.publish(bus.table.topic(name), message("x"), soon()),
-      transport.send(bus.table.topic(name), message("x"), soon()),
+      transport.publish(queue(name), message("x"), soon()),
+      transport.send(queue(name), message("x"), soon()),
     ];
     const outcomes = Promise.allSettled(work);
     await transport[Symbol.asyncDispose]();
@@ -987,14 +983,14 @@ conforms(
       const { reason } = outcome;
       assert.ok(
         reason instanceof ConnectionDisposedError ||
-          reason instanceof TopologyError && reason.data.replyCode === 403,
+          reason instanceof TopologyError && reason.data.reason === "inUse",
         `${reason?.stack}`,
       );
     }
     for (const { key } of routes) {
       await until(
         "no consumer is left",
-        async () => (await bus.link.consumers(key, soon()) ?? 0) === 0,
+        async () => (await consumersOf(bus, key) ?? 0) === 0,
       );
     }
   },

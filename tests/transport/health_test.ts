@@ -1,6 +1,6 @@
 /** What a link tells of its health, and that it is true. */
 import assert from "node:assert/strict";
-import { direct } from "../../src/transport/routes.ts";
+import { direct } from "../../src/transport/address.ts";
 import { ConnectionFailedError } from "../../src/errors.ts";
 import type { TransportHealth } from "../../src/transport/transport.ts";
 import { brokerUrl } from "../setup/broker.ts";

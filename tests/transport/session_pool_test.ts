@@ -35,8 +35,12 @@ class CountingLink {
     return transport;
   }
 
-  rest(resting: boolean): void {
-    this.resting = resting;
+  ref(): void {
+    this.resting = false;
+  }
+
+  unref(): void {
+    this.resting = true;
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -2,8 +2,15 @@
 import amqp from "npm:amqplib@2.3.1";
 import { MemoryTransport } from "../../src/transport/memory/transport.ts";
 import { RabbitTransport } from "../../src/transport/rabbitmq/transport.ts";
-import { routes } from "../../src/transport/profile_routes.ts";
-import type { Queue, Route } from "../../src/transport/routes.ts";
+import {
+  type Address,
+  direct,
+  type QueueAddress,
+} from "../../src/transport/address.ts";
+import {
+  type BusProfile,
+  defaultProfile,
+} from "../../src/transport/profile.ts";
 import type {
   Deadline,
   Delivery,
@@ -60,39 +67,37 @@ export class Mailbox {
   }
 }
 
+const newName = () => `test_${crypto.randomUUID().slice(0, 13)}`;
+
 /** A link of one kind, and names on it that are removed afterwards. */
 export interface Bus extends AsyncDisposable {
   /** Under test. */
   readonly link: Transport;
-  /** The table of routes, under an exchange of the test's own. */
-  readonly table: ReturnType<typeof routes>;
+  /** Exchange of the test's own. */
+  readonly exchange: string;
   /** A name that no other test uses: of a queue, a topic or an exchange. */
   name(): string;
 }
 
 class TestBus implements Bus {
   readonly link: Transport;
-  readonly table: ReturnType<typeof routes>;
-  readonly #names: string[] = [];
+  readonly exchange: string;
+  readonly #names: string[];
   readonly #clean: (names: readonly string[]) => Promise<void>;
 
   constructor(
-    link: Transport,
+    open: (profile: BusProfile) => Transport,
     clean: (names: readonly string[]) => Promise<void>,
+    form: Partial<BusProfile> = {},
   ) {
-    this.link = link;
+    const exchange = this.exchange = newName();
+    this.#names = [exchange];
+    this.link = open({ ...defaultProfile, exchange, ...form });
     this.#clean = clean;
-    const exchange = this.name();
-    this.table = routes({
-      exchange,
-      durable: true,
-      autoDelete: false,
-      queueType: "classic",
-    });
   }
 
   name(): string {
-    const name = `test_${crypto.randomUUID().slice(0, 13)}`;
+    const name = newName();
     this.#names.push(name);
     return name;
   }
@@ -104,28 +109,48 @@ class TestBus implements Bus {
 }
 
 /** A bus in the process. */
-export function memoryBus(): Promise<Bus> {
-  return Promise.resolve(
-    new TestBus(new MemoryTransport(), () => Promise.resolve()),
-  );
+export function memoryBus(form?: Partial<BusProfile>): Promise<Bus> {
+  const open = (profile: BusProfile) => new MemoryTransport(profile);
+  return Promise.resolve(new TestBus(open, () => Promise.resolve(), form));
 }
 
 /** A bus on the broker that the tests run against, or on another. */
-export async function rabbitBus(url?: string): Promise<Bus> {
+export async function rabbitBus(
+  url?: string,
+  form?: Partial<BusProfile>,
+): Promise<Bus> {
   const base = url ?? await brokerUrl();
   return new TestBus(
-    rabbitLink(base),
+    (profile) => linkWith(profile, base),
     (names) => removeNames(base, names),
+    form,
   );
 }
 
 /** A link to some nodes. */
-export function rabbitLink(...urls: string[]): RabbitTransport {
+export function rabbitLink(...urls: readonly string[]): RabbitTransport {
+  return linkWith(defaultProfile, ...urls);
+}
+
+function linkWith(
+  profile: BusProfile,
+  ...urls: readonly string[]
+): RabbitTransport {
   return new RabbitTransport({
     urls: urls.map((url) => new URL(url)),
     name: "warren test",
     heartbeat: 5,
+    profile,
   });
+}
+
+/** Consumers of a queue; undefined if it does not exist. */
+export async function consumersOf(
+  { link }: Pick<Bus, "link">,
+  name: string,
+  deadline = soon(),
+): Promise<number | undefined> {
+  return (await link.inspect(direct(name), deadline))?.consumers;
 }
 
 /** A bus that reaches its broker through a proxy, and the proxy. */
@@ -141,7 +166,7 @@ export async function proxiedBus(url?: string): Promise<Proxied> {
   const base = url ?? await brokerUrl();
   const proxy = proxyTo(base);
   const bus = new TestBus(
-    rabbitLink(proxy.url(base)),
+    (profile) => linkWith(profile, proxy.url(base)),
     async (names) => {
       await proxy[Symbol.asyncDispose]();
       await removeNames(base, names);
@@ -180,41 +205,76 @@ export async function plain<T>(
   }
 }
 
-/** Both kinds. */
-export const buses: readonly [name: string, open: () => Promise<Bus>][] = [
-  ["memory", memoryBus],
-  ["rabbitmq", () => rabbitBus()],
-];
+/** What a transport can do beyond what all must: a driver for another broker states its own. */
+export interface Features {
+  /** The broker counts the deliveries of each message in a queue of type quorum. */
+  readonly deliveryCount: boolean;
+  /** A message goes back to a queue after a delay. */
+  readonly delayedRetry: boolean;
+  /** A consumer can be the only one of its queue. */
+  readonly exclusiveConsumer: boolean;
+  /** A queue that exists in another form is refused. */
+  readonly forms: boolean;
+}
 
-/** A test that every transport must pass. */
+/** A transport under test. */
+interface Kind {
+  readonly features: Features;
+  open(form?: Partial<BusProfile>): Promise<Bus>;
+}
+
+const kinds: Readonly<Record<string, Kind>> = {
+  memory: {
+    features: {
+      deliveryCount: false,
+      delayedRetry: true,
+      exclusiveConsumer: true,
+      forms: false,
+    },
+    open: (form) => memoryBus(form),
+  },
+  rabbitmq: {
+    features: {
+      deliveryCount: true,
+      delayedRetry: true,
+      exclusiveConsumer: true,
+      forms: true,
+    },
+    open: (form) => rabbitBus(undefined, form),
+  },
+};
+
+/** A test that every transport must pass which has the features that it needs. */
 export function conforms(
   title: string,
   body: (bus: Bus) => Promise<void>,
+  { needs = [], form }: {
+    readonly needs?: readonly (keyof Features)[];
+    readonly form?: Partial<BusProfile>;
+  } = {},
 ): void {
-  for (const [name, open] of buses) {
+  for (const [name, { features, open }] of Object.entries(kinds)) {
+    if (!needs.every((feature) => features[feature])) continue;
     Deno.test(`${name}: ${title}`, async () => {
-      await using bus = await open();
+      await using bus = await open(form);
       await body(bus);
     });
   }
 }
 
-/** A queue by its name alone, which a consumer declares. */
-export function queue(
-  name: string,
-  more: Partial<Queue> = {},
-): Route & { readonly queue: Queue } {
-  return {
-    key: name,
-    queue: {
-      name,
-      durable: true,
-      exclusive: false,
-      autoDelete: false,
-      arguments: {},
-      ...more,
-    },
-  };
+/** An address, with the name of its queue. */
+export type Named<A extends Address = QueueAddress> = A & {
+  readonly key: string;
+};
+
+/** A queue of that name. */
+export function queue(name: string): Named {
+  return { kind: "topic", topic: name, key: name };
+}
+
+/** A queue that goes with its last consumer. */
+export function transientQueue(name: string): Named<Address> {
+  return { kind: "callQueue", call: name, key: name };
 }
 
 /** What a link tells, in order. */
@@ -239,7 +299,7 @@ export async function told(
 }
 
 /** A mailbox that consumes a route, on a transport of its own. */
-export async function consumer(bus: Bus, route: Route, prefetch = 0) {
+export async function consumer(bus: Bus, route: Address, prefetch = 0) {
   const transport = await bus.link.openSession(soon());
   const mail = new Mailbox();
   const handle = await transport.consume(

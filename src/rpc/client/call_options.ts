@@ -1,7 +1,7 @@
 /** Options of the verbs, and the time and values that a call inherits. @module */
 import { checkDuration } from "../../option_checks.ts";
 import { InvalidValueError, TimeoutError } from "../../errors.ts";
-import { queueFor } from "../../transport/routes.ts";
+import { queueFor } from "../../transport/address.ts";
 import type { Deadline } from "../../transport/transport.ts";
 import { oneLine } from "../../logging.ts";
 import {

@@ -39,7 +39,7 @@ export class LegacyReplyQueues {
     if (made || this.#mode !== "always") return made;
     throw new TopologyError(
       `Cannot declare exchange and queue ${call}, where servers of Folsom answer: the user lacks the permission; grant it, or use another dialect`,
-      { data: { entity: `exchange ${call}`, replyCode: 403 } },
+      { data: { entity: `exchange ${call}`, reason: "forbidden" } },
     );
   }
 

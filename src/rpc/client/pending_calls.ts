@@ -1,5 +1,5 @@
 /** The calls of one connection context that wait for an answer. @module */
-import { direct } from "../../transport/routes.ts";
+import { direct } from "../../transport/address.ts";
 import type { Message, Session } from "../../transport/transport.ts";
 import { encodeControl } from "../../wire/codec.ts";
 import type { Control } from "../../wire/rpc_message.ts";

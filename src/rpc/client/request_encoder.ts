@@ -5,7 +5,7 @@ import type {
   TransportEvent,
   TransportHealth,
 } from "../../transport/transport.ts";
-import { addressOf, type Routes } from "../../transport/routes.ts";
+import { addresseeHeader } from "../../names.ts";
 import { encode, type Limits, PROTOCOL } from "../../wire/codec.ts";
 import type { Dialect } from "../../wire/dialect.ts";
 import type { Request } from "../../wire/rpc_message.ts";
@@ -20,8 +20,6 @@ export interface CallerParts {
   readonly session: Session;
   /** Where answers come. */
   readonly inbox: Inbox;
-  /** Where topics are. */
-  readonly routes: Routes;
   /** How to say it. */
   readonly dialect: Dialect;
   /** Bounds on messages. */
@@ -77,7 +75,7 @@ function request(
     context: values,
     version,
     namespace,
-    to: addressOf(topic, host),
+    to: addresseeHeader(topic, host),
   };
 }
 

@@ -4,7 +4,11 @@ import {
   InvalidValueError,
   NoRouteError,
 } from "../../errors.ts";
-import { queueFor, type Route } from "../../transport/routes.ts";
+import {
+  type Address,
+  queueFor,
+  topicAddress,
+} from "../../transport/address.ts";
 import { type ErrorClasses, fromFailure } from "../../wire/failure.ts";
 import {
   type CallLimits,
@@ -41,7 +45,7 @@ type Args = Readonly<Record<string, unknown>>;
 
 /** Where a target is. */
 interface ResolvedTarget {
-  readonly route: Route;
+  readonly address: Address;
   /** Name of its queue. */
   readonly queue: string;
 }
@@ -102,7 +106,7 @@ export class RpcClient {
     args: Args,
     options: CastOptions,
   ): Promise<void> {
-    const { route } = this.#place(target);
+    const { address } = this.#place(target);
     const callLimits = limitsOfCast(options);
     const stated = encodeCast(
       this.#parts,
@@ -121,7 +125,7 @@ export class RpcClient {
     await this.#routed(
       target,
       callLimits.deadline,
-      () => this.#parts.session.publish(route, message, callLimits.deadline),
+      () => this.#parts.session.publish(address, message, callLimits.deadline),
     );
   }
 
@@ -141,7 +145,7 @@ export class RpcClient {
       args,
     }, callLimits);
     await this.#parts.session.publish(
-      this.#parts.routes.fanout(target.topic),
+      { kind: "fanout", topic: target.topic },
       message,
       callLimits.deadline,
     );
@@ -196,14 +200,14 @@ export class RpcClient {
 
   async #first(
     outgoing: OutgoingRequest,
-    { route, queue }: ResolvedTarget,
+    { address, queue }: ResolvedTarget,
     callLimits: CallLimits,
     opened: (stream: StreamCall) => void,
   ): Promise<Reply> {
     const stream = await openStreamCall(
       this.#asking,
       outgoing,
-      route,
+      address,
       callLimits,
     );
     opened(stream);
@@ -228,12 +232,9 @@ export class RpcClient {
 
   #found(target: Target): ResolvedTarget {
     checkTarget(target);
-    const { routes } = this.#parts;
     const { topic, host } = target;
-    const route = host === undefined
-      ? routes.topic(topic)
-      : routes.host(topic, host);
-    const place = { route, queue: queueFor(topic, host) };
+    const address = topicAddress(topic, host);
+    const place = { address, queue: queueFor(topic, host) };
     if (Object.isFrozen(target)) this.#places.set(target, place);
     return place;
   }

@@ -7,6 +7,7 @@ import {
   encodeCall,
   type OutgoingRequest,
 } from "./request_encoder.ts";
+import type { Address } from "../../transport/address.ts";
 import type { PendingReply } from "../inbox.ts";
 import type { PendingCalls } from "./pending_calls.ts";
 
@@ -25,7 +26,7 @@ export async function scatterGather(
   receive: GatherListener,
 ): Promise<void> {
   await parts.inbox.ready(callLimits.deadline);
-  const route = parts.routes.fanout(outgoing.target.topic);
+  const address: Address = { kind: "fanout", topic: outgoing.target.topic };
   const message = encodeCall(parts, outgoing, callLimits, {
     timeout: callLimits.timeout,
   });
@@ -42,7 +43,7 @@ export async function scatterGather(
   };
   pendingCalls.add(outgoing.id, pending);
   try {
-    const sent = parts.session.send(route, message, callLimits.deadline);
+    const sent = parts.session.send(address, message, callLimits.deadline);
     await Promise.race([sent, promise]); // the connection may be disposed while the question still waits
     await withDeadline(promise, callLimits.deadline, () => OVER);
   } catch (error) {

@@ -1,7 +1,7 @@
 /** The beginning and the end of a stream on the caller's side. @module */
 import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
 import { TimeoutError } from "../../errors.ts";
-import { queueFor, type Route } from "../../transport/routes.ts";
+import { type Address, queueFor } from "../../transport/address.ts";
 import type { AskParts } from "./unary_call.ts";
 import { INITIAL_CREDIT } from "../streams/flow_control.ts";
 import { StreamReceiver } from "../streams/stream_receiver.ts";
@@ -81,7 +81,7 @@ function recover(
 export async function openStreamCall(
   parts: AskParts,
   outgoing: OutgoingRequest,
-  route: Route,
+  address: Address,
   callLimits: CallLimits,
 ): Promise<StreamCall> {
   await parts.inbox.ready(callLimits.deadline);
@@ -121,7 +121,7 @@ export async function openStreamCall(
     const message = encodeCall(parts, outgoing, unmonitored, {
       credit: INITIAL_CREDIT,
     });
-    await parts.session.send(route, message, callLimits.deadline);
+    await parts.session.send(address, message, callLimits.deadline);
   } catch (error) {
     close(false);
     throw error;

@@ -2,7 +2,7 @@
 import type { PendingReply } from "../inbox.ts";
 import type { Reply } from "../../wire/rpc_message.ts";
 import { delay } from "../../async/deadline.ts";
-import { queueFor, type Route } from "../../transport/routes.ts";
+import { type Address, queueFor } from "../../transport/address.ts";
 import type { CallLimits } from "./call_options.ts";
 import {
   type CallerParts,
@@ -33,7 +33,7 @@ const REPLY_GRACE_MS = 150;
 export async function unaryCall(
   parts: AskParts,
   outgoing: OutgoingRequest,
-  { route, queue }: { readonly route: Route; readonly queue: string },
+  { address, queue }: { readonly address: Address; readonly queue: string },
   callLimits: CallLimits,
 ): Promise<Reply> {
   const { pendingCalls, legacyReplyQueues, session } = parts;
@@ -48,11 +48,11 @@ export async function unaryCall(
   using _answers = legacyReplyQueues.needs(queue)
     ? await legacyReplyQueues.prepare(outgoing.id, deadline)
     : undefined;
-  const sent = session.send(route, message, deadline)
+  const sent = session.send(address, message, deadline)
     .then(() => limits.begin(), (error) => future.fail(error));
   if (callLimits.idempotent) await Promise.race([sent, future.promise]); // the connection may be disposed while the request still waits
   using _again = callLimits.idempotent
-    ? resendAfterReconnect(parts, { outgoing, route, callLimits, future })
+    ? resendAfterReconnect(parts, { outgoing, address, callLimits, future })
     : undefined;
   try {
     const reply = await future.promise;
@@ -175,7 +175,7 @@ export interface PendingRequest {
   /** The request. */
   readonly outgoing: OutgoingRequest;
   /** Where it goes. */
-  readonly route: Route;
+  readonly address: Address;
   /** How long it may take. */
   readonly callLimits: CallLimits;
   /** Who waits. */
@@ -188,7 +188,7 @@ export interface PendingRequest {
  */
 export function resendAfterReconnect(
   parts: CallerParts,
-  { outgoing, route, callLimits, future }: PendingRequest,
+  { outgoing, address, callLimits, future }: PendingRequest,
 ): Disposable {
   const over = new AbortController();
   const { at } = callLimits.deadline;
@@ -202,7 +202,7 @@ export function resendAfterReconnect(
     const message = encodeCall(parts, outgoing, { ...callLimits, timeout }, {
       timeout,
     });
-    await parts.session.send(route, message, wait);
+    await parts.session.send(address, message, wait);
     sentAfter = losses();
   };
   const later = async () => {

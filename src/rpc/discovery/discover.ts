@@ -2,7 +2,6 @@
 import { InvalidValueError } from "../../errors.ts";
 import { logger, oneLine } from "../../logging.ts";
 import { withDeadline } from "../../async/deadline.ts";
-import type { Routes } from "../../transport/routes.ts";
 import type { Consumer, Delivery, Session } from "../../transport/transport.ts";
 import { decode, type Limits } from "../../wire/codec.ts";
 import type { Reply } from "../../wire/rpc_message.ts";
@@ -54,7 +53,6 @@ export interface DiscoveryParts {
   /** To listen on. */
   readonly session: Session;
   /** Where they report. */
-  readonly routes: Routes;
   /** Bounds on messages. */
   readonly limits: Limits;
   /** Fires when the connection is disposed. */
@@ -87,7 +85,7 @@ async function listen(
   signal: AbortSignal,
 ): Promise<Consumer> {
   return await parts.session.consume(
-    parts.routes.fanout(REPORTS.topic),
+    { kind: "fanout", topic: REPORTS.topic },
     startTracker(parts, tracker),
     { prefetch: 0, limit: { bytes: parts.limits.bytes, keep: false } },
     { at: Infinity, signal },

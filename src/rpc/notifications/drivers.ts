@@ -3,7 +3,11 @@ import { logger, oneLine } from "../../logging.ts";
 import type { Deadline, Message, Session } from "../../transport/transport.ts";
 import { NoRouteError, TimeoutError } from "../../errors.ts";
 import { withDeadline } from "../../async/deadline.ts";
-import { direct, type Route, type Routes } from "../../transport/routes.ts";
+import {
+  direct,
+  type QueueAddress,
+  queueName,
+} from "../../transport/address.ts";
 import { encode, type Limits } from "../../wire/codec.ts";
 import { type Dialect, grizzly, oslo } from "../../wire/dialect.ts";
 import type { Notification } from "../../wire/rpc_message.ts";
@@ -42,8 +46,6 @@ export interface NotificationParts {
   readonly openstack: boolean;
   /** To send and consume on. */
   readonly session: Session;
-  /** Where events go. */
-  readonly routes: Routes;
   /** How to say it. */
   readonly dialect: Dialect;
   /** Bounds on messages. */
@@ -92,20 +94,21 @@ async function publishToBus(
   event: Notification,
   deadline: Deadline,
 ): Promise<void> {
-  const { session, routes, limits, dialect, openstack } = parts;
+  const { session, limits, dialect, openstack } = parts;
   const { format, topics = [TOPIC] } = parts.notifications;
   const enveloped = format === undefined ? dialect === oslo : format === "2.0";
   const said = dialect.hasIds ? event : { ...event, id: undefined };
   const encoded = encode(said, enveloped ? oslo : grizzly, limits);
   for (const topic of topics) {
-    const route = routes.notify(topic, event.priority.toLowerCase());
+    const priority = event.priority.toLowerCase();
+    const address: QueueAddress = { kind: "event", topic, priority };
     const message = { ...encoded, messageId: event.id, persistent: true };
     if (openstack) {
-      await session.declare(route, deadline); // as oslo.messaging does
-      await session.publish(route, message, deadline);
+      await session.declare(address, deadline); // as oslo.messaging does
+      await session.publish(address, message, deadline);
     } else {await offer(
         session,
-        route,
+        address,
         { ...message, mandatory: true },
         deadline,
       );}
@@ -118,17 +121,16 @@ async function publishToBus(
  */
 async function offer(
   session: Session,
-  route: Route,
+  address: QueueAddress,
   message: Message,
   deadline: Deadline,
 ): Promise<void> {
   try {
-    await session.publish(route, message, deadline);
+    await session.publish(address, message, deadline);
   } catch (error) {
-    const { queue } = route;
-    if (!queue || !(error instanceof NoRouteError)) throw error;
-    await session.declare({ key: queue.name, queue }, deadline);
-    await session.publish(direct(queue.name), message, deadline);
+    if (!(error instanceof NoRouteError)) throw error;
+    await session.declare(address, deadline, { bind: false });
+    await session.publish(direct(queueName(address)), message, deadline);
   }
 }
 

@@ -1,7 +1,7 @@
 /** Events whose handler threw: tried again later, then kept as dead letters, as casts are. @module */
 import { delay } from "../../async/deadline.ts";
 import { logger, oneLine } from "../../logging.ts";
-import { delayQueue, type Queue } from "../../transport/routes.ts";
+import { type EventAddress, queueName } from "../../transport/address.ts";
 import type { Delivery } from "../../transport/transport.ts";
 import {
   deadLetterCountOf,
@@ -25,7 +25,7 @@ export interface FailedEventsParts {
   /** To keep them. */
   readonly republisher: Republisher;
   /** The queue of the listener. */
-  readonly queue: Queue;
+  readonly queue: EventAddress;
   /** True on OpenStack's bus, where an event comes again until it is handled. */
   readonly openstack: boolean;
   /** Number of attempts, and the waits between them. */
@@ -55,7 +55,7 @@ export class EventFailures {
     if (ms === undefined) await this.#bury(delivery, error, attempt, signal);
     else {
       const copy = newAttempt(delivery.message, retryHeaders(attempt + 1));
-      const route = delayQueue(queue, ms);
+      const route = { kind: "delay", of: queue, ms } as const;
       const { republisher } = this.#parts;
       await this.#send(delivery, () => republisher.send(route, copy), signal);
     }
@@ -82,7 +82,7 @@ export class EventFailures {
     const { queue } = this.#parts;
     const reason = typeof error === "string" ? oneLine(error) : reasonOf(error);
     const deadLetterCount = deadLetterCountOf(delivery.message.headers) + 1;
-    const said = { attempts, deadLetterCount, reason, queue: queue.name };
+    const said = { attempts, deadLetterCount, reason, queue: queueName(queue) };
     const { republisher } = this.#parts;
     await this.#send(
       delivery,

@@ -1,7 +1,7 @@
 /** The other end of `notify` (Nova: notification listeners). @module */
 import { withDeadline } from "../../async/deadline.ts";
 import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
-import type { Queue, Route } from "../../transport/routes.ts";
+import { type EventAddress, publishKey } from "../../transport/address.ts";
 import { logger, oneLine } from "../../logging.ts";
 import type { Deadline, Delivery } from "../../transport/transport.ts";
 import { attemptOf, decode } from "../../wire/codec.ts";
@@ -129,19 +129,12 @@ async function handle(
   }
 }
 
-/** A queue of one listener alone. */
-function exclusive(name: string): Queue {
-  const own = { durable: false, exclusive: true, autoDelete: true } as const;
-  return { name: `${name}_listener`, ...own, arguments: {}, fresh: true };
-}
-
-/** The routes of the priorities that are wanted, each with the queue that the listener reads. */
-function routesOf(
-  { routes }: NotificationParts,
-  { pool, topic = TOPIC, priority, exclusive: own }: ListenerOptions,
-): readonly (Route & { readonly queue: Queue })[] {
+/** The addresses of the priorities that are listened to. */
+function addressesOf(
+  { pool, topic = TOPIC, priority, exclusive }: ListenerOptions,
+): readonly EventAddress[] {
   checkTopic(topic);
-  if (own && pool !== undefined) {
+  if (exclusive && pool !== undefined) {
     throw new InvalidValueError(
       `Invalid option exclusive true: the pool ${pool} is shared; give one of them`,
       { data: { path: "exclusive" } },
@@ -151,11 +144,15 @@ function routesOf(
     ? priorities
     : [checkPriority(priority)];
   return chosen.map((priority) => {
-    const route = routes.notify(topic, priority);
-    if (pool !== undefined) checkPool(route.key, pool);
-    if (own) return { ...route, queue: exclusive(route.key) };
-    const { queue = exclusive(route.key) } = route;
-    return { ...route, queue: { ...queue, name: pool ?? queue.name } };
+    const address: EventAddress = {
+      kind: "event",
+      topic,
+      priority,
+      pool,
+      exclusive,
+    };
+    if (pool !== undefined) checkPool(publishKey(address), pool);
+    return address;
   });
 }
 
@@ -205,21 +202,21 @@ export async function startListener(
     if (!wanted(event.eventType)) return delivery.ack();
     keep(handle(delivery, event, handler, ending.signal, failures));
   };
-  const routes = routesOf(parts, options);
-  for (const route of routes) await parts.session.declare(route, deadline);
-  const consumed = pool === undefined ? routes : routes.slice(0, 1); // one queue for all
+  const addresses = addressesOf(options);
+  for (const each of addresses) await parts.session.declare(each, deadline);
+  const consumed = pool === undefined ? addresses : addresses.slice(0, 1); // one queue for all
   const consumers = await Promise.all(
-    consumed.map((route) => {
+    consumed.map((address) => {
       const failures = new EventFailures({
         republisher,
-        queue: route.queue,
+        queue: address,
         openstack,
         retry,
       });
       const receive = receiver(failures);
       const limit = { bytes: parts.limits.bytes, keep: !openstack };
       const options = { prefetch: PREFETCH, limit };
-      return parts.session.consume(route, receive, options, deadline);
+      return parts.session.consume(address, receive, options, deadline);
     }),
   );
   return async (deadline) => {

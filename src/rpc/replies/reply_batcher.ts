@@ -1,6 +1,6 @@
 /** Answers to one caller that are ready in the same turn of the event loop: one message for all of them. @module */
 import process from "node:process";
-import { direct } from "../../transport/routes.ts";
+import { direct } from "../../transport/address.ts";
 import type { Message, Session } from "../../transport/transport.ts";
 import { type Limits, ReplyBatch } from "../../wire/codec.ts";
 import { newId } from "../../ids.ts";

@@ -3,7 +3,7 @@ import type { StreamPosition } from "../streams/flow_control.ts";
 import { InvalidValueError, NoRouteError, RpcError } from "../../errors.ts";
 import { logger, oneLine } from "../../logging.ts";
 import { delay } from "../../async/deadline.ts";
-import { direct } from "../../transport/routes.ts";
+import { direct } from "../../transport/address.ts";
 import type { Deadline, Message, Session } from "../../transport/transport.ts";
 import { BATCHES, encode, type Limits } from "../../wire/codec.ts";
 import type { Dialect } from "../../wire/dialect.ts";

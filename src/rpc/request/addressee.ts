@@ -1,5 +1,6 @@
 /** The address that a consumer serves: a topic and a host may have the queue of another topic. @module */
-import { addressOf, queueFor } from "../../transport/routes.ts";
+import { queueFor } from "../../transport/address.ts";
+import { addresseeHeader } from "../../names.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
 
 /** The topic of a consumer, and its host where it is one host's. */
@@ -31,7 +32,7 @@ export function misdirected(
   { topic, host, loose }: Addressee,
   to: string | undefined,
 ): string | undefined {
-  const own = addressOf(topic, host);
+  const own = addresseeHeader(topic, host);
   if (to === undefined || to === own) return undefined;
   const queue = queueFor(topic, host);
   if (loose && to.replace("/", ".") === queue) return undefined;

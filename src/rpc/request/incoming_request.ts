@@ -9,7 +9,7 @@ import {
   setDeadline,
   type Timer,
 } from "../../async/timer_wheel.ts";
-import type { Queue } from "../../transport/routes.ts";
+import type { QueueAddress } from "../../transport/address.ts";
 import type { Delivery, Message } from "../../transport/transport.ts";
 import type { Dialect } from "../../wire/dialect.ts";
 import type { Request } from "../../wire/rpc_message.ts";
@@ -29,7 +29,7 @@ import type { ReplayBuffer } from "../streams/replay_buffer.ts";
 /** What a job asks of its server. */
 export interface JobHooks {
   /** Its queue, unless that is one process's own. */
-  readonly queue: Queue | undefined;
+  readonly queue: QueueAddress | undefined;
   /** Its handler has kept the event loop for so many milliseconds. */
   ran(incoming: IncomingRequest, ms: number): void;
   /** Its handler is about to start. */
@@ -57,6 +57,8 @@ export class IncomingRequest
   readonly message: Message;
   /** True if it was in hand before, here or elsewhere. */
   readonly redelivered: boolean;
+  /** Earlier deliveries, where the broker counts them. */
+  readonly deliveryCount: number | undefined;
   /** What the handler sees. */
   readonly context: RequestContext;
   /** Time of arrival, and the time at which the caller gives up, in milliseconds of the monotonic clock. */
@@ -118,7 +120,9 @@ export class IncomingRequest
     this.name = request.method;
     this.dialect = dialect;
     this.#delivery = delivery;
-    ({ message: this.message, redelivered: this.redelivered } = delivery);
+    this.message = delivery.message;
+    this.redelivered = delivery.redelivered;
+    this.deliveryCount = delivery.deliveryCount;
     this.#hooks = hooks;
     const timeout = patienceOf(delivery, request);
     this.deadline = (this.arrived = performance.now()) + timeout;
@@ -248,7 +252,7 @@ export class IncomingRequest
   }
 
   /** Its queue, where the ledger has it in that one's place. */
-  get keptFor(): Queue | undefined {
+  get keptFor(): QueueAddress | undefined {
     return this.#kept ? this.#hooks.queue : undefined;
   }
 

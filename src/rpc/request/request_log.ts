@@ -1,6 +1,6 @@
 /** Requests in the log: one line for each that failed, and at level debug one for each step of its life. @module */
 import { logger, type Properties } from "../../logging.ts";
-import { deadLetterQueue, type Queue } from "../../transport/routes.ts";
+import { type QueueAddress, queueName } from "../../transport/address.ts";
 import type { Disposition } from "../server_stats.ts";
 import type { IncomingRequest } from "./incoming_request.ts";
 import { isDispatchError } from "../dispatch/handler_result.ts";
@@ -42,7 +42,7 @@ function known({ procedure, name }: IncomingRequest): string | undefined {
 function next(
   { context: { attempt }, procedure, abandoned }: IncomingRequest,
   fate: Disposition,
-  queue: Queue | undefined,
+  queue: QueueAddress | undefined,
 ): [string, Properties] {
   if (fate === "again") {
     return ["next in {wait} ms", {
@@ -51,7 +51,7 @@ function next(
   }
   if (fate === "dead" && queue) {
     return ["kept in {deadLetters}", {
-      deadLetters: deadLetterQueue(queue).key,
+      deadLetters: queueName({ kind: "deadLetter", of: queue }),
     }];
   }
   const back = fate === "back" || abandoned;
@@ -66,7 +66,7 @@ export function logFailedCast(
   incoming: IncomingRequest,
   error: unknown,
   fate: Disposition,
-  queue: Queue | undefined,
+  queue: QueueAddress | undefined,
 ): void {
   if (incoming.over) {
     return logStep(incoming, "failed after its end: {error}", { error });
@@ -74,7 +74,9 @@ export function logFailedCast(
   const { request: { method }, context, procedure, name } = incoming;
   const { attempt, requestId } = context;
   const [then, values] = next(incoming, fate, queue);
-  const topic = procedure ? name.slice(0, -method.length - 1) : queue?.name;
+  const topic = procedure
+    ? name.slice(0, -method.length - 1)
+    : queue && queueName(queue);
   const thrown = procedure && !isDispatchError(error);
   rpc.error(
     `Cast {procedure} of topic {topic} failed, request {request}, attempt {attempt} of {attempts}, ${then}: {error}`,

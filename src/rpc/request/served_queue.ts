@@ -1,6 +1,6 @@
 /** One consumer of a server, and what tells the requests that come there from each other. @module */
 import { createHash } from "node:crypto";
-import type { Queue, Route } from "../../transport/routes.ts";
+import type { Address, QueueAddress } from "../../transport/address.ts";
 import type { Request } from "../../wire/rpc_message.ts";
 import type { Addressee } from "./addressee.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
@@ -16,9 +16,9 @@ export interface ServedQueue {
   /** What came there before. */
   readonly recent: RecentRequests;
   /** Undefined where all workers get a copy. */
-  readonly queue: Queue | undefined;
+  readonly queue: QueueAddress | undefined;
   /** Where what workers do not finish is handled apart; undefined where that is not done. */
-  quarantine?: Route | undefined;
+  quarantine?: Address | undefined;
   /** Whether this is that place: `queue` is then the one beside which it is. */
   readonly quarantined?: boolean;
 }
@@ -27,7 +27,7 @@ export interface ServedQueue {
 export function servedQueue(
   dispatcher: Dispatcher,
   addressee: Addressee,
-  queue: Queue | undefined,
+  queue: QueueAddress | undefined,
   replyCache: ReplyCache,
 ): ServedQueue {
   return {

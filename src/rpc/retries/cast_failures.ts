@@ -2,7 +2,7 @@
 import type { Disposition } from "../server_stats.ts";
 import { redactText } from "../../redaction.ts";
 import { logger, oneLine } from "../../logging.ts";
-import { delayQueue, type Queue } from "../../transport/routes.ts";
+import { type QueueAddress, queueName } from "../../transport/address.ts";
 import { deadLetterHeaders, retryHeaders } from "../../wire/codec.ts";
 import { aside } from "../request/waiting_aside.ts";
 import { isContent, newAttempt, type Republisher } from "./republisher.ts";
@@ -31,7 +31,7 @@ export class CastFailures {
   async failed(
     incoming: IncomingRequest,
     error: unknown,
-    queue?: Queue,
+    queue?: QueueAddress,
   ): Promise<Disposition> {
     const { attempt } = incoming.context;
     const refused = isDispatchError(error);
@@ -49,7 +49,10 @@ export class CastFailures {
       retryHeaders(attempt + 1, expiresOf(incoming)),
     );
     try {
-      await this.#parts.republisher.send(delayQueue(queue, ms), copy);
+      await this.#parts.republisher.send(
+        { kind: "delay", of: queue, ms },
+        copy,
+      );
       return "again";
     } catch (error) {
       if (isContent(error)) {
@@ -62,7 +65,7 @@ export class CastFailures {
   /** Its sender would have it dropped by now. */
   async expired(
     incoming: IncomingRequest,
-    queue?: Queue,
+    queue?: QueueAddress,
   ): Promise<Disposition> {
     const kept = incoming.context.attempt > 1 || !this.#parts.openstack; // another attempt comes of a policy
     if (!queue || !kept || !waits(incoming)) return "dropped";
@@ -78,7 +81,7 @@ export class CastFailures {
   async interrupted(
     incoming: IncomingRequest,
     reason: string,
-    queue?: Queue,
+    queue?: QueueAddress,
   ): Promise<Disposition> {
     if (!queue || !waits(incoming)) return "dropped";
     return await this.#deadLetter(incoming, queue, reason);
@@ -87,13 +90,18 @@ export class CastFailures {
   /** `spared`: how many of its attempts there have not been. */
   async #deadLetter(
     incoming: IncomingRequest,
-    queue: Queue,
+    queue: QueueAddress,
     reason: string,
     spared = 0,
   ): Promise<Disposition> {
     const attempts = incoming.context.attempt - spared;
     const deadLetterCount = (incoming.request.deadLetterCount ?? 0) + 1;
-    const failed = { attempts, deadLetterCount, reason, queue: queue.name };
+    const failed = {
+      attempts,
+      deadLetterCount,
+      reason,
+      queue: queueName(queue),
+    };
     const headers = deadLetterHeaders(failed);
     try {
       const { republisher } = this.#parts;

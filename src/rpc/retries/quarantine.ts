@@ -2,7 +2,7 @@
 import { setImmediate } from "node:timers/promises";
 import { ConnectionDisposedError, InterruptedError } from "../../errors.ts";
 import { logger, oneLine } from "../../logging.ts";
-import { direct, type Queue, type Route } from "../../transport/routes.ts";
+import { type Address, direct, queueName } from "../../transport/address.ts";
 import type { Session } from "../../transport/transport.ts";
 import { isContent, type Republisher, sameAttempt } from "./republisher.ts";
 import type { CastFailures } from "./cast_failures.ts";
@@ -77,15 +77,14 @@ export class Quarantine {
   ): Promise<InterruptedRequest> {
     this.#counted.add(incoming);
     const times = incoming.redelivered
-      ? timesOf(incoming, served)
+      ? timesOf(incoming)
       : incoming.request.interruptions ?? 0;
     if (served.quarantined && times >= MAX_REDELIVERIES) {
       return { hopeless: times };
     }
-    const route = wayOf(times, served);
-    const { quarantine } = served;
-    if (!route || !quarantine) return "here";
-    const moving = this.#move(incoming, route, times, quarantine)
+    const route = wayOf(times, incoming, served);
+    if (!route || !served.quarantine) return "here";
+    const moving = this.#move(incoming, route, times)
       .finally(() => this.#moving.delete(moving));
     this.#moving.add(moving);
     return await moving;
@@ -124,9 +123,8 @@ export class Quarantine {
   /** A copy that is refused for its content can neither be counted nor be handled apart, so its message is given up. */
   async #move(
     incoming: IncomingRequest,
-    route: Route,
+    route: Address,
     times: number,
-    quarantine: Route,
   ): Promise<InterruptedRequest> {
     try {
       await this.#parts.republisher.send(
@@ -140,25 +138,24 @@ export class Quarantine {
       this.#warn(route, error);
       return "here";
     }
-    await (this.#reading ??= this.#read(quarantine));
+    await (this.#reading ??= this.#read());
     return "moved";
   }
 
   /** Resolves when the broker has read what was acknowledged: if a copy ends this worker, it is the only one. */
-  async #read(quarantine: Route): Promise<void> {
+  async #read(): Promise<void> {
     await setImmediate(); // what is acknowledged meanwhile needs no question of its own
     this.#reading = undefined;
     const wait = { at: performance.now() + PATIENCE };
-    // It answers in the order in which it is asked, and this is asked where it is told of acknowledgements.
-    await this.#parts.session.declare(quarantine, wait).catch(() => {});
+    await this.#parts.session.flush(wait).catch(() => {});
   }
 
-  #warn({ key }: Route, error: unknown): void {
+  #warn(address: Address, error: unknown): void {
     if (this.#warned) return;
     this.#warned = true;
     logger("rpc").warn(
       "What workers did not finish is handled where it is, since {queue} does not take it: {error}",
-      { queue: oneLine(key), error },
+      { queue: oneLine(queueName(address)), error },
     );
   }
 
@@ -182,35 +179,30 @@ export class Quarantine {
   }
 }
 
-const isQuorum = (queue: Queue | undefined) =>
-  queue?.arguments["x-queue-type"] === "quorum";
-
-/** A quorum queue counts by itself how many times it has given a message. */
-function timesOf(
-  { request, message }: IncomingRequest,
-  { queue }: ServedQueue,
-): number {
+/** Interruptions of a request, this one included. Where the broker counts deliveries, its count holds. */
+function timesOf({ request, deliveryCount = 1 }: IncomingRequest): number {
   const { interruptions = 0 } = request;
-  const { "x-delivery-count": counted } = message.headers;
-  const more = isQuorum(queue) && Number.isSafeInteger(counted);
-  return interruptions + Math.max(1, more ? Number(counted) : 1);
+  return interruptions + Math.max(1, deliveryCount);
 }
 
 /** Where one is put that has lost its worker otherwise; undefined where there is no such place. */
 export function requeueAddress(
   times: number,
   served: ServedQueue,
-): Route | undefined {
+): Address | undefined {
   const { queue, quarantine } = served;
   if (times >= QUARANTINE_AFTER && quarantine) return quarantine;
-  return queue && direct(queue.name);
+  return queue && direct(queueName(queue));
 }
 
 /** Where it is put, counted; undefined where its queue has counted it, and it is no danger to others yet. */
 function wayOf(
   times: number,
+  { deliveryCount }: IncomingRequest,
   { queue, quarantine, quarantined }: ServedQueue,
-): Route | undefined {
+): Address | undefined {
   if (quarantined || times >= QUARANTINE_AFTER) return quarantine;
-  return queue && !isQuorum(queue) ? direct(queue.name) : undefined;
+  return queue && deliveryCount === undefined
+    ? direct(queueName(queue))
+    : undefined;
 }

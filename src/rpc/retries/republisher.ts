@@ -8,10 +8,10 @@ import {
 import { logger } from "../../logging.ts";
 import { delay } from "../../async/deadline.ts";
 import {
-  deadLetterQueue,
-  type Queue,
-  type Route,
-} from "../../transport/routes.ts";
+  type Address,
+  type QueueAddress,
+  queueName,
+} from "../../transport/address.ts";
 import type { Message, Session } from "../../transport/transport.ts";
 import {
   forwardedHeaders,
@@ -30,9 +30,6 @@ const RETRY = 1_000;
 const LONGEST_RETRY = 60_000;
 /** Bytes of foreign properties that a dead letter holds at most, so that they fit into one frame beside its headers. */
 const PROPERTIES = 64 * 1024;
-/** The broker's reply code for a message whose content it refuses. */
-const REFUSED_CONTENT = 406;
-
 /** As it came, but for what is said of it now. What a broker has put there is its own. */
 export function newAttempt(
   { body, headers, messageId, oversized }: Message,
@@ -93,8 +90,7 @@ function lettersOf(
 /** True if a message was refused for what it holds: AMQP cannot carry it, or the broker does not take it. */
 export function isContent(error: unknown): boolean {
   return error instanceof InvalidValueError ||
-    (error instanceof RejectedError &&
-      error.data.replyCode === REFUSED_CONTENT);
+    (error instanceof RejectedError && error.data.reason === "content");
 }
 
 /** Makes the copies of one context. */
@@ -113,22 +109,23 @@ export class Republisher {
   /**
    * Resolves when the broker has it.
    *
-   * @throws {RpcError} it does not: see `Transport.declare` and `Transport.publish`.
+   * @throws {RpcError} it does not: see `Session.declare` and `Session.publish`.
    */
-  async send(route: Route, copy: Message): Promise<void> {
+  async send(address: Address, copy: Message): Promise<void> {
     const patience = PATIENCE + copy.body.length / RATE;
     const wait = { at: performance.now() + patience };
+    const name = queueName(address);
     for (;;) {
-      const known = this.#made.has(route.key);
-      if (!known) await this.#session.declare(route, wait);
-      this.#made.add(route.key);
+      const known = this.#made.has(name);
+      if (!known) await this.#session.declare(address, wait);
+      this.#made.add(name);
       try {
-        await this.#session.publish(route, copy, wait);
+        await this.#session.publish(address, copy, wait);
         this.#retry = RETRY;
         return;
       } catch (error) {
         if (!known || !(error instanceof NoRouteError)) throw error;
-        this.#made.delete(route.key); // somebody removed the queue
+        this.#made.delete(name); // somebody removed the queue
       }
     }
   }
@@ -140,14 +137,14 @@ export class Republisher {
    * @throws {RpcError} the broker does not take it for any other reason.
    */
   async deadLetter(
-    queue: Queue,
+    queue: QueueAddress,
     message: Message,
     said: Readonly<Record<string, string>>,
   ): Promise<boolean> {
     let refusal: unknown;
     for (const letter of lettersOf(message, said)) {
       try {
-        await this.send(deadLetterQueue(queue), letter);
+        await this.send({ kind: "deadLetter", of: queue }, letter);
         return true;
       } catch (error) {
         if (!isContent(error)) throw error;
@@ -160,7 +157,7 @@ export class Republisher {
       "Dropped a message of {bytes} bytes from {queue}: the broker refuses its body even as a new message: {error}",
       {
         bytes: message.body.length,
-        queue: queue.name,
+        queue: queueName(queue),
         error: loggableError(refusal),
       },
     );

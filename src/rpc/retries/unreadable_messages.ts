@@ -1,6 +1,6 @@
 /** What arrives and is no request that can be read: answered, or kept as a dead letter. @module */
 import { logger, oneLine } from "../../logging.ts";
-import type { Queue } from "../../transport/routes.ts";
+import { type QueueAddress, queueName } from "../../transport/address.ts";
 import type { Delivery } from "../../transport/transport.ts";
 import {
   deadLetterCountOf,
@@ -54,7 +54,7 @@ export class UnreadableMessages {
   reject(
     delivery: Delivery,
     refused: UnreadableMessage,
-    queue: Queue | undefined,
+    queue: QueueAddress | undefined,
     done: (fate: Disposition) => void,
   ): void {
     const { reason } = refused;
@@ -94,12 +94,17 @@ export class UnreadableMessages {
   async #keep(
     delivery: Delivery,
     refused: string,
-    queue: Queue,
+    queue: QueueAddress,
   ): Promise<Disposition> {
     const { message } = delivery;
     const reason = oneLine(`Refused: ${refused}`);
     const deadLetterCount = deadLetterCountOf(message.headers) + 1;
-    const said = { attempts: 0, deadLetterCount, reason, queue: queue.name };
+    const said = {
+      attempts: 0,
+      deadLetterCount,
+      reason,
+      queue: queueName(queue),
+    };
     const { republisher } = this.#parts;
     try {
       const kept = await republisher.deadLetter(

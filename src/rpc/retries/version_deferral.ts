@@ -2,7 +2,7 @@
 import { UnsupportedVersionError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import { delay } from "../../async/deadline.ts";
-import { delayQueue } from "../../transport/routes.ts";
+import { queueName } from "../../transport/address.ts";
 import type { Message } from "../../transport/transport.ts";
 import { deferralHeaders, interruptionsOf } from "../../wire/codec.ts";
 import { type Republisher, sameAttempt } from "./republisher.ts";
@@ -52,7 +52,7 @@ export class VersionDeferral {
     const { deferred = 0, version = "1.0", namespace } = incoming.request;
     const ms = deferred < HASTY ? SOON : LATER;
     if (deferred >= MOST || leftOf(incoming) <= ms) return false;
-    const wanted = { addressee, queue: queue.name, version, namespace };
+    const wanted = { addressee, queue: queueName(queue), version, namespace };
     if (!(await elsewhere.serves(wanted)) || isDone(incoming)) return false;
     return await this.#send(incoming, served, deferred + 1, ms);
   }
@@ -75,7 +75,7 @@ export class VersionDeferral {
       if (isDone(incoming) || left <= ms) return false;
       // A worker counts from when a message comes: the wait in the queue is taken off before.
       const copy = copyFor(incoming, times, { left, waits: apart ? 0 : ms });
-      await republisher.send(apart ?? delayQueue(queue, ms), copy);
+      await republisher.send(apart ?? { kind: "delay", of: queue, ms }, copy);
       incoming.passOn();
       return true;
     } catch (error) {

@@ -1,7 +1,7 @@
 /** Finds out if another worker of a queue serves a version. Services are asked when a request needs it, and their answers are kept for a while. @module */
 import { logger } from "../../logging.ts";
 import { withDeadline } from "../../async/deadline.ts";
-import { queueFor } from "../../transport/routes.ts";
+import { queueFor } from "../../transport/address.ts";
 import type { Addressee } from "../request/addressee.ts";
 import type { RpcClient } from "../client/rpc_client.ts";
 import { isCompatible, parseVersion } from "../../contract/version.ts";

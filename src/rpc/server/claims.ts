@@ -7,7 +7,11 @@ import {
 } from "../../async/timer_wheel.ts";
 import { logger } from "../../logging.ts";
 import { delay, withDeadline } from "../../async/deadline.ts";
-import { direct, type Queue } from "../../transport/routes.ts";
+import {
+  direct,
+  type QueueAddress,
+  queueName,
+} from "../../transport/address.ts";
 import type { Message } from "../../transport/transport.ts";
 import { interruptionsOf } from "../../wire/codec.ts";
 import { aside } from "../request/waiting_aside.ts";
@@ -31,7 +35,7 @@ export type ClaimResult =
 
 /** Length-independent, and safe whatever a stranger calls his requests. */
 function keyOf({ queue }: ServedQueue, identity: string): string {
-  const named = JSON.stringify([queue?.name, identity]);
+  const named = JSON.stringify([queue && queueName(queue), identity]);
   return createHash("sha256").update(named).digest("base64url");
 }
 
@@ -53,7 +57,7 @@ export class Claims {
   /** Requests of a queue that workers share come back if they have lost their worker. */
   watch(served: ServedQueue): void {
     if (!served.queue || served.quarantined) return;
-    this.#lanes.set(served.queue.name, served);
+    this.#lanes.set(queueName(served.queue), served);
     if (!this.#stopped) this.#sweeping ??= this.#later();
   }
 
@@ -97,7 +101,11 @@ export class Claims {
   }
 
   /** False where the broker does not take it in time: it comes back when it is found to have lost its worker. */
-  async #putBack({ name }: Queue, message: Message): Promise<boolean> {
+  async #putBack(
+    queue: QueueAddress,
+    message: Message,
+  ): Promise<boolean> {
+    const name = queueName(queue);
     const wait = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
     const late = () => new Error("the broker did not take it in time");
     const sent = this.#republisher.send(direct(name), sameAttempt(message));

@@ -1,5 +1,5 @@
 /** What the requests of one consumer ask of their server while their handlers run. @module */
-import type { Queue } from "../../transport/routes.ts";
+import { type QueueAddress, queueName } from "../../transport/address.ts";
 import type { Deadline } from "../../transport/transport.ts";
 import type { IncomingRequest, JobHooks } from "../request/incoming_request.ts";
 import type { EventLoopMonitor } from "./event_loop_monitor.ts";
@@ -19,7 +19,7 @@ export interface JobHookParts {
 
 /** For requests of a queue. */
 export function jobHooks(
-  queue: Queue | undefined,
+  queue: QueueAddress | undefined,
   { responder, monitor, consumerTimeout, ending }: JobHookParts,
 ): JobHooks {
   return {
@@ -29,7 +29,7 @@ export function jobHooks(
     starting: (incoming, { maxDuration = 0 }) => {
       const { lease } = incoming;
       if (!lease || !queue || maxDuration < consumerTimeout) return undefined;
-      return lease.keep(queue.name, incoming.message, ending)
+      return lease.keep(queueName(queue), incoming.message, ending)
         .then((mine) => mine ? incoming.keptElsewhere() : incoming.fence());
     },
     record: (incoming, transaction, result) =>

@@ -2,11 +2,11 @@
 import { InvalidValueError, TopologyError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import {
-  quarantineQueue,
-  type Queue,
-  type Route,
-  type Routes,
-} from "../../transport/routes.ts";
+  type Address,
+  type QueueAddress,
+  queueName,
+  topicAddress,
+} from "../../transport/address.ts";
 import type {
   Consumer,
   Deadline,
@@ -56,13 +56,13 @@ export class Subscriptions {
   }
 
   /**
-   * Makes the queue of a route; consumes it now if they are started, else then. `keep`: what is too large comes all the same,
+   * Makes the queue of an address; consumes it now if they are started, else then. `keep`: what is too large comes all the same,
    * see `BodyLimit`.
    *
    * @throws {TopologyError} the broker refuses it, and it is not `spare`.
    */
   async add(
-    route: Route,
+    address: Address,
     receive: (delivery: Delivery) => void,
     deadline: Deadline,
     keep: boolean,
@@ -72,7 +72,7 @@ export class Subscriptions {
     const limit = { bytes: this.#limit, keep };
     const start = async (deadline: Deadline) => {
       const consumer = this.#session.consume(
-        route,
+        address,
         receive,
         { prefetch, optional: spare !== undefined, limit },
         deadline,
@@ -82,7 +82,7 @@ export class Subscriptions {
         spare,
       );
     };
-    const made = this.#session.declare(route, deadline).then(() => true);
+    const made = this.#session.declare(address, deadline).then(() => true);
     if (!await ifPermitted(made, spare)) return;
     if (this.#started) await start(deadline);
     else this.#planned.push(start);
@@ -139,8 +139,8 @@ export interface ConsumingParts {
 
 /** A route, and the address whose requests come there. */
 export interface ConsumedQueue {
-  /** The route that is consumed. */
-  readonly route: Route;
+  /** The address that is consumed. */
+  readonly address: Address;
   /** Whose. */
   readonly addressee: Addressee;
 }
@@ -161,7 +161,6 @@ const consumerNames = namesOf<ConsumerOptions>({ fanout: true, host: true });
  * @throws {InvalidValueError} a name is wrong, an option has a name that there is not, or a fanout is to have a host.
  */
 export function consumerOf(
-  routes: Routes,
   topic: string,
   dispatcher: Dispatcher,
   options: ConsumerOptions,
@@ -170,12 +169,13 @@ export function consumerOf(
   const { fanout = false, host } = options;
   checkTopic(topic);
   if (host === undefined) {
-    const route = fanout ? routes.fanout(topic) : routes.topic(topic);
-    return { route, addressee: named(topic, dispatcher) };
+    const kind = fanout ? "fanout" as const : "topic" as const;
+    return { address: { kind, topic }, addressee: named(topic, dispatcher) };
   }
   checkTarget({ topic, host });
   if (!fanout) {
-    return { route: routes.host(topic, host), addressee: hostOf(topic, host) };
+    const address = topicAddress(topic, host);
+    return { address, addressee: hostOf(topic, host) };
   }
   throw new InvalidValueError(
     `Invalid option host ${host}: a fanout goes to all hosts; give one of them`,
@@ -185,7 +185,6 @@ export function consumerOf(
 
 /** The queue of `createWorker`. */
 export function workerOf(
-  routes: Routes,
   topic: string,
   dispatcher: Dispatcher,
   pool: string,
@@ -193,42 +192,47 @@ export function workerOf(
   checkTopic(topic);
   checkPool(topic, pool);
   return {
-    route: routes.pool(topic, pool),
+    address: { kind: "pool", topic, pool },
     addressee: named(topic, dispatcher),
   };
 }
 
 /**
- * Plans the consumers of a route.
+ * Plans the consumers of an address.
  *
  * @throws {InvalidValueError} `dispatcher` is none.
  * @throws {TopologyError} the queue or exchange exists in another form.
  */
 export async function planConsumers(
   parts: ConsumingParts,
-  { route, addressee }: ConsumedQueue,
+  { address, addressee }: ConsumedQueue,
   dispatcher: Dispatcher,
   deadline: Deadline,
 ): Promise<void> {
   checkDispatcher(dispatcher);
   const { server, subscriptions, openstack } = parts;
-  const shared = route.exchange?.type === "fanout" ? undefined : route.queue;
+  const shared = isShared(address) ? address : undefined;
   const served = servedQueue(dispatcher, addressee, shared, server.replyCache);
   const keep = shared !== undefined && !openstack;
-  await subscriptions.add(route, server.receiver(served), deadline, keep);
+  await subscriptions.add(address, server.receiver(served), deadline, keep);
   if (shared && !openstack) {
     await planQuarantine(parts, served, shared, deadline);
   }
+}
+
+/** Every worker gets a copy from a fanout; any other consumed queue is shared. */
+function isShared(address: Address): address is QueueAddress {
+  return address.kind !== "fanout";
 }
 
 /** A worker that may not have a quarantine serves all the same. One at a time: what ends a worker is then known. */
 async function planQuarantine(
   { server, subscriptions }: ConsumingParts,
   served: ServedQueue,
-  queue: Queue,
+  queue: QueueAddress,
   deadline: Deadline,
 ): Promise<void> {
-  const apart = quarantineQueue(queue);
+  const apart: Address = { kind: "quarantine", of: queue };
   const receive = server.receiver({
     ...served,
     quarantine: apart,
@@ -238,8 +242,8 @@ async function planQuarantine(
     served.quarantine = undefined;
     logger("rpc").warn(
       "What workers did not finish is not kept apart from {queue}: {error}",
-      { queue: queue.name, error },
-      queue.name,
+      { queue: queueName(queue), error },
+      queueName(queue),
     );
   };
   served.quarantine = apart;

@@ -1,7 +1,7 @@
 /** How far a stream may run ahead of a reader that says nothing of what it has read: the broker is asked for its queue. @module */
-import { InterruptedError } from "../../errors.ts";
+import { InterruptedError, TopologyError } from "../../errors.ts";
 import { delay } from "../../async/deadline.ts";
-import type { Deadline, QueueStatus } from "../../transport/transport.ts";
+import type { Deadline, QueueState } from "../../transport/transport.ts";
 import { markDispatchError } from "../dispatch/handler_result.ts";
 
 /** Items between two looks at the queue, and messages that may wait there unread. */
@@ -28,7 +28,7 @@ export interface Sender {
 export type Inspect = (
   queue: string,
   deadline: Deadline,
-) => Promise<QueueStatus>;
+) => Promise<QueueState | undefined>;
 
 /** The queue of a reader without credit. */
 export class ReaderQueue {
@@ -58,18 +58,30 @@ export class ReaderQueue {
     return !signal.aborted;
   }
 
+  /** State of the queue; undefined if it does not exist, `locked` if it belongs to another connection. */
+  async #stateBy(
+    deadline: Deadline,
+  ): Promise<QueueState | "locked" | "unknown" | undefined> {
+    try {
+      return await this.#inspect(this.#name, deadline);
+    } catch (error) {
+      const locked = error instanceof TopologyError &&
+        error.data.reason === "inUse";
+      return locked ? "locked" : "unknown";
+    }
+  }
+
   /** Waits while too much is unread; ends the sender if nobody reads. */
   async #look(): Promise<void> {
     const { signal } = this.#sender;
     let end = Infinity;
     for (let ms = AGAIN.first; !signal.aborted; ms *= 2) {
       const deadline = performance.now() + ANSWER;
-      const status = await this.#inspect(this.#name, { at: deadline, signal });
-      const { state } = status;
+      const state = await this.#stateBy({ at: deadline, signal });
       this.#counted = state !== "locked";
       if (!this.#counted) return; // it goes with its owner, who lives
-      const read = state === "open" && status.consumers > 0;
-      if (read && status.messages <= MAX_UNREAD) return;
+      const read = typeof state === "object" && state.consumers > 0;
+      if (read && state.messages <= MAX_UNREAD) return;
       // What cannot be told now does not end a stream.
       end = read || state === "unknown"
         ? Infinity

@@ -40,7 +40,7 @@ export interface ServiceDescription {
 
 /** True where the broker's user has no right to the queues of the fleet: that is no reason not to serve. */
 function isForbidden(error: unknown): error is TopologyError {
-  return error instanceof TopologyError && error.data.replyCode === 403;
+  return error instanceof TopologyError && error.data.reason === "forbidden";
 }
 
 /** Milliseconds that a report may take to get to the broker. */

@@ -1,141 +1,126 @@
-/** A broker inside the process: exchanges, queues and bindings, by the rules of RabbitMQ that Warren relies on. @module */
-import { isDeepStrictEqual } from "node:util";
-import { TopologyError } from "../../errors.ts";
-import { type Exchange, missing, type Queue, type Route } from "../routes.ts";
+/** A broker inside the process: queues, and the keys by which messages reach them. @module */
 import { uniqueName } from "../../ids.ts";
-import type { Message, QueueCounts } from "../transport.ts";
-import { MemoryQueue, type Owner } from "./queue.ts";
+import {
+  type Address,
+  publishKey,
+  type QueueAddress,
+  queueName,
+} from "../address.ts";
+import { type BusProfile, missingEntity } from "../profile.ts";
+import type { Message, QueueState } from "../transport.ts";
+import { MemoryQueue, type Owner, type QueueSettings } from "./queue.ts";
 
-interface BoundExchange {
-  readonly settings: Exchange;
-  readonly bindings: Set<{ readonly key: string; readonly queue: MemoryQueue }>;
-}
+/** A queue with a binding: messages reach it by a key, not by its name alone. */
+type BoundAddress = QueueAddress | Extract<Address, { kind: "fanout" }>;
 
-type Settings = Readonly<Record<string, unknown>>;
+const isBound = (address: Address): address is BoundAddress =>
+  address.kind === "fanout" || isShared(address);
 
-const flat = ({ arguments: args, ...settings }: Queue): Settings => ({
-  ...settings,
-  ...args,
-});
+const isShared = ({ kind }: Address): boolean =>
+  kind === "topic" || kind === "host" || kind === "pool" || kind === "event";
 
-/** It exists in another form: the error says in what, as RabbitMQ's. */
-function otherwise(
-  entity: string,
-  wanted: Settings,
-  existing: Settings,
-): TopologyError {
-  const names = Object.keys({ ...wanted, ...existing });
-  const argument = names.find((name) => wanted[name] !== existing[name]) ?? "";
-  const said = (value: unknown) => value === undefined ? "none" : `${value}`;
-  const data = {
-    entity,
-    argument,
-    wanted: said(wanted[argument]),
-    existing: said(existing[argument]),
-    replyCode: 406,
-  };
-  return new TopologyError(
-    `Cannot declare ${entity}: its ${argument} is ${data.existing}, not ${data.wanted}`,
-    { data },
-  );
-}
+/** Each consumer of such an address has a queue of its own. */
+const isUnique = (address: Address): boolean =>
+  address.kind === "fanout" ||
+  address.kind === "event" && address.exclusive === true;
 
-function checkForm({ name, settings }: MemoryQueue, wanted: Queue): void {
-  if (isDeepStrictEqual(settings, wanted)) return;
-  throw otherwise(`queue ${name}`, flat(wanted), flat(settings));
-}
+/** A name has no space, so no key of a fanout is that of a topic. */
+const bindingKey = (address: BoundAddress): string =>
+  address.kind === "fanout" ? `fanout ${address.topic}` : publishKey(address);
 
-/** Exchanges and queues of one bus. */
+/** The routing key that a delivery shows: none for a fanout, as with AMQP. */
+const deliveryKey = (address: Address): string =>
+  address.kind === "fanout" ? "" : publishKey(address);
+
+/** Queues of one bus. */
 export class Broker {
-  readonly #exchanges = new Map<string, BoundExchange>();
+  readonly #profile: BusProfile;
   readonly #queues = new Map<string, MemoryQueue>();
+  readonly #bindings = new Map<string, Set<MemoryQueue>>();
 
-  exchange(settings: Exchange): BoundExchange {
-    const known = this.#exchanges.get(settings.name);
-    if (settings.passive) {
-      if (known) return known;
-      throw missing(`exchange ${settings.name}`);
-    }
-    if (known && !isDeepStrictEqual(known.settings, settings)) {
-      const entity = `exchange ${settings.name}`;
-      throw otherwise(entity, { ...settings }, { ...known.settings });
-    }
-    const exchange = known ?? { settings, bindings: new Set() };
-    this.#exchanges.set(settings.name, exchange);
-    return exchange;
+  constructor(profile: BusProfile) {
+    this.#profile = profile;
   }
 
-  /** The queue of a route; `owner` is who it goes with if it is exclusive. */
-  queue(route: Route, settings: Queue, owner: Owner): MemoryQueue {
-    const name = settings.fresh
-      ? uniqueName(settings.name, settings.fresh)
-      : settings.name;
-    const exchange = route.exchange && this.exchange(route.exchange);
+  /**
+   * The queue of an address, which is created if it does not exist; a queue of one consumer goes with its `owner`.
+   *
+   * @throws {TopologyError} the profile is passive, and the queue does not exist.
+   */
+  queue(address: Address, owner: Owner, bind = true): MemoryQueue {
+    const name = isUnique(address)
+      ? uniqueName(queueName(address), true)
+      : queueName(address);
     const known = this.#queues.get(name);
-    if (settings.passive) {
+    if (this.#profile.nova?.passive && isShared(address)) {
       if (known) return known;
-      throw missing(`queue ${name}`);
+      throw missingEntity(`queue ${name}`);
     }
-    if (known) checkForm(known, settings);
-    const queue = known ?? new MemoryQueue(name, settings, owner, {
-      removed: () => this.#remove(queue),
-      deadLetter: (key, message) => this.publish({ key }, message),
-    });
-    this.#queues.set(name, queue);
-    if (exchange) this.#bind(exchange, route.binding ?? route.key, queue);
+    const queue = known ??
+      this.named(name, owner, this.#settingsOf(address));
+    if (bind && isBound(address)) this.#bind(bindingKey(address), queue);
     return queue;
   }
 
-  /** True if a queue took it. */
-  publish(route: Route, message: Message): boolean {
-    const targets = route.exchange
-      ? this.#matching(this.exchange(route.exchange), route.key)
-      : this.#named(route.key);
-    for (const queue of targets) queue.push(message, route.key);
-    return targets.length > 0;
+  /** Creates a queue of that name. */
+  named(name: string, owner: Owner, settings: QueueSettings): MemoryQueue {
+    const queue = new MemoryQueue(name, settings, owner, {
+      removed: () => this.#remove(queue),
+      deadLetter: (key, message) => this.#queues.get(key)?.push(message, key),
+    });
+    this.#queues.set(name, queue);
+    return queue;
   }
 
-  find(name: string): MemoryQueue | undefined {
-    return this.#queues.get(name);
-  }
-
-  /** What is in a queue; undefined if it does not exist. */
-  look(settings: Queue): QueueCounts | undefined {
-    const queue = this.find(settings.name);
-    if (!queue) return undefined;
-    checkForm(queue, settings);
-    return { messages: queue.messages, consumers: queue.consumers };
-  }
-
-  unbind({ exchange, queue, key, binding = key }: Route): void {
-    const { bindings } = this.#exchanges.get(exchange?.name ?? "") ?? {};
-    for (const each of bindings ?? []) {
-      const meant = each.queue.name === queue?.name && each.key === binding;
-      if (meant) bindings?.delete(each);
+  /** True if a queue took the message. */
+  publish(address: Address, message: Message): boolean {
+    const key = deliveryKey(address);
+    if (!isBound(address)) {
+      const queue = this.#queues.get(key);
+      queue?.push(message, key);
+      return queue !== undefined;
     }
+    const queues = this.#bindings.get(bindingKey(address)) ?? [];
+    let taken = false;
+    for (const queue of [...queues]) {
+      queue.push(message, key);
+      taken = true;
+    }
+    return taken;
   }
 
-  /** False if it has a message or a consumer. */
-  removeEmpty(name: string): boolean {
-    const queue = this.find(name);
+  /** Messages and consumers of a queue; undefined if it does not exist. */
+  inspect(address: Address): QueueState | undefined {
+    const queue = this.#queues.get(queueName(address));
+    return queue && { messages: queue.messages, consumers: queue.consumers };
+  }
+
+  unbind(address: QueueAddress): void {
+    const queue = this.#queues.get(queueName(address));
+    if (queue) this.#bindings.get(bindingKey(address))?.delete(queue);
+  }
+
+  /** False if the queue has a message or a consumer. */
+  removeEmpty(address: Address): boolean {
+    const queue = this.#queues.get(queueName(address));
     const used = queue && queue.messages + queue.consumers > 0;
     if (!used) queue?.remove();
     return !used;
   }
 
-  /** Queues that go with an owner are gone. */
+  /** Removes the queues that go with an owner. */
   leave(owner: Owner): void {
     for (const queue of this.#queues.values()) {
-      if (queue.owner === owner && queue.settings.exclusive) queue.remove();
+      if (queue.owner === owner && queue.settings.owned) queue.remove();
     }
   }
 
-  /** All queues are gone, with what waits in them. */
+  /** Removes all queues with their messages. */
   clear(): void {
     for (const queue of this.#queues.values()) queue.remove();
   }
 
-  /** Of all queues. */
+  /** Consumers of all queues. */
   get consumers(): number {
     return [...this.#queues.values()].reduce(
       (sum, { consumers }) => sum + consumers,
@@ -143,38 +128,34 @@ export class Broker {
     );
   }
 
+  /** Names of all queues. */
   get queues(): readonly string[] {
     return [...this.#queues.keys()];
   }
 
-  #named(name: string): MemoryQueue[] {
-    const queue = this.#queues.get(name);
-    return queue ? [queue] : [];
+  #settingsOf(address: Address): QueueSettings {
+    if (isUnique(address)) return { owned: true, transient: true };
+    switch (address.kind) {
+      case "delay":
+        return { ttl: address.ms, deadLetterTo: queueName(address.of) };
+      case "callQueue":
+      case "hostLock":
+        return { transient: true };
+      default:
+        return { transient: isShared(address) && this.#profile.autoDelete };
+    }
   }
 
-  #matching({ settings, bindings }: BoundExchange, key: string): MemoryQueue[] {
-    const bound = [...bindings].filter((binding) =>
-      settings.type === "fanout" || binding.key === key
-    );
-    return [...new Set(bound.map(({ queue }) => queue))];
-  }
-
-  #bind(exchange: BoundExchange, key: string, queue: MemoryQueue): void {
-    const bound = [...exchange.bindings].some((binding) =>
-      binding.key === key && binding.queue === queue
-    );
-    if (!bound) exchange.bindings.add({ key, queue });
+  #bind(key: string, queue: MemoryQueue): void {
+    const bound = this.#bindings.get(key);
+    if (bound) bound.add(queue);
+    else this.#bindings.set(key, new Set([queue]));
   }
 
   #remove(queue: MemoryQueue): void {
     this.#queues.delete(queue.name);
-    for (const [name, exchange] of this.#exchanges) {
-      const before = exchange.bindings.size;
-      for (const binding of exchange.bindings) {
-        if (binding.queue === queue) exchange.bindings.delete(binding);
-      }
-      const last = before > 0 && exchange.bindings.size === 0;
-      if (last && exchange.settings.autoDelete) this.#exchanges.delete(name);
+    for (const [key, bound] of this.#bindings) {
+      if (bound.delete(queue) && bound.size === 0) this.#bindings.delete(key);
     }
   }
 }

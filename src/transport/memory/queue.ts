@@ -7,11 +7,22 @@ import {
 import { TopologyError } from "../../errors.ts";
 import { SlotMap } from "../../slot_map.ts";
 import { WaitingReserve } from "../waiting_reserve.ts";
-import type { Queue } from "../routes.ts";
 import type { ConsumeOptions, Delivery, Message } from "../transport.ts";
 
-/** Whoever declared a queue; an exclusive one goes with its owner. */
+/** The session that created a queue. */
 export type Owner = object;
+
+/** Settings of a queue. */
+export interface QueueSettings {
+  /** Milliseconds that a message may wait; default: any time. */
+  readonly ttl?: number;
+  /** Name of the queue that gets messages whose time is over; default: they are dropped. */
+  readonly deadLetterTo?: string;
+  /** Removed with its last consumer; default false. */
+  readonly transient?: boolean;
+  /** Removed with the session that created it; default false. */
+  readonly owned?: boolean;
+}
 
 interface Item {
   readonly message: Message;
@@ -61,7 +72,7 @@ export class MemoryQueue {
   /** Name at the bus. */
   readonly name: string;
   /** As declared. */
-  readonly settings: Queue;
+  readonly settings: QueueSettings;
   /** Who declared it. */
   readonly owner: Owner;
   readonly #events: QueueEvents;
@@ -76,7 +87,7 @@ export class MemoryQueue {
   /** Made by the bus. */
   constructor(
     name: string,
-    settings: Queue,
+    settings: QueueSettings,
     owner: Owner,
     events: QueueEvents,
   ) {
@@ -99,8 +110,8 @@ export class MemoryQueue {
 
   /** Takes a message. */
   push(message: Message, key: string): void {
-    const { "x-message-ttl": ttl = Infinity } = this.settings.arguments;
-    const age = Math.min(message.expiration ?? Infinity, Number(ttl));
+    const { ttl = Infinity } = this.settings;
+    const age = Math.min(message.expiration ?? Infinity, ttl);
     const expires = performance.now() + age;
     this.#insert({
       message,
@@ -122,16 +133,10 @@ export class MemoryQueue {
   ): MemoryConsumer {
     const taken = this.#members.some((member) => member.options.exclusive) ||
       (options.exclusive && this.consumers > 0);
-    const foreign = this.settings.exclusive && this.owner !== owner;
-    if (taken || foreign) {
+    if (taken) {
       throw new TopologyError(
         `Cannot consume ${this.name}: it is in exclusive use`,
-        {
-          data: {
-            entity: `queue ${this.name}`,
-            replyCode: foreign ? 405 : 403,
-          },
-        },
+        { data: { entity: `queue ${this.name}`, reason: "inUse" } },
       );
     }
     const member: Subscriber = {
@@ -174,7 +179,7 @@ export class MemoryQueue {
     this.#items.splice(at, 0, item);
   }
 
-  /** What is too old is dropped when it would be its turn, as RabbitMQ does, or goes where the queue's arguments say. */
+  /** What is too old is dropped when it would be its turn, as RabbitMQ does, or goes to the queue that the settings name. */
   #dropOld(): void {
     const now = performance.now();
     while ((this.#items[0]?.expires ?? Infinity) <= now) {
@@ -183,15 +188,9 @@ export class MemoryQueue {
     this.#arm();
   }
 
-  get #deadLetters(): boolean {
-    return this.settings.arguments["x-dead-letter-exchange"] === "";
-  }
-
-  /** Only the default exchange is known here. */
-  #deadLetter({ message: { expiration: _, ...message }, key }: Item): void {
-    if (!this.#deadLetters) return;
-    const { "x-dead-letter-routing-key": to = key } = this.settings.arguments;
-    this.#events.deadLetter(String(to), message);
+  #deadLetter({ message: { expiration: _, ...message } }: Item): void {
+    const { deadLetterTo } = this.settings;
+    if (deadLetterTo) this.#events.deadLetter(deadLetterTo, message);
   }
 
   /** Looks again when the first is too old. */
@@ -199,14 +198,13 @@ export class MemoryQueue {
     if (this.#waiting) clearDeadline(this.#waiting);
     this.#waiting = undefined;
     const [first] = this.#items;
-    if (!first || !this.#deadLetters) return;
+    if (!first || !this.settings.deadLetterTo) return;
     this.#waiting = setDeadline(first.expires, () => this.#dropOld());
   }
 
   #leave(member: Subscriber): void {
     this.#members = this.#members.filter((other) => other !== member);
-    const { autoDelete, temporary } = this.settings;
-    if ((autoDelete || temporary) && this.consumers === 0) this.remove();
+    if (this.settings.transient && this.consumers === 0) this.remove();
   }
 
   #close(member: Subscriber): void {

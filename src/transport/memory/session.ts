@@ -7,19 +7,19 @@ import {
 import { logger, oneLine } from "../../logging.ts";
 import { edgesOf } from "../oversized_body.ts";
 import { WaitingReserve } from "../waiting_reserve.ts";
-import type { Queue, Route } from "../routes.ts";
+import { type Address, publishKey, type QueueAddress } from "../address.ts";
 import type {
   BodyLimit,
   ConsumeOptions,
   Consumer,
   Deadline,
+  DeclareOptions,
   Delivery,
   Message,
-  QueueCounts,
   Session,
 } from "../transport.ts";
 import type { Broker } from "./broker.ts";
-import type { Owner } from "./queue.ts";
+import type { MemoryQueue, Owner } from "./queue.ts";
 
 /** One context's part of a bus. */
 export class MemorySession implements Session, Owner {
@@ -40,74 +40,100 @@ export class MemorySession implements Session, Owner {
     this.#closed = closed;
   }
 
-  declare(route: Route, deadline: Deadline): Promise<void> {
+  declare(
+    address: Address,
+    deadline: Deadline,
+    { bind = true }: DeclareOptions = {},
+  ): Promise<void> {
     return this.#use(deadline, () => {
-      if (route.exchange) this.#broker.exchange(route.exchange);
-      if (route.queue && !read(route.queue).fresh) {
-        this.#broker.queue(route, route.queue, this);
-      }
+      const own = address.kind === "fanout" || address.kind === "direct" ||
+        address.kind === "event" && address.exclusive;
+      if (!own) this.#broker.queue(address, this, bind); // a queue of one consumer comes with it
     });
   }
 
-  publish(route: Route, message: Message, deadline: Deadline): Promise<void> {
+  publish(
+    address: Address,
+    message: Message,
+    deadline: Deadline,
+  ): Promise<void> {
     return this.#use(deadline, () => {
-      const taken = this.#broker.publish(route, message);
+      const taken = this.#broker.publish(address, message);
       if (taken || !message.mandatory) return;
+      const key = publishKey(address);
       throw new NoRouteError(
         `No queue takes a message for ${
-          oneLine(route.key)
+          oneLine(key)
         }: nobody has served it yet`,
-        { data: { key: route.key } },
+        { data: { key } },
       );
     });
   }
 
-  send(route: Route, message: Message, deadline: Deadline): Promise<void> {
+  send(address: Address, message: Message, deadline: Deadline): Promise<void> {
     return this.#use(deadline, () => {
-      const taken = this.#broker.publish(route, message);
+      const taken = this.#broker.publish(address, message);
       if (taken || !message.mandatory) return;
       queueMicrotask(() => guarded(this.#returned, message));
     });
   }
 
   consume(
-    route: Route,
-    receive: (delivery: Delivery) => void,
+    address: Address,
+    onDelivery: (delivery: Delivery) => void,
     options: ConsumeOptions,
     deadline: Deadline,
   ): Promise<Consumer> {
     return this.#use(deadline, () => {
-      if (!route.queue) {
+      if (address.kind === "direct") {
         throw new InvalidValueError(
-          `Cannot consume the route ${route.key}: it has no queue`,
+          `Cannot consume ${address.queue}: a queue that is known by its name alone has no form to declare`,
         );
       }
-      const queue = this.#broker.queue(route, read(route.queue), this);
-      const handle = queue.consume(
-        this,
-        (delivery) => guarded(receive, measured(delivery, options.limit)),
-        options,
-        this.#reserve,
-      );
-      this.#cancels.add(handle.close);
-      const cancel = () => {
-        handle.cancel();
-        if (handle.held === 0) this.#cancels.delete(handle.close); // nothing goes back at the end
-      };
-      return { ended: handle.ended, cancel: () => Promise.try(cancel) };
+      const queue = this.#broker.queue(address, this);
+      return this.#subscribe(queue, onDelivery, options);
     });
   }
 
-  look(queue: Queue, deadline: Deadline): Promise<QueueCounts | undefined> {
-    return this.#use(deadline, () => this.#broker.look(queue));
+  /** Consumes the reply queue of the process. */
+  consumeInbox(
+    name: string,
+    onDelivery: (delivery: Delivery) => void,
+    options: ConsumeOptions,
+  ): void {
+    const queue = this.#broker.named(name, this, { transient: true });
+    this.#subscribe(queue, onDelivery, options);
   }
 
-  unbind(route: Route, deadline: Deadline): Promise<void> {
-    return this.#use(deadline, () => this.#broker.unbind(route));
+  flush(deadline: Deadline): Promise<void> {
+    return this.#use(deadline, () => {}); // an acknowledgement takes effect at once
   }
 
-  removeEmpty({ name }: Queue, deadline: Deadline): Promise<boolean> {
-    return this.#use(deadline, () => this.#broker.removeEmpty(name));
+  unbind(address: QueueAddress, deadline: Deadline): Promise<void> {
+    return this.#use(deadline, () => this.#broker.unbind(address));
+  }
+
+  removeEmpty(address: Address, deadline: Deadline): Promise<boolean> {
+    return this.#use(deadline, () => this.#broker.removeEmpty(address));
+  }
+
+  #subscribe(
+    queue: MemoryQueue,
+    onDelivery: (delivery: Delivery) => void,
+    options: ConsumeOptions,
+  ): Consumer {
+    const handle = queue.consume(
+      this,
+      (delivery) => guarded(onDelivery, measured(delivery, options.limit)),
+      options,
+      this.#reserve,
+    );
+    this.#cancels.add(handle.close);
+    const cancel = () => {
+      handle.cancel();
+      if (handle.held === 0) this.#cancels.delete(handle.close); // nothing goes back at the end
+    };
+    return { ended: handle.ended, cancel: () => Promise.try(cancel) };
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -130,12 +156,6 @@ export class MemorySession implements Session, Owner {
       );
     });
   }
-}
-
-/** Each reader of a stream gets all that comes while it reads: here that is a queue of its own. */
-function read(queue: Queue): Queue {
-  const stream = queue.arguments["x-queue-type"] === "stream";
-  return stream ? { ...queue, fresh: true, temporary: true } : queue;
 }
 
 /** A body that is too large comes as from a network; there is no memory to spare where it is in memory already. */

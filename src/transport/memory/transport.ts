@@ -1,14 +1,12 @@
 /** The link to a bus inside the process: the same promises as a network's, without one. @module */
 import { flushLog } from "../../logging.ts";
-import { callQueue, transientQueue } from "../routes.ts";
+import type { Address } from "../address.ts";
+import { type BusProfile, defaultProfile } from "../profile.ts";
 import { uniqueName } from "../../ids.ts";
 import type {
-  ConsumeOptions,
   Deadline,
-  Delivery,
   InboxListener,
-  InboxOptions,
-  QueueStatus,
+  QueueState,
   Session,
   Transport,
   TransportEvent,
@@ -20,17 +18,16 @@ import { MemorySession } from "./session.ts";
 /** A bus of one process. */
 export class MemoryTransport implements Transport {
   readonly inbox: string;
-  readonly #form: InboxOptions;
-  readonly #broker = new Broker();
+  readonly #broker: Broker;
   readonly #since = new Date();
-  readonly #transports = new Set<MemorySession>();
-  #reader: InboxListener | undefined;
+  readonly #sessions = new Set<MemorySession>();
+  #listener: InboxListener | undefined;
   #listening: MemorySession | undefined;
 
-  /** A new bus, whose inbox has that form. */
-  constructor(form: InboxOptions = { route: transientQueue }) {
-    this.#form = form;
-    this.inbox = uniqueName("reply", form.member ?? true);
+  /** A new bus. */
+  constructor(profile: BusProfile = defaultProfile) {
+    this.#broker = new Broker(profile);
+    this.inbox = uniqueName("reply", profile.nova?.member ?? true);
   }
 
   openSession({ signal }: Deadline): Promise<Session> {
@@ -40,46 +37,26 @@ export class MemoryTransport implements Transport {
     });
   }
 
-  async startInbox(reader: InboxListener, deadline: Deadline): Promise<void> {
-    deadline.signal?.throwIfAborted();
-    this.#reader = reader;
-    if (this.#listening) return;
-    this.#listening = this.#lease();
-    await this.#listening.consume(
-      this.#form.route(this.inbox),
-      (delivery) => this.#reader?.onDelivery(delivery),
-      this.#inboxOptions(),
-      deadline,
-    );
+  startInbox(listener: InboxListener, { signal }: Deadline): Promise<void> {
+    return Promise.try(() => {
+      signal?.throwIfAborted();
+      this.#listener = listener;
+      if (this.#listening) return;
+      this.#listening = this.#lease();
+      const { limit: bytes = Infinity } = listener;
+      this.#listening.consumeInbox(
+        this.inbox,
+        (delivery) => this.#listener?.onDelivery(delivery),
+        { prefetch: 0, limit: { bytes, keep: false } },
+      );
+    });
   }
 
-  async startCallQueue(call: string, deadline: Deadline): Promise<Disposable> {
-    const receive = (delivery: Delivery) => this.#reader?.onDelivery(delivery);
-    const transport = this.#listening ??= this.#lease();
-    const options = this.#inboxOptions();
-    const reader = await transport.consume(
-      callQueue(call),
-      receive,
-      options,
-      deadline,
-    );
-    return { [Symbol.dispose]: () => void reader.cancel() };
-  }
-
-  inspect(name: string, _wait: Deadline): Promise<QueueStatus> {
-    const queue = this.#broker.find(name);
-    const status: QueueStatus = queue
-      ? {
-        state: "open",
-        messages: queue.messages,
-        consumers: queue.consumers,
-      }
-      : { state: "gone" };
-    return Promise.resolve(status);
-  }
-
-  consumers(queue: string, _wait: Deadline): Promise<number | undefined> {
-    return Promise.resolve(this.#broker.find(queue)?.consumers);
+  inspect(
+    address: Address,
+    _deadline: Deadline,
+  ): Promise<QueueState | undefined> {
+    return Promise.resolve(this.#broker.inspect(address));
   }
 
   onEvent(_watcher: (event: TransportEvent) => void): Disposable {
@@ -103,7 +80,9 @@ export class MemoryTransport implements Transport {
     };
   }
 
-  rest(_resting: boolean): void {}
+  ref(): void {}
+
+  unref(): void {}
 
   /** Names of all queues, for tests. */
   get queues(): readonly string[] {
@@ -112,26 +91,19 @@ export class MemoryTransport implements Transport {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(
-      [...this.#transports].map((transport) =>
-        transport[Symbol.asyncDispose]()
-      ),
+      [...this.#sessions].map((session) => session[Symbol.asyncDispose]()),
     );
     this.#broker.clear();
     flushLog();
   }
 
-  #inboxOptions(): ConsumeOptions {
-    const { limit: bytes = Infinity } = this.#reader ?? {};
-    return { prefetch: 0, limit: { bytes, keep: false } };
-  }
-
   #lease(): MemorySession {
-    const transport = new MemorySession(
+    const session = new MemorySession(
       this.#broker,
-      (message) => this.#reader?.onReturned(message),
-      () => this.#transports.delete(transport),
+      (message) => this.#listener?.onReturned(message),
+      () => this.#sessions.delete(session),
     );
-    this.#transports.add(transport);
-    return transport;
+    this.#sessions.add(session);
+    return session;
   }
 }

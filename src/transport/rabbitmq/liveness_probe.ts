@@ -6,7 +6,6 @@ import {
 } from "../../async/timer_wheel.ts";
 import { RejectedError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
-import { direct } from "../routes.ts";
 import type { Delivery } from "../transport.ts";
 import type { Publisher } from "./publishing/publisher.ts";
 import type { SupervisedConnection } from "./connection/supervised_connection.ts";
@@ -182,7 +181,7 @@ export class LivenessProbe {
     };
     const wait = { at: performance.now() + expiration, signal };
     try {
-      await publisher.publish(direct(inbox()), message, wait);
+      await publisher.publish({ key: inbox() }, message, wait);
       if (this.#round && number >= this.#round.first) this.#round.taken = true;
     } catch (error) {
       if (signal.aborted) return;

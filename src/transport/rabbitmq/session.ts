@@ -1,20 +1,31 @@
 /** The channels of one connection context on the link to RabbitMQ. @module */
 import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
-import type { Queue, Route } from "../routes.ts";
+import type { Address, QueueAddress } from "../address.ts";
 import type {
   ConsumeOptions,
   Consumer,
   Deadline,
+  DeclareOptions,
   Delivery,
   Message,
-  QueueCounts,
   Session,
 } from "../transport.ts";
 import type { ConsumerChannel } from "./consuming/consumers.ts";
-import type { QueueRoute } from "./consuming/consumer_spec.ts";
+import type { QueueRoute, Routes } from "./connection/routes.ts";
 import { Publisher, type PublisherParts } from "./publishing/publisher.ts";
 import type { Topology } from "./connection/topology.ts";
 import { InFlightWindow } from "./publishing/publish_window.ts";
+
+/** Collaborators that a session shares with the others of its transport. */
+export interface SessionShares {
+  readonly routes: Routes;
+  /** Declarations on the connection that consumes. */
+  readonly topology: Topology;
+  /** Opens one more channel for consumers. */
+  readonly openConsumers: () => ConsumerChannel;
+  /** Called when the session is closed. */
+  readonly closed: () => void;
+}
 
 /** Channels of one connection context, opened when they are first needed. */
 export class RabbitSession implements Session {
@@ -24,102 +35,106 @@ export class RabbitSession implements Session {
     readonly fanned: Publisher;
     readonly large: Publisher;
   };
-  readonly #newConsumers: () => ConsumerChannel;
-  readonly #topology: Topology;
-  readonly #closed: () => void;
+  readonly #shares: SessionShares;
   readonly #exclusive = new Set<ConsumerChannel>();
   #shared: ConsumerChannel | undefined;
   #disposing: Promise<void> | undefined;
 
-  constructor(
-    parts: PublisherParts,
-    consumers: () => ConsumerChannel,
-    topology: Topology,
-    closed: () => void,
-  ) {
+  constructor(parts: PublisherParts, shares: SessionShares) {
     this.#publishers = {
       confirmed: new Publisher(parts, true),
       posted: new Publisher(parts, false),
       fanned: new Publisher(parts, true),
-      // It takes long, and others must not wait for it.
+      // A large body takes long, and other messages must not wait for it.
       large: new Publisher({ ...parts, window: new InFlightWindow() }, true),
     };
-    this.#newConsumers = consumers;
-    this.#topology = topology;
-    this.#closed = closed;
+    this.#shares = shares;
   }
 
-  async declare(route: Route, deadline: Deadline): Promise<void> {
+  async declare(
+    address: Address,
+    deadline: Deadline,
+    { bind = true }: DeclareOptions = {},
+  ): Promise<void> {
     this.#check(deadline);
-    // A queue of one process alone comes with its consumer.
-    if (route.queue && !route.queue.fresh) {
-      await this.#topology.queue(route as QueueRoute, deadline);
-    } else if (route.exchange) {
-      await this.#topology.exchange(route.exchange, deadline);
-    }
+    const { routes, topology } = this.#shares;
+    const route = routes.of(address);
+    const { exchange, queue } = route;
+    // A queue of one process comes with its consumer.
+    if (queue && !queue.unique) {
+      const unbound = { key: queue.name, queue };
+      const declared = bind ? route as QueueRoute : unbound;
+      await topology.queue(declared, deadline);
+    } else if (exchange) await topology.exchange(exchange, deadline);
   }
 
-  publish(route: Route, message: Message, deadline: Deadline): Promise<void> {
+  publish(
+    address: Address,
+    message: Message,
+    deadline: Deadline,
+  ): Promise<void> {
     const refusal = this.#refusal(deadline);
     if (refusal) return refusal;
-    // A fanout exchange may vanish, and a 404 ends the channel: that must not hurt casts and replies.
+    const route = this.#shares.routes.of(address);
     const { fanned, confirmed, large } = this.#publishers;
     if (message.oversized !== undefined) {
       return large.publish(route, message, deadline);
     }
-    const publisher = route.exchange?.type === "fanout" ? fanned : confirmed;
+    // A fanout exchange may vanish, and a 404 ends the channel: that must not hurt casts and replies.
+    const publisher = address.kind === "fanout" ? fanned : confirmed;
     return publisher.publish(route, message, deadline);
   }
 
-  send(route: Route, message: Message, deadline: Deadline): Promise<void> {
+  send(address: Address, message: Message, deadline: Deadline): Promise<void> {
     const refusal = this.#refusal(deadline);
-    return refusal ?? this.#publishers.posted.post(route, message, deadline);
+    if (refusal) return refusal;
+    const route = this.#shares.routes.of(address);
+    return this.#publishers.posted.post(route, message, deadline);
   }
 
   async consume(
-    route: Route,
-    receive: (delivery: Delivery) => void,
+    address: Address,
+    onDelivery: (delivery: Delivery) => void,
     options: ConsumeOptions,
     deadline: Deadline,
   ): Promise<Consumer> {
     this.#check(deadline);
+    const route = this.#shares.routes.of(address);
     if (!route.queue) {
       throw new InvalidValueError(
-        `Cannot consume the route ${route.key}: it has no queue`,
+        `Cannot consume ${route.key}: a queue that is known by its name alone has no form to declare`,
       );
     }
-    const consumerChannel = this.#consumersFor(options);
+    const channel = this.#consumersFor(options);
     try {
-      return await consumerChannel.add(
+      return await channel.add(
         route as QueueRoute,
-        receive,
+        onDelivery,
         options,
         deadline,
       );
     } catch (error) {
-      if (this.#exclusive.delete(consumerChannel)) {
-        await consumerChannel.close();
-      }
+      if (this.#exclusive.delete(channel)) await channel.close();
       throw error;
     }
   }
 
-  async look(
-    queue: Queue,
-    deadline: Deadline,
-  ): Promise<QueueCounts | undefined> {
+  async flush(deadline: Deadline): Promise<void> {
     this.#check(deadline);
-    return await this.#topology.look(queue, deadline);
+    await this.#shares.topology.flush(deadline);
   }
 
-  async unbind(route: Route, deadline: Deadline): Promise<void> {
+  async unbind(address: QueueAddress, deadline: Deadline): Promise<void> {
     this.#check(deadline);
-    await this.#topology.unbind(route, deadline);
+    const { routes, topology } = this.#shares;
+    await topology.unbind(routes.of(address), deadline);
   }
 
-  async removeEmpty(queue: Queue, deadline: Deadline): Promise<boolean> {
+  async removeEmpty(address: Address, deadline: Deadline): Promise<boolean> {
     this.#check(deadline);
-    return await this.#topology.removeEmpty(queue, deadline);
+    const { routes, topology } = this.#shares;
+    const { queue } = routes.of(address);
+    return queue === undefined || await topology.removeEmpty(queue, deadline);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -128,9 +143,9 @@ export class RabbitSession implements Session {
 
   /** A refused exclusive consumer ends its channel: it gets one of its own. */
   #consumersFor({ exclusive }: ConsumeOptions): ConsumerChannel {
-    if (!exclusive) return this.#shared ??= this.#newConsumers();
+    if (!exclusive) return this.#shared ??= this.#shares.openConsumers();
     const idle = [...this.#exclusive].find((each) => each.idle);
-    const own = idle ?? this.#newConsumers();
+    const own = idle ?? this.#shares.openConsumers();
     this.#exclusive.add(own);
     return own;
   }
@@ -159,6 +174,6 @@ export class RabbitSession implements Session {
     await Promise.all(
       Object.values(this.#publishers).map((publisher) => publisher.close()),
     );
-    this.#closed();
+    this.#shares.closed();
   }
 }

@@ -2,15 +2,15 @@
 import { ConnectionFailedError } from "../../errors.ts";
 import { type Deadline, withDeadline } from "../../async/deadline.ts";
 import { flushLog, logger } from "../../logging.ts";
-import { callQueue, transientQueue } from "../routes.ts";
+import { type Address, queueName } from "../address.ts";
+import { type BusProfile, defaultProfile } from "../profile.ts";
 import { uniqueName } from "../../ids.ts";
 import type {
   ConsumeOptions,
   Delivery,
   InboxListener,
-  InboxOptions,
   Message,
-  QueueStatus,
+  QueueState,
   Session,
   TlsOptions,
   Transport,
@@ -23,7 +23,7 @@ import {
   type LoginRejectionLimits,
 } from "./connection/login.ts";
 import { ConsumerChannel } from "./consuming/consumers.ts";
-import type { QueueRoute } from "./consuming/consumer_spec.ts";
+import { type QueueRoute, Routes } from "./connection/routes.ts";
 import { Goodbyes } from "./amqplib/graceful_close.ts";
 import { OutageLog } from "./connection/outage_log.ts";
 import { LivenessProbe } from "./liveness_probe.ts";
@@ -50,8 +50,8 @@ export interface RabbitOptions {
   readonly tls?: TlsOptions | undefined;
   /** Name of the program, shown by the broker. */
   readonly name?: string | undefined;
-  /** Form of the inbox; default: Warren's. */
-  readonly inbox?: InboxOptions | undefined;
+  /** Names and flags of exchanges and queues; default: Warren's. */
+  readonly profile?: BusProfile | undefined;
 }
 
 /** Seconds between two probes where there are no heartbeats. */
@@ -63,7 +63,8 @@ const INBOX_PREFETCH = 1_000;
 export class RabbitTransport implements Transport {
   /** Kept across reconnects; another one only where the node of its queue is gone. */
   inbox: string;
-  readonly #form: InboxOptions;
+  readonly #profile: BusProfile;
+  readonly #routes: Routes;
   readonly #publishing: SupervisedConnection;
   readonly #consuming: SupervisedConnection;
   readonly #topology: {
@@ -71,7 +72,7 @@ export class RabbitTransport implements Transport {
     readonly consuming: Topology;
   };
   readonly #watchers = new Set<(event: TransportEvent) => void>();
-  readonly #transports = new Set<RabbitSession>();
+  readonly #sessions = new Set<RabbitSession>();
   readonly #window = new InFlightWindow();
   readonly #goodbyes = new Goodbyes();
   readonly #probes: Publisher;
@@ -87,7 +88,8 @@ export class RabbitTransport implements Transport {
   /** Begins to connect at once. */
   constructor(options: RabbitOptions) {
     const { urls, credentials, heartbeat = 10, tls, name = "warren" } = options;
-    this.#form = options.inbox ?? { route: transientQueue };
+    this.#profile = options.profile ?? defaultProfile;
+    this.#routes = new Routes(this.#profile);
     this.inbox = this.#newInbox();
     const goodbyes = this.#goodbyes;
     const settings = { heartbeat, connectTimeout: 10_000, tls, goodbyes };
@@ -133,14 +135,15 @@ export class RabbitTransport implements Transport {
     deadline.signal?.throwIfAborted();
     await this.#publishing.up(deadline);
     await this.#consuming.up(deadline);
-    const transport = new RabbitSession(
-      this.#sending(),
-      () => new ConsumerChannel(this.#consuming, this.#topology.consuming),
-      this.#topology.consuming,
-      () => this.#transports.delete(transport),
-    );
-    this.#transports.add(transport);
-    return transport;
+    const topology = this.#topology.consuming;
+    const session = new RabbitSession(this.#sending(), {
+      routes: this.#routes,
+      topology,
+      openConsumers: () => new ConsumerChannel(this.#consuming, topology),
+      closed: () => this.#sessions.delete(session),
+    });
+    this.#sessions.add(session);
+    return session;
   }
 
   async startInbox(reader: InboxListener, deadline: Deadline): Promise<void> {
@@ -161,59 +164,45 @@ export class RabbitTransport implements Transport {
   }
 
   #newInbox(): string {
-    return uniqueName("reply", this.#form.member ?? true);
+    return uniqueName("reply", this.#profile.nova?.member ?? true);
   }
 
   async #startInbox(): Promise<void> {
-    const route = () => this.#form.route(this.inbox) as QueueRoute;
+    const route = (): QueueRoute => this.#routes.inbox(this.inbox);
     const renew = () => {
       this.inbox = this.#newInbox();
       return route();
     };
-    const options = this.#inboxOptions();
-    const wait = { at: Infinity };
-    const readers = this.#inboxReaders();
-    await readers.add(route(), this.#receive, options, wait, renew);
-    this.#listens = true;
-    if (!this.#resting) this.#probe.start();
-  }
-
-  #inboxOptions(): ConsumeOptions {
     const { limit: bytes = Infinity } = this.#reader ?? {};
-    return { prefetch: INBOX_PREFETCH, limit: { bytes, keep: false } };
-  }
-
-  #inboxReaders(): ConsumerChannel {
-    return this.#inboxConsumers ??= new ConsumerChannel(
+    const options: ConsumeOptions = {
+      prefetch: INBOX_PREFETCH,
+      limit: { bytes, keep: false },
+    };
+    const consumers = this.#inboxConsumers ??= new ConsumerChannel(
       this.#consuming,
       this.#topology.consuming,
     );
+    const never = { at: Infinity };
+    await consumers.add(route(), this.#receive, options, never, renew);
+    this.#listens = true;
+    if (!this.#resting) this.#probe.start();
   }
 
   #receive = (delivery: Delivery): void => {
     if (!this.#probe.takes(delivery)) this.#reader?.onDelivery(delivery);
   };
 
-  async startCallQueue(call: string, deadline: Deadline): Promise<Disposable> {
-    const route = callQueue(call) as QueueRoute;
-    const options = this.#inboxOptions();
-    const readers = this.#inboxReaders();
-    const reader = await readers.add(route, this.#receive, options, deadline);
-    return { [Symbol.dispose]: () => void reader.cancel() };
-  }
-
-  async inspect(queue: string, deadline: Deadline): Promise<QueueStatus> {
-    return this.#consuming.socket
-      ? await this.#topology.consuming.inspect(queue, deadline)
-      : { state: "unknown" };
-  }
-
-  async consumers(
-    queue: string,
+  async inspect(
+    address: Address,
     deadline: Deadline,
-  ): Promise<number | undefined> {
-    const status = await this.inspect(queue, deadline);
-    return status.state === "open" ? status.consumers : undefined;
+  ): Promise<QueueState | undefined> {
+    if (!this.#consuming.socket) {
+      throw new ConnectionFailedError(
+        `Cannot inspect ${queueName(address)}: ${this.#consuming.why}`,
+      );
+    }
+    const route = this.#routes.of(address);
+    return await this.#topology.consuming.inspect(route, deadline);
   }
 
   onEvent(watcher: (event: TransportEvent) => void): Disposable {
@@ -227,12 +216,18 @@ export class RabbitTransport implements Transport {
     return { publishing, consuming, stale };
   }
 
-  rest(resting: boolean): void {
-    this.#publishing.rest(resting);
-    this.#consuming.rest(resting);
-    this.#resting = resting;
-    if (resting) this.#probe.stop();
-    else if (this.#listens) this.#probe.start();
+  ref(): void {
+    this.#publishing.rest(false);
+    this.#consuming.rest(false);
+    this.#resting = false;
+    if (this.#listens) this.#probe.start();
+  }
+
+  unref(): void {
+    this.#publishing.rest(true);
+    this.#consuming.rest(true);
+    this.#resting = true;
+    this.#probe.stop();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -241,9 +236,7 @@ export class RabbitTransport implements Transport {
     await Promise.all([
       this.#probes.close(),
       this.#inboxConsumers?.close(),
-      ...[...this.#transports].map((transport) =>
-        transport[Symbol.asyncDispose]()
-      ),
+      ...[...this.#sessions].map((session) => session[Symbol.asyncDispose]()),
     ]);
     if (this.#listening && this.#consuming.socket) {
       const wait = { at: performance.now() + 1_000 };

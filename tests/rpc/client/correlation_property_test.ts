@@ -1,9 +1,8 @@
 /** Answers find their calls, in whatever order they come, how often, how late, and among whatever else. */
+import { direct } from "../../../src/transport/address.ts";
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
 import { MemoryTransport } from "../../../src/transport/memory/transport.ts";
-import { routes } from "../../../src/transport/profile_routes.ts";
-import { direct } from "../../../src/transport/routes.ts";
 import type { Message, Session } from "../../../src/transport/transport.ts";
 import { RpcClient } from "../../../src/rpc/client/rpc_client.ts";
 import { Inbox } from "../../../src/rpc/inbox.ts";
@@ -14,12 +13,6 @@ import { until } from "../../setup/probe.ts";
 import { failureOf } from "../support.ts";
 
 const target = { topic: "topic" };
-const table = routes({
-  exchange: "test",
-  durable: true,
-  autoDelete: false,
-  queueType: "classic",
-});
 
 /** A caller, and a worker of our own that answers what and when a test likes. */
 class Pair implements AsyncDisposable {
@@ -39,7 +32,6 @@ class Pair implements AsyncDisposable {
     this.caller = new RpcClient({
       session: transport,
       inbox: this.inbox,
-      routes: table,
       dialect: grizzly,
       limits: defaultLimits,
       errors: {},
@@ -59,7 +51,7 @@ class Pair implements AsyncDisposable {
     );
     const options = { prefetch: 0 };
     await pair.#worker.consume(
-      table.topic("topic"),
+      { kind: "topic", topic: "topic" },
       (delivery) => {
         const { args, _msg_id } = JSON.parse(
           new TextDecoder().decode(delivery.message.body),
@@ -71,16 +63,7 @@ class Pair implements AsyncDisposable {
       soon(),
     );
     await pair.#worker.consume(
-      {
-        key: "worker",
-        queue: {
-          name: "worker",
-          durable: false,
-          exclusive: false,
-          autoDelete: false,
-          arguments: {},
-        },
-      },
+      { kind: "topic", topic: "worker" },
       ({ message: { headers } }) => {
         pair.cancelled.push(headers["warren-call"]);
       },

@@ -7,7 +7,7 @@ import type {
   Message,
   Session,
 } from "../../../src/transport/transport.ts";
-import type { Route } from "../../../src/transport/routes.ts";
+import { type Address, queueName } from "../../../src/transport/address.ts";
 import { ReplyBatcher } from "../../../src/rpc/replies/reply_batcher.ts";
 import {
   type BatchPart,
@@ -201,7 +201,7 @@ class Notes {
   }[] = [];
 
   publish(
-    { key }: Route,
+    address: Address,
     message: Message,
     { at }: Deadline,
   ): Promise<void> {
@@ -210,7 +210,7 @@ class Notes {
     const parts = batch ? decodeBatch(message) ?? [] : [message];
     const ids = parts.map(({ correlationId }) => correlationId);
     const end = Promise.withResolvers<void>();
-    this.sent.push({ key, ids, deadline: at, end });
+    this.sent.push({ key: queueName(address), ids, deadline: at, end });
     return end.promise;
   }
 }

@@ -1,7 +1,7 @@
 /** What workers did not finish: counted, handled apart, given up at last, and never lost. */
 import assert from "node:assert/strict";
 import { z } from "npm:zod@^4.6.7";
-import { quarantineQueue, type Route } from "../../../src/transport/routes.ts";
+import type { Address } from "../../../src/transport/address.ts";
 import {
   type ConnectionContext,
   type ConnectionOptions,
@@ -22,10 +22,8 @@ import {
 import { deadOf, Stranger } from "../foreign_peer.ts";
 
 /** A topic's queue where what was not finished is handled. */
-function quarantineOf(topic: string): Route {
-  const { queue } = deadOf(topic);
-  assert.ok(queue);
-  return quarantineQueue({ ...queue, name: topic });
+function quarantineOf(topic: string): Address {
+  return { kind: "quarantine", of: { kind: "topic", topic } };
 }
 
 /** A worker whose handlers finish nothing. */
@@ -215,17 +213,16 @@ onEachBus(
   },
 );
 
-onEachBus(
+onRabbit(
   "a worker that is refused a quarantine serves all the same, and loses nothing",
   async (bus) => {
     await using log = await logged();
     await using connection = await bus.connect();
-    await using stranger = await Stranger.on(bus);
-    const { key, queue } = quarantineOf(bus.topic);
-    assert.ok(queue);
-    const wait = { at: performance.now() + 30_000 };
-    const other = { ...queue, autoDelete: true };
-    await stranger.transport.declare({ key, queue: other }, wait);
+    await using raw = await bus.raw();
+    await raw?.channel.assertQueue(`${bus.topic}.quarantine`, {
+      durable: true,
+      autoDelete: true,
+    });
     await (await idle(bus, () => {}))[Symbol.asyncDispose]();
     const said = () => log.times(/not kept apart/);
     assert.equal(said(), 1);

@@ -14,7 +14,6 @@ import {
 } from "../../../mod.ts";
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
-import { deadOf, Stranger } from "../foreign_peer.ts";
 import {
   aborted,
   type Bus,
@@ -261,17 +260,16 @@ onRabbit(
   },
 );
 
-onEachBus(
+onRabbit(
   "what goes back since it cannot be copied does not count as interrupted, whoever gets it",
   async (bus) => {
     await using _log = await logged();
     await using _connection = await bus.connect();
-    await using stranger = await Stranger.on(bus);
-    const { key, queue } = deadOf(bus.topic);
-    assert.ok(queue);
-    const other = { ...queue, arguments: { "x-max-length": 9 } };
-    const wait = { at: performance.now() + 30_000 };
-    await stranger.transport.declare({ key, queue: other }, wait);
+    await using raw = await bus.raw();
+    await raw?.channel.assertQueue(`${bus.topic}.dead`, {
+      durable: true,
+      arguments: { "x-max-length": 9 },
+    });
     const workers = [
       await serve(bus, { once: boom, work: boom }),
       await serve(bus, { once: boom, work: boom }),

@@ -123,9 +123,7 @@ onRabbit(
     await using _connection = await bus.connect();
     await using stranger = await Stranger.on(bus);
     const { transport } = stranger;
-    const came = deadOf(bus.topic).queue;
-    assert.ok(came);
-    const topic = { key: bus.topic, queue: { ...came, name: bus.topic } };
+    const topic = { kind: "topic", topic: bus.topic } as const;
     const wait = { at: performance.now() + 30_000 };
     await transport.declare(topic, wait);
     const odd = { ...ODD[2], ...ODD[0] };
@@ -143,7 +141,7 @@ onRabbit(
       } as Session,
     );
     const said = { "warren-queue": bus.topic };
-    assert.ok(await copies.deadLetter(topic.queue, delivery.message, said));
+    assert.ok(await copies.deadLetter(topic, delivery.message, said));
     const [letter] = await stranger.take(deadOf(bus.topic), 1);
     assert.equal(letter && textOf(letter.message), "body");
     const { "warren-properties": properties, ...own } =
@@ -153,9 +151,7 @@ onRabbit(
   },
 );
 
-const queue = { ...deadOf("t").queue, name: "t" } as NonNullable<
-  ReturnType<typeof deadOf>["queue"]
->;
+const queue = { kind: "topic", topic: "t" } as const;
 
 /** Copies on a broker that refuses the first so many messages. */
 function refusing(errors: readonly Error[]) {
@@ -177,7 +173,7 @@ const message: Message = {
   messageId: "m",
   properties: text("raw"),
 };
-const content = new RejectedError("no", { data: { replyCode: 406 } });
+const content = new RejectedError("no", { data: { reason: "content" } });
 
 Deno.test("a dead letter that is refused for its content is tried in simpler forms", async () => {
   await using log = await logged();

@@ -93,31 +93,21 @@ onEachBus(
   },
 );
 
-onEachBus(
+onRabbit(
   "a bad cast that cannot be kept goes back into its queue, and is kept when it can be",
   async (bus) => {
     await using log = await logged();
     await using connection = await bus.connect();
     await using stranger = await Stranger.on(bus);
-    const { key, queue } = deadOf(bus.topic);
-    assert.ok(queue);
-    const other = { ...queue, name: key, autoDelete: true };
-    const wait = { at: performance.now() + 30_000 };
-    const { transport } = stranger;
-    await transport.declare({ key, queue: other }, wait); // in another form
+    await using raw = await bus.raw();
+    const dead = `${bus.topic}.dead`;
+    await raw?.channel.assertQueue(dead, { durable: true, autoDelete: true }); // in another form
     await using worker = await bus.serve(sums(bus.topic), sumHandlers());
     await stranger.put(bus.topic, "junk", { headers: { kept: "yes" } });
     await until("it came again", () => worker.stats.refused >= 2);
     assert.equal(worker.stats.dead, 0);
     assert.match(log.lines.join(""), /goes back .*: its auto_?[dD]elete/);
-    const options = { prefetch: 1 };
-    const reader = await transport.consume(
-      { key, queue: other },
-      () => {},
-      options,
-      wait,
-    );
-    await reader.cancel(); // it goes with its last reader
+    await raw?.channel.deleteQueue(dead);
     await until("it is kept", () => worker.stats.dead === 1, 30_000);
     const [letter] = await stranger.take(deadOf(bus.topic), 1);
     assert.equal(textOf(letter?.message.body ?? ""), "junk");

@@ -12,8 +12,6 @@ import {
   bodyBudget,
   BodyEdges,
 } from "../../../src/transport/oversized_body.ts";
-import { routes } from "../../../src/transport/profile_routes.ts";
-import { busProfile } from "../../../src/connection/bus_profile.ts";
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
 import {
@@ -39,9 +37,8 @@ onEachBus(
     const inbox = `${bus.topic}-answers`;
     bus.owns(inbox);
     const answers: string[] = [];
-    const queue = { ...deadOf(bus.topic).queue!, name: inbox };
     const reader = await stranger.transport.consume(
-      { key: inbox, queue },
+      { kind: "topic", topic: inbox },
       (delivery) => {
         answers.push(new TextDecoder().decode(delivery.message.body));
         delivery.ack();
@@ -145,7 +142,7 @@ onEachBus(
     await using connection = await bus.connect();
     await using stranger = await Stranger.on(bus);
     const { transport } = stranger;
-    const route = routes(busProfile(undefined, "classic")).topic(bus.topic);
+    const route = { kind: "topic", topic: bus.topic } as const;
     const reader = await transport.consume(
       route,
       (delivery) => {

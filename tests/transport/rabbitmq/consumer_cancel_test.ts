@@ -1,7 +1,7 @@
 /** A queue that is deleted in the very moment in which its consumer is granted. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { direct } from "../../../src/transport/routes.ts";
+import { direct } from "../../../src/transport/address.ts";
 import { brokerUrl } from "../../setup/broker.ts";
 import { closeQuietly, until } from "../../setup/probe.ts";
 import {

@@ -4,7 +4,7 @@ import { RabbitTransport } from "../../../src/transport/rabbitmq/transport.ts";
 import { LivenessProbe } from "../../../src/transport/rabbitmq/liveness_probe.ts";
 import { HealthRecorder } from "../../../src/transport/rabbitmq/connection/connection_health.ts";
 import type { Socket } from "../../../src/transport/rabbitmq/connection/dial.ts";
-import { direct } from "../../../src/transport/routes.ts";
+import { direct } from "../../../src/transport/address.ts";
 import type { Delivery, Message } from "../../../src/transport/transport.ts";
 import { RejectedError } from "../../../src/errors.ts";
 import { node, onNode } from "../node.ts";

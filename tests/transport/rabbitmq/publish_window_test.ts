@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { PublisherConfirms } from "../../../src/transport/rabbitmq/amqplib/publisher_confirms.ts";
 import { InFlightWindow } from "../../../src/transport/rabbitmq/publishing/publish_window.ts";
-import { direct } from "../../../src/transport/routes.ts";
+import { direct } from "../../../src/transport/address.ts";
 import type { RpcError } from "../../../src/errors.ts";
 import { until } from "../../setup/probe.ts";
 import {

@@ -2,14 +2,16 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { Socket } from "node:net";
-import { direct, type Route } from "../../../src/transport/routes.ts";
+import { direct } from "../../../src/transport/address.ts";
 import { backoff } from "../../../src/async/backoff.ts";
 import type { Message } from "../../../src/transport/transport.ts";
 import {
   ConnectionFailedError,
   InvalidValueError,
+  NoRouteError,
   RejectedError,
   RpcError,
+  TopologyError,
 } from "../../../src/errors.ts";
 import { brokerUrl } from "../../setup/broker.ts";
 import { logged } from "../../setup/logged.ts";
@@ -17,6 +19,7 @@ import { freePort, until } from "../../setup/probe.ts";
 import { proxyTo } from "../../setup/proxy.ts";
 import {
   consumer,
+  consumersOf,
   eventsOf,
   message,
   plain,
@@ -35,12 +38,12 @@ import {
 Deno.test("a channel error is survived: what was under way on the channel is sent again", async () => {
   await using bus = await rabbitBus();
   const base = await brokerUrl();
-  const route = bus.table.topic(bus.name());
+  const route = queue(bus.name());
   const { first } = await consumer(bus, route);
   const transport = await bus.link.openSession(soon());
   await transport.publish(route, message("0"), soon());
   // The exchange is known to be there, and is not: each publish to it ends the channel for all.
-  const name = route.exchange?.name ?? "";
+  const name = bus.exchange;
   await plain(base, (channel) => channel.deleteExchange(name));
   const others = Array.from(
     { length: 20 },
@@ -62,11 +65,13 @@ Deno.test("inspect() tells that a queue is another connection's alone, and hurts
     const { queue } = await channel.assertQueue("", { exclusive: true });
     const looks = Array.from(
       { length: 20 },
-      (_, at) => bus.link.inspect(at % 2 ? queue : "nowhere", soon()),
+      (_, at) =>
+        bus.link.inspect(direct(at % 2 ? queue : "nowhere"), soon())
+          .then(() => "gone", (error) => error.data.reason),
     );
-    const states = (await Promise.all(looks)).map(({ state }) => state);
-    assert.deepEqual([...new Set(states)], ["gone", "locked"]);
-    assert.equal(states.filter((state) => state === "locked").length, 10);
+    const states = await Promise.all(looks);
+    assert.deepEqual([...new Set(states)], ["gone", "inUse"]);
+    assert.equal(states.filter((state) => state === "inUse").length, 10);
   });
   await transport.publish(direct(route.key), message("x"), soon());
   await first(1);
@@ -78,10 +83,10 @@ Deno.test("inspect() tells that a queue is another connection's alone, and hurts
 Deno.test("post() works again after its exchange was deleted", async () => {
   await using bus = await rabbitBus();
   const base = await brokerUrl();
-  const route = bus.table.topic(bus.name());
+  const route = queue(bus.name());
   const transport = await bus.link.openSession(soon());
   await transport.send(route, message("to warm up"), soon());
-  const name = route.exchange?.name ?? "";
+  const name = bus.exchange;
   await plain(base, (channel) => channel.deleteExchange(name));
   await until("the exchange is declared again", async () => {
     await transport.send(route, message("again"), soon());
@@ -97,21 +102,16 @@ Deno.test("post() works again after its exchange was deleted", async () => {
 
 Deno.test("publish() refuses with a typed error what ends its channel again and again", async () => {
   await using bus = await rabbitBus();
-  const exchange = {
-    name: bus.name(),
-    type: "direct",
-    durable: true,
-    autoDelete: false,
-  } as const;
+  const address = queue(bus.name());
   const transport = await bus.link.openSession(soon());
-  await transport.publish({ exchange, key: "k" }, message("fine"), soon());
+  await transport.publish(address, message("fine"), soon());
   // Nobody may publish to an internal exchange: 403 and the end of the channel, each time.
   await plain(await brokerUrl(), async (channel) => {
-    await channel.deleteExchange(exchange.name);
-    await channel.assertExchange(exchange.name, "direct", { internal: true });
+    await channel.deleteExchange(bus.exchange);
+    await channel.assertExchange(bus.exchange, "topic", { internal: true });
   });
   await assert.rejects(
-    transport.publish({ exchange, key: "k" }, message("x"), soon()),
+    transport.publish(address, message("x"), soon()),
     (error) => {
       assert.ok(error instanceof RejectedError, `${error}`);
       assert.equal(error.data.replyCode, 403);
@@ -147,12 +147,12 @@ Deno.test("messages that the broker refuses for their content do no harm to thos
 Deno.test("a queue that is deleted under its consumer is declared and consumed again", async () => {
   await using bus = await rabbitBus();
   const base = await brokerUrl();
-  const route = bus.table.topic(bus.name());
+  const route = queue(bus.name());
   const { first, transport } = await consumer(bus, route);
   await plain(base, (channel) => channel.deleteQueue(route.key));
   await until(
     "it is consumed again",
-    async () => await bus.link.consumers(route.key, soon()) === 1,
+    async () => await consumersOf(bus, route.key) === 1,
   );
   const sent = message("through the exchange", { mandatory: true });
   await transport.publish(route, sent, soon());
@@ -173,20 +173,23 @@ Deno.test("a queue that is deleted again and again keeps its consumer, and a can
     });
     await until(
       "it is consumed again",
-      async () => await bus.link.consumers(kept.key, soon()) === 1,
+      async () => await consumersOf(bus, kept.key) === 1,
     );
   }
   const transport = await bus.link.openSession(soon());
   await transport.publish(direct(kept.key), message("still"), soon());
   assert.deepEqual((await first(1)).map(text), ["still"]);
-  assert.equal(await bus.link.consumers(dropped.key, soon()), undefined);
+  assert.equal(await consumersOf(bus, dropped.key), undefined);
 });
 
 Deno.test("a passive queue that is gone is waited for, and consumed in the form in which it comes back", async () => {
-  await using bus = await rabbitBus();
   const base = await brokerUrl();
+  await using bus = await rabbitBus(base, {
+    nova: { transientQuorum: false, streamFanout: false, passive: true },
+  });
   const events = eventsOf(bus.link);
   const route = queue(bus.name());
+  await plain(base, (channel) => channel.assertExchange(bus.exchange, "topic"));
   const make = (arguments_: object) =>
     plain(
       base,
@@ -194,8 +197,7 @@ Deno.test("a passive queue that is gone is waited for, and consumed in the form 
     );
   await make({});
   await using log = await logged();
-  const passive: Route = { ...route, queue: { ...route.queue, passive: true } };
-  const { first } = await consumer(bus, passive);
+  const { first } = await consumer(bus, route);
   await plain(base, (channel) => channel.deleteQueue(route.key));
   await until(
     "it is missed",
@@ -204,12 +206,90 @@ Deno.test("a passive queue that is gone is waited for, and consumed in the form 
   await make({ "x-max-length": 5 });
   await until(
     "it is consumed again",
-    async () => await bus.link.consumers(route.key, soon()) === 1,
+    async () => await consumersOf(bus, route.key) === 1,
   );
   const transport = await bus.link.openSession(soon());
   await transport.publish(direct(route.key), message("back"), soon());
   assert.deepEqual((await first(1)).map(text), ["back"]);
   assert.deepEqual(events.filter(({ type }) => type === "failed"), []);
+});
+
+// Forms of exchanges and queues
+
+/** A refusal of a declaration, by the name of what exists in another form. */
+const inequivalent = (entity: string) => (error: unknown) => {
+  assert.ok(error instanceof TopologyError, String(error));
+  assert.equal(error.data.entity, entity);
+  assert.equal(error.data.reason, "inequivalent");
+  assert.ok(error.message.includes(entity), error.message);
+  return true;
+};
+
+Deno.test("declare() refuses what exists in another form, by name, and hurts nobody", async () => {
+  await using bus = await rabbitBus();
+  const base = await brokerUrl();
+  const transport = await bus.link.openSession(soon());
+  const near = queue(bus.name());
+  await transport.declare(near, soon());
+  await transport.declare(near, soon()); // the same again is fine
+  const { mail } = await consumer(bus, near);
+  const other = queue(bus.name());
+  await plain(
+    base,
+    (channel) =>
+      channel.assertQueue(other.key, { arguments: { "x-max-length": 5 } }),
+  );
+  const refused = inequivalent(`queue ${other.key}`);
+  await assert.rejects(transport.declare(other, soon()), refused);
+  const consuming = transport.consume(other, () => {}, { prefetch: 0 }, soon());
+  await assert.rejects(consuming, refused);
+  await assert.rejects(bus.link.inspect(other, soon()), refused);
+  await transport.publish(near, message("unharmed"), soon());
+  await until("it has come", () => mail.texts.includes("unharmed"));
+});
+
+Deno.test("an exchange of another form is refused by declare() and publish()", async () => {
+  await using bus = await rabbitBus();
+  await plain(
+    await brokerUrl(),
+    (channel) => channel.assertExchange(bus.exchange, "fanout"),
+  );
+  const transport = await bus.link.openSession(soon());
+  const address = queue(bus.name());
+  const refused = inequivalent(`exchange ${bus.exchange}`);
+  await assert.rejects(transport.declare(address, soon()), refused);
+  const sent = transport.publish(address, message("x"), soon());
+  await assert.rejects(sent, refused);
+});
+
+Deno.test("what is passive is taken as it is: no other form is refused, and no binding is made", async () => {
+  const base = await brokerUrl();
+  await using bus = await rabbitBus(base, {
+    nova: { transientQuorum: false, streamFanout: false, passive: true },
+  });
+  const address = queue(bus.name());
+  const transport = await bus.link.openSession(soon());
+  const missing = (error: unknown) =>
+    error instanceof TopologyError && error.data.reason === "missing" &&
+    error.data.entity === `exchange ${bus.exchange}`;
+  await assert.rejects(transport.declare(address, soon()), missing);
+  await assert.rejects(
+    transport.publish(address, message("x"), soon()),
+    missing,
+  );
+  await plain(base, async (channel) => {
+    await channel.assertExchange(bus.exchange, "direct");
+    await channel.assertQueue(address.key, {
+      durable: false,
+      arguments: { "x-max-length": 5 },
+    });
+  });
+  await transport.declare(address, soon());
+  const { mail } = await consumer(bus, address);
+  const sent = message("x", { mandatory: true });
+  await assert.rejects(transport.publish(address, sent, soon()), NoRouteError);
+  await transport.publish(direct(address.key), message("old"), soon());
+  await until("it has come", () => mail.texts.includes("old"));
 });
 
 // Headers and bodies
@@ -477,7 +557,7 @@ Deno.test("a node that is down is passed over, whichever comes first", async () 
     await using link = rabbitLink(...urls);
     const transport = await link.openSession(soon());
     await transport.publish(direct("nowhere"), message("x"), soon());
-    assert.equal(await link.consumers("nowhere", soon()), undefined);
+    assert.equal(await consumersOf({ link }, "nowhere"), undefined);
   }
 });
 
@@ -512,7 +592,7 @@ Deno.test("an idle pool keeps no process alive", async () => {
     const body = new Uint8Array(1);
     for (let lease = 0; lease < 2; lease++) {
       const session = await pool.acquire(true, soon);
-      await session.publish({ key: "nowhere" }, { body, headers: {} }, soon);
+      await session.publish({ kind: "direct", queue: "nowhere" }, { body, headers: {} }, soon);
       await pool.release(session, true, true);
     }
     console.log("released");

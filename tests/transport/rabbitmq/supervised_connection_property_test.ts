@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
 import type amqp from "npm:amqplib@2.3.1";
-import { direct } from "../../../src/transport/routes.ts";
+import { direct } from "../../../src/transport/address.ts";
 import type { Consumer, Session } from "../../../src/transport/transport.ts";
 import { TopologyError } from "../../../src/errors.ts";
 import { privateBroker, rabbitmqServer } from "../../setup/broker.ts";

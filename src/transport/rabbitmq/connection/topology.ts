@@ -1,17 +1,13 @@
 /** Declares exchanges, queues and bindings, on a channel where a refusal hurts nobody else. @module */
 import type { Channel, Replies } from "npm:amqplib@2.3.1";
-import { RpcError, TimeoutError, TopologyError } from "../../../errors.ts";
+import { TimeoutError, TopologyError } from "../../../errors.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
-import {
-  type Exchange,
-  missing,
-  type Queue,
-  type Route,
-} from "../../routes.ts";
+import { missingEntity } from "../../profile.ts";
+import type { Exchange, Queue, QueueRoute, Route } from "./routes.ts";
 import { uniqueName } from "../../../ids.ts";
-import type { QueueCounts, QueueStatus } from "../../transport.ts";
+import type { QueueState } from "../../transport.ts";
 import { type Open, openChannel } from "../amqplib/channel.ts";
-import { isFatal, refused, refusedWith } from "./topology_errors.ts";
+import { isFatal, isRefusedWith, refused } from "./topology_errors.ts";
 import type { SupervisedConnection } from "./supervised_connection.ts";
 import { backoff } from "../../../async/backoff.ts";
 
@@ -23,7 +19,7 @@ async function taken(what: string, check: PromiseLike<unknown>): Promise<void> {
   try {
     await check;
   } catch (error) {
-    throw MISSING.test(String(error)) ? missing(what) : error;
+    throw MISSING.test(String(error)) ? missingEntity(what) : error;
   }
 }
 
@@ -48,8 +44,8 @@ function assertQueue(
 }
 
 async function declareQueue(channel: Channel, queue: Queue): Promise<string> {
-  const { fresh, passive } = queue;
-  const name = fresh ? uniqueName(queue.name, fresh) : queue.name;
+  const { unique, passive } = queue;
+  const name = unique ? uniqueName(queue.name, unique) : queue.name;
   if (passive) await taken(`queue ${name}`, channel.checkQueue(name));
   else await assertQueue(channel, { ...queue, name });
   return name;
@@ -126,7 +122,7 @@ export class Topology {
 
   /** Makes a route's queue exist, with its binding, or takes it as it is; resolves to its name. */
   async queue(
-    route: Route & { readonly queue: Queue },
+    route: QueueRoute,
     deadline: Deadline,
   ): Promise<string> {
     const { exchange, queue } = route;
@@ -156,22 +152,42 @@ export class Topology {
     if (!exchange.autoDelete) this.#known.add(settings(exchange));
   }
 
-  /** How a queue is now, by a passive declaration. Never rejects. */
-  async inspect(queue: string, deadline: Deadline): Promise<QueueStatus> {
+  /** See `Transport.inspect`. The form is checked where the route says one. */
+  async inspect(
+    { key, queue }: Route,
+    deadline: Deadline,
+  ): Promise<QueueState | undefined> {
+    const name = queue?.name ?? key;
+    const what = `queue ${name}`;
+    const counts = async (channel: Channel) => {
+      const checked = channel.checkQueue(name);
+      await taken(what, checked);
+      // Another form is 406; queues of another type must not be removed as if they were of this one.
+      const { messageCount, consumerCount } =
+        await (queue ? assertQueue(channel, queue) : checked);
+      return { messages: messageCount, consumers: consumerCount };
+    };
     try {
-      const { messageCount: messages, consumerCount: consumers } = await this
-        .#serialize(
-          `queue ${queue}`,
-          deadline,
-          (channel) => channel.checkQueue(queue),
-          false,
-        );
-      return { state: "open", messages, consumers };
+      return await this.#serialize(what, deadline, counts, false);
     } catch (error) {
-      const code = error instanceof RpcError ? error.data.replyCode : undefined;
-      const state = code === 404 ? "gone" : code === 405 ? "locked" : "unknown";
-      return { state };
+      const missing = error instanceof TopologyError &&
+        error.data.reason === "missing";
+      if (missing) return undefined;
+      throw error;
     }
+  }
+
+  /**
+   * See `Session.flush`. RabbitMQ reads a connection's frames in their order, so it has read all acknowledgements before it
+   * answers this question. Every virtual host has the exchange, and nobody needs a permission to check it.
+   */
+  async flush(deadline: Deadline): Promise<void> {
+    await this.#serialize(
+      "exchange amq.direct",
+      deadline,
+      (channel) => channel.checkExchange("amq.direct"),
+      false,
+    );
   }
 
   /** Removes a queue. */
@@ -184,27 +200,7 @@ export class Topology {
     ).catch(() => {});
   }
 
-  /** See `Transport.look`. */
-  async look(
-    queue: Queue,
-    deadline: Deadline,
-  ): Promise<QueueCounts | undefined> {
-    const what = `queue ${queue.name}`;
-    const counts = async (channel: Channel) => {
-      await taken(what, channel.checkQueue(queue.name));
-      // Another form is 406; queues of another type must not be removed as if they were of this one.
-      const { messageCount, consumerCount } = await assertQueue(channel, queue);
-      return { messages: messageCount, consumers: consumerCount };
-    };
-    try {
-      return await this.#serialize(what, deadline, counts, false);
-    } catch (error) {
-      if (refusedWith(error, 404)) return undefined;
-      throw error;
-    }
-  }
-
-  /** See `Transport.unbind`. */
+  /** See `Session.unbind`. */
   async unbind(
     { exchange, queue, key, binding = key }: Route,
     deadline: Deadline,
@@ -215,7 +211,7 @@ export class Topology {
     await this.#serialize(`queue ${to}`, deadline, work, false);
   }
 
-  /** See `Transport.removeEmpty`. It is not tried again: what held before a loss need not hold after it. */
+  /** See `Session.removeEmpty`. It is not tried again: what held before a loss need not hold after it. */
   async removeEmpty(queue: Queue, deadline: Deadline): Promise<boolean> {
     const work = (channel: Channel) => {
       deadline.signal?.throwIfAborted();
@@ -229,7 +225,7 @@ export class Topology {
         false,
       );
     } catch (error) {
-      if (refusedWith(error, 406)) return false;
+      if (isRefusedWith(error, 406)) return false;
       throw error;
     }
   }

@@ -28,6 +28,13 @@ function difference(reason: string): Record<string, string> {
   };
 }
 
+/** Reason of a refusal, in words that hold for any broker. */
+function reasonOf(code: number | undefined, text: string): string {
+  if (code === 405 || /in exclusive use/.test(text)) return "inUse";
+  if (code === 403) return "forbidden";
+  return code === 406 ? "inequivalent" : "unsupported";
+}
+
 function adviceFor(code: number | undefined, reason: string): string {
   if (/transient_nonexcl_queues/.test(reason)) {
     return "; the broker refuses queues that are neither durable nor exclusive: permit the deprecated feature transient_nonexcl_queues, or give the profile `durable: true` and `transientQuorum: true`, here and at the peers";
@@ -51,7 +58,14 @@ export function refused(
     : `its ${argument} is ${existing}, not ${wanted}`;
   return new TopologyError(
     `Cannot declare ${entity}: ${why}${adviceFor(code, reason)}`,
-    { data: { entity, replyCode: code ?? 0, ...differs } },
+    {
+      data: {
+        entity,
+        reason: reasonOf(code, reason),
+        replyCode: code ?? 0,
+        ...differs,
+      },
+    },
   );
 }
 
@@ -63,11 +77,15 @@ export function notConsumed(
   const { code, message } = error as Error & { code?: number };
   if (!isFatal(code)) return undefined;
   return new TopologyError(`Cannot consume ${queue}: ${message}`, {
-    data: { entity: `queue ${queue}`, replyCode: code },
+    data: {
+      entity: `queue ${queue}`,
+      reason: reasonOf(code, message),
+      replyCode: code,
+    },
   });
 }
 
 /** True if an error is the broker's refusal with that reply code. */
-export function refusedWith(error: unknown, code: number): boolean {
+export function isRefusedWith(error: unknown, code: number): boolean {
   return error instanceof TopologyError && error.data.replyCode === code;
 }

@@ -1,10 +1,7 @@
 /** What should be consumed, as data: from it every new channel is made. @module */
-import type { Queue, Route } from "../../routes.ts";
+import type { QueueRoute } from "../connection/routes.ts";
 import type { ConsumeOptions, Delivery } from "../../transport.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
-
-/** A route whose queue is consumed. */
-export type QueueRoute = Route & { readonly queue: Queue };
 
 /** One consumer that there should be. */
 export interface ConsumerSpec {
@@ -87,6 +84,10 @@ export class ConsumerRegistry {
 const isStream = ({ queue }: QueueRoute): boolean =>
   queue.arguments["x-queue-type"] === "stream";
 
+/** True if the broker counts the deliveries of each message. */
+export const countsDeliveries = ({ queue }: QueueRoute): boolean =>
+  queue.arguments["x-queue-type"] === "quorum";
+
 /** A reader begins with what comes next; after a loss it goes on where it was, or with what has come since it began. */
 function offsetOf(spec: ConsumerSpec): unknown {
   if (spec.offset !== undefined) return spec.offset + 1;
@@ -98,8 +99,8 @@ function offsetOf(spec: ConsumerSpec): unknown {
 /** A temporary queue keeps the name that it got. */
 export function kept(route: QueueRoute, name: string): QueueRoute {
   const { queue } = route;
-  return queue.temporary && queue.fresh
-    ? { ...route, queue: { ...queue, name, fresh: undefined } }
+  return queue.temporary && queue.unique
+    ? { ...route, queue: { ...queue, name, unique: undefined } }
     : route;
 }
 

@@ -18,8 +18,8 @@ import {
   type ConsumerSpec,
   kept,
   prefetchOf,
-  type QueueRoute,
 } from "./consumer_spec.ts";
+import type { QueueRoute } from "../connection/routes.ts";
 import { type Consuming, giveBack, receiver } from "./receiver.ts";
 import { notConsumed } from "../connection/topology_errors.ts";
 import { Renewals } from "./consumer_renewal.ts";
@@ -176,7 +176,8 @@ export class ConsumerChannel {
     } catch (error) {
       if (this.#closing.signal.aborted) return;
       // A queue that is taken as it is may be made again by those to whom it belongs.
-      const away = error instanceof RpcError && error.data.replyCode === 404;
+      const away = error instanceof RpcError &&
+        (error.data.replyCode === 404 || error.data.reason === "missing");
       if (error instanceof TopologyError && !away) {
         return this.#refused(spec, error);
       }
@@ -247,7 +248,7 @@ export class ConsumerChannel {
   /** What the broker would keep for half an hour (oslo.messaging deletes its fanout queue as well). */
   async #remove({ route: { queue } }: ConsumerSpec): Promise<void> {
     const { socket } = this.#connection;
-    if (!queue.temporary || queue.fresh || !socket) return;
+    if (!queue.temporary || queue.unique || !socket) return;
     const wait = { at: performance.now() + REMOVAL };
     await socket.goodbyes.answered(this.#topology.remove(queue.name, wait));
   }

@@ -3,7 +3,7 @@ import process from "node:process";
 import type { Channel } from "npm:amqplib@2.3.1";
 import type { Open } from "../amqplib/channel.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
-import type { Delivery, Message } from "../../transport.ts";
+import type { AckOptions, Delivery, Message } from "../../transport.ts";
 
 /** A delivery, which is settled once. */
 export class RabbitDelivery implements Delivery {
@@ -13,6 +13,8 @@ export class RabbitDelivery implements Delivery {
   readonly #acks: AckBatcher;
   readonly #tag: number;
   readonly #waits: (evict: () => void) => Disposable;
+  /** See `Delivery.deliveryCount`. */
+  deliveryCount: number | undefined;
   /** Called once, when it is settled. */
   settled: (() => void) | undefined;
   #settled = false;
@@ -42,10 +44,10 @@ export class RabbitDelivery implements Delivery {
     return this.#waits(evict);
   }
 
-  ack(when?: "soon"): void {
+  ack(options?: AckOptions): void {
     if (this.#settled) return;
     this.#settled = true;
-    this.#acks.ack(this.#tag, when);
+    this.#acks.ack(this.#tag, options?.lazy);
     this.settled?.();
   }
 
@@ -89,10 +91,10 @@ export class AckBatcher {
   }
 
   /** Acknowledged at the end of this turn, or a little later. */
-  ack(tag: number, when?: "soon"): void {
+  ack(tag: number, lazy = false): void {
     if (!this.#open.alive) return void this.#recorder.stale++;
     this.#due.add(tag);
-    if (when === "soon" && this.#due.size < MAX_BATCH) {
+    if (lazy && this.#due.size < MAX_BATCH) {
       this.#timer ??= setTimeout(this.flush, FLUSH_DELAY_MS);
     } else if (!this.#flushing) {
       this.#flushing = true;

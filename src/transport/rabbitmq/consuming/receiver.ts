@@ -2,11 +2,15 @@
 import type { Channel } from "npm:amqplib@2.3.1";
 import { logger } from "../../../logging.ts";
 import { bodyBudget } from "../../oversized_body.ts";
-import type { Delivery } from "../../transport.ts";
+import type { Delivery, Message } from "../../transport.ts";
 import { type AckBatcher, RabbitDelivery } from "./deliveries.ts";
 import type { Receive } from "../amqplib/channel_reader.ts";
 import type { Open } from "../amqplib/channel.ts";
-import { type ConsumerSpec, isRenewable } from "./consumer_spec.ts";
+import {
+  type ConsumerSpec,
+  countsDeliveries,
+  isRenewable,
+} from "./consumer_spec.ts";
 import type { Renewals } from "./consumer_renewal.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
 
@@ -46,6 +50,7 @@ export function receiver(
   spec: ConsumerSpec,
 ): Receive {
   const prefetch = isRenewable(spec) ? spec.options.prefetch : Infinity;
+  const counted = countsDeliveries(spec.route);
   return (message, key, number, redelivered, body) => {
     recorder.proven();
     const offset = message.headers["x-stream-offset"];
@@ -61,6 +66,7 @@ export function receiver(
       number,
       waits,
     );
+    if (counted) delivery.deliveryCount = countOf(message.headers);
     if (body === "later") return postpone(open, delivery);
     if (body === "whole") delivery.settled = () => bodyBudget.give();
     try {
@@ -81,4 +87,9 @@ export function giveBack(acks: AckBatcher, cancelled: Promise<void>): Receive {
     acks.delivered(number);
     held.push(number);
   };
+}
+
+/** A quorum queue says nothing at the first delivery, and counts from the second. */
+function countOf({ "x-delivery-count": count }: Message["headers"]): number {
+  return Number.isSafeInteger(count) ? Number(count) : 0;
 }

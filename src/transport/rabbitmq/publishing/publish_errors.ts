@@ -11,7 +11,7 @@ import {
   UnconfirmedError,
 } from "../../../errors.ts";
 import { oneLine } from "../../../logging.ts";
-import type { Route } from "../../routes.ts";
+import type { Route } from "../connection/routes.ts";
 import type { ChannelEnd } from "../amqplib/channel.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 
@@ -36,9 +36,12 @@ export function rejected(route: Route, end?: ChannelEnd): Error {
   const why = end?.reason ?? "its queue is full, or cannot store it";
   return new RejectedError(
     `The broker refused a message for ${where(route)}: ${why}`,
-    { data: end ? { replyCode: end.code } : {} },
+    { data: end ? { reason: reasonOf(end), replyCode: end.code } : {} },
   );
 }
+
+/** `content`: the broker refuses the message for what it holds (precondition failed). */
+const reasonOf = ({ code }: ChannelEnd) => code === 406 ? "content" : "refused";
 
 /** AMQP cannot carry it. */
 export function unsendable(route: Route, error: Error): Error {

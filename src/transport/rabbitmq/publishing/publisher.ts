@@ -2,7 +2,7 @@
 import type { Message as Returned } from "npm:amqplib@2.3.1";
 import { clearDeadline, setDeadline } from "../../../async/timer_wheel.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
-import type { Route } from "../../routes.ts";
+import type { Route } from "../connection/routes.ts";
 import type { Message } from "../../transport.ts";
 import type { Confirmation } from "../amqplib/publisher_confirms.ts";
 import {
