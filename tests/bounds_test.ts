@@ -56,11 +56,11 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "async/async_queue.ts #items": "20 000 items, the newest (driven below)",
   "rpc/replies/reply_batcher.ts #open": SENT,
   "rpc/replies/heartbeats.ts #calls": HANDLERS,
-  "rpc/server/claims.ts #lanes": OWN,
+  "rpc/server/claims.ts #watched": OWN,
   "rpc/client/typed_client.ts #plans": OWN,
-  "rpc/retries/republisher.ts #made": OWN,
-  "rpc/retries/version_survey.ts #surveys": "queues, see its QUEUES",
-  "rpc/retries/version_survey.ts infos": "answers, see its ANSWERS",
+  "rpc/retries/republisher.ts #declared": OWN,
+  "rpc/retries/version_survey.ts #surveys": "queues, see its MAX_QUEUES",
+  "rpc/retries/version_survey.ts infos": "answers, see its MAX_REPLIES",
   "rpc/replies/reply_publisher.ts #until":
     "200 queues for a minute (driven below)",
   "rpc/inbox.ts #asked": CALLS,
@@ -70,13 +70,13 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/propagation.ts running": HANDLERS,
   "rpc/streams/stream_receiver.ts #arrived":
     "the credit of 32, or 10 000 items of other peers (driven below)",
-  "rpc/request/incoming_request.ts answers": "what its handler gives",
-  "rpc/request/recent_requests.ts #running": HANDLERS,
-  "rpc/server/long_running.ts #left": "1000 handlers",
+  "rpc/request/incoming_request.ts #replies": "what its handler gives",
+  "rpc/request/recent_requests.ts #active": HANDLERS,
+  "rpc/server/long_running.ts #detached": "1000 handlers",
   "rpc/server/event_loop_monitor.ts #active": HANDLERS,
   "rpc/client/legacy_reply_queues.ts #newer": OWN,
   "async/semaphore.ts #waiting": PREFETCH,
-  "rpc/retries/quarantine.ts #givenBack": "messages, see its GIVEN_BACK",
+  "rpc/retries/quarantine.ts #requeued": "messages, see its MAX_REQUEUED",
   "rpc/retries/quarantine.ts #moving": PREFETCH,
   "rpc/retries/unreadable_messages.ts #pending":
     "1 000 answers, beyond that the prefetch",
@@ -87,7 +87,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/streams/replay_buffer.ts #streams":
     "16 MiB for a minute (tests/rpc/streams/gap_recovery_test.ts)",
   "rpc/server/server.ts #requests": PREFETCH,
-  "rpc/server/server.ts #ledgers": OWN,
+  "rpc/server/server.ts #recent": OWN,
   "rpc/discovery/service_tracker.ts #alive": "20 000 services (driven below)",
   "rpc/discovery/service_tracker.ts #known": "20 000 services (driven below)",
   "rpc/discovery/service_tracker.ts #newest":

@@ -84,7 +84,10 @@ export class ConnectionContext extends ConnectionEvents
     super();
     this.#parts = parts;
     this.#client = new RpcClient(parts);
-    this.#server = new Server({ ...parts, caller: this.#client });
+    this.#server = new Server(
+      { ...parts, caller: this.#client },
+      parts,
+    );
     this.#subscriptions = new Subscriptions(parts);
     this.#watching = parts.watch((event) =>
       dispatchTransportEvent(this, event)

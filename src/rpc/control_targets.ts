@@ -1,54 +1,54 @@
-/** Calls that run here, by the ids that their callers gave them: strangers may have given the same. @module */
+/** Targets of control commands: running work by call id. Callers choose the ids, so that two calls may have the same. @module */
 
 import { KeyedSlotMap } from "../slot_map.ts";
 
-/** One of them. */
+/** Work that control commands act on. */
 export interface ControlTarget {
-  /** Nobody wants it any more. */
+  /** Ends the work because nobody waits for it any more. */
   end(reason: string): void;
-  /** Items of its stream up to that number may come. */
+  /** Takes a credit: items of the stream up to that number may be sent. */
   grant(upTo: number): void;
-  /** The queue to which its answers go. */
+  /** Queue of the replies. */
   readonly reader: string | undefined;
-  /** Its caller has missed what came from that number on, of that run. False if it is not known here. */
+  /** Sends again the items of a stream from that number on, of that run. False if they are not stored here. */
   resume(from: number, run: string | undefined): boolean;
-  /** A message to its caller came back: no queue took it. */
+  /** Takes a message to the caller that came back because no queue took it. */
   returned(message: string | undefined): void;
 }
 
-/** All of one link. */
+/** Targets of one transport. */
 export class ControlTargets {
   readonly #calls = new KeyedSlotMap<string, Set<ControlTarget>>();
 
-  /** Known from now on. */
+  /** Adds a target. */
   add(call: string, running: ControlTarget): void {
     const same = this.#calls.get(call);
     if (same) same.add(running);
     else this.#calls.set(call, new Set([running]));
   }
 
-  /** Not any more. */
+  /** Removes a target. */
   remove(call: string, running: ControlTarget): void {
     const same = this.#calls.get(call);
     same?.delete(running);
     if (same?.size === 0) this.#calls.delete(call);
   }
 
-  /** Its caller wants no more of it. */
+  /** Cancels a call at its caller's command. */
   cancel(call: string): void {
     for (const running of this.#calls.get(call) ?? []) {
       running.end("the caller cancelled it");
     }
   }
 
-  /** Its caller has read items. */
+  /** Passes on a credit. */
   grant(call: string, upTo: number): void {
     for (const running of this.#calls.get(call) ?? []) running.grant(upTo);
   }
 
   /**
-   * A reader, whose queue is `reader`, has missed items. One stream at most says them again, and only one whose answers go
-   * to that queue. False if nothing is known of it any more.
+   * Sends items again to a reader, whose queue is `reader`. One stream at most does so, and only one whose replies go to that
+   * queue. False if no target has the items.
    */
   resume(
     call: string,
@@ -63,7 +63,7 @@ export class ControlTargets {
     return false;
   }
 
-  /** A message about it came back. */
+  /** Passes on a message that came back. */
   returned(call: string, message: string | undefined): void {
     for (const running of this.#calls.get(call) ?? []) {
       running.returned(message);

@@ -1,38 +1,37 @@
-/** A context as a server makes it. @module */
+/** Context of a request that a server runs. @module */
 import type { Request } from "../wire/rpc_message.ts";
 import type {
   ContextValues,
   RequestContext,
 } from "../contract/request_context.ts";
-import { newId } from "../ids.ts";
 import type { Procedure } from "../contract/types.ts";
 
-/** Whose request it is; a symbol, so that a copy of the context keeps it. */
+/** Key of a context's observer. It is an own symbol, so that a copy of the context keeps it. */
 export const observer: unique symbol = Symbol("warren.serving");
 
-/** What a server does for one request. */
+/** Observer of one execution: the dispatcher and the handler's context report to it. */
 export interface ExecutionObserver {
-  /** What is asked. */
+  /** Request that is executed. */
   readonly request: Request;
-  /** Fires when nobody waits any more. */
+  /** Fires when nobody waits for the result any more, and at the handler's `maxDuration`. */
   readonly signal: AbortSignal;
-  /** The context that its handler was given. */
+  /** Context that the handler was given. */
   readonly context: RequestContext;
-  /** The time at which its caller gives up, in milliseconds of `performance.now()`; `Infinity` = never. */
+  /** Moment at which the caller gives up, in milliseconds of `performance.now()`; `Infinity` = never. */
   readonly deadline: number;
-  /** It is known which procedure is meant, and its name: `topic.method`. */
+  /** Notes the procedure of the request, and its name as `topic.method`. */
   found(procedure: Procedure, name: string): void;
-  /** Its handler is about to start, and waits for this. */
+  /** Starts the time of the handler, which waits for the promise if there is one. */
   starting(procedure: Procedure): Promise<void> | undefined;
-  /** The handler, or its next item, has first awaited something or ended, after so many milliseconds. */
+  /** Notes that the handler, or its next item, has first awaited something or ended, after that many milliseconds. */
   paused(ms: number): void;
-  /** Something that its handler gave has been parsed. */
-  parsed(parsed: unknown, given: unknown): void;
-  /** Its handler records it in a transaction. */
+  /** Notes a value that the handler returned, and its parsed form. */
+  parsed(parsed: unknown, returned: unknown): void;
+  /** Records the request as done in a transaction of the handler. */
   record(transaction: unknown, result: unknown): Promise<void>;
 }
 
-/** What a handler sees, with the way back to its server. All of it is its own, so that a copy is as good. */
+/** Context that a handler gets from a server. All properties are its own, so that a copy serves as well. */
 export class ServedContext implements RequestContext {
   readonly requestId: string;
   readonly values: ContextValues;
@@ -42,31 +41,36 @@ export class ServedContext implements RequestContext {
   readonly record: RequestContext["record"];
   readonly [observer]: ExecutionObserver;
 
-  /** Until when, in epoch milliseconds. */
-  constructor(server: ExecutionObserver, deadline: number) {
-    const { id = newId(), context, attempt = 1 } = server.request;
-    this.requestId = id;
+  /** `deadline` in epoch milliseconds. */
+  constructor(
+    execution: ExecutionObserver,
+    requestId: string,
+    deadline: number,
+  ) {
+    const { context, attempt = 1 } = execution.request;
+    this.requestId = requestId;
     this.values = context;
-    this.signal = server.signal;
+    this.signal = execution.signal;
     this.deadline = deadline;
     this.attempt = attempt;
-    this.record = (transaction, result) => server.record(transaction, result);
-    this[observer] = server;
+    this.record = (transaction, result) =>
+      execution.record(transaction, result);
+    this[observer] = execution;
   }
 }
 
-/** The server of a request; undefined where something else made its context. */
+/** Observer of a context; undefined for a context that no server made. */
 export const observerOf = (
   context: RequestContext,
 ): ExecutionObserver | undefined =>
   (context as Partial<ServedContext>)[observer];
 
-/** Deadlines of contexts that no server made, each on the monotonic clock since it was first seen. */
-const seen = new WeakMap<RequestContext, number>();
+/** Deadlines of contexts that no server made, on the monotonic clock, from when each was first used. */
+const deadlines = new WeakMap<RequestContext, number>();
 
 /**
  * The deadline of a context in milliseconds of `performance.now()`, so that a change of the wall clock neither ends nor
- * extends what its handler does. `context.deadline` is translated once, when its request arrives or, for a context that no
+ * extends what its handler does. `context.deadline` is translated once: when the request arrives, or, for a context that no
  * server made, when it is first used.
  */
 export function deadlineOf(context: RequestContext): number {
@@ -74,8 +78,8 @@ export function deadlineOf(context: RequestContext): number {
   const server = observerOf(context);
   if (server?.context.deadline === deadline) return server.deadline; // also of a copy
   if (deadline === Infinity) return Infinity;
-  const known = seen.get(context) ??
+  const known = deadlines.get(context) ??
     performance.now() + deadline - Date.now();
-  seen.set(context, known);
+  deadlines.set(context, known);
   return known;
 }

@@ -1,55 +1,59 @@
-/** What a server has done. @module */
+/** Statistics of a server. @module */
 
-/** What became of a cast that failed. */
-export type Disposition = "again" | "dead" | "back" | "dropped";
+/** Disposition of a failed cast. */
+export type Disposition =
+  | "retried"
+  | "deadLettered"
+  | "requeued"
+  | "dropped";
 
-/** Milliseconds within which so many of the handlers ended, at most 25 % too high; 0 if none has. */
+/** Durations of handlers in milliseconds, as quantiles that are at most 25 % too high; 0 if no handler has ended. */
 export interface LatencyStats {
-  /** Half of them. */
+  /** Half of the handlers ended within it. */
   readonly p50: number;
-  /** Nine of ten. */
+  /** Nine of ten handlers. */
   readonly p90: number;
-  /** 99 of 100. */
+  /** 99 of 100 handlers. */
   readonly p99: number;
-  /** All of them. */
+  /** All handlers. */
   readonly max: number;
 }
 
-/** A handler that has run for long. */
+/** Handler that has run for long. */
 export interface LongRunningHandler {
   /** `topic.method`. */
   readonly procedure: string;
-  /** Id of its request. */
+  /** Id of the request. */
   readonly request: string;
   /** Milliseconds since it started. */
   readonly ms: number;
 }
 
-/** The handlers that have run longer than a bound. */
+/** Handlers that have run longer than a limit. */
 export interface LongRunningStats {
-  /** How many. */
+  /** Number of these handlers. */
   readonly count: number;
-  /** How many of them take one of the service's `concurrency`: nobody waits for the others any more. */
+  /** Number of these handlers that count towards the service's `concurrency`: nobody waits for the others any more. */
   readonly slots: number;
-  /** The first ten of them. */
+  /** First ten of these handlers. */
   readonly handlers: readonly LongRunningHandler[];
 }
 
-/** What a server has done. */
+/** Statistics of a server since its start. */
 export interface ServerStats {
   /** Handlers that returned. */
   readonly handled: number;
   /** Handlers that threw, and requests that the dispatcher refused. */
   readonly failed: number;
-  /** Messages that were no requests. */
+  /** Messages that were rejected because they could not be read, or were no requests for this server. */
   readonly refused: number;
   /** Requests that were not started: expired, or given up by the caller. */
   readonly dropped: number;
   /** Requests that the broker had delivered before, here or elsewhere. */
   readonly redelivered: number;
-  /** Requests that a worker had and did not finish, as often as that was counted here. */
+  /** Interruptions counted here: requests that a worker did not finish. */
   readonly interrupted: number;
-  /** Requests that had come before, and were not run again. */
+  /** Requests that came again and were not run again. */
   readonly repeated: number;
   /** Casts that failed and will be tried again. */
   readonly retried: number;
@@ -57,22 +61,22 @@ export interface ServerStats {
   readonly dead: number;
   /** Requests that another worker took over while they ran here, or that were recorded already when they ended. */
   readonly fenced: number;
-  /** Times that the memory of requests was cut short of ten minutes, since there were too many. */
+  /** Generations of recent requests that were evicted before ten minutes, since there were too many requests. */
   readonly evicted: number;
-  /** Times that the event loop stood still for a second or longer while requests were in hand. */
+  /** Times that the event loop was blocked for a second or longer while handlers ran. */
   readonly blocked: number;
-  /** Requests in hand now. */
+  /** Active requests. */
   readonly active: number;
-  /** Handlers that run now, and have for longer than `longRunning`. */
+  /** Handlers that run now and have run for longer than `longRunning`. */
   readonly longRunning: LongRunningStats;
-  /** How long handlers took. */
+  /** Durations of the handlers. */
   readonly latency: LatencyStats;
 }
 
-/** What is counted. */
+/** Counters of a server. */
 export type Counts = ReturnType<typeof counts>;
 
-/** What is counted, from nothing. */
+/** Counters that begin with zero. */
 export function counts() {
   return {
     handled: 0,
@@ -88,8 +92,8 @@ export function counts() {
   };
 }
 
-/** Counts what became of a cast that failed. */
-export function count(counts: Counts, fate: Disposition): void {
-  if (fate === "again") counts.retried++;
-  if (fate === "dead") counts.dead++;
+/** Counts the disposition of a failed cast. */
+export function count(counts: Counts, disposition: Disposition): void {
+  if (disposition === "retried") counts.retried++;
+  if (disposition === "deadLettered") counts.dead++;
 }

@@ -51,7 +51,7 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/rpc/notifications":
     "async contract transport wire rpc rpc/client rpc/request rpc/retries",
   "src/rpc/server":
-    "async ledger transport wire rpc rpc/client rpc/dispatch rpc/notifications rpc/request rpc/replies rpc/retries",
+    "async contract ledger transport wire rpc rpc/client rpc/dispatch rpc/notifications rpc/request rpc/replies rpc/retries",
   "src/connection":
     "async contract ledger transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/notifications rpc/server",
   "src/config": "connection ledger transport wire",

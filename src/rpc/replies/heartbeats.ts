@@ -1,4 +1,4 @@
-/** Signs of life of calls that take long. @module */
+/** Heartbeats of calls that take long. @module */
 import {
   clearDeadline,
   setDeadline,
@@ -7,93 +7,96 @@ import {
 import { SlotMap } from "../../slot_map.ts";
 import type { ReplyPublisher } from "./reply_publisher.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
-import { HeartbeatReturns } from "../request/returned_heartbeats.ts";
 
-/** Milliseconds until the first sign of life of a call that takes long, and between the later ones. */
+/** Milliseconds until the first heartbeat of a call, and between the later ones. */
 const FIRST_INTERVAL_MS = 100;
 const INTERVAL_MS = 5_000;
-/** Milliseconds between two looks at the calls in hand: how late a sign of life may be. */
+/** Milliseconds between two checks of all calls: how late a heartbeat may be. */
 const CHECK_INTERVAL_MS = 50;
 
-/** When those of one call come. */
+/** Times of one call's heartbeats. */
 class HeartbeatSchedule {
   readonly incoming: IncomingRequest;
-  /** Milliseconds of the monotonic clock. */
+  /** Next heartbeat, in milliseconds of the monotonic clock. */
   due: number;
-  /** Milliseconds between two. */
-  readonly every: number;
+  /** Milliseconds between two heartbeats. */
+  readonly interval: number;
 
-  constructor(incoming: IncomingRequest, due: number, every: number) {
+  constructor(incoming: IncomingRequest, due: number, interval: number) {
     this.incoming = incoming;
     this.due = due;
-    this.every = every;
+    this.interval = interval;
   }
 }
 
 /**
- * Signs of life for callers that understand them, or asked for them. All calls in hand are looked at together: most have
- * ended before the first look, and cost no timer.
+ * Sends heartbeats to callers that understand them, or asked for them. One timer checks all calls: most have ended before
+ * the first check, and cost no timer of their own.
  */
 export class Heartbeats implements Disposable {
   readonly #publisher: ReplyPublisher;
   readonly #calls = new SlotMap<HeartbeatSchedule>();
-  #looking: Timer | undefined;
+  #timer: Timer | undefined;
 
-  /** Sent as answers are. */
+  /** Heartbeats are published as replies are. */
   constructor(publisher: ReplyPublisher) {
     this.#publisher = publisher;
   }
 
-  /** Its turn has come. */
-  begin(incoming: IncomingRequest): void {
+  /** Starts the heartbeats of a call; returns the handle for `stop`. Undefined where the caller wants none. */
+  start(incoming: IncomingRequest): number | undefined {
     const { reply, warren, monitor } = incoming.request;
     const half = monitor ? monitor / 2 : Infinity; // as oslo.messaging does
-    const every = Math.min(half, warren ? INTERVAL_MS : Infinity);
-    if (!reply || every === Infinity) return;
-    const first = warren ? FIRST_INTERVAL_MS : every;
+    const interval = Math.min(half, warren ? INTERVAL_MS : Infinity);
+    if (!reply || interval === Infinity) return undefined;
+    const first = warren ? FIRST_INTERVAL_MS : interval;
     const due = performance.now() + first;
-    incoming.beats = this.#calls.add(
-      new HeartbeatSchedule(incoming, due, every),
+    const handle = this.#calls.add(
+      new HeartbeatSchedule(incoming, due, interval),
     );
-    if (!this.#looking) this.#later();
+    if (!this.#timer) this.#schedule();
+    return handle;
   }
 
-  /** It has ended. */
-  end(incoming: IncomingRequest): void {
-    if (incoming.beats !== undefined) this.#calls.delete(incoming.beats);
-    incoming.beats = undefined;
+  /** Stops the heartbeats of a call. */
+  stop(handle: number | undefined): void {
+    if (handle !== undefined) this.#calls.delete(handle);
   }
 
-  /** Gives no more. */
+  /** Sends no more heartbeats. */
   [Symbol.dispose](): void {
     this.#calls.clear();
-    if (this.#looking) clearDeadline(this.#looking);
+    if (this.#timer) clearDeadline(this.#timer);
   }
 
-  /** The last look of a while is at nothing. */
-  #later(): void {
-    this.#looking = undefined;
+  /** Lets the timer run out when no call is active, which is cheaper than stopping it with each call. */
+  #schedule(): void {
+    this.#timer = undefined;
     if (this.#calls.size === 0) return;
-    this.#looking = setDeadline(performance.now() + CHECK_INTERVAL_MS, () => {
+    this.#timer = setDeadline(performance.now() + CHECK_INTERVAL_MS, () => {
       const now = performance.now();
-      for (const rhythm of this.#calls) {
-        if (rhythm.due > now) continue;
-        rhythm.due = now + rhythm.every;
-        this.#beat(rhythm.incoming, rhythm.due);
+      for (const schedule of this.#calls) {
+        if (schedule.due > now) continue;
+        schedule.due = now + schedule.interval;
+        this.#send(schedule.incoming, schedule.due);
       }
-      this.#later();
+      this.#schedule();
     });
   }
 
-  #beat(incoming: IncomingRequest, deadline: number): void {
-    const { request: { reply, warren, monitor }, dialect, position } = incoming;
-    const answered = incoming.answers.length > 0 && !monitor; // it shows itself by its answer
-    if (!reply || incoming.over || answered) return;
-    const heartbeatReturns = incoming.heartbeatReturns ??=
-      new HeartbeatReturns();
-    const note = (id?: string) => void (heartbeatReturns.last = id);
-    const address = { reply, dialect, warren };
-    this.#publisher.sendHeartbeat(address, { at: deadline }, note, position)
-      .catch(() => {}); // the next one may come through
+  /** A call that has its reply needs no heartbeat, unless its caller monitors it. */
+  #send(incoming: IncomingRequest, deadline: number): void {
+    const { request: { reply, warren, monitor }, dialect, stream } = incoming;
+    const { cancellation } = incoming;
+    const replied = incoming.replies.length > 0 && !monitor;
+    if (!reply || cancellation.cancelled || replied) return;
+    this.#publisher.sendHeartbeat(
+      { reply, dialect, warren },
+      { at: deadline },
+      {
+        position: stream?.position,
+        onSend: (id) => cancellation.heartbeatSent(id),
+      },
+    ).catch(() => {}); // the next one may come through
   }
 }

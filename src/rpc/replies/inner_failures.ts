@@ -1,13 +1,13 @@
-/** The errors within an error on their way to a Warren: a bounded part of them, without secrets. @module */
+/** Encodes the errors within an error for a peer that is Warren: a limited number of them, without secrets. @module */
 import type { Failure } from "../../errors.ts";
 import { detailsOf, INNER_PARTS, innerErrorsOf } from "../../inner_errors.ts";
 import { isSecret, MASK, redact, redactText } from "../../redaction.ts";
 import { type ErrorClasses, toFailure } from "../../wire/failure.ts";
 
-/** Characters of the errors within an error in all, and of the message of each. */
+/** Characters of all errors within an error together, and of the message of each. */
 const MAX_INNER_FAILURES = { characters: 32 * 1024, message: 2_000 };
 
-/** The room that is left. */
+/** Errors and characters that may still be added. */
 interface Budget {
   errors: number;
   characters: number;
@@ -19,25 +19,25 @@ type InnerFailures = Pick<
 >;
 
 /**
- * The parts of an error, for its failure: scalars such as `code`, and other errors, 4 deep, 32 of them and 32 768 characters
- * at most. Texts that look like secrets are masked.
+ * Encodes the properties of an error: scalars such as `code`, and other errors, at most 4 deep, 32 of them and 32 768
+ * characters. Texts that look like secrets are redacted.
  */
 export function innerFailuresOf(
   thrown: unknown,
   classes: ErrorClasses,
 ): InnerFailures {
-  const left = {
+  const budget = {
     errors: INNER_PARTS.errors,
     characters: MAX_INNER_FAILURES.characters,
   };
-  return collectFailures(thrown, classes, INNER_PARTS.depth, left);
+  return collectFailures(thrown, classes, INNER_PARTS.depth, budget);
 }
 
 function collectFailures(
   thrown: unknown,
   classes: ErrorClasses,
   depth: number,
-  left: Budget,
+  budget: Budget,
 ): InnerFailures {
   if (!(thrown instanceof Error)) return {};
   const found: { -readonly [K in keyof InnerFailures]: InnerFailures[K] } = {};
@@ -53,7 +53,7 @@ function collectFailures(
   if (depth === 0) return found;
   const errors: Failure[] = [];
   for (const { part, thrown: within } of innerErrorsOf(thrown)) {
-    const failure = inner(within, classes, depth - 1, left);
+    const failure = innerFailure(within, classes, depth - 1, budget);
     if (!failure) break;
     if (part === "errors") errors.push(failure);
     else found[part] = failure;
@@ -62,19 +62,19 @@ function collectFailures(
   return found;
 }
 
-/** Undefined where there is no room for it. */
-function inner(
+/** Encodes one inner error; undefined if the budget is used up. */
+function innerFailure(
   thrown: unknown,
   classes: ErrorClasses,
   depth: number,
-  left: Budget,
+  budget: Budget,
 ): Failure | undefined {
-  const said = toFailure(thrown, { classes, fromDispatcher: false });
-  const message = redactText(said.message, MAX_INNER_FAILURES.message);
-  const data = redact(said.data) as Failure["data"];
-  const own = { ...said, message, data };
-  left.errors--;
-  left.characters -= JSON.stringify(own).length;
-  if (left.errors < 0 || left.characters < 0) return undefined;
-  return { ...own, ...collectFailures(thrown, classes, depth, left) };
+  const failure = toFailure(thrown, { classes, fromDispatcher: false });
+  const message = redactText(failure.message, MAX_INNER_FAILURES.message);
+  const data = redact(failure.data) as Failure["data"];
+  const own = { ...failure, message, data };
+  budget.errors--;
+  budget.characters -= JSON.stringify(own).length;
+  if (budget.errors < 0 || budget.characters < 0) return undefined;
+  return { ...own, ...collectFailures(thrown, classes, depth, budget) };
 }

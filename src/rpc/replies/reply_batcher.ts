@@ -1,28 +1,28 @@
-/** Answers to one caller that are ready in the same turn of the event loop: one message for all of them. @module */
+/** Batches replies: those to one caller that are ready in the same turn of the event loop go in one message. @module */
 import process from "node:process";
 import { direct } from "../../transport/address.ts";
 import type { Message, Session } from "../../transport/transport.ts";
 import { type Limits, ReplyBatch } from "../../wire/codec.ts";
 import { newId } from "../../ids.ts";
 
-/** Milliseconds between the deadlines in a batch at most: it is settled by the last of them. */
-const SEPARATE_BYTES = 100;
+/** Milliseconds between the deadlines of a batch, which settles by the last of them. */
+const MAX_DEADLINE_SPREAD_MS = 100;
 
-/** What goes to one queue. */
+/** Replies to one queue that are not sent yet. */
 class OpenBatch {
   readonly batch: ReplyBatch<Message> = new ReplyBatch();
   readonly sent: PromiseWithResolvers<void> = Promise.withResolvers();
   #first = Infinity;
-  /** When it is to be settled. */
+  /** Deadline of the batch, in milliseconds of the monotonic clock. */
   deadline = -Infinity;
 
-  /** False if the message does not go with those that are there. */
-  add(message: Message, deadline: number, most: number): boolean {
+  /** Adds a message; false if its deadline is too different, or the batch would be too large. */
+  add(message: Message, deadline: number, maxBytes: number): boolean {
     const first = Math.min(this.#first, deadline);
     const last = Math.max(this.deadline, deadline);
     const together = this.batch.parts.length === 0 ||
-      first === last || last - first <= SEPARATE_BYTES;
-    if (!together || !this.batch.add(message, most)) return false;
+      first === last || last - first <= MAX_DEADLINE_SPREAD_MS;
+    if (!together || !this.batch.add(message, maxBytes)) return false;
     this.#first = first;
     this.deadline = last;
     return true;
@@ -35,42 +35,42 @@ class OpenBatch {
   }
 }
 
-/** Sends what waits at the end of each turn: much less for the broker to do, and nobody waits longer for it. */
+/** Sends the open batches at the end of each turn, which is much less work for the broker and delays no reply. */
 export class ReplyBatcher {
   readonly #session: Session;
-  readonly #most: number;
-  /** By queue. A new one for each turn: see `slots.ts`. */
+  readonly #maxBytes: number;
+  /** Open batches by queue. Each turn has a new map: see `slot_map.ts`. */
   #open = new Map<string, OpenBatch>();
 
-  /** On a transport; none is larger than a message may be. */
+  /** Publishes through a session; no batch is larger than a message may be. */
   constructor(session: Session, { bytes }: Limits) {
     this.#session = session;
-    this.#most = bytes;
+    this.#maxBytes = bytes;
   }
 
-  /** As `Transport.publish`, to a queue whose reader takes batches; those to one queue stay in their order. */
+  /** Publishes a message as `Session.publish` does, to a queue whose reader takes batches. Messages to one queue keep their order. */
   publish(queue: string, message: Message, deadline: number): Promise<void> {
-    let outbound = this.#open.get(queue);
-    if (!outbound?.add(message, deadline, this.#most)) {
-      if (outbound) this.#send(queue, outbound);
+    let batch = this.#open.get(queue);
+    if (!batch?.add(message, deadline, this.#maxBytes)) {
+      if (batch) this.#send(queue, batch);
       if (this.#open.size === 0) process.nextTick(this.#flush);
-      outbound = new OpenBatch();
-      outbound.add(message, deadline, this.#most);
-      this.#open.set(queue, outbound);
+      batch = new OpenBatch();
+      batch.add(message, deadline, this.#maxBytes);
+      this.#open.set(queue, batch);
     }
-    return outbound.sent.promise;
+    return batch.sent.promise;
   }
 
   #flush = (): void => {
     const open = this.#open;
     this.#open = new Map();
-    for (const [queue, outbound] of open) this.#send(queue, outbound);
+    for (const [queue, batch] of open) this.#send(queue, batch);
   };
 
-  #send(queue: string, outbound: OpenBatch): void {
-    const { deadline, sent } = outbound;
+  #send(queue: string, batch: OpenBatch): void {
+    const { deadline, sent } = batch;
     Promise.try(() =>
-      this.#session.publish(direct(queue), outbound.message, { at: deadline })
+      this.#session.publish(direct(queue), batch.message, { at: deadline })
     ).then(sent.resolve, sent.reject);
   }
 }

@@ -1,4 +1,4 @@
-/** What a worker says of a request, as messages that are not sent yet. @module */
+/** Encodes the results and errors of requests as messages that are not sent yet. @module */
 import { type Failure, InvalidValueError } from "../../errors.ts";
 import type { Message } from "../../transport/transport.ts";
 import type { ReplyAddress } from "../../wire/rpc_message.ts";
@@ -8,141 +8,146 @@ import {
   toFailure,
 } from "../../wire/failure.ts";
 import { copyForCall } from "../../wire/codec.ts";
-import type {
-  AnswerParts,
-  ReplyFields,
-  ReplyPublisher,
-} from "./reply_publisher.ts";
+import type { ReplyFields, ReplyPublisher } from "./reply_publisher.ts";
 import { newId } from "../../ids.ts";
 import { innerFailuresOf } from "./inner_failures.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import { errorClassesOf, isDispatchError } from "../dispatch/handler_result.ts";
 
-/** What wording needs. */
-export interface ReplyEncoderOptions extends AnswerParts {
-  /** Error classes that keep their name. */
+/** Settings of a `ReplyEncoder`. */
+export interface ReplyEncoderOptions {
+  /** Error classes that keep their name on the wire. */
   readonly errors: ErrorClasses;
-  /** Whether callers see stacks. */
+  /** True if callers see the stacks of errors. */
   readonly tracebacks: boolean;
 }
 
-/** Characters of an error's text where the whole error is larger than a message may be. */
-const MAX_BRIEF = 200;
+/** Characters of an error's message where the whole error is larger than a message may be. */
+const MAX_BRIEF_LENGTH = 200;
 
-/** Words the answers of one context. */
+/** Encodes the replies of one server. */
 export class ReplyEncoder {
-  readonly #parts: ReplyEncoderOptions;
   readonly #publisher: ReplyPublisher;
+  readonly #options: ReplyEncoderOptions;
 
-  /** As messages of `answers`. */
-  constructor(parts: ReplyEncoderOptions, publisher: ReplyPublisher) {
-    this.#parts = parts;
+  /** Encodes messages for `publisher`. */
+  constructor(publisher: ReplyPublisher, options: ReplyEncoderOptions) {
     this.#publisher = publisher;
+    this.#options = options;
   }
 
-  /** The result of a handler; none for a cast. */
+  /** Encodes the result of a handler; no message for a cast. */
   results(incoming: IncomingRequest, result: unknown): readonly Message[] {
     const { reply } = incoming.request;
     if (!reply) return [];
     const single = reply.form === "single";
-    const answer = this.value(incoming, result, { ending: single });
+    const message = this.value(incoming, result, { ending: single });
     return single
-      ? [answer]
-      : [answer, this.answer(incoming, { ending: true })];
+      ? [message]
+      : [message, this.reply(incoming, { ending: true })];
   }
 
-  /** What a handler threw, or the dispatcher refused. */
+  /** Encodes an error that a handler threw or the dispatcher made: with its inner errors, without them, or shortened. */
   failures(incoming: IncomingRequest, error: unknown): readonly Message[] {
-    const { errors, tracebacks } = this.#parts;
+    const { errors, tracebacks } = this.#options;
     const classes = { ...errors, ...errorClassesOf(error) };
     const fromDispatcher = isDispatchError(error) ||
       error instanceof NotSerializable ||
-      error === incoming.run.overtime;
+      error === incoming.run.timeout;
     const forOslo = osloPeerOf(incoming.request);
-    const said = { classes, fromDispatcher, forOslo, traceback: tracebacks };
-    const failure = toFailure(error, said);
-    const held = fromDispatcher || forOslo
+    const options = { classes, fromDispatcher, forOslo, traceback: tracebacks };
+    const failure = toFailure(error, options);
+    const inner = fromDispatcher || forOslo
       ? {}
       : innerFailuresOf(error, classes);
     return [
-      this.#fitting(incoming, { ...failure, ...held }) ??
-        this.#fitting(incoming, failure) ??
-        this.#failed(incoming, briefly(failure)),
+      this.#encodeIfFits(incoming, { ...failure, ...inner }) ??
+        this.#encodeIfFits(incoming, failure) ??
+        this.#encodeFailure(incoming, briefly(failure)),
     ];
   }
 
-  /** Undefined if the whole is larger than a message may be. */
-  #fitting(incoming: IncomingRequest, failure: Failure): Message | undefined {
+  /** Undefined if the message would be larger than the limit. */
+  #encodeIfFits(
+    incoming: IncomingRequest,
+    failure: Failure,
+  ): Message | undefined {
     try {
-      return this.#failed(incoming, failure);
+      return this.#encodeFailure(incoming, failure);
     } catch (tooLarge) {
       if (!(tooLarge instanceof InvalidValueError)) throw tooLarge;
       return undefined;
     }
   }
 
-  #failed(incoming: IncomingRequest, failure: Failure): Message {
-    return this.answer(incoming, {
+  #encodeFailure(incoming: IncomingRequest, failure: Failure): Message {
+    return this.reply(incoming, {
       failure,
       ending: true,
-      ...incoming.replay?.next,
+      ...incoming.stream?.replay?.next,
     });
   }
 
   /**
-   * A parsed value; where JSON cannot carry that exactly, the value as the handler gave it, for the caller's schema to
-   * parse. Throws if neither.
+   * Encodes a parsed value; where JSON cannot carry that exactly, the value that the handler returned, for the caller's
+   * schema to parse.
+   *
+   * @throws {InvalidValueError} JSON carries neither, or the message would be larger than the limit.
    */
-  value(incoming: IncomingRequest, value: unknown, said: ReplyFields): Message {
+  value(
+    incoming: IncomingRequest,
+    value: unknown,
+    fields: ReplyFields,
+  ): Message {
     try {
-      return this.#valued(incoming, { ...said, result: value, parsed: true });
+      return this.#result(incoming, { ...fields, result: value, parsed: true });
     } catch (error) {
-      const known = error instanceof InvalidValueError &&
-        incoming.rawResults.for(value);
-      if (!known) throw notSerializable(incoming, error);
+      const raw = error instanceof InvalidValueError &&
+        incoming.run.rawResults.for(value);
+      if (!raw) throw notSerializable(incoming, error);
       try {
-        return this.#valued(incoming, { ...said, result: known.given });
+        return this.#result(incoming, { ...fields, result: raw.given });
       } catch (error) {
         throw notSerializable(incoming, error);
       }
     }
   }
 
-  /** Warren is told of no value as such, others of null. */
-  #valued(incoming: IncomingRequest, said: ReplyFields): Message {
-    const empty = said.result === undefined &&
+  /** Marks a missing value for Warren; other peers get null. */
+  #result(incoming: IncomingRequest, fields: ReplyFields): Message {
+    const empty = fields.result === undefined &&
       incoming.request.warren !== undefined;
-    return this.answer(incoming, empty ? { ...said, empty } : said);
+    return this.reply(incoming, empty ? { ...fields, empty } : fields);
   }
 
-  /** One message. */
-  answer(incoming: IncomingRequest, said: ReplyFields): Message {
+  /** Encodes one message. Those of a Warren stream name the inbox for the reader's control commands. */
+  reply(incoming: IncomingRequest, fields: ReplyFields): Message {
     const { request: { reply, warren }, dialect } = incoming;
-    const shown = warren && said.sequence !== undefined;
-    const inbox = shown ? { inbox: this.#parts.inbox.name } : {};
-    const address = { reply: reply as ReplyAddress, dialect, warren };
-    return this.#publisher.message(address, { ...said, ...inbox });
+    const named = warren && fields.sequence !== undefined;
+    const inbox = named ? { inbox: this.#publisher.inbox } : {};
+    const target = { reply: reply as ReplyAddress, dialect, warren };
+    return this.#publisher.message(target, { ...fields, ...inbox });
   }
 }
 
-/** An answer to one call as the answer to another that asked the same in the same words. */
-export function replyTo(call: string, answer: Message): Message {
-  if (answer.correlationId === call) return answer;
+/** Copy of a reply for another call with the same request in the same dialect. */
+export function replyTo(call: string, message: Message): Message {
+  if (message.correlationId === call) return message;
   const id = newId();
-  const body = copyForCall(answer.body, call, id);
-  return { ...answer, body, messageId: id, correlationId: call };
+  const body = copyForCall(message.body, call, id);
+  return { ...message, body, messageId: id, correlationId: call };
 }
 
-/** An error that is too large, shortened. */
+/** Shortens an error that is larger than a message may be. */
 const briefly = (failure: Failure): Failure => ({
   ...failure,
-  message: failure.message.slice(0, MAX_BRIEF),
+  message: failure.message.slice(0, MAX_BRIEF_LENGTH),
   data: {},
   args: undefined,
   traceback: [],
 });
 
-/** What to tell the caller where a result could not be sent. */
+/** Error for the caller where a result could not be encoded. */
 function notSerializable(
   { request: { method } }: IncomingRequest,
   error: unknown,
@@ -152,7 +157,7 @@ function notSerializable(
   return new NotSerializable(text, { data: error.data });
 }
 
-/** The handler's result cannot travel. Its caller sees an `InvalidValueError`. */
+/** The handler's result cannot be encoded. Its caller sees an `InvalidValueError`. */
 class NotSerializable extends InvalidValueError {
   override readonly name = "InvalidValueError";
 }

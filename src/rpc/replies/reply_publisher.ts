@@ -1,4 +1,4 @@
-/** One answer on its way to a caller's queue. @module */
+/** Publishes replies to the queues of callers. @module */
 import type { StreamPosition } from "../streams/flow_control.ts";
 import { InvalidValueError, NoRouteError, RpcError } from "../../errors.ts";
 import { logger, oneLine } from "../../logging.ts";
@@ -13,75 +13,92 @@ import { ReplyBatcher } from "./reply_batcher.ts";
 import { newId } from "../../ids.ts";
 import type { Inbox } from "../inbox.ts";
 
-/** What an answer says, whoever gets it. */
+/** Fields of a reply that do not depend on its caller. */
 export type ReplyFields = Omit<Reply, "kind" | "id" | "call">;
 
-/** To whom, and in which words. */
+/** Receiver of a reply, and the dialect that it understands. */
 export interface ReplyTarget {
-  /** Where the answer goes. */
+  /** Queue and id of the call. */
   readonly reply: ReplyAddress;
   /** The dialect of the request. */
   readonly dialect: Dialect;
-  /** The version of Warren's headers that the caller understands: others get no headers. */
+  /** Version of Warren's headers that the caller understands; undefined for other peers, which get no headers. */
   readonly warren?: number | undefined;
-  /** Called if the caller is gone. */
+  /** Called if the caller's queue does not exist any more. */
   readonly gone?: (() => void) | undefined;
-  /** The request. Its signal fires when nobody waits any more: a queue that is away is not waited for then. */
+  /** Request of the reply. An unreachable queue is not waited for after its signal has fired. */
   readonly until?: Waiter & { readonly signal: AbortSignal } | undefined;
 }
 
-/** What sending answers needs. */
-export interface AnswerParts {
-  /** To answer on. */
+/** Collaborators of a `ReplyPublisher`. */
+export interface ReplyPublisherOptions {
+  /** Publishes the replies. */
   readonly session: Session;
-  /** Shown to callers, so that they can cancel. */
+  /** Inbox that heartbeats name, so that callers can send control commands there. */
   readonly inbox: Inbox;
-  /** Bounds on messages. */
+  /** Limits on messages. */
   readonly limits: Limits;
 }
 
-/** Milliseconds that a caller's queue may be away, and between two tries. */
-const PATIENCE = 5_000;
-const RETRY = 250;
+/** Content of a heartbeat beside its call. */
+export interface HeartbeatOptions {
+  /** Position of the call's stream. */
+  readonly position?: StreamPosition | undefined;
+  /** Called with the id of the message before it is sent. */
+  readonly onSend?: (message: string | undefined) => void;
+}
 
-/** Sends answers. */
+/** Milliseconds that a caller's queue may be unreachable, and between two attempts to reach it. */
+const UNREACHABLE_TIMEOUT_MS = 5_000;
+const RETRY_INTERVAL_MS = 250;
+
+/** Publishes replies to the queues of callers. */
 export class ReplyPublisher {
-  readonly #parts: AnswerParts;
+  readonly #session: Session;
+  readonly #inbox: Inbox;
+  readonly #limits: Limits;
   readonly #unreachable = new UnreachableQueues();
-  readonly #batches: ReplyBatcher;
+  readonly #batcher: ReplyBatcher;
 
-  /** On a transport. */
-  constructor(parts: AnswerParts) {
-    this.#parts = parts;
-    this.#batches = new ReplyBatcher(parts.session, parts.limits);
+  /** Publishes through a session. */
+  constructor({ session, inbox, limits }: ReplyPublisherOptions) {
+    this.#session = session;
+    this.#inbox = inbox;
+    this.#limits = limits;
+    this.#batcher = new ReplyBatcher(session, limits);
+  }
+
+  /** Inbox of this process. */
+  get inbox(): string {
+    return this.#inbox.name;
   }
 
   /**
-   * Sends an answer and waits until the broker has it. A caller that is gone, or that the answer cannot reach in time, is
-   * no error of the worker's.
+   * Encodes and publishes a reply; resolves when the broker has it. A caller that is gone, or that the reply cannot reach in
+   * time, is no error of the worker: the promise resolves.
    *
-   * @throws {InvalidValueError} at once, if JSON cannot carry it.
+   * @throws {InvalidValueError} at once, if JSON cannot carry the result.
    */
   send(
-    address: ReplyTarget,
-    said: ReplyFields,
+    target: ReplyTarget,
+    fields: ReplyFields,
     deadline: Deadline,
   ): Promise<void> {
-    return this.publish(address, this.message(address, said), deadline);
+    return this.publish(target, this.message(target, fields), deadline);
   }
 
-  /** Sends again what was sent. */
+  /** Publishes messages that were published before, one after another. */
   async repeat(
-    address: Omit<ReplyTarget, "dialect">,
+    target: Omit<ReplyTarget, "dialect">,
     messages: readonly Message[],
     deadline: Deadline,
   ): Promise<void> {
     for (const message of messages) {
-      await this.publish(address, message, deadline);
+      await this.publish(target, message, deadline);
     }
   }
 
-  /** Sends again what a reader has missed, in order and without waiting for the broker: he asks again for what he misses still. */
+  /** Sends what a reader has missed, in order and without confirmations: the reader asks again for what is still missing. */
   async resend(
     queue: string,
     messages: readonly Message[],
@@ -89,47 +106,44 @@ export class ReplyPublisher {
   ): Promise<void> {
     for (const message of messages) {
       const resend = { ...message, mandatory: false };
-      await this.#parts.session.send(direct(queue), resend, deadline);
+      await this.#session.send(direct(queue), resend, deadline);
     }
   }
 
-  /** Shows the caller that the call is being worked on, where it can be cancelled, and how far its stream is. */
+  /** Shows the caller that the worker runs its call, the inbox where the call can be cancelled, and the stream's position. */
   async sendHeartbeat(
-    address: ReplyTarget,
+    target: ReplyTarget,
     deadline: Deadline,
-    sent: (id: string | undefined) => void,
-    position: StreamPosition | undefined,
+    { position, onSend }: HeartbeatOptions,
   ): Promise<void> {
-    const { session, inbox } = this.#parts;
-    await inbox.ready(deadline);
-    const { name } = inbox;
-    const said = {
+    await this.#inbox.ready(deadline);
+    const inbox = this.#inbox.name;
+    const message = this.message(target, {
       ending: false,
       heartbeat: true,
-      inbox: name,
+      inbox,
       ...position,
-    };
-    const message = this.message(address, said);
-    sent(message.messageId);
-    await session.send(direct(address.reply.queue), message, deadline);
+    });
+    onSend?.(message.messageId);
+    await this.#session.send(direct(target.reply.queue), message, deadline);
   }
 
-  /** Sends what `message` made; see `send`. */
+  /** Publishes a message of `message`; see `send`. */
   async publish(
-    address: Omit<ReplyTarget, "dialect">,
+    target: Omit<ReplyTarget, "dialect">,
     message: Message,
     deadline: Deadline,
   ): Promise<void> {
-    const { gone, until } = address;
+    const { gone, until } = target;
     let failure: unknown;
     try {
-      await this.#once(address, message, deadline);
+      await this.#once(target, message, deadline);
     } catch (error) {
-      const later = (signal?: AbortSignal) =>
-        this.#later(error, address, message, { ...deadline, signal });
-      failure = await (until ? aside(until, until.signal, later) : later());
+      const retry = (signal?: AbortSignal) =>
+        this.#retry(error, target, message, { ...deadline, signal });
+      failure = await (until ? aside(until, until.signal, retry) : retry());
     }
-    if (failure !== undefined) unsent(failure, gone);
+    if (failure !== undefined) handleFailure(failure, gone);
   }
 
   #once(
@@ -138,31 +152,34 @@ export class ReplyPublisher {
     deadline: Deadline,
   ): Promise<void> {
     return warren < BATCHES
-      ? this.#parts.session.publish(direct(queue), message, deadline)
-      : this.#batches.publish(queue, message, deadline.at);
+      ? this.#session.publish(direct(queue), message, deadline)
+      : this.#batcher.publish(queue, message, deadline.at);
   }
 
   /**
-   * A caller's queue may be away for a moment, e.g. while the broker starts anew (oslo.messaging tries for a minute). Resolves
-   * to the last error if it does not come back.
+   * Publishes again while the caller's queue does not exist, which may pass, e.g. when the broker restarts (oslo.messaging
+   * tries for a minute). Resolves to the last error if the queue does not come back.
    */
-  async #later(
+  async #retry(
     first: unknown,
-    address: Omit<ReplyTarget, "dialect">,
+    target: Omit<ReplyTarget, "dialect">,
     message: Message,
     { at, signal }: Deadline,
   ): Promise<unknown> {
-    const { queue } = address.reply;
-    const patience = this.#unreachable.has(queue) ? 0 : PATIENCE;
-    const end = Math.min(at, performance.now() + patience);
+    const { queue } = target.reply;
+    const timeout = this.#unreachable.has(queue) ? 0 : UNREACHABLE_TIMEOUT_MS;
+    const end = Math.min(at, performance.now() + timeout);
     for (let error = first;;) {
       if (!(error instanceof NoRouteError)) return error;
       if (performance.now() >= end) return this.#unreachable.add(queue), error;
-      const wait = { at: end, signal };
-      const waited = await delay(RETRY, wait).then(() => true, () => false);
+      const deadline = { at: end, signal };
+      const waited = await delay(RETRY_INTERVAL_MS, deadline).then(
+        () => true,
+        () => false,
+      );
       if (!waited) return error;
       try {
-        return void await this.#once(address, message, { at });
+        return void await this.#once(target, message, { at });
       } catch (last) {
         error = last;
       }
@@ -170,23 +187,27 @@ export class ReplyPublisher {
   }
 
   /**
-   * An answer, not yet sent.
+   * Encodes a reply as a message that is not yet sent.
    *
-   * @throws {InvalidValueError} JSON cannot carry it.
+   * @throws {InvalidValueError} JSON cannot carry the result, or it is larger than a message may be.
    */
   message(
     { reply, dialect, warren }: Omit<ReplyTarget, "gone" | "until">,
-    said: ReplyFields,
+    fields: ReplyFields,
   ): Message {
     const id = newId();
-    const answer: Reply = {
+    const content: Reply = {
       kind: "reply",
       id: reply.ids === false ? undefined : id,
       call: reply.call,
-      ...said,
+      ...fields,
     };
-    const { limits } = this.#parts;
-    const { body, headers } = encode(answer, dialect, limits, reply.form);
+    const { body, headers } = encode(
+      content,
+      dialect,
+      this.#limits,
+      reply.form,
+    );
     return {
       body,
       headers: warren ? headers : {},
@@ -197,8 +218,8 @@ export class ReplyPublisher {
   }
 }
 
-/** That an answer does not reach its caller is no error of the worker's; that it cannot be sent is. */
-function unsent(error: unknown, gone: (() => void) | undefined): void {
+/** Logs a reply that did not reach its caller; throws where the reply itself is at fault. */
+function handleFailure(error: unknown, gone: (() => void) | undefined): void {
   if (!(error instanceof RpcError)) throw error;
   if (error instanceof InvalidValueError) throw error;
   if (error instanceof NoRouteError) gone?.();
@@ -207,24 +228,24 @@ function unsent(error: unknown, gone: (() => void) | undefined): void {
   });
 }
 
-/** Milliseconds that a queue is remembered, and how many are (oslo.messaging: 60 s, 200). */
-const MEMORY = 60_000;
-const MOST = 200;
+/** Milliseconds that an unreachable queue is remembered, and the number of queues (oslo.messaging: 60 s, 200). */
+const MEMORY_MS = 60_000;
+const MAX_QUEUES = 200;
 
-/** Remembers them for a while. */
+/** Queues that did not exist a short while ago: replies to them are tried once. */
 export class UnreachableQueues {
   readonly #until = new Map<string, number>();
 
-  /** True if it was gone a short while ago. */
+  /** True if the queue was unreachable in the last minute. */
   has(queue: string): boolean {
     return (this.#until.get(queue) ?? 0) > performance.now();
   }
 
-  /** It is gone. */
+  /** Remembers a queue; the oldest of more than 200 is forgotten. */
   add(queue: string): void {
     this.#until.delete(queue);
-    this.#until.set(queue, performance.now() + MEMORY);
+    this.#until.set(queue, performance.now() + MEMORY_MS);
     const [oldest] = this.#until.keys();
-    if (this.#until.size > MOST && oldest) this.#until.delete(oldest);
+    if (this.#until.size > MAX_QUEUES && oldest) this.#until.delete(oldest);
   }
 }

@@ -1,24 +1,24 @@
-/** The address that a consumer serves: a topic and a host may have the queue of another topic. @module */
-import { queueFor } from "../../transport/address.ts";
+/** Addressee of a consumer. A request names its address, since the queue of a topic and host may also be that of another topic. @module */
 import { addresseeHeader } from "../../names.ts";
+import { queueFor } from "../../transport/address.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
 
-/** The topic of a consumer, and its host where it is one host's. */
+/** Topic of a consumer, and its host if it serves the requests to one host. */
 export interface Addressee {
   /** Topic. */
   readonly topic: string;
-  /** Only that host. */
+  /** Host; undefined for a consumer of the whole topic. */
   readonly host?: string | undefined;
-  /** True for a consumer that was given the name of its queue alone: every address that makes this name is its own. */
+  /** True for a consumer that was given the name of its queue alone: it serves every address that makes this name. */
   readonly loose: boolean;
 }
 
-/** Of a consumer that was told its host. */
+/** Addressee of a consumer that was given its host. */
 export function hostOf(topic: string, host: string): Addressee {
   return { topic, host, loose: false };
 }
 
-/** Of a consumer that was told one name, which Nova joins of topic and host: the topics of its dispatcher say which it is. */
+/** Addressee of a consumer that was given one name, which Nova joins of topic and host. The dispatcher's topics tell the two apart. */
 export function named(name: string, dispatcher: Dispatcher): Addressee {
   const topics = dispatcher?.topics ?? [];
   if (topics.includes(name)) return { topic: name, loose: false };
@@ -27,7 +27,7 @@ export function named(name: string, dispatcher: Dispatcher): Addressee {
   return { topic, host: name.slice(topic.length + 1), loose: true };
 }
 
-/** Why a request for `to` is not for this consumer; undefined if it is, or if nothing is said (older peers, OpenStack). */
+/** Reason why a request for `to` is not for this consumer; undefined if it is, or if it names no address (older peers, OpenStack). */
 export function misdirected(
   { topic, host, loose }: Addressee,
   to: string | undefined,
@@ -36,11 +36,11 @@ export function misdirected(
   if (to === undefined || to === own) return undefined;
   const queue = queueFor(topic, host);
   if (loose && to.replace("/", ".") === queue) return undefined;
-  return `it is for ${worded(to)}, and came to ${worded(own)}`;
+  return `it is for ${describe(to)}, and came to ${describe(own)}`;
 }
 
 /** `topic shop on host eu` */
-function worded(address: string): string {
+function describe(address: string): string {
   const [topic, host] = address.split("/");
   return host === undefined
     ? `topic ${topic}`

@@ -1,64 +1,83 @@
-/** One run of a handler, and the time that it may take: `maxDuration` of its procedure. @module */
+/** Run of a handler within its time limit, `maxDuration` of its procedure. @module */
 import {
   clearDeadline,
   setDeadline,
   type Timer,
 } from "../../async/timer_wheel.ts";
 import { TimeoutError } from "../../errors.ts";
+import { RawResults } from "../dispatch/handler_result.ts";
 
-/** Milliseconds that a handler has to end after its signal has fired; no more than it had before. */
+/** Milliseconds that a handler has to end after its signal has fired, unless its `maxDuration` is shorter. */
 const UNWIND_TIMEOUT_MS = 5_000;
 
-/** From the start of a handler to its end, or to the end of its time. */
+/** Run of a handler from its start to its end, or to the end of its time. */
 export class HandlerRun {
-  /** Its start in milliseconds of the monotonic clock; undefined while it does not run. */
-  began: number | undefined;
-  /** Set when it has run as long as its procedure lets it. */
-  overtime: Error | undefined;
-  /** True once its attempt has failed while it goes on. */
-  left = false;
-  /** Settles when it has really ended. */
-  work: Promise<unknown> | undefined;
-  #waiting: Timer | undefined;
-  #fail: (error: Error) => void = () => {};
+  /** Values that the handler returned, by their parsed forms. */
+  readonly rawResults: RawResults = new RawResults();
+  #startedAt: number | undefined;
+  #timeout: Error | undefined;
+  #detached = false;
+  #work: Promise<unknown> | undefined;
+  #timer: Timer | undefined;
+  #reject: ((error: Error) => void) | undefined;
 
-  /** It starts, and may take `ms`; then `passed` is called with the error that its signal gives. */
-  begin(
+  /** Start in milliseconds of the monotonic clock; undefined while the handler does not run. */
+  get startedAt(): number | undefined {
+    return this.#startedAt;
+  }
+
+  /** Error of the `maxDuration`, set when the handler has run that long. */
+  get timeout(): Error | undefined {
+    return this.#timeout;
+  }
+
+  /** True once the attempt has failed while the handler goes on. */
+  get detached(): boolean {
+    return this.#detached;
+  }
+
+  /** Settles when the handler has really ended. */
+  get work(): Promise<unknown> | undefined {
+    return this.#work;
+  }
+
+  /** Starts the handler's time. After `ms` milliseconds `expired` is called with the error for the handler's signal. */
+  start(
     name: string,
     ms: number | undefined,
-    passed: (error: Error) => void,
+    expired: (error: Error) => void,
   ): void {
-    const now = this.began = performance.now();
+    const now = this.#startedAt = performance.now();
     if (ms === undefined) return;
-    this.#waiting = setDeadline(now + ms, () => {
+    this.#timer = setDeadline(now + ms, () => {
       const text = `${name} has run for ${ms} ms, its maxDuration`;
-      const error = this.overtime = new TimeoutError(text);
+      const error = this.#timeout = new TimeoutError(text);
       const end = performance.now() + Math.min(ms, UNWIND_TIMEOUT_MS);
-      this.#waiting = setDeadline(end, () => {
-        this.left = true;
-        this.#fail(error);
+      this.#timer = setDeadline(end, () => {
+        this.#detached = true;
+        this.#reject?.(error);
       });
-      passed(error);
+      expired(error);
     });
   }
 
-  /** What it gives, unless it goes on when its time is over. */
-  bounded<T>(work: Promise<T>): Promise<T> {
-    this.work = work;
+  /** Resolves to the handler's result; rejects if the handler goes on after its time. */
+  limit<T>(work: Promise<T>): Promise<T> {
+    this.#work = work;
     return new Promise((resolve, reject) => {
-      this.#fail = reject;
+      this.#reject = reject;
       work.then(resolve, reject);
     });
   }
 
-  /** It has ended, or its attempt has: its time is counted no longer. */
+  /** Ends the handler's time, since the handler or its attempt has ended. */
   end(): void {
-    if (!this.left) this.began = undefined;
-    this.forget();
+    if (!this.#detached) this.#startedAt = undefined;
+    this.clearTimer();
   }
 
-  /** Its time is counted no longer. */
-  forget(): void {
-    if (this.#waiting) clearDeadline(this.#waiting);
+  /** Lifts the time limit. */
+  clearTimer(): void {
+    if (this.#timer) clearDeadline(this.#timer);
   }
 }

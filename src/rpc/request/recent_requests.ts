@@ -1,93 +1,98 @@
-/** Requests that this process has in hand or has answered, by their ids: one that comes again is not run again. @module */
+/** Requests that this process runs or has done, by their keys: a request that comes again is not run again. @module */
 import type { Message } from "../../transport/transport.ts";
 import { KeyedSlotMap } from "../../slot_map.ts";
 import type { IncomingRequest } from "./incoming_request.ts";
 
-/** A request that runs. */
+/** Request that runs. */
 export class ActiveRequest {
-  /** Its job. */
+  /** The request. */
   readonly incoming: IncomingRequest;
-  /** Where its answer goes, as far as its id does not say it. */
+  /** Reply address, if the key does not have it. */
   readonly reader: string;
-  /** Those who wait for it, and whether they wait no longer once it turns out to be a stream; undefined while there was none. */
+  /** Waiting calls, each with true if it stops waiting when the reply turns out to be a stream; undefined before the first. */
   #waiting: Map<() => void, boolean> | undefined;
-  #over = false;
+  #ended = false;
 
-  /** Made by its ledger. */
+  /** Made by `RecentRequests`. */
   constructor(incoming: IncomingRequest, reader: string) {
     this.incoming = incoming;
     this.reader = reader;
   }
 
-  /** It has ended. */
+  /** Releases all waiting calls, since the request has ended. */
   end(): void {
-    this.#over = true;
-    this.#tell(false);
+    this.#ended = true;
+    this.#release(false);
+  }
+
+  /** Releases the waiting calls that cannot share a stream. */
+  startStream(): void {
+    this.#release(true);
   }
 
   /**
-   * Resolves when it has ended, or turns out to be a stream if that is asked for; rejects with the reason of the signal. Who
-   * leaves is forgotten at once: any number may come and leave while it runs.
+   * Resolves when the request has ended, or when its reply turns out to be a stream if `stream` is true; rejects with the
+   * reason of the signal. A call that stops waiting is forgotten at once: any number may come and go while the request runs.
    */
   until(signal: AbortSignal, stream: boolean): Promise<void> {
-    if (this.#over) return Promise.resolve();
+    if (this.#ended) return Promise.resolve();
     const waiting = this.#waiting ??= new Map();
-    if (stream) this.incoming.streams = () => this.#tell(true);
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
-      const told = () => {
-        signal.removeEventListener("abort", left);
+      const released = () => {
+        signal.removeEventListener("abort", aborted);
         resolve();
       };
-      const left = () => {
-        waiting.delete(told);
+      const aborted = () => {
+        waiting.delete(released);
         reject(signal.reason);
       };
-      waiting.set(told, stream);
-      signal.addEventListener("abort", left, { once: true });
+      waiting.set(released, stream);
+      signal.addEventListener("abort", aborted, { once: true });
     });
   }
 
-  #tell(stream: boolean): void {
-    for (const [told, leaves] of this.#waiting ?? []) {
-      if (stream && !leaves) continue;
-      this.#waiting?.delete(told);
-      told();
+  #release(stream: boolean): void {
+    for (const [release, endsWithStream] of this.#waiting ?? []) {
+      if (stream && !endsWithStream) continue;
+      this.#waiting?.delete(release);
+      release();
     }
   }
 }
 
-/** What is known of a request that has come before: that it runs, or what was answered, as far as that is kept. */
+/** Request that came before: it runs, or it was done with those replies; none if they are not stored any more. */
 export type KnownRequest = ActiveRequest | {
   readonly reader: string;
-  readonly answers: readonly Message[];
+  readonly replies: readonly Message[];
 };
 
-/** Ended requests of a while, with what was answered. */
+/** Entries of a period of time. */
 interface Generation<T> {
   readonly since: number;
   readonly entries: Map<string, T>;
-  /** Bytes of the answers. */
+  /** Bytes of the entries. */
   bytes: number;
 }
 
-/** Two generations hold 100 000 ids at most, for 10 minutes at least if they are fewer. */
-const IDS = { ms: 600_000, entries: 50_000, bytes: Infinity };
-/** Their answers are kept for a minute, and are 32 MiB at most, each with what is kept beside its body. */
-const ANSWERS = { ms: 60_000, entries: Infinity, bytes: 16 * 1024 * 1024 };
-const BESIDE = 512;
-/** Bytes of bodies that are kept in one piece. */
-const PIECE = 64 * 1024;
+/** Limits of one generation of ids. Two generations hold at most 100 000 ids, and fewer ids for at least 10 minutes. */
+const ID_LIMITS = { ms: 600_000, entries: 50_000, bytes: Infinity };
+/** Limits of one generation of replies. Two generations hold at most 32 MiB, and less for at least a minute. */
+const REPLY_LIMITS = { ms: 60_000, entries: Infinity, bytes: 16 * 1024 * 1024 };
+/** Bytes counted for a reply beside its body. */
+const REPLY_OVERHEAD_BYTES = 512;
+/** Bytes of one chunk of bodies. */
+const CHUNK_BYTES = 64 * 1024;
 
-/** Remembers by generations: the older of two goes as a whole, so that no entry has to be looked for. */
+/** Cache of two generations. The older one is evicted as a whole, so that no entry has to be searched for. */
 class GenerationalCache<T> {
-  readonly #limits: typeof IDS;
+  readonly #limits: typeof ID_LIMITS;
   #young: Generation<T> = fresh();
   #old: Generation<T> = fresh();
-  /** How often something was forgotten before its time. */
+  /** Generations evicted for their size before their retention time was over. */
   evictions = 0;
 
-  constructor(limits: typeof IDS) {
+  constructor(limits: typeof ID_LIMITS) {
     this.#limits = limits;
   }
 
@@ -97,8 +102,9 @@ class GenerationalCache<T> {
 
   set(id: string, value: T, bytes: number): void {
     const { since, entries } = this.#young;
-    const { ms, entries: most, bytes: heaviest } = this.#limits;
-    const full = entries.size >= most || this.#young.bytes + bytes > heaviest;
+    const { ms, entries: maxEntries, bytes: maxBytes } = this.#limits;
+    const full = entries.size >= maxEntries ||
+      this.#young.bytes + bytes > maxBytes;
     const now = performance.now();
     if (full || now - since >= ms) {
       if (this.#old.entries.size > 0 && now - since < ms) this.evictions++;
@@ -114,102 +120,112 @@ function fresh<T>(): Generation<T> {
   return { since: performance.now(), entries: new Map(), bytes: 0 };
 }
 
-const bytesOf = (answers: readonly Message[]) =>
-  answers.reduce((sum, { body }) => sum + body.length + BESIDE, 0);
+const bytesOf = (replies: readonly Message[]) =>
+  replies.reduce(
+    (sum, { body }) => sum + body.length + REPLY_OVERHEAD_BYTES,
+    0,
+  );
 
-/** Copies of bodies: each is a part of a larger buffer, which would be kept with all else that was sent in it. */
+/** Copies bodies into chunks. An original body is a part of a larger buffer, which it would keep in memory. */
 class BodyArena {
-  #piece = new Uint8Array();
+  #chunk = new Uint8Array();
   #at = 0;
 
-  /** The same answers, with bodies of their own. */
-  of(answers: readonly Message[]): readonly Message[] {
-    return answers.map((answer) => ({
-      ...answer,
-      body: this.#copy(answer.body),
+  /** Copies of messages with bodies of their own. */
+  copy(messages: readonly Message[]): readonly Message[] {
+    return messages.map((message) => ({
+      ...message,
+      body: this.#copy(message.body),
     }));
   }
 
   #copy(body: Uint8Array): Uint8Array {
-    if (body.length > PIECE / 4) return Uint8Array.from(body);
-    if (this.#at + body.length > this.#piece.length) {
-      this.#piece = new Uint8Array(PIECE);
+    if (body.length > CHUNK_BYTES / 4) return Uint8Array.from(body);
+    if (this.#at + body.length > this.#chunk.length) {
+      this.#chunk = new Uint8Array(CHUNK_BYTES);
       this.#at = 0;
     }
-    const copy = this.#piece.subarray(this.#at, this.#at += body.length);
+    const copy = this.#chunk.subarray(this.#at, this.#at += body.length);
     copy.set(body);
     return copy;
   }
 }
 
-/** What was answered to the requests of all consumers: the bound holds for them together. */
+/** Replies to the requests of all consumers. They have one limit together. */
 export class ReplyCache {
-  readonly #answers = new GenerationalCache<readonly Message[]>(ANSWERS);
+  readonly #replies = new GenerationalCache<readonly Message[]>(REPLY_LIMITS);
   readonly #bodies = new BodyArena();
   #consumers = 0;
 
-  /** What stands before the ids of one more consumer, so that they are not those of another. */
+  /** Prefix for the keys of one more consumer, so that they differ from those of another. */
   prefix(): string {
     const number = this.#consumers++;
     return number === 0 ? "" : `${number}/`;
   }
 
   get(id: string): readonly Message[] | undefined {
-    return this.#answers.get(id);
+    return this.#replies.get(id);
   }
 
-  set(id: string, answers: readonly Message[]): void {
-    this.#answers.set(id, this.#bodies.of(answers), bytesOf(answers));
+  set(id: string, replies: readonly Message[]): void {
+    this.#replies.set(id, this.#bodies.copy(replies), bytesOf(replies));
   }
 }
 
-/** Remembers the requests of one consumer. Those without an id (Folsom) are never the same. */
+/** Remembers the requests of one consumer. Requests without an id (Folsom) have no key: each of them runs. */
 export class RecentRequests {
-  readonly #running = new KeyedSlotMap<string, ActiveRequest>();
-  /** With their readers. */
-  readonly #ended = new GenerationalCache<string>(IDS);
+  readonly #active = new KeyedSlotMap<string, ActiveRequest>();
+  /** Readers of the requests that were done. */
+  readonly #done = new GenerationalCache<string>(ID_LIMITS);
   readonly #replyCache: ReplyCache;
   readonly #prefix: string;
 
-  /** With the answers among those of others. */
+  /** The replies are stored in a cache that several consumers share. */
   constructor(replyCache: ReplyCache = new ReplyCache()) {
     this.#replyCache = replyCache;
     this.#prefix = replyCache.prefix();
   }
 
-  /** How often the memory of requests was cut short. */
+  /** Generations of requests evicted before ten minutes were over. */
   get evictions(): number {
-    return this.#ended.evictions;
+    return this.#done.evictions;
   }
 
-  /** What is known of the request with that id. */
-  find(id: string): KnownRequest | undefined {
-    const running = this.#running.get(id);
-    const reader = running ? undefined : this.#ended.get(id);
-    if (reader === undefined) return running;
-    return { reader, answers: this.#replyCache.get(this.#prefix + id) ?? [] };
+  /** Finds the request that came before with that key. */
+  find(key: string): KnownRequest | undefined {
+    const active = this.#active.get(key);
+    const reader = active ? undefined : this.#done.get(key);
+    if (reader === undefined) return active;
+    return { reader, replies: this.#replyCache.get(this.#prefix + key) ?? [] };
   }
 
-  /** A request begins. A stream for another reader may be under way by the same id: that one stays known. */
-  begin(
-    id: string,
+  /** Remembers a request until it ends, and then its replies. Another one with the same key, e.g. a stream for another reader, stays. */
+  start(
+    key: string,
     incoming: IncomingRequest,
     reader: string,
     ended: Promise<void>,
   ): void {
-    if (this.#running.get(id)) return;
-    const running = new ActiveRequest(incoming, reader);
-    this.#running.set(id, running);
-    void ended.then(() => this.#end(id, running));
+    if (this.#active.get(key)) return;
+    const active = new ActiveRequest(incoming, reader);
+    this.#active.set(key, active);
+    void ended.then(() => this.#end(key, active));
   }
 
-  /** One that goes back to its queue was not done, and one that another worker took over may not be: it may come again. */
-  #end(id: string, running: ActiveRequest): void {
-    const { incoming: { abandoned, fenced, answers }, reader } = running;
-    this.#running.delete(id);
-    if (!abandoned && !fenced) this.#ended.set(id, reader, 0);
-    const kept = !abandoned && !fenced && answers.length > 0;
-    if (kept) this.#replyCache.set(this.#prefix + id, answers);
-    running.end();
+  /** Releases the other callers of a request that turns out to be a stream: its items go to one reader alone. */
+  startStream(key: string | undefined, incoming: IncomingRequest): void {
+    const active = key === undefined ? undefined : this.#active.get(key);
+    if (active?.incoming === incoming) active.startStream();
+  }
+
+  /** A request that was abandoned or fenced is forgotten: it was not done here, and has to run if it comes again. */
+  #end(key: string, active: ActiveRequest): void {
+    const { incoming: { settlement, replies }, reader } = active;
+    const { abandoned, fenced } = settlement;
+    this.#active.delete(key);
+    if (!abandoned && !fenced) this.#done.set(key, reader, 0);
+    const kept = !abandoned && !fenced && replies.length > 0;
+    if (kept) this.#replyCache.set(this.#prefix + key, replies);
+    active.end();
   }
 }

@@ -1,4 +1,4 @@
-/** Requests in the log: one line for each that failed, and at level debug one for each step of its life. @module */
+/** Log entries of requests: one for each failure, and at level debug one for each step. @module */
 import { logger, type Properties } from "../../logging.ts";
 import { type QueueAddress, queueName } from "../../transport/address.ts";
 import type { Disposition } from "../server_stats.ts";
@@ -8,7 +8,7 @@ import { nextDelay } from "../../contract/retry_policy.ts";
 
 const rpc = logger("rpc");
 
-/** A step in the life of a request, which is told to whoever reads level debug. */
+/** Logs a step of a request at level debug. */
 export function logStep(
   incoming: IncomingRequest,
   step: string,
@@ -16,64 +16,64 @@ export function logStep(
 ): void {
   if (!rpc.enabled("debug")) return;
   rpc.debug(`Request {request} of {procedure}: ${step}`, {
-    request: incoming.context.requestId,
+    request: incoming.requestId,
     procedure: incoming.name,
     ...more,
   });
 }
 
-/** A call that failed. Its caller is told, so that it is no error here. */
+/** Logs a failed call at level info: its caller gets the error. */
 export function logFailedCall(incoming: IncomingRequest, error: unknown): void {
-  if (incoming.over) {
+  if (incoming.cancellation.cancelled) {
     return logStep(incoming, "failed after its end: {error}", { error });
   }
   const text = "{procedure} failed, request {request}: {error}";
   const procedure = incoming.name;
-  const request = incoming.context.requestId;
-  rpc.info(text, { procedure, request, error }, known(incoming));
+  const request = incoming.requestId;
+  rpc.info(text, { procedure, request, error }, kindOf(incoming));
 }
 
-/** The kind of a line: one for each procedure that is served, and one for all requests of strangers. */
-function known({ procedure, name }: IncomingRequest): string | undefined {
+/** Kind of a log entry, by which entries are limited: one for each procedure, and one for all requests that have none. */
+function kindOf({ procedure, name }: IncomingRequest): string | undefined {
   return procedure && name;
 }
 
-/** The next step of a cast that failed, and the values of that text. */
-function next(
-  { context: { attempt }, procedure, abandoned }: IncomingRequest,
-  fate: Disposition,
+/** Next step of a failed cast as a text, and the values for that text. */
+function nextStep(
+  { attempt, procedure, settlement }: IncomingRequest,
+  disposition: Disposition,
   queue: QueueAddress | undefined,
 ): [string, Properties] {
-  if (fate === "again") {
+  if (disposition === "retried") {
     return ["next in {wait} ms", {
       wait: nextDelay(attempt, procedure?.retry),
     }];
   }
-  if (fate === "dead" && queue) {
+  if (disposition === "deadLettered" && queue) {
     return ["kept in {deadLetters}", {
       deadLetters: queueName({ kind: "deadLetter", of: queue }),
     }];
   }
-  const back = fate === "back" || abandoned;
-  return [back ? "back into its queue" : "dropped", {}];
+  const requeued = disposition === "requeued" || settlement.abandoned;
+  return [requeued ? "back into its queue" : "dropped", {}];
 }
 
 /**
- * A cast that failed, with what becomes of it: an error, since nobody else is told. One that a handler threw at has a line
- * of its own, as many as the log takes.
+ * Logs a failed cast and its disposition at level error, since no caller gets the error. Each error of a handler is a kind
+ * of its own, so that none is left out before the log's limit.
  */
 export function logFailedCast(
   incoming: IncomingRequest,
   error: unknown,
-  fate: Disposition,
+  disposition: Disposition,
   queue: QueueAddress | undefined,
 ): void {
-  if (incoming.over) {
+  if (incoming.cancellation.cancelled) {
     return logStep(incoming, "failed after its end: {error}", { error });
   }
-  const { request: { method }, context, procedure, name } = incoming;
-  const { attempt, requestId } = context;
-  const [then, values] = next(incoming, fate, queue);
+  const { request: { method }, procedure, name } = incoming;
+  const { attempt, requestId } = incoming;
+  const [then, values] = nextStep(incoming, disposition, queue);
   const topic = procedure
     ? name.slice(0, -method.length - 1)
     : queue && queueName(queue);
@@ -85,6 +85,6 @@ export function logFailedCast(
       attempts: procedure?.retry?.attempts ?? 1,
       ...{ ...values, error },
     },
-    thrown ? `${name} ${requestId} ${attempt}` : known(incoming),
+    thrown ? `${name} ${requestId} ${attempt}` : kindOf(incoming),
   );
 }

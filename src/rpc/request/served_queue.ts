@@ -1,4 +1,4 @@
-/** One consumer of a server, and what tells the requests that come there from each other. @module */
+/** One consumer of a server, and the keys that tell its requests apart. @module */
 import { createHash } from "node:crypto";
 import type { Address, QueueAddress } from "../../transport/address.ts";
 import type { Request } from "../../wire/rpc_message.ts";
@@ -7,23 +7,23 @@ import type { Dispatcher } from "../dispatch/dispatcher.ts";
 import type { IncomingRequest } from "./incoming_request.ts";
 import { RecentRequests, type ReplyCache } from "./recent_requests.ts";
 
-/** One consumer: who serves what comes there, what came before, and its queue, unless that holds copies of what all get. */
+/** One consumer: its dispatcher, its recent requests, and its queue. */
 export interface ServedQueue {
-  /** Serves its requests. */
+  /** Dispatcher of the requests. */
   readonly dispatcher: Dispatcher;
-  /** The address whose requests those are. */
+  /** Topic and host whose requests are served. */
   readonly addressee: Addressee;
-  /** What came there before. */
+  /** Requests that came before. */
   readonly recent: RecentRequests;
-  /** Undefined where all workers get a copy. */
+  /** Shared queue; undefined for a broadcast, of which every worker gets a copy in a queue of its own. */
   readonly queue: QueueAddress | undefined;
-  /** Where what workers do not finish is handled apart; undefined where that is not done. */
+  /** Quarantine queue for requests that workers did not finish; undefined where there is none. */
   quarantine?: Address | undefined;
-  /** Whether this is that place: `queue` is then the one beside which it is. */
+  /** True for the consumer of the quarantine queue; `queue` is then the queue that it belongs to. */
   readonly quarantined?: boolean;
 }
 
-/** A lane on its own; `queue` is its queue, unless all workers get a copy. */
+/** Consumer without a quarantine; `queue` is undefined for a broadcast. */
 export function servedQueue(
   dispatcher: Dispatcher,
   addressee: Addressee,
@@ -38,22 +38,25 @@ export function servedQueue(
   };
 }
 
-/** A job as far as it says what is asked, and in which words. */
-type Asked = Pick<IncomingRequest, "request" | "dialect">;
+/** Request and its dialect. */
+type RequestContent = Pick<IncomingRequest, "request" | "dialect">;
 
-/** Characters of a request's content that are kept as they are; of more, their digest. */
-const MAX_KEY = 128;
+/** Characters of a request's content that a key holds as they are; of longer content it holds a digest. */
+const MAX_CONTENT_LENGTH = 128;
 
 /**
- * What tells one request from another: a stranger may have made up its id. Warren's requests are told by the id, and
- * calls by their address, which costs nothing; all else by its content, so that one which is sent again for another answer is the same.
+ * Key of a request; undefined without an id. The id alone does not do, since another peer may use the same. The key of
+ * Warren's requests has the id and the call's reply address, which costs nothing. All other requests are told apart by their
+ * content, so that one that is sent again as another call has the same key.
  */
-export function requestKey({ request, dialect }: Asked): string | undefined {
+export function requestKey(
+  { request, dialect }: RequestContent,
+): string | undefined {
   const { id, attempt = 1, deadLetterCount = 0, reply, warren, to } = request;
   if (id === undefined) return undefined;
-  // With the lengths of what strangers say, no two requests have the same.
+  // With the lengths of the peer's texts, no two requests have the same key.
   const first = `${attempt} ${deadLetterCount} ${id.length}`;
-  // A cast of Warren's says its address alone.
+  // A cast of Warren's has no `warren` header, but an address.
   if (!warren && to === undefined) {
     return `${first} = ${id}${contentOf({ request, dialect })}`;
   }
@@ -63,26 +66,26 @@ export function requestKey({ request, dialect }: Asked): string | undefined {
   return `${first} ${length} ${id}${more}${queue}`;
 }
 
-/** What is asked, and in which form it is to be answered. */
-function contentOf({ request, dialect }: Asked): string {
+/** Content of a request and the form of its reply, as a text or its digest. */
+function contentOf({ request, dialect }: RequestContent): string {
   const { method, namespace, version, args, context, reply } = request;
   const form = reply && [dialect.name, reply.form, reply.ids];
   const content = [method, namespace, version, args, context, form];
   const text = JSON.stringify(content);
-  return text.length > MAX_KEY
+  return text.length > MAX_CONTENT_LENGTH
     ? createHash("sha256").update(text).digest("base64url")
     : text;
 }
 
-/** Where the answer goes, as far as the identity does not say it. */
+/** Reply address of a request, if its key does not have it. */
 export function readerOf({ reply, warren }: Request): string {
   return reply && !warren
     ? `${reply.call.length} ${reply.call}${reply.queue}`
     : "";
 }
 
-/** The identity with the reader: for what is kept of each request apart, such as its claim in the ledger of the fleet. */
-export function fullRequestKey(asked: Asked): string | undefined {
-  const identity = requestKey(asked);
-  return identity && identity + readerOf(asked.request);
+/** Key with the reply address, which tells apart two calls with the same content: for claims in the shared ledger. */
+export function fullRequestKey(incoming: RequestContent): string | undefined {
+  const identity = requestKey(incoming);
+  return identity && identity + readerOf(incoming.request);
 }

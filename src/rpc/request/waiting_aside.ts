@@ -1,11 +1,11 @@
-/** Waits of requests and events that have no handler at work: they keep no others from theirs. @module */
+/** Waits of requests and events whose handler does not run: they do not take the places of others in the prefetch. @module */
 import { RpcError } from "../../errors.ts";
 import type { Delivery } from "../../transport/transport.ts";
 
-/** A message in hand; see `Delivery.waits`. */
+/** Unsettled message; see `Delivery.waits`. */
 export type Waiter = Pick<Delivery, "waits">;
 
-/** Does `work` while others may take the message's place; the signal that it gets fires when the place is needed, or with `signal`. */
+/** Runs `work` while other messages may take the place of this one. The signal of `work` fires with `signal`, and when too many messages wait. */
 export async function aside<T>(
   waiter: Waiter,
   signal: AbortSignal,

@@ -1,46 +1,40 @@
-/** Casts that failed: tried again later, or kept as dead letters. Nothing is acknowledged before the broker has the copy. @module */
+/** Failed casts: they are retried after a delay, or dead-lettered. A cast is acknowledged only after the broker has its copy. @module */
 import type { Disposition } from "../server_stats.ts";
 import { redactText } from "../../redaction.ts";
 import { logger, oneLine } from "../../logging.ts";
 import { type QueueAddress, queueName } from "../../transport/address.ts";
 import { deadLetterHeaders, retryHeaders } from "../../wire/codec.ts";
 import { aside } from "../request/waiting_aside.ts";
-import { isContent, newAttempt, type Republisher } from "./republisher.ts";
+import { isContentError, newAttempt, type Republisher } from "./republisher.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import { isDispatchError } from "../dispatch/handler_result.ts";
 import { nextDelay } from "../../contract/retry_policy.ts";
 
-/** What taking care of failed casts needs. */
-export interface FailedCastsParts {
-  /** To keep it. */
-  readonly republisher: Republisher;
-  /** Whether the bus is OpenStack's: there only procedures with a policy have dead letters. */
-  readonly openstack: boolean;
-}
-
-/** Takes care of the casts of one context. */
+/** Retries and dead-letters the failed casts of one server. */
 export class CastFailures {
-  readonly #parts: FailedCastsParts;
+  readonly #republisher: Republisher;
+  readonly #openstack: boolean;
 
-  /** Of its parts. */
-  constructor(parts: FailedCastsParts) {
-    this.#parts = parts;
+  /** Copies casts by `republisher`. With `openstack` only casts of procedures with a retry policy have dead letters. */
+  constructor(republisher: Republisher, openstack: boolean) {
+    this.#republisher = republisher;
+    this.#openstack = openstack;
   }
 
-  /** A handler threw, or the dispatcher refused it; `queue` is undefined where all workers get a copy. */
+  /** Takes a cast that its handler failed, or that the dispatcher rejected; `queue` is undefined for a broadcast. */
   async failed(
     incoming: IncomingRequest,
     error: unknown,
     queue?: QueueAddress,
   ): Promise<Disposition> {
-    const { attempt } = incoming.context;
-    const refused = isDispatchError(error);
-    const ms = refused
+    const { attempt } = incoming;
+    const rejected = isDispatchError(error);
+    const ms = rejected
       ? undefined
       : nextDelay(attempt, incoming.procedure?.retry);
-    const kept = incoming.procedure?.retry !== undefined ||
-      !this.#parts.openstack;
-    if (!queue || !kept || !waits(incoming)) return "dropped";
+    const stored = incoming.procedure?.retry !== undefined ||
+      !this.#openstack;
+    if (!queue || !stored || !incoming.settlement.open) return "dropped";
     if (ms === undefined) {
       return await this.#deadLetter(incoming, queue, reasonOf(error));
     }
@@ -49,26 +43,23 @@ export class CastFailures {
       retryHeaders(attempt + 1, expiresOf(incoming)),
     );
     try {
-      await this.#parts.republisher.send(
-        { kind: "delay", of: queue, ms },
-        copy,
-      );
-      return "again";
+      await this.#republisher.send({ kind: "delay", of: queue, ms }, copy);
+      return "retried";
     } catch (error) {
-      if (isContent(error)) {
+      if (isContentError(error)) {
         return await this.#deadLetter(incoming, queue, reasonOf(error));
       }
-      return await this.#notCopied(incoming, error);
+      return await this.#requeueLater(incoming, error);
     }
   }
 
-  /** Its sender would have it dropped by now. */
+  /** Takes a cast that has expired before its attempt. */
   async expired(
     incoming: IncomingRequest,
     queue?: QueueAddress,
   ): Promise<Disposition> {
-    const kept = incoming.context.attempt > 1 || !this.#parts.openstack; // another attempt comes of a policy
-    if (!queue || !kept || !waits(incoming)) return "dropped";
+    const stored = incoming.attempt > 1 || !this.#openstack; // later attempts come of a retry policy
+    if (!queue || !stored || !incoming.settlement.open) return "dropped";
     return await this.#deadLetter(
       incoming,
       queue,
@@ -77,24 +68,24 @@ export class CastFailures {
     );
   }
 
-  /** No worker finished it, and no other is to try. */
+  /** Takes a cast that too many workers did not finish. */
   async interrupted(
     incoming: IncomingRequest,
     reason: string,
     queue?: QueueAddress,
   ): Promise<Disposition> {
-    if (!queue || !waits(incoming)) return "dropped";
+    if (!queue || !incoming.settlement.open) return "dropped";
     return await this.#deadLetter(incoming, queue, reason);
   }
 
-  /** `spared`: how many of its attempts there have not been. */
+  /** Dead-letters a cast; `skipped` is the number of its attempts that did not take place. */
   async #deadLetter(
     incoming: IncomingRequest,
     queue: QueueAddress,
     reason: string,
-    spared = 0,
+    skipped = 0,
   ): Promise<Disposition> {
-    const attempts = incoming.context.attempt - spared;
+    const attempts = incoming.attempt - skipped;
     const deadLetterCount = (incoming.request.deadLetterCount ?? 0) + 1;
     const failed = {
       attempts,
@@ -104,25 +95,28 @@ export class CastFailures {
     };
     const headers = deadLetterHeaders(failed);
     try {
-      const { republisher } = this.#parts;
-      return await republisher.deadLetter(queue, incoming.message, headers)
-        ? "dead"
+      return await this.#republisher.deadLetter(
+          queue,
+          incoming.message,
+          headers,
+        )
+        ? "deadLettered"
         : "dropped";
     } catch (error) {
-      return await this.#notCopied(incoming, error);
+      return await this.#requeueLater(incoming, error);
     }
   }
 
-  /** The broker did not take the copy: the message goes back into its queue. */
-  async #notCopied(
+  /** Takes a cast whose copy the broker did not take: it goes back into its queue after a pause. */
+  async #requeueLater(
     incoming: IncomingRequest,
     error: unknown,
   ): Promise<Disposition> {
-    if (!incoming.abandoned) await this.backOff(incoming, error);
-    return "back";
+    if (!incoming.settlement.abandoned) await this.backOff(incoming, error);
+    return "requeued";
   }
 
-  /** The wait before it goes back into its queue; none if the worker stops. */
+  /** Pauses before a cast goes back into its queue, until the worker stops. */
   async backOff(incoming: IncomingRequest, error: unknown): Promise<void> {
     logger("rpc").error(
       "A cast that failed goes back into its queue: {error}",
@@ -130,21 +124,15 @@ export class CastFailures {
         error,
       },
     );
-    const { republisher } = this.#parts;
     await aside(
       incoming,
       incoming.signal,
-      (signal) => republisher.backOff(signal),
+      (signal) => this.#republisher.backOff(signal),
     );
   }
 }
 
-/** False if its queue has it again, or it needs none. */
-function waits({ settled, abandoned }: IncomingRequest): boolean {
-  return !settled && !abandoned;
-}
-
-/** What was thrown, in one line, without what looks like a secret; anything can be thrown. */
+/** Text of a thrown value in one line, with secrets redacted. The value may be anything, also an object that cannot be read. */
 export function reasonOf(thrown: unknown): string {
   try {
     const text = thrown instanceof Error
@@ -156,7 +144,7 @@ export function reasonOf(thrown: unknown): string {
   }
 }
 
-/** The first worker that fails counts from when it has the message: how long that waited before is not known. */
+/** Expiration for the next attempt, in epoch milliseconds. On the first attempt it counts from now: AMQP does not tell how long the message waited in its queue. */
 function expiresOf(
   { request, message: { expiration } }: IncomingRequest,
 ): number | undefined {

@@ -1,10 +1,14 @@
-/** Requests that their workers did not finish: counted, kept apart from others, and given up at last. @module */
+/** Quarantine: interrupted requests are counted, run one at a time in a queue of their own, and given up at last. @module */
 import { setImmediate } from "node:timers/promises";
 import { ConnectionDisposedError, InterruptedError } from "../../errors.ts";
 import { logger, oneLine } from "../../logging.ts";
 import { type Address, direct, queueName } from "../../transport/address.ts";
 import type { Session } from "../../transport/transport.ts";
-import { isContent, type Republisher, sameAttempt } from "./republisher.ts";
+import {
+  isContentError,
+  type Republisher,
+  sameAttempt,
+} from "./republisher.ts";
 import type { CastFailures } from "./cast_failures.ts";
 import type { Disposition } from "../server_stats.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
@@ -12,47 +16,54 @@ import { fullRequestKey, type ServedQueue } from "../request/served_queue.ts";
 import { markDispatchError } from "../dispatch/handler_result.ts";
 import type { Responder } from "../replies/responder.ts";
 
-/** Interruptions after which it is handled apart from others, and after which nobody tries again. */
+/** Redeliveries after which a request moves to the quarantine queue, and after which it is given up. */
 const QUARANTINE_AFTER = 2;
 const MAX_REDELIVERIES = 5;
-/** Requests remembered that this worker gave back by itself, at most. */
-const GIVEN_BACK = 10_000;
+/** Requests remembered that this worker has requeued by itself. */
+const MAX_REQUEUED = 10_000;
 
-/** Milliseconds that the broker may take to say that it has read what was acknowledged. */
-const PATIENCE = 5_000;
+/** Milliseconds that the broker may take to confirm that it has processed acknowledgements. */
+const FLUSH_TIMEOUT_MS = 5_000;
 
-/** What taking care of interrupted requests needs. */
-export interface QuarantineParts {
-  /** Of their deliveries. */
+/** Collaborators of a `Quarantine`. */
+export interface QuarantineOptions {
+  /** Session of the consumers. */
   readonly session: Session;
-  /** To move them. */
+  /** Moves requests. */
   readonly republisher: Republisher;
-  /** To keep casts that are given up. */
+  /** Dead-letters casts that are given up. */
   readonly castFailures: CastFailures;
-  /** To answer calls that are given up. */
+  /** Replies to calls that are given up. */
   readonly responder: Responder;
 }
 
-/** What becomes of one: it is handled where it is, is elsewhere now, or is given up after so many times. */
-export type InterruptedRequest = "here" | "moved" | {
-  readonly hopeless: number;
+/** Decision on an interrupted request: it is served here, was moved to a queue, or is given up after that many interruptions. */
+export type QuarantineDecision = "served" | "moved" | {
+  readonly exhausted: number;
 };
 
-/** Takes care of the interrupted requests of one context. */
+/** Takes care of the interrupted requests of one server. */
 export class Quarantine {
-  readonly #parts: QuarantineParts;
+  readonly #session: Session;
+  readonly #republisher: Republisher;
+  readonly #castFailures: CastFailures;
+  readonly #responder: Responder;
   readonly #counted = new WeakSet<IncomingRequest>();
-  readonly #moving = new Set<Promise<InterruptedRequest>>();
-  #reading: Promise<void> | undefined;
-  readonly #givenBack = new Set<string>();
+  readonly #moving = new Set<Promise<QuarantineDecision>>();
+  /** Keys of requests that this worker has requeued by itself: their redelivery is no interruption. */
+  readonly #requeued = new Set<string>();
+  #flush: Promise<void> | undefined;
   #warned = false;
 
-  /** Of its parts. */
-  constructor(parts: QuarantineParts) {
-    this.#parts = parts;
+  /** Serves the consumers of one session. */
+  constructor(options: QuarantineOptions) {
+    this.#session = options.session;
+    this.#republisher = options.republisher;
+    this.#castFailures = options.castFailures;
+    this.#responder = options.responder;
   }
 
-  /** True for a request that a worker had and did not finish, unless it is known why. A cut looks like a death. */
+  /** True for a request that a worker did not finish, unless this worker has requeued it. A lost connection looks like a death. */
   isSuspect(
     incoming: IncomingRequest,
     { quarantine, quarantined = false }: ServedQueue,
@@ -61,36 +72,43 @@ export class Quarantine {
     const { interruptions = 0 } = incoming.request;
     if (quarantined && interruptions >= MAX_REDELIVERIES) return true;
     if (!incoming.redelivered) return false;
-    const one = fullRequestKey(incoming);
-    return one === undefined || !this.#givenBack.delete(one);
+    const key = fullRequestKey(incoming);
+    return key === undefined || !this.#requeued.has(key);
   }
 
-  /** Resolves when what was being moved is safe: what may end this worker must not take that with it. */
+  /** Notes that a request is being run: its next redelivery is an interruption again. */
+  admitted(incoming: IncomingRequest): void {
+    if (!incoming.redelivered || this.#requeued.size === 0) return;
+    const key = fullRequestKey(incoming);
+    if (key !== undefined) this.#requeued.delete(key);
+  }
+
+  /** Resolves when all requests that are being moved are in their new queues: the next one may end this worker. */
   async othersSafe(): Promise<void> {
     await Promise.all(this.#moving);
   }
 
-  /** Counts one more interruption; resolves to what is to become of it. */
+  /** Counts one more interruption of a request, and decides what becomes of it. */
   async take(
     incoming: IncomingRequest,
     served: ServedQueue,
-  ): Promise<InterruptedRequest> {
+  ): Promise<QuarantineDecision> {
     this.#counted.add(incoming);
     const times = incoming.redelivered
-      ? timesOf(incoming)
+      ? interruptionsOf(incoming)
       : incoming.request.interruptions ?? 0;
     if (served.quarantined && times >= MAX_REDELIVERIES) {
-      return { hopeless: times };
+      return { exhausted: times };
     }
-    const route = wayOf(times, incoming, served);
-    if (!route || !served.quarantine) return "here";
+    const route = countedAddress(times, incoming, served);
+    if (!route || !served.quarantine) return "served";
     const moving = this.#move(incoming, route, times)
       .finally(() => this.#moving.delete(moving));
     this.#moving.add(moving);
     return await moving;
   }
 
-  /** At the end of its queue, as it came; false if the broker did not take it. */
+  /** Publishes a copy at the end of the request's queue; false if the broker did not take it. */
   async requeue(
     { message, request }: IncomingRequest,
     served: ServedQueue,
@@ -98,7 +116,7 @@ export class Quarantine {
     const route = requeueAddress(request.interruptions ?? 0, served);
     if (!route) return false;
     try {
-      await this.#parts.republisher.send(route, sameAttempt(message));
+      await this.#republisher.send(route, sameAttempt(message));
       return true;
     } catch (error) {
       if (!(error instanceof ConnectionDisposedError)) this.#warn(route, error);
@@ -106,48 +124,46 @@ export class Quarantine {
     }
   }
 
-  /** One that goes back to its queue by this worker's own will was not interrupted. */
-  ended(incoming: IncomingRequest): void {
-    if (
-      !incoming.abandoned || incoming.acknowledged ||
-      this.#counted.has(incoming)
-    ) return;
-    const one = fullRequestKey(incoming);
-    if (one === undefined) return;
-    this.#givenBack.add(one);
-    const [oldest] = this.#givenBack;
-    const full = this.#givenBack.size > GIVEN_BACK;
-    if (full && oldest !== undefined) this.#givenBack.delete(oldest);
+  /** Remembers a request that this worker has requeued by its own decision: it was not interrupted. */
+  settled(incoming: IncomingRequest): void {
+    const { abandoned, acknowledged } = incoming.settlement;
+    if (!abandoned || acknowledged || this.#counted.has(incoming)) return;
+    const key = fullRequestKey(incoming);
+    if (key === undefined) return;
+    this.#requeued.add(key);
+    const [oldest] = this.#requeued;
+    const full = this.#requeued.size > MAX_REQUEUED;
+    if (full && oldest !== undefined) this.#requeued.delete(oldest);
   }
 
-  /** A copy that is refused for its content can neither be counted nor be handled apart, so its message is given up. */
+  /** Moves a request to another queue. A request whose copy the broker refuses for its content can not be counted: it is given up. */
   async #move(
     incoming: IncomingRequest,
     route: Address,
     times: number,
-  ): Promise<InterruptedRequest> {
+  ): Promise<QuarantineDecision> {
     try {
-      await this.#parts.republisher.send(
+      await this.#republisher.send(
         route,
         sameAttempt(incoming.message, times),
       );
-      incoming.passOn();
+      incoming.settlement.handOver();
     } catch (error) {
-      if (incoming.abandoned) return "moved";
-      if (isContent(error)) return { hopeless: times };
+      if (incoming.settlement.abandoned) return "moved";
+      if (isContentError(error)) return { exhausted: times };
       this.#warn(route, error);
-      return "here";
+      return "served";
     }
-    await (this.#reading ??= this.#read());
+    await (this.#flush ??= this.#flushAcks());
     return "moved";
   }
 
-  /** Resolves when the broker has read what was acknowledged: if a copy ends this worker, it is the only one. */
-  async #read(): Promise<void> {
-    await setImmediate(); // what is acknowledged meanwhile needs no question of its own
-    this.#reading = undefined;
-    const wait = { at: performance.now() + PATIENCE };
-    await this.#parts.session.flush(wait).catch(() => {});
+  /** Resolves when the broker has processed all acknowledgements: if a copy ends this worker, no other copy is delivered twice. */
+  async #flushAcks(): Promise<void> {
+    await setImmediate(); // one flush serves all acknowledgements of this turn
+    this.#flush = undefined;
+    const deadline = { at: performance.now() + FLUSH_TIMEOUT_MS };
+    await this.#session.flush(deadline).catch(() => {});
   }
 
   #warn(address: Address, error: unknown): void {
@@ -159,7 +175,7 @@ export class Quarantine {
     );
   }
 
-  /** A cast becomes a dead letter, a call fails. */
+  /** Gives up a request that was interrupted too often: a cast is dead-lettered, a call fails. */
   async giveUp(
     incoming: IncomingRequest,
     times: number,
@@ -167,25 +183,30 @@ export class Quarantine {
   ): Promise<Disposition> {
     const reason =
       `Interrupted ${times} times: its worker died or lost its broker each time`;
-    const { castFailures, responder } = this.#parts;
-    let fate: Disposition = "dropped";
+    let disposition: Disposition = "dropped";
     if (incoming.request.reply) {
-      await responder.failure(
+      await this.#responder.failure(
         incoming,
         markDispatchError(new InterruptedError(reason)),
       );
-    } else fate = await castFailures.interrupted(incoming, reason, queue);
-    return fate;
+    } else {disposition = await this.#castFailures.interrupted(
+        incoming,
+        reason,
+        queue,
+      );}
+    return disposition;
   }
 }
 
-/** Interruptions of a request, this one included. Where the broker counts deliveries, its count holds. */
-function timesOf({ request, deliveryCount = 1 }: IncomingRequest): number {
+/** Interruptions of a redelivered request, this one included. Where the broker counts deliveries, its count holds. */
+function interruptionsOf(
+  { request, deliveryCount = 1 }: IncomingRequest,
+): number {
   const { interruptions = 0 } = request;
   return interruptions + Math.max(1, deliveryCount);
 }
 
-/** Where one is put that has lost its worker otherwise; undefined where there is no such place. */
+/** Queue to which a request goes back that was interrupted that often; undefined for a broadcast. */
 export function requeueAddress(
   times: number,
   served: ServedQueue,
@@ -195,8 +216,8 @@ export function requeueAddress(
   return queue && direct(queueName(queue));
 }
 
-/** Where it is put, counted; undefined where its queue has counted it, and it is no danger to others yet. */
-function wayOf(
+/** Queue to which an interrupted request is moved with its count. Undefined where the broker counts by itself, and the request is not to be quarantined yet. */
+function countedAddress(
   times: number,
   { deliveryCount }: IncomingRequest,
   { queue, quarantine, quarantined }: ServedQueue,

@@ -1,4 +1,4 @@
-/** Copies of messages in queues beside those that are consumed: nothing is acknowledged before the broker has its copy. @module */
+/** Republishes messages to other queues. A message is acknowledged only after the broker has its copy. @module */
 import { loggableError } from "../../redaction.ts";
 import {
   InvalidValueError,
@@ -21,137 +21,140 @@ import {
   redeliveryHeaders,
 } from "../../wire/codec.ts";
 
-/** Milliseconds that the broker may take for a copy. */
-const PATIENCE = 30_000;
-/** Bytes of it in a millisecond at least, beyond that. */
-const RATE = 1_024;
-/** Milliseconds before a message that could not be copied goes back into its queue: twice as long each time, to the most. */
-const RETRY = 1_000;
-const LONGEST_RETRY = 60_000;
-/** Bytes of foreign properties that a dead letter holds at most, so that they fit into one frame beside its headers. */
-const PROPERTIES = 64 * 1024;
-/** As it came, but for what is said of it now. What a broker has put there is its own. */
+/** Milliseconds that the broker may take to confirm a copy. */
+const CONFIRM_TIMEOUT_MS = 30_000;
+/** Bytes of a copy that prolong this time by a millisecond. */
+const MIN_BYTES_PER_MS = 1_024;
+/** Milliseconds before a message that could not be copied goes back into its queue. They double with each such message. */
+const REQUEUE_DELAY_MS = 1_000;
+const MAX_REQUEUE_DELAY_MS = 60_000;
+/** Bytes of the original properties that a dead letter holds, so that its headers fit into one frame. */
+const MAX_PROPERTIES_BYTES = 64 * 1024;
+/**
+ * Copy of a message for a new attempt, with headers that describe the attempt. Properties that describe the call or the
+ * earlier attempt do not travel, nor does what a broker has added; all others do.
+ */
 export function newAttempt(
-  { body, headers, messageId, oversized }: Message,
-  more: Readonly<Record<string, string>>,
+  message: Message,
+  added: Readonly<Record<string, string>>,
 ): Message {
+  const { correlationId: _c, replyTo: _r, expiration: _e, ...rest } = message;
+  const { properties: _p, unreadable: _u, headers, messageId, ...kept } = rest;
   return {
-    body,
-    headers: { ...forwardedHeaders(headers), ...more },
+    ...kept,
+    headers: { ...forwardedHeaders(headers), ...added },
     messageId: short(messageId),
     persistent: true,
     mandatory: true,
-    oversized,
   };
 }
 
-/** A request in the same attempt still; `times` says how often a worker did not finish it, if that has changed. */
+/** Copy of a request that stays in the same attempt; `interruptions` is given if a worker did not finish it. */
 export function sameAttempt(
   message: Message,
-  times: number = interruptionsOf(message.headers),
+  interruptions: number = interruptionsOf(message.headers),
 ): Message {
-  const { body, messageId, correlationId, replyTo, expiration } = message;
+  const { properties: _p, unreadable: _u, oversized: _o, ...kept } = message;
   return {
-    body,
-    headers: redeliveryHeaders(message.headers, times),
-    messageId: short(messageId),
-    correlationId: short(correlationId),
-    replyTo: short(replyTo),
-    expiration,
+    ...kept,
+    headers: redeliveryHeaders(message.headers, interruptions),
+    messageId: short(message.messageId),
+    correlationId: short(message.correlationId),
+    replyTo: short(message.replyTo),
     persistent: true,
     mandatory: true,
   };
 }
 
-/** A property that AMQP cannot carry any more is left out. */
+/** Leaves out a property that AMQP cannot carry any more. */
 function short(text: string | undefined): string | undefined {
   return text !== undefined && isShortString(text) ? text : undefined;
 }
 
 /**
- * A dead letter in three forms: a copy, unless its headers could not be read; a new message that holds the properties as
- * bytes; a new message without them.
+ * Variants of a dead letter, to be tried in this order: a copy, unless its headers could not be read; a new message that
+ * holds the original properties as bytes; a new message without them.
  */
-function lettersOf(
+function deadLetterVariants(
   message: Message,
-  said: Readonly<Record<string, string>>,
+  added: Readonly<Record<string, string>>,
 ): readonly Message[] {
   const { body, properties, oversized } = message;
   const sent = { persistent: true, mandatory: true, oversized };
-  const bare = { body, headers: said, ...sent };
-  const raw = properties?.subarray(0, PROPERTIES);
-  const copy = newAttempt(message, said);
+  const bare = { body, headers: added, ...sent };
+  const raw = properties?.subarray(0, MAX_PROPERTIES_BYTES);
+  const copy = newAttempt(message, added);
   if (!raw) return [copy, bare];
-  const headers = { ...said, ...propertyHeaders(raw) };
-  const forms = [{ ...bare, headers }, bare];
-  return message.unreadable === undefined ? [copy, ...forms] : forms;
+  const headers = { ...added, ...propertyHeaders(raw) };
+  const variants = [{ ...bare, headers }, bare];
+  return message.unreadable === undefined ? [copy, ...variants] : variants;
 }
 
-/** True if a message was refused for what it holds: AMQP cannot carry it, or the broker does not take it. */
-export function isContent(error: unknown): boolean {
+/** True if a message was refused for its content: AMQP cannot carry it, or the broker does not take it. */
+export function isContentError(error: unknown): boolean {
   return error instanceof InvalidValueError ||
     (error instanceof RejectedError && error.data.reason === "content");
 }
 
-/** Makes the copies of one context. */
+/** Republishes the messages of one server. */
 export class Republisher {
   readonly #session: Session;
-  /** Queues that were made. */
-  readonly #made = new Set<string>();
-  /** How long the next message waits that cannot be copied. */
-  #retry = RETRY;
+  /** Queues that were declared, by name. */
+  readonly #declared = new Set<string>();
+  /** Milliseconds of the next pause. */
+  #requeueDelay = REQUEUE_DELAY_MS;
 
-  /** On a transport. */
+  /** Publishes through a session. */
   constructor(session: Session) {
     this.#session = session;
   }
 
   /**
-   * Resolves when the broker has it.
+   * Publishes a copy; resolves when the broker has confirmed it.
    *
-   * @throws {RpcError} it does not: see `Session.declare` and `Session.publish`.
+   * @throws {RpcError} the broker does not take it: see `Session.declare` and `Session.publish`.
    */
   async send(address: Address, copy: Message): Promise<void> {
-    const patience = PATIENCE + copy.body.length / RATE;
-    const wait = { at: performance.now() + patience };
+    const timeout = CONFIRM_TIMEOUT_MS + copy.body.length / MIN_BYTES_PER_MS;
+    const deadline = { at: performance.now() + timeout };
     const name = queueName(address);
     for (;;) {
-      const known = this.#made.has(name);
-      if (!known) await this.#session.declare(address, wait);
-      this.#made.add(name);
+      const known = this.#declared.has(name);
+      if (!known) await this.#session.declare(address, deadline);
+      this.#declared.add(name);
       try {
-        await this.#session.publish(address, copy, wait);
-        this.#retry = RETRY;
+        await this.#session.publish(address, copy, deadline);
+        this.#requeueDelay = REQUEUE_DELAY_MS;
         return;
       } catch (error) {
         if (!known || !(error instanceof NoRouteError)) throw error;
-        this.#made.delete(name); // somebody removed the queue
+        this.#declared.delete(name); // the queue was deleted
       }
     }
   }
 
   /**
-   * Keeps a message as a dead letter. Where the broker refuses its copy for its content, a new message has its body. False
-   * where the broker refuses that body itself: such a message cannot be kept anywhere.
+   * Dead-letters a message. Where the broker refuses the copy for its content, a new message has its body. False where the
+   * broker refuses the body itself: no queue can store such a message.
    *
-   * @throws {RpcError} the broker does not take it for any other reason.
+   * @throws {RpcError} the broker does not take the message for any other reason.
    */
   async deadLetter(
     queue: QueueAddress,
     message: Message,
-    said: Readonly<Record<string, string>>,
+    added: Readonly<Record<string, string>>,
   ): Promise<boolean> {
     let refusal: unknown;
-    for (const letter of lettersOf(message, said)) {
+    for (const letter of deadLetterVariants(message, added)) {
       try {
         await this.send({ kind: "deadLetter", of: queue }, letter);
         return true;
       } catch (error) {
-        if (!isContent(error)) throw error;
+        if (!isContentError(error)) throw error;
         refusal = error;
       }
     }
-    // The last form holds nothing foreign but the body, which every client can send.
+    // The last variant has nothing of the sender but the body, which every client can send.
     if (refusal instanceof InvalidValueError) throw refusal;
     logger("rpc").error(
       "Dropped a message of {bytes} bytes from {queue}: the broker refuses its body even as a new message: {error}",
@@ -164,10 +167,10 @@ export class Republisher {
     return false;
   }
 
-  /** The pause of a message that could not be copied: whatever is wrong with it will be so again. Ends with the signal. */
+  /** Pauses before a message that could not be copied goes back into its queue, since the next attempt will probably fail as well. Ends with the signal. */
   async backOff(signal: AbortSignal): Promise<void> {
-    const ms = this.#retry;
-    this.#retry = Math.min(2 * ms, LONGEST_RETRY);
+    const ms = this.#requeueDelay;
+    this.#requeueDelay = Math.min(2 * ms, MAX_REQUEUE_DELAY_MS);
     await delay(ms, { at: Infinity, signal }).catch(() => {});
   }
 }

@@ -1,88 +1,77 @@
-/** What arrives and is no request that can be read: answered, or kept as a dead letter. @module */
+/** Unreadable messages: their senders are told, or they are dead-lettered. @module */
 import { logger, oneLine } from "../../logging.ts";
 import { type QueueAddress, queueName } from "../../transport/address.ts";
 import type { Delivery } from "../../transport/transport.ts";
-import {
-  deadLetterCountOf,
-  deadLetterHeaders,
-  type DecodeError,
-} from "../../wire/codec.ts";
+import { deadLetterCountOf, deadLetterHeaders } from "../../wire/codec.ts";
 import type { ReplyAddress } from "../../wire/rpc_message.ts";
 import { aside } from "../request/waiting_aside.ts";
+import type { UnreadableMessage } from "../request/request_reader.ts";
 import type { Republisher } from "./republisher.ts";
 import type { Disposition } from "../server_stats.ts";
 import type { Responder } from "../replies/responder.ts";
 
-/** What is wrong with a message, as far as that can be told. */
-export type UnreadableMessage =
-  & Pick<DecodeError, "reason">
-  & Partial<Omit<DecodeError, "reason">>;
+/** Replies to senders that are pending while their messages are acknowledged already; beyond it, each message waits for its reply. */
+const MAX_PENDING_REPLIES = 1_000;
 
-/** What refusing needs. */
-export interface RefusalParts {
-  /** To tell who sent it. */
-  readonly responder: Responder;
-  /** To keep it. */
-  readonly republisher: Republisher;
-}
-
-/** Refusals that are being told, at most, while their messages are acknowledged already; of more, each holds its place. */
-const ANSWERS = 1_000;
-
-/** Refuses messages of one context. */
+/** Rejects the unreadable messages of one server. */
 export class UnreadableMessages {
-  readonly #parts: RefusalParts;
+  readonly #responder: Responder;
+  readonly #republisher: Republisher;
   readonly #pending = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
 
-  /** Of its parts. */
-  constructor(parts: RefusalParts) {
-    this.#parts = parts;
+  /** Senders are told by `responder`, dead letters kept by `republisher`. */
+  constructor(responder: Responder, republisher: Republisher) {
+    this.#responder = responder;
+    this.#republisher = republisher;
   }
 
-  /** Messages that are not taken care of yet. */
+  /** Settles for each message that is not dealt with yet. */
   get pending(): ReadonlySet<Promise<void>> {
     return this.#pending;
   }
 
-  /** What waits goes back to its queue. */
+  /** Ends all pauses: messages that could not be dead-lettered go back to their queues at once. */
   stop(): void {
     this.#stopping.abort();
   }
 
-  /** Tells who sent it, where it says how; else it is kept beside `queue`, or dropped without one. Never throws. */
+  /** Replies to the sender if the message tells where; else dead-letters the message of `queue`, or drops it without one. Never throws. */
   reject(
     delivery: Delivery,
     refused: UnreadableMessage,
     queue: QueueAddress | undefined,
-    done: (fate: Disposition) => void,
+    done: (disposition: Disposition) => void,
   ): void {
     const { reason } = refused;
     logger("rpc").warn("Refused a message for {key}: {reason}", {
       key: oneLine(delivery.key, 60),
       reason: oneLine(reason),
     });
-    const told = this.#tell(delivery, refused);
+    const replied = this.#reply(delivery, refused);
     if (!queue) {
       delivery.reject(false); // dropped, or dead-lettered where the broker's policy says so
       return done("dropped");
     }
-    // An answer that finds no queue must not keep others from their turn, while there are few such answers.
-    const few = this.#pending.size < ANSWERS;
-    if (told && few) delivery.ack();
-    const kept = told?.then(() => delivery.ack()) ??
-      this.#keep(delivery, reason, queue).then(done);
-    const work: Promise<void> = kept.finally(() => this.#pending.delete(work));
+    // A reply that finds no queue must not take a place in the prefetch, unless there are too many of them.
+    const few = this.#pending.size < MAX_PENDING_REPLIES;
+    if (replied && few) delivery.ack();
+    const settled = replied?.then(() => delivery.ack()) ??
+      this.#deadLetter(delivery, reason, queue).then(done);
+    const work: Promise<void> = settled.finally(() =>
+      this.#pending.delete(work)
+    );
     this.#pending.add(work);
   }
 
-  /** Undefined if nobody waits for an answer. */
-  #tell(
+  /** Undefined if the sender waits for no reply. */
+  #reply(
     delivery: Delivery,
-    { reason, dialect, reply = addressOf(delivery), warren }: UnreadableMessage,
+    { reason, dialect, reply = replyAddressOf(delivery), warren }:
+      UnreadableMessage,
   ): Promise<void> | undefined {
     if (!dialect || !reply) return undefined;
-    return this.#parts.responder.refuse({ reply, dialect, warren }, reason)
+    return this.#responder.reject({ reply, dialect, warren }, reason)
       .catch((error) =>
         logger("rpc").info("A refusal was not told: {error}", {
           error,
@@ -90,30 +79,29 @@ export class UnreadableMessages {
       );
   }
 
-  /** As it came, whatever it is. Where it cannot be kept it goes back into its queue, after a while. */
-  async #keep(
+  /** Dead-letters the message as it is. Where that fails, it goes back into its queue after a pause. */
+  async #deadLetter(
     delivery: Delivery,
-    refused: string,
+    rejectReason: string,
     queue: QueueAddress,
   ): Promise<Disposition> {
     const { message } = delivery;
-    const reason = oneLine(`Refused: ${refused}`);
+    const reason = oneLine(`Refused: ${rejectReason}`);
     const deadLetterCount = deadLetterCountOf(message.headers) + 1;
-    const said = {
+    const failed = {
       attempts: 0,
       deadLetterCount,
       reason,
       queue: queueName(queue),
     };
-    const { republisher } = this.#parts;
     try {
-      const kept = await republisher.deadLetter(
+      const stored = await this.#republisher.deadLetter(
         queue,
         message,
-        deadLetterHeaders(said),
+        deadLetterHeaders(failed),
       );
       delivery.ack();
-      return kept ? "dead" : "dropped";
+      return stored ? "deadLettered" : "dropped";
     } catch (error) {
       logger("rpc").error(
         "A refused message goes back into its queue: {error}",
@@ -122,15 +110,19 @@ export class UnreadableMessages {
         },
       );
       const { signal } = this.#stopping;
-      await aside(delivery, signal, (signal) => republisher.backOff(signal));
+      await aside(
+        delivery,
+        signal,
+        (signal) => this.#republisher.backOff(signal),
+      );
       delivery.reject(true);
-      return "back";
+      return "requeued";
     }
   }
 }
 
-/** Where a message that cannot be read wants its answer, by its properties. */
-function addressOf({ message }: Delivery): ReplyAddress | undefined {
+/** Reply address of an unreadable message, by its properties. */
+function replyAddressOf({ message }: Delivery): ReplyAddress | undefined {
   const { replyTo: queue, correlationId: call } = message;
   return queue && call ? { queue, call, form: "single" } : undefined;
 }

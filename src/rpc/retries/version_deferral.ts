@@ -1,63 +1,67 @@
-/** Requests in a version that this worker does not serve, and another does: they go back to their queue, after a while. @module */
+/** Deferral of requests in a version that this worker does not serve, and another worker does: they go back to their queue after a delay. @module */
 import { UnsupportedVersionError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import { delay } from "../../async/deadline.ts";
 import { queueName } from "../../transport/address.ts";
 import type { Message } from "../../transport/transport.ts";
+import type { RpcClient } from "../client/rpc_client.ts";
 import { deferralHeaders, interruptionsOf } from "../../wire/codec.ts";
 import { type Republisher, sameAttempt } from "./republisher.ts";
-import type { VersionSurvey } from "./version_survey.ts";
+import { VersionSurvey } from "./version_survey.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import type { ServedQueue } from "../request/served_queue.ts";
 import { isDispatchError } from "../dispatch/handler_result.ts";
 
-/** Times that a request goes back. */
-const MOST = 20;
-/** Milliseconds before it is in its queue again: a short time at first, since most find another worker soon. */
-const SOON = 100;
-const LATER = 1_000;
-/** Times of the short one. */
-const HASTY = 5;
+/** Deferrals of one request. */
+const MAX_DEFERRALS = 20;
+/** Milliseconds before a request is in its queue again, for the first deferrals and for the later ones: most requests find another worker soon. */
+const FIRST_DELAY_MS = 100;
+const LATER_DELAY_MS = 1_000;
+/** Deferrals with the shorter delay. */
+const FIRST_DEFERRALS = 5;
 
-/** Parts that a deferral needs. */
-export interface DeferralParts {
-  /** To put it back. */
-  readonly republisher: Republisher;
-  /** Knows who serves what. */
-  readonly elsewhere: VersionSurvey;
-  /** True on OpenStack's bus, which has no such queue. */
-  readonly openstack: boolean;
-}
-
-/** Gives requests to workers that serve their versions. */
+/** Hands requests over to workers that serve their versions. */
 export class VersionDeferral {
-  readonly #parts: DeferralParts;
+  readonly #republisher: Republisher;
+  readonly #survey: VersionSurvey;
+  readonly #openstack: boolean;
 
-  /** Of its parts. */
-  constructor(parts: DeferralParts) {
-    this.#parts = parts;
+  /**
+   * Asks other services through `caller`. With `openstack` no request is deferred: that bus has no queues to delay it in.
+   */
+  constructor(
+    republisher: Republisher,
+    caller: Pick<RpcClient, "gather">,
+    openstack: boolean,
+  ) {
+    this.#republisher = republisher;
+    this.#survey = new VersionSurvey(caller);
+    this.#openstack = openstack;
   }
 
-  /** True if the request has gone back; false if what was thrown is its end. */
+  /** Defers a request if its error is an unsupported version. True if it has gone back to its queue; false if the error stands. */
   async take(
     incoming: IncomingRequest,
     error: unknown,
     served: ServedQueue,
   ): Promise<boolean> {
     const { queue, addressee } = served;
-    const refused = error instanceof UnsupportedVersionError &&
+    const unsupported = error instanceof UnsupportedVersionError &&
       isDispatchError(error);
-    const { openstack, elsewhere } = this.#parts;
-    if (!refused || !queue || openstack || isDone(incoming)) return false;
+    if (!unsupported || !queue || this.#openstack || isDone(incoming)) {
+      return false;
+    }
     const { deferred = 0, version = "1.0", namespace } = incoming.request;
-    const ms = deferred < HASTY ? SOON : LATER;
-    if (deferred >= MOST || leftOf(incoming) <= ms) return false;
+    const ms = deferred < FIRST_DEFERRALS ? FIRST_DELAY_MS : LATER_DELAY_MS;
+    if (deferred >= MAX_DEFERRALS || remainingTime(incoming) <= ms) {
+      return false;
+    }
     const wanted = { addressee, queue: queueName(queue), version, namespace };
-    if (!(await elsewhere.serves(wanted)) || isDone(incoming)) return false;
+    if (!(await this.#survey.serves(wanted)) || isDone(incoming)) return false;
     return await this.#send(incoming, served, deferred + 1, ms);
   }
 
-  /** False if the broker did not take it. */
+  /** Publishes the copy; false if the broker did not take it. */
   async #send(
     incoming: IncomingRequest,
     { queue, quarantined, quarantine }: ServedQueue,
@@ -65,18 +69,23 @@ export class VersionDeferral {
     ms: number,
   ): Promise<boolean> {
     if (!queue) return false;
-    const { republisher } = this.#parts;
     try {
-      // What others did not finish stays apart from what is well: it waits here, and takes no other's place.
-      const apart = quarantined ? quarantine : undefined;
-      const wait = { at: Infinity, signal: incoming.signal };
-      if (apart) await delay(ms, wait);
-      const left = leftOf(incoming);
-      if (isDone(incoming) || left <= ms) return false;
-      // A worker counts from when a message comes: the wait in the queue is taken off before.
-      const copy = copyFor(incoming, times, { left, waits: apart ? 0 : ms });
-      await republisher.send(apart ?? { kind: "delay", of: queue, ms }, copy);
-      incoming.passOn();
+      // A quarantined request stays in the quarantine queue. It waits here, since that queue has no delay queue.
+      const target = quarantined ? quarantine : undefined;
+      const deadline = { at: Infinity, signal: incoming.signal };
+      if (target) await delay(ms, deadline);
+      const remaining = remainingTime(incoming);
+      if (isDone(incoming) || remaining <= ms) return false;
+      // A worker counts a timeout from the arrival, so the delay in the queue is subtracted here.
+      const copy = copyFor(incoming, times, {
+        remaining,
+        delay: target ? 0 : ms,
+      });
+      await this.#republisher.send(
+        target ?? { kind: "delay", of: queue, ms },
+        copy,
+      );
+      incoming.settlement.handOver();
       return true;
     } catch (error) {
       if (!isDone(incoming)) {
@@ -90,13 +99,13 @@ export class VersionDeferral {
   }
 }
 
-/** True if nobody waits for it here any more, or it is in its queue. */
-function isDone({ over, settled, abandoned }: IncomingRequest): boolean {
-  return over || settled || abandoned;
+/** True if nobody waits for the request any more, or another worker will get it. */
+function isDone({ cancellation, settlement }: IncomingRequest): boolean {
+  return cancellation.cancelled || !settlement.open;
 }
 
-/** Milliseconds until its sender gives up. What it waited in its queue before it came here is known only of a copy. */
-function leftOf(
+/** Milliseconds until the sender gives up. The time in the queue is known only of a deferred copy, which has a time stamp. */
+function remainingTime(
   { deadline, arrived, message, request }: IncomingRequest,
 ): number {
   const now = performance.now();
@@ -106,19 +115,19 @@ function leftOf(
   return Math.min(deadline - now, arrived + expiration - now, stamped);
 }
 
-/** In the same attempt, with the time that is left: its expiration would be lost in the queue where it waits. */
+/** Copy in the same attempt with the remaining time in its headers, since its expiration would be lost in the delay queue. */
 function copyFor(
   { message, request: { timeout, reply } }: IncomingRequest,
   times: number,
-  { left, waits }: { readonly left: number; readonly waits: number },
+  { remaining, delay }: { readonly remaining: number; readonly delay: number },
 ): Message {
-  const rest = Math.round(left - waits);
+  const rest = Math.round(remaining - delay);
   const { expiration: _, ...before } = message;
   const copy = sameAttempt(before, interruptionsOf(message.headers));
   const headers = {
     ...copy.headers,
     ...deferralHeaders(times, {
-      expires: left === Infinity ? undefined : Date.now() + waits + rest,
+      expires: remaining === Infinity ? undefined : Date.now() + delay + rest,
       timeout: reply && timeout !== undefined ? rest : undefined,
     }),
   };

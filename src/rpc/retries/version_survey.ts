@@ -1,4 +1,4 @@
-/** Finds out if another worker of a queue serves a version. Services are asked when a request needs it, and their answers are kept for a while. @module */
+/** Finds out if another worker of a queue serves a version. Services are asked when a request needs it, and their replies are cached. @module */
 import { logger } from "../../logging.ts";
 import { withDeadline } from "../../async/deadline.ts";
 import { queueFor } from "../../transport/address.ts";
@@ -8,18 +8,18 @@ import { isCompatible, parseVersion } from "../../contract/version.ts";
 import { answerIn, registryContract } from "../discovery/service_contract.ts";
 import type { ServiceInfo } from "../discovery/service_report.ts";
 
-/** Milliseconds that answers are waited for. */
-const WINDOW = 500;
-/** Milliseconds that answers are good for: after a useless question twice as long as before, to the most. */
-const FRESH = 2_000;
-const STALE = 30_000;
-/** Queues that are remembered, and answers of each, at most. */
-const QUEUES = 100;
-const ANSWERS = 1_000;
+/** Milliseconds that replies are waited for. */
+const SURVEY_TIMEOUT_MS = 500;
+/** Milliseconds that replies are valid for: at first, and at most. They double with each survey that finds no worker. */
+const MIN_VALIDITY_MS = 2_000;
+const MAX_VALIDITY_MS = 30_000;
+/** Queues that are remembered, and replies for each queue. */
+const MAX_QUEUES = 100;
+const MAX_REPLIES = 1_000;
 
-/** The question: a queue, and the version that its worker must serve. */
+/** Query for a worker: its queue, and the version that it must serve. */
 export interface WantedVersion {
-  /** Of which topic and host the queue is. */
+  /** Topic and host of the queue. */
   readonly addressee: Addressee;
   /** Name of the queue. */
   readonly queue: string;
@@ -29,14 +29,14 @@ export interface WantedVersion {
   readonly namespace: string | undefined;
 }
 
-/** The answers of a topic's services, and the time at which they expire. */
+/** Replies of a topic's services, and the time at which they expire. */
 class Survey {
   readonly infos: ServiceInfo[] = [];
   over = false;
   until = Infinity;
   #next = Promise.withResolvers<void>();
 
-  /** Resolves when something more is known. */
+  /** Resolves at the next reply, or when the survey is over. */
   get next(): Promise<void> {
     return this.#next.promise;
   }
@@ -51,14 +51,14 @@ class Survey {
 export class VersionSurvey {
   readonly #caller: Pick<RpcClient, "gather">;
   readonly #surveys = new Map<string, Survey>();
-  #patience = FRESH;
+  #validity = MIN_VALIDITY_MS;
 
-  /** Asks by a caller. */
+  /** Services are asked through `caller`. */
   constructor(caller: Pick<RpcClient, "gather">) {
     this.#caller = caller;
   }
 
-  /** True once a live service has said so; false when none has within half a second. Never rejects. */
+  /** True once a live service has reported the version; false if none has within half a second. Never rejects. */
   async serves(wanted: WantedVersion): Promise<boolean> {
     const survey = this.#survey(wanted);
     const fits = (info: ServiceInfo) => doesServe(info, wanted);
@@ -66,7 +66,7 @@ export class VersionSurvey {
       if (survey.over) return false;
       await survey.next;
     }
-    this.#patience = FRESH;
+    this.#validity = MIN_VALIDITY_MS;
     return true;
   }
 
@@ -77,7 +77,7 @@ export class VersionSurvey {
     this.#surveys.delete(queue);
     this.#surveys.set(queue, survey);
     const [oldest] = this.#surveys.keys();
-    const full = this.#surveys.size > QUEUES;
+    const full = this.#surveys.size > MAX_QUEUES;
     if (full && oldest !== undefined) this.#surveys.delete(oldest);
     void this.#ask(survey, addressee);
     return survey;
@@ -85,7 +85,7 @@ export class VersionSurvey {
 
   async #ask(survey: Survey, { topic, host }: Addressee): Promise<void> {
     const filter = host === undefined ? { topic } : { topic, host };
-    const options = { timeout: WINDOW, context: {} };
+    const options = { timeout: SURVEY_TIMEOUT_MS, context: {} };
     const gathering = this.#caller.gather(
       registryContract,
       "info",
@@ -96,20 +96,20 @@ export class VersionSurvey {
         const live = reports.some(({ state }) =>
           state === "up" || state === "starting"
         );
-        if (!info || !live || survey.infos.length >= ANSWERS) return;
+        if (!info || !live || survey.infos.length >= MAX_REPLIES) return;
         survey.infos.push(info);
         survey.changed();
       },
     );
-    const wait = { at: performance.now() + 2 * WINDOW };
+    const wait = { at: performance.now() + 2 * SURVEY_TIMEOUT_MS };
     await withDeadline(gathering, wait, () => undefined).catch((error) => {
       if (error === undefined) return;
       logger("rpc").debug("Services cannot be asked for versions: {error}", {
         error,
       });
     });
-    survey.until = performance.now() + this.#patience;
-    this.#patience = Math.min(2 * this.#patience, STALE);
+    survey.until = performance.now() + this.#validity;
+    this.#validity = Math.min(2 * this.#validity, MAX_VALIDITY_MS);
     survey.over = true;
     survey.changed();
   }

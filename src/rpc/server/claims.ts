@@ -1,4 +1,4 @@
-/** What a server asks of the ledger that it shares with others: whose a request is, and which have lost their worker. @module */
+/** Claims of a server in the shared ledger, and the rescue of requests whose workers have died. @module */
 import { createHash } from "node:crypto";
 import {
   clearDeadline,
@@ -22,18 +22,18 @@ import { fullRequestKey, type ServedQueue } from "../request/served_queue.ts";
 import type { LedgerStore, StoredRequest } from "../../ledger/ledger_store.ts";
 import { requeueAddress } from "../retries/quarantine.ts";
 
-/** Milliseconds between two looks at a request that another worker has, at most. */
-const RESCUE_INTERVAL_MS = 1_000;
-/** Milliseconds that the broker may take for what a worker gives back when it stops. */
+/** Milliseconds between two checks of a request that another worker has claimed. */
+const CLAIM_CHECK_INTERVAL_MS = 1_000;
+/** Milliseconds that the broker may take for a request that goes back to its queue when the worker stops. */
 const SHUTDOWN_TIMEOUT_MS = 1_000;
 
-/** Whose a request is: `held` by this worker, or done, or another's: to look again after so many milliseconds. */
+/** Result of a claim: `held` by this worker, done with those replies, or taken by another worker, to be checked again after `ms` milliseconds. */
 export type ClaimResult =
   | { readonly state: "held" }
-  | { readonly state: "done"; readonly answers: readonly Message[] }
-  | { readonly state: "taken"; readonly ms: number; readonly kept: boolean };
+  | { readonly state: "done"; readonly replies: readonly Message[] }
+  | { readonly state: "taken"; readonly ms: number; readonly stored: boolean };
 
-/** Length-independent, and safe whatever a stranger calls his requests. */
+/** Key in the ledger: a digest, since a peer may choose ids of any length and content. */
 function keyOf({ queue }: ServedQueue, identity: string): string {
   const named = JSON.stringify([queue && queueName(queue), identity]);
   return createHash("sha256").update(named).digest("base64url");
@@ -43,31 +43,31 @@ function keyOf({ queue }: ServedQueue, identity: string): string {
 export class Claims {
   readonly #store: LedgerStore;
   readonly #republisher: Republisher;
-  /** Whose orphans are looked for, by their queues. */
-  readonly #lanes = new Map<string, ServedQueue>();
-  #sweeping: Timer | undefined;
+  /** Consumers whose orphans are rescued, by queue. */
+  readonly #watched = new Map<string, ServedQueue>();
+  #rescueTimer: Timer | undefined;
   #stopped = false;
 
-  /** In a store; requests go back to their queues by copies. */
+  /** Claims in `store`; orphans go back to their queues by `republisher`. */
   constructor(store: LedgerStore, republisher: Republisher) {
     this.#store = store;
     this.#republisher = republisher;
   }
 
-  /** Requests of a queue that workers share come back if they have lost their worker. */
+  /** Rescues the orphans of a shared queue from now on, once in each lease. */
   watch(served: ServedQueue): void {
     if (!served.queue || served.quarantined) return;
-    this.#lanes.set(queueName(served.queue), served);
-    if (!this.#stopped) this.#sweeping ??= this.#later();
+    this.#watched.set(queueName(served.queue), served);
+    if (!this.#stopped) this.#rescueTimer ??= this.#schedule();
   }
 
-  /** Looks no more. */
+  /** Rescues no more orphans. */
   stop(): void {
     this.#stopped = true;
-    if (this.#sweeping) clearDeadline(this.#sweeping);
+    if (this.#rescueTimer) clearDeadline(this.#rescueTimer);
   }
 
-  /** Claims a request; undefined if it cannot be told from others, so that there is nothing to claim. */
+  /** Claims a request; undefined if it has no key, or is a broadcast: then there is nothing to claim. */
   async claim(
     incoming: IncomingRequest,
     served: ServedQueue,
@@ -80,28 +80,34 @@ export class Claims {
     const store = this.#store;
     const claimed = await retryStore(store, () => store.claim(key), wait);
     if (claimed.state === "done") {
-      return { state: "done", answers: parseMessages(claimed.answers) };
+      return { state: "done", replies: parseMessages(claimed.answers) };
     }
     if (claimed.state === "taken") {
       const { left, kept } = claimed;
-      return { state: "taken", ms: Math.min(RESCUE_INTERVAL_MS, left), kept };
+      const ms = Math.min(CLAIM_CHECK_INTERVAL_MS, left);
+      return { state: "taken", ms, stored: kept };
     }
     const claim = { key, epoch: claimed.epoch };
-    incoming.lease = new Lease(store, claim, () => incoming.fence());
+    incoming.settlement.claim(
+      new Lease(store, claim, () => incoming.fence()),
+    );
     return { state: "held" };
   }
 
-  /** A request goes back to its queue undone: any other worker may claim it at once. */
-  async requeue({ lease, keptFor, message }: IncomingRequest): Promise<void> {
+  /** Releases the claim of a request that goes back to its queue undone: any other worker may claim it at once. */
+  async release(
+    { settlement: { lease, stored }, message }: IncomingRequest,
+    queue: QueueAddress | undefined,
+  ): Promise<void> {
     if (!lease || lease.over) return;
     await lease.release();
-    if (keptFor && await this.#putBack(keptFor, message)) {
+    if (stored && queue && await this.#requeue(queue, message)) {
       await lease.returned();
     }
   }
 
-  /** False where the broker does not take it in time: it comes back when it is found to have lost its worker. */
-  async #putBack(
+  /** False if the broker does not take the copy in time: the request is rescued when its lease has ended. */
+  async #requeue(
     queue: QueueAddress,
     message: Message,
   ): Promise<boolean> {
@@ -123,8 +129,11 @@ export class Claims {
     );
   }
 
-  /** Waits until a request is free again, or done; false if it has to go back before. */
-  async free(incoming: IncomingRequest, ms: number): Promise<boolean> {
+  /** Waits before the next check of a request that another worker has claimed; false if it has to go back to its queue now. */
+  async waitForRelease(
+    incoming: IncomingRequest,
+    ms: number,
+  ): Promise<boolean> {
     const deadline = Infinity;
     return await aside(
       incoming,
@@ -134,39 +143,39 @@ export class Claims {
       .then(() => true, () => false);
   }
 
-  #later(): Timer {
+  #schedule(): Timer {
     const soon = performance.now() + this.#store.lease;
     return setDeadline(soon, () => void this.#rescueOrphans());
   }
 
   async #rescueOrphans(): Promise<void> {
-    const queues = [...this.#lanes.keys()];
+    const queues = [...this.#watched.keys()];
     const wait = { at: performance.now() + this.#store.lease };
     const late = () => new Error("no answer from the ledger store in time");
     try {
-      const sweeping = Promise.try(() => this.#store.sweep(queues));
-      for (const kept of await withDeadline(sweeping, wait, late)) {
-        await this.#rescue(kept);
+      const orphans = Promise.try(() => this.#store.sweep(queues));
+      for (const orphan of await withDeadline(orphans, wait, late)) {
+        await this.#rescue(orphan);
       }
     } catch (error) {
       logger("rpc").warn("The ledger store is away: {error}", {
         error,
       });
     }
-    if (!this.#stopped) this.#sweeping = this.#later();
+    if (!this.#stopped) this.#rescueTimer = this.#schedule();
   }
 
-  /** Where any worker claims it anew: into its queue, or apart from others if it was interrupted too often. */
-  async #rescue(kept: StoredRequest): Promise<void> {
-    const { queue } = kept;
-    const served = this.#lanes.get(queue);
+  /** Puts an orphan into its queue, or into the quarantine queue if it was interrupted too often: any worker may claim it there. */
+  async #rescue(orphan: StoredRequest): Promise<void> {
+    const { queue } = orphan;
+    const served = this.#watched.get(queue);
     try {
-      for (const request of parseMessages(kept.request)) {
+      for (const request of parseMessages(orphan.request)) {
         const times = interruptionsOf(request.headers) + 1;
         const route = served && requeueAddress(times, served);
         if (!route) continue;
         await this.#republisher.send(route, sameAttempt(request, times));
-        await this.#store.returned(kept);
+        await this.#store.returned(orphan);
         const text = "A request of {queue} has lost its worker: back it goes";
         logger("rpc").warn(text, { queue });
       }

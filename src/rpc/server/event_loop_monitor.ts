@@ -1,4 +1,4 @@
-/** An event loop that stands still answers nobody: whoever has it in hand is named. @module */
+/** Detects a blocked event loop, and logs which handlers were running. @module */
 import {
   clearDeadline,
   setDeadline,
@@ -7,91 +7,89 @@ import {
 import { SlotMap } from "../../slot_map.ts";
 import { logger, oneLine } from "../../logging.ts";
 
-/** A request in hand. */
+/** Request whose handler runs. */
 export interface Watched {
   /** `topic.method`. */
   readonly name: string;
-  /** Its number among those in hand; undefined while it is none of them. */
-  watched?: number | undefined;
 }
 
-/** Milliseconds of standstill that are told, and between two looks at it. */
+/** Milliseconds of blocking that are logged, and between two checks. */
 const BLOCKED_AFTER_MS = 1_000;
 const CHECK_INTERVAL_MS = 250;
-/** Procedures that are named. */
+/** Procedures that one log entry names. */
 const MAX_NAMES = 5;
 
-/** Notices that the event loop stood still while requests were in hand: a timer fires late. Looks at nothing while there are none. */
+/** Notices by a late timer that the event loop was blocked while handlers ran. The timer runs only while there are any. */
 export class EventLoopMonitor<T extends Watched = Watched>
   implements Disposable {
   readonly #active = new SlotMap<T>();
   #due = 0;
-  #look: Timer | undefined;
+  #timer: Timer | undefined;
   #blocked = 0;
-  readonly #looked: (active: Iterable<T>) => void;
+  readonly #onCheck: (active: Iterable<T>) => void;
 
-  /** `looked` is called with those in hand a few times a second, while there are any. */
-  constructor(looked: (active: Iterable<T>) => void = () => {}) {
-    this.#looked = looked;
+  /** `onCheck` is called with the running requests four times a second, while there are any. */
+  constructor(onCheck: (active: Iterable<T>) => void = () => {}) {
+    this.#onCheck = onCheck;
   }
 
-  /** Those in hand. */
+  /** Requests whose handlers run. */
   get active(): Iterable<T> {
     return this.#active;
   }
 
-  /** How often it stood still for a second or longer. */
+  /** Times that the event loop was blocked for a second or longer. */
   get blocked(): number {
     return this.#blocked;
   }
 
-  /** One is in hand. */
-  begin(one: T): void {
+  /** Adds a request whose handler starts; returns the handle for `stop`. */
+  start(one: T): number {
     if (this.#active.size === 0) {
       this.#due = performance.now() + CHECK_INTERVAL_MS;
     }
-    one.watched = this.#active.add(one);
-    if (!this.#look) this.#later();
+    const handle = this.#active.add(one);
+    if (!this.#timer) this.#schedule();
+    return handle;
   }
 
-  /** It is not any more; its end may come before the timer. */
-  end(one: T): void {
+  /** Removes a request whose handler has ended. Checks first, since the handler may end before the late timer fires. */
+  stop(handle: number | undefined): void {
     this.#check();
-    if (one.watched !== undefined) this.#active.delete(one.watched);
-    one.watched = undefined;
+    if (handle !== undefined) this.#active.delete(handle);
   }
 
-  /** Its handler has come to a pause, after so many milliseconds. One that is found out is told of at once, and alone. */
-  ran(one: T, ms: number): void {
-    if (ms < BLOCKED_AFTER_MS || one.watched === undefined) return;
+  /** Notes that a handler has first awaited something after that many milliseconds. One that took too long is logged alone. */
+  ran({ name }: T, ms: number): void {
+    if (ms < BLOCKED_AFTER_MS) return;
     this.#blocked++;
     logger("rpc").warn(
       "The event loop stood still for {ms} ms in {procedure}, which did not await anything meanwhile, or the process was stopped",
-      { ms: Math.round(ms), procedure: oneLine(one.name) },
+      { ms: Math.round(ms), procedure: oneLine(name) },
     );
-    this.#later();
+    this.#schedule();
   }
 
-  /** Looks no more, whoever is still in hand. */
+  /** Stops the timer and forgets the running requests. */
   [Symbol.dispose](): void {
     this.#active.clear();
-    this.#rest();
+    this.#stopTimer();
   }
 
-  #rest(): void {
-    if (this.#look) clearDeadline(this.#look);
-    this.#look = undefined;
+  #stopTimer(): void {
+    if (this.#timer) clearDeadline(this.#timer);
+    this.#timer = undefined;
   }
 
-  /** The last look of a while is at nothing: to begin and to end it with each request would cost more. */
-  #later(): void {
-    this.#rest();
+  /** Lets the timer run out when no handler runs: starting and stopping it with each request would cost more. */
+  #schedule(): void {
+    this.#stopTimer();
     if (this.#active.size === 0) return;
     this.#due = performance.now() + CHECK_INTERVAL_MS;
-    this.#look = setDeadline(this.#due, () => {
+    this.#timer = setDeadline(this.#due, () => {
       this.#check();
-      this.#looked(this.#active);
-      this.#later();
+      this.#onCheck(this.#active);
+      this.#schedule();
     });
   }
 
@@ -103,7 +101,7 @@ export class EventLoopMonitor<T extends Watched = Watched>
       "The event loop stood still for {ms} ms: something did not await anything meanwhile, or the process was stopped; in hand: {procedures}",
       { ms: Math.round(ms), procedures: this.#names() },
     );
-    this.#later();
+    this.#schedule();
   }
 
   #names(): string {

@@ -1,50 +1,185 @@
-/** What the requests of one consumer ask of their server while their handlers run. @module */
-import { type QueueAddress, queueName } from "../../transport/address.ts";
+/** Execution of one request: what the dispatcher and the handler report while the handler runs. @module */
+import { queueName } from "../../transport/address.ts";
+import type { RequestContext } from "../../contract/request_context.ts";
+import type { Permit } from "../../async/semaphore.ts";
+import type { Procedure } from "../../contract/types.ts";
 import type { Deadline } from "../../transport/transport.ts";
-import type { IncomingRequest, JobHooks } from "../request/incoming_request.ts";
-import type { EventLoopMonitor } from "./event_loop_monitor.ts";
+import type { Request } from "../../wire/rpc_message.ts";
 import type { Responder } from "../replies/responder.ts";
+import type { IncomingRequest } from "../request/incoming_request.ts";
+import type { ServedQueue } from "../request/served_queue.ts";
+import { logStep } from "../request/request_log.ts";
+import { type ExecutionObserver, ServedContext } from "../served_context.ts";
+import type { EventLoopMonitor } from "./event_loop_monitor.ts";
+import type { LatencyHistogram } from "./latency_histogram.ts";
 
-/** What takes part. */
-export interface JobHookParts {
-  /** Records. */
+/** Collaborators of all executions of a server. */
+export interface ExecutionServices {
+  /** Replies, heartbeats and records. */
   readonly responder: Responder;
-  /** Is told how long the event loop was kept. */
+  /** Detects handlers that block the event loop. */
   readonly monitor: EventLoopMonitor<IncomingRequest>;
-  /** Milliseconds that the broker leaves a message unacknowledged. */
+  /** Durations of handlers. */
+  readonly latency: LatencyHistogram;
+  /** Milliseconds after which the broker takes back a message that is not acknowledged. */
   readonly consumerTimeout: number;
-  /** Until when the ledger is waited for. */
-  readonly ending: Deadline;
+  /** End of the waits for the ledger, which comes when the worker stops. */
+  readonly stopping: Deadline;
 }
 
-/** For requests of a queue. */
-export function jobHooks(
-  queue: QueueAddress | undefined,
-  { responder, monitor, consumerTimeout, ending }: JobHookParts,
-): JobHooks {
-  return {
-    queue,
-    ran: (incoming, ms) => monitor.ran(incoming, ms),
-    // What takes longer than the broker leaves a message unacknowledged is kept by the ledger instead.
-    starting: (incoming, { maxDuration = 0 }) => {
-      const { lease } = incoming;
-      if (!lease || !queue || maxDuration < consumerTimeout) return undefined;
-      return lease.keep(queueName(queue), incoming.message, ending)
-        .then((mine) => mine ? incoming.keptElsewhere() : incoming.fence());
-    },
-    record: (incoming, transaction, result) =>
-      responder.record(incoming, transaction, result),
-    // A stream of Warren's ends with its reader, whose silence is noticed.
-    patience: ({ request: { reply, warren }, procedure, arrived }) => {
-      const { yields, maxDuration = 0 } = procedure ?? {};
-      const ends = yields && warren !== undefined;
-      const most = Math.max(consumerTimeout, maxDuration);
-      return !reply || ends ? Infinity : arrived + most;
-    },
-    late: (incoming) => {
-      const ms = Math.round(performance.now() - incoming.arrived);
-      void responder.late(incoming, ms);
-      incoming.end(`it has taken ${ms} ms, and its caller names no deadline`);
-    },
-  };
+/** One run of a handler, with its entries in the heartbeat table and in the event-loop monitor. */
+export class Execution implements ExecutionObserver {
+  /** Request that is executed. */
+  readonly incoming: IncomingRequest;
+  /** Consumer that the request came to. */
+  readonly served: ServedQueue;
+  /** Permit to run. */
+  readonly permit: Permit;
+  readonly context: RequestContext;
+  readonly #services: ExecutionServices;
+  #heartbeats: number | undefined;
+  #monitored: number | undefined;
+  #startedAt: number | undefined;
+
+  /** Prepares the execution of a request; nothing runs yet. */
+  constructor(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+    permit: Permit,
+    services: ExecutionServices,
+  ) {
+    this.incoming = incoming;
+    this.served = served;
+    this.permit = permit;
+    this.#services = services;
+    const remaining = Math.round(incoming.deadline - performance.now());
+    this.context = new ServedContext(
+      this,
+      incoming.requestId,
+      Date.now() + remaining,
+    );
+  }
+
+  get request(): Request {
+    return this.incoming.request;
+  }
+
+  get signal(): AbortSignal {
+    return this.incoming.signal;
+  }
+
+  get deadline(): number {
+    return this.incoming.deadline;
+  }
+
+  /** Sends heartbeats to the caller from now on. */
+  startHeartbeats(): void {
+    this.#heartbeats = this.#services.responder.heartbeats.start(
+      this.incoming,
+    );
+  }
+
+  /** Sends no more heartbeats. */
+  stopHeartbeats(): void {
+    this.#services.responder.heartbeats.stop(this.#heartbeats);
+    this.#heartbeats = undefined;
+  }
+
+  /** Starts the measurement of the handler. */
+  start(): void {
+    this.#monitored = this.#services.monitor.start(this.incoming);
+    this.#startedAt = performance.now();
+    logStep(this.incoming, "started");
+  }
+
+  /** Ends and measures the handler's time, and releases the permit; later calls change nothing. */
+  end(): void {
+    this.permit.release();
+    if (this.#startedAt === undefined) return;
+    const ms = performance.now() - this.#startedAt;
+    this.#startedAt = undefined;
+    this.#services.latency.add(ms);
+    logStep(this.incoming, "ended after {ms} ms", { ms: Math.round(ms) });
+    this.incoming.run.end();
+  }
+
+  /** Takes the request out of the event-loop monitor. */
+  stopMonitoring(): void {
+    this.#services.monitor.stop(this.#monitored);
+    this.#monitored = undefined;
+  }
+
+  found(procedure: Procedure, name: string): void {
+    const { deadline, cancellation } = this.incoming;
+    this.incoming.resolve(procedure, name);
+    if (deadline < Infinity || cancellation.cancelled) return;
+    cancellation.setTimer(this.#defaultDeadline(procedure), () => this.#late());
+  }
+
+  starting(procedure: Procedure): Promise<void> | undefined {
+    const once = procedure.delivery === "at-most-once";
+    if (once) this.incoming.settlement.ack();
+    const stored = once ? undefined : this.#store(procedure);
+    if (stored) return stored.then(() => this.#startRun(procedure));
+    this.#startRun(procedure);
+    return undefined;
+  }
+
+  paused(ms: number): void {
+    if (this.#monitored === undefined) return;
+    this.#services.monitor.ran(this.incoming, ms);
+  }
+
+  parsed(parsed: unknown, returned: unknown): void {
+    const { procedure, run } = this.incoming;
+    const stream = procedure?.yields !== undefined;
+    run.rawResults.remember(parsed, returned, stream);
+  }
+
+  async record(transaction: unknown, result: unknown): Promise<void> {
+    const { detached, timeout } = this.incoming.run;
+    if (detached) throw timeout;
+    return await this.#services.responder.record(
+      this.incoming,
+      this.context,
+      transaction,
+      result,
+    );
+  }
+
+  #startRun({ maxDuration }: Procedure): void {
+    const { cancellation, name, run } = this.incoming;
+    cancellation.signal.throwIfAborted();
+    run.start(name, maxDuration, (error) => cancellation.interrupt(error));
+  }
+
+  /**
+   * Stores a request in the ledger whose handler may run longer than the broker leaves a message unacknowledged. Undefined
+   * where that is not needed.
+   */
+  #store({ maxDuration = 0 }: Procedure): Promise<void> | undefined {
+    const { queue } = this.served;
+    const { consumerTimeout, stopping } = this.#services;
+    const { settlement, message } = this.incoming;
+    const { lease } = settlement;
+    if (!lease || !queue || maxDuration < consumerTimeout) return undefined;
+    return lease.keep(queueName(queue), message, stopping)
+      .then((held) => held ? settlement.store() : this.incoming.fence());
+  }
+
+  /** Deadline of a call whose caller names none. A stream of Warren's needs none: its reader's silence is noticed. */
+  #defaultDeadline({ yields, maxDuration = 0 }: Procedure): number {
+    const { request: { reply, warren }, arrived } = this.incoming;
+    const watched = yields && warren !== undefined;
+    if (!reply || watched) return Infinity;
+    return arrived + Math.max(this.#services.consumerTimeout, maxDuration);
+  }
+
+  #late(): void {
+    const ms = Math.round(performance.now() - this.incoming.arrived);
+    void this.#services.responder.timeOut(this.incoming, ms);
+    this.incoming.end(
+      `it has taken ${ms} ms, and its caller names no deadline`,
+    );
+  }
 }

@@ -1,348 +1,287 @@
-/** Requests that run: each from its turn to its acknowledgement. @module */
-import { type Deadline, withDeadline } from "../../async/deadline.ts";
-import type { Claims } from "./claims.ts";
-import type { VersionDeferral } from "../retries/version_deferral.ts";
-import type { CastFailures } from "../retries/cast_failures.ts";
-import type { IncomingRequest } from "../request/incoming_request.ts";
-import type { ServedQueue } from "../request/served_queue.ts";
-import { LatencyHistogram } from "./latency_histogram.ts";
-import { LongRunningHandlers } from "./long_running.ts";
-import { count, type Counts, type LongRunningStats } from "../server_stats.ts";
-import { EventLoopMonitor } from "./event_loop_monitor.ts";
+/** Executor: runs admitted requests, each from its permit to its acknowledgement. @module */
+import { withDeadline } from "../../async/deadline.ts";
 import {
   Permit,
   type PermitDeadline,
   Semaphore,
 } from "../../async/semaphore.ts";
-import type { Quarantine } from "../retries/quarantine.ts";
-import type { Responder } from "../replies/responder.ts";
 import type { ControlTargets } from "../control_targets.ts";
-import {
-  logFailedCall,
-  logFailedCast,
-  logStep,
-} from "../request/request_log.ts";
 import { castOfStreamError, isStream } from "../dispatch/handler_stream.ts";
+import type { IncomingRequest } from "../request/incoming_request.ts";
+import { requestKey, type ServedQueue } from "../request/served_queue.ts";
+import type { Quarantine } from "../retries/quarantine.ts";
+import type {
+  Counts,
+  LatencyStats,
+  LongRunningStats,
+} from "../server_stats.ts";
+import type { Claims } from "./claims.ts";
+import { EventLoopMonitor } from "./event_loop_monitor.ts";
+import { Execution, type ExecutionServices } from "./execution.ts";
+import { LatencyHistogram } from "./latency_histogram.ts";
+import { LongRunningHandlers } from "./long_running.ts";
+import type { RequestFailures } from "./request_failures.ts";
 
-/** What running needs. */
-export interface RunnerParts {
-  /** Whose turn it is. */
+/** Collaborators of an `Executor`. */
+export interface ExecutorOptions
+  extends Omit<ExecutionServices, "latency" | "monitor"> {
+  /** Limit of handlers that run at once. */
   readonly semaphore: Semaphore;
-  /** To be cancelled by. */
+  /** Running requests by call id. */
   readonly targets: ControlTargets;
-  /** To answer. */
-  readonly responder: Responder;
-  /** Casts that failed. */
-  readonly castFailures: CastFailures;
-  /** Whose a request is, where the fleet has a ledger. */
+  /** Claims in the shared ledger; undefined without a ledger. */
   readonly claims: Claims | undefined;
-  /** Requests that another worker serves. */
-  readonly versionDeferral: VersionDeferral;
-  /** What others did not finish. */
+  /** Requests that their workers did not finish. */
   readonly quarantine: Quarantine;
-  /** Until when the ledger is waited for. */
-  readonly ending: Deadline;
-  /** What is counted. */
-  readonly counts: Counts;
-  /** Milliseconds that the broker leaves a message unacknowledged. */
-  readonly consumerTimeout: number;
-  /** Milliseconds after which a handler that still runs is told of. */
-  readonly longRunning: number;
+  /** Requests that are not done. */
+  readonly failures: RequestFailures;
 }
 
-/** Milliseconds that the ledger has where a worker stops. */
+/** Milliseconds that the ledger has to answer when a worker stops. */
 const SHUTDOWN_TIMEOUT_MS = 1_000;
 
-/** Runs the requests of one context. */
-export class Executor {
-  /** How long handlers took. */
-  readonly latency: LatencyHistogram = new LatencyHistogram();
-  /** Whether the event loop stood still. */
-  readonly monitor: EventLoopMonitor<IncomingRequest>;
+/** Runs the requests of one server. */
+export class Executor implements Disposable {
+  readonly #options: ExecutorOptions;
+  readonly #counts: Counts;
+  readonly #services: ExecutionServices;
+  readonly #latency = new LatencyHistogram();
   readonly #longRunning: LongRunningHandlers;
-  readonly #parts: RunnerParts;
-  /** What is in quarantine waits for nobody, since each of its consumers has one alone. */
+  readonly #monitor: EventLoopMonitor<IncomingRequest>;
+  /** Quarantined requests need no permit: each quarantine consumer has one request at a time. */
   readonly #quarantineSemaphore = new Semaphore(Infinity);
 
-  /** Of its parts. */
-  constructor(parts: RunnerParts) {
-    this.#parts = parts;
-    this.#longRunning = new LongRunningHandlers(parts.longRunning);
-    this.monitor = new EventLoopMonitor((inHand) =>
-      this.#longRunning.look(inHand)
+  /** Handlers that run longer than `longRunning` milliseconds are logged; outcomes are counted in `counts`. */
+  constructor(options: ExecutorOptions, counts: Counts, longRunning: number) {
+    this.#options = options;
+    this.#counts = counts;
+    this.#longRunning = new LongRunningHandlers(longRunning);
+    this.#monitor = new EventLoopMonitor((active) =>
+      this.#longRunning.check(active)
+    );
+    const { responder, consumerTimeout, stopping } = options;
+    this.#services = {
+      ...{ responder, consumerTimeout, stopping },
+      monitor: this.#monitor,
+      latency: this.#latency,
+    };
+  }
+
+  /** Durations of the handlers. */
+  get latency(): LatencyStats {
+    return this.#latency.stats;
+  }
+
+  /** Handlers that have run for long: their number, and the first of them. */
+  get longRunning(): LongRunningStats {
+    return this.#longRunning.stats(this.#monitor.active);
+  }
+
+  /** Times that the event loop was blocked for a second or longer. */
+  get blocked(): number {
+    return this.#monitor.blocked;
+  }
+
+  /** Monitors the event loop no longer. */
+  [Symbol.dispose](): void {
+    this.#monitor[Symbol.dispose]();
+  }
+
+  /**
+   * Runs a request from its permit to its acknowledgement. `interruptions` is given for a request that is not to be run but
+   * given up, since that many workers did not finish it.
+   */
+  async execute(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+    interruptions?: number,
+  ): Promise<void> {
+    const { targets, quarantine, semaphore, failures } = this.#options;
+    incoming.register(targets);
+    if (incoming.request.interruptions) await quarantine.othersSafe();
+    const permit = new Permit(
+      served.quarantined ? this.#quarantineSemaphore : semaphore,
+      () => this.#permitDeadline(incoming, served),
+    );
+    const execution = new Execution(incoming, served, permit, this.#services);
+    // A handler that goes on after its request was cancelled must not keep others from their permits.
+    incoming.cancellation.listen(permit.release);
+    try {
+      const admitted = this.#admit(execution);
+      if (admitted !== true && !(await admitted)) return;
+      if (interruptions) {
+        await failures.exhausted(incoming, served, interruptions);
+      } else await this.#run(execution);
+    } catch (error) {
+      await failures.notServed(incoming, error, served);
+    } finally {
+      execution.stopMonitoring();
+      incoming.cancellation.listen(undefined);
+      permit.release();
+      execution.stopHeartbeats();
+      const released = this.#finish(incoming, served);
+      if (released) await released;
+      incoming.unregister(targets);
+    }
+  }
+
+  /** False if the request is not to be run here. A promise only where there is something to wait for. */
+  #admit(execution: Execution): boolean | Promise<boolean> {
+    const acquired = execution.permit.acquire();
+    if (acquired === true) return this.#permitted(execution);
+    const { incoming, served } = execution;
+    return Promise.resolve(acquired).then((acquired) =>
+      acquired
+        ? this.#permitted(execution)
+        : this.#options.failures.notAdmitted(incoming, served).then(no)
     );
   }
 
-  /** Handlers that have run for long: how many, and the first of them. */
-  get longRunning(): LongRunningStats {
-    return this.#longRunning.stats(this.monitor.active);
+  /** False if nobody waits for the request, it has expired, or another worker has claimed it. */
+  #permitted(execution: Execution): boolean | Promise<boolean> {
+    const { incoming, served } = execution;
+    const { failures, claims } = this.#options;
+    if (incoming.cancellation.cancelled) return this.#counts.dropped++, false;
+    if (isExpired(incoming)) return failures.expired(incoming, served).then(no);
+    execution.startHeartbeats();
+    return !claims || this.#claim(claims, execution);
   }
 
-  /** From its turn to its acknowledgement; `hopeless` is how many workers did not finish it, where no other is to try. */
-  async serve(
-    incoming: IncomingRequest,
-    served: ServedQueue,
-    hopeless?: number,
-  ): Promise<void> {
-    incoming.register(this.#parts.targets);
-    if (incoming.request.interruptions) {
-      await this.#parts.quarantine.othersSafe();
-    }
-    const semaphore = served.quarantined
-      ? this.#quarantineSemaphore
-      : this.#parts.semaphore;
-    const turn = new Permit(semaphore, () => this.#wait(incoming, served));
-    // A handler that goes on when nobody waits any more does not keep others from their turn.
-    incoming.left = turn.release;
-    try {
-      const taken = turn.acquire();
-      if (taken !== true && !(await taken)) {
-        return await this.#notAdmitted(incoming, served);
-      }
-      if (incoming.over) return void this.#parts.counts.dropped++;
-      if (isExpired(incoming)) return await this.#expired(incoming, served);
-      this.#parts.responder.heartbeats.begin(incoming);
-      const claiming = this.#parts.claims &&
-        this.#claim(incoming, served, turn);
-      if (claiming && !(await claiming)) return;
-      if (hopeless) return await this.#giveUp(incoming, served, hopeless);
-      this.monitor.begin(incoming);
-      await this.#run(incoming, served, turn);
-    } catch (error) {
-      if (incoming.over) return; // nobody waits, or it goes back to its queue
-      if (incoming.request.reply) throw error;
-      await this.#parts.castFailures.backOff(incoming, error); // nobody else would know of it
-      await this.#back(incoming, served);
-    } finally {
-      this.monitor.end(incoming);
-      incoming.left = undefined;
-      turn.release();
-      const leaving = this.#finish(incoming);
-      if (leaving) await leaving;
-      incoming.unregister();
-    }
-  }
-
-  /** What waits too long for its turn goes to the end of its queue, before the broker takes it back as from one that died. */
-  #wait(
+  /**
+   * Deadline of the wait for a permit. A request that waits for half of the consumer timeout goes to the end of its queue,
+   * before the broker takes it back as if its worker had died.
+   */
+  #permitDeadline(
     { arrived, signal }: IncomingRequest,
     { queue }: ServedQueue,
   ): PermitDeadline {
-    const { consumerTimeout } = this.#parts;
-    const patience = queue ? consumerTimeout / 2 : Infinity;
-    return { at: arrived + patience, signal };
+    const { consumerTimeout } = this.#options;
+    return { at: arrived + (queue ? consumerTimeout / 2 : Infinity), signal };
   }
 
-  /** It has waited too long for another attempt. */
-  async #expired(
-    incoming: IncomingRequest,
-    served: ServedQueue,
-  ): Promise<void> {
-    const { counts, castFailures } = this.#parts;
-    if (incoming.request.reply) return void counts.dropped++; // its caller has given up
-    const fate = await castFailures.expired(incoming, served.queue);
-    logFailedCast(
-      incoming,
-      "expired before its next attempt",
-      fate,
-      served.queue,
-    );
-    if (fate === "dropped") counts.dropped++;
-    if (fate === "back") await this.#back(incoming, served);
-    count(counts, fate);
-  }
-
-  /** True when it is claimed, or needs not be; else it has been done, or is another worker's. */
+  /** True when this worker holds the claim, or needs none. False if the request is done, or claimed by another worker. */
   async #claim(
-    incoming: IncomingRequest,
-    served: ServedQueue,
-    turn: Permit,
+    claims: Claims,
+    { incoming, served, permit }: Execution,
   ): Promise<boolean> {
-    const { claims, counts, responder } = this.#parts;
-    const { at } = this.#wait(incoming, served);
+    const { failures } = this.#options;
+    const { at } = this.#permitDeadline(incoming, served);
     for (;;) {
-      const whose = await claims?.claim(incoming, served);
-      if (whose === undefined || whose.state === "held") return true;
-      if (whose.state === "done") {
-        counts.repeated++;
-        incoming.answers = whose.answers;
-        await responder.repeat(incoming, whose.answers);
-        incoming.settle();
+      const claim = await claims.claim(incoming, served);
+      if (claim === undefined || claim.state === "held") return true;
+      if (claim.state === "done") {
+        return await this.#repeat(incoming, claim.replies), false;
+      }
+      if (claim.stored) {
+        incoming.settlement.handOver(); // the ledger requeues it if its worker dies
         return false;
       }
-      if (whose.kept) return incoming.passOn(), false; // the ledger brings it back if its worker dies
-      turn.release();
-      const waited = await claims?.free(incoming, whose.ms);
-      const soon = waited && performance.now() < at;
-      if (soon && await turn.acquire()) continue;
-      await this.#notAdmitted(incoming, served);
-      return false;
+      permit.release();
+      const waited = await claims.waitForRelease(incoming, claim.ms);
+      const inTime = waited && performance.now() < at;
+      if (inTime && await permit.acquire()) continue;
+      return await failures.notAdmitted(incoming, served), false;
     }
   }
 
-  async #notAdmitted(
+  /** Repeats the replies of a request that another worker has done. */
+  async #repeat(
+    incoming: IncomingRequest,
+    replies: IncomingRequest["replies"],
+  ): Promise<void> {
+    this.#counts.repeated++;
+    incoming.reply(replies);
+    await this.#options.responder.repeat(incoming, replies);
+    incoming.settlement.complete();
+  }
+
+  /** A fenced request is requeued as well: if its new owner dies, the next worker finds the claim in the ledger. */
+  #finish(
     incoming: IncomingRequest,
     served: ServedQueue,
-  ): Promise<void> {
-    if (incoming.over || !served.queue) this.#parts.counts.dropped++;
-    else await this.#back(incoming, served);
-  }
-
-  /** At the end of its queue as a copy, so that no worker takes it for interrupted; where there can be none, as it was. */
-  async #back(incoming: IncomingRequest, served: ServedQueue): Promise<void> {
-    if (incoming.abandoned || incoming.settled) return;
-    const copied = !incoming.lost &&
-      await this.#parts.quarantine.requeue(incoming, served);
-    if (copied) incoming.passOn();
-    else incoming.giveBack();
-  }
-
-  /** No worker finished it, and no other is to try. */
-  async #giveUp(
-    incoming: IncomingRequest,
-    served: ServedQueue,
-    times: number,
-  ): Promise<void> {
-    const { counts, quarantine, responder } = this.#parts;
-    const fate = await quarantine.giveUp(incoming, times, served);
-    if (fate === "back") await this.#back(incoming, served);
-    count(counts, fate);
-    const reason = `interrupted ${times} times`;
-    if (incoming.request.reply) logFailedCall(incoming, reason);
-    else logFailedCast(incoming, reason, fate, served.queue);
-    const cast = !incoming.request.reply && !incoming.abandoned;
-    if (cast && incoming.lease) await responder.result(incoming, undefined);
-  }
-
-  /** What another worker has now goes back all the same: that one may lose it to a third, and whoever gets it asks the ledger. */
-  #finish(incoming: IncomingRequest): Promise<void> | undefined {
-    this.#parts.responder.heartbeats.end(incoming);
-    if (incoming.fenced) {
-      this.#parts.counts.fenced++;
-      incoming.giveBack();
+  ): Promise<void> | undefined {
+    const { settlement } = incoming;
+    if (settlement.fenced) {
+      this.#counts.fenced++;
+      settlement.requeue();
     }
-    incoming.settle();
-    return this.release(incoming);
+    settlement.complete();
+    return this.release(incoming, served);
   }
 
-  /** What goes back to its queue is free for others at once. */
-  release(incoming: IncomingRequest): Promise<void> | undefined {
-    if (incoming.abandoned) return this.#parts.claims?.requeue(incoming);
-    incoming.lease?.stop();
+  /** Releases the claim of a request that goes back to its queue, so that another worker may claim it at once. */
+  release(
+    incoming: IncomingRequest,
+    { queue }: ServedQueue,
+  ): Promise<void> | undefined {
+    const { settlement } = incoming;
+    if (settlement.abandoned) {
+      return this.#options.claims?.release(incoming, queue);
+    }
+    settlement.lease?.stop();
     return undefined;
   }
 
-  /** A stream that has lost its worker is not begun anew elsewhere. */
-  async endStream({ lease }: IncomingRequest): Promise<void> {
-    const wait = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
-    const late = () => undefined;
-    if (lease) {
-      await withDeadline(lease.done([], wait), wait, late).catch(() => {});
-    }
+  /** Records in the ledger that a stream has ended with its worker: no other worker starts it anew. */
+  async endStream({ settlement: { lease } }: IncomingRequest): Promise<void> {
+    if (!lease) return;
+    const deadline = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
+    const done = lease.done([], deadline);
+    await withDeadline(done, deadline, () => undefined).catch(() => {});
   }
 
-  /** The permit is given back when the handler ends; the answer's confirmation needs none. */
-  async #run(
-    incoming: IncomingRequest,
-    served: ServedQueue,
-    turn: Permit,
-  ): Promise<void> {
-    const { request, context } = incoming;
-    const ended = this.#timed(incoming, turn);
-    logStep(incoming, "started");
+  /** Releases the permit when the handler ends, before the reply is confirmed: the confirmation needs no permit. */
+  async #run(execution: Execution): Promise<void> {
+    const { incoming, served } = execution;
+    const { responder, failures } = this.#options;
+    execution.start();
     try {
-      const { version = "1.0", method, args, namespace } = request;
-      const { dispatcher } = served;
-      const work = dispatcher.dispatch(
-        context,
-        version,
-        method,
-        args,
-        namespace,
-      );
-      // A dispatcher that wraps another may find the procedure later.
-      const free = incoming.procedure &&
-        incoming.procedure.maxDuration === undefined;
-      const result = await (free ? work : incoming.run.bounded(work));
-      if (isStream(result) && !request.reply) {
-        throw castOfStreamError(request.method);
+      const result = await this.#dispatch(execution);
+      if (isStream(result)) await this.#stream(incoming, result, served);
+      else {
+        execution.end();
+        await responder.result(incoming, result);
       }
-      if (isStream(result)) {
-        await incoming.run.bounded(
-          this.#parts.responder.stream(incoming, result),
-        );
-      } else {
-        ended();
-        await this.#parts.responder.result(incoming, result);
-      }
-      ended();
-      this.#parts.counts.handled++;
+      execution.end();
+      this.#counts.handled++;
     } catch (error) {
-      ended();
-      if (incoming.run.left) this.#longRunning.leave(incoming);
-      this.#parts.responder.heartbeats.end(incoming); // another worker is to be its caller's
-      if (await this.#parts.versionDeferral.take(incoming, error, served)) {
-        return;
-      }
-      this.#parts.counts.failed++;
-      if (request.reply) logFailedCall(incoming, error);
-      await this.#parts.responder.failure(incoming, error);
-      if (!request.reply) await this.#failedCast(incoming, error, served);
+      execution.end();
+      if (incoming.run.detached) this.#longRunning.detach(incoming);
+      execution.stopHeartbeats(); // another worker may send them from now on
+      await failures.failed(incoming, error, served);
     }
   }
 
-  /** Whoever has a cast decides what becomes of it. */
-  async #failedCast(
+  #dispatch({ context, incoming, served }: Execution): Promise<unknown> {
+    const { version = "1.0", method, args, namespace } = incoming.request;
+    const { dispatcher } = served;
+    const work = dispatcher.dispatch(context, version, method, args, namespace);
+    // A dispatcher that wraps another may find the procedure later.
+    const { procedure, run } = incoming;
+    const unlimited = procedure && procedure.maxDuration === undefined;
+    return unlimited ? work : run.limit(work);
+  }
+
+  async #stream(
     incoming: IncomingRequest,
-    error: unknown,
-    served: ServedQueue,
+    items: AsyncIterable<unknown>,
+    { recent }: ServedQueue,
   ): Promise<void> {
-    const { ending } = this.#parts;
-    // A handler that goes on must not record what another attempt will do.
-    const mine =
-      await (incoming.run.overtime
-        ? incoming.lease?.renewed(ending)
-        : incoming.lease?.holds(ending)) ?? true;
-    if (!mine) {
-      logStep(incoming, "failed after another worker took it: {error}", {
-        error,
-      });
-      return incoming.fence();
+    if (!incoming.request.reply) {
+      throw castOfStreamError(incoming.request.method);
     }
-    const fate = await this.#parts.castFailures.failed(
-      incoming,
-      error,
-      served.queue,
-    );
-    logFailedCast(incoming, error, fate, served.queue);
-    if (fate === "back") await this.#back(incoming, served);
-    count(this.#parts.counts, fate);
-    if (!incoming.abandoned) {
-      await this.#parts.responder.result(incoming, undefined);
-    }
-  }
-
-  /** What to call when the handler has ended; the first time counts. */
-  #timed(incoming: IncomingRequest, turn: Permit): () => void {
-    const began = performance.now();
-    let running = true;
-    return () => {
-      const ms = performance.now() - began;
-      if (running) {
-        this.latency.add(ms);
-        logStep(incoming, "ended after {ms} ms", { ms: Math.round(ms) });
-      }
-      running = false;
-      incoming.run.end();
-      turn.release();
-    };
+    recent.startStream(requestKey(incoming), incoming);
+    const sent = this.#options.responder.streams.send(incoming, items);
+    await incoming.run.limit(sent);
   }
 }
 
-/** True for a request whose sender would have it dropped by now. */
+const no = () => false;
+
+/** True for a request that its sender would have dropped by now. The timeout of a call is the caller's own matter, unless the request was deferred. */
 function isExpired(
   { request: { expires, reply, deferred } }: IncomingRequest,
 ): boolean {
-  const told = !reply || deferred !== undefined; // else it is the caller's own matter
-  return told && Number(expires) <= Date.now();
+  const limited = !reply || deferred !== undefined;
+  return limited && Number(expires) <= Date.now();
 }

@@ -1,94 +1,100 @@
-/** Handlers that have run for long, and go on: they hold places that others wait for. @module */
+/** Handlers that have run for long and go on: they may hold permits that other requests wait for. @module */
 import type { LongRunningStats } from "../server_stats.ts";
 import { logger, oneLine } from "../../logging.ts";
 
-/** Handlers that are named, at most. */
-const NAMED = 10;
-/** Handlers that went on beyond their attempts, of which is known, at most. */
-const LEFT = 1_000;
-/** Milliseconds between two looks, at most; shorter bounds are looked at ten times as often as they are long. */
-const LOOK = 10_000;
+/** Handlers that the statistics name. */
+const MAX_NAMED = 10;
+/** Handlers remembered that went on after their attempts had failed. */
+const MAX_DETACHED = 1_000;
+/** Milliseconds between two checks; limits below 100 s are checked ten times as often as they are long. */
+const MAX_CHECK_INTERVAL_MS = 10_000;
 
-/** A handler that runs. */
+/** Request whose handler runs. */
 export interface RunningHandler {
   /** `topic.method`. */
   readonly name: string;
-  /** Its request. */
-  readonly context: { readonly requestId: string };
-  /** Its run: the start in milliseconds of the monotonic clock; undefined while it does not run. */
+  /** Id of the request. */
+  readonly requestId: string;
+  /** Run of the handler. */
   readonly run: {
-    readonly began: number | undefined;
+    /** Start in milliseconds of the monotonic clock; undefined while it does not run. */
+    readonly startedAt: number | undefined;
     /** True once its attempt has failed while it goes on. */
-    readonly left: boolean;
+    readonly detached: boolean;
     readonly work: Promise<unknown> | undefined;
   };
   readonly procedure: { readonly maxDuration?: number } | undefined;
-  /** True when nobody waits for it any more. */
-  readonly over: boolean;
+  /** Tells if somebody still waits for the result. */
+  readonly cancellation: { readonly cancelled: boolean };
 }
 
-/** Names the handlers that have run longer than a bound. */
+/** Names the handlers that have run longer than a limit. */
 export class LongRunningHandlers {
-  readonly #bound: number;
-  readonly #told = new WeakSet<RunningHandler>();
+  readonly #limit: number;
+  readonly #logged = new WeakSet<RunningHandler>();
   /** Handlers that go on although their attempts have failed. */
-  readonly #left = new Set<RunningHandler>();
-  #next = 0;
+  readonly #detached = new Set<RunningHandler>();
+  #nextCheck = 0;
 
-  /** `bound` in milliseconds; `Infinity` = none is named. */
-  constructor(bound: number) {
-    this.#bound = bound;
+  /** `limit` in milliseconds; `Infinity` = no handler is named. */
+  constructor(limit: number) {
+    this.#limit = limit;
   }
 
-  /** Those of `all` that have run longer than the bound. */
-  #of(all: Iterable<RunningHandler>): readonly RunningHandler[] {
-    if (this.#bound === Infinity) return [];
-    const since = performance.now() - this.#bound;
-    return [...new Set([...all, ...this.#left])].filter((
-      { run: { began = Infinity } },
-    ) => began <= since);
+  /** Handlers among `active` and the detached ones that have run longer than the limit. */
+  #find(active: Iterable<RunningHandler>): readonly RunningHandler[] {
+    if (this.#limit === Infinity) return [];
+    const since = performance.now() - this.#limit;
+    return [...new Set([...active, ...this.#detached])].filter((
+      { run: { startedAt = Infinity } },
+    ) => startedAt <= since);
   }
 
-  /** How many of `all` they are, and the first ten of them. */
-  stats(all: Iterable<RunningHandler>): LongRunningStats {
+  /** Number of long-running handlers among `active` and the detached ones, and the first ten of them. */
+  stats(active: Iterable<RunningHandler>): LongRunningStats {
     const now = performance.now();
-    const found = this.#of(all);
-    const handlers = found.slice(0, NAMED).map((
-      { name, context: { requestId }, run: { began = now } },
+    const found = this.#find(active);
+    const handlers = found.slice(0, MAX_NAMED).map((
+      { name, requestId, run: { startedAt = now } },
     ) => ({
       procedure: oneLine(name),
       request: oneLine(requestId, 60),
-      ms: Math.round(now - began),
+      ms: Math.round(now - startedAt),
     }));
-    const slots = found.filter(({ over, run }) => !over && !run.left).length;
+    const slots =
+      found.filter(({ cancellation, run }) =>
+        !cancellation.cancelled && !run.detached
+      ).length;
     return { count: found.length, slots, handlers };
   }
 
-  /** Its attempt has failed, and it goes on: it is named until it ends. Of more than 1000 the latest are. */
-  leave(one: RunningHandler): void {
-    const ended = () => void this.#left.delete(one);
-    this.#left.add(one);
+  /** Remembers a handler whose attempt has failed until it ends. Of more than 1000 the latest are remembered. */
+  detach(one: RunningHandler): void {
+    const ended = () => void this.#detached.delete(one);
+    this.#detached.add(one);
     one.run.work?.then(ended, ended);
-    const [oldest] = this.#left;
-    if (oldest && this.#left.size > LEFT) this.#left.delete(oldest);
+    const [oldest] = this.#detached;
+    if (oldest && this.#detached.size > MAX_DETACHED) {
+      this.#detached.delete(oldest);
+    }
   }
 
-  /** Tells the log of each of them once. It may be called often: it looks now and then. */
-  look(all: Iterable<RunningHandler>): void {
+  /** Logs each long-running handler once. It may be called often: it checks at most every 10 s. */
+  check(active: Iterable<RunningHandler>): void {
     const now = performance.now();
-    if (now < this.#next) return;
-    this.#next = now + Math.min(LOOK, this.#bound / 10);
-    for (const one of this.#of(all)) {
-      if (this.#told.has(one)) continue;
-      this.#told.add(one);
-      const { name: procedure, context, run: { began = now } } = one;
+    if (now < this.#nextCheck) return;
+    this.#nextCheck = now + Math.min(MAX_CHECK_INTERVAL_MS, this.#limit / 10);
+    for (const one of this.#find(active)) {
+      if (this.#logged.has(one)) continue;
+      this.#logged.add(one);
+      const { name: procedure, requestId, run: { startedAt = now } } = one;
       const text = "{procedure} still runs after {ms} ms, request {request}";
-      const unbounded = one.procedure?.maxDuration === undefined;
+      const unlimited = one.procedure?.maxDuration === undefined;
       logger("rpc").warn(
-        unbounded
+        unlimited
           ? `${text}: its procedure has no maxDuration, so that its place is kept until it ends`
           : text,
-        { procedure, request: context.requestId, ms: Math.round(now - began) },
+        { procedure, request: requestId, ms: Math.round(now - startedAt) },
         procedure,
       );
     }

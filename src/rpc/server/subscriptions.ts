@@ -1,4 +1,4 @@
-/** What a connection context consumes: planned first, then started, then cancelled and drained. @module */
+/** Consumers of a connection context: they are planned first, then started, then cancelled and drained. @module */
 import { InvalidValueError, TopologyError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import {
@@ -23,26 +23,34 @@ import type { Server } from "./server.ts";
 import type { StopListener } from "../notifications/listener.ts";
 import type { Limits } from "../../wire/codec.ts";
 
-/** How one is consumed that others can do without. */
+/** Options of a consumer that its worker can do without. */
 export interface OptionalConsumer {
-  /** Unacknowledged deliveries at most. */
+  /** Limit of unacknowledged deliveries. */
   readonly prefetch: number;
-  /** Called, once at most, where the broker does not let it be made or consumed. */
+  /** Called, once at most, if the broker forbids the queue or its consumer. */
   readonly refused: (error: TopologyError) => void;
 }
 
-/** The consumers of one context. */
+/** Options of `Subscriptions.add`. */
+export interface AddedConsumer {
+  /** True if messages that are too large are delivered all the same, see `BodyLimit`. */
+  readonly keep: boolean;
+  /** Given for a consumer that its worker can do without. */
+  readonly optional?: OptionalConsumer;
+}
+
+/** Consumers of one connection context. */
 export class Subscriptions {
   readonly #session: Session;
   readonly #prefetch: number;
   readonly #limit: number;
-  /** What `start` will start. */
+  /** Consumers that `start` will start. */
   readonly #planned: ((deadline: Deadline) => Promise<void>)[] = [];
   readonly #consumers: Consumer[] = [];
   readonly #listeners: StopListener[] = [];
   #started = false;
 
-  /** On a transport, each with the same prefetch. */
+  /** Consumers of a session, with the same prefetch and message limit. */
   constructor(
     { session, prefetch, limits }: {
       readonly session: Session;
@@ -56,44 +64,42 @@ export class Subscriptions {
   }
 
   /**
-   * Makes the queue of an address; consumes it now if they are started, else then. `keep`: what is too large comes all the same,
-   * see `BodyLimit`.
+   * Declares the queue of an address, and consumes it after `start`.
    *
-   * @throws {TopologyError} the broker refuses it, and it is not `spare`.
+   * @throws {TopologyError} the broker refuses the queue, and the consumer is not optional.
    */
   async add(
     address: Address,
     receive: (delivery: Delivery) => void,
     deadline: Deadline,
-    keep: boolean,
-    spare?: OptionalConsumer,
+    { keep, optional }: AddedConsumer,
   ): Promise<void> {
-    const { prefetch = this.#prefetch } = spare ?? {};
+    const { prefetch = this.#prefetch } = optional ?? {};
     const limit = { bytes: this.#limit, keep };
     const start = async (deadline: Deadline) => {
       const consumer = this.#session.consume(
         address,
         receive,
-        { prefetch, optional: spare !== undefined, limit },
+        { prefetch, optional: optional !== undefined, limit },
         deadline,
       );
       await ifPermitted(
-        consumer.then((made) => this.#consumers.push(made)),
-        spare,
+        consumer.then((started) => this.#consumers.push(started)),
+        optional,
       );
     };
-    const made = this.#session.declare(address, deadline).then(() => true);
-    if (!await ifPermitted(made, spare)) return;
+    const declared = this.#session.declare(address, deadline).then(() => true);
+    if (!await ifPermitted(declared, optional)) return;
     if (this.#started) await start(deadline);
     else this.#planned.push(start);
   }
 
-  /** A listener that is already started. */
+  /** Adds a listener that is started already. */
   addListener(stop: StopListener): void {
     this.#listeners.push(stop);
   }
 
-  /** Starts what is planned; later ones start at once. */
+  /** Starts the planned consumers; later ones start at once. */
   async start(deadline: Deadline): Promise<void> {
     this.#started = true;
     for (let start; (start = this.#planned[0]); this.#planned.shift()) {
@@ -101,47 +107,47 @@ export class Subscriptions {
     }
   }
 
-  /** Takes no more messages; resolves when the broker has said so, or at the deadline. */
+  /** Cancels all consumers; resolves when the broker has confirmed it, or at the deadline. */
   async cancel(deadline: number): Promise<void> {
     const all = this.#consumers.map((consumer) => consumer.cancel(deadline));
     await Promise.all(all);
   }
 
-  /** Resolves when no event is in hand, or at the deadline. */
+  /** Stops the listeners; resolves when no event is active, or at the deadline. */
   async stopListeners(deadline: number): Promise<void> {
     await Promise.all(this.#listeners.map((stop) => stop(deadline)));
   }
 }
 
-/** What the broker refuses of a spare is told, and undefined. */
+/** Tells an optional consumer that the broker refuses it, and resolves to undefined. */
 async function ifPermitted<T>(
   work: Promise<T>,
-  spare: OptionalConsumer | undefined,
+  optional: OptionalConsumer | undefined,
 ): Promise<T | undefined> {
   try {
     return await work;
   } catch (error) {
-    if (!spare || !(error instanceof TopologyError)) throw error;
-    spare.refused(error);
+    if (!optional || !(error instanceof TopologyError)) throw error;
+    optional.refused(error);
     return undefined;
   }
 }
 
-/** The consumer. */
-export interface ConsumingParts {
-  /** Serves what comes. */
+/** Collaborators of `planConsumers`. */
+export interface ConsumerResources {
+  /** Serves the requests. */
   readonly server: Server;
-  /** Has the consumers. */
+  /** Consumers of the context. */
   readonly subscriptions: Subscriptions;
-  /** Whether the bus is OpenStack's: there are no quarantines. */
+  /** True on OpenStack's bus, where there are no quarantine queues. */
   readonly openstack: boolean;
 }
 
-/** A route, and the address whose requests come there. */
+/** Queue that is consumed, with the addressee of its requests. */
 export interface ConsumedQueue {
-  /** The address that is consumed. */
+  /** Address of the queue. */
   readonly address: Address;
-  /** Whose. */
+  /** Topic and host of the requests. */
   readonly addressee: Addressee;
 }
 
@@ -156,9 +162,9 @@ export interface ConsumerOptions {
 const consumerNames = namesOf<ConsumerOptions>({ fanout: true, host: true });
 
 /**
- * The queue of `createConsumer`.
+ * Queue of `createConsumer`.
  *
- * @throws {InvalidValueError} a name is wrong, an option has a name that there is not, or a fanout is to have a host.
+ * @throws {InvalidValueError} a name is invalid, an option is unknown, or both a fanout and a host are given.
  */
 export function consumerOf(
   topic: string,
@@ -183,7 +189,7 @@ export function consumerOf(
   );
 }
 
-/** The queue of `createWorker`. */
+/** Queue of `createWorker`. */
 export function workerOf(
   topic: string,
   dispatcher: Dispatcher,
@@ -198,25 +204,27 @@ export function workerOf(
 }
 
 /**
- * Plans the consumers of an address.
+ * Plans the consumer of a queue, and of its quarantine queue.
  *
- * @throws {InvalidValueError} `dispatcher` is none.
- * @throws {TopologyError} the queue or exchange exists in another form.
+ * @throws {InvalidValueError} `dispatcher` has no method `dispatch`.
+ * @throws {TopologyError} the queue or exchange exists with other properties.
  */
 export async function planConsumers(
-  parts: ConsumingParts,
+  resources: ConsumerResources,
   { address, addressee }: ConsumedQueue,
   dispatcher: Dispatcher,
   deadline: Deadline,
 ): Promise<void> {
   checkDispatcher(dispatcher);
-  const { server, subscriptions, openstack } = parts;
+  const { server, subscriptions, openstack } = resources;
   const shared = isShared(address) ? address : undefined;
   const served = servedQueue(dispatcher, addressee, shared, server.replyCache);
   const keep = shared !== undefined && !openstack;
-  await subscriptions.add(address, server.receiver(served), deadline, keep);
+  await subscriptions.add(address, server.receiver(served), deadline, {
+    keep,
+  });
   if (shared && !openstack) {
-    await planQuarantine(parts, served, shared, deadline);
+    await planQuarantine(resources, served, shared, deadline);
   }
 }
 
@@ -225,17 +233,17 @@ function isShared(address: Address): address is QueueAddress {
   return address.kind !== "fanout";
 }
 
-/** A worker that may not have a quarantine serves all the same. One at a time: what ends a worker is then known. */
+/** Plans the consumer of a quarantine queue. It has one request at a time, so that it is known which one ends a worker. A worker whose user may not declare the queue serves without it. */
 async function planQuarantine(
-  { server, subscriptions }: ConsumingParts,
+  { server, subscriptions }: ConsumerResources,
   served: ServedQueue,
   queue: QueueAddress,
   deadline: Deadline,
 ): Promise<void> {
-  const apart: Address = { kind: "quarantine", of: queue };
+  const quarantine: Address = { kind: "quarantine", of: queue };
   const receive = server.receiver({
     ...served,
-    quarantine: apart,
+    quarantine,
     quarantined: true,
   });
   const refused = (error: Error) => {
@@ -246,7 +254,10 @@ async function planQuarantine(
       queueName(queue),
     );
   };
-  served.quarantine = apart;
-  const spare = { prefetch: 1, refused };
-  await subscriptions.add(apart, receive, deadline, true, spare);
+  served.quarantine = quarantine;
+  const optional = { prefetch: 1, refused };
+  await subscriptions.add(quarantine, receive, deadline, {
+    keep: true,
+    optional,
+  });
 }

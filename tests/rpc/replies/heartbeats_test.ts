@@ -9,8 +9,8 @@ import { until } from "../../setup/probe.ts";
 const call = (more: object): IncomingRequest =>
   ({
     request: { reply: { call: "c", queue: "q", form: "single" }, ...more },
-    answers: [],
-    over: false,
+    replies: [],
+    cancellation: { cancelled: false, heartbeatSent: () => {} },
   }) as unknown as IncomingRequest;
 
 /** Signs of life, and when each came and may be sent until. */
@@ -36,7 +36,7 @@ Deno.test("a caller that wants a sign of life each second has two, whoever keeps
   const { came, beats } = watched();
   using _ = beats;
   const began = performance.now();
-  beats.begin(call({ monitor: 1_000 }));
+  beats.start(call({ monitor: 1_000 }));
   while (performance.now() < began + 2_000) {
     compute(180);
     await turn();
@@ -51,7 +51,7 @@ Deno.test("a caller that wants a sign of life each second has two, whoever keeps
 Deno.test("a sign of life has time to be sent, however often it is wanted", async () => {
   const { came, beats } = watched();
   using _ = beats;
-  beats.begin(call({ monitor: 40 }));
+  beats.start(call({ monitor: 40 }));
   await until("one has come", () => came.length > 0);
   assert.ok(came.every(({ at, deadline }) => deadline > at));
 });
@@ -60,11 +60,11 @@ Deno.test("who has been answered needs no sign of life, and what has ended gives
   const { came, beats } = watched();
   using _ = beats;
   const answered = call({ warren: true, answer: true });
-  Object.assign(answered, { answers: [{}] });
+  Object.assign(answered, { replies: [{}] });
   const ended = call({ warren: true });
   const open = call({ warren: true });
-  for (const each of [answered, ended, open]) beats.begin(each);
-  beats.end(ended);
+  const [, handle] = [answered, ended, open].map((each) => beats.start(each));
+  beats.stop(handle);
   await until("the open one has given one", () => came.length > 0);
   assert.equal(came.length, 1); // all were looked at together
 });

@@ -231,12 +231,12 @@ onRabbit(
   },
 );
 
-/** As much of a job as a ledger looks at. */
-function job(bytes = 0, abandoned = false): IncomingRequest {
+/** As much of a request as the memory of recent requests reads. */
+function request(bytes = 0, abandoned = false): IncomingRequest {
   const message = { body: new Uint8Array(bytes), headers: {} };
   return {
-    answers: bytes > 0 ? [message] : [],
-    abandoned,
+    replies: bytes > 0 ? [message] : [],
+    settlement: { abandoned, fenced: false },
   } as unknown as IncomingRequest;
 }
 
@@ -247,30 +247,30 @@ async function ended(
   of: IncomingRequest,
 ): Promise<void> {
   const end = Promise.resolve();
-  ledger.begin(id, of, "", end);
+  ledger.start(id, of, "", end);
   await end;
 }
 
 Deno.test("a ledger knows the last 50 000 requests and more, and whatever runs", async () => {
   const ledger = new RecentRequests();
   const running = Promise.withResolvers<void>();
-  ledger.begin("runs", job(), "x", running.promise);
-  for (let n = 0; n < 110_000; n++) await ended(ledger, `${n}`, job());
+  ledger.start("runs", request(), "x", running.promise);
+  for (let n = 0; n < 110_000; n++) await ended(ledger, `${n}`, request());
   assert.equal(ledger.find("9000"), undefined);
   for (const id of ["60000", "109999"]) {
-    assert.deepEqual(ledger.find(id), { reader: "", answers: [] });
+    assert.deepEqual(ledger.find(id), { reader: "", replies: [] });
   }
   assert.ok("incoming" in (ledger.find("runs") ?? {}));
   running.resolve();
   await running.promise;
-  assert.deepEqual(ledger.find("runs"), { reader: "x", answers: [] });
+  assert.deepEqual(ledger.find("runs"), { reader: "x", replies: [] });
 });
 
 Deno.test("any number may wait for a run and leave again; who stays is told once", async () => {
   const ledger = new RecentRequests();
   const runs = Promise.withResolvers<void>();
-  const first = job();
-  ledger.begin("runs", first, "x", runs.promise);
+  const first = request();
+  ledger.start("runs", first, "x", runs.promise);
   const known = ledger.find("runs");
   assert.ok(known && "incoming" in known);
   for (let n = 0; n < 100_000; n++) {
@@ -283,7 +283,10 @@ Deno.test("any number may wait for a run and leave again; who stays is told once
   const told: string[] = [];
   const stream = known.until(signal, true).then(() => told.push("stream"));
   const end = known.until(signal, false).then(() => told.push("end"));
-  first.streams?.();
+  ledger.startStream("runs", request());
+  await Promise.resolve();
+  assert.deepEqual(told, [], "another request's stream");
+  ledger.startStream("runs", first);
   await stream;
   assert.deepEqual(told, ["stream"]);
   runs.resolve();
@@ -294,14 +297,16 @@ Deno.test("any number may wait for a run and leave again; who stays is told once
 
 Deno.test("a ledger keeps at most 32 MiB of answers, and nothing of what goes back to its queue", async () => {
   const ledger = new RecentRequests();
-  for (let n = 0; n < 50; n++) await ended(ledger, `${n}`, job(1024 * 1024));
-  await ended(ledger, "back", job(0, true));
+  for (let n = 0; n < 50; n++) {
+    await ended(ledger, `${n}`, request(1024 * 1024));
+  }
+  await ended(ledger, "back", request(0, true));
   assert.equal(ledger.find("back"), undefined);
   let kept = 0;
   for (let n = 0; n < 50; n++) {
     const known = ledger.find(`${n}`);
-    assert.ok(known && "answers" in known, "it is known");
-    kept += known.answers.length;
+    assert.ok(known && "replies" in known, "it is known");
+    kept += known.replies.length;
   }
   assert.ok(kept >= 16 && kept <= 32, `${kept}`);
 });
@@ -310,22 +315,22 @@ Deno.test("the ledgers of a connection keep their answers apart, and at most 32 
   const answered = new ReplyCache();
   const ledgers = Array.from({ length: 5 }, () => new RecentRequests(answered));
   for (const [n, ledger] of ledgers.entries()) {
-    await ended(ledger, "same", job(n + 1));
+    await ended(ledger, "same", request(n + 1));
   }
   const lengths = ledgers.map((ledger) => {
     const known = ledger.find("same");
-    return known && "answers" in known && known.answers[0]?.body.length;
+    return known && "replies" in known && known.replies[0]?.body.length;
   });
   assert.deepEqual(lengths, [1, 2, 3, 4, 5]);
   let kept = 0;
   for (let n = 0; n < 60; n++) {
     const ledger = ledgers[n % ledgers.length] as RecentRequests;
-    await ended(ledger, `${n}`, job(1024 * 1024));
+    await ended(ledger, `${n}`, request(1024 * 1024));
   }
   for (let n = 0; n < 60; n++) {
     const known = ledgers[n % ledgers.length]?.find(`${n}`);
-    assert.ok(known && "answers" in known, "it is known");
-    kept += known.answers.length;
+    assert.ok(known && "replies" in known, "it is known");
+    kept += known.replies.length;
   }
   assert.ok(kept >= 16 && kept <= 32, `${kept}`);
 });

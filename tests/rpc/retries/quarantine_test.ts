@@ -20,6 +20,12 @@ import {
   sums,
 } from "../support.ts";
 import { deadOf, Stranger } from "../foreign_peer.ts";
+import type { IncomingRequest } from "../../../src/rpc/request/incoming_request.ts";
+import type { ServedQueue } from "../../../src/rpc/request/served_queue.ts";
+import {
+  Quarantine,
+  type QuarantineOptions,
+} from "../../../src/rpc/retries/quarantine.ts";
 
 /** A topic's queue where what was not finished is handled. */
 function quarantineOf(topic: string): Address {
@@ -342,3 +348,24 @@ onEachBus(
     assert.deepEqual([interrupted, redelivered], [0, 0]);
   },
 );
+
+/** As much of a redelivered request as the quarantine reads. */
+const redelivered = (settlement: object) =>
+  ({
+    redelivered: true,
+    request: { kind: "request", id: "r", method: "m", warren: 2 },
+    settlement,
+  }) as unknown as IncomingRequest;
+
+Deno.test("a request that its worker requeued by itself is no suspect when it comes again, however often that is asked, but the time after", () => {
+  const quarantine = new Quarantine({} as QuarantineOptions);
+  const served = { quarantine: {} } as ServedQueue;
+  const requeued = redelivered({ abandoned: true, acknowledged: false });
+  assert.equal(quarantine.isSuspect(requeued, served), true);
+  quarantine.settled(requeued);
+  const again = redelivered({ abandoned: false, acknowledged: false });
+  assert.equal(quarantine.isSuspect(again, served), false);
+  assert.equal(quarantine.isSuspect(again, served), false);
+  quarantine.admitted(again);
+  assert.equal(quarantine.isSuspect(redelivered({}), served), true);
+});

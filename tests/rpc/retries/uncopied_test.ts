@@ -5,7 +5,11 @@ import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
 import { InvalidValueError, RejectedError } from "../../../mod.ts";
 import type { Message, Session } from "../../../src/transport/transport.ts";
-import { Republisher } from "../../../src/rpc/retries/republisher.ts";
+import {
+  newAttempt,
+  Republisher,
+  sameAttempt,
+} from "../../../src/rpc/retries/republisher.ts";
 import { aborted, type Bus, onRabbit, sumHandlers, sums } from "../support.ts";
 import { type Odd, propertiesOf, putOdd } from "./odd.ts";
 import { deadOf, Stranger } from "../foreign_peer.ts";
@@ -174,6 +178,25 @@ const message: Message = {
   properties: text("raw"),
 };
 const content = new RejectedError("no", { data: { reason: "content" } });
+
+Deno.test("a retry keeps all properties of its message but those of the call and of the earlier attempt", () => {
+  const sent = {
+    ...message,
+    ...{ correlationId: "c", replyTo: "q", expiration: 5, oversized: 9 },
+    ...{ unreadable: "why", persistent: false, mandatory: false, added: 7 },
+  };
+  const kept = { body: message.body, messageId: "m", added: 7 };
+  const always = { persistent: true, mandatory: true };
+  assert.deepEqual(newAttempt(sent, { more: "x" }), {
+    ...{ ...kept, ...always, oversized: 9 },
+    headers: { own: "text", more: "x" },
+  });
+  assert.deepEqual(sameAttempt(sent), {
+    ...{ ...kept, ...always },
+    ...{ correlationId: "c", replyTo: "q", expiration: 5 },
+    headers: { own: "text" },
+  });
+});
 
 Deno.test("a dead letter that is refused for its content is tried in simpler forms", async () => {
   await using log = await logged();

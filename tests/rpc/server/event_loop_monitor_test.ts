@@ -74,24 +74,22 @@ onEachBus(
   },
 );
 
-Deno.test("LoopWatch names five procedures, each once, in one line, and looks at nothing without any", async () => {
+Deno.test("EventLoopMonitor names five procedures, each once, in one line, and looks at nothing without any", async () => {
   await using log = await logged();
   using watch = new EventLoopMonitor();
   const one = (name: string): Watched => ({ name });
   const names = ["a\nb", "t.2", "t.3", "t.4", "t.5", "t.6", "t.7", "t.2"];
   const held = names.map(one);
-  for (const each of held) watch.begin(each);
+  const handles = held.map((each) => watch.start(each));
   compute(1_300);
-  for (const each of held) watch.end(each);
+  for (const handle of handles) watch.stop(handle);
   assert.equal(watch.blocked, 1);
   const [line = ""] = warnings(log.lines);
   assert.match(line, /in hand: "?a.*nb, t\.2, t\.3, t\.4, t\.5 and 2 more/);
   compute(1_300);
-  const last = one("t.8");
-  watch.begin(last);
-  watch.end(last);
+  watch.stop(watch.start(one("t.8")));
   assert.equal(watch.blocked, 1);
-  watch.begin(one("t.9")); // its timer ends with the watch
+  watch.start(one("t.9")); // its timer ends with the watch
 });
 
 Deno.test("the statistics of an earlier version can be read", () => {

@@ -1,0 +1,61 @@
+/** Sends the replies of a request, after they are recorded in the shared ledger. @module */
+import type { Deadline, Message } from "../../transport/transport.ts";
+import type { IncomingRequest } from "../request/incoming_request.ts";
+import { logStep } from "../request/request_log.ts";
+import type { ReplyPublisher } from "./reply_publisher.ts";
+
+/** Milliseconds that sending a reply may take where the caller names no deadline. */
+export const MAX_REPLY_TIME_MS = 60_000;
+
+/** Replies to the requests of one server. */
+export class ReplySender {
+  readonly #publisher: ReplyPublisher;
+  readonly #stopping: Deadline;
+
+  /** `stopping` ends the waits for the ledger, when the worker stops. */
+  constructor(publisher: ReplyPublisher, stopping: Deadline) {
+    this.#publisher = publisher;
+    this.#stopping = stopping;
+  }
+
+  /** Records the replies in the ledger, where there is one, and sends them; none if nobody waits any more. */
+  async record(
+    incoming: IncomingRequest,
+    encode: () => readonly Message[],
+  ): Promise<void> {
+    const { cancellation, settlement, streaming } = incoming;
+    const replies = cancellation.cancelled ? [] : encode();
+    if (settlement.fenced) return; // the new owner replies
+    const { lease } = settlement;
+    const repeatable = streaming ? [] : replies; // a stream that is asked for again has lost its reader
+    const recorded = lease
+      ? await lease.done(repeatable, this.#stopping)
+      : repeatable;
+    if (!recorded) return incoming.fence();
+    if (!incoming.streaming) incoming.reply(recorded);
+    const sent = incoming.streaming ? replies : recorded;
+    for (const reply of sent) await this.send(incoming, reply);
+    if (sent.length > 0 && incoming.request.reply) {
+      logStep(incoming, "answered");
+    }
+  }
+
+  /** Sends one reply, and keeps it for a reader that may miss it. A cast has no reply. */
+  send(incoming: IncomingRequest, message: Message): Promise<void> {
+    const { request: { reply, warren }, stream } = incoming;
+    if (!reply) return Promise.resolve();
+    stream?.replay?.add(message);
+    const gone = () => incoming.end("the caller is gone");
+    const target = { reply, warren, gone, until: incoming };
+    return this.#publisher.publish(target, message, replyDeadline(incoming));
+  }
+}
+
+/** Deadline of a reply: the caller's, or a minute from now. */
+export function replyDeadline(
+  { deadline, arrived }: IncomingRequest,
+): Deadline {
+  if (deadline <= arrived + MAX_REPLY_TIME_MS) return { at: deadline };
+  const latest = performance.now() + MAX_REPLY_TIME_MS;
+  return { at: Math.min(deadline, latest) };
+}

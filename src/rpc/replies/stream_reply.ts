@@ -1,0 +1,225 @@
+/** Streams of replies: items with flow control, their ending, and what is sent again to a reader that missed some. @module */
+import { setImmediate } from "node:timers/promises";
+import { InterruptedError } from "../../errors.ts";
+import type { Deadline } from "../../transport/transport.ts";
+import { grizzly } from "../../wire/dialect.ts";
+import { toFailure } from "../../wire/failure.ts";
+import type { Inbox } from "../inbox.ts";
+import type { IncomingRequest } from "../request/incoming_request.ts";
+import type { StreamPosition } from "../streams/flow_control.ts";
+import type { OutgoingStream } from "../streams/outgoing_stream.ts";
+import { ReaderQueue } from "../streams/reader_queue.ts";
+import { FinishedStreams, ReplayBuffer } from "../streams/replay_buffer.ts";
+import type { ReplyEncoder } from "./reply_encoder.ts";
+import type { ReplyPublisher, ReplyTarget } from "./reply_publisher.ts";
+import type { ReplySender } from "./reply_sender.ts";
+
+/** Items of one stream that the broker has not confirmed yet. */
+const MAX_UNCONFIRMED_ITEMS = 32;
+/** Milliseconds for the message that tells a reader that its stream is interrupted. */
+const INTERRUPT_TIMEOUT_MS = 1_000;
+/** Readers of unknown streams that are told so at the same time: any peer may ask, for any queue. */
+const MAX_NOT_FOUND_REPLIES = 32;
+/** Milliseconds for what is sent again to a reader. */
+const RESEND_TIMEOUT_MS = 5_000;
+
+/** Collaborators of `StreamReplies`. */
+export interface StreamRepliesOptions {
+  /** Control commands of readers. */
+  readonly inbox: Inbox;
+  /** Publishes messages. */
+  readonly publisher: ReplyPublisher;
+  /** Encodes items. */
+  readonly encoder: ReplyEncoder;
+  /** Records and sends the ending. */
+  readonly sender: ReplySender;
+}
+
+/** Sends the streams of one server, until disposed. */
+export class StreamReplies implements Disposable {
+  readonly #inbox: Inbox;
+  readonly #publisher: ReplyPublisher;
+  readonly #encoder: ReplyEncoder;
+  readonly #sender: ReplySender;
+  readonly #finished = new FinishedStreams();
+  #notFoundReplies = 0;
+
+  /** Replies to readers of unknown streams from now on. */
+  constructor({ inbox, publisher, encoder, sender }: StreamRepliesOptions) {
+    this.#inbox = inbox;
+    this.#publisher = publisher;
+    this.#encoder = encoder;
+    this.#sender = sender;
+    inbox.deniers.add(this.#replyNotFound);
+  }
+
+  /** Sends no more. */
+  [Symbol.dispose](): void {
+    this.#inbox.deniers.delete(this.#replyNotFound);
+    this.#finished[Symbol.dispose]();
+  }
+
+  /** Sends the items of a stream and its ending. What was not read is stored for a while, in case it is lost on its way. */
+  async send(
+    incoming: IncomingRequest,
+    items: AsyncIterable<unknown>,
+  ): Promise<void> {
+    const stream = incoming.openStream();
+    const replay = this.#replayBuffer(incoming, stream);
+    stream.number(replay);
+    try {
+      await this.#sendItems(incoming, stream, items);
+      await this.#sendEnding(incoming, stream);
+    } finally {
+      const { cancelled } = incoming.cancellation;
+      if (cancelled || !incoming.request.credit) replay?.[Symbol.dispose]();
+      else if (replay) this.#finished.add(replay);
+    }
+  }
+
+  /** Tells the caller that the worker stops in the middle of its stream. */
+  async interrupt(incoming: IncomingRequest): Promise<void> {
+    const { request: { reply, warren }, dialect } = incoming;
+    if (!reply) return;
+    const target = { reply, dialect, warren, until: incoming };
+    await this.#sendInterruption(
+      target,
+      new InterruptedError("The worker stopped"),
+    );
+  }
+
+  /** Sends the items while at most 32 of them are unconfirmed, and while the reader has room for more. */
+  async #sendItems(
+    incoming: IncomingRequest,
+    stream: OutgoingStream,
+    items: AsyncIterable<unknown>,
+  ): Promise<void> {
+    const unconfirmed = new Set<Promise<void>>();
+    let sequence = 0, pulled = 0;
+    let failed: { readonly error: unknown } | undefined;
+    const room = this.#roomOf(incoming, stream);
+    for await (const value of items) {
+      // A generator that awaits nothing must not keep the process from everything else.
+      if (++pulled % MAX_UNCONFIRMED_ITEMS === 0) await setImmediate();
+      if (incoming.signal.aborted || failed) break;
+      if (!isSendable(incoming, value)) continue;
+      sequence++;
+      const sent: Promise<void> = this.#sendItem(incoming, stream, value)
+        .catch((error) => void (failed ??= { error }))
+        .finally(() => unconfirmed.delete(sent));
+      unconfirmed.add(sent);
+      if (unconfirmed.size >= MAX_UNCONFIRMED_ITEMS) {
+        await Promise.race(unconfirmed);
+      }
+      if (!(await room(sequence + 1))) break;
+    }
+    await Promise.all(unconfirmed);
+    if (failed) throw failed.error;
+  }
+
+  /** Throws at once what cannot be encoded; the promise settles with the broker's confirmation. */
+  #sendItem(
+    incoming: IncomingRequest,
+    stream: OutgoingStream,
+    value: unknown,
+  ): Promise<void> {
+    stream.start();
+    const position: StreamPosition = { ...stream.replay?.next };
+    const fields = { ending: false, ...position };
+    const message = this.#encoder.value(incoming, value, fields);
+    return this.#sender.send(incoming, message)
+      .then(() => stream.confirm(position));
+  }
+
+  /** @throws the error of the handler's `maxDuration`, if the stream has ended by it. */
+  async #sendEnding(
+    incoming: IncomingRequest,
+    { replay }: OutgoingStream,
+  ): Promise<void> {
+    const { run: { timeout }, cancellation, settlement } = incoming;
+    if (timeout && !cancellation.cancelled) throw timeout;
+    if (settlement.abandoned) return; // it goes back to its queue undone
+    const fields = { ending: true, ...replay?.next };
+    await this.#sender.record(
+      incoming,
+      () => [this.#encoder.reply(incoming, fields)],
+    );
+  }
+
+  /** Waits for room by the reader's credit; for a reader that gives none, by what the broker tells of its queue. */
+  #roomOf(
+    incoming: IncomingRequest,
+    stream: OutgoingStream,
+  ): (item: number) => Promise<boolean> {
+    const { reply, credit } = incoming.request;
+    if (!reply || credit !== undefined) {
+      return (item) => stream.room(item, incoming.signal);
+    }
+    const inspect = (queue: string, deadline: Deadline) =>
+      this.#inbox.inspect(queue, deadline);
+    const queue = new ReaderQueue(reply.queue, inspect, incoming);
+    return (item) => queue.room(item);
+  }
+
+  /** Undefined for peers that cannot ask for what they have missed. */
+  #replayBuffer(
+    { request, dialect }: IncomingRequest,
+    stream: OutgoingStream,
+  ): ReplayBuffer | undefined {
+    const { reply, warren, credit: window = 0 } = request;
+    if (!reply || !warren) return undefined;
+    const { targets } = this.#inbox;
+    const { call, queue: reader } = reply;
+    return new ReplayBuffer({
+      ...{ targets, call, reader, window },
+      again: async (messages) => {
+        const deadline = { at: performance.now() + RESEND_TIMEOUT_MS };
+        if (messages.length > 0) {
+          return await this.#publisher.resend(reader, messages, deadline);
+        }
+        const target = { reply, dialect, warren };
+        const { position } = stream;
+        await this.#publisher.sendHeartbeat(target, deadline, { position });
+      },
+    });
+  }
+
+  /** Tells a reader that its stream is unknown here: it was forgotten, or this is another worker. A reader that is not told asks again. */
+  #replyNotFound = (call: string, from: number, queue: string): void => {
+    if (this.#notFoundReplies >= MAX_NOT_FOUND_REPLIES) return;
+    this.#notFoundReplies++;
+    const text = `The stream was interrupted after item ${
+      from - 1
+    }: the worker does not know it any more`;
+    const data = { sequence: from - 1 };
+    const target: ReplyTarget = {
+      reply: { call, queue, form: "single" },
+      dialect: grizzly,
+      warren: 1, // a control command does not tell what more its sender understands
+    };
+    const sent = this.#sendInterruption(
+      target,
+      new InterruptedError(text, { data }),
+    );
+    void sent.catch(() => {}).finally(() => this.#notFoundReplies--);
+  };
+
+  async #sendInterruption(
+    target: ReplyTarget,
+    error: InterruptedError,
+  ): Promise<void> {
+    const failure = toFailure(error, { fromDispatcher: true });
+    const deadline = { at: performance.now() + INTERRUPT_TIMEOUT_MS };
+    const fields = { failure, ending: true };
+    await this.#publisher.send(target, fields, deadline);
+  }
+}
+
+/** False for the items of a cast, which nobody reads, and for empty items to other peers, which would take them for heartbeats. */
+function isSendable(
+  { request: { reply, warren } }: IncomingRequest,
+  item: unknown,
+): boolean {
+  if (reply === undefined) return false;
+  return warren !== undefined || (item !== null && item !== undefined);
+}

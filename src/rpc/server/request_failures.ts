@@ -1,0 +1,160 @@
+/** Requests that were not done: failed, expired, given up, or returned to their queue. @module */
+import type { Deadline } from "../../async/deadline.ts";
+import type { Responder } from "../replies/responder.ts";
+import type { IncomingRequest } from "../request/incoming_request.ts";
+import type { ServedQueue } from "../request/served_queue.ts";
+import {
+  logFailedCall,
+  logFailedCast,
+  logStep,
+} from "../request/request_log.ts";
+import type { CastFailures } from "../retries/cast_failures.ts";
+import type { Quarantine } from "../retries/quarantine.ts";
+import type { VersionDeferral } from "../retries/version_deferral.ts";
+import { count, type Counts } from "../server_stats.ts";
+
+/** Collaborators of `RequestFailures`. */
+export interface RequestFailuresOptions {
+  /** Tells callers. */
+  readonly responder: Responder;
+  /** Retries and dead letters of casts. */
+  readonly castFailures: CastFailures;
+  /** Requests that their workers did not finish. */
+  readonly quarantine: Quarantine;
+  /** Requests in versions that only other workers serve. */
+  readonly versionDeferral: VersionDeferral;
+  /** Statistics of the server. */
+  readonly counts: Counts;
+  /** End of the waits for the ledger, which comes when the worker stops. */
+  readonly stopping: Deadline;
+}
+
+/** Decides what becomes of the requests of one server that were not done. */
+export class RequestFailures {
+  readonly #responder: Responder;
+  readonly #castFailures: CastFailures;
+  readonly #quarantine: Quarantine;
+  readonly #versionDeferral: VersionDeferral;
+  readonly #counts: Counts;
+  readonly #stopping: Deadline;
+
+  /** Failures are counted in `counts`. */
+  constructor(options: RequestFailuresOptions) {
+    this.#responder = options.responder;
+    this.#castFailures = options.castFailures;
+    this.#quarantine = options.quarantine;
+    this.#versionDeferral = options.versionDeferral;
+    this.#counts = options.counts;
+    this.#stopping = options.stopping;
+  }
+
+  /** Takes the error of a dispatch: another worker serves the version, the caller is told, or the cast is retried. */
+  async failed(
+    incoming: IncomingRequest,
+    error: unknown,
+    served: ServedQueue,
+  ): Promise<void> {
+    if (await this.#versionDeferral.take(incoming, error, served)) return;
+    this.#counts.failed++;
+    if (incoming.request.reply) {
+      logFailedCall(incoming, error);
+      await this.#responder.failure(incoming, error);
+    } else await this.#failedCast(incoming, error, served);
+  }
+
+  /** Takes a request that its sender would have dropped by now. */
+  async expired(incoming: IncomingRequest, served: ServedQueue): Promise<void> {
+    if (incoming.request.reply) return void this.#counts.dropped++; // its caller has given up
+    const { queue } = served;
+    const disposition = await this.#castFailures.expired(incoming, queue);
+    const reason = "expired before its next attempt";
+    logFailedCast(incoming, reason, disposition, queue);
+    if (disposition === "dropped") this.#counts.dropped++;
+    if (disposition === "requeued") await this.requeue(incoming, served);
+    count(this.#counts, disposition);
+  }
+
+  /** Gives up a request that was interrupted that often. */
+  async exhausted(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+    interruptions: number,
+  ): Promise<void> {
+    const disposition = await this.#quarantine.giveUp(
+      incoming,
+      interruptions,
+      served,
+    );
+    if (disposition === "requeued") await this.requeue(incoming, served);
+    count(this.#counts, disposition);
+    const reason = `interrupted ${interruptions} times`;
+    if (incoming.request.reply) return logFailedCall(incoming, reason);
+    logFailedCast(incoming, reason, disposition, served.queue);
+    const { abandoned, lease } = incoming.settlement;
+    if (!abandoned && lease) await this.#responder.result(incoming, undefined);
+  }
+
+  /** Takes an error of the server itself. The sender of a cast would not learn of it, so the cast goes back to its queue. */
+  async notServed(
+    incoming: IncomingRequest,
+    error: unknown,
+    served: ServedQueue,
+  ): Promise<void> {
+    if (incoming.cancellation.cancelled) return; // nobody waits, or it goes back to its queue
+    if (incoming.request.reply) throw error;
+    await this.#castFailures.backOff(incoming, error);
+    await this.requeue(incoming, served);
+  }
+
+  /** Takes a request that waited too long for a permit or for another worker's claim. */
+  async notAdmitted(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+  ): Promise<void> {
+    const { cancelled } = incoming.cancellation;
+    if (cancelled || !served.queue) this.#counts.dropped++;
+    else await this.requeue(incoming, served);
+  }
+
+  /**
+   * Puts a request at the end of its queue as a copy, so that no worker takes it for interrupted; as the delivery it was,
+   * where there can be no copy.
+   */
+  async requeue(incoming: IncomingRequest, served: ServedQueue): Promise<void> {
+    const { settlement } = incoming;
+    if (!settlement.open) return;
+    const copied = !settlement.lost &&
+      await this.#quarantine.requeue(incoming, served);
+    if (copied) settlement.handOver();
+    else settlement.requeue();
+  }
+
+  async #failedCast(
+    incoming: IncomingRequest,
+    error: unknown,
+    served: ServedQueue,
+  ): Promise<void> {
+    if (!await this.#holdsLease(incoming)) {
+      const step = "failed after another worker took it: {error}";
+      logStep(incoming, step, { error });
+      return incoming.fence();
+    }
+    const { queue } = served;
+    const disposition = await this.#castFailures.failed(incoming, error, queue);
+    logFailedCast(incoming, error, disposition, queue);
+    if (disposition === "requeued") await this.requeue(incoming, served);
+    count(this.#counts, disposition);
+    if (!incoming.settlement.abandoned) {
+      await this.#responder.result(incoming, undefined);
+    }
+  }
+
+  /** True without a ledger. A handler that goes on after its time must not record what another attempt will do. */
+  async #holdsLease({ settlement, run }: IncomingRequest): Promise<boolean> {
+    const { lease } = settlement;
+    if (!lease) return true;
+    return await (run.timeout
+      ? lease.renewed(this.#stopping)
+      : lease.holds(this.#stopping));
+  }
+}

@@ -1,0 +1,25 @@
+/** Collaborators and settings of a server. @module */
+import type { LedgerStore } from "../../ledger/ledger_store.ts";
+import type { RpcClient } from "../client/rpc_client.ts";
+import type { ReplyEncoderOptions } from "../replies/reply_encoder.ts";
+import type { ReplyPublisherOptions } from "../replies/reply_publisher.ts";
+
+/** Collaborators of a `Server`. */
+export interface ServerResources extends ReplyPublisherOptions {
+  /** Asks other services which versions they serve. */
+  readonly caller: Pick<RpcClient, "gather">;
+  /** Store of what all workers have claimed and done; undefined without one. */
+  readonly ledger?: LedgerStore | undefined;
+}
+
+/** Settings of a `Server`. */
+export interface ServerSettings extends ReplyEncoderOptions {
+  /** Handlers that run at once. */
+  readonly concurrency: number;
+  /** True on OpenStack's bus, where no queues of Warren's own are declared. */
+  readonly openstack: boolean;
+  /** Milliseconds after which the broker takes back a message that is not acknowledged. */
+  readonly consumerTimeout: number;
+  /** Milliseconds after which a handler that still runs is logged. */
+  readonly longRunning: number;
+}
