@@ -166,7 +166,9 @@ export class Routes {
     );
     const type = form["x-queue-type"];
     const name = queueName(address);
-    const usual = type === undefined ? {} : { "x-queue-type": type };
+    const usual: Queue["arguments"] = type === undefined
+      ? {}
+      : { "x-queue-type": type };
     const queue: Queue = {
       name,
       durable: true,
