@@ -1,9 +1,20 @@
 /** `deno task check`: what must hold before a test is worth running. One line for each, output only on failure. */
 
+/** Markdown files of a folder and its subfolders. `deno check --doc` reads them only by name. */
+function markdownFiles(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) => {
+    const path = `${folder}/${name}`;
+    if (isDirectory) return markdownFiles(path);
+    return name.endsWith(".md") ? [path] : [];
+  });
+}
+
+const markdown = ["README.md", ...["src", "examples"].flatMap(markdownFiles)];
+
 const CHECKS: Record<string, string[]> = {
   "format": ["fmt", "--check"],
   "lint": ["lint"],
-  "types": ["check", "--doc"],
+  "types": ["check", "--doc", ".", ...markdown],
   "types, by a user's options": ["check", "--no-config", "--no-lock", "mod.ts"],
   "documentation": ["doc", "--lint", "mod.ts"],
   "house (floors, budgets)": ["test", "-A", "tests/architecture_test.ts"],

@@ -1,6 +1,6 @@
 /**
- * `deno task test [arguments of deno test]`: the tests, the JSDoc examples and the README's blocks
- * against a broker. It takes the one that is there, else starts a private node, installing RabbitMQ
+ * `deno task test [arguments of deno test]`: the tests, the JSDoc examples and the `ts` blocks
+ * of every Markdown file against a broker. It takes the one that is there, else starts a private node, installing RabbitMQ
  * first if need be, and oslo.messaging and PostgreSQL for the tests with the real ones. The node and its data are gone when this ends, however it ends.
  */
 import { findBroker, findRabbitmq, privateBroker } from "./broker.ts";
