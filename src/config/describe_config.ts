@@ -1,11 +1,11 @@
 /** A configuration as text, with its secrets masked. @module */
 import { oneLine } from "../logging.ts";
-import { provenanceOf, type Source, table } from "./layer.ts";
+import { fieldTable, provenanceOf, type Source } from "./layer.ts";
 import { keys } from "./fields.ts";
 import { redactUrls } from "./display.ts";
 import type { Config, Key } from "./types.ts";
 
-const MAX_LINE = 1_000;
+const MAX_LINE_CHARS = 1_000;
 
 /** The value at a path. */
 export function valueAt(config: Config, key: Key): unknown {
@@ -18,12 +18,12 @@ export function valueAt(config: Config, key: Key): unknown {
 
 /** A value as it may be seen. */
 export function formatValue(config: Config, key: Key): string {
-  return oneLine(table[key].format(valueAt(config, key)), MAX_LINE);
+  return oneLine(fieldTable[key].format(valueAt(config, key)), MAX_LINE_CHARS);
 }
 
-function from(origin: Source | undefined): string {
-  if (!origin) return "default";
-  const { kind, name, file } = origin;
+function displaySource(source: Source | undefined): string {
+  if (!source) return "default";
+  const { kind, name, file } = source;
   return file === undefined ? `${kind} ${name}` : `file ${oneLine(file)}`;
 }
 
@@ -44,13 +44,13 @@ export function describeConfig(config: Config): string {
   const rows = keys.map((key): [string, string, string] => [
     key,
     formatValue(config, key),
-    provenance ? from(provenance.origins.get(key)) : "given",
+    provenance ? displaySource(provenance.sources.get(key)) : "given",
   ]);
   const width = (column: 0 | 1) =>
     Math.max(...rows.map((row) => row[column].length));
   const [first, second] = [width(0), width(1)];
-  return rows.map(([key, value, origin]) =>
-    `${key.padEnd(first)}  ${value.padEnd(second)}  ${origin}`
+  return rows.map(([key, value, source]) =>
+    `${key.padEnd(first)}  ${value.padEnd(second)}  ${source}`
   ).join("\n");
 }
 

@@ -2,9 +2,9 @@
 import { oneLine } from "../logging.ts";
 
 /** Stands where a secret was. */
-const HIDDEN = "(hidden: it may hold a password)";
+const HIDDEN_URL = "(hidden: it may hold a password)";
 
-const MAX_DISPLAY = 100;
+const MAX_DISPLAY_CHARS = 100;
 
 /** One URL without its password; undefined where it cannot be told what of it is the password. */
 function redactUrl(text: string): string | undefined {
@@ -24,19 +24,21 @@ function redactUrl(text: string): string | undefined {
 export function redactUrls(urls: readonly string[]): string {
   const masked = urls.map(redactUrl);
   // A password with a comma in it was cut in two: then no part may be seen.
-  return masked.includes(undefined) ? HIDDEN : masked.join(",");
+  return masked.includes(undefined) ? HIDDEN_URL : masked.join(",");
 }
 
 /** A name that somebody gave: in quotes, unless it looks like a URL that went astray. */
 export function displayName(name: string): string {
-  return name.includes("@") ? HIDDEN : oneLine(name, MAX_DISPLAY);
+  return name.includes("@") ? HIDDEN_URL : oneLine(name, MAX_DISPLAY_CHARS);
 }
 
 /** A value as somebody gave it. */
 export function displayValue(value: unknown): string {
   if (typeof value === "string") {
     // A URL in the wrong place is still a URL.
-    return value.includes("@") ? HIDDEN : `"${oneLine(value, MAX_DISPLAY)}"`;
+    return value.includes("@")
+      ? HIDDEN_URL
+      : `"${oneLine(value, MAX_DISPLAY_CHARS)}"`;
   }
   if (Array.isArray(value)) return "[…]";
   if (typeof value === "object" && value !== null) return "{…}";
@@ -52,5 +54,7 @@ export function displayUrls(value: unknown): string {
   );
   if (texts.length < urls.length) return displayValue(value);
   const masked = redactUrls(texts);
-  return masked === HIDDEN ? HIDDEN : `"${oneLine(masked, MAX_DISPLAY)}"`;
+  return masked === HIDDEN_URL
+    ? HIDDEN_URL
+    : `"${oneLine(masked, MAX_DISPLAY_CHARS)}"`;
 }

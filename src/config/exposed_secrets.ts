@@ -4,15 +4,15 @@ import type { ConfigLayer } from "./layer.ts";
 import { displayName } from "./display.ts";
 
 /** Files that were warned of: reading them again does not warn again. */
-const warned = new Set<string>();
+const warnedFiles = new Set<string>();
 
 /** Warns once of a file with a secret that others may read. */
-export function warnOfExposure(path: string, what: string): void {
-  if (warned.has(path)) return;
-  warned.add(path);
+export function warnOfExposedSecret(path: string, secret: string): void {
+  if (warnedFiles.has(path)) return;
+  warnedFiles.add(path);
   logger("service").warn(
     "{file} holds {what}, and others than its owner have access to it: run chmod 600 on it",
-    { file: displayName(path), what },
+    { file: displayName(path), what: secret },
     path,
   );
 }
@@ -23,11 +23,11 @@ export function isPrivateKey(text: unknown): boolean {
 }
 
 /** The secret of a level, in words. */
-export function secretIn(level: ConfigLayer): string | undefined {
-  const urls = level.get("url")?.value;
+export function describeSecret(layer: ConfigLayer): string | undefined {
+  const urls = layer.get("url")?.value;
   const hasPassword = (url: unknown) => URL.parse(String(url))?.password;
   if (Array.isArray(urls) && urls.some(hasPassword)) return "a password";
-  return [...level.values()].some(({ value }) => isPrivateKey(value))
+  return [...layer.values()].some(({ value }) => isPrivateKey(value))
     ? "a private key"
     : undefined;
 }

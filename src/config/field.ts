@@ -22,7 +22,7 @@ export interface Field<T> {
   /** Where nothing is given. */
   readonly fallback: T;
   /** Why a value is wrong, if more can be said than what is allowed. */
-  readonly why?: (value: unknown) => string | undefined;
+  readonly explainError?: (value: unknown) => string | undefined;
   /** A wrong value as it may be seen. */
   readonly display: (value: unknown) => string;
   /** A right value as it may be seen. */
@@ -35,7 +35,7 @@ export function field<T>(
   schema: z.ZodType<T>,
   allowed: string,
   fallback: T,
-  more: Partial<Field<T>> = {},
+  overrides: Partial<Field<T>> = {},
 ): Field<T> {
   const fromText = (text: string): unknown => text;
   const print = String;
@@ -47,7 +47,7 @@ export function field<T>(
     fromText,
     display: displayValue,
     format: print,
-    ...more,
+    ...overrides,
   };
 }
 
@@ -64,7 +64,7 @@ export const numeric: Pick<Field<number>, "fromText"> = {
 };
 
 /** Numbers by their names: `name=number`, with commas between. What is none is left for the schema to refuse. */
-export function pairs(text: string): Record<string, unknown> {
+export function parsePairs(text: string): Record<string, unknown> {
   const entries = text.split(",").map((pair) => {
     const [name = "", ...value] = pair.split("=").map((part) => part.trim());
     return [name, numeric.fromText(value.join("="))];
@@ -73,28 +73,30 @@ export function pairs(text: string): Record<string, unknown> {
 }
 
 /** Whole numbers from 1. */
-export const wholeNumber = (most: number): z.ZodType<number> =>
-  z.int().min(1).max(most);
+export const wholeNumber = (max: number): z.ZodType<number> =>
+  z.int().min(1).max(max);
 
 /** Milliseconds, Infinity included. */
-export const duration = (fits: (value: number) => boolean): z.ZodType<number> =>
-  z.custom<number>((value) => typeof value === "number" && fits(value));
+export const milliseconds = (
+  isAllowed: (value: number) => boolean,
+): z.ZodType<number> =>
+  z.custom<number>((value) => typeof value === "number" && isAllowed(value));
 
 /** Milliseconds by the names of tasks. */
-export const taskIntervals: z.ZodType<Readonly<Record<string, number>>> = z
+export const intervalsByTask: z.ZodType<Readonly<Record<string, number>>> = z
   .preprocess(
     (value) => typeof value === "object" && value ? given(value) : value,
-    z.record(z.string().min(1), duration((ms) => ms > 0)),
+    z.record(z.string().min(1), milliseconds((ms) => ms > 0)),
   );
 
 /** Any text but the empty one. */
-export const text: z.ZodType<string | undefined> = z.string().min(1);
+export const nonEmptyText: z.ZodType<string | undefined> = z.string().min(1);
 
 /** What names something in a report. */
-export const label: z.ZodType<string | undefined> = z.string().regex(LABEL);
+export const labelText: z.ZodType<string | undefined> = z.string().regex(LABEL);
 
 /** Yes or no. */
-export function flag(variable: string, fallback: boolean): Field<boolean> {
+export function flagField(variable: string, fallback: boolean): Field<boolean> {
   const words: Record<string, boolean> = { true: true, false: false };
   return field(variable, z.boolean(), "true or false", fallback, {
     fromText: (word) => Object.hasOwn(words, word) ? words[word] : word,
@@ -112,7 +114,7 @@ function doesNotThrow(check: () => unknown): boolean {
 }
 
 /** Whether a URL names its broker, and a login that can be read. */
-function complete(url: URL): boolean {
+function isComplete(url: URL): boolean {
   if (url.protocol === "memory:") return true;
   const { host, username, password } = url;
   return host !== "" &&
@@ -120,15 +122,15 @@ function complete(url: URL): boolean {
 }
 
 /** URLs that `createConnection` takes, each with its host; those of a `transport_url` are listed one by one. */
-export const urls: z.ZodType<readonly string[]> = z.union([
+export const urlList: z.ZodType<readonly string[]> = z.union([
   z.string().transform((one) => [one]),
   z.array(z.string()),
 ]).refine((list) => doesNotThrow(() => parseUrls(list)))
   .transform((list) => list.flatMap(brokerUrls))
-  .refine((list) => list.every((one) => complete(new URL(one))));
+  .refine((list) => list.every((one) => isComplete(new URL(one))));
 
 /** The fault of URLs, where it can be told without a part of them. */
-export function wrongUrls(given: unknown): string | undefined {
+export function urlsError(given: unknown): string | undefined {
   try {
     parseUrls(given as readonly string[]);
     return undefined;
@@ -138,21 +140,22 @@ export function wrongUrls(given: unknown): string | undefined {
 }
 
 /** A profile that `createConnection` takes. */
-export const profile: z.ZodType<"warren" | "nova" | NovaProfile> = z.custom<
-  "warren" | "nova" | NovaProfile
->(
-  (given) => doesNotThrow(() => busProfile(given as NovaProfile)),
-);
+export const profileValue: z.ZodType<"warren" | "nova" | NovaProfile> = z
+  .custom<
+    "warren" | "nova" | NovaProfile
+  >(
+    (given) => doesNotThrow(() => busProfile(given as NovaProfile)),
+  );
 
 /** A name of a host. */
-export const name: z.ZodType<string | undefined> = z.string()
+export const hostName: z.ZodType<string | undefined> = z.string()
   .refine((value) => doesNotThrow(() => checkHost(value)));
 
 /** A text that may be PEM, of which nothing is shown. */
-export function pem(variable: string): Field<string | undefined> {
+export function pemField(variable: string): Field<string | undefined> {
   return field(
     variable,
-    text,
+    nonEmptyText,
     "PEM, or the path of a file with it",
     undefined,
     {

@@ -5,21 +5,21 @@ import { CONSUMER_TIMEOUT_MS } from "../ledger/options.ts";
 import { defaultLimits } from "../wire/codec.ts";
 import {
   defaultText,
-  duration,
   type Field,
   field,
-  flag,
-  label,
-  name,
+  flagField,
+  hostName,
+  intervalsByTask,
+  labelText,
+  milliseconds,
+  nonEmptyText,
   numeric,
-  pairs,
-  pem,
-  profile,
-  taskIntervals,
-  text,
-  urls,
+  parsePairs,
+  pemField,
+  profileValue,
+  urlList,
+  urlsError,
   wholeNumber,
-  wrongUrls,
 } from "./field.ts";
 import { urlsOfList } from "../connection/broker_url.ts";
 import { LOOPBACK } from "../names.ts";
@@ -27,25 +27,32 @@ import { displayUrls, redactUrls } from "./display.ts";
 import type { Flat, Key, LogLevel } from "./types.ts";
 import type { NovaProfile } from "../connection/bus_profile.ts";
 
-const LEVELS = ["trace", "debug", "info", "warning", "error", "fatal"] as const;
+const LOG_LEVELS = [
+  "trace",
+  "debug",
+  "info",
+  "warning",
+  "error",
+  "fatal",
+] as const;
 
 /** All that can be configured, in the order in which it is described. */
 export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   url: field<readonly string[]>(
     "AMQP_URL",
-    urls,
+    urlList,
     "amqp://user:password@host:port/vhost, amqps://… or memory:name, or several of one cluster, or rabbit://… as oslo.messaging has it",
     ["amqp://localhost"],
     {
       fromText: urlsOfList,
-      why: wrongUrls,
+      explainError: urlsError,
       display: displayUrls,
       format: redactUrls,
     },
   ),
   host: field<string | undefined>(
     "WARREN_HOST",
-    name,
+    hostName,
     '1 to 200 of the characters A-Z a-z 0-9 _ . -, without a leading "amq."',
     undefined,
     defaultText("the machine's name"),
@@ -66,7 +73,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   ),
   profile: field<"warren" | "nova" | NovaProfile>(
     "WARREN_PROFILE",
-    profile,
+    profileValue,
     "warren, nova, or an object with its forms",
     "warren",
     {
@@ -88,14 +95,14 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   ),
   timeout: field(
     "WARREN_TIMEOUT",
-    duration((ms) => ms > 0),
+    milliseconds((ms) => ms > 0),
     "milliseconds above 0",
     60_000,
     numeric,
   ),
   grace: field(
     "WARREN_GRACE",
-    duration((ms) => ms >= 0),
+    milliseconds((ms) => ms >= 0),
     "milliseconds, 0 or more",
     30_000,
     numeric,
@@ -109,14 +116,14 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   ),
   consumerTimeout: field(
     "WARREN_CONSUMER_TIMEOUT",
-    duration((ms) => ms > 0),
+    milliseconds((ms) => ms > 0),
     "milliseconds above 0",
     CONSUMER_TIMEOUT_MS,
     numeric,
   ),
   longRunning: field(
     "WARREN_LONG_RUNNING",
-    duration((ms) => ms > 0),
+    milliseconds((ms) => ms > 0),
     "milliseconds above 0",
     LONG_RUNNING,
     numeric,
@@ -128,34 +135,34 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     defaultLimits.bytes,
     numeric,
   ),
-  tracebacks: flag("WARREN_TRACEBACKS", false),
-  waitForRoute: flag("WARREN_WAIT_FOR_ROUTE", false),
-  pooled: flag("WARREN_POOLED", false),
-  signals: flag("WARREN_SIGNALS", true),
+  tracebacks: flagField("WARREN_TRACEBACKS", false),
+  waitForRoute: flagField("WARREN_WAIT_FOR_ROUTE", false),
+  pooled: flagField("WARREN_POOLED", false),
+  signals: flagField("WARREN_SIGNALS", true),
   publisherId: field<string | undefined>(
     "WARREN_PUBLISHER_ID",
-    text,
+    nonEmptyText,
     "a text that is not empty",
     undefined,
     defaultText("the service's own name"),
   ),
   reportInterval: field(
     "WARREN_REPORT_INTERVAL",
-    duration((ms) => ms >= 0 && ms <= 86_400_000),
+    milliseconds((ms) => ms >= 0 && ms <= 86_400_000),
     "milliseconds from 0 to 86400000",
     10_000,
     numeric,
   ),
   binary: field<string | undefined>(
     "WARREN_BINARY",
-    label,
+    labelText,
     "1 to 200 printable ASCII characters",
     undefined,
     defaultText("the first topic"),
   ),
   zone: field<string | undefined>(
     "WARREN_ZONE",
-    label,
+    labelText,
     "1 to 200 printable ASCII characters",
     undefined,
     defaultText("none"),
@@ -175,30 +182,30 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   ),
   taskIntervals: field<Readonly<Record<string, number>>>(
     "WARREN_TASK_INTERVALS",
-    taskIntervals,
+    intervalsByTask,
     "milliseconds above 0 by the name of a task",
     {},
     {
-      fromText: (text) => pairs(text),
+      fromText: (text) => parsePairs(text),
       format: (intervals) =>
         Object.entries(intervals).map((pair) => pair.join("=")).join(",") ||
         "none",
     },
   ),
-  "tls.ca": pem("WARREN_TLS_CA"),
-  "tls.cert": pem("WARREN_TLS_CERT"),
-  "tls.key": pem("WARREN_TLS_KEY"),
+  "tls.ca": pemField("WARREN_TLS_CA"),
+  "tls.cert": pemField("WARREN_TLS_CERT"),
+  "tls.key": pemField("WARREN_TLS_KEY"),
   "tls.servername": field<string | undefined>(
     "WARREN_TLS_SERVERNAME",
-    text,
+    nonEmptyText,
     "a host name",
     undefined,
     defaultText("the host of the URL"),
   ),
   logLevel: field<LogLevel>(
     "WARREN_LOG_LEVEL",
-    z.enum(LEVELS),
-    `one of ${LEVELS.join(", ")}`,
+    z.enum(LOG_LEVELS),
+    `one of ${LOG_LEVELS.join(", ")}`,
     "info",
   ),
 };

@@ -7,10 +7,14 @@ import {
   type Source,
 } from "./layer.ts";
 import { displayValue } from "./display.ts";
-import { isPrivateKey, secretIn, warnOfExposure } from "./exposed_secrets.ts";
+import {
+  describeSecret,
+  isPrivateKey,
+  warnOfExposedSecret,
+} from "./exposed_secrets.ts";
 
 /** Why a file cannot be read. The system's own words would name it, and it may be a secret that was put in its place. */
-function reason(error: unknown): string {
+function readFailure(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such file";
   if (error instanceof Deno.errors.NotCapable) {
     return "this program may not read it without --allow-read";
@@ -22,17 +26,17 @@ function reason(error: unknown): string {
 }
 
 /** A file that was read. */
-interface Read {
+interface FileText {
   readonly text: string;
   /** True if others than its owner have access to it. */
   readonly exposed: boolean;
 }
 
 /** Permissions of all but the owner. */
-const OTHERS = 0o077;
+const GROUP_AND_OTHERS_MODE = 0o077;
 
 /** Gives the text of a file, or the reason why it cannot. */
-function readText(path: string): Read | { why: string } {
+function readText(path: string): FileText | { why: string } {
   try {
     // Asked first, since reading what is neither granted nor denied would prompt.
     const { state } = Deno.permissions.querySync({ name: "read", path });
@@ -40,9 +44,12 @@ function readText(path: string): Read | { why: string } {
     const text = Deno.readTextFileSync(path);
     const { isFile, mode } = Deno.statSync(path);
     // Windows has no mode.
-    return { text, exposed: isFile && ((mode ?? 0) & OTHERS) !== 0 };
+    return {
+      text,
+      exposed: isFile && ((mode ?? 0) & GROUP_AND_OTHERS_MODE) !== 0,
+    };
   } catch (error) {
-    return { why: reason(error) };
+    return { why: readFailure(error) };
   }
 }
 
@@ -57,26 +64,26 @@ function jsonErrorPosition(error: unknown): string {
  *
  * @throws {InvalidValueError} it cannot be read, is no JSON object, or something in it is wrong.
  */
-export function fileLayer(path: string, named: Source): ConfigLayer {
+export function fileLayer(path: string, source: Source): ConfigLayer {
   const read = readText(path);
-  const refuse = (why: string) =>
+  const fileError = (why: string) =>
     invalidValue(
-      named,
+      source,
       displayValue(path),
       `the path of a file with a JSON object; ${why}`,
     );
-  if ("why" in read) throw refuse(read.why);
+  if ("why" in read) throw fileError(read.why);
   let json: unknown;
   try {
     json = JSON.parse(read.text);
   } catch (error) {
-    throw refuse(jsonErrorPosition(error));
+    throw fileError(jsonErrorPosition(error));
   }
-  if (!isPlain(json)) throw refuse("what it holds is none");
-  const level = layerOf(json, (name) => ({ kind: "key", name, file: path }));
-  const secret = secretIn(level);
-  if (secret !== undefined && read.exposed) warnOfExposure(path, secret);
-  return level;
+  if (!isPlain(json)) throw fileError("what it holds is none");
+  const layer = layerOf(json, (name) => ({ kind: "key", name, file: path }));
+  const secret = describeSecret(layer);
+  if (secret !== undefined && read.exposed) warnOfExposedSecret(path, secret);
+  return layer;
 }
 
 /**
@@ -84,20 +91,20 @@ export function fileLayer(path: string, named: Source): ConfigLayer {
  *
  * @throws {InvalidValueError} there is no PEM.
  */
-export function pemOf(given: string, origin: Source): string {
+export function readPem(pemOrPath: string, source: Source): string {
   const isPem = (text: string) => text.trimStart().startsWith("-----BEGIN ");
-  if (isPem(given)) return given;
-  const read = readText(given);
+  if (isPem(pemOrPath)) return pemOrPath;
+  const read = readText(pemOrPath);
   if ("text" in read && isPem(read.text)) {
     if (read.exposed && isPrivateKey(read.text)) {
-      warnOfExposure(given, "a private key");
+      warnOfExposedSecret(pemOrPath, "a private key");
     }
     return read.text;
   }
   // The path is not shown: it may be a key that lost its first line.
   const why = "why" in read ? read.why : "there is no PEM in it";
   throw invalidValue(
-    origin,
+    source,
     "(hidden)",
     `PEM, or the path of a file with it; ${why}`,
   );

@@ -20,39 +20,39 @@ export interface LayerValue {
   /** Checked. */
   readonly value: unknown;
   /** Where it came from. */
-  readonly origin: Source;
+  readonly source: Source;
 }
 
 /** What was given in one place. */
 export type ConfigLayer = ReadonlyMap<Key, LayerValue>;
 
 /** All fields, whatever their types. */
-export const table: Readonly<Record<Key, Field<unknown>>> = fields;
+export const fieldTable: Readonly<Record<Key, Field<unknown>>> = fields;
 
 const inFile = ({ file }: Source) =>
   file === undefined ? "" : ` in ${displayName(file)}`;
 
 /** The one sentence that says what is wrong. `value` is as it may be seen. */
 export function invalidValue(
-  origin: Source,
+  source: Source,
   value: string,
   allowed: string,
 ): InvalidValueError {
-  const { kind, name } = origin;
+  const { kind, name } = source;
   return new InvalidValueError(
-    `Invalid ${kind} ${name} ${value}${inFile(origin)}: give ${allowed}`,
+    `Invalid ${kind} ${name} ${value}${inFile(source)}: give ${allowed}`,
     { data: { path: name } },
   );
 }
 
 /** The one sentence about a name that nobody knows. */
 export function unknownName(
-  origin: Source,
+  source: Source,
   known: readonly string[],
 ): InvalidValueError {
-  const name = displayName(origin.name);
+  const name = displayName(source.name);
   return new InvalidValueError(
-    `Unknown ${origin.kind} ${name}${inFile(origin)}: give some of ${
+    `Unknown ${source.kind} ${name}${inFile(source)}: give some of ${
       known.join(", ")
     }`,
     { data: { path: name } },
@@ -66,30 +66,30 @@ export function unknownName(
  */
 export function layerValue(
   key: Key,
-  given: unknown,
-  origin: Source,
+  input: unknown,
+  source: Source,
 ): LayerValue {
-  const { schema, fromText, display, allowed, why } = table[key];
-  const text = origin.kind === "variable" ? fromText(String(given)) : given;
+  const { schema, fromText, display, allowed, explainError } = fieldTable[key];
+  const text = source.kind === "variable" ? fromText(String(input)) : input;
   // zod's own words would be several sentences, and could hold the value.
   const { success, data } = schema.safeParse(text);
   if (!success) {
-    const reason = why?.(text);
+    const reason = explainError?.(text);
     const more = reason === undefined ? "" : ` (${reason})`;
-    throw invalidValue(origin, display(given), `${allowed}${more}`);
+    throw invalidValue(source, display(input), `${allowed}${more}`);
   }
-  return { value: data, origin };
+  return { value: data, source };
 }
 
 const TLS = "tls";
 const isKey = (path: string): path is Key => Object.hasOwn(fields, path);
 
 /** The values of an object by their paths: those of `tls` are one step down. */
-function* paths(
-  given: object,
-  origin: (path: string) => Source,
+function* entriesByPath(
+  object: object,
+  sourceOf: (path: string) => Source,
 ): Generator<[path: string, value: unknown]> {
-  for (const [name, value] of Object.entries(given)) {
+  for (const [name, value] of Object.entries(object)) {
     if (name !== TLS) yield [name, value];
     else if (isPlain(value)) {
       for (const [part, inner] of Object.entries(value)) {
@@ -98,7 +98,7 @@ function* paths(
     } else if (value !== undefined) {
       const parts = keys.filter((key) => key.startsWith(`${TLS}.`));
       throw invalidValue(
-        origin(TLS),
+        sourceOf(TLS),
         displayValue(value),
         `an object: ${parts.join(", ")}`,
       );
@@ -117,17 +117,17 @@ export function isPlain(value: unknown): value is object {
  * @throws {InvalidValueError} a value is wrong, or its name unknown.
  */
 export function layerOf(
-  given: object,
-  origin: (path: string) => Source,
+  object: object,
+  sourceOf: (path: string) => Source,
 ): ConfigLayer {
-  const level = new Map<Key, LayerValue>();
-  for (const [path, value] of paths(given, origin)) {
-    if (!isKey(path)) throw unknownName(origin(path), keys);
+  const layer = new Map<Key, LayerValue>();
+  for (const [path, value] of entriesByPath(object, sourceOf)) {
+    if (!isKey(path)) throw unknownName(sourceOf(path), keys);
     if (value !== undefined) {
-      level.set(path, layerValue(path, value, origin(path)));
+      layer.set(path, layerValue(path, value, sourceOf(path)));
     }
   }
-  return level;
+  return layer;
 }
 
 /** How a configuration came to be. */
@@ -135,17 +135,17 @@ export interface Provenance {
   /** What the program said. */
   readonly options: ConfigOptions;
   /** Where each value came from; what has none is a default. */
-  readonly origins: ReadonlyMap<Key, Source>;
+  readonly sources: ReadonlyMap<Key, Source>;
 }
 
-const known = new WeakMap<Config, Provenance>();
+const provenances = new WeakMap<Config, Provenance>();
 
 /** Remembers how a configuration came to be. */
 export function setProvenance(config: Config, provenance: Provenance): void {
-  known.set(config, provenance);
+  provenances.set(config, provenance);
 }
 
 /** How a configuration came to be; undefined if nobody loaded it, or it is a copy. */
 export function provenanceOf(config: Config): Provenance | undefined {
-  return known.get(config);
+  return provenances.get(config);
 }

@@ -6,31 +6,35 @@
  */
 import { hideSecrets } from "./describe_config.ts";
 import { fields, keys } from "./fields.ts";
-import { fileLayer, pemOf } from "./file_layer.ts";
+import { fileLayer, readPem } from "./file_layer.ts";
 import {
   type ConfigLayer,
+  fieldTable,
   invalidValue,
   layerOf,
   type LayerValue,
   layerValue,
   setProvenance,
   type Source,
-  table,
   unknownName,
 } from "./layer.ts";
 import { displayValue } from "./display.ts";
-import { WORKER } from "./worker_role.ts";
+import { WORKER_VARIABLE } from "./worker_role.ts";
 import type { Config, ConfigOptions, Flat, Key } from "./types.ts";
 
 /** Names the file. */
-const FILE = "WARREN_CONFIG";
-const variables = [FILE, ...keys.map((key) => fields[key].variable)];
+const FILE_VARIABLE = "WARREN_CONFIG";
+const knownVariables = [
+  FILE_VARIABLE,
+  ...keys.map((key) => fields[key].variable),
+];
 
 /** What Kubernetes sets in every container beside a service named `warren…`. */
-const FOREIGN = /_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_[A-Z]+(_\w+)?)?$/;
+const KUBERNETES_VARIABLE =
+  /_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_[A-Z]+(_\w+)?)?$/;
 
 /** A variable of the environment; undefined if it is not set, empty, or not ours to read. */
-function variable(name: string): string | undefined {
+function readVariable(name: string): string | undefined {
   // Asked first, since reading what is neither granted nor denied would prompt.
   const { state } = Deno.permissions.querySync({ name: "env", variable: name });
   if (state !== "granted") return undefined;
@@ -38,52 +42,52 @@ function variable(name: string): string | undefined {
 }
 
 /** Refuses misspelled variables, where the names of all may be seen. */
-function checkVariables(): void {
+function checkVariableNames(): void {
   const { state } = Deno.permissions.querySync({ name: "env" });
   if (state !== "granted") return;
   for (const name of Object.keys(Deno.env.toObject())) {
-    if (!name.startsWith("WARREN_") || FOREIGN.test(name)) continue;
-    if (variables.includes(name) || name === WORKER) continue;
-    throw unknownName({ kind: "variable", name }, variables);
+    if (!name.startsWith("WARREN_") || KUBERNETES_VARIABLE.test(name)) continue;
+    if (knownVariables.includes(name) || name === WORKER_VARIABLE) continue;
+    throw unknownName({ kind: "variable", name }, knownVariables);
   }
 }
 
 function environmentLayer(): ConfigLayer {
-  checkVariables();
-  const level = new Map<Key, LayerValue>();
+  checkVariableNames();
+  const layer = new Map<Key, LayerValue>();
   for (const key of keys) {
-    const name = table[key].variable;
-    const text = variable(name);
+    const name = fieldTable[key].variable;
+    const text = readVariable(name);
     if (text === undefined) continue;
-    level.set(key, layerValue(key, text, { kind: "variable", name }));
+    layer.set(key, layerValue(key, text, { kind: "variable", name }));
   }
-  return level;
+  return layer;
 }
 
 function optionLayer({ file: _, url, ...others }: ConfigOptions): ConfigLayer {
   const urls = url === undefined ? url : [url].flat().map(String);
-  const origin = (name: string): Source => ({ kind: "option", name });
-  return layerOf({ ...others, url: urls }, origin);
+  const sourceOf = (name: string): Source => ({ kind: "option", name });
+  return layerOf({ ...others, url: urls }, sourceOf);
 }
 
 /** The level of the file, if one is named. */
 function namedFileLayer(option: unknown): ConfigLayer {
-  const origin: Source = option === undefined
-    ? { kind: "variable", name: FILE }
+  const source: Source = option === undefined
+    ? { kind: "variable", name: FILE_VARIABLE }
     : { kind: "option", name: "file" };
-  const path = option ?? variable(FILE);
+  const path = option ?? readVariable(FILE_VARIABLE);
   if (path === undefined) return new Map();
-  if (typeof path === "string") return fileLayer(path, origin);
-  throw invalidValue(origin, displayValue(path), "the path of a JSON file");
+  if (typeof path === "string") return fileLayer(path, source);
+  throw invalidValue(source, displayValue(path), "the path of a JSON file");
 }
 
 /** Where a value is PEM, what was given may be the path of its file. */
-const PEM: readonly Key[] = ["tls.ca", "tls.cert", "tls.key"];
+const PEM_KEYS: readonly Key[] = ["tls.ca", "tls.cert", "tls.key"];
 
 function valueOf(key: Key, winner: LayerValue | undefined): unknown {
-  if (!winner) return table[key].fallback;
-  const { value, origin } = winner;
-  return PEM.includes(key) ? pemOf(String(value), origin) : value;
+  if (!winner) return fieldTable[key].fallback;
+  const { value, source } = winner;
+  return PEM_KEYS.includes(key) ? readPem(String(value), source) : value;
 }
 
 /** Nests what has a path. */
@@ -120,19 +124,19 @@ function configOf(flat: Flat): Config {
  * ```
  */
 export function loadConfig(options: ConfigOptions = {}): Config {
-  const levels = [
+  const layers = [
     optionLayer(options),
     environmentLayer(),
     namedFileLayer(options.file),
   ];
-  const origins = new Map<Key, Source>();
+  const sources = new Map<Key, Source>();
   const values = keys.map((key) => {
-    const winner = levels.find((level) => level.has(key))?.get(key);
-    if (winner) origins.set(key, winner.origin);
+    const winner = layers.find((layer) => layer.has(key))?.get(key);
+    if (winner) sources.set(key, winner.source);
     return [key, valueOf(key, winner)];
   });
   // Each value has passed the schema of its field.
   const config = hideSecrets(configOf(Object.fromEntries(values) as Flat));
-  setProvenance(config, { options: { ...options }, origins });
+  setProvenance(config, { options: { ...options }, sources });
   return Object.freeze(config);
 }

@@ -9,7 +9,7 @@ import { provenanceOf } from "./layer.ts";
 import type { Config, Key, LogLevel } from "./types.ts";
 
 /** None on Windows, where it means that the console is closing. */
-const SIGNAL: Deno.Signal | undefined = Deno.build.os === "windows"
+const RELOAD_SIGNAL: Deno.Signal | undefined = Deno.build.os === "windows"
   ? undefined
   : "SIGHUP";
 
@@ -41,7 +41,7 @@ export interface WatchConfigOptions {
   readonly reloaded?: ((reload: ConfigReload) => void) | undefined;
 }
 
-const watchNames = namesOf<WatchConfigOptions>({
+const watchOptionNames = namesOf<WatchConfigOptions>({
   services: true,
   logLevel: true,
   reloaded: true,
@@ -77,19 +77,19 @@ function liveSettings(
 }
 
 /** What the consumers of a service are started with: a prefetch that was not given is the concurrency of that time. */
-function effective(config: Config, key: Key): string {
+function effectiveValue(config: Config, key: Key): string {
   return key === "prefetch"
     ? String(config.prefetch ?? config.concurrency)
     : JSON.stringify(valueAt(config, key)) ?? "";
 }
 
 /** Does it; what goes wrong is one line of the log, since a signal has no caller who could be told. */
-function attempt<T>(failed: string, work: () => T): T | undefined {
+function logFailure<T>(failure: string, work: () => T): T | undefined {
   try {
     return work();
   } catch (error) {
     const reason = error instanceof Error ? error.message : error;
-    logger("service").error(`${failed}: {reason}`, {
+    logger("service").error(`${failure}: {reason}`, {
       reason: oneLine(reason, 1_000),
     });
   }
@@ -98,17 +98,19 @@ function attempt<T>(failed: string, work: () => T): T | undefined {
 class Watcher implements ConfigWatcher {
   #config: Config;
   readonly #options: WatchConfigOptions;
-  readonly #appliers: LiveSettings;
+  readonly #live: LiveSettings;
   /** What the program runs with now, by key. */
-  readonly #running: Map<Key, string>;
+  readonly #current: Map<Key, string>;
   readonly #onSignal = () => this.reload();
 
   constructor(config: Config, options: WatchConfigOptions) {
     this.#config = config;
     this.#options = options;
-    this.#appliers = liveSettings(options);
-    this.#running = new Map(keys.map((key) => [key, effective(config, key)]));
-    if (SIGNAL) Deno.addSignalListener(SIGNAL, this.#onSignal);
+    this.#live = liveSettings(options);
+    this.#current = new Map(
+      keys.map((key) => [key, effectiveValue(config, key)]),
+    );
+    if (RELOAD_SIGNAL) Deno.addSignalListener(RELOAD_SIGNAL, this.#onSignal);
   }
 
   get config(): Config {
@@ -116,25 +118,25 @@ class Watcher implements ConfigWatcher {
   }
 
   reload(): void {
-    const reload = attempt(
+    const reload = logFailure(
       "The configuration stays as it is",
       () => this.#read(),
     );
     if (!reload) return;
-    attempt(
+    logFailure(
       "Whoever follows the configuration failed",
       () => this.#options.reloaded?.(reload),
     );
   }
 
   [Symbol.dispose](): void {
-    if (SIGNAL) Deno.removeSignalListener(SIGNAL, this.#onSignal);
+    if (RELOAD_SIGNAL) Deno.removeSignalListener(RELOAD_SIGNAL, this.#onSignal);
   }
 
   #read(): ConfigReload {
     const config = loadConfig(provenanceOf(this.#config)?.options);
     const changed = keys.filter((key) =>
-      effective(config, key) !== this.#running.get(key)
+      effectiveValue(config, key) !== this.#current.get(key)
     );
     const applied = changed.filter((key) => this.#apply(config, key));
     const restart = changed.filter((key) => !applied.includes(key));
@@ -151,10 +153,10 @@ class Watcher implements ConfigWatcher {
 
   /** True if it took effect. */
   #apply(config: Config, key: Key): boolean {
-    const apply = this.#appliers[key];
+    const apply = this.#live[key];
     if (!apply) return false;
     apply(config);
-    this.#running.set(key, effective(config, key));
+    this.#current.set(key, effectiveValue(config, key));
     return true;
   }
 }
@@ -178,7 +180,7 @@ export function watchConfig(
   config: Config,
   options: WatchConfigOptions = {},
 ): ConfigWatcher {
-  checkNames(options, watchNames);
+  checkNames(options, watchOptionNames);
   if (provenanceOf(config)) return new Watcher(config, options);
   throw new InvalidValueError(
     "Invalid config: give what loadConfig gave, not a copy of it",

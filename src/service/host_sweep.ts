@@ -25,7 +25,7 @@ import type {
 } from "../rpc/discovery/service_report.ts";
 import { lease } from "../connection/connect.ts";
 import { PeriodicTasks } from "./periodic/periodic_tasks.ts";
-import { REPORTER } from "./service_reporting.ts";
+import { REPORTER_OPTIONS } from "./service_reporting.ts";
 import { managersOf, type ServiceOptions } from "./service_options.ts";
 
 /** Milliseconds without a report after which a host has left. */
@@ -33,12 +33,12 @@ const HOST_EXPIRY_MS = 7 * 86_400_000;
 /** Milliseconds between two sweeps at most. */
 const SWEEP_INTERVAL_MS = 3_600_000;
 /** Hosts that are looked at together. */
-const BATCH = 20;
+const MAX_HOSTS_PER_BATCH = 20;
 /** Milliseconds that the store may take, and the broker to be connected to. */
 const TIMEOUT_MS = 5_000;
 
 /** A host that has left, with its records. */
-interface Left extends HostOf {
+interface DepartedHost extends HostOf {
   readonly records: readonly ServiceRecord[];
 }
 
@@ -46,22 +46,28 @@ const topicsOf = ({ manager }: ServiceOptions): ReadonlySet<string> =>
   new Set(managersOf(manager).map(({ contract }) => contract.topic));
 
 /** Channels of its own, which do not outlive `work`. On OpenStack's bus queues belong to others too: there it does nothing. */
-async function apart<T>(
+async function withOwnConnection<T>(
   options: ServiceOptions,
-  work: (parts: ConnectionParts, connection: ConnectionContext) => Promise<T>,
+  work: (
+    resources: ConnectionParts,
+    connection: ConnectionContext,
+  ) => Promise<T>,
 ): Promise<T | undefined> {
-  const parts = await lease(options.url, { ...options, ...REPORTER });
-  await using connection = createContext(parts);
-  return parts.openstack ? undefined : await work(parts, connection);
+  const resources = await lease(options.url, {
+    ...options,
+    ...REPORTER_OPTIONS,
+  });
+  await using connection = createContext(resources);
+  return resources.openstack ? undefined : await work(resources, connection);
 }
 
 /** Until disposed, the queues of the host stay: also while nobody consumes them, and what was taken from them is not counted. */
-export async function hold(
+export async function protectHostQueues(
   options: ServiceOptions,
   host: string,
 ): Promise<AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
-  const parts = await lease(options.url, { ...options, ...REPORTER });
+  const parts = await lease(options.url, { ...options, ...REPORTER_OPTIONS });
   stack.use(createContext(parts));
   const topics = parts.openstack
     ? []
@@ -83,46 +89,54 @@ export async function hold(
 }
 
 /** Sweeps again and again, until disposed. */
-export function sweeping(
+export function startHostSweep(
   options: ServiceOptions,
   host: string,
 ): PeriodicTasks {
   const { hostExpiry = HOST_EXPIRY_MS, store } = options;
   const every = Math.min(hostExpiry, SWEEP_INTERVAL_MS);
   const run = (signal: AbortSignal) =>
-    sweep({ ...options, signal }, host, hostExpiry).catch((error) => {
-      if (signal.aborted) return;
-      const text = "Queues of hosts that left cannot be removed: {error}";
-      logger("service").warn(text, { error });
-    });
+    removeDepartedHosts({ ...options, signal }, host, hostExpiry).catch(
+      (error) => {
+        if (signal.aborted) return;
+        const text = "Queues of hosts that left cannot be removed: {error}";
+        logger("service").warn(text, { error });
+      },
+    );
   const task = { name: "host_queues", every, initialDelay: 0, run };
   const on = store !== undefined && hostExpiry !== Infinity;
   return new PeriodicTasks(on ? [{ ...task, jitter: every / 2 }] : []);
 }
 
 /** Services that cannot be asked may be there all the same: this one has to be among those that answer. */
-async function sweep(
+async function removeDepartedHosts(
   options: ServiceOptions,
   host: string,
   expiry: number,
 ): Promise<void> {
   const { store, signal } = options;
-  const left = await leftOf(options, expiry);
+  const left = await findDepartedHosts(options, expiry);
   const others = left.filter((each) => each.host !== host);
-  const present = (there: readonly ServiceStatus[]) =>
+  const isPresent = (there: readonly ServiceStatus[]) =>
     there.some((status) => status.host === host);
   if (others.length === 0) return;
-  await apart(options, async (parts, connection) => {
-    for (let at = 0; at < others.length; at += BATCH) {
-      const some = others.slice(at, at + BATCH);
-      const gone = await removeAll(parts, connection, some, signal, present);
-      await forget(store, gone.flatMap(({ records }) => records));
+  await withOwnConnection(options, async (parts, connection) => {
+    for (let at = 0; at < others.length; at += MAX_HOSTS_PER_BATCH) {
+      const some = others.slice(at, at + MAX_HOSTS_PER_BATCH);
+      const gone = await removeUnservedQueues(
+        parts,
+        connection,
+        some,
+        signal,
+        isPresent,
+      );
+      await removeRecords(store, gone.flatMap(({ records }) => records));
     }
   });
 }
 
 /** Removes records that say the same as before. */
-async function forget(
+async function removeRecords(
   store: ServiceStore | undefined,
   records: readonly ServiceRecord[],
 ): Promise<void> {
@@ -134,13 +148,13 @@ async function forget(
 }
 
 /** What a service that is not expected back leaves: see `Service.kill`. Never fails. */
-export async function removeOwn(
+export async function removeOwnQueues(
   options: ServiceOptions,
   host: string,
 ): Promise<void> {
   const asked = { ...options, timeout: TIMEOUT_MS, signal: undefined };
   try {
-    const others = await recordsOf(options);
+    const others = await readRecords(options);
     const served = (topic: string) =>
       others.some((other) =>
         queueFor(topic, host) === other.topic || other.topic === topic &&
@@ -148,9 +162,9 @@ export async function removeOwn(
       );
     const own = [...topicsOf(options)].filter((topic) => !served(topic))
       .map((topic) => ({ topic, host }));
-    await apart(
+    await withOwnConnection(
       asked,
-      (parts, connection) => removeAll(parts, connection, own),
+      (parts, connection) => removeUnservedQueues(parts, connection, own),
     );
   } catch (error) {
     logger("service").warn("The queues of {host} stay: {error}", {
@@ -161,7 +175,7 @@ export async function removeOwn(
 }
 
 /** Those of the hosts whose queues are gone. Services are asked when none can start there any more. */
-async function removeAll<H extends HostOf>(
+async function removeUnservedQueues<H extends HostOf>(
   parts: ConnectionParts,
   connection: ConnectionContext,
   hosts: readonly H[],
@@ -172,7 +186,7 @@ async function removeAll<H extends HostOf>(
   const locked: { readonly host: H; readonly lock: HostLock }[] = [];
   for (const host of hosts) {
     const empty = () => isEmpty(parts, host, signal);
-    if (!await guarded(host, signal, empty)) continue;
+    if (!await falseOnError(host, signal, empty)) continue;
     const lock = locks.use(await lockHost(parts, host, signal) ?? null);
     if (lock) locked.push({ host, lock });
   }
@@ -181,9 +195,9 @@ async function removeAll<H extends HostOf>(
   if (!trusted(there)) return [];
   const gone: H[] = [];
   for (const { host, lock } of locked) {
-    if (there.some((status) => serves(status, host))) continue;
+    if (there.some((status) => isServedBy(status, host))) continue;
     const remove = () => removeQueues(parts, lock, signal);
-    if (!await guarded(host, signal, remove)) continue;
+    if (!await falseOnError(host, signal, remove)) continue;
     gone.push(host);
     const queue = queueFor(host.topic, host.host);
     const text = "Removed the empty queues of {queue}: its host has left";
@@ -193,7 +207,7 @@ async function removeAll<H extends HostOf>(
 }
 
 /** A service of the host; or of a topic that has the queue of the host. */
-function serves(
+function isServedBy(
   { topic, host, state }: ServiceStatus,
   left: HostOf,
 ): boolean {
@@ -203,7 +217,7 @@ function serves(
 }
 
 /** False where the broker refuses it, or does not answer: then the queues stay. */
-async function guarded(
+async function falseOnError(
   { topic, host }: HostOf,
   signal: AbortSignal,
   work: () => Promise<boolean>,
@@ -220,7 +234,7 @@ async function guarded(
 }
 
 /** What the store knows; a store that is away does no harm, and is told of by whoever writes to it. */
-async function recordsOf(
+async function readRecords(
   { store }: ServiceOptions,
 ): Promise<readonly ServiceRecord[]> {
   const wait = { at: performance.now() + TIMEOUT_MS };
@@ -230,15 +244,16 @@ async function recordsOf(
 }
 
 /** Hosts of the topics of a service that have not reported for so long. */
-async function leftOf(
+async function findDepartedHosts(
   options: ServiceOptions,
   expiry: number,
-): Promise<readonly Left[]> {
-  const records = await recordsOf(options);
+): Promise<readonly DepartedHost[]> {
+  const records = await readRecords(options);
   const topics = topicsOf(options);
   const everywhere = new Set(records.map(({ topic }) => topic));
   const own = records.filter(({ topic, host }) =>
-    topics.has(topic) && isHost(host) && !everywhere.has(queueFor(topic, host))
+    topics.has(topic) && isHostName(host) &&
+    !everywhere.has(queueFor(topic, host))
   );
   const since = Date.now() - expiry;
   const byHost = Map.groupBy(
@@ -256,7 +271,7 @@ async function leftOf(
 }
 
 /** A store may hold anything; `dead` as a host would be the dead letters of its topic. */
-function isHost(host: string): boolean {
+function isHostName(host: string): boolean {
   try {
     checkHost(host);
     return true;

@@ -5,8 +5,8 @@ import { type Dispatcher, RpcDispatcher } from "../rpc/dispatch/dispatcher.ts";
 import { checkNames, given, isPlain, namesOf } from "../option_names.ts";
 import { logger } from "../logging.ts";
 import {
-  nameOf as taskName,
   type PeriodicTask,
+  taskName as taskName,
   TaskRunner,
 } from "./periodic/task_runner.ts";
 
@@ -127,21 +127,21 @@ export function implement<C extends Contract>(
 
 /** The members of a manager for a contract that an object or its class has. Methods are bound to the object. */
 function boundMembers(
-  object: object,
+  target: object,
   { procedures = {} }: Contract,
 ): Record<string, unknown> {
   const names = [...Object.keys(procedures), ...hookNames];
   const members: Record<string, unknown> = {};
   for (const name of names) {
-    const member: unknown = Reflect.get(object, name);
+    const member: unknown = Reflect.get(target, name);
     if (member === undefined) continue;
-    members[name] = typeof member === "function" ? member.bind(object) : member;
+    members[name] = typeof member === "function" ? member.bind(target) : member;
   }
   return members;
 }
 
 /** Milliseconds between two casts to the schedulers (Nova: `periodic_interval`). */
-const REPORT = 60_000;
+const CAPABILITIES_INTERVAL_MS = 60_000;
 
 /** All that a manager does again and again, its base class's part included. */
 export function periodicTasksOf(manager: Manager): readonly PeriodicTask[] {
@@ -159,7 +159,10 @@ export function periodicTasksOf(manager: Manager): readonly PeriodicTask[] {
     );
   };
   const name = "update_service_capabilities";
-  return [{ name, every: REPORT, run: report }, ...manager.periodic];
+  return [
+    { name, every: CAPABILITIES_INTERVAL_MS, run: report },
+    ...manager.periodic,
+  ];
 }
 
 /**
@@ -176,7 +179,7 @@ export function inheritedTasks(manager: Manager): readonly PeriodicTask[] {
   return manager.periodic;
 }
 
-const runNames = namesOf<{ readonly raiseOnError: unknown }>({
+const runOptionNames = namesOf<{ readonly raiseOnError: unknown }>({
   raiseOnError: true,
 });
 
@@ -189,12 +192,12 @@ export async function runPeriodicTasks(
   manager: Manager,
   options: { readonly raiseOnError?: boolean | undefined } = {},
 ): Promise<void> {
-  checkNames(options, runNames);
+  checkNames(options, runOptionNames);
   const { signal } = new AbortController();
   for (const [at, task] of periodicTasksOf(manager).entries()) {
     const name = taskName(task, at);
     try {
-      await new TaskRunner(task, name).once(signal);
+      await new TaskRunner(task, name).runOnce(signal);
     } catch (error) {
       if (options.raiseOnError) throw error;
       const text = "Periodic {name} failed: {error}";

@@ -8,7 +8,7 @@ import type { Manager } from "./manager.ts";
 import type { ServiceOptions } from "./service_options.ts";
 
 /** Managers of running services. */
-const taken = new WeakSet<Manager>();
+const boundManagers = new WeakSet<Manager>();
 
 /**
  * Gives a manager its host and its connection. It belongs to that service until disposed.
@@ -20,15 +20,15 @@ export function bindManager(
   host: string,
   connection: ConnectionContext,
 ): Disposable {
-  if (taken.has(manager)) {
+  if (boundManagers.has(manager)) {
     throw new InvalidValueError(
       `Invalid option manager: the manager of ${manager.contract.topic} serves on ${manager.host} already; make another`,
       { data: { path: "manager" } },
     );
   }
-  taken.add(manager);
+  boundManagers.add(manager);
   Object.assign(manager, { host, connection });
-  return { [Symbol.dispose]: () => void taken.delete(manager) };
+  return { [Symbol.dispose]: () => void boundManagers.delete(manager) };
 }
 
 /** One dispatcher for each topic, over all its managers. */
@@ -37,15 +37,15 @@ function createDispatchers(
   { wrap = (inner) => inner, baseApi = true }: ServiceOptions,
 ): Map<string, Dispatcher> {
   const byTopic = Map.groupBy(managers, ({ contract }) => contract.topic);
-  const made = new Map<string, Dispatcher>();
+  const dispatchers = new Map<string, Dispatcher>();
   for (const [topic, [first, ...others]] of byTopic) {
     const dispatcher = wrap((first as Manager).createRpcDispatcher(others));
-    made.set(
+    dispatchers.set(
       topic,
       baseApi ? withOpenstackPing(dispatcher, topic) : dispatcher,
     );
   }
-  return made;
+  return dispatchers;
 }
 
 /** Plans the three consumers of Nova's service (`service.py`, `Service.start`), for each topic. */
@@ -55,15 +55,15 @@ export async function createConsumers(
   host: string,
   options: ServiceOptions,
 ): Promise<void> {
-  const served = createDispatchers(managers, options);
-  for (const topic of served.keys()) {
-    if (!served.has(queueFor(topic, host))) continue;
+  const dispatchers = createDispatchers(managers, options);
+  for (const topic of dispatchers.keys()) {
+    if (!dispatchers.has(queueFor(topic, host))) continue;
     throw new InvalidValueError(
       `Invalid option manager: topic ${topic} on host ${host} and topic ${topic}.${host} have one queue; serve them in two services on hosts of other names`,
       { data: { path: "manager" } },
     );
   }
-  for (const [topic, dispatcher] of served) {
+  for (const [topic, dispatcher] of dispatchers) {
     await connection.createConsumer(topic, dispatcher);
     await connection.createConsumer(topic, dispatcher, { host });
     await connection.createConsumer(topic, dispatcher, { fanout: true });

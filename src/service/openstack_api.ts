@@ -3,12 +3,12 @@ import { z } from "npm:zod@^4.6.7";
 import { type Dispatcher, RpcDispatcher } from "../rpc/dispatch/dispatcher.ts";
 
 /** oslo.messaging's ping (`rpc_ping_enabled`). */
-const PING = "oslo_rpc_server_ping";
+const PING_METHOD = "oslo_rpc_server_ping";
 /** Nova's base API: `ping` gives back what it got. */
-const BASE = "baseapi";
+const BASE_NAMESPACE = "baseapi";
 
-const args = z.looseObject({ arg: z.unknown() });
-const echo = z.object({ service: z.string(), arg: z.unknown() });
+const pingArgs = z.looseObject({ arg: z.unknown() });
+const pingResult = z.object({ service: z.string(), arg: z.unknown() });
 
 /** A dispatcher of a topic that answers both as well; all else goes on to `inner`. */
 export function withOpenstackPing(
@@ -19,22 +19,26 @@ export function withOpenstackPing(
     contract: {
       topic,
       version: "1.0",
-      procedures: { [PING]: { result: z.string() } },
+      procedures: { [PING_METHOD]: { result: z.string() } },
     },
-    [PING]: () => "pong",
+    [PING_METHOD]: () => "pong",
   };
   const base = {
     contract: {
       topic,
       version: "1.1",
-      namespace: BASE,
-      procedures: { ping: { args, result: echo } },
+      namespace: BASE_NAMESPACE,
+      procedures: { ping: { args: pingArgs, result: pingResult } },
     },
-    ping: ({ arg = null }: z.infer<typeof args>) => ({ service: topic, arg }),
+    ping: ({ arg = null }: z.infer<typeof pingArgs>) => ({
+      service: topic,
+      arg,
+    }),
   };
   const own = new RpcDispatcher([ping, base]);
   const isOwn = (method: string, namespace: string | undefined) =>
-    namespace === BASE || (namespace === undefined && method === PING);
+    namespace === BASE_NAMESPACE ||
+    (namespace === undefined && method === PING_METHOD);
   return {
     topics: inner.topics,
     dispatch: (context, version, method, args, namespace) => {

@@ -6,9 +6,9 @@ import {
   connectionNames,
   type UNREAD,
 } from "../connection/option_names.ts";
-import { checkOptions, type ServiceOptions } from "./service_options.ts";
+import { checkServiceValues, type ServiceOptions } from "./service_options.ts";
 
-const service = namesOf<
+const serviceNames = namesOf<
   Omit<ServiceOptions, keyof ConnectionOptions | (typeof UNREAD)[number]>
 >({
   manager: true,
@@ -26,7 +26,7 @@ const service = namesOf<
  * @throws {InvalidValueError} naming the option.
  */
 export function checkServiceOptions(options: ServiceOptions): void {
-  checkNames(options, service);
-  checkOptions(options);
+  checkNames(options, serviceNames);
+  checkServiceValues(options);
   checkTlsNames(options);
 }

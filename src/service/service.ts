@@ -7,10 +7,14 @@ import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceState } from "../rpc/discovery/service_report.ts";
 import { connect } from "../connection/connect.ts";
 import { bindManager, createConsumers } from "./manager_hosting.ts";
-import { hold, removeOwn, sweeping } from "./host_sweep.ts";
+import {
+  protectHostQueues,
+  removeOwnQueues,
+  startHostSweep,
+} from "./host_sweep.ts";
 import { bestEffort } from "../async/deadline.ts";
 import {
-  type Answering,
+  type HealthEndpoint,
   ReadinessMonitor,
   serveReadiness,
 } from "./health/readiness.ts";
@@ -18,14 +22,22 @@ import { type Manager, periodicTasksOf } from "./manager.ts";
 import { checkServiceOptions } from "./option_names.ts";
 import { PeriodicTasks } from "./periodic/periodic_tasks.ts";
 import type { TaskState } from "./periodic/task_runner.ts";
-import { REPORTER, type Reporting, reportOn } from "./service_reporting.ts";
 import {
-  connecting,
+  createReporting,
+  REPORTER_OPTIONS,
+  type Reporting,
+} from "./service_reporting.ts";
+import {
   type Managers,
   managersOf,
+  serviceConnectionOptions,
   type ServiceOptions,
 } from "./service_options.ts";
-import { onSignals, SIGNALS, workerNumber } from "../config/worker_role.ts";
+import {
+  DRAIN_SIGNALS,
+  onSignals,
+  workerNumber,
+} from "../config/worker_role.ts";
 
 /** Milliseconds that a service has to finish, unless said otherwise. */
 const GRACE = 30_000;
@@ -47,7 +59,7 @@ export class Service implements AsyncDisposable {
   readonly #link = new ReadinessMonitor();
   readonly #periodic: PeriodicTasks[] = [];
   #connection!: ConnectionContext;
-  #health: Answering | undefined;
+  #health: HealthEndpoint | undefined;
   #reporting: Reporting | undefined;
   #signals: Disposable | undefined;
   #state: ServiceState = "starting";
@@ -150,7 +162,7 @@ export class Service implements AsyncDisposable {
     this.#removed = true;
     await this.stop();
     if (over) await this.#reporting?.records?.remove();
-    await removeOwn(this.#options, this.host);
+    await removeOwnQueues(this.#options, this.host);
   }
 
   /** The same as `stop()`. */
@@ -164,7 +176,7 @@ export class Service implements AsyncDisposable {
     if (this.#health) this.#stack.use(this.#health);
     this.#stack.defer(() => gone.abort());
     if ((this.#options.signals ?? true) && workerNumber() === undefined) {
-      this.#signals = onSignals(SIGNALS, () => void this.stop());
+      this.#signals = onSignals(DRAIN_SIGNALS, () => void this.stop());
     }
     await this.#connect();
     const [managers, connection] = [this.#managers, this.#connection];
@@ -172,8 +184,8 @@ export class Service implements AsyncDisposable {
       this.#stack.use(bindManager(manager, this.host, connection));
     }
     const { companions = [] } = this.#options;
-    this.#stack.use(sweeping(this.#options, this.host));
-    this.#stack.use(await hold(this.#connecting(), this.host));
+    this.#stack.use(startHostSweep(this.#options, this.host));
+    this.#stack.use(await protectHostQueues(this.#connecting(), this.host));
     await createConsumers(connection, managers, this.host, this.#options);
     for (const manager of managers) await this.#initHost(manager, gone.signal);
     this.#stack.defer(() => this.#drain());
@@ -229,13 +241,13 @@ export class Service implements AsyncDisposable {
     const options = this.#connecting();
     const connection = await this.#own(connect(options.url, options));
     this.#connection = connection;
-    this.#link.follow(connection);
+    this.#link.monitor(connection);
     connection.addEventListener(
       "failed",
       ({ detail }) => this.#fail(detail.error),
     );
-    const own = await connect(options.url, { ...options, ...REPORTER });
-    const { reporter } = this.#reporting = reportOn(
+    const own = await connect(options.url, { ...options, ...REPORTER_OPTIONS });
+    const { reporter } = this.#reporting = createReporting(
       this,
       this.#managers,
       this.#options,
@@ -252,7 +264,11 @@ export class Service implements AsyncDisposable {
   }
 
   #connecting(): ServiceOptions {
-    return connecting(this.#options, this.host, this.#stopping.signal);
+    return serviceConnectionOptions(
+      this.#options,
+      this.host,
+      this.#stopping.signal,
+    );
   }
 
   /** It is disposed when the service stops; at once, if the service has been stopped meanwhile. */

@@ -80,10 +80,10 @@ export interface ServiceOptions<M extends Managers = Managers>
  *
  * @throws {InvalidValueError} there is none, or one has no contract.
  */
-export function managersOf(given: Managers): readonly Manager[] {
-  const managers = Array.isArray(given)
-    ? given as readonly Manager[]
-    : [given as Manager];
+export function managersOf(input: Managers): readonly Manager[] {
+  const managers = Array.isArray(input)
+    ? input as readonly Manager[]
+    : [input as Manager];
   if (managers.length > 0 && managers.every((manager) => manager?.contract)) {
     return managers;
   }
@@ -101,7 +101,7 @@ const MAX_INTERVAL_MS = 86_400_000;
  *
  * @throws {InvalidValueError} naming the option that is wrong.
  */
-export function checkOptions(options: ServiceOptions): void {
+export function checkServiceValues(options: ServiceOptions): void {
   const { reportInterval = 0, healthPort = 0, taskIntervals = {} } = options;
   const { hostExpiry = Infinity } = options;
   checkDuration("hostExpiry", hostExpiry);
@@ -124,7 +124,7 @@ export function checkOptions(options: ServiceOptions): void {
 }
 
 /** Options of a service's connection: it notifies as `<topic>.<host>`, and connects no more once the service stops. */
-export function connecting(
+export function serviceConnectionOptions(
   options: ServiceOptions,
   host: string,
   stopping: AbortSignal,

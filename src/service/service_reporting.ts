@@ -16,7 +16,7 @@ import {
 import type { ServiceOptions } from "./service_options.ts";
 
 /** A service, as far as it is reported. */
-export interface Subject {
+export interface ReportedService {
   /** Name of the host. */
   readonly host: string;
   /** Where it is in its life. */
@@ -26,7 +26,7 @@ export interface Subject {
 }
 
 /** Options of the contexts that report and keep house: they serve but short questions. */
-export const REPORTER = {
+export const REPORTER_OPTIONS = {
   pooled: false,
   concurrency: 64,
   prefetch: 64,
@@ -43,21 +43,21 @@ export interface Reporting {
 }
 
 /** Tells on `own` of a service that serves its managers on `connection`. */
-export function reportOn(
-  subject: Subject,
+export function createReporting(
+  service: ReportedService,
   managers: readonly Manager[],
   options: ServiceOptions,
   connection: ConnectionContext,
   own: ConnectionContext,
 ): Reporting {
-  const identity = identityOf(managers, subject.host, options);
+  const identity = identityOf(managers, service.host, options);
   const topics = topicsOf(managers, options.version);
   const records = options.store &&
     new RecordWriter(options.store, keysOf(identity, topics), identity);
   const contracts = managers.map(({ contract }) => contractInfo(contract));
   const consumers = topics.flatMap(({ topic }) => [
     topic,
-    queueFor(topic, subject.host),
+    queueFor(topic, service.host),
     `${topic}_fanout`,
   ]);
   const { prefetch = options.concurrency ?? connection.concurrency } = options;
@@ -66,14 +66,14 @@ export function reportOn(
     identity,
     topics,
     records,
-    state: () => subject.state,
+    state: () => service.state,
     info: () => {
       const { concurrency } = connection;
       return { process, contracts, consumers, concurrency, prefetch };
     },
     stats: () => ({
       ...connection.stats,
-      tasks: subject.tasks.map(taskInfo),
+      tasks: service.tasks.map(taskInfo),
     }),
   });
   return { reporter, records };

@@ -40,7 +40,7 @@ const RETRY_INTERVAL_MS = 500;
 export class HealthServer implements AsyncDisposable {
   readonly #options: HealthOptions;
   readonly #check: () => Health;
-  readonly #waiting = new AbortController();
+  readonly #disposed = new AbortController();
   #server: ProbeServer | undefined;
 
   private constructor(options: HealthOptions, check: () => Health) {
@@ -69,7 +69,7 @@ export class HealthServer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#waiting.abort();
+    this.#disposed.abort();
     await this.#server?.[Symbol.asyncDispose]();
   }
 
@@ -79,7 +79,7 @@ export class HealthServer implements AsyncDisposable {
     try {
       this.#server = new ProbeServer(
         { port, hostname },
-        (asked) => this.#answer(asked),
+        (asked) => this.#respond(asked),
       );
       return true;
     } catch (error) {
@@ -93,7 +93,7 @@ export class HealthServer implements AsyncDisposable {
   }
 
   async #wait(): Promise<void> {
-    const { signal } = this.#waiting;
+    const { signal } = this.#disposed;
     const { port } = this.#options;
     logger("service").info("Port {port} is taken: waiting for it", { port });
     try {
@@ -108,7 +108,7 @@ export class HealthServer implements AsyncDisposable {
     }
   }
 
-  #answer({ method, pathname }: ProbeRequest): ProbeResponse {
+  #respond({ method, pathname }: ProbeRequest): ProbeResponse {
     if (!["/livez", "/readyz"].includes(pathname)) {
       return { status: 404, body: { status: "unknown path" } };
     }

@@ -27,15 +27,15 @@ export type ProbeHandler = (asked: ProbeRequest) => ProbeResponse;
 /** Reads a request and answers it; false if the client leaves before it has asked. Throws what the connection throws. */
 export async function serveProbe(
   connection: Deno.TcpConn,
-  answer: ProbeHandler,
+  handler: ProbeHandler,
 ): Promise<boolean> {
-  const head = await headOf(connection);
+  const head = await readHead(connection);
   if (head === undefined) return false;
-  const asked = parsed(head);
-  const answered = typeof asked === "number"
-    ? { status: asked, body: { status: REASONS[asked] } }
-    : answer(asked);
-  await send(connection, answered, head.startsWith("HEAD "));
+  const request = parseHead(head);
+  const response = typeof request === "number"
+    ? { status: request, body: { status: REASONS[request] } }
+    : handler(request);
+  await send(connection, response, head.startsWith("HEAD "));
   return true;
 }
 
@@ -50,7 +50,7 @@ const REASONS: Readonly<Record<number, string>> = {
 };
 
 /** The request up to its empty line, or what came of one that is too long; undefined if the client leaves before. */
-async function headOf(connection: Deno.TcpConn): Promise<string | undefined> {
+async function readHead(connection: Deno.TcpConn): Promise<string | undefined> {
   const latin1 = new TextDecoder("latin1");
   const buffer = new Uint8Array(MAX_HEAD_BYTES);
   let head = "";
@@ -65,7 +65,7 @@ async function headOf(connection: Deno.TcpConn): Promise<string | undefined> {
 }
 
 /** The request, or the status that refuses it. */
-function parsed(head: string): ProbeRequest | number {
+function parseHead(head: string): ProbeRequest | number {
   if (head.length >= MAX_HEAD_BYTES) return 431;
   const [first = "", ...lines] = head.split(/\r?\n/);
   const [, method, target = "", minor] =

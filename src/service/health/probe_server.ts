@@ -8,21 +8,21 @@ import { delay } from "../../async/deadline.ts";
 import { type ProbeHandler, serveProbe } from "./probe_http.ts";
 
 /** Connections at once; a further one takes the place of the oldest. */
-const CONNECTIONS = 64;
+const MAX_CONNECTIONS = 64;
 /** Milliseconds that a connection has for its request and the answer. */
-const LIFETIME = 10_000;
+const CONNECTION_LIFETIME_MS = 10_000;
 /** Milliseconds until the next accept after one that failed. */
-const REFUSED = 200;
+const ACCEPT_RETRY_DELAY_MS = 200;
 /** Bytes of a body that are read and dropped at once. */
-const REST = 8_192;
+const BODY_BUFFER_BYTES = 8_192;
 
 /** Answers one request on each connection until disposed. */
 export class ProbeServer implements AsyncDisposable {
   readonly #listener: Deno.TcpListener;
-  readonly #answer: ProbeHandler;
+  readonly #handler: ProbeHandler;
   /** Connections, the oldest first. */
   readonly #open = new Set<Deno.TcpConn>();
-  readonly #stop = new AbortController();
+  readonly #disposed = new AbortController();
   readonly #accepting: Promise<void>;
 
   /** Listens; throws what `Deno.listen` throws if it cannot. */
@@ -31,7 +31,7 @@ export class ProbeServer implements AsyncDisposable {
     answer: ProbeHandler,
   ) {
     this.#listener = Deno.listen({ port, hostname });
-    this.#answer = answer;
+    this.#handler = answer;
     this.#accepting = this.#accept();
   }
 
@@ -42,46 +42,51 @@ export class ProbeServer implements AsyncDisposable {
 
   /** Closes the port and all connections: an answer under way is with the system already. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort();
+    this.#disposed.abort();
     this.#listener.close();
     for (const connection of this.#open) this.#close(connection);
     await this.#accepting;
   }
 
   async #accept(): Promise<void> {
-    const { signal } = this.#stop;
-    let refused = false;
+    const { signal } = this.#disposed;
+    let failing = false;
     while (!signal.aborted) {
       try {
-        this.#take(await this.#listener.accept());
-        refused = false;
+        this.#admit(await this.#listener.accept());
+        failing = false;
       } catch (error) {
         if (signal.aborted) return;
-        if (!refused) logRefused(error);
-        refused = true;
+        if (!failing) logAcceptFailure(error);
+        failing = true;
         this.#closeOldest(); // the process may have too many open files
-        await delay(REFUSED, { at: Infinity, signal }).catch(() => {});
+        await delay(ACCEPT_RETRY_DELAY_MS, { at: Infinity, signal }).catch(
+          () => {},
+        );
       }
     }
   }
 
-  #take(connection: Deno.TcpConn): void {
-    if (this.#open.size >= CONNECTIONS) this.#closeOldest();
+  #admit(connection: Deno.TcpConn): void {
+    if (this.#open.size >= MAX_CONNECTIONS) this.#closeOldest();
     this.#open.add(connection);
     const close = () => this.#close(connection);
-    const late = setDeadline(performance.now() + LIFETIME, close);
+    const timer = setDeadline(
+      performance.now() + CONNECTION_LIFETIME_MS,
+      close,
+    );
     // A connection that fails, or is closed meanwhile, concerns nobody.
-    this.#converse(connection).catch(() => {}).finally(() => {
-      clearDeadline(late);
+    this.#serve(connection).catch(() => {}).finally(() => {
+      clearDeadline(timer);
       close();
     });
   }
 
-  async #converse(connection: Deno.TcpConn): Promise<void> {
-    if (!await serveProbe(connection, this.#answer)) return;
+  async #serve(connection: Deno.TcpConn): Promise<void> {
+    if (!await serveProbe(connection, this.#handler)) return;
     await connection.closeWrite();
     // Closing before the client's body is read would reset the connection, and the answer could be lost.
-    const rest = new Uint8Array(REST);
+    const rest = new Uint8Array(BODY_BUFFER_BYTES);
     while (await connection.read(rest) !== null);
   }
 
@@ -95,7 +100,7 @@ export class ProbeServer implements AsyncDisposable {
 }
 
 /** Leaves the error's stack out: Deno reads files for it, and panics where none can be opened. */
-function logRefused(error: unknown): void {
+function logAcceptFailure(error: unknown): void {
   const reason = error instanceof Error ? error.message : error;
   const text = "No connection for health can be accepted: {reason}";
   logger("service").error(text, { reason });

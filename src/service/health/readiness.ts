@@ -14,15 +14,15 @@ interface ReadinessOptions {
 }
 
 /** A port, and those for whom it answers. */
-interface Shared {
+interface SharedPort {
   readonly server: HealthServer;
   readonly checks: Set<() => Health>;
 }
 
-const ports = new Map<string, Shared>();
+const ports = new Map<string, SharedPort>();
 
 /** Live if all are, ready if all are. */
-function joined(checks: Iterable<() => Health>): Health {
+function combinedHealth(checks: Iterable<() => Health>): Health {
   const all = Array.from(checks, (check) => check());
   const [first] = all;
   const detail = all.length === 1 && first
@@ -35,18 +35,18 @@ function joined(checks: Iterable<() => Health>): Health {
   };
 }
 
-function share(port: number, hostname: string): Shared {
-  const patient = workerNumber() !== undefined; // for its predecessor
+function openPort(port: number, hostname: string): SharedPort {
+  const waitForPort = workerNumber() !== undefined; // for its predecessor
   const checks = new Set<() => Health>();
   const server = HealthServer.start(
-    { port, hostname, waitForPort: patient },
-    () => joined(checks),
+    { port, hostname, waitForPort: waitForPort },
+    () => combinedHealth(checks),
   );
   return { server, checks };
 }
 
 /** A service that is asked how it is. */
-interface Asked {
+interface ObservedService {
   readonly host: string;
   readonly state: ServiceState;
   readonly concurrency: number;
@@ -54,7 +54,7 @@ interface Asked {
 }
 
 /** Answers for one service, maybe among others. */
-export interface Answering extends AsyncDisposable {
+export interface HealthEndpoint extends AsyncDisposable {
   /** Where; undefined while another process has the port. */
   readonly url: string | undefined;
 }
@@ -68,15 +68,15 @@ export interface Answering extends AsyncDisposable {
  */
 export function serveReadiness(
   { healthPort, healthHostname: hostname = LOOPBACK }: ReadinessOptions,
-  service: Asked,
-  link: ReadinessMonitor,
-): Answering | undefined {
+  service: ObservedService,
+  monitor: ReadinessMonitor,
+): HealthEndpoint | undefined {
   if (healthPort === undefined) return undefined;
   const port = healthPort === 0 ? 0 : healthPort + (workerNumber() ?? 0);
   const key = port === 0 ? crypto.randomUUID() : `${hostname} ${port}`;
-  const { server, checks } = ports.get(key) ?? share(port, hostname);
+  const { server, checks } = ports.get(key) ?? openPort(port, hostname);
   ports.set(key, { server, checks });
-  const check = () => readinessOf(service, link);
+  const check = () => readinessOf(service, monitor);
   checks.add(check);
   return {
     get url() {
@@ -93,7 +93,7 @@ export function serveReadiness(
 
 /** What is told of the link, and whether work comes in by it and can be answered, now or when the broker takes messages. */
 function readinessOf(
-  service: Asked,
+  service: ObservedService,
   { condition, health }: ReadinessMonitor,
 ): Health {
   const { state } = service;
@@ -101,12 +101,12 @@ function readinessOf(
     ? service.stats.longRunning
     : {};
   const { publishing, consuming } = health ?? {};
-  const sides = [publishing, consuming].every((side) =>
+  const connected = [publishing, consuming].every((side) =>
     side?.state === "up" || side?.state === "blocked"
   );
   return {
     live: condition !== "failed",
-    ready: state === "up" && sides && slots < service.concurrency,
+    ready: state === "up" && connected && slots < service.concurrency,
     detail: {
       ...{ state, link: condition, publishing, consuming },
       longRunning: handlers.length > 0 ? handlers : undefined,
@@ -115,7 +115,7 @@ function readinessOf(
 }
 
 /** `connecting` before the first connection; `blocked`: the broker takes no messages, and delivers them all the same. */
-export type Condition =
+export type TransportCondition =
   | "connecting"
   | "up"
   | "blocked"
@@ -123,29 +123,29 @@ export type Condition =
   | "failed";
 
 /** A connection that tells how its link is. */
-export interface Followed extends ConnectionEvents {
+export interface MonitoredConnection extends ConnectionEvents {
   /** How both sides of the link are. */
   health(): TransportHealth;
 }
 
 /** Follows one connection. */
 export class ReadinessMonitor {
-  #condition: Condition = "connecting";
-  #followed: Followed | undefined;
+  #condition: TransportCondition = "connecting";
+  #connection: MonitoredConnection | undefined;
 
   /** How it is now. */
-  get condition(): Condition {
+  get condition(): TransportCondition {
     return this.#condition;
   }
 
   /** Both sides of the link; undefined before the first connection. */
   get health(): TransportHealth | undefined {
-    return this.#followed?.health();
+    return this.#connection?.health();
   }
 
   /** The connection is up, and followed from now on. */
-  follow(connection: Followed): void {
-    this.#followed = connection;
+  monitor(connection: MonitoredConnection): void {
+    this.#connection = connection;
     this.#condition = "up";
     const conditions = {
       connected: "up",

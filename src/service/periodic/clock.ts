@@ -10,7 +10,7 @@ export interface Clock {
 }
 
 /** The process's own. */
-export const monotonic: Clock = {
+export const monotonicClock: Clock = {
   now: () => performance.now(),
   sleep: (ms, signal) =>
     delay(ms, { at: Infinity, signal }).then(() => true, () => false),

@@ -4,8 +4,8 @@ import type { Clock } from "./clock.ts";
 import { bestEffort } from "../../async/deadline.ts";
 import {
   checkTask,
-  nameOf,
   type PeriodicTask,
+  taskName,
   TaskRunner,
   type TaskState,
 } from "./task_runner.ts";
@@ -54,7 +54,7 @@ export class PeriodicTasks implements AsyncDisposable {
 
   /** Names of them. */
   get names(): readonly string[] {
-    return this.#tasks.map(nameOf);
+    return this.#tasks.map(taskName);
   }
 
   /**
@@ -67,7 +67,7 @@ export class PeriodicTasks implements AsyncDisposable {
       if (every !== undefined) checkDuration(`taskIntervals.${name}`, every);
     }
     for (const [at, task] of this.#tasks.entries()) {
-      const { [nameOf(task, at)]: every = task.every } = intervals;
+      const { [taskName(task, at)]: every = task.every } = intervals;
       const runner = this.#runners[at];
       if (runner) runner.every = every;
     }
@@ -102,7 +102,7 @@ export class PeriodicTasks implements AsyncDisposable {
     at: number,
     options: PeriodicOptions,
   ): TaskRunner {
-    const name = nameOf(task, at);
+    const name = taskName(task, at);
     if (!task.leader || !options.lead) {
       return new TaskRunner(task, name, options.clock);
     }

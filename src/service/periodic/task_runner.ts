@@ -3,7 +3,7 @@ import { checkDuration } from "../../option_checks.ts";
 import { checkNames, namesOf } from "../../option_names.ts";
 import type { TaskInfo } from "../../rpc/discovery/service_report.ts";
 import { logger } from "../../logging.ts";
-import { type Clock, monotonic } from "./clock.ts";
+import { type Clock, monotonicClock } from "./clock.ts";
 
 /** What the last run came to. */
 interface LastRun {
@@ -34,7 +34,7 @@ export class TaskRunner {
   constructor(
     task: PeriodicTask,
     name: string,
-    clock: Clock = monotonic,
+    clock: Clock = monotonicClock,
     leading?: () => AbortSignal | undefined,
   ) {
     this.#task = task;
@@ -95,7 +95,7 @@ export class TaskRunner {
   }
 
   /** Runs it once; throws what it throws. */
-  async once(signal: AbortSignal): Promise<void> {
+  async runOnce(signal: AbortSignal): Promise<void> {
     const started = this.#clock.now();
     const lastRun = Date.now();
     let lastError: unknown;
@@ -119,7 +119,7 @@ export class TaskRunner {
     const led = this.#leading?.();
     if (this.#leading && !led) return;
     try {
-      await this.once(led ? AbortSignal.any([stop, led]) : stop);
+      await this.runOnce(led ? AbortSignal.any([stop, led]) : stop);
     } catch (error) {
       const name = this.#name;
       const text = "Periodic {name} failed: {error}";
@@ -176,6 +176,6 @@ export function checkTask(task: PeriodicTask): void {
 }
 
 /** The name of a task in a list. */
-export function nameOf({ name }: PeriodicTask, position: number): string {
+export function taskName({ name }: PeriodicTask, position: number): string {
   return name ?? `task-${position + 1}`;
 }

@@ -1,7 +1,7 @@
 /** Several services in one process, or in several (Nova: `ServiceLauncher`, `ProcessLauncher`). @module */
 import { checkInteger } from "../../option_checks.ts";
 import { checkNames, namesOf } from "../../option_names.ts";
-import { WORKER } from "../../config/worker_role.ts";
+import { WORKER_VARIABLE } from "../../config/worker_role.ts";
 import type { Service } from "../service.ts";
 import { supervise } from "./supervisor.ts";
 import { runAsWorker, runServices } from "./worker.ts";
@@ -71,7 +71,7 @@ export async function launch(
   checkNames(options, launchNames);
   if (options.workers === undefined) return await runServices(services);
   const workers = checkInteger("workers", options.workers, 1, 1_024);
-  const worker = Deno.env.get(WORKER);
+  const worker = Deno.env.get(WORKER_VARIABLE);
   if (worker) return await runAsWorker(services, Number(worker));
   const { healthPort: port, healthHostname: hostname } = options;
   if (port !== undefined) checkInteger("healthPort", port, 0, 65_535);

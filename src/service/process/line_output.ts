@@ -2,7 +2,7 @@
 import { stripVTControlCharacters } from "node:util";
 
 /** Characters of a line at most; what is longer goes on in parts, so that no worker fills the launcher's memory. */
-const MAX_LINE = 65_536;
+const MAX_LINE_CHARS = 65_536;
 
 /** Where bytes go, e.g. `Deno.stdout`. */
 export interface Sink {
@@ -39,19 +39,19 @@ export class LineWriter {
 
 /** Text to whole lines, without their ends; a last line without an end counts. */
 export function toLines(
-  take: (lines: readonly string[]) => void | Promise<void>,
+  onLines: (lines: readonly string[]) => void | Promise<void>,
 ): WritableStream<string> {
   let rest = "";
-  const flush = () => rest === "" ? undefined : take([rest]);
+  const flush = () => rest === "" ? undefined : onLines([rest]);
   return new WritableStream({
     write(chunk) {
       const lines = (rest + chunk).split("\n");
       rest = lines.pop() ?? "";
-      if (rest.length > MAX_LINE) {
+      if (rest.length > MAX_LINE_CHARS) {
         lines.push(rest);
         rest = "";
       }
-      return take(lines);
+      return onLines(lines);
     },
     close: flush,
     abort: flush,

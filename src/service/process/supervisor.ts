@@ -2,18 +2,18 @@
 import { logger } from "../../logging.ts";
 import { type HealthPort, HealthServer } from "../health/health_server.ts";
 import { LOOPBACK } from "../../names.ts";
-import { onSignals, SIGNALS } from "../../config/worker_role.ts";
+import { DRAIN_SIGNALS, onSignals } from "../../config/worker_role.ts";
 import { WorkerSlot } from "./worker_slot.ts";
 import { LineWriter } from "./line_output.ts";
 
 /** Exit codes of a process that a signal ended at once. */
-const CODES: Partial<Record<Deno.Signal, number>> = {
+const EXIT_CODES: Partial<Record<Deno.Signal, number>> = {
   SIGINT: 130,
   SIGTERM: 143,
 };
 
 /** Replaces all workers. */
-const RESTART: readonly Deno.Signal[] = Deno.build.os === "windows"
+const REPLACE_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? []
   : ["SIGHUP"];
 
@@ -29,9 +29,9 @@ export async function supervise(
     { length: workers },
     (_, index) => new WorkerSlot(index + 1, { args, stdout, stderr }),
   );
-  await using _health = answering(slots, health);
-  using _end = onSignals(SIGNALS, ending(slots));
-  using _restart = onSignals(RESTART, restarting(slots));
+  await using _health = startHealthServer(slots, health);
+  using _end = onSignals(DRAIN_SIGNALS, drainOnSignal(slots));
+  using _restart = onSignals(REPLACE_SIGNALS, replaceOnSignal(slots));
   const ended: Promise<void>[] = [];
   try {
     for (const slot of slots) ended.push(slot.start());
@@ -44,7 +44,7 @@ export async function supervise(
 }
 
 /** Answers for all workers, if there is a port: it is ready when each of them serves. */
-function answering(
+function startHealthServer(
   slots: readonly WorkerSlot[],
   { port, hostname = LOOPBACK }: HealthPort,
 ): HealthServer | undefined {
@@ -57,21 +57,23 @@ function answering(
 }
 
 /** The first signal drains the workers, a second one ends them and this process at once. */
-function ending(slots: readonly WorkerSlot[]): (signal: Deno.Signal) => void {
-  let asked = false;
+function drainOnSignal(
+  slots: readonly WorkerSlot[],
+): (signal: Deno.Signal) => void {
+  let draining = false;
   return (signal) => {
-    if (asked) {
+    if (draining) {
       for (const slot of slots) slot.kill();
-      Deno.exit(CODES[signal]);
+      Deno.exit(EXIT_CODES[signal]);
     }
-    asked = true;
+    draining = true;
     logger("service").info("{signal}: the workers drain", { signal });
     for (const slot of slots) slot.stop();
   };
 }
 
 /** Replaces one worker after the other; those that wait for their next start do not wait any longer. What is asked for meanwhile is done after that: the program may have changed again. */
-function restarting(slots: readonly WorkerSlot[]): () => void {
+function replaceOnSignal(slots: readonly WorkerSlot[]): () => void {
   let last: Promise<void> = Promise.resolve();
   let waiting = false;
   const all = async () => {
@@ -80,7 +82,7 @@ function restarting(slots: readonly WorkerSlot[]): () => void {
     for (const slot of slots) await slot.replace();
   };
   return () => {
-    for (const slot of slots) slot.hurry();
+    for (const slot of slots) slot.skipPause();
     if (waiting) return;
     waiting = true;
     last = last.then(all);

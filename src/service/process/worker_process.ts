@@ -1,10 +1,14 @@
 /** A worker's process, as its launcher sees it. @module */
 import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
-import { DRAIN, READY, WORKER } from "../../config/worker_role.ts";
+import {
+  DRAIN_COMMAND,
+  READY_MARKER,
+  WORKER_VARIABLE,
+} from "../../config/worker_role.ts";
 import { LastError, type LineWriter, toLines } from "./line_output.ts";
 
 /** Milliseconds that output may come after its process: one that the worker had started may still hold the pipe. */
-const READY_TIMEOUT_MS = 1_000;
+const OUTPUT_TIMEOUT_MS = 1_000;
 
 /** How to start workers. */
 export interface Program {
@@ -27,19 +31,19 @@ export class WorkerProcess {
   readonly #process: Deno.ChildProcess;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   readonly #ready = Promise.withResolvers<boolean>();
-  readonly #cut = new AbortController();
+  readonly #stopOutput = new AbortController();
   readonly #errors = new LastError();
   #alive = true;
   /** Times of `performance.now()`. */
   #servingSince: number | undefined;
   #endedAt: number | undefined;
-  #asked = false;
+  #draining = false;
 
   /** Starts the process of worker number `worker`; throws what Deno throws if it cannot. */
   constructor(worker: number, { args, stdout, stderr }: Program) {
     this.#process = new Deno.Command(Deno.execPath(), {
       args: [...args],
-      env: { [WORKER]: String(worker) },
+      env: { [WORKER_VARIABLE]: String(worker) },
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
@@ -51,8 +55,8 @@ export class WorkerProcess {
     const name = `[worker ${worker}] `;
     const note = (line: string) => this.#errors.note(line);
     const passed = [
-      this.#pass(this.#process.stdout, stdout, name),
-      this.#pass(this.#process.stderr, stderr, name, note),
+      this.#forward(this.#process.stdout, stdout, name),
+      this.#forward(this.#process.stderr, stderr, name, note),
     ];
     this.ended = this.#end(passed);
   }
@@ -69,11 +73,11 @@ export class WorkerProcess {
 
   /** Whether its services have started, and it was not asked to end. */
   get serving(): boolean {
-    return this.#servingSince !== undefined && this.#alive && !this.#asked;
+    return this.#servingSince !== undefined && this.#alive && !this.#draining;
   }
 
   /** Milliseconds from the start of its services to its end, or until now. */
-  get served(): number {
+  get servedMs(): number {
     const until = this.#endedAt ?? performance.now();
     return until - (this.#servingSince ?? until);
   }
@@ -85,13 +89,13 @@ export class WorkerProcess {
 
   /** Whether it was asked to end. */
   get draining(): boolean {
-    return this.#asked;
+    return this.#draining;
   }
 
   /** Asks it to drain and end. Safe to call again, and after its end. */
   drain(): void {
-    this.#asked = true;
-    this.#stdin.write(new TextEncoder().encode(DRAIN)).catch(() => {});
+    this.#draining = true;
+    this.#stdin.write(new TextEncoder().encode(DRAIN_COMMAND)).catch(() => {});
   }
 
   /** Ends it at once. */
@@ -100,11 +104,11 @@ export class WorkerProcess {
   }
 
   /** What is passed on of a line. A program may have printed a part of a line when the worker said that it is ready. */
-  #heard(line: string, name: string): string {
-    if (!line.endsWith(READY)) return `${name}${line}\n`;
+  #outputOf(line: string, name: string): string {
+    if (!line.endsWith(READY_MARKER)) return `${name}${line}\n`;
     this.#servingSince ??= performance.now();
     this.#ready.resolve(true);
-    const rest = line.slice(0, -READY.length);
+    const rest = line.slice(0, -READY_MARKER.length);
     return rest === "" ? "" : `${name}${rest}\n`;
   }
 
@@ -120,15 +124,15 @@ export class WorkerProcess {
   async #end(passed: readonly Promise<void>[]): Promise<Deno.CommandStatus> {
     const status = await this.exited;
     const late = setDeadline(
-      performance.now() + READY_TIMEOUT_MS,
-      () => this.#cut.abort(),
+      performance.now() + OUTPUT_TIMEOUT_MS,
+      () => this.#stopOutput.abort(),
     );
     await Promise.all(passed);
     clearDeadline(late);
     return status;
   }
 
-  async #pass(
+  async #forward(
     from: ReadableStream<Uint8Array<ArrayBuffer>>,
     to: LineWriter,
     name: string,
@@ -136,10 +140,12 @@ export class WorkerProcess {
   ): Promise<void> {
     const lines = toLines((lines) => {
       lines.forEach(note);
-      const texts = lines.map((line) => this.#heard(line, name));
+      const texts = lines.map((line) => this.#outputOf(line, name));
       return to.print(texts.join(""));
     });
     const text = from.pipeThrough(new TextDecoderStream());
-    await text.pipeTo(lines, { signal: this.#cut.signal }).catch(() => {});
+    await text.pipeTo(lines, { signal: this.#stopOutput.signal }).catch(
+      () => {},
+    );
   }
 }

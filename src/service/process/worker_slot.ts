@@ -8,10 +8,10 @@ import { logger } from "../../logging.ts";
 import { type Program, WorkerProcess } from "./worker_process.ts";
 
 /** Milliseconds between two starts for one place: after the first failure, and at most. Each further failure doubles them. */
-const SPACING = 1_000;
-const LONGEST = 30_000;
+const MIN_START_INTERVAL_MS = 1_000;
+const MAX_START_INTERVAL_MS = 30_000;
 /** Milliseconds that a process serves before its end is a first failure again. */
-const HEALTHY = 60_000;
+const HEALTHY_AFTER_MS = 60_000;
 
 /** Keeps one worker running. */
 export class WorkerSlot {
@@ -19,13 +19,13 @@ export class WorkerSlot {
   readonly worker: number;
   readonly #program: Program;
   /** All that have not ended yet: the one that serves, one that is to follow it, those that drain. */
-  readonly #children = new Set<WorkerProcess>();
+  readonly #processes = new Set<WorkerProcess>();
   /** The process that was started last; undefined if none could be. */
   #last: WorkerProcess | undefined;
   /** Time of the last start, in milliseconds of `performance.now()`. */
-  #started = 0;
+  #startedAt = 0;
   /** Milliseconds from the last start to the next, at least. */
-  #spacing = SPACING;
+  #startInterval = MIN_START_INTERVAL_MS;
   #pause: { readonly wait: Timer; readonly over: () => void } | undefined;
   #changed = Promise.withResolvers<void>();
   #replacing: PromiseWithResolvers<void> | undefined;
@@ -39,27 +39,27 @@ export class WorkerSlot {
 
   /** Whether a process of it serves. */
   get serving(): boolean {
-    return [...this.#children].some(({ serving }) => serving);
+    return [...this.#processes].some(({ serving }) => serving);
   }
 
   /** Starts the worker; throws what Deno throws if it cannot. Resolves when it has been stopped and has ended. */
   start(): Promise<void> {
-    this.#started = performance.now();
-    return this.#keep(this.#spawn());
+    this.#startedAt = performance.now();
+    return this.#run(this.#spawn());
   }
 
   /** Starts another process, and drains the old one when the new one is ready; resolves when the old one has ended. */
   replace(): Promise<void> {
     if (this.#stopped) return Promise.resolve();
-    this.hurry();
+    this.skipPause();
     this.#replacing ??= Promise.withResolvers();
-    this.#tell();
+    this.#notifyChange();
     return this.#replacing.promise;
   }
 
   /** Forgets failures: the next process starts without a pause, which may be under way. */
-  hurry(): void {
-    this.#spacing = 0;
+  skipPause(): void {
+    this.#startInterval = 0;
     this.#pause?.over();
   }
 
@@ -68,32 +68,32 @@ export class WorkerSlot {
     this.#stopped = true;
     this.#replacing?.resolve();
     this.#pause?.over();
-    this.#tell();
-    for (const child of this.#children) child.drain();
+    this.#notifyChange();
+    for (const child of this.#processes) child.drain();
   }
 
   /** Ends the worker's processes at once, for good. */
   kill(): void {
     this.stop();
-    for (const child of this.#children) child.kill();
+    for (const child of this.#processes) child.kill();
   }
 
-  async #keep(current: WorkerProcess): Promise<void> {
+  async #run(current: WorkerProcess): Promise<void> {
     while (!this.#stopped) {
       if (current.alive && !this.#replacing) {
         await this.#changed.promise;
         continue;
       }
-      const next = await this.#fork();
+      const next = await this.#startNext();
       if (!next) continue;
       if (!this.#replacing) current = next;
-      else if (await next.ready) current = this.#follow(current, next);
+      else if (await next.ready) current = this.#handOver(current, next);
     }
-    await Promise.all(Array.from(this.#children, ({ ended }) => ended));
+    await Promise.all(Array.from(this.#processes, ({ ended }) => ended));
   }
 
   /** Whoever waits for the old one to be gone does not keep this place from looking after the new one. */
-  #follow(old: WorkerProcess, next: WorkerProcess): WorkerProcess {
+  #handOver(old: WorkerProcess, next: WorkerProcess): WorkerProcess {
     const { worker } = this;
     logger("service").info(
       "Worker {worker} is replaced",
@@ -108,11 +108,14 @@ export class WorkerSlot {
   }
 
   /** Another process, when it is due; undefined if none could be started or none is wanted any more. */
-  async #fork(): Promise<WorkerProcess | undefined> {
-    await this.#due();
+  async #startNext(): Promise<WorkerProcess | undefined> {
+    await this.#waitUntilDue();
     this.#last = undefined;
-    this.#started = performance.now();
-    this.#spacing = Math.min(LONGEST, 2 * this.#spacing || SPACING);
+    this.#startedAt = performance.now();
+    this.#startInterval = Math.min(
+      MAX_START_INTERVAL_MS,
+      2 * this.#startInterval || MIN_START_INTERVAL_MS,
+    );
     if (this.#stopped) return undefined;
     try {
       return this.#spawn();
@@ -127,18 +130,20 @@ export class WorkerSlot {
     }
   }
 
-  async #due(): Promise<void> {
+  async #waitUntilDue(): Promise<void> {
     const { worker } = this;
-    if (this.#last && this.#last.served >= HEALTHY) this.#spacing = 0;
-    const due = this.#started + this.#spacing;
+    if (this.#last && this.#last.servedMs >= HEALTHY_AFTER_MS) {
+      this.#startInterval = 0;
+    }
+    const due = this.#startedAt + this.#startInterval;
     const ms = Math.round(due - performance.now());
     if (ms <= 0) return;
     const text = "Worker {worker} starts again in {ms} ms";
     logger("service").info(text, { worker, ms }, `${worker}`);
-    await this.#paused(due);
+    await this.#pauseUntil(due);
   }
 
-  #paused(until: number): Promise<void> {
+  #pauseUntil(until: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const wait = setDeadline(until, resolve);
     this.#pause = { wait, over: () => (clearDeadline(wait), resolve()) };
@@ -148,19 +153,19 @@ export class WorkerSlot {
   #spawn(): WorkerProcess {
     const child = new WorkerProcess(this.worker, this.#program);
     this.#last = child;
-    this.#children.add(child);
-    child.exited.then(() => this.#tell());
-    child.ended.then((status) => this.#gone(child, status));
+    this.#processes.add(child);
+    child.exited.then(() => this.#notifyChange());
+    child.ended.then((status) => this.#onEnded(child, status));
     return child;
   }
 
-  #gone(
+  #onEnded(
     child: WorkerProcess,
     { code, signal, success }: Deno.CommandStatus,
   ): void {
     const { worker } = this;
     const { pid, draining, lastError } = child;
-    this.#children.delete(child);
+    this.#processes.delete(child);
     const how = signal ?? `code ${code}`;
     // One that was killed had no time to say why.
     const reason = success || signal === "SIGKILL" ? undefined : lastError;
@@ -172,7 +177,7 @@ export class WorkerSlot {
     );
   }
 
-  #tell(): void {
+  #notifyChange(): void {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
   }

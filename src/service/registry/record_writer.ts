@@ -10,9 +10,9 @@ import type {
 
 /** Milliseconds that a store is waited for, and until it may be told something else: what hangs may never end. */
 const TIMEOUT_MS = 2_000;
-const HANGING_AFTER_MS = 5_000;
+const ATTEMPT_TIMEOUT_MS = 5_000;
 
-function soon(work: Promise<void>, ms: number): Promise<void> {
+function withTimeout(work: Promise<void>, ms: number): Promise<void> {
   const late = () => new Error(`no answer within ${ms} ms`);
   return withDeadline(work, { at: performance.now() + ms }, late);
 }
@@ -23,12 +23,12 @@ export class RecordWriter {
   readonly #keys: readonly ServiceKey[];
   readonly #run: Pick<ServiceReport, "id" | "startedAt">;
   /** What the store should be told next: the newest alone. */
-  #wanted: (() => Promise<void>) | undefined;
+  #pending: (() => Promise<void>) | undefined;
   /** While the store is told something: one thing at a time. */
-  #telling: Promise<void> | undefined;
-  #away = false;
+  #writing: Promise<void> | undefined;
+  #unavailable = false;
   /** Reports of earlier runs; undefined while the store has not said. */
-  #before: number | undefined;
+  #earlierReports: number | undefined;
 
   /** Of the records with these keys, by one run. */
   constructor(
@@ -42,22 +42,22 @@ export class RecordWriter {
   }
 
   /** Reports of earlier runs, as far as the store has said. */
-  get before(): number {
-    return this.#before ?? 0;
+  get earlierReports(): number {
+    return this.#earlierReports ?? 0;
   }
 
   /** Asks for the reports of earlier runs. */
   open(): Promise<void> {
-    return this.#enqueue(() => this.#read());
+    return this.#enqueue(() => this.#readEarlierReports());
   }
 
   /** Writes what a service reports; a record that was lost is made anew. */
   write(reports: () => readonly ServiceReport[]): Promise<void> {
     return this.#enqueue(async () => {
-      await this.#read();
+      await this.#readEarlierReports();
       const updatedAt = Date.now();
       for (const report of reports()) {
-        if (this.#isLater(await this.#store.get(report))) continue;
+        if (this.#isSuccessor(await this.#store.get(report))) continue;
         await this.#store.put({ ...report, updatedAt });
       }
     });
@@ -67,59 +67,66 @@ export class RecordWriter {
   remove(): Promise<void> {
     return this.#enqueue(async () => {
       for (const key of this.#keys) {
-        if (this.#isLater(await this.#store.get(key))) continue;
+        if (this.#isSuccessor(await this.#store.get(key))) continue;
         await this.#store.remove(key);
       }
     });
   }
 
   /** A successor that is there already has the last word. */
-  #isLater(record: ServiceRecord | undefined): boolean {
+  #isSuccessor(record: ServiceRecord | undefined): boolean {
     const { id, startedAt } = this.#run;
     return record !== undefined && record.id !== id &&
       record.startedAt > startedAt;
   }
 
-  async #read(): Promise<void> {
-    if (this.#before !== undefined) return;
+  async #readEarlierReports(): Promise<void> {
+    if (this.#earlierReports !== undefined) return;
     const known = await Promise.all(
       this.#keys.map((key) => this.#store.get(key)),
     );
-    this.#before = Math.max(0, ...known.map((one) => one?.reportCount ?? 0));
+    this.#earlierReports = Math.max(
+      0,
+      ...known.map((one) => one?.reportCount ?? 0),
+    );
   }
 
   /** Resolves when the store has been told, or has taken too long: then it is told as soon as it can be. */
   async #enqueue(work: () => Promise<void>): Promise<void> {
-    this.#wanted = work;
-    this.#telling ??= this.#tellAll();
-    await soon(this.#telling, TIMEOUT_MS).catch((error) => this.#lost(error));
+    this.#pending = work;
+    this.#writing ??= this.#runPending();
+    await withTimeout(this.#writing, TIMEOUT_MS).catch((error) =>
+      this.#onFailure(error)
+    );
   }
 
-  async #tellAll(): Promise<void> {
-    for (let work; (work = this.#wanted);) {
-      this.#wanted = undefined;
+  async #runPending(): Promise<void> {
+    for (let work; (work = this.#pending);) {
+      this.#pending = undefined;
       try {
-        await soon(Promise.try(work), HANGING_AFTER_MS);
-        this.#found();
+        await withTimeout(Promise.try(work), ATTEMPT_TIMEOUT_MS);
+        this.#onSuccess();
       } catch (error) {
-        this.#lost(error);
+        this.#onFailure(error);
       }
     }
-    this.#telling = undefined;
+    this.#writing = undefined;
   }
 
   /** That the store is away is said once, and once that it is back. */
-  #lost(error: unknown): void {
-    if (this.#away) return;
-    this.#away = true;
+  #onFailure(error: unknown): void {
+    if (this.#unavailable) return;
+    this.#unavailable = true;
     const reason = oneLine(error instanceof Error ? error.message : error);
     logger("service").warn("The store of services is away: {reason}", {
       reason,
     });
   }
 
-  #found(): void {
-    if (this.#away) logger("service").info("The store of services is back");
-    this.#away = false;
+  #onSuccess(): void {
+    if (this.#unavailable) {
+      logger("service").info("The store of services is back");
+    }
+    this.#unavailable = false;
   }
 }

@@ -49,21 +49,21 @@ const TIMEOUT_MS = 1_000;
 /** Tells of one service until disposed, over a connection context of its own: busy handlers do not keep it waiting. */
 export class Reporter implements AsyncDisposable {
   readonly #connection: ConnectionContext;
-  readonly #reported: ServiceDescription;
+  readonly #service: ServiceDescription;
   #count = 0;
   #periodic: PeriodicTasks | undefined;
 
   /** Says nothing before `start`. The context is the reporter's from now on. */
   constructor(connection: ConnectionContext, reported: ServiceDescription) {
     this.#connection = connection;
-    this.#reported = reported;
+    this.#service = reported;
   }
 
   /** Answers from now on, and reports, if the service has an interval. */
   async start(): Promise<void> {
-    const { records, identity: { interval: every } } = this.#reported;
+    const { records, identity: { interval: every } } = this.#service;
     await records?.open();
-    await this.#listen().catch((error) => {
+    await this.#serveQueries().catch((error) => {
       if (!isForbidden(error)) throw error;
       const { message: reason } = error;
       logger("service").warn("Nobody can ask this service: {reason}", {
@@ -79,7 +79,7 @@ export class Reporter implements AsyncDisposable {
   /** Says now where the service is in its life; takes a second or two, and never fails. */
   async report(): Promise<void> {
     this.#count++;
-    const { records, state } = this.#reported;
+    const { records, state } = this.#service;
     const reports = () => this.#reports();
     const recorded = state() === "removed"
       ? records?.remove()
@@ -93,7 +93,7 @@ export class Reporter implements AsyncDisposable {
     await this.#connection[Symbol.asyncDispose]();
   }
 
-  async #listen(): Promise<void> {
+  async #serveQueries(): Promise<void> {
     const dispatcher = new RpcDispatcher([this.#endpoint()]);
     const { topic } = registryContract;
     await this.#connection.createConsumer(topic, dispatcher, { fanout: true });
@@ -101,7 +101,7 @@ export class Reporter implements AsyncDisposable {
   }
 
   #endpoint() {
-    const { info, stats } = this.#reported;
+    const { info, stats } = this.#service;
     const answer = (more: Omit<SentAnswer, "reports"> = {}) =>
     (
       filter: ServiceFilter,
@@ -121,9 +121,9 @@ export class Reporter implements AsyncDisposable {
   }
 
   #reports(): readonly ServiceReport[] {
-    const { identity, topics, records } = this.#reported;
-    const reportCount = this.#count + (records?.before ?? 0);
-    const state = this.#reported.state();
+    const { identity, topics, records } = this.#service;
+    const reportCount = this.#count + (records?.earlierReports ?? 0);
+    const state = this.#service.state();
     return topics.map((topic) => ({
       ...identity,
       ...topic,

@@ -16,7 +16,7 @@ import { oneLine, textOf } from "../../text.ts";
 import type { TaskState } from "../periodic/task_runner.ts";
 
 /** What Standard Schema libraries add that can tell JSON Schema (zod and arktype do; valibot does not). */
-interface Describing {
+interface JsonSchemaSource {
   readonly jsonSchema?: Readonly<
     Record<"input" | "output", (options: { target: string }) => object>
   >;
@@ -27,7 +27,7 @@ function jsonSchemaOf(
   ...sides: readonly ("output" | "input")[]
 ): object | undefined {
   if (!schema) return undefined;
-  const { jsonSchema } = schema["~standard"] as Describing;
+  const { jsonSchema } = schema["~standard"] as JsonSchemaSource;
   for (const side of sides) {
     try {
       const made = jsonSchema?.[side]({ target: "draft-2020-12" });
@@ -80,7 +80,7 @@ export type Identity = Omit<
 export type ServedTopic = Pick<ServiceReport, "topic" | "version">;
 
 /** Something that serves a contract. */
-interface Serving {
+interface ContractHolder {
   readonly contract: Contract;
 }
 
@@ -95,17 +95,17 @@ interface IdentityOptions {
 const REPORT_INTERVAL_MS = 10_000;
 
 /** Milliseconds that lie between two runs of one process at least, however soon the second one starts. */
-const APART = 0.001;
-let lastStart = -Infinity;
+const MIN_START_GAP_MS = 0.001;
+let lastStartedAt = -Infinity;
 
 /** Epoch milliseconds by the wall clock of now. A run is always later than an earlier one of this process. */
-function startOfRun(): number {
-  return lastStart = Math.max(Date.now(), lastStart + APART);
+function nextStartTime(): number {
+  return lastStartedAt = Math.max(Date.now(), lastStartedAt + MIN_START_GAP_MS);
 }
 
 /** Of a service that starts now. */
 export function identityOf(
-  managers: readonly Serving[],
+  managers: readonly ContractHolder[],
   host: string,
   { binary, zone, reportInterval: interval = REPORT_INTERVAL_MS }:
     IdentityOptions,
@@ -117,13 +117,13 @@ export function identityOf(
     zone,
     worker: workerNumber(),
     interval,
-    startedAt: startOfRun(),
+    startedAt: nextStartTime(),
   };
 }
 
 /** The topics of a service, each with the version of the program, or that of its first contract. */
 export function topicsOf(
-  managers: readonly Serving[],
+  managers: readonly ContractHolder[],
   version: string | undefined,
 ): readonly ServedTopic[] {
   const topics = new Map<string, string>();

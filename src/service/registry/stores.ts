@@ -7,10 +7,10 @@ import type {
 import { DatabaseSync } from "node:sqlite";
 
 /** Milliseconds that another process may hold the file; nothing else runs here meanwhile. */
-const BUSY = 100;
+const BUSY_TIMEOUT_MS = 100;
 
 const SCHEMA = `
-  PRAGMA busy_timeout = ${BUSY};
+  PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS};
   PRAGMA journal_mode = WAL;
   CREATE TABLE IF NOT EXISTS warren_services (
     key TEXT PRIMARY KEY,
@@ -18,7 +18,7 @@ const SCHEMA = `
   ) STRICT`;
 
 /** A row that cannot be read is none. */
-function parse(row: Record<string, unknown> | undefined) {
+function parseRow(row: Record<string, unknown> | undefined) {
   try {
     return row && recordIn(JSON.parse(String(row.record)));
   } catch {
@@ -27,7 +27,7 @@ function parse(row: Record<string, unknown> | undefined) {
 }
 
 /** What tells one file from another of the same name; undefined if there is none, or the system does not say. */
-function fileAt(path: string): number | undefined {
+function inodeOf(path: string): number | undefined {
   try {
     return Deno.statSync(path).ino ?? undefined;
   } catch {
@@ -46,22 +46,22 @@ function fileAt(path: string): number | undefined {
  * ```
  */
 export function sqliteServiceStore(path: string): ServiceStore & Disposable {
-  let open: DatabaseSync | undefined;
-  let file: number | undefined;
+  let database: DatabaseSync | undefined;
+  let inode: number | undefined;
   const close = () => {
-    open?.close();
-    open = undefined;
+    database?.close();
+    database = undefined;
   };
   const use = <T>(work: (database: DatabaseSync) => T): Promise<T> =>
     Promise.try(() => {
       try {
-        if (file !== fileAt(path)) close(); // it was removed, or replaced
-        if (!open) {
-          open = new DatabaseSync(path);
-          open.exec(SCHEMA);
-          file = fileAt(path);
+        if (inode !== inodeOf(path)) close(); // it was removed, or replaced
+        if (!database) {
+          database = new DatabaseSync(path);
+          database.exec(SCHEMA);
+          inode = inodeOf(path);
         }
-        return work(open);
+        return work(database);
       } catch (error) {
         close();
         throw error;
@@ -71,7 +71,7 @@ export function sqliteServiceStore(path: string): ServiceStore & Disposable {
     get: (key) =>
       use((database) => {
         const text = "SELECT record FROM warren_services WHERE key = ?";
-        return parse(database.prepare(text).get(serviceKey(key)));
+        return parseRow(database.prepare(text).get(serviceKey(key)));
       }),
     put: (record) =>
       use((database) => {
@@ -85,7 +85,9 @@ export function sqliteServiceStore(path: string): ServiceStore & Disposable {
       }),
     list: () =>
       use((database) =>
-        database.prepare("SELECT record FROM warren_services").all().map(parse)
+        database.prepare("SELECT record FROM warren_services").all().map(
+          parseRow,
+        )
           .filter((record) => record !== undefined)
       ),
     [Symbol.dispose]: close,

@@ -8,7 +8,7 @@ import type {
 import { ConnectionEvents } from "../../../src/connection/connection_events.ts";
 import { HealthServer } from "../../../src/service/health/health_server.ts";
 import {
-  type Followed,
+  type MonitoredConnection,
   ReadinessMonitor,
   serveReadiness,
 } from "../../../src/service/health/readiness.ts";
@@ -132,7 +132,7 @@ const withoutSides = (
 };
 
 /** A connection whose link is as the test says. */
-class Told extends ConnectionEvents implements Followed {
+class Told extends ConnectionEvents implements MonitoredConnection {
   sides: Record<"publishing" | "consuming", ConnectionState> = {
     publishing: "up",
     consuming: "up",
@@ -166,7 +166,7 @@ Deno.test("a service is ready while both sides are up, or blocked, and all consu
   };
   const unavailable = { status: "unavailable", state: "up" };
   assert.deepEqual(await is(), [503, { ...unavailable, link: "connecting" }]);
-  link.follow(told);
+  link.monitor(told);
   const since = new Date(0).toISOString();
   assert.deepEqual(await is(), [200, {
     ...{ status: "ok", state: "up", link: "up" },
