@@ -1,4 +1,4 @@
-/** A configuration as text, with its secrets masked. @module */
+/** Prints a configuration as text, with its secrets redacted. @module */
 import { oneLine } from "../logging.ts";
 import { fieldTable, provenanceOf, type Source } from "./layer.ts";
 import { keys } from "./fields.ts";
@@ -7,7 +7,7 @@ import type { Config, Key } from "./types.ts";
 
 const MAX_LINE_CHARS = 1_000;
 
-/** The value at a path. */
+/** Reads the value of a key; a dot in the key leads into a nested object. */
 export function valueAt(config: Config, key: Key): unknown {
   let value: unknown = config;
   for (const part of key.split(".")) {
@@ -16,11 +16,12 @@ export function valueAt(config: Config, key: Key): unknown {
   return value;
 }
 
-/** A value as it may be seen. */
+/** Formats the value of a key for display, on one line and without secrets. */
 export function formatValue(config: Config, key: Key): string {
   return oneLine(fieldTable[key].format(valueAt(config, key)), MAX_LINE_CHARS);
 }
 
+/** Names the option, the variable or the file of a value. */
 function displaySource(source: Source | undefined): string {
   if (!source) return "default";
   const { kind, name, file } = source;
@@ -28,8 +29,8 @@ function displaySource(source: Source | undefined): string {
 }
 
 /**
- * All values of a configuration, one in each line, with where each came from: option, variable, file, default. Secrets
- * are masked. A copy of a configuration has lost where its values came from.
+ * Lists all values of a configuration, one on each line, with the source of each: option, variable, file or default.
+ * Secrets are redacted. The sources of a copy of a configuration are not known and are printed as `given`.
  *
  * @example
  * ```ts
@@ -54,7 +55,7 @@ export function describeConfig(config: Config): string {
   ).join("\n");
 }
 
-/** Keeps secrets out of what `console.log`, a logger or `JSON.stringify` makes of a configuration. */
+/** Makes `console.log`, loggers and `JSON.stringify` print a configuration without its secrets. Returns the same object. */
 export function hideSecrets(config: Config): Config {
   const hidden = (value: unknown) => ({ value, enumerable: false });
   const { tls, ...rest } = config;

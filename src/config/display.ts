@@ -1,12 +1,12 @@
-/** Values of the configuration as text that may be seen: secrets are masked, lines stay lines. @module */
+/** Formats values of the configuration for messages: secrets are redacted, and each value stays on one line. @module */
 import { oneLine } from "../logging.ts";
 
-/** Stands where a secret was. */
+/** Replaces a text that may contain a password. */
 const HIDDEN_URL = "(hidden: it may hold a password)";
 
 const MAX_DISPLAY_CHARS = 100;
 
-/** One URL without its password; undefined where it cannot be told what of it is the password. */
+/** Returns a URL without its password; undefined if the position of the password in it is uncertain. */
 function redactUrl(text: string): string | undefined {
   const url = URL.parse(text);
   if (url?.protocol === "memory:") return text.includes("@") ? undefined : text;
@@ -14,28 +14,28 @@ function redactUrl(text: string): string | undefined {
     return undefined;
   }
   const { protocol, username, password, host, pathname, search, hash } = url;
-  // An unescaped / ? or # in a password ends the authority too soon, and the rest of it looks like a path.
+  // An unescaped / ? or # in a password ends the authority too early, so that the rest of the password looks like a path.
   if (`${pathname}${search}${hash}`.includes("@")) return undefined;
   const user = password === "" ? username : `${username}:***`;
   return `${protocol}//${user}${user && "@"}${host}${pathname}`;
 }
 
-/** URLs without their passwords. */
+/** Joins URLs without their passwords. */
 export function redactUrls(urls: readonly string[]): string {
   const masked = urls.map(redactUrl);
-  // A password with a comma in it was cut in two: then no part may be seen.
+  // A password that contains a comma was split in two, so no part may be displayed.
   return masked.includes(undefined) ? HIDDEN_URL : masked.join(",");
 }
 
-/** A name that somebody gave: in quotes, unless it looks like a URL that went astray. */
+/** Formats the name of an option or a variable. A name with an `@` may be a URL in the wrong place and is hidden. */
 export function displayName(name: string): string {
   return name.includes("@") ? HIDDEN_URL : oneLine(name, MAX_DISPLAY_CHARS);
 }
 
-/** A value as somebody gave it. */
+/** Formats an invalid value for an error message. */
 export function displayValue(value: unknown): string {
   if (typeof value === "string") {
-    // A URL in the wrong place is still a URL.
+    // The text may be a URL that was given for another option.
     return value.includes("@")
       ? HIDDEN_URL
       : `"${oneLine(value, MAX_DISPLAY_CHARS)}"`;
@@ -45,7 +45,7 @@ export function displayValue(value: unknown): string {
   return typeof value === "function" ? "a function" : String(value);
 }
 
-/** The URLs as somebody gave them: a text, or a list. */
+/** Formats invalid URLs, a text or a list, for an error message. */
 export function displayUrls(value: unknown): string {
   const urls = Array.isArray(value) ? value : [value];
   if (urls.length === 0) return "[]";

@@ -1,4 +1,4 @@
-/** One value of the configuration: how it is read, checked and shown. @module */
+/** Fields of the configuration: each reads, checks and formats one value. @module */
 import { z } from "npm:zod@^4.6.7";
 import { InvalidValueError } from "../errors.ts";
 import { checkHost } from "../names.ts";
@@ -9,27 +9,27 @@ import { displayValue } from "./display.ts";
 import { busProfile, type NovaProfile } from "../connection/bus_profile.ts";
 import { LABEL } from "../option_checks.ts";
 
-/** One value of the configuration. */
+/** Definition of one value of the configuration. */
 export interface Field<T> {
-  /** Its variable. */
+  /** Environment variable. */
   readonly variable: string;
-  /** What is right. */
+  /** Schema of an allowed value. */
   readonly schema: z.ZodType<T>;
-  /** The same in words, after "give". */
+  /** Description of the allowed values, to follow the word "give" in an error message. */
   readonly allowed: string;
-  /** From the text of a variable to a value for the schema, which refuses what is none. */
+  /** Converts the text of a variable to an input of the schema. A text that cannot be converted stays, so that the schema rejects it. */
   readonly fromText: (text: string) => unknown;
-  /** Where nothing is given. */
+  /** Default. */
   readonly fallback: T;
-  /** Why a value is wrong, if more can be said than what is allowed. */
+  /** Explains an invalid value, if there is more to say than what is allowed. The text must be free of secrets. */
   readonly explainError?: (value: unknown) => string | undefined;
-  /** A wrong value as it may be seen. */
+  /** Formats an invalid value for an error message, without secrets. */
   readonly display: (value: unknown) => string;
-  /** A right value as it may be seen. */
+  /** Formats a valid value for display, without secrets. */
   format(value: T): string;
 }
 
-/** A field; `more` says what is not as usual. */
+/** Creates a field; `overrides` replaces members that differ from the usual ones. */
 export function field<T>(
   variable: string,
   schema: z.ZodType<T>,
@@ -38,7 +38,6 @@ export function field<T>(
   overrides: Partial<Field<T>> = {},
 ): Field<T> {
   const fromText = (text: string): unknown => text;
-  const print = String;
   return {
     variable,
     schema,
@@ -46,24 +45,24 @@ export function field<T>(
     fallback,
     fromText,
     display: displayValue,
-    format: print,
+    format: String,
     ...overrides,
   };
 }
 
-/** What `undefined` stands for, and any other value as it is. */
+/** Formatting that prints `absent` in place of `undefined`. */
 export const defaultText = (
   absent: string,
 ): { format: (value: unknown) => string } => ({
   format: (value) => String(value ?? absent),
 });
 
-/** A number in a variable. */
+/** Conversion of a decimal number in the text of a variable. */
 export const numeric: Pick<Field<number>, "fromText"> = {
   fromText: (text) => /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text,
 };
 
-/** Numbers by their names: `name=number`, with commas between. What is none is left for the schema to refuse. */
+/** Parses `name=number,name=number`. Values that are no numbers stay texts, which the schema rejects. */
 export function parsePairs(text: string): Record<string, unknown> {
   const entries = text.split(",").map((pair) => {
     const [name = "", ...value] = pair.split("=").map((part) => part.trim());
@@ -72,30 +71,30 @@ export function parsePairs(text: string): Record<string, unknown> {
   return Object.fromEntries(entries);
 }
 
-/** Whole numbers from 1. */
+/** Schema of whole numbers from 1 to `max`. */
 export const wholeNumber = (max: number): z.ZodType<number> =>
   z.int().min(1).max(max);
 
-/** Milliseconds, Infinity included. */
+/** Schema of milliseconds that `isAllowed` accepts; `Infinity` is possible. */
 export const milliseconds = (
   isAllowed: (value: number) => boolean,
 ): z.ZodType<number> =>
   z.custom<number>((value) => typeof value === "number" && isAllowed(value));
 
-/** Milliseconds by the names of tasks. */
+/** Schema of a record from the name of a periodic task to its interval in milliseconds. */
 export const intervalsByTask: z.ZodType<Readonly<Record<string, number>>> = z
   .preprocess(
     (value) => typeof value === "object" && value ? given(value) : value,
     z.record(z.string().min(1), milliseconds((ms) => ms > 0)),
   );
 
-/** Any text but the empty one. */
+/** Schema of a text that is not empty. */
 export const nonEmptyText: z.ZodType<string | undefined> = z.string().min(1);
 
-/** What names something in a report. */
+/** Schema of a label in service reports. */
 export const labelText: z.ZodType<string | undefined> = z.string().regex(LABEL);
 
-/** Yes or no. */
+/** Creates a field for a boolean. */
 export function flagField(variable: string, fallback: boolean): Field<boolean> {
   const words: Record<string, boolean> = { true: true, false: false };
   return field(variable, z.boolean(), "true or false", fallback, {
@@ -103,7 +102,7 @@ export function flagField(variable: string, fallback: boolean): Field<boolean> {
   });
 }
 
-/** True if that throws nothing. */
+/** Runs a check and returns false if it throws. */
 function doesNotThrow(check: () => unknown): boolean {
   try {
     check();
@@ -113,7 +112,7 @@ function doesNotThrow(check: () => unknown): boolean {
   }
 }
 
-/** Whether a URL names its broker, and a login that can be read. */
+/** True if a URL has a host, and a user name and password whose percent-encoding can be decoded. */
 function isComplete(url: URL): boolean {
   if (url.protocol === "memory:") return true;
   const { host, username, password } = url;
@@ -121,7 +120,7 @@ function isComplete(url: URL): boolean {
     doesNotThrow(() => decodeURIComponent(username + password));
 }
 
-/** URLs that `createConnection` takes, each with its host; those of a `transport_url` are listed one by one. */
+/** Schema of URLs that `createConnection` accepts. A `transport_url` of oslo.messaging becomes one URL for each of its hosts. */
 export const urlList: z.ZodType<readonly string[]> = z.union([
   z.string().transform((one) => [one]),
   z.array(z.string()),
@@ -129,29 +128,29 @@ export const urlList: z.ZodType<readonly string[]> = z.union([
   .transform((list) => list.flatMap(brokerUrls))
   .refine((list) => list.every((one) => isComplete(new URL(one))));
 
-/** The fault of URLs, where it can be told without a part of them. */
-export function urlsError(given: unknown): string | undefined {
+/** Returns the message of the error in URLs, if it can be described without quoting the URLs. */
+export function urlsError(urls: unknown): string | undefined {
   try {
-    parseUrls(given as readonly string[]);
+    parseUrls(urls as readonly string[]);
     return undefined;
   } catch (error) {
     return error instanceof InvalidValueError ? error.message : undefined;
   }
 }
 
-/** A profile that `createConnection` takes. */
+/** Schema of a profile that `createConnection` accepts. */
 export const profileValue: z.ZodType<"warren" | "nova" | NovaProfile> = z
   .custom<
     "warren" | "nova" | NovaProfile
   >(
-    (given) => doesNotThrow(() => busProfile(given as NovaProfile)),
+    (value) => doesNotThrow(() => busProfile(value as NovaProfile)),
   );
 
-/** A name of a host. */
+/** Schema of the name of a host. */
 export const hostName: z.ZodType<string | undefined> = z.string()
   .refine((value) => doesNotThrow(() => checkHost(value)));
 
-/** A text that may be PEM, of which nothing is shown. */
+/** Creates a field for PEM or the path of a PEM file; its value is never displayed. */
 export function pemField(variable: string): Field<string | undefined> {
   return field(
     variable,

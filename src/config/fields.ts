@@ -1,4 +1,4 @@
-/** What can be configured: each value's variable, default, and what is allowed. @module */
+/** Table of all that can be configured: variable, allowed values and default of each key. @module */
 import { z } from "npm:zod@^4.6.7";
 import { LONG_RUNNING } from "../connection/connection_options.ts";
 import { CONSUMER_TIMEOUT_MS } from "../ledger/options.ts";
@@ -36,12 +36,12 @@ const LOG_LEVELS = [
   "fatal",
 ] as const;
 
-/** All that can be configured, in the order in which it is described. */
+/** Fields by their keys, in the order of `describeConfig`. */
 export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   url: field<readonly string[]>(
     "AMQP_URL",
     urlList,
-    "amqp://user:password@host:port/vhost, amqps://… or memory:name, or several of one cluster, or rabbit://… as oslo.messaging has it",
+    "amqp://user:password@host:port/vhost, amqps://… or memory:name, or several of one cluster, or rabbit://… as in oslo.messaging",
     ["amqp://localhost"],
     {
       fromText: urlsOfList,
@@ -74,11 +74,11 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   profile: field<"warren" | "nova" | NovaProfile>(
     "WARREN_PROFILE",
     profileValue,
-    "warren, nova, or an object with its forms",
+    "warren, nova, or an object with variants of nova",
     "warren",
     {
-      format: (given) =>
-        typeof given === "string" ? given : JSON.stringify(given),
+      format: (value) =>
+        typeof value === "string" ? value : JSON.stringify(value),
     },
   ),
   dialect: field<"grizzly" | "folsom" | "oslo">(
@@ -130,7 +130,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   ),
   maxMessageSize: field(
     "WARREN_MAX_MESSAGE_SIZE",
-    wholeNumber(536_870_912), // the most that RabbitMQ can be set to
+    wholeNumber(536_870_912), // the maximum that RabbitMQ can be configured to accept
     "whole bytes from 1 to 536870912",
     defaultLimits.bytes,
     numeric,
@@ -210,5 +210,5 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   ),
 };
 
-/** The paths, in the order in which they are described. */
+/** Keys of all fields, in the order of `describeConfig`. */
 export const keys = Object.keys(fields) as readonly Key[];

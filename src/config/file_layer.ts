@@ -1,4 +1,4 @@
-/** The files of the configuration, read without ever asking the user for a permission. @module */
+/** Reads the JSON file and the PEM files of the configuration, without ever prompting for a permission. @module */
 import {
   type ConfigLayer,
   invalidValue,
@@ -13,7 +13,7 @@ import {
   warnOfExposedSecret,
 } from "./exposed_secrets.ts";
 
-/** Why a file cannot be read. The system's own words would name it, and it may be a secret that was put in its place. */
+/** Explains why a file cannot be read. The system's message is not used: it contains the path, and the path may be a secret that was given by mistake. */
 function readFailure(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such file";
   if (error instanceof Deno.errors.NotCapable) {
@@ -25,25 +25,25 @@ function readFailure(error: unknown): string {
   return `reading it failed (${error instanceof Error ? error.name : "?"})`;
 }
 
-/** A file that was read. */
+/** Text of a file. */
 interface FileText {
   readonly text: string;
-  /** True if others than its owner have access to it. */
+  /** True if other users than the owner of the file have access to it. */
   readonly exposed: boolean;
 }
 
-/** Permissions of all but the owner. */
+/** Bits of a file mode for the group and for other users. */
 const GROUP_AND_OTHERS_MODE = 0o077;
 
-/** Gives the text of a file, or the reason why it cannot. */
+/** Reads a file; returns the reason if it cannot be read. */
 function readText(path: string): FileText | { why: string } {
   try {
-    // Asked first, since reading what is neither granted nor denied would prompt.
+    // The permission is queried first, because reading without it would prompt the user.
     const { state } = Deno.permissions.querySync({ name: "read", path });
     if (state !== "granted") throw new Deno.errors.NotCapable();
     const text = Deno.readTextFileSync(path);
     const { isFile, mode } = Deno.statSync(path);
-    // Windows has no mode.
+    // Windows has no file mode.
     return {
       text,
       exposed: isFile && ((mode ?? 0) & GROUP_AND_OTHERS_MODE) !== 0,
@@ -53,16 +53,16 @@ function readText(path: string): FileText | { why: string } {
   }
 }
 
-/** What is wrong with JSON, without the piece of it that the parser's own words hold. */
+/** Describes a JSON error by its position. The parser's own message is not used: it quotes the text, which may contain a secret. */
 function jsonErrorPosition(error: unknown): string {
   const [, at] = /\((line \d+ column \d+)\)$/.exec(String(error)) ?? [];
-  return at ? `it is no JSON from ${at}` : "it is no JSON";
+  return at ? `it is not JSON from ${at}` : "it is not JSON";
 }
 
 /**
- * The level of the file. A secret in a file that others may read is a warning.
+ * Reads the layer of a JSON file. A secret in a file that other users can read is a warning in the log.
  *
- * @throws {InvalidValueError} it cannot be read, is no JSON object, or something in it is wrong.
+ * @throws {InvalidValueError} the file cannot be read, is no JSON object, or contains an invalid value or an unknown key.
  */
 export function fileLayer(path: string, source: Source): ConfigLayer {
   const read = readText(path);
@@ -79,7 +79,7 @@ export function fileLayer(path: string, source: Source): ConfigLayer {
   } catch (error) {
     throw fileError(jsonErrorPosition(error));
   }
-  if (!isPlain(json)) throw fileError("what it holds is none");
+  if (!isPlain(json)) throw fileError("its content is not an object");
   const layer = layerOf(json, (name) => ({ kind: "key", name, file: path }));
   const secret = describeSecret(layer);
   if (secret !== undefined && read.exposed) warnOfExposedSecret(path, secret);
@@ -87,9 +87,10 @@ export function fileLayer(path: string, source: Source): ConfigLayer {
 }
 
 /**
- * PEM as it is, or from the file that is named in its place. A private key that others may read is a warning.
+ * Returns PEM as it is, or reads it from the file of that path. A private key in a file that other users can read is a
+ * warning in the log.
  *
- * @throws {InvalidValueError} there is no PEM.
+ * @throws {InvalidValueError} the file cannot be read, or contains no PEM.
  */
 export function readPem(pemOrPath: string, source: Source): string {
   const isPem = (text: string) => text.trimStart().startsWith("-----BEGIN ");
@@ -101,7 +102,7 @@ export function readPem(pemOrPath: string, source: Source): string {
     }
     return read.text;
   }
-  // The path is not shown: it may be a key that lost its first line.
+  // The path is not displayed: it may be a private key without its first line.
   const why = "why" in read ? read.why : "there is no PEM in it";
   throw invalidValue(
     source,

@@ -1,38 +1,38 @@
-/** One level of the configuration: values that were given in one place, each checked, with where it came from. @module */
+/** Layers of the configuration (options, environment, file): checked values, each with its source. @module */
 import type { Config, ConfigOptions, Key } from "./types.ts";
 import { InvalidValueError } from "../errors.ts";
 import type { Field } from "./field.ts";
 import { fields, keys } from "./fields.ts";
 import { displayName, displayValue } from "./display.ts";
 
-/** Where a value came from. */
+/** Source of a value: an option, an environment variable, or a key of a file. */
 export interface Source {
-  /** What it is there. */
+  /** Kind of the source. */
   readonly kind: "option" | "variable" | "key";
-  /** Its name there. */
+  /** Name of the option, variable or key. */
   readonly name: string;
-  /** The file, for a key. */
+  /** Path of the file, if the source is a key of a file. */
   readonly file?: string | undefined;
 }
 
-/** A value that was given. */
+/** One value of a layer. */
 export interface LayerValue {
-  /** Checked. */
+  /** Value that has passed the schema of its field. */
   readonly value: unknown;
-  /** Where it came from. */
+  /** Source, for `describeConfig` and for errors. */
   readonly source: Source;
 }
 
-/** What was given in one place. */
+/** Values that the options, the environment or a file set; a key that is absent was not set. */
 export type ConfigLayer = ReadonlyMap<Key, LayerValue>;
 
-/** All fields, whatever their types. */
+/** The same fields with a common type, for code that treats all keys alike. */
 export const fieldTable: Readonly<Record<Key, Field<unknown>>> = fields;
 
 const inFile = ({ file }: Source) =>
   file === undefined ? "" : ` in ${displayName(file)}`;
 
-/** The one sentence that says what is wrong. `value` is as it may be seen. */
+/** Error for an invalid value; `value` must already be safe to display. */
 export function invalidValue(
   source: Source,
   value: string,
@@ -45,7 +45,7 @@ export function invalidValue(
   );
 }
 
-/** The one sentence about a name that nobody knows. */
+/** Error for an unknown option, variable or key; its message lists the known names. */
 export function unknownName(
   source: Source,
   known: readonly string[],
@@ -60,9 +60,9 @@ export function unknownName(
 }
 
 /**
- * A value, checked.
+ * Parses a value by the schema of its field. The text of a variable is converted first.
  *
- * @throws {InvalidValueError} it is not what its field allows.
+ * @throws {InvalidValueError} the field does not allow the value.
  */
 export function layerValue(
   key: Key,
@@ -71,7 +71,7 @@ export function layerValue(
 ): LayerValue {
   const { schema, fromText, display, allowed, explainError } = fieldTable[key];
   const text = source.kind === "variable" ? fromText(String(input)) : input;
-  // zod's own words would be several sentences, and could hold the value.
+  // The messages of zod are not used: they have several sentences and could contain the value.
   const { success, data } = schema.safeParse(text);
   if (!success) {
     const reason = explainError?.(text);
@@ -84,7 +84,7 @@ export function layerValue(
 const TLS = "tls";
 const isKey = (path: string): path is Key => Object.hasOwn(fields, path);
 
-/** The values of an object by their paths: those of `tls` are one step down. */
+/** Yields the values of an object with their keys; those inside `tls` get keys such as `tls.ca`. */
 function* entriesByPath(
   object: object,
   sourceOf: (path: string) => Source,
@@ -106,15 +106,15 @@ function* entriesByPath(
   }
 }
 
-/** An object that is no list. */
+/** True for an object that is no array. */
 export function isPlain(value: unknown): value is object {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /**
- * The level of an object: of the options, or of the file. What is undefined was not given.
+ * Builds the layer of an object: the options, or the JSON of the file. Members that are undefined count as not set.
  *
- * @throws {InvalidValueError} a value is wrong, or its name unknown.
+ * @throws {InvalidValueError} a value is not allowed, or its name is unknown.
  */
 export function layerOf(
   object: object,
@@ -130,22 +130,22 @@ export function layerOf(
   return layer;
 }
 
-/** How a configuration came to be. */
+/** Provenance of a configuration, with which it can be described and loaded again. */
 export interface Provenance {
-  /** What the program said. */
+  /** Options of the `loadConfig` call. */
   readonly options: ConfigOptions;
-  /** Where each value came from; what has none is a default. */
+  /** Source of each value; a key without a source has its default. */
   readonly sources: ReadonlyMap<Key, Source>;
 }
 
 const provenances = new WeakMap<Config, Provenance>();
 
-/** Remembers how a configuration came to be. */
+/** Stores the provenance of a configuration without adding a member to it. */
 export function setProvenance(config: Config, provenance: Provenance): void {
   provenances.set(config, provenance);
 }
 
-/** How a configuration came to be; undefined if nobody loaded it, or it is a copy. */
+/** Returns the provenance of a configuration; undefined for a copy, and for an object that `loadConfig` did not return. */
 export function provenanceOf(config: Config): Provenance | undefined {
   return provenances.get(config);
 }

@@ -1,6 +1,6 @@
 /**
- * The configuration of a program: options, then the environment, then a file, then defaults. The one place of the
- * library that reads the environment, and only when it is called.
+ * Loads the configuration of a program from options, the environment, a file and defaults, in this order of precedence.
+ * This is the only place of the library that reads the environment for its settings, and only when a program calls it.
  *
  * @module
  */
@@ -22,26 +22,30 @@ import { displayValue } from "./display.ts";
 import { WORKER_VARIABLE } from "./worker_role.ts";
 import type { Config, ConfigOptions, Flat, Key } from "./types.ts";
 
-/** Names the file. */
+/** Environment variable with the path of the JSON file. */
 const FILE_VARIABLE = "WARREN_CONFIG";
 const knownVariables = [
   FILE_VARIABLE,
   ...keys.map((key) => fields[key].variable),
 ];
 
-/** What Kubernetes sets in every container beside a service named `warren…`. */
+/** Variables that Kubernetes sets in every container if there is a Kubernetes service named `warren…`. */
 const KUBERNETES_VARIABLE =
   /_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_[A-Z]+(_\w+)?)?$/;
 
-/** A variable of the environment; undefined if it is not set, empty, or not ours to read. */
+/** Reads a variable; undefined if it is not set, empty, or may not be read. */
 function readVariable(name: string): string | undefined {
-  // Asked first, since reading what is neither granted nor denied would prompt.
+  // The permission is queried first, because reading without it would prompt the user.
   const { state } = Deno.permissions.querySync({ name: "env", variable: name });
   if (state !== "granted") return undefined;
   return Deno.env.get(name)?.trim() || undefined;
 }
 
-/** Refuses misspelled variables, where the names of all may be seen. */
+/**
+ * Rejects misspelled `WARREN_…` variables. Does nothing without the permission to list all variables.
+ *
+ * @throws {InvalidValueError} a variable is unknown.
+ */
 function checkVariableNames(): void {
   const { state } = Deno.permissions.querySync({ name: "env" });
   if (state !== "granted") return;
@@ -70,7 +74,7 @@ function optionLayer({ file: _, url, ...others }: ConfigOptions): ConfigLayer {
   return layerOf({ ...others, url: urls }, sourceOf);
 }
 
-/** The level of the file, if one is named. */
+/** Reads the layer of the file that the option or the variable names; an empty layer if there is no such name. */
 function namedFileLayer(option: unknown): ConfigLayer {
   const source: Source = option === undefined
     ? { kind: "variable", name: FILE_VARIABLE }
@@ -81,16 +85,17 @@ function namedFileLayer(option: unknown): ConfigLayer {
   throw invalidValue(source, displayValue(path), "the path of a JSON file");
 }
 
-/** Where a value is PEM, what was given may be the path of its file. */
+/** Keys whose value may be the path of a PEM file in place of PEM. */
 const PEM_KEYS: readonly Key[] = ["tls.ca", "tls.cert", "tls.key"];
 
+/** Returns the value of the layer with the highest precedence, else the default. */
 function valueOf(key: Key, winner: LayerValue | undefined): unknown {
   if (!winner) return fieldTable[key].fallback;
   const { value, source } = winner;
   return PEM_KEYS.includes(key) ? readPem(String(value), source) : value;
 }
 
-/** Nests what has a path. */
+/** Moves the keys `tls.…` into a nested object, and freezes all nested objects. */
 function configOf(flat: Flat): Config {
   const {
     "tls.ca": ca,
@@ -100,24 +105,25 @@ function configOf(flat: Flat): Config {
     ...config
   } = flat;
   const tls = { ca, cert, key, servername };
-  const given = Object.values(tls).some((value) => value !== undefined);
+  const hasTls = Object.values(tls).some((value) => value !== undefined);
   const url = Object.freeze([...config.url]);
   const taskIntervals = Object.freeze({ ...config.taskIntervals });
   return {
     ...config,
     url,
     taskIntervals,
-    tls: given ? Object.freeze(tls) : undefined,
+    tls: hasTls ? Object.freeze(tls) : undefined,
   };
 }
 
 /**
- * The configuration: what the program says in `options`, else the environment, else the JSON file that `WARREN_CONFIG`
- * names, else the defaults. See {@linkcode Config} for the variables; the keys of the file are those of the options. An
- * empty variable counts as not set, and so does one that the program has no permission for: nobody is asked.
+ * Loads the configuration. Each value comes from `options`, else from the environment, else from the JSON file that
+ * `WARREN_CONFIG` names, else it is the default. {@linkcode Config} lists the variables; the keys of the file are those of
+ * the options. A variable that is empty, or that the program has no permission to read, counts as not set; there is no
+ * permission prompt.
  *
- * @throws {InvalidValueError} a value is wrong or a name unknown, in one sentence without secrets: also where a higher
- * level has another value.
+ * @throws {InvalidValueError} a value is not allowed or a name is unknown, also if another source overrides the value. The
+ * message is one sentence without secrets.
  * @example
  * ```ts ignore
  * await using service = await Service.start({ ...loadConfig(), manager });
@@ -135,7 +141,7 @@ export function loadConfig(options: ConfigOptions = {}): Config {
     if (winner) sources.set(key, winner.source);
     return [key, valueOf(key, winner)];
   });
-  // Each value has passed the schema of its field.
+  // The cast is safe: each value is a default or has passed the schema of its field.
   const config = hideSecrets(configOf(Object.fromEntries(values) as Flat));
   setProvenance(config, { options: { ...options }, sources });
   return Object.freeze(config);

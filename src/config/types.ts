@@ -1,4 +1,4 @@
-/** What a configuration is. @module */
+/** Types of the configuration. @module */
 import type { UNREAD } from "../connection/option_names.ts";
 import type { TlsOptions } from "../transport/transport.ts";
 import type { NovaProfile } from "../connection/bus_profile.ts";
@@ -7,7 +7,7 @@ import type {
   ConnectionOptions,
 } from "../connection/connection_options.ts";
 
-/** A level of the log, LogTape's words. */
+/** Level of the log, named as LogTape names it. */
 export type LogLevel =
   | "trace"
   | "debug"
@@ -17,87 +17,87 @@ export type LogLevel =
   | "fatal";
 
 /**
- * What `loadConfig` gives: validated and frozen. It goes as it is into `Service.start({ ...config, manager })` and
- * `createConnection(config.url, config)`. Printed, it hides its secrets.
+ * Validated and frozen configuration that `loadConfig` returns, for `Service.start({ ...config, manager })` and
+ * `createConnection(config.url, config)`. Printing it hides its secrets.
  */
 export interface Config {
-  /** One broker, or the nodes of a cluster. `AMQP_URL`, with commas between; default `amqp://localhost`. */
+  /** URL of the broker, or of each node of a cluster. `AMQP_URL`, separated by commas; default `amqp://localhost`. */
   readonly url: readonly string[];
   /** Name of this host. `WARREN_HOST`; default: the machine's name. */
   readonly host: string | undefined;
-  /** Handlers at once. `WARREN_CONCURRENCY`; default 64. */
+  /** Handlers that run at the same time. `WARREN_CONCURRENCY`; default 64. */
   readonly concurrency: number;
-  /** Unacknowledged requests for each consumer. `WARREN_PREFETCH`; default: as concurrency. */
+  /** Unacknowledged requests of each consumer. `WARREN_PREFETCH`; default: the value of `concurrency`. */
   readonly prefetch: number | undefined;
-  /** Whose bus it is. `WARREN_PROFILE`; default `warren`. */
+  /** Naming of exchanges and queues: Warren's or Nova's. `WARREN_PROFILE`; default `warren`. */
   readonly profile: "warren" | "nova" | NovaProfile;
-  /** How requests are said. `WARREN_DIALECT`; default `grizzly`. */
+  /** Message format of requests. `WARREN_DIALECT`; default `grizzly`. */
   readonly dialect: "grizzly" | "folsom" | "oslo";
   /** Queue type of topic and host queues. `WARREN_QUEUE_TYPE`; default `classic`. */
   readonly queueType: "classic" | "quorum";
-  /** Milliseconds until connecting is given up. `WARREN_TIMEOUT`; default 60 000. */
+  /** Milliseconds after which connecting fails. `WARREN_TIMEOUT`; default 60 000. */
   readonly timeout: number;
-  /** Milliseconds that a stop gives to requests in hand. `WARREN_GRACE`; default 30 000. */
+  /** Milliseconds for active requests to finish when a service stops. `WARREN_GRACE`; default 30 000. */
   readonly grace: number;
-  /** Seconds between heartbeats. `WARREN_HEARTBEAT`; default 10. */
+  /** Seconds between AMQP heartbeats. `WARREN_HEARTBEAT`; default 10. */
   readonly heartbeat: number;
-  /** Milliseconds that the broker leaves a message unacknowledged. `WARREN_CONSUMER_TIMEOUT`; default 1 800 000. */
+  /** Milliseconds that the broker allows a message to stay unacknowledged. `WARREN_CONSUMER_TIMEOUT`; default 1 800 000. */
   readonly consumerTimeout: number;
-  /** Milliseconds after which a handler that still runs is named. `WARREN_LONG_RUNNING`; default 600 000. */
+  /** Milliseconds after which a handler that still runs is reported. `WARREN_LONG_RUNNING`; default 600 000. */
   readonly longRunning: number;
-  /** Bytes of a message at most. `WARREN_MAX_MESSAGE_SIZE`; default 1 MiB. */
+  /** Maximum size of a message in bytes. `WARREN_MAX_MESSAGE_SIZE`; default 1 MiB. */
   readonly maxMessageSize: number;
-  /** Whether callers see the stacks of errors. `WARREN_TRACEBACKS`; default false. */
+  /** True to send the stacks of errors to callers. `WARREN_TRACEBACKS`; default false. */
   readonly tracebacks: boolean;
-  /** Wait for a queue to appear. `WARREN_WAIT_FOR_ROUTE`; default false. */
+  /** True to wait until the queue of a call exists. `WARREN_WAIT_FOR_ROUTE`; default false. */
   readonly waitForRoute: boolean;
-  /** Channels from a pool. `WARREN_POOLED`; default false. */
+  /** True to take channels from a pool. `WARREN_POOLED`; default false. */
   readonly pooled: boolean;
-  /** Drain on SIGINT and SIGTERM. `WARREN_SIGNALS`; default true. */
+  /** True to drain on SIGINT and SIGTERM. `WARREN_SIGNALS`; default true. */
   readonly signals: boolean;
-  /** Who sends notifications. `WARREN_PUBLISHER_ID`; default: the service's own name. */
+  /** Name of the sender in notifications. `WARREN_PUBLISHER_ID`; default: `<topic>.<host>` of the service. */
   readonly publisherId: string | undefined;
-  /** Milliseconds between two reports of a service, 0 = none. `WARREN_REPORT_INTERVAL`; default 10 000. */
+  /** Milliseconds between two reports of a service; 0 = no reports. `WARREN_REPORT_INTERVAL`; default 10 000. */
   readonly reportInterval: number;
-  /** Name of the program in its reports. `WARREN_BINARY`; default: the service's first topic. */
+  /** Name of the program in its reports. `WARREN_BINARY`; default: the first topic of the service. */
   readonly binary: string | undefined;
-  /** Where it runs, in its reports. `WARREN_ZONE`. */
+  /** Availability zone in the reports of a service. `WARREN_ZONE`; default: none. */
   readonly zone: string | undefined;
-  /** Port for `/livez` and `/readyz`. `WARREN_HEALTH_PORT`; default: none. */
+  /** TCP port for `/livez` and `/readyz`. `WARREN_HEALTH_PORT`; default: none. */
   readonly healthPort: number | undefined;
-  /** Address of that port. `WARREN_HEALTH_HOSTNAME`; default `127.0.0.1`: for probes from outside, give `0.0.0.0`. */
+  /** Address of the health port. `WARREN_HEALTH_HOSTNAME`; default `127.0.0.1`. Probes from other machines need `0.0.0.0`. */
   readonly healthHostname: string;
   /**
-   * Milliseconds in place of a periodic task's `every`, by its name. `WARREN_TASK_INTERVALS`, `name=milliseconds` with commas
-   * between.
+   * Milliseconds that replace `every` of a periodic task, by the name of the task. `WARREN_TASK_INTERVALS`, as
+   * `name=milliseconds`, separated by commas.
    */
   readonly taskIntervals: Readonly<Record<string, number>>;
-  /** For `amqps:`. `WARREN_TLS_CA`, `_CERT`, `_KEY` are PEM or the path of a file with it; `WARREN_TLS_SERVERNAME`. */
+  /** TLS settings for `amqps:`. `WARREN_TLS_CA`, `_CERT` and `_KEY`: PEM or the path of a PEM file; `WARREN_TLS_SERVERNAME`. */
   readonly tls: TlsOptions | undefined;
-  /** For your set-up of the log; Warren itself sets up none. `WARREN_LOG_LEVEL`; default `info`. */
+  /** Log level for your LogTape configuration; Warren itself does not apply it. `WARREN_LOG_LEVEL`; default `info`. */
   readonly logLevel: LogLevel;
 }
 
-/** The values one by one: what is nested has a path. */
+/** Configuration without nesting: members of `tls` have keys such as `tls.ca`. */
 export type Flat =
   & Omit<Config, "tls">
   & { readonly [K in `tls.${keyof TlsOptions}`]: string | undefined };
 
-/** The path of a value. */
+/** Key of a value, such as `concurrency` or `tls.ca`. */
 export type Key = keyof Flat;
 
-/** What the program itself says: it comes before the environment and the file. */
+/** Values that the program sets itself. They take precedence over the environment and the file. */
 export interface ConfigOptions extends
   Readonly<
     Partial<{ [K in Exclude<keyof Config, "url">]: Config[K] | undefined }>
   > {
-  /** One broker, or the nodes of a cluster. */
+  /** URL of the broker, or of each node of a cluster. */
   readonly url?: BrokerUrl | undefined;
-  /** Path of the JSON file, in place of the one that `WARREN_CONFIG` names. */
+  /** Path of the JSON file; replaces `WARREN_CONFIG`. */
   readonly file?: string | undefined;
 }
 
-/** Connections and services take a configuration as it is: the compiler refuses a key that neither of them knows. */
+/** Keys that neither connections nor services know. There must be none, since both accept a configuration as it is. */
 type Unknown = Exclude<
   keyof Config,
   keyof ConnectionOptions | (typeof UNREAD)[number]

@@ -1,4 +1,4 @@
-/** A configuration that is read again on SIGHUP: what can change live does, what cannot is named. @module */
+/** Reloads a configuration on SIGHUP: applies live settings, and reports those that need a restart. @module */
 import { InvalidValueError } from "../errors.ts";
 import { checkNames, namesOf } from "../option_names.ts";
 import { logger, oneLine } from "../logging.ts";
@@ -8,36 +8,36 @@ import { keys } from "./fields.ts";
 import { provenanceOf } from "./layer.ts";
 import type { Config, Key, LogLevel } from "./types.ts";
 
-/** None on Windows, where it means that the console is closing. */
+/** Signal that reloads; none on Windows, where SIGHUP means that the console is closing. */
 const RELOAD_SIGNAL: Deno.Signal | undefined = Deno.build.os === "windows"
   ? undefined
   : "SIGHUP";
 
-/** What came of reading it again. */
+/** Result of a reload. */
 export interface ConfigReload {
-  /** The configuration as it is now written. */
+  /** Configuration that was loaded. */
   readonly config: Config;
-  /** Keys of what took effect. */
+  /** Keys whose new values took effect. */
   readonly applied: readonly string[];
-  /** Keys of what differs from what the program started with, and needs a restart. */
+  /** Keys whose values differ from those that the program runs with, and need a restart. */
   readonly restart: readonly string[];
 }
 
-/** What follows a configuration: a service, or a connection. */
+/** Service or connection whose settings a reload changes. */
 export interface Reloadable {
-  /** Handlers at once. */
+  /** Handlers that run at the same time. */
   concurrency: number;
-  /** Spaces periodic tasks anew. */
+  /** Replaces the intervals of periodic tasks. */
   setTaskIntervals?(intervals: Readonly<Record<string, number>>): void;
 }
 
-/** Who follows the configuration. */
+/** Receivers of a reloaded configuration. */
 export interface WatchConfigOptions {
-  /** Services, whose `concurrency` and `taskIntervals` follow, and connections, whose `concurrency` does. */
+  /** Services, which take over `concurrency` and `taskIntervals`, and connections, which take over `concurrency`. */
   readonly services?: readonly Reloadable[] | undefined;
-  /** Sets the level of your log. */
+  /** Sets the level of the program's log. */
   readonly logLevel?: ((level: LogLevel) => void) | undefined;
-  /** Told of every time that it was read again and found right. */
+  /** Called after each successful reload. */
   readonly reloaded?: ((reload: ConfigReload) => void) | undefined;
 }
 
@@ -47,15 +47,15 @@ const watchOptionNames = namesOf<WatchConfigOptions>({
   reloaded: true,
 });
 
-/** Reads a configuration again, on SIGHUP and when told to, until disposed. */
+/** Reloads a configuration, on SIGHUP and on `reload()`, until disposed. */
 export interface ConfigWatcher extends Disposable {
-  /** The configuration as it was last read. */
+  /** Configuration that was loaded last. */
   readonly config: Config;
-  /** Reads it again, as SIGHUP does. Never throws: what is wrong is logged, and changes nothing. */
+  /** Reloads now, as SIGHUP does. Never throws: an invalid configuration is logged and changes nothing. */
   reload(): void;
 }
 
-/** What may change while the program runs: how, for each key; without that, it needs a restart. */
+/** Function that applies a key to the running program. A key without a function needs a restart. */
 type LiveSettings = Partial<Record<Key, (next: Config) => void>>;
 
 function liveSettings(
@@ -76,14 +76,14 @@ function liveSettings(
   return live;
 }
 
-/** What the consumers of a service are started with: a prefetch that was not given is the concurrency of that time. */
+/** Returns the value of a key as the program uses it, as text. A missing prefetch is the concurrency at the start of the consumers. */
 function effectiveValue(config: Config, key: Key): string {
   return key === "prefetch"
     ? String(config.prefetch ?? config.concurrency)
     : JSON.stringify(valueAt(config, key)) ?? "";
 }
 
-/** Does it; what goes wrong is one line of the log, since a signal has no caller who could be told. */
+/** Runs `work` and logs its error on one line, since a signal handler has no caller to throw to. Returns undefined after an error. */
 function logFailure<T>(failure: string, work: () => T): T | undefined {
   try {
     return work();
@@ -99,7 +99,7 @@ class Watcher implements ConfigWatcher {
   #config: Config;
   readonly #options: WatchConfigOptions;
   readonly #live: LiveSettings;
-  /** What the program runs with now, by key. */
+  /** Values that the program runs with now. */
   readonly #current: Map<Key, string>;
   readonly #onSignal = () => this.reload();
 
@@ -119,12 +119,12 @@ class Watcher implements ConfigWatcher {
 
   reload(): void {
     const reload = logFailure(
-      "The configuration stays as it is",
+      "The configuration was not reloaded",
       () => this.#read(),
     );
     if (!reload) return;
     logFailure(
-      "Whoever follows the configuration failed",
+      "The listener for a reloaded configuration failed",
       () => this.#options.reloaded?.(reload),
     );
   }
@@ -145,13 +145,13 @@ class Watcher implements ConfigWatcher {
       list.map((key) => `${key} (${formatValue(config, key)})`).join(", ") ||
       "nothing";
     logger("service").info(
-      "The configuration was read again; changed: {applied}; needs a restart: {restart}",
+      "The configuration was reloaded; changed: {applied}; needs a restart: {restart}",
       { applied: named(applied), restart: named(restart) },
     );
     return { config, applied, restart };
   }
 
-  /** True if it took effect. */
+  /** Applies a key; returns false if it needs a restart. */
   #apply(config: Config, key: Key): boolean {
     const apply = this.#live[key];
     if (!apply) return false;
@@ -162,12 +162,11 @@ class Watcher implements ConfigWatcher {
 }
 
 /**
- * Reads a configuration again on SIGHUP (not on Windows, where `reload()` is left), with the same options: the
- * environment of a process rarely changes, its file does. The log level and the `concurrency` and `taskIntervals` of services follow at
- * once; whatever else changed is named in one line of the log, since it needs a restart. A configuration that became
- * wrong is one line of the log, and changes nothing.
+ * Reloads a configuration on SIGHUP, with the options of its `loadConfig` call. On Windows only `reload()` does it. The log
+ * level, and `concurrency` and `taskIntervals` of services, take effect at once. All other changes need a restart; one line
+ * of the log lists them. An invalid configuration is one line of the log and changes nothing.
  *
- * @throws {InvalidValueError} the configuration is a copy, so that nobody knows how it was made.
+ * @throws {InvalidValueError} the configuration is a copy, whose options are not known.
  * @example
  * ```ts ignore
  * const config = loadConfig();
@@ -183,7 +182,7 @@ export function watchConfig(
   checkNames(options, watchOptionNames);
   if (provenanceOf(config)) return new Watcher(config, options);
   throw new InvalidValueError(
-    "Invalid config: give what loadConfig gave, not a copy of it",
+    "Invalid config: give the object that loadConfig returned, not a copy of it",
     { data: { path: "config" } },
   );
 }

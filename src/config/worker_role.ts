@@ -1,23 +1,28 @@
-/** Signals that end a process, and who acts on them: each service, or the launcher of a worker process. @module */
+/**
+ * Role of this process: a worker of `launch`, or a program of its own. Also the signals that drain a process, and the two
+ * texts by which a launcher and its workers talk to each other.
+ *
+ * @module
+ */
 
-/** What asks a process to drain. */
+/** Signals that ask a process to drain. */
 export const DRAIN_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGINT", "SIGTERM"];
 
-/** What a terminal sends to every process of a group, workers and launcher alike. */
+/** Signals that a terminal sends to every process of a process group, so to the launcher and to its workers. */
 const TERMINAL_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGINT", "SIGHUP"];
 
-/** The environment variable that makes a program a worker; its value is the worker's number. */
+/** Environment variable that makes a program a worker; its value is the number of the worker. */
 export const WORKER_VARIABLE = "WARREN_WORKER";
 
 let ownNumber: number | undefined;
 
 /**
- * From now on this process is a launcher's worker, and deaf to the signals of a group: its launcher gets them as well, and
- * alone decides.
+ * Makes this process worker number `worker` of a launcher. It ignores the signals of the terminal from now on: the launcher
+ * receives them as well, and decides alone.
  */
 export function becomeWorker(worker: number): void {
   if (ownNumber === undefined) {
@@ -28,12 +33,12 @@ export function becomeWorker(worker: number): void {
   ownNumber = worker;
 }
 
-/** The number of this process among the workers of its launcher; undefined if nobody launched it. */
+/** Returns the number of this worker; undefined if this process is no worker of a launcher. */
 export function workerNumber(): number | undefined {
   return ownNumber;
 }
 
-/** Listens until disposed. */
+/** Calls `act` for each of the signals until disposed. */
 export function onSignals(
   signals: readonly Deno.Signal[],
   act: (signal: Deno.Signal) => void,
@@ -53,8 +58,11 @@ export function onSignals(
   };
 }
 
-/** Ends the line on a worker's stdout that says: all services have started. No program prints this by chance. */
+/**
+ * End of the line that a worker prints on its stdout when all its services have started. The launcher removes it from the
+ * output. It is an escape sequence of this name, which no program prints by chance.
+ */
 export const READY_MARKER = "\u001b]warren:ready\u001b\\";
 
-/** The line on a worker's stdin that asks it to drain. The end of its stdin says that the launcher is gone. */
+/** Line that the launcher writes to the stdin of a worker to drain it. The end of stdin means that the launcher has died. */
 export const DRAIN_COMMAND = "drain\n";

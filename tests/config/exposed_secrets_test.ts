@@ -68,7 +68,7 @@ Deno.test({
   async fn() {
     for (const [what, load, secret] of cases) {
       const expected = secret === undefined ? [] : [
-        `FILE holds ${secret}, and others than its owner have access to it: run chmod 600 on it`,
+        `FILE contains ${secret} and can be read by other users than its owner: run chmod 600 on it`,
       ];
       assert.deepEqual(await load(), expected, what);
     }

@@ -366,12 +366,12 @@ Deno.test("A file that cannot be used is named, with the reason, and none of its
   assert.equal(reason("/nowhere/warren.json"), "there is no such file");
   assert.match(reason("/"), /^reading it failed \(\w+\)$/);
   using broken = temporary('{ "url": "amqp://ada:secret@broker",\n  host: 1 }');
-  assert.equal(reason(broken.path), "it is no JSON from line 2 column 3");
+  assert.equal(reason(broken.path), "it is not JSON from line 2 column 3");
   using torn = temporary('{ "url": amqp://ada:secret@broker }');
-  assert.equal(reason(torn.path), "it is no JSON");
+  assert.equal(reason(torn.path), "it is not JSON");
   for (const content of ["[]", "null", '"amqp://ada:secret@broker"']) {
     using list = temporary(content);
-    assert.equal(reason(list.path), "what it holds is none");
+    assert.equal(reason(list.path), "its content is not an object");
   }
 });
 

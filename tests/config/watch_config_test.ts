@@ -218,7 +218,7 @@ Deno.test({
     worker.signal("SIGHUP");
     assert.deepEqual(await worker.until((line) => line.startsWith("{")), [
       "level debug",
-      "log info The configuration was read again; changed: concurrency (1), logLevel (debug); needs a restart: prefetch (as concurrency), grace (5)",
+      "log info The configuration was reloaded; changed: concurrency (1), logLevel (debug); needs a restart: prefetch (as concurrency), grace (5)",
       '{"applied":["concurrency","logLevel"],"restart":["prefetch","grace"],"concurrency":1}',
     ]);
 
@@ -229,7 +229,7 @@ Deno.test({
     );
     assert.match(
       line,
-      /^log error The configuration stays as it is: Invalid variable WARREN_CONFIG .*; it is no JSON/,
+      /^log error The configuration was not reloaded: Invalid variable WARREN_CONFIG .*; it is not JSON/,
     );
     assert.doesNotMatch(line, /secret/);
     assert.deepEqual(more, []);
