@@ -1,15 +1,15 @@
-/** Time as services need it: a clock that no change of the wall clock disturbs. @module */
+/** Clock of periodic tasks, which tests replace to control time. @module */
 import { delay } from "../../async/deadline.ts";
 
-/** When it is, and how to wait. */
+/** Source of time, independent of changes of the wall clock. */
 export interface Clock {
-  /** Milliseconds of a monotonic clock. */
+  /** Milliseconds of a monotonic clock, whose zero has no meaning. */
   now(): number;
-  /** Resolves to true after `ms`, to false as soon as the signal fires. */
+  /** Resolves to true after `ms` milliseconds, and to false as soon as the signal fires. */
   sleep(ms: number, signal: AbortSignal): Promise<boolean>;
 }
 
-/** The process's own. */
+/** Clock of this process: `performance.now()` and its timers. */
 export const monotonicClock: Clock = {
   now: () => performance.now(),
   sleep: (ms, signal) =>

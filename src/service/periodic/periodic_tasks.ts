@@ -1,32 +1,53 @@
-/** The periodic tasks of a manager while its service runs. @module */
+/** Periodic tasks of a manager while its service runs. @module */
 import { checkDuration } from "../../option_checks.ts";
+import { checkNames, namesOf } from "../../option_names.ts";
 import type { Clock } from "./clock.ts";
 import { bestEffort } from "../../async/deadline.ts";
 import {
-  checkTask,
   type PeriodicTask,
   taskName,
   TaskRunner,
   type TaskState,
 } from "./task_runner.ts";
 
-/** What periodic tasks run by. */
+/** Options of periodic tasks. */
 export interface PeriodicOptions {
-  /** Time; default the process's own. */
+  /** Clock; default: that of the process. */
   readonly clock?: Clock | undefined;
-  /** Milliseconds in place of a task's `every`, by its name. */
+  /** Milliseconds that replace `every` of a task, by the name of the task. */
   readonly taskIntervals?: Readonly<Record<string, number>> | undefined;
-  /** Stands for election to run a task; tells how it goes. */
+  /** Enters the election of the leader that runs a task, by the name of the task. */
   readonly lead?: ((name: string) => Election) | undefined;
 }
 
-/** Whether this member of the fleet leads. */
+/** Candidacy of this service in an election; disposal ends it. */
 export interface Election extends AsyncDisposable {
-  /** Fires when it leads no more; undefined while it does not lead. */
+  /** Signal that fires when this service is no longer the leader; undefined while it is not the leader. */
   readonly leading: AbortSignal | undefined;
 }
 
-/** Runs tasks until disposed; disposal tells those that are running, and waits for them. */
+const taskKeys = namesOf<PeriodicTask>({
+  name: true,
+  every: true,
+  initialDelay: true,
+  jitter: true,
+  leader: true,
+  run: true,
+});
+
+/**
+ * Checks the times of a task and the names of its members.
+ *
+ * @throws {InvalidValueError} a time is no duration in milliseconds, or a member is unknown.
+ */
+function checkTask(task: PeriodicTask): void {
+  checkNames(task, taskKeys, "periodic.");
+  checkDuration("every", task.every);
+  if (task.initialDelay) checkDuration("initialDelay", task.initialDelay);
+  if (task.jitter) checkDuration("jitter", task.jitter);
+}
+
+/** Runs tasks until disposed. Disposal aborts the signals of active runs and waits for their end. */
 export class PeriodicTasks implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #tasks: readonly PeriodicTask[];
@@ -35,7 +56,7 @@ export class PeriodicTasks implements AsyncDisposable {
   readonly #loops: readonly Promise<void>[];
 
   /**
-   * Starts them.
+   * Starts the tasks.
    *
    * @throws {InvalidValueError} a time is no duration in milliseconds.
    */
@@ -47,20 +68,20 @@ export class PeriodicTasks implements AsyncDisposable {
     this.#loops = this.#runners.map((runner) => runner.loop(this.#stop.signal));
   }
 
-  /** What each of them has done, and will do. */
+  /** State of each task: its last run and its next one. */
   get states(): readonly TaskState[] {
     return this.#runners.map(({ state }) => state);
   }
 
-  /** Names of them. */
+  /** Names of the tasks. */
   get names(): readonly string[] {
     return this.#tasks.map(taskName);
   }
 
   /**
-   * Spaces tasks anew, by their names; those that are not named go back to their own `every`.
+   * Replaces the intervals of tasks, by their names. A task that is not named gets its own `every` again.
    *
-   * @throws {InvalidValueError} it is no duration in milliseconds.
+   * @throws {InvalidValueError} an interval is no duration in milliseconds.
    */
   setTaskIntervals(intervals: Readonly<Record<string, number>>): void {
     for (const [name, every] of Object.entries(intervals)) {
@@ -73,25 +94,25 @@ export class PeriodicTasks implements AsyncDisposable {
     }
   }
 
-  /** Tells those that are running, and starts no other. */
+  /** Aborts the signals of active runs, and starts no further run. */
   stop(): void {
     this.#stop.abort();
   }
 
-  /** Resolves when all have ended, at `deadline` (milliseconds of `performance.now()`) at the latest. */
+  /** Resolves when all runs have ended, at `deadline` (milliseconds of `performance.now()`) at the latest. */
   async ended(deadline: number): Promise<void> {
     const all = Promise.all([
       ...this.#loops,
       ...this.#elections.map((each) => each[Symbol.asyncDispose]()),
     ]);
     await bestEffort(
-      "A periodic task that ignores its signal",
+      "Waiting for the end of periodic tasks",
       () => all,
       deadline,
     );
   }
 
-  /** Stops them, and waits for those that are running. */
+  /** Stops the tasks and waits until all runs have ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.stop();
     await this.ended(Infinity);

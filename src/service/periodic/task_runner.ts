@@ -1,36 +1,105 @@
-/** One periodic task: when it runs, and what came of it. @module */
-import { checkDuration } from "../../option_checks.ts";
-import { checkNames, namesOf } from "../../option_names.ts";
+/** Runs one periodic task at its interval, and keeps the result of its last run. @module */
 import type { TaskInfo } from "../../rpc/discovery/service_report.ts";
 import { logger } from "../../logging.ts";
 import { type Clock, monotonicClock } from "./clock.ts";
 
-/** What the last run came to. */
+/** Work that a manager repeats at an interval. */
+export interface PeriodicTask {
+  /** Name in the log and in `service.tasks`; default: `task-` and the position of the task in the list. */
+  readonly name?: string | undefined;
+  /** Milliseconds from the start of one run to the start of the next; a run that takes longer delays the next. */
+  readonly every: number;
+  /** Milliseconds until the first run; default: `every`; 0 = at once. */
+  readonly initialDelay?: number | undefined;
+  /** Maximum random delay in milliseconds before each run, so that many services do not act at once; default 0. */
+  readonly jitter?: number | undefined;
+  /** True to run the task only on the leader among the services of the topic. This is a hint and no lock: see the README. */
+  readonly leader?: boolean | undefined;
+  /** The work. `signal` fires when the service stops, or when it is no longer the leader. */
+  run(signal: AbortSignal): void | Promise<void>;
+}
+
+/** State of a periodic task. Times are milliseconds since 1970 by the clock of this machine. */
+export interface TaskState extends Omit<TaskInfo, "lastError"> {
+  /** Value that the last run threw; undefined if the run succeeded. */
+  readonly lastError?: unknown;
+}
+
+/** Returns the name of a task at a position of a list, counted from 0. */
+export function taskName({ name }: PeriodicTask, position: number): string {
+  return name ?? `task-${position + 1}`;
+}
+
+/** Result of the last run. */
 interface LastRun {
   readonly lastRun: number;
   readonly duration: number;
   readonly lastError: unknown;
 }
 
-/** Runs one task again and again, never twice at once. */
+/** Counts the runs of one task, and keeps the result of the last run. */
+class TaskHistory {
+  readonly #clock: Clock;
+  #runs = 0;
+  #failures = 0;
+  #running = false;
+  #last: LastRun | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Counters and the result of the last run. */
+  get state(): Omit<TaskState, "name" | "nextRun"> {
+    return {
+      runs: this.#runs,
+      failures: this.#failures,
+      running: this.#running,
+      ...this.#last,
+    };
+  }
+
+  /** Runs the work and records its result. Throws the error of the work. */
+  async record(work: () => void | Promise<void>): Promise<void> {
+    const startedAt = this.#clock.now();
+    const lastRun = Date.now();
+    let lastError: unknown;
+    this.#running = true;
+    try {
+      await work();
+    } catch (error) {
+      lastError = error;
+      this.#failures++;
+      throw error;
+    } finally {
+      this.#running = false;
+      this.#runs++;
+      const duration = this.#clock.now() - startedAt;
+      this.#last = { lastRun, duration, lastError };
+    }
+  }
+}
+
+/** Runs one task repeatedly. Runs of the same task never overlap. */
 export class TaskRunner {
   readonly #task: PeriodicTask;
   readonly #name: string;
   readonly #clock: Clock;
-  /** Fires when this member leads no more; undefined while it does not lead. */
+  readonly #history: TaskHistory;
+  /** Returns a signal that fires when this service is no longer the leader; undefined while it is not the leader. */
   readonly #leading: (() => AbortSignal | undefined) | undefined;
   #every: number;
-  /** What the next run is counted from: the start of the last one, or of the loop; undefined if that has a delay of its own. */
-  #from: number | undefined;
-  /** Fires when the next run is at another time than was waited for. */
-  #moved = new AbortController();
-  #runs = 0;
-  #failures = 0;
-  #running = false;
+  /**
+   * Time from which the interval to the next run is counted: the start of the last run, or of the loop. Undefined before a
+   * first run that has an `initialDelay`.
+   */
+  #countedFrom: number | undefined;
+  /** Time of the next run; undefined while the loop does not run. */
   #next: number | undefined;
-  #last: LastRun | undefined;
+  /** Wakes the loop when the time of the next run has changed. */
+  #rescheduled = new AbortController();
 
-  /** Of a task; `leading` tells whether this member of the fleet may run it. */
+  /** Creates a runner. With `leading`, the task runs only while that function returns a signal. */
   constructor(
     task: PeriodicTask,
     name: string,
@@ -41,88 +110,75 @@ export class TaskRunner {
     this.#every = task.every;
     this.#name = name;
     this.#clock = clock;
+    this.#history = new TaskHistory(clock);
     this.#leading = leading;
   }
 
-  /** What it has done, and will do. */
+  /** State of the task: its last run and its next one. */
   get state(): TaskState {
     const wait = this.#next === undefined
       ? undefined
       : Math.max(0, this.#next - this.#clock.now());
     return {
       name: this.#name,
-      runs: this.#runs,
-      failures: this.#failures,
-      running: this.#running,
       nextRun: wait === undefined ? undefined : Date.now() + wait,
-      ...this.#last,
+      ...this.#history.state,
     };
   }
 
-  /** Milliseconds from run to run: holds from now on, for the next run too, unless that is the first, with a delay of its own. */
+  /**
+   * Sets the milliseconds from run to run. The next run moves as well, unless it is the first one and has an
+   * `initialDelay`.
+   */
   set every(every: number) {
     this.#every = every;
-    if (this.#next === undefined || this.#from === undefined) return;
-    this.#next = this.#from + every + this.#jitter();
-    this.#moved.abort();
-    this.#moved = new AbortController();
+    if (this.#next === undefined || this.#countedFrom === undefined) return;
+    this.#next = this.#countedFrom + every + this.#jitter();
+    this.#rescheduled.abort();
+    this.#rescheduled = new AbortController();
   }
 
-  /** Runs it until the signal fires; resolves when the last run has ended. */
+  /** Repeats the task until the signal fires. Resolves when the last run has ended. */
   async loop(stop: AbortSignal): Promise<void> {
     const { initialDelay } = this.#task;
     const now = this.#clock.now();
-    if (initialDelay === undefined) this.#from = now;
+    if (initialDelay === undefined) this.#countedFrom = now;
     this.#next = now + (initialDelay ?? this.#every) + this.#jitter();
-    while (await this.#due(stop)) {
-      this.#from = this.#clock.now();
-      await this.#turn(stop);
-      const due = this.#from + this.#every + this.#jitter();
-      this.#next = Math.max(due, this.#clock.now()); // what was missed is not caught up
+    while (await this.#isDue(stop)) {
+      this.#countedFrom = this.#clock.now();
+      await this.#runIfLeader(stop);
+      const due = this.#countedFrom + this.#every + this.#jitter();
+      // Runs that were missed while this one took longer than the interval are left out.
+      this.#next = Math.max(due, this.#clock.now());
     }
     this.#next = undefined;
   }
 
-  /** True when the next run is due, false as soon as it is to stop. */
-  async #due(stop: AbortSignal): Promise<boolean> {
+  /** Runs the task once. Throws the error of the task. */
+  runOnce(signal: AbortSignal): Promise<void> {
+    return this.#history.record(() => this.#task.run(signal));
+  }
+
+  /** Waits for the next run: resolves to true when it is due, and to false as soon as `stop` fires. */
+  async #isDue(stop: AbortSignal): Promise<boolean> {
     for (;;) {
-      const moved = this.#moved.signal;
+      const rescheduled = this.#rescheduled.signal;
       const wait = Math.max(0, (this.#next ?? 0) - this.#clock.now());
-      const either = AbortSignal.any([stop, moved]);
+      const either = AbortSignal.any([stop, rescheduled]);
       if (await this.#clock.sleep(wait, either)) return true;
       if (stop.aborted) return false;
     }
   }
 
-  /** Runs it once; throws what it throws. */
-  async runOnce(signal: AbortSignal): Promise<void> {
-    const started = this.#clock.now();
-    const lastRun = Date.now();
-    let lastError: unknown;
-    this.#running = true;
+  /** Runs the task, unless another service is the leader. An error is logged, and the loop goes on. */
+  async #runIfLeader(stop: AbortSignal): Promise<void> {
+    const leading = this.#leading?.();
+    if (this.#leading && !leading) return;
     try {
-      await this.#task.run(signal);
-    } catch (error) {
-      lastError = error;
-      this.#failures++;
-      throw error;
-    } finally {
-      this.#running = false;
-      this.#runs++;
-      const duration = this.#clock.now() - started;
-      this.#last = { lastRun, duration, lastError };
-    }
-  }
-
-  /** A run that fails is logged, and the task goes on. */
-  async #turn(stop: AbortSignal): Promise<void> {
-    const led = this.#leading?.();
-    if (this.#leading && !led) return;
-    try {
-      await this.runOnce(led ? AbortSignal.any([stop, led]) : stop);
+      await this.runOnce(leading ? AbortSignal.any([stop, leading]) : stop);
     } catch (error) {
       const name = this.#name;
-      const text = "Periodic {name} failed: {error}";
+      const text = "Periodic task {name} failed: {error}";
       logger("service").error(text, { name, error }, name);
     }
   }
@@ -130,52 +186,4 @@ export class TaskRunner {
   #jitter(): number {
     return Math.random() * (this.#task.jitter ?? 0);
   }
-}
-
-/** Something that a manager does again and again. */
-export interface PeriodicTask {
-  /** For the log and for `service.tasks`; default: its position in the list. */
-  readonly name?: string | undefined;
-  /** Milliseconds from the start of one run to the start of the next; a run that takes longer delays the next. */
-  readonly every: number;
-  /** Milliseconds until the first run; default `every`, 0 = at once. */
-  readonly initialDelay?: number | undefined;
-  /** Up to so many milliseconds more before each run, at random, so that a fleet does not act as one; default 0. */
-  readonly jitter?: number | undefined;
-  /** Only the leader among the services of the topic runs it. A hint, not a lock: see the README. */
-  readonly leader?: boolean | undefined;
-  /** The work. `signal` fires when the service stops, or is no longer the leader. */
-  run(signal: AbortSignal): void | Promise<void>;
-}
-
-const taskNames = namesOf<PeriodicTask>({
-  name: true,
-  every: true,
-  initialDelay: true,
-  jitter: true,
-  leader: true,
-  run: true,
-});
-
-/** What a periodic task has done, and will do. Times are epoch milliseconds of this machine's clock. */
-export interface TaskState extends Omit<TaskInfo, "lastError"> {
-  /** What the last run threw; undefined if it went well. */
-  readonly lastError?: unknown;
-}
-
-/**
- * Checks the times of a task.
- *
- * @throws {InvalidValueError} naming what is no duration in milliseconds, or no part of a task.
- */
-export function checkTask(task: PeriodicTask): void {
-  checkNames(task, taskNames, "periodic.");
-  checkDuration("every", task.every);
-  if (task.initialDelay) checkDuration("initialDelay", task.initialDelay);
-  if (task.jitter) checkDuration("jitter", task.jitter);
-}
-
-/** The name of a task in a list. */
-export function taskName({ name }: PeriodicTask, position: number): string {
-  return name ?? `task-${position + 1}`;
 }

@@ -1,4 +1,4 @@
-/** Several services in one process, or in several (Nova: `ServiceLauncher`, `ProcessLauncher`). @module */
+/** Runs several services, in this process or in worker processes (Nova: `ServiceLauncher`, `ProcessLauncher`). @module */
 import { checkInteger } from "../../option_checks.ts";
 import { checkNames, namesOf } from "../../option_names.ts";
 import { WORKER_VARIABLE } from "../../config/worker_role.ts";
@@ -6,21 +6,21 @@ import type { Service } from "../service.ts";
 import { supervise } from "./supervisor.ts";
 import { runAsWorker, runServices } from "./worker.ts";
 
-/** How to launch services. */
+/** Options of `launch`. */
 export interface LaunchOptions {
-  /** Processes that each run all the services; default: none but this one. */
+  /** Number of worker processes, each of which runs all the services; default: none, the services run in this process. */
   readonly workers?: number | undefined;
   /**
-   * Arguments with which this Deno starts a worker; default: `run -A`, this program and its arguments, or what a compiled
-   * program was given.
+   * Arguments of the `deno` command that starts a worker; default: `run -A`, this program and its arguments. For a program
+   * made by `deno compile`: arguments of the program; default: its own.
    */
   readonly args?: readonly string[] | undefined;
   /**
-   * TCP port on which the launcher answers `GET /livez` and `GET /readyz` for its workers: ready when each of them serves.
-   * Default: none. Without workers, give the services themselves a port.
+   * TCP port on which the launcher answers `GET /livez` and `GET /readyz`: it is ready when each worker serves. Default:
+   * none. Without `workers`, use the option of the same name of the services.
    */
   readonly healthPort?: number | undefined;
-  /** Address of that port; default `127.0.0.1`: for probes from outside, give `0.0.0.0`. */
+  /** Address of the health port; default `127.0.0.1`. Probes from other machines need `0.0.0.0`. */
   readonly healthHostname?: string | undefined;
 }
 
@@ -32,29 +32,30 @@ const launchNames = namesOf<LaunchOptions>({
 });
 
 /**
- * Starts services, waits until all have stopped. If one cannot start or is lost, the others are stopped, and its error is
- * thrown.
+ * Starts services and waits until all have stopped. If a service cannot start, or its connection fails for good, the others
+ * are stopped and the error is thrown.
  *
- * With `workers`, this process runs no service. It starts the program again as so many workers, in which the same call
- * runs the services, and looks after them:
+ * With `workers`, this process becomes a launcher and runs no service. It starts the same program once for each worker; in a
+ * worker, the same call runs the services. The launcher looks after its workers:
  *
- * - What they print is printed here line by line, after `[worker 1] ` and so on.
- * - A worker that ends unasked is started again, and the log says its last error. There are at least 1 000 milliseconds from
- *   one start to the next, twice as many after each further failure, and 30 000 at most; a worker that has served for
- *   60 000 milliseconds begins anew. SIGTERM to a worker drains it.
- * - SIGINT or SIGTERM drains all workers, and `launch` resolves when they have ended. A second one ends all at once, with
- *   exit code 130 or 143.
- * - SIGHUP replaces one worker after the other, each when its successor has started its services; not on Windows. No start
- *   waits at first; a successor that fails is started again after the same pauses. Both run for a while: a port that the
- *   program opens itself must allow that (`Deno.serve({ reusePort: true })`).
- * - Workers ignore SIGINT and SIGHUP, which a terminal sends to them too. If this process dies, they drain, and end within
- *   four seconds. A worker that has drained has five seconds to end.
+ * - It prints the output of its workers line by line, each line after `[worker 1] ` or the like.
+ * - It restarts a worker that ends without having been asked to, and logs the last error of that worker. At least 1 000
+ *   milliseconds lie between two starts of one worker; each further failure doubles this interval, up to 30 000. A worker
+ *   that has served for 60 000 milliseconds starts without a pause and with the first interval again. SIGTERM to a worker
+ *   drains it.
+ * - SIGINT or SIGTERM drains all workers, and `launch` resolves when they have ended. A second signal kills them and ends
+ *   the launcher with exit code 130 or 143.
+ * - SIGHUP (not on Windows) replaces the workers one after the other. A worker drains when its successor has started its
+ *   services. The first start of a successor has no pause; a successor that fails is started again at the intervals above.
+ *   Both processes run for a while, so a port that the program opens must be shared: `Deno.serve({ reusePort: true })`.
+ * - Workers ignore SIGINT and SIGHUP, because a terminal sends these signals to them too. If the launcher dies, its workers
+ *   drain and end within four seconds. A worker has five seconds to exit after it has drained.
  *
- * The code before and after the call runs in every process; `WARREN_WORKER` is a worker's number, and unset or empty in
- * the launcher; programs that a worker starts inherit it. A worker's stdin belongs to its launcher. The launcher needs `--allow-run` for Deno itself and
- * `--allow-env=WARREN_WORKER`; so does a worker for the latter.
+ * The code before and after the call runs in every process. `WARREN_WORKER` is the number of the worker; in the launcher it
+ * is unset or empty. Programs that a worker starts inherit the variable. The launcher uses the stdin of its workers. The
+ * launcher needs the permissions `--allow-run` for Deno itself and `--allow-env=WARREN_WORKER`; a worker needs the latter.
  *
- * @throws {InvalidValueError} `workers` is not a whole number from 1, or an option has another name than these.
+ * @throws {InvalidValueError} `workers` is no whole number from 1 to 1 024, or an option is unknown.
  * @throws {Deno.errors.NotCapable} a permission is missing.
  * @example
  * ```ts ignore
@@ -79,6 +80,7 @@ export async function launch(
   await supervise(workers, args, { port, hostname });
 }
 
+/** Returns the arguments that start this program again. */
 function sameProgram(): readonly string[] {
   return Deno.build.standalone
     ? Deno.args

@@ -1,26 +1,26 @@
-/** What workers print: passed on line by line, so that lines of several workers never mix. @module */
+/** Forwards the output of workers line by line, so that lines of several workers never mix. @module */
 import { stripVTControlCharacters } from "node:util";
 
-/** Characters of a line at most; what is longer goes on in parts, so that no worker fills the launcher's memory. */
+/** Maximum length of a line. Longer lines are forwarded in chunks, so that no worker fills the memory of the launcher. */
 const MAX_LINE_CHARS = 65_536;
 
-/** Where bytes go, e.g. `Deno.stdout`. */
+/** Destination of bytes, such as `Deno.stdout`. */
 export interface Sink {
-  /** Takes some of them, and says how many. */
+  /** Writes some of the bytes, and returns their number. */
   write(bytes: Uint8Array): Promise<number>;
 }
 
-/** Takes texts of several workers, each whole, one after the other. */
+/** Writes texts of several workers one after the other; no other text comes between the parts of one. */
 export class LineWriter {
   readonly #sink: Sink;
   #last: Promise<void> = Promise.resolve();
 
-  /** Over what no one else needs to lock. */
+  /** Creates a writer for a destination. `Deno.stdout` is not locked, so that the program can write to it as well. */
   constructor(sink: Sink) {
     this.#sink = sink;
   }
 
-  /** Resolves when the text is out, so that a worker prints no faster than somebody reads. Never rejects. */
+  /** Resolves when the text has been written, which gives back-pressure to the workers. Never rejects. */
   print(text: string): Promise<void> {
     const bytes = new TextEncoder().encode(text);
     return this.#last = this.#last.then(() => this.#write(bytes));
@@ -32,12 +32,12 @@ export class LineWriter {
         bytes = bytes.subarray(await this.#sink.write(bytes));
       }
     } catch {
-      // Nobody reads the launcher's output any more. The workers go on all the same.
+      // The reader of the launcher's output is gone. The workers continue without it.
     }
   }
 }
 
-/** Text to whole lines, without their ends; a last line without an end counts. */
+/** Splits text into lines without their line ends. A last line without a line end counts as a line. */
 export function toLines(
   onLines: (lines: readonly string[]) => void | Promise<void>,
 ): WritableStream<string> {
@@ -58,20 +58,20 @@ export function toLines(
   });
 }
 
-/** The reason of a program's end, as far as its lines on stderr tell it. */
+/** Finds the error that ended a program in the lines of its stderr. */
 export class LastError {
   #uncaught: string | undefined;
   #other: string | undefined;
 
-  /** Takes a line. */
+  /** Reads one line. */
   note(line: string): void {
     const text = stripVTControlCharacters(line).trimEnd();
-    // Source and stack of an error are indented.
+    // Deno indents the source line and the stack of an error, so these are not the last error.
     if (text.startsWith("error: ")) this.#uncaught = text.slice(7);
     else if (/^\S/.test(text)) this.#other = text;
   }
 
-  /** The text of Deno's last uncaught error, else the last line that is not indented. */
+  /** Text of the last uncaught error that Deno printed, else the last line that is not indented. */
   get text(): string | undefined {
     return this.#uncaught ?? this.#other;
   }

@@ -1,4 +1,4 @@
-/** The launcher's process: it serves nothing itself, and answers for its workers (Nova: `ProcessLauncher`). @module */
+/** Launcher process: runs no service, and supervises its workers (Nova: `ProcessLauncher`). @module */
 import { logger } from "../../logging.ts";
 import { type HealthPort, HealthServer } from "../health/health_server.ts";
 import { LOOPBACK } from "../../names.ts";
@@ -6,18 +6,18 @@ import { DRAIN_SIGNALS, onSignals } from "../../config/worker_role.ts";
 import { WorkerSlot } from "./worker_slot.ts";
 import { LineWriter } from "./line_output.ts";
 
-/** Exit codes of a process that a signal ended at once. */
+/** Exit codes of a launcher that a second signal ends at once. */
 const EXIT_CODES: Partial<Record<Deno.Signal, number>> = {
   SIGINT: 130,
   SIGTERM: 143,
 };
 
-/** Replaces all workers. */
+/** Signals that replace all workers. */
 const REPLACE_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? []
   : ["SIGHUP"];
 
-/** Keeps as many workers until a signal; resolves when all have drained and ended. */
+/** Keeps `workers` processes running until a signal. Resolves when all have drained and ended. */
 export async function supervise(
   workers: number,
   args: readonly string[],
@@ -43,7 +43,7 @@ export async function supervise(
   }
 }
 
-/** Answers for all workers, if there is a port: it is ready when each of them serves. */
+/** Starts the health server of the launcher if it has a port. The launcher is ready when each worker serves. */
 function startHealthServer(
   slots: readonly WorkerSlot[],
   { port, hostname = LOOPBACK }: HealthPort,
@@ -56,7 +56,7 @@ function startHealthServer(
   });
 }
 
-/** The first signal drains the workers, a second one ends them and this process at once. */
+/** Creates the handler of signals: the first signal drains the workers, the second kills them and ends this process. */
 function drainOnSignal(
   slots: readonly WorkerSlot[],
 ): (signal: Deno.Signal) => void {
@@ -67,18 +67,24 @@ function drainOnSignal(
       Deno.exit(EXIT_CODES[signal]);
     }
     draining = true;
-    logger("service").info("{signal}: the workers drain", { signal });
+    logger("service").info("Draining the workers after {signal}", { signal });
     for (const slot of slots) slot.stop();
   };
 }
 
-/** Replaces one worker after the other; those that wait for their next start do not wait any longer. What is asked for meanwhile is done after that: the program may have changed again. */
+/**
+ * Creates the handler of SIGHUP, which replaces one worker after the other. Workers that pause before a restart start at
+ * once. A signal during a replacement starts one more afterwards, because the program may have changed again; further
+ * signals until then are merged into it.
+ */
 function replaceOnSignal(slots: readonly WorkerSlot[]): () => void {
   let last: Promise<void> = Promise.resolve();
   let waiting = false;
   const all = async () => {
     waiting = false;
-    logger("service").info("SIGHUP: the workers are replaced, one by one");
+    logger("service").info(
+      "Replacing the workers one after the other after SIGHUP",
+    );
     for (const slot of slots) await slot.replace();
   };
   return () => {

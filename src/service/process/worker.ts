@@ -1,4 +1,4 @@
-/** The services of one process, alone or as a launcher's worker. @module */
+/** Runs the services of one process: of a program of its own, or of a worker of a launcher. @module */
 import {
   becomeWorker,
   DRAIN_SIGNALS,
@@ -7,22 +7,23 @@ import {
 } from "../../config/worker_role.ts";
 import type { Service } from "../service.ts";
 
-/** Milliseconds that a worker has to drain once its launcher is gone, and that its program has once it has drained. */
+/** Milliseconds after which a worker whose launcher has died exits, even if it has not drained. */
 const ORPHANED_EXIT_TIMEOUT_MS = 3_500;
+/** Milliseconds after which a worker that has drained exits, even if its program has not ended. */
 const DRAINED_EXIT_TIMEOUT_MS = 5_000;
 
-/** Starts a service. */
+/** Function that starts a service. */
 type StartService = () => Promise<Service>;
 
-/** How services are run. */
+/** Options of `runServices`. */
 interface RunOptions {
-  /** Stops them when it fires. */
+  /** Signal that stops the services. */
   readonly drain?: AbortSignal;
-  /** Called when all have started. */
+  /** Called when all services have started. */
   readonly onReady?: () => void;
 }
 
-/** Starts services, waits until all have stopped. If one cannot start or is lost, the others are stopped. */
+/** Starts services and waits until all have stopped. If one of them fails, the others are stopped and its error is thrown. */
 export async function runServices(
   services: readonly StartService[],
   { drain, onReady }: RunOptions = {},
@@ -42,23 +43,23 @@ export async function runServices(
   await Promise.all(stopped);
 }
 
-/** A service that has started; undefined if it is asked to stop before: then it stops as soon as it has started. */
+/** Waits for the start of a service. If `drain` fires before, returns undefined, and the service stops as soon as it has started. */
 async function unlessDraining(
   starting: Promise<Service>,
-  asked: AbortSignal | undefined,
+  drain: AbortSignal | undefined,
 ): Promise<Service | undefined> {
-  if (!asked) return await starting;
+  if (!drain) return await starting;
   const { promise, resolve } = Promise.withResolvers<undefined>();
-  const give = () => resolve(undefined);
-  asked.addEventListener("abort", give);
+  const stopWaiting = () => resolve(undefined);
+  drain.addEventListener("abort", stopWaiting);
   const service = await Promise.race([promise, starting]);
-  asked.removeEventListener("abort", give);
-  // Its broker may be out of reach: nobody waits for that, and its error is of no use to anyone.
+  drain.removeEventListener("abort", stopWaiting);
+  // The broker may be unreachable: the drain must not wait for the start, and an error of the start no longer matters.
   if (!service) starting.then((late) => late.stop()).catch(() => {});
   return service;
 }
 
-/** Runs the services of worker number `worker` until they stop, or its launcher says so or is gone. */
+/** Runs the services as worker number `worker`, until they stop, the launcher asks to drain, or the launcher has died. */
 export async function runAsWorker(
   services: readonly StartService[],
   worker: number,
@@ -67,43 +68,44 @@ export async function runAsWorker(
   becomeWorker(worker);
   const terms = DRAIN_SIGNALS.filter((signal) => signal !== "SIGINT");
   using term = onSignals(terms, () => {
-    term[Symbol.dispose](); // a second one ends it at once
+    term[Symbol.dispose](); // without this listener, a second signal ends the process at once
     drain.abort();
   });
   await using _launcher = followLauncher(drain);
   await runServices(services, { drain: drain.signal, onReady: announceReady });
 }
 
+/** Tells the launcher that all services have started. */
 function announceReady(): void {
   try {
     Deno.stdout.writeSync(new TextEncoder().encode(`${READY_MARKER}\n`));
   } catch {
-    // The launcher is gone, which the end of stdin says as well.
+    // The launcher has died. The end of stdin reports this as well, and drains the worker.
   }
 }
 
-/** Drains on the launcher's word or at its end, until disposed. Then the program has a while to end by itself. */
+/** Drains when the launcher asks for it or has died, until disposed. After that the program has some seconds to end by itself. */
 function followLauncher(drain: AbortController): AsyncDisposable {
-  const words = Deno.stdin.readable.getReader();
-  let over = false;
-  const listening = (async () => {
-    // The launcher says but one thing.
-    while (!(await words.read()).done) drain.abort();
-    if (over) return;
+  const commands = Deno.stdin.readable.getReader();
+  let disposed = false;
+  const reading = (async () => {
+    // The launcher sends no other command than `DRAIN_COMMAND`, so the text is not compared.
+    while (!(await commands.read()).done) drain.abort();
+    if (disposed) return;
     exitAfter(ORPHANED_EXIT_TIMEOUT_MS, 1);
     drain.abort();
   })();
   return {
     [Symbol.asyncDispose]: async () => {
-      over = true;
+      disposed = true;
       exitAfter(DRAINED_EXIT_TIMEOUT_MS, 0);
-      await words.cancel();
-      await listening;
+      await commands.cancel();
+      await reading;
     },
   };
 }
 
-/** Ends the process unless it ends by itself before: a handler that ignores its signal must not keep it. */
+/** Exits after `ms` milliseconds if the process has not ended by itself: a handler that ignores its signal must not keep it alive. */
 function exitAfter(ms: number, code: number): void {
   Deno.unrefTimer(setTimeout(() => Deno.exit(code), ms));
 }

@@ -1,4 +1,4 @@
-/** A worker's process, as its launcher sees it. @module */
+/** Process of a worker, on the side of the launcher. @module */
 import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
 import {
   DRAIN_COMMAND,
@@ -7,26 +7,26 @@ import {
 } from "../../config/worker_role.ts";
 import { LastError, type LineWriter, toLines } from "./line_output.ts";
 
-/** Milliseconds that output may come after its process: one that the worker had started may still hold the pipe. */
+/** Milliseconds to read the rest of the output after the process has ended. A child process of the worker may keep the pipe open. */
 const OUTPUT_TIMEOUT_MS = 1_000;
 
-/** How to start workers. */
+/** Command of the workers, and the destinations of their output. */
 export interface Program {
-  /** Arguments for this Deno. */
+  /** Arguments of the `deno` command. */
   readonly args: readonly string[];
-  /** Gets what they print. */
+  /** Receives their stdout. */
   readonly stdout: LineWriter;
-  /** Gets what they print as errors. */
+  /** Receives their stderr. */
   readonly stderr: LineWriter;
 }
 
-/** One process of a worker. */
+/** One process of a worker. A worker has several in succession, and two at once while it is replaced. */
 export class WorkerProcess {
-  /** True when all its services have started; false if it ended before. */
+  /** Resolves to true when all services have started, and to false if the process ends before. */
   readonly ready: Promise<boolean>;
   /** Resolves when the process has ended. */
   readonly exited: Promise<Deno.CommandStatus>;
-  /** Resolves when it has ended and all that it printed is through. */
+  /** Resolves when the process has ended and all its output has been forwarded. */
   readonly ended: Promise<Deno.CommandStatus>;
   readonly #process: Deno.ChildProcess;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
@@ -34,12 +34,13 @@ export class WorkerProcess {
   readonly #stopOutput = new AbortController();
   readonly #errors = new LastError();
   #alive = true;
-  /** Times of `performance.now()`. */
+  /** Time of `performance.now()` at which all services had started. */
   #servingSince: number | undefined;
+  /** Time of `performance.now()` at which the process ended. */
   #endedAt: number | undefined;
   #draining = false;
 
-  /** Starts the process of worker number `worker`; throws what Deno throws if it cannot. */
+  /** Starts the process of worker number `worker`. Throws the error of Deno if that fails. */
   constructor(worker: number, { args, stdout, stderr }: Program) {
     this.#process = new Deno.Command(Deno.execPath(), {
       args: [...args],
@@ -49,61 +50,61 @@ export class WorkerProcess {
       stderr: "piped",
     }).spawn();
     this.#stdin = this.#process.stdin.getWriter();
-    this.#stdin.closed.catch(() => {}); // it may end before it has read
+    this.#stdin.closed.catch(() => {}); // the process may end before it has read the command
     this.ready = this.#ready.promise;
     this.exited = this.#exit();
     const name = `[worker ${worker}] `;
     const note = (line: string) => this.#errors.note(line);
-    const passed = [
+    const outputs = [
       this.#forward(this.#process.stdout, stdout, name),
       this.#forward(this.#process.stderr, stderr, name, note),
     ];
-    this.ended = this.#end(passed);
+    this.ended = this.#end(outputs);
   }
 
-  /** Its process. */
+  /** Number of the process on this host. */
   get pid(): number {
     return this.#process.pid;
   }
 
-  /** Whether the process runs. */
+  /** True while the process runs. */
   get alive(): boolean {
     return this.#alive;
   }
 
-  /** Whether its services have started, and it was not asked to end. */
+  /** True from the start of its services until it drains or ends. */
   get serving(): boolean {
     return this.#servingSince !== undefined && this.#alive && !this.#draining;
   }
 
-  /** Milliseconds from the start of its services to its end, or until now. */
+  /** Milliseconds from the start of its services to its end, or to now. */
   get servedMs(): number {
     const until = this.#endedAt ?? performance.now();
     return until - (this.#servingSince ?? until);
   }
 
-  /** The last error that it printed. */
+  /** Last error that the process printed. */
   get lastError(): string | undefined {
     return this.#errors.text;
   }
 
-  /** Whether it was asked to end. */
+  /** True once the process was asked to drain. */
   get draining(): boolean {
     return this.#draining;
   }
 
-  /** Asks it to drain and end. Safe to call again, and after its end. */
+  /** Asks the process to drain and end. Has no effect after its end. */
   drain(): void {
     this.#draining = true;
     this.#stdin.write(new TextEncoder().encode(DRAIN_COMMAND)).catch(() => {});
   }
 
-  /** Ends it at once. */
+  /** Kills the process. */
   kill(): void {
     if (this.#alive) this.#process.kill("SIGKILL");
   }
 
-  /** What is passed on of a line. A program may have printed a part of a line when the worker said that it is ready. */
+  /** Returns the output for a line. The ready marker is removed; the program may have printed the beginning of the same line. */
   #outputOf(line: string, name: string): string {
     if (!line.endsWith(READY_MARKER)) return `${name}${line}\n`;
     this.#servingSince ??= performance.now();
@@ -112,6 +113,7 @@ export class WorkerProcess {
     return rest === "" ? "" : `${name}${rest}\n`;
   }
 
+  /** Waits for the end of the process and records it. */
   async #exit(): Promise<Deno.CommandStatus> {
     const status = await this.#process.status;
     this.#alive = false;
@@ -121,17 +123,19 @@ export class WorkerProcess {
     return status;
   }
 
-  async #end(passed: readonly Promise<void>[]): Promise<Deno.CommandStatus> {
+  /** Waits for the end of the process and of its output. */
+  async #end(outputs: readonly Promise<void>[]): Promise<Deno.CommandStatus> {
     const status = await this.exited;
-    const late = setDeadline(
+    const timer = setDeadline(
       performance.now() + OUTPUT_TIMEOUT_MS,
       () => this.#stopOutput.abort(),
     );
-    await Promise.all(passed);
-    clearDeadline(late);
+    await Promise.all(outputs);
+    clearDeadline(timer);
     return status;
   }
 
+  /** Forwards the lines of a stream with the name of the worker before each. */
   async #forward(
     from: ReadableStream<Uint8Array<ArrayBuffer>>,
     to: LineWriter,

@@ -1,4 +1,4 @@
-/** A worker's place: whatever happens to its process, another takes over. @module */
+/** Slot of a worker: restarts its process when it ends, and replaces it on request. @module */
 import {
   clearDeadline,
   setDeadline,
@@ -7,48 +7,51 @@ import {
 import { logger } from "../../logging.ts";
 import { type Program, WorkerProcess } from "./worker_process.ts";
 
-/** Milliseconds between two starts for one place: after the first failure, and at most. Each further failure doubles them. */
+/** Milliseconds between two starts of one worker after its first failure. Each further failure doubles this interval. */
 const MIN_START_INTERVAL_MS = 1_000;
+/** Maximum milliseconds between two starts of one worker. */
 const MAX_START_INTERVAL_MS = 30_000;
-/** Milliseconds that a process serves before its end is a first failure again. */
+/** Milliseconds of service after which the end of a process counts as a first failure again. */
 const HEALTHY_AFTER_MS = 60_000;
 
-/** Keeps one worker running. */
+/** Keeps one worker running, from `start` to `stop`. */
 export class WorkerSlot {
   /** Number of the worker. */
   readonly worker: number;
   readonly #program: Program;
-  /** All that have not ended yet: the one that serves, one that is to follow it, those that drain. */
+  /** Processes that have not ended: the one that serves, its successor, and those that drain. */
   readonly #processes = new Set<WorkerProcess>();
-  /** The process that was started last; undefined if none could be. */
+  /** Process that was started last; undefined if the last start failed. */
   #last: WorkerProcess | undefined;
   /** Time of the last start, in milliseconds of `performance.now()`. */
   #startedAt = 0;
-  /** Milliseconds from the last start to the next, at least. */
+  /** Minimum milliseconds from the last start to the next. */
   #startInterval = MIN_START_INTERVAL_MS;
   #pause: { readonly wait: Timer; readonly over: () => void } | undefined;
+  /** Resolves when something has changed that the loop waits for; a new promise follows each time. */
   #changed = Promise.withResolvers<void>();
+  /** Present while a replacement is requested; resolves when the old process has ended. */
   #replacing: PromiseWithResolvers<void> | undefined;
   #stopped = false;
 
-  /** Of worker number `worker`. */
+  /** Creates the slot of worker number `worker`, without a process. */
   constructor(worker: number, program: Program) {
     this.worker = worker;
     this.#program = program;
   }
 
-  /** Whether a process of it serves. */
+  /** True while a process of the worker serves. */
   get serving(): boolean {
     return [...this.#processes].some(({ serving }) => serving);
   }
 
-  /** Starts the worker; throws what Deno throws if it cannot. Resolves when it has been stopped and has ended. */
+  /** Starts the worker. Throws the error of Deno if that fails. Resolves when the worker was stopped and has ended. */
   start(): Promise<void> {
     this.#startedAt = performance.now();
     return this.#run(this.#spawn());
   }
 
-  /** Starts another process, and drains the old one when the new one is ready; resolves when the old one has ended. */
+  /** Starts a successor, and drains the old process when the successor is ready. Resolves when the old process has ended. */
   replace(): Promise<void> {
     if (this.#stopped) return Promise.resolve();
     this.skipPause();
@@ -57,13 +60,13 @@ export class WorkerSlot {
     return this.#replacing.promise;
   }
 
-  /** Forgets failures: the next process starts without a pause, which may be under way. */
+  /** Resets the count of failures and ends a pause: the next process starts at once. */
   skipPause(): void {
     this.#startInterval = 0;
     this.#pause?.over();
   }
 
-  /** Drains the worker for good. */
+  /** Drains the worker; it is not restarted. */
   stop(): void {
     this.#stopped = true;
     this.#replacing?.resolve();
@@ -72,12 +75,13 @@ export class WorkerSlot {
     for (const child of this.#processes) child.drain();
   }
 
-  /** Ends the worker's processes at once, for good. */
+  /** Kills the processes of the worker; it is not restarted. */
   kill(): void {
     this.stop();
     for (const child of this.#processes) child.kill();
   }
 
+  /** Restarts or replaces the process until the worker is stopped. */
   async #run(current: WorkerProcess): Promise<void> {
     while (!this.#stopped) {
       if (current.alive && !this.#replacing) {
@@ -92,11 +96,14 @@ export class WorkerSlot {
     await Promise.all(Array.from(this.#processes, ({ ended }) => ended));
   }
 
-  /** Whoever waits for the old one to be gone does not keep this place from looking after the new one. */
+  /**
+   * Drains the old process and returns the new one. The end of the old process is not awaited here, so that the new one is
+   * supervised meanwhile.
+   */
   #handOver(old: WorkerProcess, next: WorkerProcess): WorkerProcess {
     const { worker } = this;
     logger("service").info(
-      "Worker {worker} is replaced",
+      "Worker {worker} was replaced and drains",
       { worker },
       `${worker}`,
     );
@@ -107,7 +114,7 @@ export class WorkerSlot {
     return next;
   }
 
-  /** Another process, when it is due; undefined if none could be started or none is wanted any more. */
+  /** Starts a process when it is due. Returns undefined if the start failed, or if the worker was stopped meanwhile. */
   async #startNext(): Promise<WorkerProcess | undefined> {
     await this.#waitUntilDue();
     this.#last = undefined;
@@ -120,7 +127,7 @@ export class WorkerSlot {
     try {
       return this.#spawn();
     } catch (error) {
-      // The machine may be short of processes or memory for a while.
+      // The machine may lack processes or memory for a while, so the loop tries again.
       const { worker } = this;
       logger("service").error("Worker {worker} cannot be started: {error}", {
         worker,
@@ -130,6 +137,7 @@ export class WorkerSlot {
     }
   }
 
+  /** Waits until the interval since the last start is over. */
   async #waitUntilDue(): Promise<void> {
     const { worker } = this;
     if (this.#last && this.#last.servedMs >= HEALTHY_AFTER_MS) {
@@ -138,11 +146,12 @@ export class WorkerSlot {
     const due = this.#startedAt + this.#startInterval;
     const ms = Math.round(due - performance.now());
     if (ms <= 0) return;
-    const text = "Worker {worker} starts again in {ms} ms";
+    const text = "Worker {worker} is restarted in {ms} ms";
     logger("service").info(text, { worker, ms }, `${worker}`);
     await this.#pauseUntil(due);
   }
 
+  /** Waits until a time of `performance.now()`, or until the pause is ended early. */
   #pauseUntil(until: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const wait = setDeadline(until, resolve);
@@ -159,6 +168,7 @@ export class WorkerSlot {
     return child;
   }
 
+  /** Logs the end of a process. */
   #onEnded(
     child: WorkerProcess,
     { code, signal, success }: Deno.CommandStatus,
@@ -167,7 +177,7 @@ export class WorkerSlot {
     const { pid, draining, lastError } = child;
     this.#processes.delete(child);
     const how = signal ?? `code ${code}`;
-    // One that was killed had no time to say why.
+    // A killed process had no time to print its error.
     const reason = success || signal === "SIGKILL" ? undefined : lastError;
     const text = "Worker {worker} (process {pid}) ended: {how}";
     logger("service")[draining ? "info" : "warn"](
@@ -177,6 +187,7 @@ export class WorkerSlot {
     );
   }
 
+  /** Wakes the loop. */
   #notifyChange(): void {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
