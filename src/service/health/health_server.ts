@@ -1,42 +1,42 @@
-/** Liveness and readiness over HTTP, for whoever restarts processes and routes to them. @module */
+/** HTTP server for liveness and readiness probes, such as those of Kubernetes. @module */
 import { InvalidValueError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import { delay } from "../../async/deadline.ts";
 import type { ProbeRequest, ProbeResponse } from "./probe_http.ts";
 import { ProbeServer } from "./probe_server.ts";
 
-/** How a process is. */
+/** Health of a process. */
 export interface Health {
-  /** False when only a restart helps. That an event loop turns is told by an answer at all. */
+  /** False if only a restart helps. A blocked event loop needs no flag: the probe gets no response then. */
   readonly live: boolean;
-  /** True while work is taken and can be answered. */
+  /** True while the process accepts requests and can reply to them. */
   readonly ready: boolean;
-  /** What else is told, in the body. */
+  /** Further members of the response body. */
   readonly detail: Readonly<Record<string, unknown>>;
 }
 
-/** Where to answer, if at all. */
+/** Optional port of a health server. */
 export interface HealthPort {
-  /** TCP port; 0 = a free one, undefined = none. */
+  /** TCP port; 0 = any free port, undefined = no health server. */
   readonly port: number | undefined;
-  /** Address; default 127.0.0.1. */
+  /** Address to listen on; default `127.0.0.1`. */
   readonly hostname: string | undefined;
 }
 
-/** Where to answer. */
+/** Options of a health server. */
 export interface HealthOptions {
-  /** TCP port; 0 = a free one. */
+  /** TCP port; 0 = any free port. */
   readonly port: number;
-  /** Address. */
+  /** Address to listen on. */
   readonly hostname: string;
-  /** Waits while another process has the port: a predecessor that drains. */
+  /** True to wait while another process has the port, such as the predecessor of a worker, which still drains. */
   readonly waitForPort?: boolean | undefined;
 }
 
-/** Milliseconds between two tries to get the port of a predecessor. */
+/** Milliseconds between two attempts to get the port of a predecessor. */
 const RETRY_INTERVAL_MS = 500;
 
-/** Answers `GET /livez` and `GET /readyz` until disposed. */
+/** Responds to `GET /livez` and `GET /readyz` until disposed. */
 export class HealthServer implements AsyncDisposable {
   readonly #options: HealthOptions;
   readonly #check: () => Health;
@@ -49,9 +49,9 @@ export class HealthServer implements AsyncDisposable {
   }
 
   /**
-   * Begins to answer.
+   * Starts a server that calls `check` for each request.
    *
-   * @throws {InvalidValueError} the port cannot be had.
+   * @throws {InvalidValueError} the port cannot be opened.
    */
   static start(options: HealthOptions, check: () => Health): HealthServer {
     const health = new HealthServer(options, check);
@@ -59,7 +59,7 @@ export class HealthServer implements AsyncDisposable {
     return health;
   }
 
-  /** Where it answers; undefined while another process has the port. */
+  /** URL of the server; undefined while another process has the port. */
   get url(): string | undefined {
     const { hostname, port } = this.#server?.addr ?? {};
     if (hostname === undefined) return undefined;
@@ -73,36 +73,40 @@ export class HealthServer implements AsyncDisposable {
     await this.#server?.[Symbol.asyncDispose]();
   }
 
-  /** False if it has to wait for the port. */
+  /** Opens the port; returns false if another process has it and the server has to wait. */
   #listen(): boolean {
     const { port, hostname, waitForPort } = this.#options;
     try {
       this.#server = new ProbeServer(
         { port, hostname },
-        (asked) => this.#respond(asked),
+        (request) => this.#respond(request),
       );
       return true;
     } catch (error) {
       if (waitForPort && error instanceof Deno.errors.AddrInUse) return false;
       const reason = error instanceof Error ? error.message : String(error);
       throw new InvalidValueError(
-        `Cannot answer for health on ${hostname}:${port}: ${reason}; give a free port, or 0`,
+        `Cannot open the health port ${hostname}:${port}: ${reason}; give a free port, or 0`,
         { data: { path: "healthPort" }, cause: error },
       );
     }
   }
 
+  /** Tries again until the port is free. */
   async #wait(): Promise<void> {
     const { signal } = this.#disposed;
     const { port } = this.#options;
-    logger("service").info("Port {port} is taken: waiting for it", { port });
+    logger("service").info(
+      "Health port {port} is in use; waiting until it is free",
+      { port },
+    );
     try {
       do await delay(RETRY_INTERVAL_MS, { at: Infinity, signal }); while (
         !this.#listen()
       );
     } catch (error) {
       if (signal.aborted) return;
-      logger("service").error("No answers for health: {error}", {
+      logger("service").error("The health port cannot be opened: {error}", {
         error,
       });
     }
@@ -117,10 +121,10 @@ export class HealthServer implements AsyncDisposable {
       return { status: 405, body: { status: "GET only" }, headers };
     }
     const { live, ready, detail } = this.#check();
-    const well = pathname === "/livez" ? live : live && ready;
+    const healthy = pathname === "/livez" ? live : live && ready;
     return {
-      status: well ? 200 : 503,
-      body: { status: well ? "ok" : "unavailable", ...detail },
+      status: healthy ? 200 : 503,
+      body: { status: healthy ? "ok" : "unavailable", ...detail },
       headers: { "cache-control": "no-store" },
     };
   }

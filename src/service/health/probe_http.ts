@@ -1,30 +1,30 @@
-/** As much of HTTP as probes speak: a request without a body, and an answer in JSON, one on each connection. @module */
+/** Subset of HTTP that probes need: one request on each connection, without a body, and a response in JSON. @module */
 
-/** Bytes of a request without its body, at most. */
+/** Maximum size of a request line and its headers. */
 const MAX_HEAD_BYTES = 8_192;
 
-/** A request. */
+/** Request of a probe. */
 export interface ProbeRequest {
   /** Method, such as `GET`. */
   readonly method: string;
-  /** Path, without its query. */
+  /** Path without the query. */
   readonly pathname: string;
 }
 
-/** An answer. */
+/** Response to a probe. */
 export interface ProbeResponse {
-  /** Status of HTTP. */
+  /** HTTP status. */
   readonly status: number;
-  /** Body, sent as JSON. */
+  /** Body, which is sent as JSON. */
   readonly body: Readonly<Record<string, unknown>>;
-  /** Further headers. */
+  /** Additional headers. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
-/** Answers one request. */
-export type ProbeHandler = (asked: ProbeRequest) => ProbeResponse;
+/** Returns the response to a request. */
+export type ProbeHandler = (request: ProbeRequest) => ProbeResponse;
 
-/** Reads a request and answers it; false if the client leaves before it has asked. Throws what the connection throws. */
+/** Reads a request and responds. Returns false if the client closes the connection before its request is complete. Throws the errors of the connection. */
 export async function serveProbe(
   connection: Deno.TcpConn,
   handler: ProbeHandler,
@@ -39,7 +39,7 @@ export async function serveProbe(
   return true;
 }
 
-/** Reason phrases of the status that are answered. */
+/** Reason phrases of the statuses that occur. */
 const REASONS: Readonly<Record<number, string>> = {
   200: "OK",
   400: "Bad Request",
@@ -49,7 +49,7 @@ const REASONS: Readonly<Record<number, string>> = {
   503: "Service Unavailable",
 };
 
-/** The request up to its empty line, or what came of one that is too long; undefined if the client leaves before. */
+/** Reads a request up to its empty line. A longer one is cut at `MAX_HEAD_BYTES`. Returns undefined if the client closes the connection before. */
 async function readHead(connection: Deno.TcpConn): Promise<string | undefined> {
   const latin1 = new TextDecoder("latin1");
   const buffer = new Uint8Array(MAX_HEAD_BYTES);
@@ -64,7 +64,7 @@ async function readHead(connection: Deno.TcpConn): Promise<string | undefined> {
   return head;
 }
 
-/** The request, or the status that refuses it. */
+/** Parses a request; returns the status of the error response if it is invalid. */
 function parseHead(head: string): ProbeRequest | number {
   if (head.length >= MAX_HEAD_BYTES) return 431;
   const [first = "", ...lines] = head.split(/\r?\n/);
@@ -93,8 +93,8 @@ async function send(
   }).map(([name, value]) => `${name}: ${value}\r\n`);
   const head = `HTTP/1.1 ${status} ${REASONS[status]}\r\n${lines.join("")}\r\n`;
   const bytes = new TextEncoder().encode(head);
-  const answer = headOnly ? bytes : new Uint8Array([...bytes, ...json]);
-  for (let sent = 0; sent < answer.length;) {
-    sent += await connection.write(answer.subarray(sent));
+  const response = headOnly ? bytes : new Uint8Array([...bytes, ...json]);
+  for (let sent = 0; sent < response.length;) {
+    sent += await connection.write(response.subarray(sent));
   }
 }

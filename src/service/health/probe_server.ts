@@ -1,46 +1,48 @@
 /**
- * HTTP for probes, over plain sockets: `Deno.serve` bounds neither its connections nor their time, and an error of its
- * accept ends the process. @module
+ * HTTP server for probes on plain sockets. `Deno.serve` is not used: it limits neither the number of connections nor their
+ * lifetime, and an error while it accepts a connection ends the process.
+ *
+ * @module
  */
 import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
 import { logger } from "../../logging.ts";
 import { delay } from "../../async/deadline.ts";
 import { type ProbeHandler, serveProbe } from "./probe_http.ts";
 
-/** Connections at once; a further one takes the place of the oldest. */
+/** Maximum number of open connections; a further one closes the oldest. */
 const MAX_CONNECTIONS = 64;
-/** Milliseconds that a connection has for its request and the answer. */
+/** Milliseconds after which a connection is closed, even without a request or a response. */
 const CONNECTION_LIFETIME_MS = 10_000;
-/** Milliseconds until the next accept after one that failed. */
+/** Milliseconds between a failure to accept a connection and the next attempt. */
 const ACCEPT_RETRY_DELAY_MS = 200;
-/** Bytes of a body that are read and dropped at once. */
+/** Size of the buffer with which a request body is read and discarded. */
 const BODY_BUFFER_BYTES = 8_192;
 
-/** Answers one request on each connection until disposed. */
+/** Responds to one request on each connection until disposed. */
 export class ProbeServer implements AsyncDisposable {
   readonly #listener: Deno.TcpListener;
   readonly #handler: ProbeHandler;
-  /** Connections, the oldest first. */
+  /** Open connections, the oldest first. */
   readonly #open = new Set<Deno.TcpConn>();
   readonly #disposed = new AbortController();
   readonly #accepting: Promise<void>;
 
-  /** Listens; throws what `Deno.listen` throws if it cannot. */
+  /** Listens on the port. Throws the error of `Deno.listen` if that fails. */
   constructor(
     { port, hostname }: { readonly port: number; readonly hostname: string },
-    answer: ProbeHandler,
+    handler: ProbeHandler,
   ) {
     this.#listener = Deno.listen({ port, hostname });
-    this.#handler = answer;
+    this.#handler = handler;
     this.#accepting = this.#accept();
   }
 
-  /** Its address and port. */
+  /** Address and port of the server. */
   get addr(): Deno.NetAddr {
     return this.#listener.addr as Deno.NetAddr;
   }
 
-  /** Closes the port and all connections: an answer under way is with the system already. */
+  /** Closes the port and all connections. A response that was written is still sent by the operating system. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#disposed.abort();
     this.#listener.close();
@@ -48,6 +50,7 @@ export class ProbeServer implements AsyncDisposable {
     await this.#accepting;
   }
 
+  /** Accepts connections until disposed. A series of failures is logged once. */
   async #accept(): Promise<void> {
     const { signal } = this.#disposed;
     let failing = false;
@@ -59,7 +62,7 @@ export class ProbeServer implements AsyncDisposable {
         if (signal.aborted) return;
         if (!failing) logAcceptFailure(error);
         failing = true;
-        this.#closeOldest(); // the process may have too many open files
+        this.#closeOldest(); // the process may have reached its limit of open files
         await delay(ACCEPT_RETRY_DELAY_MS, { at: Infinity, signal }).catch(
           () => {},
         );
@@ -75,7 +78,7 @@ export class ProbeServer implements AsyncDisposable {
       performance.now() + CONNECTION_LIFETIME_MS,
       close,
     );
-    // A connection that fails, or is closed meanwhile, concerns nobody.
+    // Errors of a connection are ignored: the probe sees them itself.
     this.#serve(connection).catch(() => {}).finally(() => {
       clearDeadline(timer);
       close();
@@ -85,9 +88,9 @@ export class ProbeServer implements AsyncDisposable {
   async #serve(connection: Deno.TcpConn): Promise<void> {
     if (!await serveProbe(connection, this.#handler)) return;
     await connection.closeWrite();
-    // Closing before the client's body is read would reset the connection, and the answer could be lost.
-    const rest = new Uint8Array(BODY_BUFFER_BYTES);
-    while (await connection.read(rest) !== null);
+    // The request body is read to its end: closing before would reset the connection, and the response could be lost.
+    const discarded = new Uint8Array(BODY_BUFFER_BYTES);
+    while (await connection.read(discarded) !== null);
   }
 
   #closeOldest(): void {
@@ -99,9 +102,9 @@ export class ProbeServer implements AsyncDisposable {
   }
 }
 
-/** Leaves the error's stack out: Deno reads files for it, and panics where none can be opened. */
+/** Logs the message of an error without its stack. Deno reads files to build a stack, and panics if it cannot open any. */
 function logAcceptFailure(error: unknown): void {
   const reason = error instanceof Error ? error.message : error;
-  const text = "No connection for health can be accepted: {reason}";
+  const text = "The health server cannot accept connections: {reason}";
   logger("service").error(text, { reason });
 }

@@ -1,4 +1,4 @@
-/** When the services of this process are live, and when they are ready. @module */
+/** Liveness and readiness of the services of this process. @module */
 import type { ConnectionEvents } from "../../connection/connection_events.ts";
 import type { TransportHealth } from "../../transport/transport.ts";
 import type { ServerStats } from "../../rpc/server_stats.ts";
@@ -7,21 +7,22 @@ import { type Health, HealthServer } from "./health_server.ts";
 import { LOOPBACK } from "../../names.ts";
 import { workerNumber } from "../../config/worker_role.ts";
 
-/** Where it is told. */
+/** Port and address of the health server. */
 interface ReadinessOptions {
   readonly healthPort?: number | undefined;
   readonly healthHostname?: string | undefined;
 }
 
-/** A port, and those for whom it answers. */
+/** Health server that several services of this process share. */
 interface SharedPort {
   readonly server: HealthServer;
   readonly checks: Set<() => Health>;
 }
 
+/** Health servers by address and port. */
 const ports = new Map<string, SharedPort>();
 
-/** Live if all are, ready if all are. */
+/** Combines the health of several services: live if all are live, ready if all are ready. */
 function combinedHealth(checks: Iterable<() => Health>): Health {
   const all = Array.from(checks, (check) => check());
   const [first] = all;
@@ -35,8 +36,9 @@ function combinedHealth(checks: Iterable<() => Health>): Health {
   };
 }
 
+/** Starts a health server. In a worker it waits for the port, which its predecessor may still have. */
 function openPort(port: number, hostname: string): SharedPort {
-  const waitForPort = workerNumber() !== undefined; // for its predecessor
+  const waitForPort = workerNumber() !== undefined;
   const checks = new Set<() => Health>();
   const server = HealthServer.start(
     { port, hostname, waitForPort: waitForPort },
@@ -45,7 +47,7 @@ function openPort(port: number, hostname: string): SharedPort {
   return { server, checks };
 }
 
-/** A service that is asked how it is. */
+/** Service whose health is checked. */
 interface ObservedService {
   readonly host: string;
   readonly state: ServiceState;
@@ -53,18 +55,21 @@ interface ObservedService {
   readonly stats: Pick<ServerStats, "longRunning">;
 }
 
-/** Answers for one service, maybe among others. */
+/** Entry of one service at a health server; disposal removes it, and the last one closes the server. */
 export interface HealthEndpoint extends AsyncDisposable {
-  /** Where; undefined while another process has the port. */
+  /** URL of the health server; undefined while another process has the port. */
   readonly url: string | undefined;
 }
 
 /**
- * Answers for a service, if a port is given; services of one process may have the same. It is live unless its link is given
- * up; ready while it is up, both sides of its link are there, all consumers consume, and handlers that have run for long leave
- * a place to others.
+ * Serves the health of a service if it has a health port; services of one process may share a port. Worker n of `launch`
+ * uses the n-th port after it.
  *
- * @throws {InvalidValueError} the port cannot be had.
+ * A service is live unless its connection to the broker has failed for good. It is ready while its state is `up`, its
+ * publishing and its consuming connection are open, all its consumers are active, and long-running handlers do not occupy
+ * its whole `concurrency`.
+ *
+ * @throws {InvalidValueError} the port cannot be opened.
  */
 export function serveReadiness(
   { healthPort, healthHostname: hostname = LOOPBACK }: ReadinessOptions,
@@ -91,7 +96,10 @@ export function serveReadiness(
   };
 }
 
-/** What is told of the link, and whether work comes in by it and can be answered, now or when the broker takes messages. */
+/**
+ * Computes the health of a service. A blocked connection counts as open: the broker delivers requests on it, and replies are
+ * sent once it is unblocked. The state of the consuming connection is `up` only while all its consumers are active.
+ */
 function readinessOf(
   service: ObservedService,
   { condition, health }: ReadinessMonitor,
@@ -101,8 +109,8 @@ function readinessOf(
     ? service.stats.longRunning
     : {};
   const { publishing, consuming } = health ?? {};
-  const connected = [publishing, consuming].every((side) =>
-    side?.state === "up" || side?.state === "blocked"
+  const connected = [publishing, consuming].every((connection) =>
+    connection?.state === "up" || connection?.state === "blocked"
   );
   return {
     live: condition !== "failed",
@@ -114,7 +122,7 @@ function readinessOf(
   };
 }
 
-/** `connecting` before the first connection; `blocked`: the broker takes no messages, and delivers them all the same. */
+/** State of the transport. `connecting`: before the first connection. `blocked`: the broker accepts no messages, but delivers them. */
 export type TransportCondition =
   | "connecting"
   | "up"
@@ -122,28 +130,28 @@ export type TransportCondition =
   | "recovering"
   | "failed";
 
-/** A connection that tells how its link is. */
+/** Connection with events and health of its transport. */
 export interface MonitoredConnection extends ConnectionEvents {
-  /** How both sides of the link are. */
+  /** Health of the publishing and the consuming connection. */
   health(): TransportHealth;
 }
 
-/** Follows one connection. */
+/** Follows the state of the transport of one connection. */
 export class ReadinessMonitor {
   #condition: TransportCondition = "connecting";
   #connection: MonitoredConnection | undefined;
 
-  /** How it is now. */
+  /** Current state of the transport. */
   get condition(): TransportCondition {
     return this.#condition;
   }
 
-  /** Both sides of the link; undefined before the first connection. */
+  /** Health of the publishing and the consuming connection; undefined before the first connection. */
   get health(): TransportHealth | undefined {
     return this.#connection?.health();
   }
 
-  /** The connection is up, and followed from now on. */
+  /** Starts to follow a connection that is open. */
   monitor(connection: MonitoredConnection): void {
     this.#connection = connection;
     this.#condition = "up";

@@ -1,4 +1,4 @@
-/** The records of a service in its store, which may be away at any time (Nova: `service.py`, `report_state`). @module */
+/** Writes the records of a service to its store, which may be unavailable at any time (Nova: `service.py`, `report_state`). @module */
 import { logger, oneLine } from "../../logging.ts";
 import { withDeadline } from "../../async/deadline.ts";
 import type {
@@ -8,29 +8,30 @@ import type {
   ServiceStore,
 } from "../../rpc/discovery/service_report.ts";
 
-/** Milliseconds that a store is waited for, and until it may be told something else: what hangs may never end. */
+/** Milliseconds that a caller waits for the store. */
 const TIMEOUT_MS = 2_000;
+/** Milliseconds after which the next write starts although the last one has not ended, because it may never end. */
 const ATTEMPT_TIMEOUT_MS = 5_000;
 
 function withTimeout(work: Promise<void>, ms: number): Promise<void> {
-  const late = () => new Error(`no answer within ${ms} ms`);
-  return withDeadline(work, { at: performance.now() + ms }, late);
+  const timeoutError = () => new Error(`no response within ${ms} ms`);
+  return withDeadline(work, { at: performance.now() + ms }, timeoutError);
 }
 
-/** Keeps the records of one run of a service; nothing of it fails. */
+/** Writes the records of one run of a service. Its methods never reject; errors of the store are logged. */
 export class RecordWriter {
   readonly #store: ServiceStore;
   readonly #keys: readonly ServiceKey[];
   readonly #run: Pick<ServiceReport, "id" | "startedAt">;
-  /** What the store should be told next: the newest alone. */
+  /** Next operation; a newer one replaces it. */
   #pending: (() => Promise<void>) | undefined;
-  /** While the store is told something: one thing at a time. */
+  /** Present while operations run, one at a time. */
   #writing: Promise<void> | undefined;
   #unavailable = false;
-  /** Reports of earlier runs; undefined while the store has not said. */
+  /** Number of reports of earlier runs; undefined until it has been read from the store. */
   #earlierReports: number | undefined;
 
-  /** Of the records with these keys, by one run. */
+  /** Creates a writer for the records with these keys, on behalf of one run of the service. */
   constructor(
     store: ServiceStore,
     keys: readonly ServiceKey[],
@@ -41,17 +42,17 @@ export class RecordWriter {
     this.#run = run;
   }
 
-  /** Reports of earlier runs, as far as the store has said. */
+  /** Number of reports of earlier runs; 0 until it has been read from the store. */
   get earlierReports(): number {
     return this.#earlierReports ?? 0;
   }
 
-  /** Asks for the reports of earlier runs. */
+  /** Reads the number of reports of earlier runs. */
   open(): Promise<void> {
     return this.#enqueue(() => this.#readEarlierReports());
   }
 
-  /** Writes what a service reports; a record that was lost is made anew. */
+  /** Writes reports. A record that is missing in the store is created again. */
   write(reports: () => readonly ServiceReport[]): Promise<void> {
     return this.#enqueue(async () => {
       await this.#readEarlierReports();
@@ -63,7 +64,7 @@ export class RecordWriter {
     });
   }
 
-  /** Removes them. */
+  /** Removes the records. */
   remove(): Promise<void> {
     return this.#enqueue(async () => {
       for (const key of this.#keys) {
@@ -73,7 +74,7 @@ export class RecordWriter {
     });
   }
 
-  /** A successor that is there already has the last word. */
+  /** True for a record of a later run, which must be neither overwritten nor removed. */
   #isSuccessor(record: ServiceRecord | undefined): boolean {
     const { id, startedAt } = this.#run;
     return record !== undefined && record.id !== id &&
@@ -91,7 +92,7 @@ export class RecordWriter {
     );
   }
 
-  /** Resolves when the store has been told, or has taken too long: then it is told as soon as it can be. */
+  /** Resolves when the operation has run, or after `TIMEOUT_MS`; it then runs as soon as the store is available. */
   async #enqueue(work: () => Promise<void>): Promise<void> {
     this.#pending = work;
     this.#writing ??= this.#runPending();
@@ -100,6 +101,7 @@ export class RecordWriter {
     );
   }
 
+  /** Runs operations until none is left. */
   async #runPending(): Promise<void> {
     for (let work; (work = this.#pending);) {
       this.#pending = undefined;
@@ -113,19 +115,19 @@ export class RecordWriter {
     this.#writing = undefined;
   }
 
-  /** That the store is away is said once, and once that it is back. */
+  /** Logs a failure, once until the next success. */
   #onFailure(error: unknown): void {
     if (this.#unavailable) return;
     this.#unavailable = true;
     const reason = oneLine(error instanceof Error ? error.message : error);
-    logger("service").warn("The store of services is away: {reason}", {
+    logger("service").warn("The service store is unavailable: {reason}", {
       reason,
     });
   }
 
   #onSuccess(): void {
     if (this.#unavailable) {
-      logger("service").info("The store of services is back");
+      logger("service").info("The service store is available again");
     }
     this.#unavailable = false;
   }

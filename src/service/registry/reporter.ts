@@ -1,4 +1,4 @@
-/** What a service tells of itself: at an interval, and to whoever asks (Nova: `service.py`, `report_state`). @module */
+/** Reports a service: broadcasts its state at an interval, and replies to queries (Nova: `service.py`, `report_state`). @module */
 import { TopologyError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import type { ConnectionContext } from "../../connection/connection_context.ts";
@@ -22,51 +22,51 @@ import { PeriodicTasks } from "../periodic/periodic_tasks.ts";
 import type { RecordWriter } from "./record_writer.ts";
 import type { Identity, ServedTopic } from "./self_description.ts";
 
-/** Of what is reported. */
+/** Data of a service that is reported. */
 export interface ServiceDescription {
-  /** Who it is. */
+  /** Members of a report that never change during a run. */
   readonly identity: Identity;
-  /** What it serves: a report for each. */
+  /** Topics of the service; there is one report for each. */
   readonly topics: readonly ServedTopic[];
-  /** Where records are kept. */
+  /** Writer of the records, if the service has a store. */
   readonly records?: RecordWriter | undefined;
-  /** Where it is in its life. */
+  /** Current state. */
   state(): ServiceState;
-  /** What it serves, in full. */
+  /** Contracts and settings, for the query `info`. */
   info(): ServiceInfo;
-  /** What it has done. */
+  /** Counters, for the query `stats`. */
   stats(): ServiceStats;
 }
 
-/** True where the broker's user has no right to the queues of the fleet: that is no reason not to serve. */
+/** True if the broker's user lacks the permission for the registry's queues. The service runs without them then. */
 function isForbidden(error: unknown): error is TopologyError {
   return error instanceof TopologyError && error.data.reason === "forbidden";
 }
 
-/** Milliseconds that a report may take to get to the broker. */
+/** Milliseconds for a report to reach the broker. */
 const TIMEOUT_MS = 1_000;
 
-/** Tells of one service until disposed, over a connection context of its own: busy handlers do not keep it waiting. */
+/** Reports one service until disposed, over a connection context of its own, so that busy handlers do not delay it. */
 export class Reporter implements AsyncDisposable {
   readonly #connection: ConnectionContext;
   readonly #service: ServiceDescription;
   #count = 0;
   #periodic: PeriodicTasks | undefined;
 
-  /** Says nothing before `start`. The context is the reporter's from now on. */
+  /** Creates a reporter, which reports nothing before `start`. The reporter disposes the context. */
   constructor(connection: ConnectionContext, reported: ServiceDescription) {
     this.#connection = connection;
     this.#service = reported;
   }
 
-  /** Answers from now on, and reports, if the service has an interval. */
+  /** Starts to reply to queries, and to report if the service has an interval. */
   async start(): Promise<void> {
     const { records, identity: { interval: every } } = this.#service;
     await records?.open();
     await this.#serveQueries().catch((error) => {
       if (!isForbidden(error)) throw error;
       const { message: reason } = error;
-      logger("service").warn("Nobody can ask this service: {reason}", {
+      logger("service").warn("This service cannot be queried: {reason}", {
         reason,
       });
     });
@@ -76,7 +76,7 @@ export class Reporter implements AsyncDisposable {
     this.#periodic = new PeriodicTasks(tasks);
   }
 
-  /** Says now where the service is in its life; takes a second or two, and never fails. */
+  /** Reports the current state now. Resolves after two seconds at the latest, and never rejects. */
   async report(): Promise<void> {
     this.#count++;
     const { records, state } = this.#service;
@@ -87,12 +87,13 @@ export class Reporter implements AsyncDisposable {
     await Promise.all([this.#broadcast(), recorded]);
   }
 
-  /** Reports no more. */
+  /** Stops reporting and disposes the connection context. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#periodic?.[Symbol.asyncDispose]();
     await this.#connection[Symbol.asyncDispose]();
   }
 
+  /** Consumes queries. */
   async #serveQueries(): Promise<void> {
     const dispatcher = new RpcDispatcher([this.#endpoint()]);
     const { topic } = registryContract;
@@ -100,23 +101,24 @@ export class Reporter implements AsyncDisposable {
     await this.#connection.consume();
   }
 
+  /** Creates the endpoint of the registry contract. Reports that do not match the filter of a query are left out. */
   #endpoint() {
     const { info, stats } = this.#service;
-    const answer = (more: Omit<SentAnswer, "reports"> = {}) =>
+    const reply = (details: Omit<SentAnswer, "reports"> = {}) =>
     (
       filter: ServiceFilter,
     ): SentAnswer => {
       const reports = this.#reports().filter((each) =>
         matchesFilter(filter, each)
       );
-      return reports.length > 0 ? { reports, ...more } : { reports };
+      return reports.length > 0 ? { reports, ...details } : { reports };
     };
     return {
       contract: registryContract,
-      ping: answer(),
-      info: (filter: ServiceFilter) => answer({ info: info() })(filter),
+      ping: reply(),
+      info: (filter: ServiceFilter) => reply({ info: info() })(filter),
       stats: (filter: ServiceFilter) =>
-        answer({ stats: sentStats(stats()) })(filter),
+        reply({ stats: sentStats(stats()) })(filter),
     };
   }
 
@@ -132,7 +134,7 @@ export class Reporter implements AsyncDisposable {
     }));
   }
 
-  /** One that does not get through is made up for by the next. */
+  /** Broadcasts the reports. A failure is only logged, since the next report has the same content. */
   async #broadcast(): Promise<void> {
     const args = { reports: this.#reports() };
     const options = { timeout: TIMEOUT_MS };

@@ -1,4 +1,4 @@
-/** What a service tells of its contracts and its tasks. @module */
+/** Builds the description of a service: identity, topics, contracts as JSON Schema, and periodic tasks. @module */
 import { newId } from "../../ids.ts";
 import type {
   ContractInfo,
@@ -15,13 +15,17 @@ import { redactText } from "../../redaction.ts";
 import { oneLine, textOf } from "../../text.ts";
 import type { TaskState } from "../periodic/task_runner.ts";
 
-/** What Standard Schema libraries add that can tell JSON Schema (zod and arktype do; valibot does not). */
+/** Extension of Standard Schema by libraries that can convert to JSON Schema: zod and arktype can, valibot cannot. */
 interface JsonSchemaSource {
   readonly jsonSchema?: Readonly<
     Record<"input" | "output", (options: { target: string }) => object>
   >;
 }
 
+/**
+ * Converts a schema to JSON Schema. `sides` are tried in order, because a schema with a transformation may have a JSON
+ * Schema for one side only. Returns `{}` if there is no conversion, and undefined without a schema.
+ */
 function jsonSchemaOf(
   schema: Schema | undefined,
   ...sides: readonly ("output" | "input")[]
@@ -30,10 +34,10 @@ function jsonSchemaOf(
   const { jsonSchema } = schema["~standard"] as JsonSchemaSource;
   for (const side of sides) {
     try {
-      const made = jsonSchema?.[side]({ target: "draft-2020-12" });
-      if (made) return JSON.parse(JSON.stringify(made));
+      const converted = jsonSchema?.[side]({ target: "draft-2020-12" });
+      if (converted) return JSON.parse(JSON.stringify(converted));
     } catch {
-      // It has what JSON Schema has no word for, e.g. a `Date`.
+      // JSON Schema cannot describe this side of the schema, for example a `Date`.
     }
   }
   return {};
@@ -50,7 +54,7 @@ function procedureInfo(procedure: Procedure, version: string): ProcedureInfo {
   };
 }
 
-/** A contract, as it is told. */
+/** Describes a contract. */
 export function contractInfo(contract: Contract): ContractInfo {
   const { topic, version, namespace, procedures } = contract;
   const entries = Object.entries(procedures).map(([name, procedure]) =>
@@ -59,7 +63,7 @@ export function contractInfo(contract: Contract): ContractInfo {
   return { topic, version, namespace, procedures: Object.fromEntries(entries) };
 }
 
-/** A periodic task, as it is told. */
+/** Describes a periodic task. Its last error becomes one line without secrets. */
 export function taskInfo({ lastError, ...state }: TaskState): TaskInfo {
   return {
     ...state,
@@ -70,40 +74,41 @@ export function taskInfo({ lastError, ...state }: TaskState): TaskInfo {
   };
 }
 
-/** What a report says of a service at all times. */
+/** Members of a report that never change during a run. */
 export type Identity = Omit<
   ServiceReport,
   "topic" | "version" | "reportCount" | "state"
 >;
 
-/** A topic of a service, and in which version it is served. */
+/** Topic of a service, with its version. */
 export type ServedTopic = Pick<ServiceReport, "topic" | "version">;
 
-/** Something that serves a contract. */
+/** Object with a contract, such as a manager. */
 interface ContractHolder {
   readonly contract: Contract;
 }
 
-/** The parts of an identity that the user may give. */
+/** Members of an identity that options set. */
 interface IdentityOptions {
   readonly binary?: string | undefined;
   readonly zone?: string | undefined;
   readonly reportInterval?: number | undefined;
 }
 
-/** Milliseconds between two reports, unless said otherwise (Nova: `report_interval`). */
+/** Default of milliseconds between two reports (Nova: `report_interval`). */
 const REPORT_INTERVAL_MS = 10_000;
 
-/** Milliseconds that lie between two runs of one process at least, however soon the second one starts. */
+/** Minimum milliseconds between the start times of two services of one process. */
 const MIN_START_GAP_MS = 0.001;
+/** Start time of the service that this process started last. */
 let lastStartedAt = -Infinity;
 
-/** Epoch milliseconds by the wall clock of now. A run is always later than an earlier one of this process. */
+/** Returns the current time in milliseconds since 1970, later than every earlier start time of this process, so that the later run wins in a store. */
 function nextStartTime(): number {
   return lastStartedAt = Math.max(Date.now(), lastStartedAt + MIN_START_GAP_MS);
 }
 
-/** Of a service that starts now. */
+/** Creates the identity of a service that starts now. */
 export function identityOf(
   managers: readonly ContractHolder[],
   host: string,
@@ -121,7 +126,7 @@ export function identityOf(
   };
 }
 
-/** The topics of a service, each with the version of the program, or that of its first contract. */
+/** Lists the topics of a service. The version is that of the program, or else that of the first contract of the topic. */
 export function topicsOf(
   managers: readonly ContractHolder[],
   version: string | undefined,
@@ -134,7 +139,7 @@ export function topicsOf(
   return Array.from(topics, ([topic, version]) => ({ topic, version }));
 }
 
-/** What names its records. */
+/** Returns the keys of the records of a service, one for each topic. */
 export function keysOf(
   { host, binary, worker }: Identity,
   topics: readonly ServedTopic[],

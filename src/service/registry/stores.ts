@@ -1,4 +1,4 @@
-/** A store of services in an SQLite file, for the processes of one machine. @module */
+/** Stores of service records: in an SQLite file for the processes of one machine, and in memory. @module */
 import { recordIn, serviceKey } from "../../rpc/discovery/service_contract.ts";
 import type {
   ServiceRecord,
@@ -6,7 +6,7 @@ import type {
 } from "../../rpc/discovery/service_report.ts";
 import { DatabaseSync } from "node:sqlite";
 
-/** Milliseconds that another process may hold the file; nothing else runs here meanwhile. */
+/** Milliseconds to wait while another process has locked the file. The event loop is blocked meanwhile. */
 const BUSY_TIMEOUT_MS = 100;
 
 const SCHEMA = `
@@ -17,7 +17,7 @@ const SCHEMA = `
     record TEXT NOT NULL
   ) STRICT`;
 
-/** A row that cannot be read is none. */
+/** Parses a row; undefined if it is missing or malformed. */
 function parseRow(row: Record<string, unknown> | undefined) {
   try {
     return row && recordIn(JSON.parse(String(row.record)));
@@ -26,7 +26,7 @@ function parseRow(row: Record<string, unknown> | undefined) {
   }
 }
 
-/** What tells one file from another of the same name; undefined if there is none, or the system does not say. */
+/** Returns the inode of a file, which changes when the file is replaced; undefined if there is no file or no inode. */
 function inodeOf(path: string): number | undefined {
   try {
     return Deno.statSync(path).ino ?? undefined;
@@ -35,9 +35,47 @@ function inodeOf(path: string): number | undefined {
   }
 }
 
+/** SQLite file that is opened with the first use, and again after an error or after the file was replaced. */
+class DatabaseFile {
+  readonly #path: string;
+  #database: DatabaseSync | undefined;
+  /** Inode of the file that is open. */
+  #inode: number | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Runs `work` on the open database. An error closes the file and rejects. */
+  use<T>(work: (database: DatabaseSync) => T): Promise<T> {
+    return Promise.try(() => {
+      try {
+        return work(this.#open());
+      } catch (error) {
+        this.close();
+        throw error;
+      }
+    });
+  }
+
+  close(): void {
+    this.#database?.close();
+    this.#database = undefined;
+  }
+
+  #open(): DatabaseSync {
+    if (this.#inode !== inodeOf(this.#path)) this.close();
+    if (this.#database) return this.#database;
+    this.#database = new DatabaseSync(this.#path);
+    this.#database.exec(SCHEMA);
+    this.#inode = inodeOf(this.#path);
+    return this.#database;
+  }
+}
+
 /**
- * Keeps the records of services in an SQLite file, which is made if there is none. The file is opened when it is first
- * needed, and opened again after an error. Needs `--allow-read` and `--allow-write` for it.
+ * Creates a store of service records in an SQLite file. The file is created if it does not exist. It is opened with the
+ * first use, and opened again after an error. Needs `--allow-read` and `--allow-write` for the file.
  *
  * @example
  * ```ts ignore
@@ -46,55 +84,35 @@ function inodeOf(path: string): number | undefined {
  * ```
  */
 export function sqliteServiceStore(path: string): ServiceStore & Disposable {
-  let database: DatabaseSync | undefined;
-  let inode: number | undefined;
-  const close = () => {
-    database?.close();
-    database = undefined;
-  };
-  const use = <T>(work: (database: DatabaseSync) => T): Promise<T> =>
-    Promise.try(() => {
-      try {
-        if (inode !== inodeOf(path)) close(); // it was removed, or replaced
-        if (!database) {
-          database = new DatabaseSync(path);
-          database.exec(SCHEMA);
-          inode = inodeOf(path);
-        }
-        return work(database);
-      } catch (error) {
-        close();
-        throw error;
-      }
-    });
+  const file = new DatabaseFile(path);
   return {
     get: (key) =>
-      use((database) => {
+      file.use((database) => {
         const text = "SELECT record FROM warren_services WHERE key = ?";
         return parseRow(database.prepare(text).get(serviceKey(key)));
       }),
     put: (record) =>
-      use((database) => {
+      file.use((database) => {
         const text = "INSERT OR REPLACE INTO warren_services VALUES (?, ?)";
         database.prepare(text).run(serviceKey(record), JSON.stringify(record));
       }),
     remove: (key) =>
-      use((database) => {
+      file.use((database) => {
         const text = "DELETE FROM warren_services WHERE key = ?";
         return database.prepare(text).run(serviceKey(key)).changes > 0;
       }),
     list: () =>
-      use((database) =>
+      file.use((database) =>
         database.prepare("SELECT record FROM warren_services").all().map(
           parseRow,
         )
           .filter((record) => record !== undefined)
       ),
-    [Symbol.dispose]: close,
+    [Symbol.dispose]: () => file.close(),
   };
 }
 
-/** Keeps the records of services in memory: for tests, and for the services of one process. */
+/** Creates a store of service records in memory, for tests and for the services of one process. */
 export function memoryServiceStore(): ServiceStore {
   const records = new Map<string, ServiceRecord>();
   return {

@@ -124,7 +124,7 @@ Deno.test({
     many[Symbol.dispose]();
     assert.equal(await program.end(), 0);
     assert.equal(program.errors.length, 1);
-    const said = /No connection for health can be accepted: "Too many open/;
+    const said = /The health server cannot accept connections: "Too many open/;
     assert.match(program.errors.join(), said);
   },
 });

@@ -216,7 +216,7 @@ Deno.test("a port that is taken fails the start; a patient one waits for it", as
   );
   const port = Number(new URL(String(first.url)).port);
   const options = { port, hostname: healthHostname };
-  const message = new RegExp(`^Cannot answer for health on .*:${port}: `);
+  const message = new RegExp(`^Cannot open the health port .*:${port}: `);
   const manager = implement(sums("health"), sumHandlers());
   const refused = await failureOf(
     Service.start({
