@@ -1,4 +1,4 @@
-/** A service: managers that serve their topics on one host, from start to drained stop (Nova: `service.py`). @module */
+/** Service: managers that serve their topics on one host, from the start to the drained stop (Nova: `service.py`). @module */
 import { ConnectionDisposedError, ConnectionFailedError } from "../errors.ts";
 import { logger } from "../logging.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";
@@ -12,7 +12,7 @@ import {
   removeOwnQueues,
   startHostSweep,
 } from "./host_sweep.ts";
-import { bestEffort } from "../async/deadline.ts";
+import { Lifecycle } from "./lifecycle.ts";
 import {
   type HealthEndpoint,
   ReadinessMonitor,
@@ -39,34 +39,23 @@ import {
   workerNumber,
 } from "../config/worker_role.ts";
 
-/** Milliseconds that a service has to finish, unless said otherwise. */
-const GRACE = 30_000;
-/** Milliseconds that each step of a stop has at least, also when the grace time is over. */
-const LEAST = 1_000;
+/** Default of the milliseconds that active requests have to finish when a service stops. */
+const GRACE_MS = 30_000;
 
 /** A running service. */
 export class Service implements AsyncDisposable {
   /** Name of the host. */
   readonly host: string;
-  /** Resolves when the service has stopped; rejects if its link to the broker is given up. */
-  readonly stopped: Promise<void>;
   readonly #managers: readonly Manager[];
   readonly #options: ServiceOptions;
-  readonly #ended = Promise.withResolvers<void>();
-  /** What is deferred first is undone last. */
-  readonly #stack = new AsyncDisposableStack();
-  readonly #stopping = new AbortController();
-  readonly #link = new ReadinessMonitor();
+  readonly #lifecycle: Lifecycle;
   readonly #periodic: PeriodicTasks[] = [];
   #connection!: ConnectionContext;
   #health: HealthEndpoint | undefined;
   #reporting: Reporting | undefined;
-  #signals: Disposable | undefined;
   #state: ServiceState = "starting";
-  #starting: Promise<void> | undefined;
-  #halting: Promise<void> | undefined;
+  /** True once `kill` was called: the last report says `removed` and not `stopped`. */
   #removed = false;
-  #deadline = Infinity;
 
   private constructor(options: ServiceOptions) {
     checkServiceOptions(options);
@@ -74,24 +63,24 @@ export class Service implements AsyncDisposable {
     this.#options = options;
     this.host = options.host ?? Deno.hostname();
     checkHost(this.host);
-    this.stopped = this.#ended.promise;
-    this.stopped.catch(() => {}); // whoever awaits it gets the error
+    const onStopping = () => this.#report("stopping");
+    this.#lifecycle = new Lifecycle(options.grace ?? GRACE_MS, onStopping);
   }
 
   /**
-   * Starts a service: makes the queues of its topics, calls `initHost`, takes messages, calls `postStartHook`, starts its
-   * companions. `stop` undoes that in the reverse order.
+   * Starts a service: creates the queues of its topics, calls `initHost` of its managers, consumes, starts the periodic
+   * tasks, calls `postStartHook`, and starts the companions. `stop` undoes these steps in the reverse order.
    *
    * @throws {ConnectionFailedError} the broker or the ledger store cannot be used.
-   * @throws {InvalidValueError} a manager lacks a method of its contract, or an option is wrong.
-   * @throws {ConnectionDisposedError} a signal came, or it was stopped, while it started.
+   * @throws {InvalidValueError} a manager lacks a method of its contract, or an option is invalid.
+   * @throws {ConnectionDisposedError} a signal arrived during the start, or the service was stopped.
    */
   static async start<const M extends Managers>(
     options: ServiceOptions<M>,
   ): Promise<Service> {
     const service = new Service(options);
     try {
-      await (service.#starting = service.#start());
+      await service.#lifecycle.start(() => service.#start());
     } catch (error) {
       await service.stop();
       throw error;
@@ -99,45 +88,50 @@ export class Service implements AsyncDisposable {
     return service;
   }
 
-  /** Where it is in its life. */
+  /** Resolves when the service has stopped; rejects if its connection to the broker has failed for good. */
+  get stopped(): Promise<void> {
+    return this.#lifecycle.ended;
+  }
+
+  /** Current state. */
   get state(): ServiceState {
     return this.#state;
   }
 
-  /** What it has done so far. */
+  /** Counters since the start. */
   get stats(): ServerStats {
     return this.#connection.stats;
   }
 
-  /** What its managers do again and again: the last run of each task, and the next. */
+  /** Periodic tasks of the managers: the last run of each, and the next one. */
   get tasks(): readonly TaskState[] {
     return this.#periodic.flatMap(({ states }) => states);
   }
 
-  /** Where `/livez` and `/readyz` are answered; undefined without `healthPort`, or while a predecessor has the port. */
+  /** URL of the health server; undefined without `healthPort`, and while the predecessor of a worker has the port. */
   get healthUrl(): string | undefined {
     return this.#health?.url;
   }
 
-  /** Handlers at once, over all consumers. */
+  /** Handlers that run at the same time, over all consumers. */
   get concurrency(): number {
     return this.#connection.concurrency;
   }
 
   /**
-   * Holds from now on; handlers that run are left alone. See {@linkcode ConnectionContext.concurrency}.
+   * Takes effect at once; active handlers go on. See {@linkcode ConnectionContext.concurrency}.
    *
-   * @throws {InvalidValueError} it is no whole number from 1 to 65535.
+   * @throws {InvalidValueError} the value is no whole number from 1 to 65535.
    */
   set concurrency(handlers: number) {
     this.#connection.concurrency = handlers;
   }
 
   /**
-   * Spaces periodic tasks anew, from now on: milliseconds by the name of a task; those that are not named go back to their
-   * own `every`. Names that no task has are for other services.
+   * Replaces the intervals of periodic tasks at once: milliseconds by the name of the task. A task that is not named gets
+   * its own `every` again. Names of unknown tasks are ignored, since the same setting may be given to several services.
    *
-   * @throws {InvalidValueError} it is no duration.
+   * @throws {InvalidValueError} an interval is no duration.
    */
   setTaskIntervals(intervals: Readonly<Record<string, number>>): void {
     checkServiceOptions({ ...this.#options, taskIntervals: intervals });
@@ -145,146 +139,118 @@ export class Service implements AsyncDisposable {
   }
 
   /**
-   * Stops its companions, takes no more messages, finishes what is in hand within `grace`, calls `cleanupHost`, says that it has
-   * stopped, and closes. Safe to call twice. SIGINT and SIGTERM do the same; a second one ends the process at once.
+   * Stops the service: stops its companions, consumes no more, finishes active requests within `grace`, calls `cleanupHost`,
+   * reports `stopped`, and closes its connections. A second call waits for the same stop. SIGINT and SIGTERM do the same; a
+   * second signal ends the process at once.
    */
   stop(): Promise<void> {
     const why = `The service on ${this.host} was told to stop`;
-    return this.#halting ??= this.#halt(new ConnectionDisposedError(why));
+    return this.#lifecycle.stop(new ConnectionDisposedError(why));
   }
 
   /**
-   * Stops, and removes its record from the store, and the queues of its host if nothing is in them: it is not expected back
-   * (Nova: `Service.kill`).
+   * Stops the service for good (Nova: `Service.kill`): also removes its record from the store, and the queues of its host if
+   * they are empty.
    */
   async kill(): Promise<void> {
-    const over = this.#state === "stopped";
+    const wasStopped = this.#state === "stopped";
     this.#removed = true;
     await this.stop();
-    if (over) await this.#reporting?.records?.remove();
+    if (wasStopped) await this.#reporting?.records?.remove();
     await removeOwnQueues(this.#options, this.host);
   }
 
-  /** The same as `stop()`. */
+  /** Same as `stop()`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }
 
   async #start(): Promise<void> {
-    const gone = new AbortController();
-    this.#health = serveReadiness(this.#options, this, this.#link);
-    if (this.#health) this.#stack.use(this.#health);
-    this.#stack.defer(() => gone.abort());
-    if ((this.#options.signals ?? true) && workerNumber() === undefined) {
-      this.#signals = onSignals(DRAIN_SIGNALS, () => void this.stop());
-    }
-    await this.#connect();
+    const lifecycle = this.#lifecycle;
+    const stopped = new AbortController();
+    const monitor = new ReadinessMonitor();
+    this.#health = serveReadiness(this.#options, this, monitor);
+    if (this.#health) lifecycle.use(this.#health);
+    lifecycle.defer(() => stopped.abort());
+    this.#stopOnSignals();
+    await this.#connect(monitor);
     const [managers, connection] = [this.#managers, this.#connection];
     for (const manager of managers) {
-      this.#stack.use(bindManager(manager, this.host, connection));
+      lifecycle.use(bindManager(manager, this.host, connection));
     }
-    const { companions = [] } = this.#options;
-    this.#stack.use(startHostSweep(this.#options, this.host));
-    this.#stack.use(await protectHostQueues(this.#connecting(), this.host));
+    lifecycle.use(startHostSweep(this.#options, this.host));
+    lifecycle.use(
+      await protectHostQueues(this.#connectionOptions(), this.host),
+    );
     await createConsumers(connection, managers, this.host, this.#options);
-    for (const manager of managers) await this.#initHost(manager, gone.signal);
-    this.#stack.defer(() => this.#drain());
-    await this.#step(() => connection.consume());
-    for (const manager of managers) this.#startTasks(manager);
-    for (const each of managers) await this.#step(() => each.postStartHook());
-    for (const companion of companions) {
-      await this.#step(() => companion.start());
-      this.#undo("A companion's stop", () => companion.stop());
+    for (const each of managers) await this.#initHost(each, stopped.signal);
+    lifecycle.defer(() => this.#drain());
+    await lifecycle.step(() => connection.consume());
+    for (const each of managers) {
+      await lifecycle.step(() => this.#startTasks(each));
     }
-    this.#check();
-    this.#become("up");
+    for (const each of managers) {
+      await lifecycle.step(() => each.postStartHook());
+    }
+    await this.#startCompanions();
+    lifecycle.throwIfStopping();
+    this.#report("up");
     logger("service").info("Serving {topics} on {host}", {
       topics: managers.map(({ contract }) => contract.topic).join(", "),
       host: this.host,
     }, this.host);
   }
 
-  /** A start that is under way ends with its step, so that what the step did is undone in its turn. */
-  async #halt(reason: Error): Promise<void> {
-    this.#deadline = performance.now() + (this.#options.grace ?? GRACE);
-    this.#signals?.[Symbol.dispose]();
-    this.#become("stopping");
-    this.#stopping.abort(reason);
-    for (const tasks of this.#periodic) tasks.stop();
-    await this.#leave("The start", () => this.#starting?.catch(() => {}));
-    await this.#stack.disposeAsync().finally(() => this.#ended.resolve());
-  }
-
-  #become(state: ServiceState): void {
+  #report(state: ServiceState): void {
     this.#state = state;
     void this.#reporting?.reporter.report();
   }
 
-  /** A start goes no further once it is told to stop. */
-  #check(): void {
-    this.#stopping.signal.throwIfAborted();
+  /** Stops at the first signal. In a worker of `launch` the launcher decides instead. */
+  #stopOnSignals(): void {
+    const { signals = true } = this.#options;
+    if (!signals || workerNumber() !== undefined) return;
+    const listening = onSignals(DRAIN_SIGNALS, () => void this.stop());
+    // Without the listeners, a second signal ends the process at once.
+    const { stopping } = this.#lifecycle;
+    stopping.addEventListener("abort", () => listening[Symbol.dispose]());
   }
 
-  async #step(work: () => unknown): Promise<void> {
-    this.#check();
-    await work();
-  }
-
-  #undo(what: string, undo: () => unknown): void {
-    const leave = () => this.#leave(what, undo);
-    if (this.#stack.disposed) void leave(); // the step outlasted the stop
-    else this.#stack.defer(leave);
-  }
-
-  /** Two contexts on one link: the second answers for the service while all handlers of the first are busy. */
-  async #connect(): Promise<void> {
-    const options = this.#connecting();
-    const connection = await this.#own(connect(options.url, options));
+  /** Opens two contexts on one transport: the second replies to queries while all handlers of the first are busy. */
+  async #connect(monitor: ReadinessMonitor): Promise<void> {
+    const lifecycle = this.#lifecycle;
+    const options = this.#connectionOptions();
+    const connection = await lifecycle.open(connect(options.url, options));
     this.#connection = connection;
-    this.#link.monitor(connection);
+    monitor.monitor(connection);
     connection.addEventListener(
       "failed",
       ({ detail }) => this.#fail(detail.error),
     );
     const own = await connect(options.url, { ...options, ...REPORTER_OPTIONS });
-    const { reporter } = this.#reporting = createReporting(
-      this,
-      this.#managers,
-      this.#options,
-      connection,
-      own,
-    );
-    await this.#own(Promise.resolve(reporter));
-    this.#stack.defer(async () => {
+    this.#reporting = createReporting(this, this.#options, connection, own);
+    const { reporter } = this.#reporting;
+    await lifecycle.open(Promise.resolve(reporter));
+    lifecycle.defer(async () => {
       this.#state = this.#removed ? "removed" : "stopped";
       await reporter.report();
     });
     await reporter.start();
-    this.#check();
+    lifecycle.throwIfStopping();
   }
 
-  #connecting(): ServiceOptions {
-    return serviceConnectionOptions(
-      this.#options,
-      this.host,
-      this.#stopping.signal,
-    );
-  }
-
-  /** It is disposed when the service stops; at once, if the service has been stopped meanwhile. */
-  async #own<T extends AsyncDisposable>(opening: Promise<T>): Promise<T> {
-    const opened = await opening;
-    if (this.#stopping.signal.aborted) await opened[Symbol.asyncDispose]();
-    this.#check();
-    return this.#stack.use(opened);
+  #connectionOptions(): ServiceOptions {
+    const { stopping } = this.#lifecycle;
+    return serviceConnectionOptions(this.#options, this.host, stopping);
   }
 
   async #initHost(manager: Manager, signal: AbortSignal): Promise<void> {
-    const [connection, stopping] = [this.#connection, this.#stopping.signal];
+    const lifecycle = this.#lifecycle;
+    const [connection, stopping] = [this.#connection, lifecycle.stopping];
     const environment = { host: this.host, connection, stopping, signal };
-    await this.#step(() => manager.initHost(environment));
-    const what = `cleanupHost of ${manager.contract.topic}`;
-    this.#undo(what, () => manager.cleanupHost());
+    await lifecycle.step(() => manager.initHost(environment));
+    const name = `cleanupHost of ${manager.contract.topic}`;
+    lifecycle.deferLimited(name, () => manager.cleanupHost());
   }
 
   #startTasks(manager: Manager): void {
@@ -292,28 +258,30 @@ export class Service implements AsyncDisposable {
     const { taskIntervals } = this.#options;
     const lead = (task: string) => this.#connection.lead(topic, task);
     const tasks = periodicTasksOf(manager);
-    this.#periodic.push(new PeriodicTasks(tasks, { lead, taskIntervals }));
+    const periodic = new PeriodicTasks(tasks, { lead, taskIntervals });
+    this.#periodic.push(periodic);
+    const { stopping } = this.#lifecycle;
+    stopping.addEventListener("abort", () => periodic.stop());
   }
 
-  /** Handlers and tasks share the grace time. */
+  async #startCompanions(): Promise<void> {
+    const lifecycle = this.#lifecycle;
+    for (const companion of this.#options.companions ?? []) {
+      await lifecycle.step(() => companion.start());
+      lifecycle.deferLimited("Stop of a companion", () => companion.stop());
+    }
+  }
+
+  /** Waits for active handlers and tasks, which share the shutdown timeout. */
   async #drain(): Promise<void> {
-    const { grace = GRACE } = this.#options;
-    const tasks = this.#periodic.map((each) => each.ended(this.#deadline));
-    const left = this.#deadline - performance.now();
-    const drain = Math.max(left, Math.min(grace, LEAST));
-    await Promise.all([this.#connection.drain(drain), ...tasks]);
-  }
-
-  async #leave(what: string, work: () => unknown): Promise<void> {
-    const least = performance.now() + LEAST;
-    await bestEffort(what, work, Math.max(this.#deadline, least));
+    const { deadline, drainTimeout } = this.#lifecycle;
+    const tasks = this.#periodic.map((each) => each.ended(deadline));
+    await Promise.all([this.#connection.drain(drainTimeout), ...tasks]);
   }
 
   #fail(cause: Error): void {
     const text =
       `The service on ${this.host} lost its broker for good: ${cause.message}`;
-    const error = new ConnectionFailedError(text, { cause });
-    this.#ended.reject(error);
-    this.#halting ??= this.#halt(error);
+    this.#lifecycle.fail(new ConnectionFailedError(text, { cause }));
   }
 }

@@ -2,7 +2,6 @@
 import type { ConnectionContext } from "../connection/connection_context.ts";
 import type { ServiceState } from "../rpc/discovery/service_report.ts";
 import { queueFor } from "../transport/address.ts";
-import type { Manager } from "./manager.ts";
 import type { TaskState } from "./periodic/task_runner.ts";
 import { RecordWriter } from "./registry/record_writer.ts";
 import { Reporter } from "./registry/reporter.ts";
@@ -13,7 +12,7 @@ import {
   taskInfo,
   topicsOf,
 } from "./registry/self_description.ts";
-import type { ServiceOptions } from "./service_options.ts";
+import { managersOf, type ServiceOptions } from "./service_options.ts";
 
 /** A service, as far as it is reported. */
 export interface ReportedService {
@@ -45,11 +44,11 @@ export interface Reporting {
 /** Tells on `own` of a service that serves its managers on `connection`. */
 export function createReporting(
   service: ReportedService,
-  managers: readonly Manager[],
   options: ServiceOptions,
   connection: ConnectionContext,
   own: ConnectionContext,
 ): Reporting {
+  const managers = managersOf(options.manager);
   const identity = identityOf(managers, service.host, options);
   const topics = topicsOf(managers, options.version);
   const records = options.store &&

@@ -182,7 +182,10 @@ onEachBus(
       const [status] = await found(connection, bus);
       assert.equal(status?.state, "up", "it lives without its store");
       await there();
-      await until("that is said", () => lines("is available again") === round + 1);
+      await until(
+        "that is said",
+        () => lines("is available again") === round + 1,
+      );
       assert.equal(lines("is unavailable"), round + 1);
       const [record] = await inner.list();
       await inner.remove(record!);
