@@ -1,6 +1,5 @@
-/** Hosts come and go: the queues of those that left are removed when nothing is in them. @module */
+/** Host sweep: removes the empty queues of hosts that have departed. @module */
 import { logger } from "../logging.ts";
-import { withDeadline } from "../async/deadline.ts";
 import { queueFor } from "../transport/address.ts";
 import {
   type ConnectionContext,
@@ -16,36 +15,31 @@ import {
   lockHost,
   removeQueues,
 } from "../rpc/host_queues.ts";
-import { checkHost } from "../names.ts";
-import { serviceKey } from "../rpc/discovery/service_contract.ts";
-import type {
-  ServiceRecord,
-  ServiceStatus,
-  ServiceStore,
-} from "../rpc/discovery/service_report.ts";
+import type { ServiceStatus } from "../rpc/discovery/service_report.ts";
 import { lease } from "../connection/connect.ts";
 import { PeriodicTasks } from "./periodic/periodic_tasks.ts";
 import { REPORTER_OPTIONS } from "./service_reporting.ts";
-import { managersOf, type ServiceOptions } from "./service_options.ts";
+import {
+  findDepartedHosts,
+  readRecords,
+  removeRecords,
+  topicsOf,
+} from "./departed_hosts.ts";
+import type { ServiceOptions } from "./service_options.ts";
 
-/** Milliseconds without a report after which a host has left. */
+/** Default of the milliseconds without a report after which a host counts as departed. */
 const HOST_EXPIRY_MS = 7 * 86_400_000;
-/** Milliseconds between two sweeps at most. */
+/** Maximum milliseconds between two sweeps. */
 const SWEEP_INTERVAL_MS = 3_600_000;
-/** Hosts that are looked at together. */
+/** Hosts that are checked and locked together. */
 const MAX_HOSTS_PER_BATCH = 20;
-/** Milliseconds that the store may take, and the broker to be connected to. */
-const TIMEOUT_MS = 5_000;
+/** Milliseconds for `removeOwnQueues` to connect to the broker. */
+const CONNECT_TIMEOUT_MS = 5_000;
 
-/** A host that has left, with its records. */
-interface DepartedHost extends HostOf {
-  readonly records: readonly ServiceRecord[];
-}
-
-const topicsOf = ({ manager }: ServiceOptions): ReadonlySet<string> =>
-  new Set(managersOf(manager).map(({ contract }) => contract.topic));
-
-/** Channels of its own, which do not outlive `work`. On OpenStack's bus queues belong to others too: there it does nothing. */
+/**
+ * Runs `work` with a connection context of its own. Does nothing on an OpenStack bus, where other programs use the same
+ * queues.
+ */
 async function withOwnConnection<T>(
   options: ServiceOptions,
   work: (
@@ -61,7 +55,10 @@ async function withOwnConnection<T>(
   return resources.openstack ? undefined : await work(resources, connection);
 }
 
-/** Until disposed, the queues of the host stay: also while nobody consumes them, and what was taken from them is not counted. */
+/**
+ * Prevents other services from removing the queues of a host, until disposed. A service needs this before it consumes, and
+ * while it drains: the broker then reports neither a consumer nor the messages that are unacknowledged.
+ */
 export async function protectHostQueues(
   options: ServiceOptions,
   host: string,
@@ -76,7 +73,7 @@ export async function protectHostQueues(
     topics.map((topic) =>
       holdHost(parts, { topic, host }, options.signal).catch((error) => {
         logger("service").warn(
-          "The queues of {queue} may be removed while nobody consumes them: {error}",
+          "The queues of {queue} are not protected and may be removed while they have no consumer: {error}",
           { queue: queueFor(topic, host), error },
         );
         return null;
@@ -88,7 +85,7 @@ export async function protectHostQueues(
   return stack.move();
 }
 
-/** Sweeps again and again, until disposed. */
+/** Starts the periodic task that removes the queues of departed hosts. */
 export function startHostSweep(
   options: ServiceOptions,
   host: string,
@@ -99,60 +96,54 @@ export function startHostSweep(
     removeDepartedHosts({ ...options, signal }, host, hostExpiry).catch(
       (error) => {
         if (signal.aborted) return;
-        const text = "Queues of hosts that left cannot be removed: {error}";
+        const text = "The queues of departed hosts cannot be removed: {error}";
         logger("service").warn(text, { error });
       },
     );
   const task = { name: "host_queues", every, initialDelay: 0, run };
-  const on = store !== undefined && hostExpiry !== Infinity;
-  return new PeriodicTasks(on ? [{ ...task, jitter: every / 2 }] : []);
+  const enabled = store !== undefined && hostExpiry !== Infinity;
+  return new PeriodicTasks(enabled ? [{ ...task, jitter: every / 2 }] : []);
 }
 
-/** Services that cannot be asked may be there all the same: this one has to be among those that answer. */
+/**
+ * Removes the queues and records of departed hosts. Nothing is removed unless this service receives its own reply to the
+ * query: otherwise replies may be lost, and a missing reply does not prove that a service is gone.
+ */
 async function removeDepartedHosts(
   options: ServiceOptions,
   host: string,
   expiry: number,
 ): Promise<void> {
   const { store, signal } = options;
-  const left = await findDepartedHosts(options, expiry);
-  const others = left.filter((each) => each.host !== host);
-  const isPresent = (there: readonly ServiceStatus[]) =>
-    there.some((status) => status.host === host);
+  const departed = await findDepartedHosts(options, expiry);
+  const others = departed.filter((each) => each.host !== host);
+  const isComplete = (services: readonly ServiceStatus[]) =>
+    services.some((status) => status.host === host);
   if (others.length === 0) return;
   await withOwnConnection(options, async (parts, connection) => {
     for (let at = 0; at < others.length; at += MAX_HOSTS_PER_BATCH) {
-      const some = others.slice(at, at + MAX_HOSTS_PER_BATCH);
-      const gone = await removeUnservedQueues(
+      const batch = others.slice(at, at + MAX_HOSTS_PER_BATCH);
+      const removed = await removeUnservedQueues(
         parts,
         connection,
-        some,
-        signal,
-        isPresent,
+        batch,
+        { signal, isComplete },
       );
-      await removeRecords(store, gone.flatMap(({ records }) => records));
+      await removeRecords(store, removed.flatMap(({ records }) => records));
     }
   });
 }
 
-/** Removes records that say the same as before. */
-async function removeRecords(
-  store: ServiceStore | undefined,
-  records: readonly ServiceRecord[],
-): Promise<void> {
-  for (const record of records) {
-    const now = await store?.get(record);
-    const same = now?.id === record.id && now.updatedAt === record.updatedAt;
-    if (same) await store?.remove(record);
-  }
-}
-
-/** What a service that is not expected back leaves: see `Service.kill`. Never fails. */
+/** Removes the queues of this host for `Service.kill`, except those that other services use. Never rejects. */
 export async function removeOwnQueues(
   options: ServiceOptions,
   host: string,
 ): Promise<void> {
-  const asked = { ...options, timeout: TIMEOUT_MS, signal: undefined };
+  const limited = {
+    ...options,
+    timeout: CONNECT_TIMEOUT_MS,
+    signal: undefined,
+  };
   try {
     const others = await readRecords(options);
     const served = (topic: string) =>
@@ -163,7 +154,7 @@ export async function removeOwnQueues(
     const own = [...topicsOf(options)].filter((topic) => !served(topic))
       .map((topic) => ({ topic, host }));
     await withOwnConnection(
-      asked,
+      limited,
       (parts, connection) => removeUnservedQueues(parts, connection, own),
     );
   } catch (error) {
@@ -174,13 +165,25 @@ export async function removeOwnQueues(
   }
 }
 
-/** Those of the hosts whose queues are gone. Services are asked when none can start there any more. */
+/** Options of `removeUnservedQueues`. */
+interface RemoveOptions {
+  /** Signal that ends the removal. */
+  readonly signal?: AbortSignal | undefined;
+  /** True if the replies of services are complete; nothing is removed otherwise. */
+  readonly isComplete?: (services: readonly ServiceStatus[]) => boolean;
+}
+
+/**
+ * Removes the queues of hosts, and returns the hosts whose queues are gone. The order prevents a race with a service that
+ * starts: first the hosts are locked, so that no service can start on them; then all services are queried; then the queues
+ * of hosts without a reply are removed.
+ */
 async function removeUnservedQueues<H extends HostOf>(
   parts: ConnectionParts,
   connection: ConnectionContext,
   hosts: readonly H[],
-  signal: AbortSignal = new AbortController().signal,
-  trusted: (there: readonly ServiceStatus[]) => boolean = () => true,
+  { signal = new AbortController().signal, isComplete = () => true }:
+    RemoveOptions = {},
 ): Promise<readonly H[]> {
   await using locks = new AsyncDisposableStack();
   const locked: { readonly host: H; readonly lock: HostLock }[] = [];
@@ -191,32 +194,32 @@ async function removeUnservedQueues<H extends HostOf>(
     if (lock) locked.push({ host, lock });
   }
   if (locked.length === 0) return [];
-  const there = await Array.fromAsync(connection.services({ signal }));
-  if (!trusted(there)) return [];
-  const gone: H[] = [];
+  const services = await Array.fromAsync(connection.services({ signal }));
+  if (!isComplete(services)) return [];
+  const removed: H[] = [];
   for (const { host, lock } of locked) {
-    if (there.some((status) => isServedBy(status, host))) continue;
+    if (services.some((status) => isServedBy(status, host))) continue;
     const remove = () => removeQueues(parts, lock, signal);
     if (!await falseOnError(host, signal, remove)) continue;
-    gone.push(host);
+    removed.push(host);
     const queue = queueFor(host.topic, host.host);
-    const text = "Removed the empty queues of {queue}: its host has left";
+    const text = "Removed the empty queues of {queue}: the host has departed";
     logger("service").info(text, { queue });
   }
-  return gone;
+  return removed;
 }
 
-/** A service of the host; or of a topic that has the queue of the host. */
+/** True if a service uses the queue of a host: it serves the topic on this host, or a topic named as the queue. */
 function isServedBy(
   { topic, host, state }: ServiceStatus,
-  left: HostOf,
+  departed: HostOf,
 ): boolean {
   if (state === "stopped" || state === "removed") return false;
-  return topic === left.topic && host === left.host ||
-    topic === queueFor(left.topic, left.host);
+  return topic === departed.topic && host === departed.host ||
+    topic === queueFor(departed.topic, departed.host);
 }
 
-/** False where the broker refuses it, or does not answer: then the queues stay. */
+/** Returns the result of `work`, or false after an error, so that the queues stay. */
 async function falseOnError(
   { topic, host }: HostOf,
   signal: AbortSignal,
@@ -229,53 +232,6 @@ async function falseOnError(
     const text = "The queues of {queue} stay: {error}";
     const level = signal.aborted ? "debug" : "warn";
     logger("service")[level](text, { queue, error }, queue);
-    return false;
-  }
-}
-
-/** What the store knows; a store that is away does no harm, and is told of by whoever writes to it. */
-async function readRecords(
-  { store }: ServiceOptions,
-): Promise<readonly ServiceRecord[]> {
-  const wait = { at: performance.now() + TIMEOUT_MS };
-  const late = () =>
-    new Error(`the store says nothing within ${TIMEOUT_MS} ms`);
-  return store ? await withDeadline(store.list(), wait, late) : [];
-}
-
-/** Hosts of the topics of a service that have not reported for so long. */
-async function findDepartedHosts(
-  options: ServiceOptions,
-  expiry: number,
-): Promise<readonly DepartedHost[]> {
-  const records = await readRecords(options);
-  const topics = topicsOf(options);
-  const everywhere = new Set(records.map(({ topic }) => topic));
-  const own = records.filter(({ topic, host }) =>
-    topics.has(topic) && isHostName(host) &&
-    !everywhere.has(queueFor(topic, host))
-  );
-  const since = Date.now() - expiry;
-  const byHost = Map.groupBy(
-    own,
-    ({ topic, host }) => serviceKey({ topic, host, binary: "" }),
-  );
-  return [...byHost.values()]
-    .filter((all) => all.every(({ updatedAt }) => updatedAt < since))
-    .flatMap((all) => {
-      const [first] = all;
-      return first
-        ? [{ topic: first.topic, host: first.host, records: all }]
-        : [];
-    });
-}
-
-/** A store may hold anything; `dead` as a host would be the dead letters of its topic. */
-function isHostName(host: string): boolean {
-  try {
-    checkHost(host);
-    return true;
-  } catch {
     return false;
   }
 }

@@ -1,4 +1,4 @@
-/** Managers: the objects whose methods serve a contract (Nova: `manager.py`). @module */
+/** Managers: objects whose methods serve a contract (Nova: `manager.py`). @module */
 import type { Contract, Endpoint, Handlers } from "../contract/types.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";
 import { type Dispatcher, RpcDispatcher } from "../rpc/dispatch/dispatcher.ts";
@@ -10,66 +10,66 @@ import {
   TaskRunner,
 } from "./periodic/task_runner.ts";
 
-/** What a service gives its managers before the first message. */
+/** Environment that a service passes to `initHost` of its managers. */
 export interface HostEnvironment {
   /** Name of the host. */
   readonly host: string;
-  /** To call others. */
+  /** Connection for calls to other services. */
   readonly connection: ConnectionContext;
-  /** Fires when the service begins to stop: end here what does not end by itself, e.g. endless streams. */
+  /** Fires when the stop of the service begins. End here what does not end by itself, such as endless streams. */
   readonly stopping: AbortSignal;
-  /** Fires when the service has stopped: release here what the manager holds. */
+  /** Fires when the service has stopped. Release the resources of the manager here. */
   readonly signal: AbortSignal;
 }
 
-/** Base of managers. A subclass names its contract and has its methods. */
+/** Base class of managers. A subclass has a contract, and a method for each of its procedures. */
 export abstract class Manager implements Endpoint {
-  /** What it serves. */
+  /** Contract that the manager serves. */
   abstract readonly contract: Contract;
-  /** What it does again and again while the service runs. */
+  /** Periodic tasks that run while the service runs. */
   readonly periodic: readonly PeriodicTask[] = [];
-  /** Name of the host; set by the service before `initHost`. A test may set it with `Object.assign(manager, { host })`. */
+  /** Name of the host. The service sets it before `initHost`; a test can set it with `Object.assign(manager, { host })`. */
   declare readonly host: string;
-  /** To call others; set by the service before `initHost`, or by a test as above. */
+  /** Connection for calls to other services. The service sets it before `initHost`; a test can set it in the same way. */
   declare readonly connection: ConnectionContext;
-  /** Called when the queues exist and before the first message is taken. */
+  /** Called before the service consumes; its queues exist. */
   initHost(_environment: HostEnvironment): void | Promise<void> {}
-  /** Called when the service takes messages. */
+  /** Called when the service consumes. */
   postStartHook(): void | Promise<void> {}
-  /** Called when the service stops and no handler runs any more; `connection` can still be used. Managers in reverse order. */
+  /** Called when the service stops and no handler runs any more, for the managers in reverse order. `connection` is still open. */
   cleanupHost(): void | Promise<void> {}
-  /** The dispatcher for this manager and further endpoints of its topic (Nova: `create_rpc_dispatcher`, `additional_apis`). */
+  /** Creates the dispatcher of this manager and further endpoints of its topic (Nova: `create_rpc_dispatcher`, `additional_apis`). */
   createRpcDispatcher(additional: readonly Endpoint[] = []): Dispatcher {
     return new RpcDispatcher([this, ...additional]);
   }
 }
 
-/** What a host can do, as it is told to schedulers; a list where it has several kinds of it, as in Nova. */
+/** Capabilities of a host for schedulers; a list if the host has several sets of them, as in Nova. */
 export type Capabilities =
   | Readonly<Record<string, unknown>>
   | readonly Readonly<Record<string, unknown>>[];
 
 /**
- * A manager that tells schedulers what it can do (Nova: `manager.py`, `SchedulerDependentManager`): a periodic task,
- * `update_service_capabilities`, casts `{ service_name, host, capabilities }` to every worker of the topic `scheduler` once
- * a minute; `taskIntervals` of the service sets another time.
+ * Manager that sends its capabilities to schedulers (Nova: `manager.py`, `SchedulerDependentManager`). The periodic task
+ * `update_service_capabilities` casts `{ service_name, host, capabilities }` to every worker of the topic `scheduler` once
+ * a minute. `taskIntervals` of the service can set another interval.
  */
 export abstract class SchedulerDependentManager extends Manager {
-  /** Version that schedulers are asked for. Nova's take `2.0`. */
+  /** Version of the schedulers' contract. Nova's schedulers accept `2.0`. */
   readonly schedulerVersion: string = "1.0";
-  /** What is told; nothing is, as long as this gives `undefined`. */
+  /** Returns the capabilities to send; `undefined` sends nothing. */
   abstract capabilities(): Capabilities | undefined;
 }
 
-/** A manager made of an object literal. */
+/** Manager that `implement` returns. */
 export type Implementation<C extends Contract> = Manager & {
   readonly contract: C;
 } & Handlers<C>;
 
-/** A manager whose class serves what its contract lists. */
+/** Type of a manager whose class has a method for each procedure of its contract. */
 export type ManagerOf<M extends Manager> = M & Handlers<M["contract"]>;
 
-/** Hooks of a manager made of an object literal. */
+/** Members of a manager besides its methods, for `implement`. */
 export interface ImplementOptions {
   /** See {@linkcode Manager.initHost}. */
   readonly initHost?: Manager["initHost"] | undefined;
@@ -89,11 +89,10 @@ const hookNames = namesOf<ImplementOptions>({
 });
 
 /**
- * Makes a manager of functions, with their parameters inferred from the contract; or of an object of a class of yours, whose
- * methods, inherited ones included, serve with that object as their `this`.
+ * Creates a manager from functions, whose parameters are inferred from the contract, or from an instance of a class, whose own
+ * and inherited methods then serve with the instance as their `this`.
  *
- * @throws {InvalidValueError} an option has another name than these. A handler that is missing is found out where the manager
- * is to serve.
+ * @throws {InvalidValueError} an option is unknown. A missing handler is an error when the service starts.
  * @example
  * ```ts
  * import { z } from "npm:zod@4";
@@ -125,7 +124,7 @@ export function implement<C extends Contract>(
   ) as unknown as Implementation<C>;
 }
 
-/** The members of a manager for a contract that an object or its class has. Methods are bound to the object. */
+/** Collects the members of an instance that a manager can have: procedures of the contract and hooks. Methods are bound to the instance. */
 function boundMembers(
   target: object,
   { procedures = {} }: Contract,
@@ -140,10 +139,10 @@ function boundMembers(
   return members;
 }
 
-/** Milliseconds between two casts to the schedulers (Nova: `periodic_interval`). */
+/** Milliseconds between two casts of capabilities to the schedulers (Nova: `periodic_interval`). */
 const CAPABILITIES_INTERVAL_MS = 60_000;
 
-/** All that a manager does again and again, its base class's part included. */
+/** Returns the periodic tasks of a manager, including the one of `SchedulerDependentManager`. */
 export function periodicTasksOf(manager: Manager): readonly PeriodicTask[] {
   if (!(manager instanceof SchedulerDependentManager)) return manager.periodic;
   const report = async (signal: AbortSignal) => {
@@ -166,7 +165,8 @@ export function periodicTasksOf(manager: Manager): readonly PeriodicTask[] {
 }
 
 /**
- * The tasks that a base class has, for a subclass that adds some of its own (Nova: a subclass inherits `periodic_task`s).
+ * Returns the periodic tasks of the base class, for a subclass that adds its own (Nova: a subclass inherits `periodic_task`s).
+ * Call it in the initializer of `periodic`, where the member still has the value of the base class.
  *
  * @example
  * ```ts ignore
@@ -184,9 +184,9 @@ const runOptionNames = namesOf<{ readonly raiseOnError: unknown }>({
 });
 
 /**
- * Runs each periodic task of a manager once, in order, e.g. in a test (Nova: `periodic_tasks`).
+ * Runs each periodic task of a manager once, in order, for example in a test (Nova: `periodic_tasks`).
  *
- * @throws what the first task that fails throws, if `raiseOnError`; else failures are logged.
+ * @throws the error of the first task that fails, if `raiseOnError` is true. Otherwise errors are logged.
  */
 export async function runPeriodicTasks(
   manager: Manager,
@@ -200,7 +200,7 @@ export async function runPeriodicTasks(
       await new TaskRunner(task, name).runOnce(signal);
     } catch (error) {
       if (options.raiseOnError) throw error;
-      const text = "Periodic {name} failed: {error}";
+      const text = "Periodic task {name} failed: {error}";
       logger("service").error(text, { name, error }, name);
     }
   }

@@ -1,4 +1,4 @@
-/** Managers on their host: whose they are, and what is consumed for them. @module */
+/** Binds managers to their service, and creates the consumers of their topics. @module */
 import { InvalidValueError } from "../errors.ts";
 import { queueFor } from "../transport/address.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";
@@ -7,13 +7,13 @@ import { withOpenstackPing } from "./openstack_api.ts";
 import type { Manager } from "./manager.ts";
 import type { ServiceOptions } from "./service_options.ts";
 
-/** Managers of running services. */
+/** Managers that belong to a running service. */
 const boundManagers = new WeakSet<Manager>();
 
 /**
- * Gives a manager its host and its connection. It belongs to that service until disposed.
+ * Sets the host and the connection of a manager. The manager belongs to the service until disposed.
  *
- * @throws {InvalidValueError} it belongs to a running service already.
+ * @throws {InvalidValueError} the manager belongs to another running service.
  */
 export function bindManager(
   manager: Manager,
@@ -22,7 +22,7 @@ export function bindManager(
 ): Disposable {
   if (boundManagers.has(manager)) {
     throw new InvalidValueError(
-      `Invalid option manager: the manager of ${manager.contract.topic} serves on ${manager.host} already; make another`,
+      `Invalid option manager: the manager of ${manager.contract.topic} already serves on ${manager.host}; create another one`,
       { data: { path: "manager" } },
     );
   }
@@ -31,7 +31,7 @@ export function bindManager(
   return { [Symbol.dispose]: () => void boundManagers.delete(manager) };
 }
 
-/** One dispatcher for each topic, over all its managers. */
+/** Creates one dispatcher for each topic, over all its managers. */
 function createDispatchers(
   managers: readonly Manager[],
   { wrap = (inner) => inner, baseApi = true }: ServiceOptions,
@@ -48,7 +48,12 @@ function createDispatchers(
   return dispatchers;
 }
 
-/** Plans the three consumers of Nova's service (`service.py`, `Service.start`), for each topic. */
+/**
+ * Creates three consumers for each topic, as Nova's `Service.start` does (`service.py`): of the topic, of the host, and of
+ * the fanout.
+ *
+ * @throws {InvalidValueError} two topics need the same queue.
+ */
 export async function createConsumers(
   connection: ConnectionContext,
   managers: readonly Manager[],
@@ -59,7 +64,7 @@ export async function createConsumers(
   for (const topic of dispatchers.keys()) {
     if (!dispatchers.has(queueFor(topic, host))) continue;
     throw new InvalidValueError(
-      `Invalid option manager: topic ${topic} on host ${host} and topic ${topic}.${host} have one queue; serve them in two services on hosts of other names`,
+      `Invalid option manager: topic ${topic} on host ${host} and topic ${topic}.${host} share one queue; serve them in two services on hosts with different names`,
       { data: { path: "manager" } },
     );
   }

@@ -1,16 +1,16 @@
-/** What every service of an OpenStack bus answers: signs of life (oslo.messaging `rpc/server.py`; Nova `baserpc.py`). @module */
+/** Ping methods that every service of an OpenStack bus has (oslo.messaging `rpc/server.py`; Nova `baserpc.py`). @module */
 import { z } from "npm:zod@^4.6.7";
 import { type Dispatcher, RpcDispatcher } from "../rpc/dispatch/dispatcher.ts";
 
-/** oslo.messaging's ping (`rpc_ping_enabled`). */
+/** Ping of oslo.messaging (`rpc_ping_enabled`). */
 const PING_METHOD = "oslo_rpc_server_ping";
-/** Nova's base API: `ping` gives back what it got. */
+/** Namespace of Nova's base API, whose `ping` returns its argument. */
 const BASE_NAMESPACE = "baseapi";
 
 const pingArgs = z.looseObject({ arg: z.unknown() });
 const pingResult = z.object({ service: z.string(), arg: z.unknown() });
 
-/** A dispatcher of a topic that answers both as well; all else goes on to `inner`. */
+/** Adds both ping methods to the dispatcher of a topic; all other methods go to `inner`. */
 export function withOpenstackPing(
   inner: Dispatcher,
   topic: string,

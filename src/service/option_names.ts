@@ -1,4 +1,4 @@
-/** The options of services: which names there are. @module */
+/** Names of the options of a service. @module */
 import { checkNames, namesOf } from "../option_names.ts";
 import type { ConnectionOptions } from "../connection/connection_options.ts";
 import {
@@ -21,9 +21,9 @@ const serviceNames = namesOf<
 }, connectionNames);
 
 /**
- * Checks what a service is told.
+ * Checks the names and the values of the options of a service.
  *
- * @throws {InvalidValueError} naming the option.
+ * @throws {InvalidValueError} an option is unknown or has an invalid value; the message names it.
  */
 export function checkServiceOptions(options: ServiceOptions): void {
   checkNames(options, serviceNames);

@@ -206,7 +206,7 @@ export class Service implements AsyncDisposable {
     void this.#reporting?.reporter.report();
   }
 
-  /** Stops at the first signal. In a worker of `launch` the launcher decides instead. */
+  /** Stops the service at the first signal. Does nothing in a worker of `launch`, where the launcher decides. */
   #stopOnSignals(): void {
     const { signals = true } = this.#options;
     if (!signals || workerNumber() !== undefined) return;

@@ -1,4 +1,4 @@
-/** How to start a service, and what is checked of it. @module */
+/** Options of a service, and the checks of their values. @module */
 import { checkDuration, checkInteger, LABEL } from "../option_checks.ts";
 import { InvalidValueError } from "../errors.ts";
 import { oneLine } from "../logging.ts";
@@ -12,10 +12,10 @@ import type {
 import { checkDurations } from "../ledger/options.ts";
 import type { Manager } from "./manager.ts";
 
-/** One manager, or several. */
+/** One manager or several. */
 export type Managers = Manager | readonly Manager[];
 
-/** Whatever is missing or wrong in a manager, measured by its contract. */
+/** Members that managers must have by their contracts; the compiler reports a missing or wrong one. */
 export type CheckedManagers<M> = M extends Manager
   ? (string extends keyof M["contract"]["procedures"] ? unknown
     : Handlers<M["contract"]>)
@@ -23,62 +23,62 @@ export type CheckedManagers<M> = M extends Manager
     ? { readonly [I in keyof M]: CheckedManagers<M[I]> }
   : never;
 
-/** What runs beside the managers, e.g. an HTTP server in front of them (Nova: `WSGIService`). */
+/** Server that runs beside the managers, such as an HTTP gateway (Nova: `WSGIService`). */
 export interface Companion {
-  /** Called when the service takes messages. What it throws fails the start. */
+  /** Called after the managers have started. An error fails the start of the service. */
   start(): unknown;
-  /** Called first when the service stops: it may still use the managers and their connection. */
+  /** Called at the beginning of a stop: the managers and their connection can still be used. */
   stop(): unknown;
 }
 
-/** How to start a service. */
+/** Options of a service. */
 export interface ServiceOptions<M extends Managers = Managers>
   extends ConnectionOptions {
-  /** The broker, or a function that tells it at each attempt to connect. */
+  /** URL of the broker, or a function that returns it for each attempt to connect. */
   readonly url: BrokerUrls;
-  /** Name of this host in `<topic>.<host>`; default: the machine's name. */
+  /** Name of this host in the queue `<topic>.<host>`; default: the machine's name. */
   readonly host?: string | undefined;
-  /** Who serves. Managers of one topic share its consumers. */
+  /** Manager or managers of the service. Managers of the same topic share its consumers. */
   readonly manager: M & CheckedManagers<M>;
-  /** Drain on SIGINT and SIGTERM; default true. In a worker of `launch` its launcher decides. */
+  /** True to drain on SIGINT and SIGTERM; default true. Has no effect in a worker of `launch`, where the launcher decides. */
   readonly signals?: boolean | undefined;
-  /** Adds behaviour around all handlers: authorization, audit, transactions. */
+  /** Adds behaviour around all handlers, such as authorization, audit or transactions. */
   readonly wrap?: ((inner: Dispatcher) => Dispatcher) | undefined;
-  /** Whether `oslo_rpc_server_ping`, and `ping` of Nova's namespace `baseapi`, are answered, without `wrap`; default true. */
+  /** True to reply to `oslo_rpc_server_ping`, and to `ping` of Nova's namespace `baseapi`, without `wrap`; default true. */
   readonly baseApi?: boolean | undefined;
-  /** What starts after the managers and stops before them. */
+  /** Servers that start after the managers and stop before them. */
   readonly companions?: readonly Companion[] | undefined;
-  /** Milliseconds between two reports to whoever watches (Nova: `report_interval`); default 10 000, 0 = none. */
+  /** Milliseconds between two reports of the service (Nova: `report_interval`); default 10 000; 0 = no reports. */
   readonly reportInterval?: number | undefined;
   /**
-   * Milliseconds without a report after which a host has left: of its queues in the topics of this service those are removed
-   * that nobody consumes and that hold nothing. Only hosts that the `store` remembers; not with the profile `nova`. Default
-   * 604 800 000 (7 days), `Infinity` = never.
+   * Milliseconds without a report after which a host counts as departed. This service removes the queues of such a host in
+   * its topics, if they are empty and have no consumer. Applies to hosts with a record in the `store`, and not with the
+   * profile `nova`. Default 604 800 000 (7 days); `Infinity` = never.
    */
   readonly hostExpiry?: number | undefined;
-  /** Where its record is kept, so that others find it when it does not answer any more. */
+  /** Store for the record of the service, in which others find it when it no longer replies. */
   readonly store?: ServiceStore | undefined;
   /** Name of the program in its reports; default: its first topic. */
   readonly binary?: string | undefined;
-  /** Version of the program in its reports; default: those of its contracts. */
+  /** Version of the program in its reports; default: the version of the contract of each topic. */
   readonly version?: string | undefined;
-  /** Where it runs, in its reports, e.g. an availability zone. */
+  /** Availability zone or other place of the service, in its reports. */
   readonly zone?: string | undefined;
-  /** Milliseconds in place of a periodic task's `every`, by the name of the task. */
+  /** Milliseconds that replace `every` of a periodic task, by the name of the task. */
   readonly taskIntervals?: Readonly<Record<string, number>> | undefined;
   /**
-   * TCP port for `GET /livez` and `GET /readyz`; default: none; 0 = a free one. Worker n of `launch` takes the n-th port
+   * TCP port for `GET /livez` and `GET /readyz`; default: none; 0 = any free port. Worker n of `launch` uses the n-th port
    * after it.
    */
   readonly healthPort?: number | undefined;
-  /** Address of that port; default `127.0.0.1`: for probes from outside, give `0.0.0.0`. */
+  /** Address of the health port; default `127.0.0.1`. Probes from other machines need `0.0.0.0`. */
   readonly healthHostname?: string | undefined;
 }
 
 /**
- * The managers of a service.
+ * Returns the managers of a service as a list.
  *
- * @throws {InvalidValueError} there is none, or one has no contract.
+ * @throws {InvalidValueError} there is no manager, or one has no contract.
  */
 export function managersOf(input: Managers): readonly Manager[] {
   const managers = Array.isArray(input)
@@ -93,13 +93,13 @@ export function managersOf(input: Managers): readonly Manager[] {
   );
 }
 
-/** A day in milliseconds. */
+/** Maximum `reportInterval`: one day. */
 const MAX_INTERVAL_MS = 86_400_000;
 
 /**
- * Checks what a service is told beyond what its connection is.
+ * Checks the values of the options that a service has and its connection has not.
  *
- * @throws {InvalidValueError} naming the option that is wrong.
+ * @throws {InvalidValueError} an option has an invalid value; the message names it.
  */
 export function checkServiceValues(options: ServiceOptions): void {
   const { reportInterval = 0, healthPort = 0, taskIntervals = {} } = options;
@@ -123,7 +123,7 @@ export function checkServiceValues(options: ServiceOptions): void {
   }
 }
 
-/** Options of a service's connection: it notifies as `<topic>.<host>`, and connects no more once the service stops. */
+/** Returns the options of the connection of a service: it sends notifications as `<topic>.<host>`, and does not connect again once the service stops. */
 export function serviceConnectionOptions(
   options: ServiceOptions,
   host: string,

@@ -1,4 +1,4 @@
-/** What a service reports, of its parts. @module */
+/** Creates the reporter of a service from its managers, options and connection. @module */
 import type { ConnectionContext } from "../connection/connection_context.ts";
 import type { ServiceState } from "../rpc/discovery/service_report.ts";
 import { queueFor } from "../transport/address.ts";
@@ -14,17 +14,17 @@ import {
 } from "./registry/self_description.ts";
 import { managersOf, type ServiceOptions } from "./service_options.ts";
 
-/** A service, as far as it is reported. */
+/** Members of a service that are reported. */
 export interface ReportedService {
   /** Name of the host. */
   readonly host: string;
-  /** Where it is in its life. */
+  /** Current state. */
   readonly state: ServiceState;
-  /** What its managers do again and again. */
+  /** Periodic tasks of the managers. */
   readonly tasks: readonly TaskState[];
 }
 
-/** Options of the contexts that report and keep house: they serve but short questions. */
+/** Options of the connection contexts for reports and for the removal of queues, which serve short queries only. */
 export const REPORTER_OPTIONS = {
   pooled: false,
   concurrency: 64,
@@ -33,15 +33,15 @@ export const REPORTER_OPTIONS = {
   ledger: undefined,
 } as const;
 
-/** A service's reporter, and its records where it has a store. */
+/** Reporter of a service, and the writer of its records. */
 export interface Reporting {
-  /** Tells of it. */
+  /** Sends the reports and replies to queries. */
   readonly reporter: Reporter;
-  /** Kept of it. */
+  /** Writer of the records; undefined without a store. */
   readonly records: RecordWriter | undefined;
 }
 
-/** Tells on `own` of a service that serves its managers on `connection`. */
+/** Creates the reporter of a service whose managers serve on `connection`. The reporter uses the context `own`. */
 export function createReporting(
   service: ReportedService,
   options: ServiceOptions,

@@ -103,7 +103,7 @@ export class WorkerSlot {
   #handOver(old: WorkerProcess, next: WorkerProcess): WorkerProcess {
     const { worker } = this;
     logger("service").info(
-      "Worker {worker} was replaced and drains",
+      "Worker {worker} is replaced",
       { worker },
       `${worker}`,
     );

@@ -106,7 +106,7 @@ onEachBus("a manager serves in one running service at a time", async (bus) => {
   const first = await start("one");
   const error = await failureOf(start("two"));
   assert.ok(error instanceof InvalidValueError);
-  assert.match(error.message, /serves on one already/);
+  assert.match(error.message, /already serves on one/);
   assert.equal(manager.host, "one");
   await first.stop();
   await (await start("two")).stop();
