@@ -17,7 +17,10 @@ export interface Field<T> {
   readonly schema: z.ZodType<T>;
   /** Description of the allowed values, to follow the word "give" in an error message. */
   readonly allowed: string;
-  /** Converts the text of a variable to an input of the schema. A text that cannot be converted stays, so that the schema rejects it. */
+  /**
+   * Converts the text of a variable to an input of the schema. A text that cannot be converted stays, so that the schema
+   * rejects it.
+   */
   readonly fromText: (text: string) => unknown;
   /** Default. */
   readonly fallback: T;
@@ -120,7 +123,10 @@ function isComplete(url: URL): boolean {
     doesNotThrow(() => decodeURIComponent(username + password));
 }
 
-/** Schema of URLs that `createConnection` accepts. A `transport_url` of oslo.messaging becomes one URL for each of its hosts. */
+/**
+ * Schema of URLs that `createConnection` accepts. A `transport_url` of oslo.messaging becomes one URL for each of its
+ * hosts.
+ */
 export const urlList: z.ZodType<readonly string[]> = z.union([
   z.string().transform((one) => [one]),
   z.array(z.string()),

@@ -13,7 +13,10 @@ import {
   warnOfExposedSecret,
 } from "./exposed_secrets.ts";
 
-/** Explains why a file cannot be read. The system's message is not used: it contains the path, and the path may be a secret that was given by mistake. */
+/**
+ * Explains why a file cannot be read. The system's message is not used: it contains the path, and the path may be a secret
+ * that was given by mistake.
+ */
 function readFailure(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such file";
   if (error instanceof Deno.errors.NotCapable) {
@@ -53,7 +56,10 @@ function readText(path: string): FileText | { why: string } {
   }
 }
 
-/** Describes a JSON error by its position. The parser's own message is not used: it quotes the text, which may contain a secret. */
+/**
+ * Describes a JSON error by its position. The parser's own message is not used: it quotes the text, which may contain a
+ * secret.
+ */
 function jsonErrorPosition(error: unknown): string {
   const [, at] = /\((line \d+ column \d+)\)$/.exec(String(error)) ?? [];
   return at ? `it is not JSON from ${at}` : "it is not JSON";

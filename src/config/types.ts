@@ -65,14 +65,18 @@ export interface Config {
   readonly zone: string | undefined;
   /** TCP port for `/livez` and `/readyz`. `WARREN_HEALTH_PORT`; default: none. */
   readonly healthPort: number | undefined;
-  /** Address of the health port. `WARREN_HEALTH_HOSTNAME`; default `127.0.0.1`. Probes from other machines need `0.0.0.0`. */
+  /**
+   * Address of the health port. `WARREN_HEALTH_HOSTNAME`; default `127.0.0.1`. Probes from other machines need `0.0.0.0`.
+   */
   readonly healthHostname: string;
   /**
    * Milliseconds that replace `every` of a periodic task, by the name of the task. `WARREN_TASK_INTERVALS`, as
    * `name=milliseconds`, separated by commas.
    */
   readonly taskIntervals: Readonly<Record<string, number>>;
-  /** TLS settings for `amqps:`. `WARREN_TLS_CA`, `_CERT` and `_KEY`: PEM or the path of a PEM file; `WARREN_TLS_SERVERNAME`. */
+  /**
+   * TLS settings for `amqps:`. `WARREN_TLS_CA`, `_CERT` and `_KEY`: PEM or the path of a PEM file; `WARREN_TLS_SERVERNAME`.
+   */
   readonly tls: TlsOptions | undefined;
   /** Log level for your LogTape configuration; Warren itself does not apply it. `WARREN_LOG_LEVEL`; default `info`. */
   readonly logLevel: LogLevel;

@@ -76,14 +76,20 @@ function liveSettings(
   return live;
 }
 
-/** Returns the value of a key as the program uses it, as text. A missing prefetch is the concurrency at the start of the consumers. */
+/**
+ * Returns the value of a key as the program uses it, as text. A missing prefetch is the concurrency at the start of the
+ * consumers.
+ */
 function effectiveValue(config: Config, key: Key): string {
   return key === "prefetch"
     ? String(config.prefetch ?? config.concurrency)
     : JSON.stringify(valueAt(config, key)) ?? "";
 }
 
-/** Runs `work` and logs its error on one line, since a signal handler has no caller to throw to. Returns undefined after an error. */
+/**
+ * Runs `work` and logs its error on one line, since a signal handler has no caller to throw to. Returns undefined after an
+ * error.
+ */
 function logFailure<T>(failure: string, work: () => T): T | undefined {
   try {
     return work();

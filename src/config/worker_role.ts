@@ -64,5 +64,7 @@ export function onSignals(
  */
 export const READY_MARKER = "\u001b]warren:ready\u001b\\";
 
-/** Line that the launcher writes to the stdin of a worker to drain it. The end of stdin means that the launcher has died. */
+/**
+ * Line that the launcher writes to the stdin of a worker to drain it. The end of stdin means that the launcher has died.
+ */
 export const DRAIN_COMMAND = "drain\n";

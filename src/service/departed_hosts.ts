@@ -73,7 +73,9 @@ export async function findDepartedHosts(
     });
 }
 
-/** True for a valid name of a host. A store may contain any text, and `dead` would name the dead-letter queue of the topic. */
+/**
+ * True for a valid name of a host. A store may contain any text, and `dead` would name the dead-letter queue of the topic.
+ */
 function isHostName(host: string): boolean {
   try {
     checkHost(host);

@@ -64,14 +64,17 @@ export async function protectHostQueues(
   host: string,
 ): Promise<AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
-  const parts = await lease(options.url, { ...options, ...REPORTER_OPTIONS });
-  stack.use(createContext(parts));
-  const topics = parts.openstack
+  const resources = await lease(options.url, {
+    ...options,
+    ...REPORTER_OPTIONS,
+  });
+  stack.use(createContext(resources));
+  const topics = resources.openstack
     ? []
     : [...topicsOf(options)].filter((topic) => isLockable({ topic, host }));
-  const held = await Promise.all(
+  const protections = await Promise.all(
     topics.map((topic) =>
-      holdHost(parts, { topic, host }, options.signal).catch((error) => {
+      holdHost(resources, { topic, host }, options.signal).catch((error) => {
         logger("service").warn(
           "The queues of {queue} are not protected and may be removed while they have no consumer: {error}",
           { queue: queueFor(topic, host), error },
@@ -80,7 +83,7 @@ export async function protectHostQueues(
       })
     ),
   );
-  for (const each of held) stack.use(each);
+  for (const each of protections) stack.use(each);
   options.signal?.throwIfAborted();
   return stack.move();
 }
@@ -120,11 +123,11 @@ async function removeDepartedHosts(
   const isComplete = (services: readonly ServiceStatus[]) =>
     services.some((status) => status.host === host);
   if (others.length === 0) return;
-  await withOwnConnection(options, async (parts, connection) => {
+  await withOwnConnection(options, async (resources, connection) => {
     for (let at = 0; at < others.length; at += MAX_HOSTS_PER_BATCH) {
       const batch = others.slice(at, at + MAX_HOSTS_PER_BATCH);
       const removed = await removeUnservedQueues(
-        parts,
+        resources,
         connection,
         batch,
         { signal, isComplete },
@@ -155,7 +158,8 @@ export async function removeOwnQueues(
       .map((topic) => ({ topic, host }));
     await withOwnConnection(
       limited,
-      (parts, connection) => removeUnservedQueues(parts, connection, own),
+      (resources, connection) =>
+        removeUnservedQueues(resources, connection, own),
     );
   } catch (error) {
     logger("service").warn("The queues of {host} stay: {error}", {
@@ -179,7 +183,7 @@ interface RemoveOptions {
  * of hosts without a reply are removed.
  */
 async function removeUnservedQueues<H extends HostOf>(
-  parts: ConnectionParts,
+  resources: ConnectionParts,
   connection: ConnectionContext,
   hosts: readonly H[],
   { signal = new AbortController().signal, isComplete = () => true }:
@@ -188,9 +192,9 @@ async function removeUnservedQueues<H extends HostOf>(
   await using locks = new AsyncDisposableStack();
   const locked: { readonly host: H; readonly lock: HostLock }[] = [];
   for (const host of hosts) {
-    const empty = () => isEmpty(parts, host, signal);
+    const empty = () => isEmpty(resources, host, signal);
     if (!await falseOnError(host, signal, empty)) continue;
-    const lock = locks.use(await lockHost(parts, host, signal) ?? null);
+    const lock = locks.use(await lockHost(resources, host, signal) ?? null);
     if (lock) locked.push({ host, lock });
   }
   if (locked.length === 0) return [];
@@ -199,7 +203,7 @@ async function removeUnservedQueues<H extends HostOf>(
   const removed: H[] = [];
   for (const { host, lock } of locked) {
     if (services.some((status) => isServedBy(status, host))) continue;
-    const remove = () => removeQueues(parts, lock, signal);
+    const remove = () => removeQueues(resources, lock, signal);
     if (!await falseOnError(host, signal, remove)) continue;
     removed.push(host);
     const queue = queueFor(host.topic, host.host);

@@ -36,9 +36,15 @@ export abstract class Manager implements Endpoint {
   initHost(_environment: HostEnvironment): void | Promise<void> {}
   /** Called when the service consumes. */
   postStartHook(): void | Promise<void> {}
-  /** Called when the service stops and no handler runs any more, for the managers in reverse order. `connection` is still open. */
+  /**
+   * Called when the service stops and no handler runs any more, for the managers in reverse order. `connection` is still
+   * open.
+   */
   cleanupHost(): void | Promise<void> {}
-  /** Creates the dispatcher of this manager and further endpoints of its topic (Nova: `create_rpc_dispatcher`, `additional_apis`). */
+  /**
+   * Creates the dispatcher of this manager and further endpoints of its topic (Nova: `create_rpc_dispatcher`,
+   * `additional_apis`).
+   */
   createRpcDispatcher(additional: readonly Endpoint[] = []): Dispatcher {
     return new RpcDispatcher([this, ...additional]);
   }
@@ -89,8 +95,8 @@ const hookNames = namesOf<ImplementOptions>({
 });
 
 /**
- * Creates a manager from functions, whose parameters are inferred from the contract, or from an instance of a class, whose own
- * and inherited methods then serve with the instance as their `this`.
+ * Creates a manager from functions, whose parameters are inferred from the contract, or from an instance of a class, whose
+ * own and inherited methods then serve with the instance as their `this`.
  *
  * @throws {InvalidValueError} an option is unknown. A missing handler is an error when the service starts.
  * @example
@@ -124,7 +130,10 @@ export function implement<C extends Contract>(
   ) as unknown as Implementation<C>;
 }
 
-/** Collects the members of an instance that a manager can have: procedures of the contract and hooks. Methods are bound to the instance. */
+/**
+ * Collects the members of an instance that a manager can have: procedures of the contract and hooks. Methods are bound to
+ * the instance.
+ */
 function boundMembers(
   target: object,
   { procedures = {} }: Contract,
@@ -165,8 +174,8 @@ export function periodicTasksOf(manager: Manager): readonly PeriodicTask[] {
 }
 
 /**
- * Returns the periodic tasks of the base class, for a subclass that adds its own (Nova: a subclass inherits `periodic_task`s).
- * Call it in the initializer of `periodic`, where the member still has the value of the base class.
+ * Returns the periodic tasks of the base class, for a subclass that adds its own (Nova: a subclass inherits
+ * `periodic_task`s). Call it in the initializer of `periodic`, where the member still has the value of the base class.
  *
  * @example
  * ```ts ignore

@@ -1,4 +1,8 @@
-/** Service: managers that serve their topics on one host, from the start to the drained stop (Nova: `service.py`). @module */
+/**
+ * Service: managers that serve their topics on one host, from the start to the drained stop (Nova: `service.py`).
+ *
+ * @module
+ */
 import { ConnectionDisposedError, ConnectionFailedError } from "../errors.ts";
 import { logger } from "../logging.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";

@@ -40,7 +40,9 @@ export interface ServiceOptions<M extends Managers = Managers>
   readonly host?: string | undefined;
   /** Manager or managers of the service. Managers of the same topic share its consumers. */
   readonly manager: M & CheckedManagers<M>;
-  /** True to drain on SIGINT and SIGTERM; default true. Has no effect in a worker of `launch`, where the launcher decides. */
+  /**
+   * True to drain on SIGINT and SIGTERM; default true. Has no effect in a worker of `launch`, where the launcher decides.
+   */
   readonly signals?: boolean | undefined;
   /** Adds behaviour around all handlers, such as authorization, audit or transactions. */
   readonly wrap?: ((inner: Dispatcher) => Dispatcher) | undefined;
@@ -123,7 +125,10 @@ export function checkServiceValues(options: ServiceOptions): void {
   }
 }
 
-/** Returns the options of the connection of a service: it sends notifications as `<topic>.<host>`, and does not connect again once the service stops. */
+/**
+ * Returns the options of the connection of a service: it sends notifications as `<topic>.<host>`, and does not connect
+ * again once the service stops.
+ */
 export function serviceConnectionOptions(
   options: ServiceOptions,
   host: string,

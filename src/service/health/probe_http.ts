@@ -24,7 +24,10 @@ export interface ProbeResponse {
 /** Returns the response to a request. */
 export type ProbeHandler = (request: ProbeRequest) => ProbeResponse;
 
-/** Reads a request and responds. Returns false if the client closes the connection before its request is complete. Throws the errors of the connection. */
+/**
+ * Reads a request and responds. Returns false if the client closes the connection before its request is complete. Throws
+ * the errors of the connection.
+ */
 export async function serveProbe(
   connection: Deno.TcpConn,
   handler: ProbeHandler,
@@ -49,7 +52,10 @@ const REASONS: Readonly<Record<number, string>> = {
   503: "Service Unavailable",
 };
 
-/** Reads a request up to its empty line. A longer one is cut at `MAX_HEAD_BYTES`. Returns undefined if the client closes the connection before. */
+/**
+ * Reads a request up to its empty line. A longer one is cut at `MAX_HEAD_BYTES`. Returns undefined if the client closes the
+ * connection before.
+ */
 async function readHead(connection: Deno.TcpConn): Promise<string | undefined> {
   const latin1 = new TextDecoder("latin1");
   const buffer = new Uint8Array(MAX_HEAD_BYTES);

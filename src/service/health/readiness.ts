@@ -122,7 +122,10 @@ function readinessOf(
   };
 }
 
-/** State of the transport. `connecting`: before the first connection. `blocked`: the broker accepts no messages, but delivers them. */
+/**
+ * State of the transport. `connecting`: before the first connection. `blocked`: the broker accepts no messages, but
+ * delivers them.
+ */
 export type TransportCondition =
   | "connecting"
   | "up"

@@ -13,7 +13,9 @@ export interface PeriodicTask {
   readonly initialDelay?: number | undefined;
   /** Maximum random delay in milliseconds before each run, so that many services do not act at once; default 0. */
   readonly jitter?: number | undefined;
-  /** True to run the task only on the leader among the services of the topic. This is a hint and no lock: see the README. */
+  /**
+   * True to run the task only on the leader among the services of the topic. This is a hint and no lock: see the README.
+   */
   readonly leader?: boolean | undefined;
   /** The work. `signal` fires when the service stops, or when it is no longer the leader. */
   run(signal: AbortSignal): void | Promise<void>;

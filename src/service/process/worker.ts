@@ -23,7 +23,9 @@ interface RunOptions {
   readonly onReady?: () => void;
 }
 
-/** Starts services and waits until all have stopped. If one of them fails, the others are stopped and its error is thrown. */
+/**
+ * Starts services and waits until all have stopped. If one of them fails, the others are stopped and its error is thrown.
+ */
 export async function runServices(
   services: readonly StartService[],
   { drain, onReady }: RunOptions = {},
@@ -43,7 +45,10 @@ export async function runServices(
   await Promise.all(stopped);
 }
 
-/** Waits for the start of a service. If `drain` fires before, returns undefined, and the service stops as soon as it has started. */
+/**
+ * Waits for the start of a service. If `drain` fires before, returns undefined, and the service stops as soon as it has
+ * started.
+ */
 async function unlessDraining(
   starting: Promise<Service>,
   drain: AbortSignal | undefined,
@@ -84,7 +89,10 @@ function announceReady(): void {
   }
 }
 
-/** Drains when the launcher asks for it or has died, until disposed. After that the program has some seconds to end by itself. */
+/**
+ * Drains when the launcher asks for it or has died, until disposed. After that the program has some seconds to end by
+ * itself.
+ */
 function followLauncher(drain: AbortController): AsyncDisposable {
   const commands = Deno.stdin.readable.getReader();
   let disposed = false;
@@ -105,7 +113,10 @@ function followLauncher(drain: AbortController): AsyncDisposable {
   };
 }
 
-/** Exits after `ms` milliseconds if the process has not ended by itself: a handler that ignores its signal must not keep it alive. */
+/**
+ * Exits after `ms` milliseconds if the process has not ended by itself: a handler that ignores its signal must not keep it
+ * alive.
+ */
 function exitAfter(ms: number, code: number): void {
   Deno.unrefTimer(setTimeout(() => Deno.exit(code), ms));
 }

@@ -7,7 +7,10 @@ import {
 } from "../../config/worker_role.ts";
 import { LastError, type LineWriter, toLines } from "./line_output.ts";
 
-/** Milliseconds to read the rest of the output after the process has ended. A child process of the worker may keep the pipe open. */
+/**
+ * Milliseconds to read the rest of the output after the process has ended. A child process of the worker may keep the pipe
+ * open.
+ */
 const OUTPUT_TIMEOUT_MS = 1_000;
 
 /** Command of the workers, and the destinations of their output. */
@@ -104,7 +107,10 @@ export class WorkerProcess {
     if (this.#alive) this.#process.kill("SIGKILL");
   }
 
-  /** Returns the output for a line. The ready marker is removed; the program may have printed the beginning of the same line. */
+  /**
+   * Returns the output for a line. The ready marker is removed; the program may have printed the beginning of the same
+   * line.
+   */
   #outputOf(line: string, name: string): string {
     if (!line.endsWith(READY_MARKER)) return `${name}${line}\n`;
     this.#servingSince ??= performance.now();

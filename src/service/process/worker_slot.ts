@@ -1,9 +1,5 @@
 /** Slot of a worker: restarts its process when it ends, and replaces it on request. @module */
-import {
-  clearDeadline,
-  setDeadline,
-  type Timer,
-} from "../../async/timer_wheel.ts";
+import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
 import { logger } from "../../logging.ts";
 import { type Program, WorkerProcess } from "./worker_process.ts";
 
@@ -27,7 +23,8 @@ export class WorkerSlot {
   #startedAt = 0;
   /** Minimum milliseconds from the last start to the next. */
   #startInterval = MIN_START_INTERVAL_MS;
-  #pause: { readonly wait: Timer; readonly over: () => void } | undefined;
+  /** Ends the pause before the next start. */
+  #endPause: (() => void) | undefined;
   /** Resolves when something has changed that the loop waits for; a new promise follows each time. */
   #changed = Promise.withResolvers<void>();
   /** Present while a replacement is requested; resolves when the old process has ended. */
@@ -51,7 +48,9 @@ export class WorkerSlot {
     return this.#run(this.#spawn());
   }
 
-  /** Starts a successor, and drains the old process when the successor is ready. Resolves when the old process has ended. */
+  /**
+   * Starts a successor, and drains the old process when the successor is ready. Resolves when the old process has ended.
+   */
   replace(): Promise<void> {
     if (this.#stopped) return Promise.resolve();
     this.skipPause();
@@ -63,22 +62,22 @@ export class WorkerSlot {
   /** Resets the count of failures and ends a pause: the next process starts at once. */
   skipPause(): void {
     this.#startInterval = 0;
-    this.#pause?.over();
+    this.#endPause?.();
   }
 
   /** Drains the worker; it is not restarted. */
   stop(): void {
     this.#stopped = true;
     this.#replacing?.resolve();
-    this.#pause?.over();
+    this.#endPause?.();
     this.#notifyChange();
-    for (const child of this.#processes) child.drain();
+    for (const process of this.#processes) process.drain();
   }
 
   /** Kills the processes of the worker; it is not restarted. */
   kill(): void {
     this.stop();
-    for (const child of this.#processes) child.kill();
+    for (const process of this.#processes) process.kill();
   }
 
   /** Restarts or replaces the process until the worker is stopped. */
@@ -154,28 +153,28 @@ export class WorkerSlot {
   /** Waits until a time of `performance.now()`, or until the pause is ended early. */
   #pauseUntil(until: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const wait = setDeadline(until, resolve);
-    this.#pause = { wait, over: () => (clearDeadline(wait), resolve()) };
+    const timer = setDeadline(until, resolve);
+    this.#endPause = () => (clearDeadline(timer), resolve());
     return promise;
   }
 
   #spawn(): WorkerProcess {
-    const child = new WorkerProcess(this.worker, this.#program);
-    this.#last = child;
-    this.#processes.add(child);
-    child.exited.then(() => this.#notifyChange());
-    child.ended.then((status) => this.#onEnded(child, status));
-    return child;
+    const process = new WorkerProcess(this.worker, this.#program);
+    this.#last = process;
+    this.#processes.add(process);
+    process.exited.then(() => this.#notifyChange());
+    process.ended.then((status) => this.#onEnded(process, status));
+    return process;
   }
 
   /** Logs the end of a process. */
   #onEnded(
-    child: WorkerProcess,
+    process: WorkerProcess,
     { code, signal, success }: Deno.CommandStatus,
   ): void {
     const { worker } = this;
-    const { pid, draining, lastError } = child;
-    this.#processes.delete(child);
+    const { pid, draining, lastError } = process;
+    this.#processes.delete(process);
     const how = signal ?? `code ${code}`;
     // A killed process had no time to print its error.
     const reason = success || signal === "SIGKILL" ? undefined : lastError;

@@ -1,4 +1,8 @@
-/** Writes the records of a service to its store, which may be unavailable at any time (Nova: `service.py`, `report_state`). @module */
+/**
+ * Writes the records of a service to its store, which may be unavailable at any time (Nova: `service.py`, `report_state`).
+ *
+ * @module
+ */
 import { logger, oneLine } from "../../logging.ts";
 import { withDeadline } from "../../async/deadline.ts";
 import type {

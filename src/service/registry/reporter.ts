@@ -1,4 +1,8 @@
-/** Reports a service: broadcasts its state at an interval, and replies to queries (Nova: `service.py`, `report_state`). @module */
+/**
+ * Reports a service: broadcasts its state at an interval, and replies to queries (Nova: `service.py`, `report_state`).
+ *
+ * @module
+ */
 import { TopologyError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import type { ConnectionContext } from "../../connection/connection_context.ts";

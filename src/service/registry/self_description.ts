@@ -103,7 +103,10 @@ const MIN_START_GAP_MS = 0.001;
 /** Start time of the service that this process started last. */
 let lastStartedAt = -Infinity;
 
-/** Returns the current time in milliseconds since 1970, later than every earlier start time of this process, so that the later run wins in a store. */
+/**
+ * Returns the current time in milliseconds since 1970, later than every earlier start time of this process, so that the
+ * later run wins in a store.
+ */
 function nextStartTime(): number {
   return lastStartedAt = Math.max(Date.now(), lastStartedAt + MIN_START_GAP_MS);
 }
