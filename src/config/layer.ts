@@ -75,8 +75,8 @@ export function layerValue(
   const { success, data } = schema.safeParse(text);
   if (!success) {
     const reason = explainError?.(text);
-    const more = reason === undefined ? "" : ` (${reason})`;
-    throw invalidValue(source, display(input), `${allowed}${more}`);
+    const detail = reason === undefined ? "" : ` (${reason})`;
+    throw invalidValue(source, display(input), `${allowed}${detail}`);
   }
   return { value: data, source };
 }
@@ -96,11 +96,11 @@ function* entriesByPath(
         yield [`${TLS}.${part}`, inner];
       }
     } else if (value !== undefined) {
-      const parts = keys.filter((key) => key.startsWith(`${TLS}.`));
+      const tlsKeys = keys.filter((key) => key.startsWith(`${TLS}.`));
       throw invalidValue(
         sourceOf(TLS),
         displayValue(value),
-        `an object: ${parts.join(", ")}`,
+        `an object: ${tlsKeys.join(", ")}`,
       );
     }
   }

@@ -235,6 +235,31 @@ onEachBus(
 );
 
 onEachBus(
+  "a stop while the consumers start begins no periodic task, and does not wait for one",
+  async (bus) => {
+    let runs = 0;
+    const periodic = [{ every: 10, initialDelay: 0, run: () => void runs++ }];
+    const manager = implement(sums(bus.topic), sumHandlers(), {
+      initHost: ({ connection }) => {
+        const consume = connection.consume.bind(connection);
+        connection.consume = () => {
+          const detail = { reason: "expected", error: new Error("expected") };
+          connection.dispatchEvent(new CustomEvent("failed", { detail }));
+          return consume();
+        };
+      },
+      periodic,
+    });
+    const options = { url: bus.url, host: "one", signals: false, manager };
+    const startedAt = performance.now();
+    const start = Service.start({ ...options, grace: 8_000 });
+    assert.ok(await failureOf(start) instanceof ConnectionFailedError);
+    assert.ok(performance.now() - startedAt < 6_000, "it takes no grace time");
+    assert.equal(runs, 0);
+  },
+);
+
+onEachBus(
   "fronts, handlers and cleanupHost share the grace time",
   async (bus) => {
     const never = new Promise<void>(() => {});

@@ -87,12 +87,12 @@ export class RecordWriter {
 
   async #readEarlierReports(): Promise<void> {
     if (this.#earlierReports !== undefined) return;
-    const known = await Promise.all(
+    const records = await Promise.all(
       this.#keys.map((key) => this.#store.get(key)),
     );
     this.#earlierReports = Math.max(
       0,
-      ...known.map((one) => one?.reportCount ?? 0),
+      ...records.map((record) => record?.reportCount ?? 0),
     );
   }
 
