@@ -28,6 +28,7 @@ export {
   ConnectionDisposedError,
   ConnectionFailedError,
   InterruptedError,
+  InvalidResultError,
   InvalidValueError,
   NoRouteError,
   NoSuchMethodError,
@@ -185,4 +186,4 @@ export type {
   Managers,
   ServiceOptions,
 } from "./src/service/service_options.ts";
-export type { Notification } from "./src/wire/rpc_message.ts";
+export type { Notification } from "./src/wire/mod.ts";

@@ -1,6 +1,6 @@
-/** What Warren throws: one class for each outcome that a caller handles differently. @module */
+/** Errors that Warren throws: one class for each outcome that a caller handles differently. @module */
 
-/** What a failure looks like off the wire. */
+/** Error as it is described in a message, whoever sent it. */
 export interface Failure {
   /** Class name as the sender gave it, e.g. `InstanceNotFound`. */
   readonly type: string;
@@ -8,51 +8,54 @@ export interface Failure {
   readonly module: string;
   /** Text of the error. */
   readonly message: string;
-  /** Data of the error (Python: kwargs). */
+  /** Data of the error (Python's `kwargs`). */
   readonly data: Readonly<Record<string, unknown>>;
-  /** Arguments of the error (Python: args), where the sender says them; undefined = its message alone. */
+  /** Arguments of the error (Python's `args`); undefined if the sender names none, or its message alone. */
   readonly args?: readonly unknown[] | undefined;
-  /** The sender's stack, line by line; empty unless the sender shares it. */
+  /** Stack trace of the sender, line by line; empty unless the sender shares it. */
   readonly traceback: readonly string[];
   /**
-   * Scalars that the error carried: `code`, `detail`, `constraint` and others of Node's and of databases' errors. Absent if
-   * there were none; so is what follows. Only Warren tells it.
+   * Scalar members of the error: `code`, `detail`, `constraint` and others of Node's and of databases' errors. This
+   * member and all below are absent where the error has none; only Warren sends them.
    */
   readonly details?: Readonly<Record<string, string | number | boolean>>;
-  /** The error's cause. At most 4 levels and 32 errors in all travel. */
+  /** Cause of the error. At most 4 levels of causes and 32 errors in all are sent. */
   readonly cause?: Failure;
-  /** The errors of an `AggregateError`. */
+  /** Errors of an `AggregateError`. */
   readonly errors?: readonly Failure[];
-  /** Of a `SuppressedError`: the later one. */
+  /** Later error of a `SuppressedError`. */
   readonly error?: Failure;
-  /** Of a `SuppressedError`: the earlier one. */
+  /** Earlier error of a `SuppressedError`. */
   readonly suppressed?: Failure;
 }
 
-/** Options of every error here, and of error classes in a contract. */
+/** Options of Warren's errors, and of the error classes of a contract. */
 export interface RpcErrorOptions {
-  /** What caused it. */
+  /** Error that caused this one. */
   readonly cause?: unknown;
-  /** Machine-readable detail; JSON can carry it. */
+  /** Machine-readable details; values that JSON can represent. */
   readonly data?: Readonly<Record<string, unknown>> | undefined;
-  /** Whether the work may have been done all the same; each kind has its own default. */
+  /** True if the work may have been done nevertheless. The default depends on the class. */
   readonly inDoubt?: boolean | undefined;
 }
 
-/** A class that both ends know: rebuilt with what its twin carried. */
+/** Error class that caller and worker both know. The caller creates an instance from the message and data that came. */
 export interface ErrorClass {
-  /** Rebuilds one from its message and data. */
+  /** Creates the error from its message and data. */
   new (message: string, options: RpcErrorOptions): Error;
 }
 
 /**
- * Codes that never change.
+ * Stable error codes.
  *
- * `NO_ROUTE` nobody has a queue there · `TIMEOUT` the deadline passed · `BLOCKED` the broker takes nothing (alarm) ·
- * `REJECTED` the broker refused the message · `UNCONFIRMED` the broker did not say whether it has the message ·
- * `INTERRUPTED` items of a stream are missing, or no worker lived to finish the call · `DISPOSED` the connection is closed · `REMOTE` the handler threw ·
- * `INVALID` a value is wrong · `UNSUPPORTED` no such contract version · `NO_SUCH_METHOD` no such procedure ·
- * `ABORTED` the caller gave up · `CONNECTION` the broker cannot be reached or refuses us · `TOPOLOGY` a queue or exchange exists in another form
+ * `NO_ROUTE` no queue receives the message · `TIMEOUT` the deadline passed · `BLOCKED` the broker accepts no messages
+ * because of an alarm · `REJECTED` the broker refused the message · `UNCONFIRMED` the broker did not confirm the
+ * message · `INTERRUPTED` items of a stream were lost, or every worker that had the call died · `DISPOSED` the
+ * connection context was closed · `REMOTE` the handler threw · `INVALID` an argument, a name or an option is wrong ·
+ * `INVALID_RESULT` the worker's result is wrong · `UNSUPPORTED` no worker serves that version of the contract ·
+ * `NO_SUCH_METHOD` the contract has no such procedure · `ABORTED` the caller cancelled, or another worker has taken the
+ * request over · `CONNECTION` the broker cannot be reached, or refuses the login · `TOPOLOGY` a queue or exchange
+ * exists with other properties
  */
 export type RpcErrorCode =
   | "NO_ROUTE"
@@ -64,21 +67,22 @@ export type RpcErrorCode =
   | "DISPOSED"
   | "REMOTE"
   | "INVALID"
+  | "INVALID_RESULT"
   | "UNSUPPORTED"
   | "NO_SUCH_METHOD"
   | "ABORTED"
   | "CONNECTION"
   | "TOPOLOGY";
 
-/** Root of what Warren throws. */
+/** Base class of Warren's errors. */
 export class RpcError extends Error {
-  /** Stable code, for `switch`. */
+  /** Stable code, for a `switch`. */
   readonly code: RpcErrorCode;
-  /** Machine-readable detail. */
+  /** Machine-readable details. */
   readonly data: Readonly<Record<string, unknown>>;
-  /** True where the work may have been done all the same. */
+  /** True if the work may have been done nevertheless. */
   readonly inDoubt: boolean;
-  /** Makes one. */
+  /** Creates the error. */
   constructor(code: RpcErrorCode, message: string, options?: RpcErrorOptions) {
     super(message, options);
     this.name = new.target.name;
@@ -88,17 +92,19 @@ export class RpcError extends Error {
   }
 }
 
-/** Options of an error that is in doubt unless it says otherwise. */
-const doubtful = (options: RpcErrorOptions | undefined): RpcErrorOptions => ({
+/** Adds `inDoubt: true` to options that do not set it. */
+const inDoubtByDefault = (
+  options: RpcErrorOptions | undefined,
+): RpcErrorOptions => ({
   ...options,
   inDoubt: options?.inDoubt ?? true,
 });
 
-/** The worker's handler threw something that no list names. */
+/** The worker's handler threw an error whose class the contract does not list. */
 export class RemoteError extends RpcError {
-  /** What came over the wire. */
+  /** Description of the error, as the worker sent it. */
   readonly failure: Failure;
-  /** Makes one of what came. */
+  /** Creates the error from its description. */
   constructor(failure: Failure, options?: RpcErrorOptions) {
     super("REMOTE", `${failure.type}: ${failure.message}`, {
       ...options,
@@ -108,66 +114,66 @@ export class RemoteError extends RpcError {
   }
 }
 
-/** No queue takes the message: nobody has ever served this topic or host. */
+/** No queue receives the message: no worker has ever served this topic or host. */
 export class NoRouteError extends RpcError {
-  /** Makes one. */
+  /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
     super("NO_ROUTE", message, options);
   }
 }
 
-/** The deadline passed. In doubt unless nothing was sent. */
+/** The deadline passed. In doubt, unless nothing had been sent. */
 export class TimeoutError extends RpcError {
-  /** Consumers of the queue when the deadline passed; 0 = nobody listens; undefined = not known. */
+  /** Number of consumers of the queue when the deadline passed; 0 if no worker listens; undefined if unknown. */
   readonly consumers: number | undefined;
-  /** Makes one. */
+  /** Creates the error. */
   constructor(
     message: string,
     options?: RpcErrorOptions & { readonly consumers?: number | undefined },
   ) {
-    super("TIMEOUT", message, doubtful(options));
+    super("TIMEOUT", message, inDoubtByDefault(options));
     this.consumers = options?.consumers;
   }
 }
 
-/** The broker takes no messages now: an alarm for memory or disk. `inDoubt` if the message is on its way. */
+/** The broker accepts no messages because of a memory or disk alarm. In doubt if the message had been sent. */
 export class BlockedError extends RpcError {
-  /** Makes one. */
+  /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
     super("BLOCKED", message, options);
   }
 }
 
-/** The broker refused the message (a negative confirm, e.g. a full queue). */
+/** The broker refused the message with a negative acknowledgement, e.g. because the queue is full. */
 export class RejectedError extends RpcError {
-  /** Makes one. */
+  /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
     super("REJECTED", message, options);
   }
 }
 
-/** The message was sent, but the broker did not say that it has it. */
+/** The message was sent, but the broker did not confirm it. In doubt. */
 export class UnconfirmedError extends RpcError {
-  /** Makes one. */
+  /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
-    super("UNCONFIRMED", message, doubtful(options));
+    super("UNCONFIRMED", message, inDoubtByDefault(options));
   }
 }
 
 /**
- * Items of a stream were lost on the way: `data.sequence` is the last one that came. Or a call was given up, since each
- * worker that had it ended before it was done.
+ * Items of a stream were lost, and `data.sequence` is the number of the last one that arrived; or a call was given up
+ * because every worker that received it died before its end. In doubt.
  */
 export class InterruptedError extends RpcError {
-  /** Makes one. */
+  /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
-    super("INTERRUPTED", message, doubtful(options));
+    super("INTERRUPTED", message, inDoubtByDefault(options));
   }
 }
 
-/** The connection context was disposed. `inDoubt` for a call that had been sent: it may have run. */
+/** The connection context was disposed. In doubt for a call that had been sent. */
 export class ConnectionDisposedError extends RpcError {
-  /** Makes one. */
+  /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
     super("DISPOSED", message, options);
   }
@@ -175,39 +181,51 @@ export class ConnectionDisposedError extends RpcError {
 
 /** The broker cannot be reached, or refuses the login or the virtual host. */
 export class ConnectionFailedError extends RpcError {
-  /** Makes one. */
+  /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
     super("CONNECTION", message, options);
   }
 }
 
-/** A queue or an exchange cannot be declared: it exists in another form, or we may not. */
+/** A queue or an exchange cannot be declared: it exists with other properties, or the user lacks the permission. */
 export class TopologyError extends RpcError {
-  /** Makes one. */
+  /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
     super("TOPOLOGY", message, options);
   }
 }
 
-/** A value is wrong: arguments, a result, a name, an option. `data.path` says where. */
+/** An argument, a name, an option or another value of the caller's is wrong. `data.path` names the wrong member. */
 export class InvalidValueError extends RpcError {
-  /** Makes one. */
+  /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
     super("INVALID", message, options);
   }
 }
 
-/** No endpoint has the version, or the namespace, of the request. */
+/**
+ * The worker's result does not fit its contract, cannot be written as JSON, or is larger than a message may be. The fault is
+ * the worker's, not the caller's: a gateway answers 500 to this error, and 400 to `InvalidValueError`. In doubt by default,
+ * since the handler has run. `data.path` names the wrong member, if there is one.
+ */
+export class InvalidResultError extends RpcError {
+  /** Creates the error. */
+  constructor(message: string, options?: RpcErrorOptions) {
+    super("INVALID_RESULT", message, inDoubtByDefault(options));
+  }
+}
+
+/** No endpoint serves the contract version, or the namespace, of the request. */
 export class UnsupportedVersionError extends RpcError {
-  /** Makes one. */
+  /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
     super("UNSUPPORTED", message, options);
   }
 }
 
-/** No contract lists the procedure. */
+/** The contract has no such procedure. */
 export class NoSuchMethodError extends RpcError {
-  /** Makes one. */
+  /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
     super("NO_SUCH_METHOD", message, options);
   }

@@ -1,13 +1,13 @@
-/** Work that needs no timer of its own: it is done whenever deadlines of the process have passed. @module */
+/** Periodic work without a timer of its own: it runs whenever deadlines of the process have passed. @module */
 
-const followers: (() => void)[] = [];
+const followUps: (() => void)[] = [];
 
 /** Calls `work` whenever deadlines have passed, for as long as the process lives. */
 export function addFollowUp(work: () => void): void {
-  followers.push(work);
+  followUps.push(work);
 }
 
-/** Deadlines have passed. */
+/** Runs the registered work, after deadlines have passed. */
 export function runFollowUps(): void {
-  for (const work of followers) work();
+  for (const work of followUps) work();
 }

@@ -1,29 +1,32 @@
-/** Ids on the wire, and names of queues that no other queue has. @module */
+/** Ids of messages, and queue names that are unique in the process. @module */
 import { Buffer } from "node:buffer";
 
-/** Random bytes come cheaper together: so many ids are made at a time, and read one by one. */
-const IDS = 256;
-let ids: Buffer = Buffer.alloc(0);
-let next = 0;
+/** Number of ids that are generated together: one large request for random bytes is cheaper than many small ones. */
+const IDS_PER_BATCH = 256;
+let idBatch: Buffer = Buffer.alloc(0);
+let offset = 0;
 
-/** 32 lower-case hexadecimal characters, as every id on the wire: 128 random bits. */
+/** Returns a new id of 32 lower-case hexadecimal characters: 128 random bits. */
 export function newId(): string {
-  if (next === ids.length) {
-    const bytes = crypto.getRandomValues(new Uint8Array(IDS * 16));
-    ids = Buffer.from(Buffer.from(bytes).toString("hex"), "latin1");
-    next = 0;
+  if (offset === idBatch.length) {
+    const bytes = crypto.getRandomValues(new Uint8Array(IDS_PER_BATCH * 16));
+    idBatch = Buffer.from(Buffer.from(bytes).toString("hex"), "latin1");
+    offset = 0;
   }
-  return ids.toString("latin1", next, next += 32);
+  return idBatch.toString("latin1", offset, offset += 32);
 }
 
-const uses = new Map<string, number>();
+const useCounts = new Map<string, number>();
 
-/** A name that no other queue of this process has, with random characters or the number of its use; see `Queue.fresh`. */
-export function uniqueName(name: string, fresh: true | string): string {
-  if (fresh === true) {
+/**
+ * Returns a queue name that is unique in this process. The suffix is random if `discriminator` is true; otherwise it is
+ * the given text and a number that counts its uses.
+ */
+export function uniqueName(name: string, discriminator: true | string): string {
+  if (discriminator === true) {
     return `${name}_${crypto.randomUUID().replaceAll("-", "")}`;
   }
-  const number = (uses.get(fresh) ?? 0) + 1;
-  uses.set(fresh, number);
-  return `${name}_${fresh}:${number}`;
+  const useCount = (useCounts.get(discriminator) ?? 0) + 1;
+  useCounts.set(discriminator, useCount);
+  return `${name}_${discriminator}:${useCount}`;
 }

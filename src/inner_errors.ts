@@ -1,29 +1,37 @@
-/** The parts of an error beside its message: other errors, and the scalars of Node's and of databases' errors. @module */
+/**
+ * Reads what an error holds besides its message: inner errors, and the scalar members of Node's and of databases'
+ * errors.
+ *
+ * @module
+ */
 
-/** Scalars of an error, by their names. */
+/** Scalar members of an error, by name. */
 export type Details = Readonly<Record<string, string | number | boolean>>;
 
-/** An error within another, by the member that it is. */
+/** Error within another one. */
 export interface InnerError {
-  /** `errors` is of an `AggregateError`, `error` and `suppressed` of a `SuppressedError`. */
-  readonly part: "cause" | "errors" | "error" | "suppressed";
-  /** The error, or whatever else was thrown. */
+  /**
+   * Member of the outer error. `errors` belongs to an `AggregateError`, `error` and `suppressed` to a
+   * `SuppressedError`.
+   */
+  readonly member: "cause" | "errors" | "error" | "suppressed";
+  /** The inner error, or any other value that was thrown. */
   readonly thrown: unknown;
 }
 
-/** Errors within errors that are looked at: so deep, and so many in all. */
-export const INNER_PARTS = { depth: 4, errors: 32 } as const;
+/** Limits for reading inner errors: nested levels, and errors in all. */
+export const INNER_ERROR_LIMITS = { depth: 4, errors: 32 } as const;
 
-/** The names that are read: those of Node's system errors and of PostgreSQL's. */
-const NAMES = [
+/** Names of scalar members that are read: those of Node's system errors and of PostgreSQL's errors. */
+const DETAIL_NAMES = [
   ...["code", "errno", "syscall", "severity", "detail", "hint"],
   ...["schema", "table", "column", "constraint"],
 ];
-/** Characters of one of them at most. */
-const MAX_LENGTH = 1_000;
+/** Longest text of a scalar member that is kept, in characters. */
+const MAX_DETAIL_CHARACTERS = 1_000;
 
-/** A member of an error; whoever made the error may have put anything there. */
-function read(error: Error, name: string): unknown {
+/** Reads a member of an error; undefined if its getter throws. */
+function readMember(error: Error, name: string): unknown {
   try {
     return Reflect.get(error, name);
   } catch {
@@ -31,13 +39,15 @@ function read(error: Error, name: string): unknown {
   }
 }
 
-/** The scalars that an error carries: `code`, `detail`, `constraint` and their like, each of at most 1000 characters. */
+/**
+ * Returns the scalar members of an error (`code`, `detail`, `constraint` and the like), each cut to 1000 characters.
+ */
 export function detailsOf(error: Error): Details {
   const details: Record<string, string | number | boolean> = {};
-  for (const name of NAMES) {
-    const value = read(error, name);
+  for (const name of DETAIL_NAMES) {
+    const value = readMember(error, name);
     if (typeof value === "string") {
-      if (value !== "") details[name] = value.slice(0, MAX_LENGTH);
+      if (value !== "") details[name] = value.slice(0, MAX_DETAIL_CHARACTERS);
     } else if (typeof value === "boolean" || Number.isFinite(value)) {
       details[name] = value as number | boolean;
     }
@@ -45,23 +55,23 @@ export function detailsOf(error: Error): Details {
   return details;
 }
 
-/** The errors that an error holds, of each list the first 32. */
+/** Returns the inner errors of an error; at most 32 of an `AggregateError`. */
 export function innerErrorsOf(error: Error): readonly InnerError[] {
-  const found: InnerError[] = [];
-  const add = (part: InnerError["part"], thrown: unknown) => {
-    if (thrown !== undefined) found.push({ part, thrown });
+  const inner: InnerError[] = [];
+  const add = (member: InnerError["member"], thrown: unknown) => {
+    if (thrown !== undefined) inner.push({ member, thrown });
   };
   if (error instanceof AggregateError) {
-    const errors = read(error, "errors");
+    const errors = readMember(error, "errors");
     const list = Array.isArray(errors)
-      ? errors.slice(0, INNER_PARTS.errors)
+      ? errors.slice(0, INNER_ERROR_LIMITS.errors)
       : [];
-    for (const each of list) found.push({ part: "errors", thrown: each });
+    for (const each of list) inner.push({ member: "errors", thrown: each });
   }
   if (error instanceof SuppressedError) {
-    add("error", read(error, "error"));
-    add("suppressed", read(error, "suppressed"));
+    add("error", readMember(error, "error"));
+    add("suppressed", readMember(error, "suppressed"));
   }
-  add("cause", read(error, "cause"));
-  return found;
+  add("cause", readMember(error, "cause"));
+  return inner;
 }

@@ -1,87 +1,95 @@
-/** At most one line a second of a kind: a log must not grow by what strangers send. @module */
+/** Limits log lines of one kind to one a second, so that a peer cannot flood the log. @module */
 import { addFollowUp } from "./follow_ups.ts";
 
-/** Milliseconds between two lines of a kind. */
-const WINDOW_MS = 1_000;
-/** Kinds that are told apart at once. Further ones count as one kind for each text. */
+/** Milliseconds between two lines of one kind. */
+const LOG_INTERVAL_MS = 1_000;
+/** Kinds that are distinguished at once. Above this number, all lines of the same text count as one kind. */
 const MAX_KINDS = 256;
 
-/** Writes a line that stands for so many. */
+/** Writes a line; `times` is the number of lines that it stands for. */
 export type Write = (times: number) => void;
 
 interface Kind {
-  /** No further line is written before this time, in milliseconds of `performance.now()`. */
-  until: number;
-  /** Number of lines that were held back since. */
-  held: number;
-  /** Writes the last of these. */
+  /** Time before which no further line is written, in milliseconds of `performance.now()`. */
+  silentUntil: number;
+  /** Number of lines that were suppressed since the last one. */
+  suppressed: number;
+  /** Writes the last suppressed line. */
   write: Write;
 }
 
 /**
- * Lets one line of a kind pass at once. Those that follow within a second become one line with their number: after that
- * second, as soon as another line is written or a deadline of this process passes. It has no timer, which would keep a
- * process alive or be taken for a leak of a test.
+ * Writes the first line of a kind at once, and sums up those that follow within a second in one line with their number.
+ * The sum is written after that second, as soon as another line is logged or a deadline of the process passes. There is
+ * no timer, since a timer would keep the process alive, and Deno's tests would report it as a leak.
  */
 export class LogThrottle {
   readonly #kinds = new Map<string, Kind>();
-  #held = 0;
-  /** Time at which the first line that was held back may be written. */
-  #due = Infinity;
+  #suppressed = 0;
+  /** Time at which the first suppressed line may be written, in milliseconds of `performance.now()`. */
+  #flushAt = Infinity;
 
-  /** Nothing was written yet. */
+  /** Creates a throttle that has written nothing yet. */
   constructor() {
     addFollowUp(() => this.flush());
   }
 
-  /** Writes a line now or later. `text` is its kind where there are too many kinds already. */
-  pass(kind: string, text: string, write: Write): void {
+  /** Writes a line now or later. `text` replaces `kind` where there are too many kinds already. */
+  submit(kind: string, text: string, write: Write): void {
     this.flush();
     const now = performance.now();
-    const known = this.#kinds.get(kind);
-    if (known && known.until > now) {
-      this.#held++;
-      this.#due = Math.min(this.#due, known.until);
-      known.held++;
-      known.write = write;
+    const existing = this.#kinds.get(kind);
+    if (existing && existing.silentUntil > now) {
+      this.#suppressed++;
+      this.#flushAt = Math.min(this.#flushAt, existing.silentUntil);
+      existing.suppressed++;
+      existing.write = write;
       return;
     }
-    if (!known && this.#kinds.size >= MAX_KINDS && kind !== text) {
-      this.#forget(now);
-      if (this.#kinds.size >= MAX_KINDS) return this.pass(text, text, write);
+    if (!existing && this.#kinds.size >= MAX_KINDS && kind !== text) {
+      this.#evictExpired(now);
+      if (this.#kinds.size >= MAX_KINDS) return this.submit(text, text, write);
     }
-    this.#kinds.set(kind, { until: now + WINDOW_MS, held: 0, write });
+    this.#kinds.set(kind, {
+      silentUntil: now + LOG_INTERVAL_MS,
+      suppressed: 0,
+      write,
+    });
     write(1);
   }
 
-  /** Writes what was held back for long enough; all of it, if nothing may follow. */
+  /**
+   * Writes the suppressed lines whose second is over, or all of them if `all` is true, e.g. before the process ends.
+   */
   flush(all = false): void {
     const now = performance.now();
-    if (this.#held === 0 || now < this.#due && !all) return;
-    this.#due = Infinity;
+    if (this.#suppressed === 0 || now < this.#flushAt && !all) return;
+    this.#flushAt = Infinity;
     for (const kind of this.#kinds.values()) {
-      const { held, until, write } = kind;
-      if (held === 0) continue;
-      if (until > now && !all) {
-        this.#due = Math.min(this.#due, until);
+      const { suppressed, silentUntil, write } = kind;
+      if (suppressed === 0) continue;
+      if (silentUntil > now && !all) {
+        this.#flushAt = Math.min(this.#flushAt, silentUntil);
         continue;
       }
-      this.#held -= held;
-      kind.held = 0;
-      kind.until = now + WINDOW_MS;
-      write(held);
+      this.#suppressed -= suppressed;
+      kind.suppressed = 0;
+      kind.silentUntil = now + LOG_INTERVAL_MS;
+      write(suppressed);
     }
   }
 
-  /** A new audience knows nothing of what was written before. */
+  /**
+   * Forgets all kinds, since the log was configured anew and its new destination has seen none of the earlier lines.
+   */
   clear(): void {
     this.#kinds.clear();
-    this.#held = 0;
+    this.#suppressed = 0;
   }
 
-  #forget(now: number): void {
-    for (const [name, { until, held }] of this.#kinds) {
-      if (held === 0 && until <= now) this.#kinds.delete(name);
+  #evictExpired(now: number): void {
+    for (const [name, { silentUntil, suppressed }] of this.#kinds) {
+      if (suppressed === 0 && silentUntil <= now) this.#kinds.delete(name);
     }
   }
 }

@@ -1,6 +1,8 @@
 /**
- * The log: category `warren` of `@logtape/logtape`, as the application configures it. Until it configures any, warnings and
- * errors go to standard error. @module
+ * Logging through category `warren` of `@logtape/logtape`, as the application configures it. Until the application
+ * configures a log, warnings and errors go to standard error.
+ *
+ * @module
  */
 import {
   getConfig,
@@ -12,69 +14,75 @@ import {
 } from "npm:@logtape/logtape@^2.4.2";
 import { LogThrottle } from "./log_throttle.ts";
 import { isSecret, loggableError, logText, MASK } from "./redaction.ts";
-import { sizeOf } from "./text.ts";
+import { loggedBytes } from "./text.ts";
 
 export { oneLine } from "./text.ts";
 
-/** Values of a line, each shown where the text has its name in braces. */
+/** Values of a line. Each replaces its name in braces in the text. */
 export type Properties = Readonly<Record<string, unknown>>;
 
 /**
- * Writes one line. What strangers may have written in the properties is masked and escaped, and the line has 4 kB at most.
- * Of lines with the same text and the same `by`, one a second is written, with the number of those that it stands for.
+ * Writes one line of at most 4 kB. Secrets in the properties are redacted, and control characters are escaped. Of the
+ * lines with the same text and the same `throttleKey`, one a second is written, with the number of lines that it stands
+ * for.
  */
 export type LogMethod = (
   text: string,
   properties?: Properties,
-  by?: string,
+  throttleKey?: string,
 ) => void;
 
-/** The log of one part. */
+/** Logger for one category of Warren. */
 export interface Log {
-  /** For whoever looks for a fault; each line is written. */
+  /** Logs details for debugging; these lines are not throttled. */
   readonly debug: LogMethod;
-  /** For normal events. */
+  /** Logs normal events. */
   readonly info: LogMethod;
-  /** For events that may need somebody's care. */
+  /** Logs events that may need attention. */
   readonly warn: LogMethod;
-  /** For events that need it. */
+  /** Logs events that need attention. */
   readonly error: LogMethod;
-  /** For events that end the process. */
+  /** Logs events that end the process. */
   readonly fatal: LogMethod;
-  /** False where nobody reads lines of this level. */
+  /** Returns false if lines of this level are not written anywhere. */
   enabled(level: LogLevel): boolean;
 }
 
-/** Bytes of a line without its time and category, and of a text in it. */
-const MAX_LINE = 4_000;
-const MAX_TEXT = 1_000;
+/** Bytes of a line without its time and category, and of each text in it. */
+const MAX_LINE_BYTES = 4_000;
+const MAX_TEXT_BYTES = 1_000;
 
-/** Properties as any formatter may show them. */
-function formatProperties(properties: Properties, room: number): Properties {
-  let left = room;
-  const most = room === Infinity ? room : MAX_TEXT;
+/** Redacts and shortens the properties, so that any formatter may print them. */
+function formatProperties(
+  properties: Properties,
+  maxBytes: number,
+): Properties {
+  let remaining = maxBytes;
+  const maxTextBytes = maxBytes === Infinity ? maxBytes : MAX_TEXT_BYTES;
   const entries = Object.entries(properties).map(([key, value]) => {
     const safe = isSecret(key)
       ? MASK
       : typeof value === "string"
-      ? logText(value, Math.min(most, left))
-      : loggableError(value, left);
-    left -= sizeOf(safe instanceof Error ? `${safe.stack}` : `${safe}`);
+      ? logText(value, Math.min(maxTextBytes, remaining))
+      : loggableError(value, remaining);
+    remaining -= loggedBytes(
+      safe instanceof Error ? `${safe.stack}` : `${safe}`,
+    );
     return [key, safe];
   });
   return Object.fromEntries(entries);
 }
 
-const flood = new LogThrottle();
-/** The destination of lines that were held back. */
-let audience: unknown = null;
+const throttle = new LogThrottle();
+/** Configuration of LogTape for which the throttle has counted lines. */
+let lastConfig: unknown = null;
 
 const format = getTextFormatter({
   value: (value, inspect) =>
     value instanceof Error ? `${value.stack}` : inspect(value),
 });
 
-/** To standard error, in the form that LogTape gives to a text. */
+/** Prints a line to standard error, in LogTape's text format. */
 function print(
   category: readonly string[],
   level: LogLevel,
@@ -90,76 +98,82 @@ function print(
 
 class CategoryLogger implements Log {
   readonly #logger: Logger;
-  /** True: every line is written, whole. It is for a log that is itself the destination. */
-  readonly #whole: boolean;
+  /** True if lines are neither throttled nor shortened. This is for output that the application asked for. */
+  readonly #unlimited: boolean;
 
-  constructor(name: string, whole: boolean) {
+  constructor(name: string, unlimited: boolean) {
     this.#logger = getLogger(["warren", name]);
-    this.#whole = whole;
+    this.#unlimited = unlimited;
   }
 
   readonly debug: LogMethod = (text, properties) =>
     this.enabled("debug") ? this.#write("debug", text, properties) : undefined;
-  readonly info: LogMethod = (...said) => this.#say("info", ...said);
-  readonly warn: LogMethod = (...said) => this.#say("warning", ...said);
-  readonly error: LogMethod = (...said) => this.#say("error", ...said);
-  readonly fatal: LogMethod = (...said) => this.#say("fatal", ...said);
+  readonly info: LogMethod = (...args) => this.#log("info", ...args);
+  readonly warn: LogMethod = (...args) => this.#log("warning", ...args);
+  readonly error: LogMethod = (...args) => this.#log("error", ...args);
+  readonly fatal: LogMethod = (...args) => this.#log("fatal", ...args);
 
   enabled(level: LogLevel): boolean {
     return this.#logger.isEnabledFor(level);
   }
 
-  #say(
+  #log(
     level: LogLevel,
     text: string,
     properties?: Properties,
-    by?: string,
+    throttleKey?: string,
   ): void {
-    if (!this.enabled(level) && !prints(this.#logger, level)) return;
-    if (this.#whole) return this.#write(level, text, properties);
-    if (audience !== getConfig()) flood.clear();
-    audience = getConfig();
+    if (!this.enabled(level) && !printsToStderr(this.#logger, level)) return;
+    if (this.#unlimited) return this.#write(level, text, properties);
+    if (lastConfig !== getConfig()) throttle.clear();
+    lastConfig = getConfig();
     const kind = JSON.stringify([this.#logger.category, level, text]);
-    flood.pass(by === undefined ? kind : kind + by, kind, (times) => {
-      if (times === 1) return this.#write(level, text, properties);
-      const counted = `${text} ({times} times in a second)`;
-      this.#write(level, counted, { ...properties, times });
-    });
+    throttle.submit(
+      throttleKey === undefined ? kind : kind + throttleKey,
+      kind,
+      (times) => {
+        if (times === 1) return this.#write(level, text, properties);
+        const counted = `${text} ({times} times in a second)`;
+        this.#write(level, counted, { ...properties, times });
+      },
+    );
   }
 
   #write(level: LogLevel, text: string, properties: Properties = {}): void {
-    const room = this.#whole ? Infinity : MAX_LINE - sizeOf(text);
-    const safe = formatProperties(properties, room);
+    const maxBytes = this.#unlimited
+      ? Infinity
+      : MAX_LINE_BYTES - loggedBytes(text);
+    const safe = formatProperties(properties, maxBytes);
     const { category } = this.#logger;
-    if (prints(this.#logger, level)) print(category, level, text, safe);
+    if (printsToStderr(this.#logger, level)) print(category, level, text, safe);
     else this.#logger[level](text, safe);
   }
 }
 
-/** Writes what was held back, since the process may end. */
+/** Writes all suppressed lines, before the process ends. */
 export function flushLog(): void {
-  flood.flush(true);
+  throttle.flush(true);
 }
 
 const PRINTED: ReadonlySet<LogLevel> = new Set(["warning", "error", "fatal"]);
 
-/** True where the application has configured no log, not even by another copy of LogTape. */
-function prints(logger: Logger, level: LogLevel): boolean {
+/** True if the application has configured no log, not even through another copy of LogTape. */
+function printsToStderr(logger: Logger, level: LogLevel): boolean {
   return PRINTED.has(level) && getConfig() === null &&
     inspectLogger(logger).source === "unconfigured";
 }
 
-const parts = new Map<string, Log>();
+const loggers = new Map<string, Log>();
 
 /**
- * The log of one part, e.g. `log("bus")` is the category `["warren", "bus"]`. A `whole` one cuts nothing and writes every
- * line: for lines that are themselves what an application asked for.
+ * Returns the logger of a category, e.g. `["warren", "rpc"]` for `logger("rpc")`. An `unlimited` logger neither
+ * throttles nor shortens lines; it is for output that the application asked for.
  */
-export function logger(part: string, whole = false): Log {
-  const key = `${part} ${whole}`;
-  const known = parts.get(key);
-  if (known) return known;
-  const made = new CategoryLogger(part, whole);
-  parts.set(key, made);
-  return made;
+export function logger(name: string, unlimited = false): Log {
+  const key = `${name} ${unlimited}`;
+  const existing = loggers.get(key);
+  if (existing) return existing;
+  const created = new CategoryLogger(name, unlimited);
+  loggers.set(key, created);
+  return created;
 }

@@ -1,46 +1,52 @@
-/** Names that may become part of a routing key. @module */
+/** Rules for names that become part of a routing key or a queue name. @module */
 import { InvalidValueError } from "./errors.ts";
 
-/** Names of queues beside those of topics, hosts and pools. */
+/** Suffixes of queues that Warren derives from those of topics, hosts and pools. */
 const RESERVED_SUFFIX = /\.(dead|quarantine|delay\.\d+|leader\..+)$/;
 
-const ALLOWED = /^[A-Za-z0-9_.-]+$/;
-/** Address of the ports for health, unless said otherwise: anybody who reaches the port may ask. */
+const NAME_PATTERN = /^[A-Za-z0-9_.-]+$/;
+/**
+ * Default address of the health ports. Anyone who reaches such a port may query it, so by default only this machine
+ * can.
+ */
 export const LOOPBACK = "127.0.0.1";
-const MAX_LENGTH = 200;
+const MAX_NAME_BYTES = 200;
 
 /**
- * Checks a topic, a host, a namespace, a pool: `[A-Za-z0-9_.-]`, at most 200 bytes, no leading `amq.`, so never a
- * wildcard of a routing key and never a name that the broker keeps for itself.
+ * Checks the name of a topic, host, namespace or pool: 1 to 200 of the characters `[A-Za-z0-9_.-]`, without a leading
+ * `amq.`. Such a name is never a wildcard of a routing key, and never a name that the broker reserves.
  *
- * @throws {InvalidValueError}
+ * @throws {InvalidValueError} the name is not allowed.
  */
-export function checkName(what: string, name: unknown): asserts name is string {
-  const fits = typeof name === "string" && ALLOWED.test(name) &&
-    name.length <= MAX_LENGTH && !name.startsWith("amq.");
-  if (fits) return;
-  const shown = typeof name === "string"
+export function checkName(
+  subject: string,
+  name: unknown,
+): asserts name is string {
+  const isValid = typeof name === "string" && NAME_PATTERN.test(name) &&
+    name.length <= MAX_NAME_BYTES && !name.startsWith("amq.");
+  if (isValid) return;
+  const displayed = typeof name === "string"
     ? JSON.stringify(name.slice(0, 60))
     : `a ${typeof name}`;
   throw new InvalidValueError(
-    `Invalid ${what} ${shown}: give 1 to ${MAX_LENGTH} of the characters A-Z a-z 0-9 _ . -, without a leading "amq."`,
-    { data: { path: what } },
+    `Invalid ${subject} ${displayed}: give 1 to ${MAX_NAME_BYTES} of the characters A-Z a-z 0-9 _ . -, without a leading "amq."`,
+    { data: { path: subject } },
   );
 }
 
-/** A queue of that name would be one of those beside another. */
-function checkNotReserved(what: string, name: string, queue: string): void {
+/** Rejects a name whose queue would have the name of a derived queue. */
+function checkNotReserved(subject: string, name: string, queue: string): void {
   if (!RESERVED_SUFFIX.test(queue)) return;
   throw new InvalidValueError(
-    `Invalid ${what} "${name}": names that end in .dead, .quarantine, .delay.<ms> or .leader.<task> are those of queues beside another; give another name`,
-    { data: { path: what } },
+    `Invalid ${subject} "${name}": names that end in .dead, .quarantine, .delay.<ms> or .leader.<task> are reserved for derived queues; give another name`,
+    { data: { path: subject } },
   );
 }
 
 /**
  * Checks the name of a host.
  *
- * @throws {InvalidValueError}
+ * @throws {InvalidValueError} the name is not allowed.
  */
 export function checkHost(host: unknown): asserts host is string {
   checkName("host", host);
@@ -50,7 +56,7 @@ export function checkHost(host: unknown): asserts host is string {
 /**
  * Checks the name of a topic.
  *
- * @throws {InvalidValueError}
+ * @throws {InvalidValueError} the name is not allowed.
  */
 export function checkTopic(topic: unknown): asserts topic is string {
   checkName("topic", topic);
@@ -58,9 +64,9 @@ export function checkTopic(topic: unknown): asserts topic is string {
 }
 
 /**
- * Checks the name of a pool of workers of a topic: it is that of the pool's queue.
+ * Checks the name of a pool of workers, which is also the name of the pool's queue.
  *
- * @throws {InvalidValueError}
+ * @throws {InvalidValueError} the name is not allowed, or is that of the topic's own queue.
  */
 export function checkPool(topic: string, pool: unknown): void {
   checkName("pool", pool);
@@ -73,22 +79,23 @@ export function checkPool(topic: string, pool: unknown): void {
 }
 
 /**
- * Checks the name of a task that has a leader, and its topic: the queue of its election is beside that of the topic.
+ * Checks the name of a task that is run by an elected leader, and its topic. The queue of the election is derived from
+ * that of the topic.
  *
- * @throws {InvalidValueError}
+ * @throws {InvalidValueError} a name is not allowed.
  */
 export function checkTask(topic: string, task: unknown): void {
   checkTopic(topic);
   checkName("task", task);
-  // `x.leader.dead` is the dead-letter queue of topic x on a host called leader, too.
+  // `x.leader.dead` is also the dead-letter queue of topic x on a host called leader.
   if (!RESERVED_SUFFIX.test(`.${task}`)) return;
   throw new InvalidValueError(
-    `Invalid task "${task}" of ${topic}: names that end in dead, quarantine or delay.<ms> are those of queues beside another; give another name`,
+    `Invalid task "${task}" of ${topic}: names that end in dead, quarantine or delay.<ms> are reserved for derived queues; give another name`,
     { data: { path: "task" } },
   );
 }
 
-/** The topic and host that a request is for, as its header says them. A name has no slash, so no two pairs look the same. */
+/** Value of the header that names the topic and host of a request. Names have no slash, so different pairs have different values. */
 export function addresseeHeader(topic: string, host?: string): string {
   return host === undefined ? topic : `${topic}/${host}`;
 }

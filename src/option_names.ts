@@ -1,23 +1,26 @@
-/** Options objects of users: the names that each may have, and `undefined` as what is not given. @module */
+/** Checks the names in options objects, and treats options that are `undefined` as absent. @module */
 import { InvalidValueError } from "./errors.ts";
 import { oneLine } from "./logging.ts";
 
-/** The names that an options object may have. */
+/** Names that an options object may have. */
 export type OptionNames = ReadonlySet<string>;
 
-/** The names of the options of `T`: the compiler refuses a list that lacks one of them, or has another. */
+/**
+ * Returns the names of the options of `T`, and those of `extra`. The compiler rejects a list that lacks a name or has a
+ * wrong one.
+ */
 export function namesOf<T>(
   names: Readonly<Record<keyof T & string, true>>,
-  ...more: readonly OptionNames[]
+  ...extra: readonly OptionNames[]
 ): OptionNames {
-  return new Set([...Object.keys(names), ...more.flatMap((set) => [...set])]);
+  return new Set([...Object.keys(names), ...extra.flatMap((set) => [...set])]);
 }
 
 /**
- * Refuses an options object with a name that no option has, also if its value is `undefined`. An object of a class of the
- * user's may have further members, and is not looked at.
+ * Rejects an options object with an unknown name, even if its value is `undefined`. An instance of a user's class is
+ * not checked, since it may have members of its own.
  *
- * @throws {InvalidValueError} naming the option and those that are allowed.
+ * @throws {InvalidValueError} naming the option and the allowed names.
  */
 export function checkNames(
   options: object,
@@ -25,36 +28,47 @@ export function checkNames(
   path = "",
 ): void {
   if (typeof options !== "object" || options === null) {
-    const what = path ? `option ${path.slice(0, -1)}` : "options";
-    throw invalid(path.slice(0, -1), `${what} ${oneLine(options, 40)}`, names);
+    const description = path ? `option ${path.slice(0, -1)}` : "options";
+    throw invalid(
+      path.slice(0, -1),
+      `${description} ${oneLine(options, 40)}`,
+      names,
+    );
   }
   for (const name in options) {
     if (names.has(name) || !isPlain(options)) continue;
     if (!Object.hasOwn(options, name)) continue;
-    const shown = path + oneLine(name, 60);
-    throw invalid(shown, `option ${shown}: there is none of that name`, names);
+    const displayed = path + oneLine(name, 60);
+    throw invalid(
+      displayed,
+      `option ${displayed}: there is none of that name`,
+      names,
+    );
   }
 }
 
-function invalid(path: string, what: string, names: OptionNames) {
+function invalid(path: string, description: string, names: OptionNames) {
   const allowed = [...names].join(", ");
-  return new InvalidValueError(`Invalid ${what}; give some of ${allowed}`, {
-    data: { path },
-  });
+  return new InvalidValueError(
+    `Invalid ${description}; give some of ${allowed}`,
+    {
+      data: { path },
+    },
+  );
 }
 
-/** True for an object of no class. */
+/** True for a plain object, not an instance of a class. */
 export function isPlain(object: object): boolean {
   const prototype = Object.getPrototypeOf(object);
   return prototype === Object.prototype || prototype === null;
 }
 
-/** A copy of an object without the keys whose value is `undefined`. */
-export function given<T extends object>(options: T): T {
+/** Copies an object without the members whose value is `undefined`. */
+export function withoutUndefined<T extends object>(options: T): T {
   return override({} as T, options);
 }
 
-/** A copy of `defaults` in which whatever is given in `options` takes its place. */
+/** Merges two objects; members of `options` that are not `undefined` replace those of `defaults`. */
 export function override<A extends object, B extends object>(
   defaults: A,
   options: B,

@@ -1,45 +1,49 @@
-/** Values as a log may show them: what looks like a secret is masked (Folsom `rpc/common.py`, `_safe_log`). @module */
+/** Redacts secrets from values before they are logged (Folsom `rpc/common.py`, `_safe_log`). @module */
 import { RpcError } from "./errors.ts";
-import { detailsOf, INNER_PARTS, innerErrorsOf } from "./inner_errors.ts";
-import { cut, escaped } from "./text.ts";
+import {
+  detailsOf,
+  INNER_ERROR_LIMITS,
+  innerErrorsOf,
+} from "./inner_errors.ts";
+import { escapeControls, truncate } from "./text.ts";
 
-/** How names end whose values are secrets, whatever they are. */
-const ENDINGS =
+/** Endings of names whose values are secrets. */
+const SECRET_ENDINGS =
   "(?:pass|password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?|authorization)";
-const SECRET = new RegExp(`${ENDINGS}$`, "i");
-/** What stands for a secret. */
+const SECRET = new RegExp(`${SECRET_ENDINGS}$`, "i");
+/** Text that replaces a secret. */
 export const MASK = "<SANITIZED>";
-/** Nested values that are looked at, and values in all. */
+/** Levels of nested values that are copied, and values in all. */
 const MAX_DEPTH = 64;
 const MAX_ITEMS = 10_000;
 
-/** True for the name of something that no log, and no event, should hold. */
+/** True for the name of a secret, which belongs neither in a log nor in an event. */
 export function isSecret(key: string): boolean {
   return SECRET.test(key);
 }
 
-/** A copy whose secrets are masked; what is too deep, too much, or within itself, is not shown. */
+/** Copies a value with its secrets replaced. Values beyond the limits, and cycles, become an ellipsis. */
 export function redact(value: unknown): unknown {
-  return copy(value, { left: MAX_ITEMS, within: new Set() });
+  return copy(value, { remaining: MAX_ITEMS, within: new Set() });
 }
 
-interface Copying {
-  /** How many more values are looked at. */
-  left: number;
-  /** Objects around this value. */
+interface CopyState {
+  /** Number of further values that may be copied. */
+  remaining: number;
+  /** Objects that contain the current value. */
   readonly within: Set<object>;
 }
 
-function copy(value: unknown, copying: Copying): unknown {
-  if (copying.left-- <= 0) return "…";
+function copy(value: unknown, state: CopyState): unknown {
+  if (state.remaining-- <= 0) return "…";
   if (typeof value === "string") return redactText(value, Infinity);
   if (typeof value !== "object" || value === null) return value;
-  const { within } = copying;
+  const { within } = state;
   if (within.size >= MAX_DEPTH || within.has(value)) return "…";
   within.add(value);
   const entries = Object.entries(value).map(([key, item]) => [
     redactText(key, Infinity),
-    isSecret(key) ? MASK : copy(item, copying),
+    isSecret(key) ? MASK : copy(item, state),
   ]);
   within.delete(value);
   return Array.isArray(value)
@@ -48,145 +52,166 @@ function copy(value: unknown, copying: Copying): unknown {
 }
 
 /**
- * Each of these takes linear time, since strangers write what is looked at: nothing before a name is matched, and what
- * follows it cannot fail. A quotation that was cut off ends with the text.
+ * Patterns of secrets in a text. Each takes linear time, since peers write the text: no pattern begins with a
+ * repetition, and what follows the name cannot fail to match. A quotation without an end extends to the end of the
+ * text.
  */
 const QUOTED = String.raw`\\{1,8}"[^"]*"?|"[^"\\]*(?:\\[^][^"\\]*)*"?` +
   String.raw`|'[^'\\]*(?:\\[^][^'\\]*)*'?`;
-const BARE = String.raw`[^\s"',;&]+`;
+const UNQUOTED = String.raw`[^\s"',;&]+`;
 const rules: readonly [RegExp, string][] = [
-  // The header of HTTP, to the end of its line.
+  // HTTP's Authorization header, to the end of its line.
   [String
     .raw`(authorization\\{0,8}["']?\s{0,8}[=:,]\s{0,8})(?:${QUOTED}|[^\r\n"']+[^\r\n]*)`],
-  [String.raw`\b(bearer\s{1,8})${BARE}`],
-  // What validators say of a value. RabbitMQ says in the same words how a queue should be.
+  [String.raw`\b(bearer\s{1,8})${UNQUOTED}`],
+  // Validators quote the wrong value. RabbitMQ uses the same words for the properties of a queue, which are no secret.
   [String
     .raw`\b((?:received|was|got|with value)\s{1,8})(?!'[^']*' but current is)(?:${QUOTED}|${"`[^`]*`?"})`],
-  [String.raw`(${ENDINGS}\\{0,8}["']?\s{0,8}[=:]\s{0,8})(?:${QUOTED}|${BARE})`],
+  [String
+    .raw`(${SECRET_ENDINGS}\\{0,8}["']?\s{0,8}[=:]\s{0,8})(?:${QUOTED}|${UNQUOTED})`],
 ].map(([source = ""]) => [new RegExp(source, "gi"), `$1${MASK}`]);
 
-/** The user information of a URL, in a text without spaces. */
-function withoutUser(word: string): string {
-  const from = word.indexOf("://") + 3;
-  const to = word.lastIndexOf("@");
-  return from < 3 || to <= from
-    ? word
-    : `${word.slice(0, from)}${MASK}${word.slice(to)}`;
+/** Redacts the user and password of a URL; `word` has no spaces. */
+function withoutUser(url: string): string {
+  const start = url.indexOf("://") + 3;
+  const end = url.lastIndexOf("@");
+  return start < 3 || end <= start
+    ? url
+    : `${url.slice(0, start)}${MASK}${url.slice(end)}`;
 }
 
-/** Characters of a text that are shown, and how many more are looked at, lest a secret be cut in two. */
-const MAX_WORD = 10_000;
-const SECRET_TAIL = 4_000;
+/**
+ * Characters of a text that are shown by default, and how many more are inspected, so that no secret is cut in two and
+ * missed.
+ */
+const MAX_TEXT_CHARACTERS = 10_000;
+const SECRET_TAIL_CHARACTERS = 4_000;
 
-/** A text, or its first `longest` characters, with what looks like a secret in it masked. */
-export function redactText(text: string, longest: number = MAX_WORD): string {
-  const looked = text.slice(0, longest + SECRET_TAIL);
-  const hosts = looked.includes("://")
-    ? looked.replace(/[^\s"'<>]+/g, withoutUser)
-    : looked;
-  return rules.reduce((said, [rule, to]) => said.replace(rule, to), hosts)
-    .slice(0, longest);
+/** Redacts secrets from a text, or from its first `maxCharacters` characters. */
+export function redactText(
+  text: string,
+  maxCharacters: number = MAX_TEXT_CHARACTERS,
+): string {
+  const inspected = text.slice(0, maxCharacters + SECRET_TAIL_CHARACTERS);
+  const withoutUsers = inspected.includes("://")
+    ? inspected.replace(/[^\s"'<>]+/g, withoutUser)
+    : inspected;
+  return rules.reduce(
+    (redacted, [rule, to]) => redacted.replace(rule, to),
+    withoutUsers,
+  )
+    .slice(0, maxCharacters);
 }
 
-/** Calls of a stack that are shown. */
-const FRAMES = 10;
-/** Bytes of an error in all, of its message, and of its stack and its data each. */
-const MAX_MESSAGE = 3_400;
-const MESSAGE = 1_500;
-const PART = 1_000;
+/** Stack frames that are shown. */
+const MAX_FRAMES = 10;
+/** Bytes of an error in all, of its message, and each of its stack and its data. */
+const MAX_ERROR_BYTES = 3_400;
+const MAX_MESSAGE_BYTES = 1_500;
+const MAX_SECTION_BYTES = 1_000;
 
-/** A text of a stranger for the log: masked, and one line of so many bytes. */
-export function logText(text: string, room: number): string {
-  return cut(escaped(redactText(text, room)), room);
+/** Prepares a peer's text for the log: redacted, without control characters, and at most `maxBytes` long. */
+export function logText(text: string, maxBytes: number): string {
+  return truncate(escapeControls(redactText(text, maxBytes)), maxBytes);
 }
 
-/** A value as one line of JSON, without its secrets. */
-export function logValue(value: unknown, room: number): string {
+/** Formats a value as one line of JSON without its secrets. */
+export function logValue(value: unknown, maxBytes: number): string {
   const json = JSON.stringify(
     redact(value),
     (_, item) => typeof item === "bigint" ? `${item}` : item,
   );
-  return cut(escaped(json ?? String(value)), room);
+  return truncate(escapeControls(json ?? String(value)), maxBytes);
 }
 
 function framesOf({ stack }: Error): string {
   if (typeof stack !== "string") return "";
-  const frames = stack.slice(0, MAX_WORD).split("\n")
-    .filter((line) => /^\s+at /.test(line)).slice(0, FRAMES);
+  const frames = stack.slice(0, MAX_TEXT_CHARACTERS).split("\n")
+    .filter((line) => /^\s+at /.test(line)).slice(0, MAX_FRAMES);
   return frames.length === 0
     ? ""
-    : ` ${logText(frames.map((frame) => frame.trim()).join(" "), PART)}`;
+    : ` ${
+      logText(frames.map((frame) => frame.trim()).join(" "), MAX_SECTION_BYTES)
+    }`;
 }
 
-/** The `data` of an error. */
+/** Formats the `data` of an error. */
 function dataOf(error: Error): string {
   const data = "data" in error ? error.data : undefined;
   const empty = typeof data !== "object" || data === null ||
     Object.keys(data).length === 0;
-  return empty ? "" : ` ${logValue(data, PART)}`;
+  return empty ? "" : ` ${logValue(data, MAX_SECTION_BYTES)}`;
 }
 
-/** Scalars that databases and the system add to an error's message. */
+/** Formats the scalar members that databases and the system add to an error. */
 function detailsIn(error: Error): string {
   const details = error instanceof RpcError ? {} : detailsOf(error);
-  return Object.keys(details).length === 0 ? "" : ` ${logValue(details, PART)}`;
+  return Object.keys(details).length === 0
+    ? ""
+    : ` ${logValue(details, MAX_SECTION_BYTES)}`;
 }
 
-/** All of an error that a log shows: its message, its data, its stack and the errors within it, `left` of them in all. */
-function described(
+/** Describes an error for the log: its message, data, stack and inner errors. `left` limits the errors in all. */
+function describe(
   thrown: unknown,
   depth: number,
-  left: { errors: number },
+  budget: { errors: number },
   frames = true,
 ): string {
   if (!(thrown instanceof Error)) return `${loggableError(thrown)}`;
   const { name, message } = thrown;
-  const head = logText(`${name}: ${message}`, MESSAGE);
-  const within = innerErrorsOf(thrown);
-  const told = within.map(({ part, thrown: each }) =>
-    depth > 0 && left.errors-- > 0
-      ? ` [${part}: ${described(each, depth - 1, left, within.length < 2)}]`
-      : ` [${part}: …]`
+  const summary = logText(`${name}: ${message}`, MAX_MESSAGE_BYTES);
+  const innerErrors = innerErrorsOf(thrown);
+  const descriptions = innerErrors.map(({ member, thrown: each }) =>
+    depth > 0 && budget.errors-- > 0
+      ? ` [${member}: ${
+        describe(each, depth - 1, budget, innerErrors.length < 2)
+      }]`
+      : ` [${member}: …]`
   );
   const stack = frames ? framesOf(thrown) : "";
-  return `${head}${dataOf(thrown)}${detailsIn(thrown)}${stack}${told.join("")}`;
+  return `${summary}${dataOf(thrown)}${detailsIn(thrown)}${stack}${
+    descriptions.join("")
+  }`;
 }
 
-/** Errors that were made for a log. */
-const shown = new WeakSet<Error>();
+/** Errors that `redactedError` created, and that need no second redaction. */
+const redactedErrors = new WeakSet<Error>();
 
 /**
- * A thrown value for the log, in any format: one masked line of at most 3400 bytes. Of an error it
- * is an error, whose stack is that line, with its data and causes.
+ * Prepares a thrown value for the log: one redacted line of at most 3400 bytes. For an error, the result is an error
+ * whose `stack` is that line, so that every formatter prints it.
  */
 export function loggableError(
   thrown: unknown,
-  room: number = MAX_MESSAGE,
+  maxBytes: number = MAX_ERROR_BYTES,
 ): unknown {
   try {
-    if (typeof thrown === "string") return logText(thrown, room);
+    if (typeof thrown === "string") return logText(thrown, maxBytes);
     if (typeof thrown === "object" && thrown !== null) {
       return thrown instanceof Error
-        ? redactedError(thrown, Math.min(room, MAX_MESSAGE))
-        : logValue(thrown, room);
+        ? redactedError(thrown, Math.min(maxBytes, MAX_ERROR_BYTES))
+        : logValue(thrown, maxBytes);
     }
     return typeof thrown === "function" || typeof thrown === "symbol"
-      ? logText(String(thrown), room)
+      ? logText(String(thrown), maxBytes)
       : thrown;
   } catch {
-    return "what cannot be read";
+    return "a value that cannot be read";
   }
 }
 
-function redactedError(error: Error, room: number): Error {
-  const line = shown.has(error)
+function redactedError(error: Error, maxBytes: number): Error {
+  const line = redactedErrors.has(error)
     ? `${error.stack}`
-    : described(error, INNER_PARTS.depth, { errors: INNER_PARTS.errors });
-  const copy = new Error(logText(`${error.message}`, MESSAGE));
+    : describe(error, INNER_ERROR_LIMITS.depth, {
+      errors: INNER_ERROR_LIMITS.errors,
+    });
+  const copy = new Error(logText(`${error.message}`, MAX_MESSAGE_BYTES));
   Object.defineProperties(copy, {
-    name: { value: logText(`${error.name}`, PART) },
-    stack: { value: cut(line, room) },
+    name: { value: logText(`${error.name}`, MAX_SECTION_BYTES) },
+    stack: { value: truncate(line, maxBytes) },
   });
-  shown.add(copy);
+  redactedErrors.add(copy);
   return copy;
 }

@@ -1,150 +1,154 @@
 /**
- * Where what is in hand is kept, when it comes and goes thousands of times a second.
+ * Slot maps: collections for short-lived objects that are added and removed thousands of times a second, without
+ * garbage in V8's old generation.
  *
- * V8's `Map` and `Set` put a larger or a tidier table in the place of one that is full. The old table goes on holding what it
- * held, and its successor; once one of them is among the old objects, all its successors are garbage that only a full
- * collection finds, with every request that was ever in them. What is kept here is made by classes for a like reason: the
- * objects that a literal makes begin among the old ones when many of them lived long.
+ * A `Map` or `Set` of V8 that is full is replaced by a larger or a tidier table. The old table keeps its entries and a
+ * reference to its successor. Once one of these tables is in the old generation, all of its successors are garbage that
+ * only a full collection finds, together with every request that was ever in them. The objects in a slot map should be
+ * instances of classes for a similar reason: V8 allocates objects of a literal in the old generation, if many earlier
+ * ones of the same literal lived long.
  *
  * @module
  */
 
-/** Items by numbers, which are given again. */
+/** Items by handle. Handles are reused. */
 export class SlotMap<T> {
   #items: (T | undefined)[] = [];
   #free: number[] = [];
 
-  /** How many there are. */
+  /** Number of items. */
   get size(): number {
     return this.#items.length - this.#free.length;
   }
 
-  /** All of them, in no order; those that come or go meanwhile may be among them or not. */
+  /**
+   * Iterates over the items, in no particular order. Items that are added or removed meanwhile may be included or not.
+   */
   *[Symbol.iterator](): Generator<T> {
     for (const item of this.#items) if (item !== undefined) yield item;
   }
 
-  /** Keeps an item; by the number it is found again. */
+  /** Adds an item and returns its handle. */
   add(item: T): number {
-    const number = this.#free.pop() ?? this.#items.length;
-    this.#items[number] = item;
-    return number;
+    const handle = this.#free.pop() ?? this.#items.length;
+    this.#items[handle] = item;
+    return handle;
   }
 
-  /** The item of that number. */
-  get(number: number): T | undefined {
-    return this.#items[number];
+  /** Returns the item with that handle. */
+  get(handle: number): T | undefined {
+    return this.#items[handle];
   }
 
-  /** Keeps another item in its place. */
-  replace(number: number, item: T): void {
-    this.#items[number] = item;
+  /** Replaces the item with that handle. */
+  replace(handle: number, item: T): void {
+    this.#items[handle] = item;
   }
 
-  /** Does nothing if there is none of that number. */
-  delete(number: number): void {
-    if (this.#items[number] === undefined) return;
-    this.#items[number] = undefined;
-    this.#free.push(number);
+  /** Removes an item; does nothing if there is none with that handle. */
+  delete(handle: number): void {
+    if (this.#items[handle] === undefined) return;
+    this.#items[handle] = undefined;
+    this.#free.push(handle);
     if (this.size === 0) this.clear();
   }
 
-  /** All of them go. */
+  /** Removes all items. */
   clear(): void {
     this.#items = [];
     this.#free = [];
   }
 }
 
-/** Items by keys. Only the keys are left behind. */
+/** Items by key. Only the keys are left in a `Map`. */
 export class KeyedSlotMap<K extends string | number, T> {
   readonly #items = new SlotMap<T>();
   readonly #handles = new Map<K, number>();
 
-  /** How many there are. */
+  /** Number of items. */
   get size(): number {
     return this.#handles.size;
   }
 
-  /** All of them, in no order. */
+  /** Iterates over the items, in no particular order. */
   [Symbol.iterator](): Generator<T> {
     return this.#items[Symbol.iterator]();
   }
 
-  /** The item of that key. */
+  /** Returns the item with that key. */
   get(key: K): T | undefined {
-    const number = this.#handles.get(key);
-    return number === undefined ? undefined : this.#items.get(number);
+    const handle = this.#handles.get(key);
+    return handle === undefined ? undefined : this.#items.get(handle);
   }
 
-  /** Keeps an item, in place of another of that key. */
+  /** Adds an item, or replaces the one with that key. */
   set(key: K, item: T): void {
-    const number = this.#handles.get(key);
-    if (number !== undefined) this.#items.replace(number, item);
+    const handle = this.#handles.get(key);
+    if (handle !== undefined) this.#items.replace(handle, item);
     else this.#handles.set(key, this.#items.add(item));
   }
 
-  /** Does nothing if there is none of that key. */
+  /** Removes an item; does nothing if there is none with that key. */
   delete(key: K): void {
-    const number = this.#handles.get(key);
-    if (number === undefined) return;
+    const handle = this.#handles.get(key);
+    if (handle === undefined) return;
     this.#handles.delete(key);
-    this.#items.delete(number);
+    this.#items.delete(handle);
   }
 }
 
-/** How many that have left are kept at most at the head of a line. */
-const MAX_EMPTY_HEAD = 1024;
+/** Empty slots that are kept at the head of a queue, before its array is shortened. */
+const MAX_EMPTY_SLOTS = 1024;
 
-/** Items in the order in which they came, by numbers that count from 0; any of them may leave at any time. */
+/** Queue of items by position, which counts from 0. Any item may be removed at any time. */
 export class IndexedQueue<T> {
   #items: (T | undefined)[] = [];
-  /** Number of the first place. */
-  #start = 0;
-  /** How many places at the head are empty. */
+  /** Position of the first slot of the array. */
+  #offset = 0;
+  /** Number of empty slots at the head. */
   #empty = 0;
   #size = 0;
 
-  /** How many there are. */
+  /** Number of items. */
   get size(): number {
     return this.#size;
   }
 
-  /** The one that came first. */
+  /** Oldest item. */
   get first(): T | undefined {
     return this.#items[this.#empty];
   }
 
-  /** Number of the one that came first; of the next to come, if there is none. */
+  /** Position of the oldest item; that of the next item to be added, if the queue is empty. */
   get head(): number {
-    return this.#start + this.#empty;
+    return this.#offset + this.#empty;
   }
 
-  /** The last in the line; returns its number. */
+  /** Adds an item at the end and returns its position. */
   add(item: T): number {
     this.#size++;
-    return this.#start + this.#items.push(item) - 1;
+    return this.#offset + this.#items.push(item) - 1;
   }
 
-  /** Lets one go; undefined if it has gone. */
-  delete(number: number): T | undefined {
-    const item = this.#items[number - this.#start];
+  /** Removes an item and returns it; undefined if it was removed before. */
+  delete(position: number): T | undefined {
+    const item = this.#items[position - this.#offset];
     if (item === undefined) return undefined;
-    this.#items[number - this.#start] = undefined;
+    this.#items[position - this.#offset] = undefined;
     this.#size--;
-    this.#tidy();
+    this.#trim();
     return item;
   }
 
-  #tidy(): void {
+  #trim(): void {
     const { length } = this.#items;
     while (this.#empty < length && this.#items[this.#empty] === undefined) {
       this.#empty++;
     }
-    if (this.#empty < length && this.#empty <= MAX_EMPTY_HEAD) return;
+    if (this.#empty < length && this.#empty <= MAX_EMPTY_SLOTS) return;
     if (this.#empty === length) this.#items = [];
     else this.#items.splice(0, this.#empty);
-    this.#start += this.#empty;
+    this.#offset += this.#empty;
     this.#empty = 0;
   }
 }

@@ -49,9 +49,9 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "transport/rabbitmq/publishing/publish_window.ts #waiters": SENT,
   "transport/waiting_reserve.ts #places":
     "1000 messages and 64 MiB; of more, the oldest is told to go, ten a second, and no consumer is renewed",
-  "ids.ts uses": OWN,
+  "ids.ts useCounts": OWN,
   "async/timer_wheel.ts wheel": "what waits, each counted elsewhere",
-  "follow_ups.ts followers": OWN,
+  "follow_ups.ts followUps": OWN,
   "log_throttle.ts #kinds": "kinds of lines, see its KINDS",
   "async/async_queue.ts #items": "20 000 items, the newest (driven below)",
   "rpc/replies/reply_batcher.ts #open": SENT,
@@ -75,7 +75,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/server/long_running.ts #detached": "1000 handlers",
   "rpc/server/event_loop_monitor.ts #active": HANDLERS,
   "rpc/client/legacy_reply_queues.ts #newer": OWN,
-  "async/semaphore.ts #waiting": PREFETCH,
+  "async/semaphore.ts #waiters": PREFETCH,
   "rpc/retries/quarantine.ts #requeued": "messages, see its MAX_REQUEUED",
   "rpc/retries/quarantine.ts #moving": PREFETCH,
   "rpc/retries/unreadable_messages.ts #pending":
@@ -108,10 +108,10 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "slot_map.ts #free": "what it is used for",
   "slot_map.ts #items": "what it is used for",
   "slot_map.ts #handles": "what it is used for",
-  "logging.ts parts": OWN,
+  "logging.ts loggers": OWN,
   "wire/reply_batch.ts #heads":
     "256 answers, 64 KiB (tests/wire/reply_batch_test.ts)",
-  "wire/reply_batch.ts parts":
+  "wire/reply_batch.ts replies":
     "256 answers, 64 KiB (tests/wire/reply_batch_test.ts)",
 };
 
@@ -157,7 +157,7 @@ Deno.test("of forged services the newest 20 000 are kept, with what is known of 
 
 const item = (sequence?: number): Reply => ({
   ...{ kind: "reply", id: undefined, call: "c", result: 1, ending: false },
-  ...(sequence !== undefined && { sequence, run: "r" }),
+  ...(sequence !== undefined && { sequence, runId: "r" }),
 });
 
 Deno.test("an item beyond its credit ends its stream, and is not kept", async () => {

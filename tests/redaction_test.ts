@@ -80,7 +80,7 @@ Deno.test("an error is shown with its data, without what else it carries", () =>
       throw new Error("no");
     },
   };
-  assert.equal(loggableError(odd), "what cannot be read");
+  assert.equal(loggableError(odd), "a value that cannot be read");
   assert.equal(loggableError("at amqp://u:PW@h"), "at amqp://<SANITIZED>@h");
   const cut = redactText(`${" ".repeat(9_990)}amqp://u:PASSWORD@host`);
   assert.ok(!cut.includes("u:"), cut.trim());

@@ -1,35 +1,35 @@
-/** What arrives by itself on its way to whoever pulls it. @module */
+/** Queue between a producer that pushes and a reader that pulls. @module */
 
-/** Items that wait at most; of what comes faster than it is pulled, the newest are kept. */
-const MAX_ITEMS = 20_000;
+/** Unread items that are kept. Above this number the oldest is dropped. */
+const MAX_QUEUED_ITEMS = 20_000;
 
-/** A queue of one reader. */
+/** Queue of one reader. */
 export class AsyncQueue<T> {
   readonly #items: T[] = [];
-  #waiting: PromiseWithResolvers<void> | undefined;
+  #pendingRead: PromiseWithResolvers<void> | undefined;
   #end: { readonly error?: unknown } | undefined;
 
-  /** Adds one; nothing after the end. */
+  /** Adds an item; ignored after the end. */
   push(item: T): void {
     if (this.#end) return;
     this.#items.push(item);
-    if (this.#items.length > MAX_ITEMS) this.#items.shift();
-    this.#waiting?.resolve();
+    if (this.#items.length > MAX_QUEUED_ITEMS) this.#items.shift();
+    this.#pendingRead?.resolve();
   }
 
-  /** No more comes; what is here is still given, then the error is thrown, if there is one. */
+  /** Ends the queue. The reader still gets the items that are queued, then the error is thrown, if there is one. */
   end(end: { readonly error?: unknown } = {}): void {
     this.#end ??= end;
-    this.#waiting?.resolve();
+    this.#pendingRead?.resolve();
   }
 
-  /** All of them, as they come. */
+  /** Yields the items as they arrive. */
   async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
     for (;;) {
       while (this.#items.length > 0) yield this.#items.shift() as T;
       if (this.#end) break;
-      this.#waiting = Promise.withResolvers();
-      await this.#waiting.promise;
+      this.#pendingRead = Promise.withResolvers();
+      await this.#pendingRead.promise;
     }
     if ("error" in this.#end) throw this.#end.error;
   }

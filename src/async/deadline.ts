@@ -1,17 +1,20 @@
-/** Waiting with an end: a deadline, and a signal that may come sooner. @module */
+/** Waits that end at a deadline, or earlier by a signal. @module */
 import { TimeoutError } from "../errors.ts";
 import { logger } from "../logging.ts";
 import { clearDeadline, setDeadline } from "./timer_wheel.ts";
 
-/** How long something may take: a deadline on the monotonic clock, and a signal that may end it sooner. */
+/** End of a wait: a moment of the monotonic clock, and a signal that may fire earlier. */
 export interface Deadline {
-  /** Milliseconds of `performance.now()`; `Infinity` = no limit. */
+  /** Moment in milliseconds of `performance.now()`; `Infinity` = no limit. */
   readonly at: number;
-  /** Ends the wait sooner, with its reason. */
+  /** Signal that ends the wait earlier, with its reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** `promise`, unless the deadline passes (`late()` is thrown) or the signal fires (its reason is thrown) before. */
+/**
+ * Settles as `promise` does, unless the deadline passes before (rejects with `timeoutError()`) or the signal fires
+ * (rejects with its reason).
+ */
 export function withDeadline<T>(
   promise: Promise<T>,
   deadline: Deadline,
@@ -19,50 +22,57 @@ export function withDeadline<T>(
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     if (deadline.signal?.aborted) {
-      promise.catch(() => {}); // nobody else looks at it
+      promise.catch(() => {}); // its rejection is not reported as unhandled
       return reject(deadline.signal.reason);
     }
-    const end = () => {
-      clearDeadline(waiting);
-      deadline.signal?.removeEventListener("abort", aborted);
+    const cleanUp = () => {
+      clearDeadline(timer);
+      deadline.signal?.removeEventListener("abort", onAbort);
     };
-    const aborted = () => (end(), reject(deadline.signal?.reason));
-    const waiting = setDeadline(
+    const onAbort = () => (cleanUp(), reject(deadline.signal?.reason));
+    const timer = setDeadline(
       deadline.at,
-      () => (end(), reject(timeoutError())),
+      () => (cleanUp(), reject(timeoutError())),
     );
-    deadline.signal?.addEventListener("abort", aborted);
+    deadline.signal?.addEventListener("abort", onAbort);
     promise.then(
-      (value) => (end(), resolve(value)),
-      (error) => (end(), reject(error)),
+      (value) => (cleanUp(), resolve(value)),
+      (error) => (cleanUp(), reject(error)),
     );
   });
 }
 
-/** Resolves after `ms`, or at the wait's end if that is sooner; rejects with the reason if its signal fires. */
+/**
+ * Resolves after `ms` milliseconds, or at the deadline if that is earlier; rejects with the signal's reason if the
+ * signal fires.
+ */
 export function delay(ms: number, deadline: Deadline): Promise<void> {
-  const until = Math.min(performance.now() + ms, deadline.at);
+  const endAt = Math.min(performance.now() + ms, deadline.at);
   return new Promise((resolve, reject) => {
     if (deadline.signal?.aborted) return reject(deadline.signal.reason);
-    const aborted =
-      () => (clearDeadline(waiting), reject(deadline.signal?.reason));
-    const waiting = setDeadline(until, () => {
-      deadline.signal?.removeEventListener("abort", aborted);
+    const onAbort =
+      () => (clearDeadline(timer), reject(deadline.signal?.reason));
+    const timer = setDeadline(endAt, () => {
+      deadline.signal?.removeEventListener("abort", onAbort);
       resolve();
     });
-    deadline.signal?.addEventListener("abort", aborted, { once: true });
+    deadline.signal?.addEventListener("abort", onAbort, { once: true });
   });
 }
 
-/** Waits for `work` until `deadline` (milliseconds of `performance.now()`) at most; what goes wrong is logged. */
+/**
+ * Runs one step of a shutdown with a time limit, and logs its failure. `deadline` is in milliseconds of
+ * `performance.now()`.
+ */
 export async function bestEffort(
   step: string,
   work: () => unknown,
   deadline: number,
 ): Promise<void> {
-  const late = () => new TimeoutError("it takes too long, and is left behind");
+  const timeoutError = () =>
+    new TimeoutError("not finished in time; the shutdown continues without it");
   try {
-    await withDeadline(Promise.try(work), { at: deadline }, late);
+    await withDeadline(Promise.try(work), { at: deadline }, timeoutError);
   } catch (error) {
     logger("service").error("{what} failed: {error}", {
       what: step,

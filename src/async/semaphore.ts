@@ -1,88 +1,88 @@
-/** A bound on what runs at once. @module */
+/** Semaphore that limits how much runs at once. @module */
 
 import { clearDeadline, setDeadline } from "./timer_wheel.ts";
 import { IndexedQueue } from "../slot_map.ts";
 import type { Deadline } from "./deadline.ts";
 
-/** Until when a turn is waited for. */
+/** Deadline of a wait for a permit. */
 export type PermitDeadline = Deadline & { readonly signal: AbortSignal };
 
-/** One request's permit, which it may give back and take again. */
+/** Permit of one request, which may release and acquire it repeatedly. */
 export class Permit {
   readonly #semaphore: Semaphore;
-  readonly #wait: () => PermitDeadline;
+  readonly #deadline: () => PermitDeadline;
   #held = false;
 
-  /** Has none yet; `wait` is asked for where there is none at once. */
-  constructor(semaphore: Semaphore, wait: () => PermitDeadline) {
+  /** Creates a permit that is not held. `deadline` is called only when a permit has to be waited for. */
+  constructor(semaphore: Semaphore, deadline: () => PermitDeadline) {
     this.#semaphore = semaphore;
-    this.#wait = wait;
+    this.#deadline = deadline;
   }
 
-  /** False if the wait ends before there is one; a promise only where there is none at once. */
+  /** Acquires the permit; false if the wait ends without one. Returns a promise only if none is free at once. */
   acquire(): boolean | Promise<boolean> {
     if (this.#semaphore.tryAcquire()) return this.#held = true;
-    return this.#semaphore.acquire(this.#wait()).then((held) =>
+    return this.#semaphore.acquire(this.#deadline()).then((held) =>
       this.#held = held
     );
   }
 
-  /** Gives it back. */
+  /** Releases the permit, if it is held. */
   release = (): void => {
     if (this.#held) this.#semaphore.release();
     this.#held = false;
   };
 }
 
-/** Permits, handed out in order of asking. */
+/** Counting semaphore. Waiters get permits in the order of their requests. */
 export class Semaphore {
   #limit: number;
-  /** Below 0 while more are out than a lowered limit allows. */
+  /** Free permits; below 0 while more are held than a lowered limit allows. */
   #free: number;
-  readonly #waiting = new IndexedQueue<(held: boolean) => void>();
+  readonly #waiters = new IndexedQueue<(held: boolean) => void>();
 
-  /** `limit` at once. */
+  /** Creates a semaphore with `limit` permits. */
   constructor(limit: number) {
     this.#limit = this.#free = limit;
   }
 
-  /** How many at once. */
+  /** Number of permits that may be held at once. */
   get limit(): number {
     return this.#limit;
   }
 
-  /** What is out stays out: a lower limit holds when enough has come back. */
+  /** Changes the number of permits. A lower limit takes effect as held permits are released. */
   set limit(limit: number) {
     this.#free += limit - this.#limit;
     this.#limit = limit;
     this.#grant();
   }
 
-  /** Takes one at once; false if there is none. */
+  /** Acquires a permit if one is free; returns false otherwise. */
   tryAcquire(): boolean {
     if (this.#free <= 0) return false;
     this.#free--;
     return true;
   }
 
-  /** Takes one when it is given back; to false if the wait ends before. */
+  /** Acquires a permit, and waits for one if none is free. Resolves to false if the wait ends without one. */
   acquire({ signal, at }: PermitDeadline): Promise<boolean> {
     if (signal.aborted) return Promise.resolve(false);
     return new Promise((resolve) => {
-      const settle = (held: boolean) => {
-        signal.removeEventListener("abort", gaveUp);
-        clearDeadline(waiting);
-        this.#waiting.delete(place);
+      const finish = (held: boolean) => {
+        signal.removeEventListener("abort", giveUp);
+        clearDeadline(timer);
+        this.#waiters.delete(position);
         resolve(held);
       };
-      const gaveUp = () => settle(false);
-      const waiting = setDeadline(at, gaveUp);
-      signal.addEventListener("abort", gaveUp);
-      const place = this.#waiting.add(settle);
+      const giveUp = () => finish(false);
+      const timer = setDeadline(at, giveUp);
+      signal.addEventListener("abort", giveUp);
+      const position = this.#waiters.add(finish);
     });
   }
 
-  /** Gives one back. */
+  /** Releases a permit. */
   release(): void {
     this.#free++;
     this.#grant();
@@ -90,10 +90,10 @@ export class Semaphore {
 
   #grant(): void {
     while (this.#free > 0) {
-      const next = this.#waiting.first;
-      if (!next) return;
+      const waiter = this.#waiters.first;
+      if (!waiter) return;
       this.#free--;
-      next(true);
+      waiter(true);
     }
   }
 }

@@ -1,23 +1,23 @@
-/** Deadlines on a monotonic clock: one timer for all of them, however many wait. @module */
+/** Timer wheel: deadlines on the monotonic clock that share one timer of the platform. @module */
 
 import { runFollowUps } from "../follow_ups.ts";
 import { SlotMap } from "../slot_map.ts";
 
-/** Grain of the wheel in milliseconds: how late a deadline may fire. */
-const GRAIN_MS = 16;
-/** The longest that a platform timer can be set for. */
+/** Resolution of the wheel in milliseconds: a deadline fires at most this much late. */
+const RESOLUTION_MS = 16;
+/** Longest time that a timer of the platform can be set for. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** A wait that ends by itself at its deadline. */
+/** Deadline in the wheel, with its callback. */
 export class Timer {
-  /** Called once when the deadline passes. */
+  /** Callback, called once when the deadline passes. */
   readonly expire: () => void;
-  /** Bucket of the wheel; undefined = never. */
+  /** Bucket of the wheel; undefined = never expires. */
   readonly bucket: number | undefined;
-  /** Its number there; -1 once it has ended. */
+  /** Handle in the bucket; -1 once the timer has expired or was cleared. */
   handle = -1;
 
-  /** Not in the wheel yet. */
+  /** Creates a timer that is not in the wheel yet. */
   constructor(expire: () => void, bucket: number | undefined) {
     this.expire = expire;
     this.bucket = bucket;
@@ -26,27 +26,35 @@ export class Timer {
 
 const wheel = new Map<number, SlotMap<Timer>>();
 let platformTimer: ReturnType<typeof setTimeout> | undefined;
-let armedFor = Infinity;
+let armedBucket = Infinity;
 
 function arm(): void {
   clearTimeout(platformTimer);
   platformTimer = undefined;
-  armedFor = Infinity;
-  for (const bucket of wheel.keys()) armedFor = Math.min(armedFor, bucket);
-  if (armedFor === Infinity) return;
-  const ms = armedFor * GRAIN_MS - performance.now() + 1;
-  platformTimer = setTimeout(fire, Math.max(0, Math.min(MAX_TIMEOUT_MS, ms)));
+  armedBucket = Infinity;
+  for (const bucket of wheel.keys()) {
+    armedBucket = Math.min(armedBucket, bucket);
+  }
+  if (armedBucket === Infinity) return;
+  const ms = armedBucket * RESOLUTION_MS - performance.now() + 1;
+  platformTimer = setTimeout(
+    expireDue,
+    Math.max(0, Math.min(MAX_TIMEOUT_MS, ms)),
+  );
 }
 
-/** In the order of the deadlines, also after a long turn of the event loop; one that throws takes no other with it. */
-function fire(): void {
-  const passed = performance.now() / GRAIN_MS;
+/**
+ * Expires all due buckets in the order of their deadlines, also after the event loop was blocked. A callback that
+ * throws does not keep the other buckets from expiring.
+ */
+function expireDue(): void {
+  const passed = performance.now() / RESOLUTION_MS;
   const due = [...wheel.keys()].filter((bucket) => !(bucket > passed));
   try {
     for (const bucket of due.sort((a, b) => a - b)) {
-      for (const wait of wheel.get(bucket) ?? []) {
-        clearDeadline(wait);
-        wait.expire();
+      for (const timer of wheel.get(bucket) ?? []) {
+        clearDeadline(timer);
+        timer.expire();
       }
     }
   } finally {
@@ -55,25 +63,28 @@ function fire(): void {
   }
 }
 
-/** Calls `expire` at `deadline` (milliseconds of `performance.now()`), at most 16 ms late; never if it is `Infinity`. */
+/**
+ * Calls `expire` at `deadline` (milliseconds of `performance.now()`), at most 16 ms late; never, if `deadline` is
+ * `Infinity`.
+ */
 export function setDeadline(deadline: number, expire: () => void): Timer {
   if (deadline === Infinity) return new Timer(expire, undefined);
-  const bucket = Math.ceil(deadline / GRAIN_MS);
-  const waits = wheel.get(bucket) ?? new SlotMap();
-  const wait = new Timer(expire, bucket);
-  wait.handle = waits.add(wait);
-  if (waits.size === 1) wheel.set(bucket, waits);
-  if (bucket < armedFor) arm();
-  return wait;
+  const bucket = Math.ceil(deadline / RESOLUTION_MS);
+  const timers = wheel.get(bucket) ?? new SlotMap();
+  const timer = new Timer(expire, bucket);
+  timer.handle = timers.add(timer);
+  if (timers.size === 1) wheel.set(bucket, timers);
+  if (bucket < armedBucket) arm();
+  return timer;
 }
 
-/** Forgets a wait that has ended; the timer goes with the last one, so that nothing keeps the process alive. */
-export function clearDeadline(wait: Timer): void {
-  if (wait.bucket === undefined || wait.handle < 0) return;
-  const waits = wheel.get(wait.bucket);
-  waits?.delete(wait.handle);
-  wait.handle = -1;
-  if (!waits || waits.size > 0) return;
-  wheel.delete(wait.bucket);
+/** Removes a timer. The platform timer is cleared with the last one, so that nothing keeps the process alive. */
+export function clearDeadline(timer: Timer): void {
+  if (timer.bucket === undefined || timer.handle < 0) return;
+  const timers = wheel.get(timer.bucket);
+  timers?.delete(timer.handle);
+  timer.handle = -1;
+  if (!timers || timers.size > 0) return;
+  wheel.delete(timer.bucket);
   if (wheel.size === 0) arm();
 }

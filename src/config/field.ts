@@ -2,7 +2,7 @@
 import { z } from "npm:zod@^4.6.7";
 import { InvalidValueError } from "../errors.ts";
 import { checkHost } from "../names.ts";
-import { given } from "../option_names.ts";
+import { withoutUndefined } from "../option_names.ts";
 import { parseUrls } from "../connection/connection_options.ts";
 import { brokerUrls } from "../connection/broker_url.ts";
 import { displayValue } from "./display.ts";
@@ -87,7 +87,8 @@ export const milliseconds = (
 /** Schema of a record from the name of a periodic task to its interval in milliseconds. */
 export const intervalsByTask: z.ZodType<Readonly<Record<string, number>>> = z
   .preprocess(
-    (value) => typeof value === "object" && value ? given(value) : value,
+    (value) =>
+      typeof value === "object" && value ? withoutUndefined(value) : value,
     z.record(z.string().min(1), milliseconds((ms) => ms > 0)),
   );
 

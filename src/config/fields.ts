@@ -2,7 +2,7 @@
 import { z } from "npm:zod@^4.6.7";
 import { LONG_RUNNING } from "../connection/connection_options.ts";
 import { CONSUMER_TIMEOUT_MS } from "../ledger/options.ts";
-import { defaultLimits } from "../wire/codec.ts";
+import { defaultLimits } from "../wire/mod.ts";
 import {
   defaultText,
   type Field,

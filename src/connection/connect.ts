@@ -10,8 +10,12 @@ import type { Transport } from "../transport/transport.ts";
 import { type ConnectionContext, createContext } from "./connection_context.ts";
 import type { ConnectionParts } from "./dependencies.ts";
 import { checkDuration, checkInteger } from "../option_checks.ts";
-import { defaultLimits, type Limits } from "../wire/codec.ts";
-import { type Dialect, dialects } from "../wire/dialect.ts";
+import {
+  defaultLimits,
+  type Dialect,
+  dialects,
+  type Limits,
+} from "../wire/mod.ts";
 import { busProfile } from "./bus_profile.ts";
 import { sharedTransport, transportKey } from "./transport_registry.ts";
 import {

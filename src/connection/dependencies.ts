@@ -5,9 +5,7 @@ import type {
   TransportEvent,
   TransportHealth,
 } from "../transport/transport.ts";
-import type { Limits } from "../wire/codec.ts";
-import type { Dialect } from "../wire/dialect.ts";
-import type { ErrorClasses } from "../wire/failure.ts";
+import type { Dialect, ErrorClasses, Limits } from "../wire/mod.ts";
 import type { Inbox } from "../rpc/inbox.ts";
 import type { LedgerStore } from "../ledger/ledger_store.ts";
 import type { NotificationSettings } from "../rpc/notifications/drivers.ts";

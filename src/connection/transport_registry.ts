@@ -4,7 +4,7 @@ import type { BusProfile } from "../transport/profile.ts";
 import type { Transport } from "../transport/transport.ts";
 import { runDetached } from "../rpc/propagation.ts";
 import { Inbox } from "../rpc/inbox.ts";
-import { defaultLimits, type Limits } from "../wire/codec.ts";
+import { defaultLimits, type Limits } from "../wire/mod.ts";
 import type { AskedUrls, ConnectionOptions } from "./connection_options.ts";
 
 /** A link of this process, with what is shared by all who use it. */

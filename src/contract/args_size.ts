@@ -1,10 +1,13 @@
-/** The bound that a procedure sets on the size of its arguments. @module */
+/** Limit on the size of a procedure's arguments. @module */
 import { Buffer } from "node:buffer";
 import { InvalidValueError } from "../errors.ts";
 import type { Procedure } from "./types.ts";
 
-/** Bytes of the value as JSON in UTF-8; 0 for what JSON cannot carry: sending it is refused with a better reason. */
-function sizeOf(value: unknown): number {
+/**
+ * Returns the size of a value as JSON, in bytes of UTF-8; 0 for a value that JSON cannot represent, which is rejected
+ * later with a better reason.
+ */
+function jsonBytes(value: unknown): number {
   try {
     return Buffer.byteLength(JSON.stringify(value));
   } catch {
@@ -13,21 +16,21 @@ function sizeOf(value: unknown): number {
 }
 
 /**
- * Refuses arguments that are larger than their procedure takes, before a schema looks at them. It costs nothing where the
- * procedure sets no bound.
+ * Rejects arguments that are larger than their procedure accepts, before a schema validates them. Costs nothing for a
+ * procedure without a limit.
  *
- * @throws {InvalidValueError} with `data.bytes` and `data.limit`.
+ * @throws {InvalidValueError} the arguments are too large; `data.bytes` and `data.limit` name the sizes.
  */
-export function checkSize(
+export function checkArgsSize(
   { maxArgsSize: limit }: Procedure,
   args: unknown,
-  what: string,
+  procedureName: string,
 ): void {
   if (limit === undefined) return;
-  const bytes = sizeOf(args);
+  const bytes = jsonBytes(args);
   if (bytes <= limit) return;
   throw new InvalidValueError(
-    `Invalid arguments of ${what}: ${bytes} bytes, its maxArgsSize is ${limit}`,
+    `Invalid arguments of ${procedureName}: ${bytes} bytes, its maxArgsSize is ${limit}`,
     { data: { path: "", bytes, limit } },
   );
 }

@@ -1,4 +1,4 @@
-/** Declares contracts, and checks at run time what types cannot say, for JavaScript users too. @module */
+/** Declares contracts, and checks them at run time, since types do not reach users of JavaScript. @module */
 import { InvalidValueError } from "../errors.ts";
 import { textOf } from "../text.ts";
 import type { Contract, Procedure, Procedures } from "./types.ts";
@@ -9,7 +9,7 @@ import { retryPolicyError } from "./retry_policy.ts";
 import { isSchema } from "./schema.ts";
 import type { Exact, JsonProcedures } from "./json_types.ts";
 
-const KEYS = namesOf<Contract>({
+const CONTRACT_KEYS = namesOf<Contract>({
   topic: true,
   version: true,
   namespace: true,
@@ -33,8 +33,8 @@ const DELIVERIES = new Set<unknown>([
   "at-most-once",
 ]);
 
-/** Names that a manager uses itself. */
-export const reserved: ReadonlySet<string> = new Set([
+/** Names of members that a manager uses itself. */
+export const reservedNames: ReadonlySet<string> = new Set([
   "contract",
   "host",
   "connection",
@@ -46,10 +46,10 @@ export const reserved: ReadonlySet<string> = new Set([
   "then",
 ]);
 
-/** ASCII alone, so that no look-alike of another name is one. */
-const METHOD = /^[A-Za-z][A-Za-z0-9_]{0,99}$/;
+/** Names are ASCII, so that two different names never look alike. */
+const METHOD_PATTERN = /^[A-Za-z][A-Za-z0-9_]{0,99}$/;
 
-function fail(path: string, message: string): never {
+function throwInvalid(path: string, message: string): never {
   throw new InvalidValueError(`Invalid contract: ${message}`, {
     data: { path },
   });
@@ -57,18 +57,18 @@ function fail(path: string, message: string): never {
 
 function checkMethod(name: string): void {
   const path = `procedures.${name.slice(0, 60)}`;
-  if (!METHOD.test(name)) {
-    fail(
+  if (!METHOD_PATTERN.test(name)) {
+    throwInvalid(
       path,
       `${path} is not a name of letters, digits and _, beginning with a letter`,
     );
   }
-  if (reserved.has(name)) {
-    fail(path, `${path} is a name that managers use themselves`);
+  if (reservedNames.has(name)) {
+    throwInvalid(path, `${path} is a name that managers use themselves`);
   }
-  // bind, call, apply and name belong to functions alone, and are fine words for a procedure of an object.
+  // Only functions have members called bind, call, apply and name, so procedures may use these names.
   if (name in Object.prototype) {
-    fail(path, `${path} is a name that every object has`);
+    throwInvalid(path, `${path} is a name that every object has`);
   }
 }
 
@@ -79,7 +79,7 @@ function checkKeys(
 ): void {
   for (const key of Object.keys(record)) {
     if (!allowed.has(key)) {
-      fail(
+      throwInvalid(
         `${path}${key}`,
         `${path}${key} is no option; allowed are ${[...allowed].join(", ")}`,
       );
@@ -94,22 +94,12 @@ function checkProcedure(
 ): void {
   const path = `procedures.${name}`;
   if (typeof procedure !== "object" || procedure === null) {
-    fail(path, `${path} is not an object`);
+    throwInvalid(path, `${path} is not an object`);
   }
   checkKeys(`${path}.`, procedure, PROCEDURE_KEYS);
-  for (const part of ["args", "result", "yields"] as const) {
-    if (procedure[part] !== undefined && !isSchema(procedure[part])) {
-      fail(
-        `${path}.${part}`,
-        `${path}.${part} is not a Standard Schema (zod, valibot, arktype, …)`,
-      );
-    }
-  }
-  if (procedure.result && procedure.yields) {
-    fail(path, `${path} has both a result and yields: give one of them`);
-  }
+  checkSchemas(path, procedure);
   if (!DELIVERIES.has(procedure.delivery)) {
-    fail(
+    throwInvalid(
       `${path}.delivery`,
       `${path}.delivery must be "at-least-once" or "at-most-once"`,
     );
@@ -117,31 +107,51 @@ function checkProcedure(
   checkSince(path, procedure.since, version);
   const { idempotent = false, yields } = procedure;
   if (typeof idempotent !== "boolean" || (idempotent && yields)) {
-    fail(
+    throwInvalid(
       `${path}.idempotent`,
       `${path}.idempotent must be true or false, and is not for streams`,
     );
   }
   checkLimits(path, procedure);
-  const wrong = retryPolicyError(procedure);
-  if (wrong) fail(`${path}.retry`, `${path}.retry${wrong}`);
+  const retryError = retryPolicyError(procedure);
+  if (retryError) throwInvalid(`${path}.retry`, `${path}.retry${retryError}`);
+}
+
+function checkSchemas(path: string, procedure: Procedure): void {
+  for (const member of ["args", "result", "yields"] as const) {
+    if (procedure[member] !== undefined && !isSchema(procedure[member])) {
+      throwInvalid(
+        `${path}.${member}`,
+        `${path}.${member} is not a Standard Schema (zod, valibot, arktype, …)`,
+      );
+    }
+  }
+  if (procedure.result && procedure.yields) {
+    throwInvalid(
+      path,
+      `${path} has both a result and yields: give one of them`,
+    );
+  }
 }
 
 function checkLimits(
   path: string,
   { maxDuration: ms, maxArgsSize: bytes }: Procedure,
 ): void {
-  const wrong = (name: string, value: unknown, right: string) => {
-    const said = typeof value === "string"
+  const throwWrong = (name: string, value: unknown, expected: string) => {
+    const displayed = typeof value === "string"
       ? JSON.stringify(value)
       : textOf(value);
-    fail(`${path}.${name}`, `${path}.${name} is ${said}; give ${right}`);
+    throwInvalid(
+      `${path}.${name}`,
+      `${path}.${name} is ${displayed}; give ${expected}`,
+    );
   };
   if (ms !== undefined && !(typeof ms === "number" && ms > 0)) {
-    wrong("maxDuration", ms, "milliseconds above 0");
+    throwWrong("maxDuration", ms, "milliseconds above 0");
   }
   if (bytes !== undefined && !(Number.isSafeInteger(bytes) && bytes >= 1)) {
-    wrong("maxArgsSize", bytes, "a whole number of bytes above 0");
+    throwWrong("maxArgsSize", bytes, "a whole number of bytes above 0");
   }
 }
 
@@ -151,10 +161,13 @@ function checkSince(
   version: string,
 ): void {
   if (since === undefined) return;
-  const have = parseVersion(version);
-  const want = parseVersion(since);
-  if (!have || !want || !isCompatible(have, want)) {
-    fail(
+  const contractVersion = parseVersion(version);
+  const sinceVersion = parseVersion(since);
+  if (
+    !contractVersion || !sinceVersion ||
+    !isCompatible(contractVersion, sinceVersion)
+  ) {
+    throwInvalid(
       `${path}.since`,
       `${path}.since is ${
         JSON.stringify(since)
@@ -166,19 +179,19 @@ function checkSince(
 /**
  * Checks a contract, e.g. one that was written by hand.
  *
- * @throws {InvalidValueError} naming what is wrong and what would be right.
+ * @throws {InvalidValueError} naming what is wrong and what is allowed.
  */
 export function checkContract(contract: Contract): void {
   if (typeof contract !== "object" || contract === null) {
-    fail("", "it is not an object");
+    throwInvalid("", "it is not an object");
   }
-  checkKeys("", contract, KEYS);
+  checkKeys("", contract, CONTRACT_KEYS);
   checkTopic(contract.topic);
   if (contract.namespace !== undefined) {
     checkName("namespace", contract.namespace);
   }
   if (typeof contract.version !== "string" || !parseVersion(contract.version)) {
-    fail(
+    throwInvalid(
       "version",
       `version is ${
         JSON.stringify(contract.version)
@@ -186,7 +199,7 @@ export function checkContract(contract: Contract): void {
     );
   }
   if (typeof contract.procedures !== "object" || contract.procedures === null) {
-    fail("procedures", "it has no procedures");
+    throwInvalid("procedures", "it has no procedures");
   }
   for (const [name, procedure] of Object.entries(contract.procedures)) {
     checkMethod(name);
@@ -194,18 +207,21 @@ export function checkContract(contract: Contract): void {
   }
   for (const [name, type] of Object.entries(contract.errors ?? {})) {
     if (typeof type !== "function") {
-      fail(`errors.${name}`, `errors.${name} is not a class`);
+      throwInvalid(`errors.${name}`, `errors.${name} is not a class`);
     }
     if (name.startsWith("warren.")) {
-      fail(`errors.${name}`, `errors.${name} is a name of Warren's own errors`);
+      throwInvalid(
+        `errors.${name}`,
+        `errors.${name} is a name of Warren's own errors`,
+      );
     }
   }
 }
 
 /**
- * Declares a contract: a plain record, checked once.
+ * Declares a contract: a plain record that is checked once.
  *
- * @throws {InvalidValueError} naming what is wrong and what would be right.
+ * @throws {InvalidValueError} naming what is wrong and what is allowed.
  * @example
  * ```ts
  * import { z } from "npm:zod@4";

@@ -1,8 +1,8 @@
-/** What a contract refuses at compile time. @module */
+/** Types that reject wrong contracts at compile time. @module */
 import type { UnaryProcedure } from "./types.ts";
 import type { Input, Schema } from "./schema.ts";
 
-/** Refuses, at compile time, words that no procedure has. */
+/** Rejects, at compile time, options that procedures do not have. */
 export type Exact<P> = {
   readonly [K in keyof P]: {
     readonly [F in Exclude<keyof P[K], keyof UnaryProcedure>]: `${
@@ -11,7 +11,7 @@ export type Exact<P> = {
   };
 };
 
-/** Any value that JSON carries, as deep as it may be. */
+/** Any value that JSON represents, at any depth. */
 export type JsonValue =
   | string
   | number
@@ -20,42 +20,45 @@ export type JsonValue =
   | readonly JsonValue[]
   | { readonly [key: string]: JsonValue | undefined };
 
-/** The part of a type that JSON carries; `never` where it cannot. A key that is `undefined` counts as absent. */
+/** The part of a type that JSON represents; `never` where it cannot. A member that is `undefined` counts as absent. */
 export type Json<T> = unknown extends T ? T
-  : symbol extends keyof T ? never // a record with symbols for keys
+  : symbol extends keyof T ? never // record with symbols as keys
   : T extends JsonValue | undefined ? T
   : T extends NotJson[keyof NotJson] ? never
   : T extends readonly unknown[] ? { [K in keyof T]: JsonItem<T[K]> }
   : T extends object ? { [K in keyof T]: Json<T[K]> }
   : T;
 
-/** The same of an item of a list, which cannot be absent. */
+/** As `Json`, for an item of an array, which cannot be absent. */
 export type JsonItem<T> = unknown extends T ? T
   : Json<Exclude<T, undefined | void>>;
 
-/** Types that JSON cannot carry, by the words for them. */
+/** Types that JSON cannot represent, by their names in error messages. */
 export interface NotJson {
-  /** In any length. */
+  /** Not an integer of JSON, whatever its size. */
   readonly "a bigint": bigint;
-  /** Unique ones too. */
+  /** Symbols, unique ones included. */
   readonly "a symbol": symbol;
-  /** Methods too. */
+  /** Functions, methods included. */
   readonly "a function": (...args: never[]) => unknown;
   /** Classes. */
   readonly "a class": abstract new (...args: never[]) => unknown;
-  /** Send a text, and parse it. */
+  /** Dates. Send a string instead, and parse it. */
   readonly "a Date": Date;
-  /** Send its entries, or an object. */
+  /** Maps. Send the entries, or an object. */
   readonly "a Map": ReadonlyMap<unknown, unknown>;
-  /** Send a list. */
+  /** Sets. Send an array. */
   readonly "a Set": ReadonlySet<unknown>;
-  /** Send a text, e.g. base64. */
+  /** Binary data. Send a string, e.g. base64. */
   readonly "bytes": ArrayBufferView | ArrayBuffer;
-  /** Await it. */
+  /** Promises. Await the value. */
   readonly "a promise": PromiseLike<unknown>;
 }
 
-/** One sentence for each part of a type that JSON cannot carry, with its path; `Depth` is how deep it is looked for. */
+/**
+ * One sentence for each member of a type that JSON cannot represent, with its path. `Depth` limits the levels that are
+ * searched.
+ */
 export type WhyNot<
   T,
   Path extends string,
@@ -64,11 +67,11 @@ export type WhyNot<
   : Depth extends readonly [unknown, ...infer Less]
     ? T extends NotJson[keyof NotJson] ? {
         [W in keyof NotJson]: T extends NotJson[W]
-          ? `${Path}: JSON cannot carry ${W}`
+          ? `${Path}: JSON cannot represent ${W}`
           : never;
       }[keyof NotJson]
     : T extends readonly unknown[] ? WhyNotItem<T[number], `${Path}[]`, Less>
-    : symbol extends keyof T ? `${Path}: JSON cannot carry symbols as keys`
+    : symbol extends keyof T ? `${Path}: JSON cannot represent symbols as keys`
     : T extends object
       ? { [K in keyof T]-?: WhyNot<T[K], `${Path}.${K & string}`, Less> }[
         keyof T
@@ -76,22 +79,23 @@ export type WhyNot<
     : never
   : never;
 
-/** The same of an item of a list. */
+/** As `WhyNot`, for an item of an array. */
 export type WhyNotItem<
   T,
   Path extends string,
   Depth extends readonly unknown[],
 > =
-  | (undefined extends T ? `${Path}: JSON cannot carry undefined in a list`
+  | (undefined extends T
+    ? `${Path}: JSON cannot represent undefined in an array`
     : never)
   | WhyNot<Exclude<T, undefined | void>, Path, Depth>;
 
-/** The same; one sentence at least where there is anything. */
+/** As `WhyNot`, but with at least one sentence, also where the cause lies deeper than the levels that are searched. */
 export type JsonTypeError<T, Path extends string> = [WhyNot<T, Path>] extends
-  [never] ? `${Path}: JSON cannot carry all that is in it`
+  [never] ? `${Path}: JSON cannot represent a part of it`
   : WhyNot<T, Path>;
 
-/** Refuses, at compile time, schemas whose input JSON cannot carry, in a sentence with the path and the reason. */
+/** Rejects, at compile time, schemas whose input JSON cannot represent, in a sentence with the path and the reason. */
 export type JsonProcedures<P> = {
   readonly [K in keyof P]: {
     readonly [F in keyof P[K]]: P[K][F] extends Schema

@@ -1,32 +1,34 @@
-/** What a handler knows of the request that it serves. @module */
+/** Context of a request, as handlers see it. @module */
 import { newId } from "../ids.ts";
 
-/** What travels with a request: any JSON values (`user_id`, `roles`, …). */
+/** Values that are sent with a request: any JSON values (`user_id`, `roles`, …). */
 export type ContextValues = Readonly<Record<string, unknown>>;
 
-/** What a handler knows about the request that it serves (Nova: `RpcContext`). */
+/** Context of the request that a handler serves (Nova: `RpcContext`). */
 export interface RequestContext {
-  /** Id of the request, kept over retries. */
+  /** Id of the request, the same in all attempts. */
   readonly requestId: string;
-  /** The caller's values. */
+  /** Context values of the caller. */
   readonly values: ContextValues;
-  /** Fires at the deadline, when the caller gives up and when the service's grace time is over. */
+  /** Fires at the deadline, when the caller cancels, and when the service has stopped waiting for its handlers. */
   readonly signal: AbortSignal;
-  /** When the caller gives up, in epoch milliseconds of this machine's clock; `Infinity` = never. */
+  /** Deadline of the caller, in epoch milliseconds of this machine's clock; `Infinity` = none. */
   readonly deadline: number;
-  /** 1 at first. */
+  /** Number of the attempt, from 1. */
   readonly attempt: number;
   /**
-   * Records the request as done, with its result, in a transaction of the service's ledger store: what else is done in that
-   * transaction is done once, whatever happens to this worker. The result is that of the handler, which returns it too.
+   * Records the request as done, with its result, in a transaction of the service's ledger store: everything else that
+   * is written in that transaction is written exactly once, even if this worker dies. Pass the result that the handler
+   * returns afterwards.
    *
    * @throws {RpcError} `ABORTED`: another worker has taken the request over. Roll the transaction back.
-   * @throws {InvalidValueError} the service has no ledger store, or the result does not fit the contract.
+   * @throws {InvalidValueError} the service has no ledger store, or no transaction was given.
+   * @throws {InvalidResultError} the result does not fit the contract.
    */
   record(transaction: unknown, result?: unknown): Promise<void>;
 }
 
-/** Makes a context, e.g. to test a manager as a plain object. */
+/** Creates a context, e.g. to test a manager as a plain object. */
 export function requestContext(values: ContextValues = {}): RequestContext {
   return {
     requestId: newId(),
@@ -34,11 +36,11 @@ export function requestContext(values: ContextValues = {}): RequestContext {
     signal: new AbortController().signal,
     deadline: Infinity,
     attempt: 1,
-    record: () => Promise.resolve(), // there is nothing that could come again
+    record: () => Promise.resolve(), // no request can be delivered again here
   };
 }
 
-/** True for a whole context, false for bare values. */
+/** True for a context, false for bare context values. */
 export function isRequestContext(
   context: ContextValues | RequestContext,
 ): context is RequestContext {

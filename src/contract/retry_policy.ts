@@ -1,23 +1,23 @@
-/** When a cast that failed is tried again. @module */
+/** Retry policies of casts. @module */
 import { oneLine } from "../logging.ts";
 import type { Procedure, RetryDelay, RetryPolicy } from "./types.ts";
 
-/** All waits that there are. */
-export const DELAYS: readonly number[] = [
+/** Delays before a retry that are allowed, in milliseconds. */
+export const RETRY_DELAYS_MS: readonly number[] = [
   ...[100, 1_000, 5_000, 30_000],
   ...[120_000, 600_000, 3_600_000],
 ];
 
-/** The waits of a policy that names none. */
-const BACKOFF: readonly RetryDelay[] = [
+/** Delays of a policy that names none. */
+const DEFAULT_BACKOFF_MS: readonly RetryDelay[] = [
   ...[1_000, 5_000, 30_000, 120_000, 600_000] as const,
 ];
 
 const MAX_ATTEMPTS = 100;
-const KEYS = ["attempts", "backoff"];
-const ALLOWED = `allowed are ${KEYS.join(", ")}`;
+const POLICY_KEYS = ["attempts", "backoff"];
+const ALLOWED_KEYS = `allowed are ${POLICY_KEYS.join(", ")}`;
 
-/** A text, and a list, are shown as such. */
+/** Formats a value for an error message; strings and arrays are shown as such. */
 function formatValue(value: unknown): string {
   if (Array.isArray(value)) return `[${oneLine(value, 60)}]`;
   return typeof value === "string"
@@ -25,7 +25,9 @@ function formatValue(value: unknown): string {
     : oneLine(value, 60);
 }
 
-/** What is wrong with the policy of a procedure, in words that follow its path; undefined if nothing is. */
+/**
+ * Returns what is wrong with the retry policy of a procedure, as a text that follows its path; undefined if nothing is.
+ */
 export function retryPolicyError(
   { retry, delivery, yields }: {
     readonly retry?: RetryPolicy | undefined;
@@ -37,27 +39,37 @@ export function retryPolicyError(
   if (typeof retry !== "object" || retry === null) {
     return ` is ${formatValue(retry)}; give { attempts, backoff }`;
   }
-  const other = Object.keys(retry).find((key) => !KEYS.includes(key));
-  if (other !== undefined) return `.${other} is no option; ${ALLOWED}`;
-  const { attempts, backoff = BACKOFF } = retry;
+  const unknownKey = Object.keys(retry).find((key) =>
+    !POLICY_KEYS.includes(key)
+  );
+  if (unknownKey !== undefined) {
+    return `.${unknownKey} is no option; ${ALLOWED_KEYS}`;
+  }
+  const { attempts, backoff = DEFAULT_BACKOFF_MS } = retry;
   if (delivery === "at-most-once") return " contradicts at-most-once";
   if (yields) return " is for casts, and a stream cannot be cast";
   if (!Number.isInteger(attempts) || attempts < 1 || attempts > MAX_ATTEMPTS) {
     return `.attempts is ${formatValue(attempts)}; give 1 to ${MAX_ATTEMPTS}`;
   }
-  const list = Array.isArray(backoff) && backoff.length > 0;
-  const wrong = list ? backoff.find((ms) => !DELAYS.includes(ms)) : undefined;
-  if (list && wrong === undefined) return undefined;
-  const has = list ? `has ${formatValue(wrong)}` : `is ${formatValue(backoff)}`;
-  return `.backoff ${has}; give a list of one or more of ${DELAYS.join(", ")}`;
+  const isList = Array.isArray(backoff) && backoff.length > 0;
+  const wrong = isList
+    ? backoff.find((ms) => !RETRY_DELAYS_MS.includes(ms))
+    : undefined;
+  if (isList && wrong === undefined) return undefined;
+  const problem = isList
+    ? `has ${formatValue(wrong)}`
+    : `is ${formatValue(backoff)}`;
+  return `.backoff ${problem}; give a list of one or more of ${
+    RETRY_DELAYS_MS.join(", ")
+  }`;
 }
 
-/** Milliseconds before the attempt that follows `attempt`; undefined if none does. */
+/** Returns the milliseconds before the next attempt; undefined if `attempt` was the last one. */
 export function nextDelay(
   attempt: number,
   retry: RetryPolicy | undefined,
 ): number | undefined {
-  const { attempts, backoff = BACKOFF } = retry ?? { attempts: 1 };
+  const { attempts, backoff = DEFAULT_BACKOFF_MS } = retry ?? { attempts: 1 };
   if (attempt >= attempts) return undefined;
   return backoff[Math.min(attempt, backoff.length) - 1];
 }

@@ -1,5 +1,5 @@
 /** Standard Schema: the interface that zod, valibot, arktype and others share (https://standardschema.dev). @module */
-import { InvalidValueError } from "../errors.ts";
+import { InvalidResultError, InvalidValueError } from "../errors.ts";
 import { isSecret } from "../redaction.ts";
 import { oneLine } from "../logging.ts";
 
@@ -9,38 +9,38 @@ export interface Schema<I = unknown, O = unknown> {
   readonly "~standard": {
     /** Version of the standard. */
     readonly version: 1;
-    /** The library. */
+    /** Name of the library. */
     readonly vendor: string;
-    /** Validates and transforms. */
+    /** Validates and transforms a value. */
     readonly validate: (
       value: unknown,
     ) => SchemaResult<O> | Promise<SchemaResult<O>>;
-    /** For inference alone. */
+    /** Types of input and output, for inference alone. */
     readonly types?: {
-      /** What goes in. */
+      /** Type of the input. */
       readonly input: I;
-      /** What comes out. */
+      /** Type of the output. */
       readonly output: O;
     } | undefined;
   };
 }
 
-/** What validation says. */
+/** Result of a validation. */
 export type SchemaResult<O> = {
-  /** The value. */
+  /** Output of the schema. */
   readonly value: O;
-  /** None. */
+  /** No issues. */
   readonly issues?: undefined;
 } | {
-  /** What is wrong. */
+  /** Issues of the value. */
   readonly issues: readonly SchemaIssue[];
 };
 
-/** One thing that is wrong. */
+/** One issue of a value. */
 export interface SchemaIssue {
-  /** Text. */
+  /** Description. */
   readonly message: string;
-  /** Where: the keys from the outside in. */
+  /** Path of the wrong member: keys from the outermost inwards. */
   readonly path?:
     | readonly (PropertyKey | {
       /** Key. */
@@ -49,23 +49,23 @@ export interface SchemaIssue {
     | undefined;
 }
 
-/** A schema's input. */
+/** Input type of a schema. */
 export type Input<S extends Schema> = NonNullable<
   S["~standard"]["types"]
 >["input"];
-/** A schema's output. */
+/** Output type of a schema. */
 export type Output<S extends Schema> = NonNullable<
   S["~standard"]["types"]
 >["output"];
 
-/** True for a value that is a schema. */
+/** True for a Standard Schema. */
 export function isSchema(value: unknown): value is Schema {
   const standard = (value as Partial<Schema> | null | undefined)?.["~standard"];
   return typeof standard === "object" && standard !== null &&
     typeof standard.validate === "function";
 }
 
-/** Keys and texts may be a stranger's: one short line, with the quotes left as they are. */
+/** Formats a key or a text that may come from a peer as one short line; quotes stay as they are. */
 function quoted(text: string): string {
   return oneLine(text).replaceAll('\\"', '"');
 }
@@ -77,64 +77,73 @@ function pathOf({ path = [] }: SchemaIssue): string {
     .join(".");
 }
 
-/** What is wrong in the words of the library, which may hold the value: of a secret nothing is said. */
+/**
+ * Returns the library's description of an issue, which may quote the value. The description of a secret is not
+ * repeated.
+ */
 function messageOf({ path = [], message }: SchemaIssue): string {
   const keys = path.map((key) =>
     String(typeof key === "object" ? key.key : key)
   );
-  return keys.some(isSecret) ? "it is not as it should be" : quoted(message);
+  return keys.some(isSecret) ? "it is not valid" : quoted(message);
 }
 
 /** Issues that an error names. */
 const MAX_ISSUES = 5;
 
+/** Class of the error for a value that does not fit: arguments are the caller's fault, a result is the worker's. */
+export type InvalidClass =
+  | typeof InvalidValueError
+  | typeof InvalidResultError;
+
 function invalid(
-  what: string,
+  valueName: string,
   issues: readonly SchemaIssue[],
-): InvalidValueError {
+  errorClass: InvalidClass,
+): InvalidValueError | InvalidResultError {
   const list = issues.slice(0, MAX_ISSUES).map((issue) =>
-    `${pathOf(issue) || "the whole"}: ${messageOf(issue)}`
+    `${pathOf(issue) || "the whole value"}: ${messageOf(issue)}`
   );
-  return new InvalidValueError(`Invalid ${what}: ${list.join("; ")}`, {
+  return new errorClass(`Invalid ${valueName}: ${list.join("; ")}`, {
     data: { path: issues[0] ? pathOf(issues[0]) : "", issues: list },
   });
 }
 
-function resultOrThrow<O>(what: string, result: SchemaResult<O>): O {
-  if (result.issues) throw invalid(what, result.issues);
-  return result.value;
-}
-
 /**
- * The schema's output for a value; a promise only where the schema needs one.
+ * Validates a value and returns the schema's output, as a promise only where the schema is asynchronous. `what` is the name
+ * of the value in the error's message.
  *
- * @throws {InvalidValueError} naming `what` and the paths.
+ * @throws {InvalidValueError} the value does not fit; of `errorClass`, if it is given. `data.path` and `data.issues` name
+ * what is wrong.
  */
 export function parse<O>(
   schema: Schema<unknown, O>,
   value: unknown,
-  what: string,
+  valueName: string,
+  errorClass: InvalidClass = InvalidValueError,
 ): O | Promise<O> {
+  const outputOf = (result: SchemaResult<O>): O => {
+    if (result.issues) throw invalid(valueName, result.issues, errorClass);
+    return result.value;
+  };
   const result = schema["~standard"].validate(value);
-  return result instanceof Promise
-    ? result.then((late) => resultOrThrow(what, late))
-    : resultOrThrow(what, result);
+  return result instanceof Promise ? result.then(outputOf) : outputOf(result);
 }
 
 /**
- * The schema's output for a peer's null; where it takes no null, that for no value: peers that are not Warren have no other
- * word for it.
+ * Validates a result that came as `null`. If the schema rejects `null`, it is given `undefined`: peers that are not Warren
+ * have no other value for a missing result.
  *
- * @throws {InvalidValueError} it takes neither.
+ * @throws {InvalidResultError} the schema rejects both.
  */
 export async function parseNull<O>(
   schema: Schema<unknown, O>,
-  what: string,
+  valueName: string,
 ): Promise<O> {
   try {
-    return await parse(schema, null, what);
+    return await parse(schema, null, valueName, InvalidResultError);
   } catch (error) {
-    if (!(error instanceof InvalidValueError)) throw error;
+    if (!(error instanceof InvalidResultError)) throw error;
     const result = await schema["~standard"].validate(undefined);
     if (result.issues) throw error;
     return result.value;

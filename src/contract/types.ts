@@ -1,9 +1,9 @@
-/** The record that callers and workers share, and the types that follow from it. @module */
+/** Types of contracts: the record that callers and workers share, and the types that follow from it. @module */
 import type { ErrorClass } from "../errors.ts";
 import type { RequestContext } from "./request_context.ts";
 import type { Input, Output, Schema } from "./schema.ts";
 
-/** Milliseconds that a cast may wait for its next attempt: each is a queue of its own. */
+/** Delays before a retry, in milliseconds. Each delay needs a queue of its own, so these are all that are allowed. */
 export type RetryDelay =
   | 100
   | 1_000
@@ -12,67 +12,74 @@ export type RetryDelay =
   | 120_000
   | 600_000
   | 3_600_000;
-/** What becomes of a cast whose handler throws. */
+/** Retry policy of a cast whose handler throws. */
 export interface RetryPolicy {
-  /** Attempts in all, the first included: 1 to 100. After the last it is a dead letter. */
+  /** Attempts in all, the first included: 1 to 100. After the last one the cast becomes a dead letter. */
   readonly attempts: number;
-  /** Waits before the further attempts, in order; the last holds for all that follow. Default: all from 1000 to 600 000. */
+  /**
+   * Delays before the further attempts, in order; the last one holds for all that follow. Default: 1000, 5000, 30 000,
+   * 120 000 and 600 000.
+   */
   readonly backoff?: readonly RetryDelay[];
 }
-/** What every procedure of a contract may say. */
+/** Options of every procedure. */
 export interface ProcedureOptions {
-  /** Keyword arguments: a schema of an object; without it the procedure takes none. */
+  /** Schema of the keyword arguments, an object; without it the procedure takes no arguments. */
   readonly args?: Schema<object>;
-  /** First version of the contract that has this form, and what a client asks for; default `<major>.0`. */
+  /**
+   * First version of the contract that has the procedure in this form; callers request this version. Default
+   * `<major>.0`.
+   */
   readonly since?: string;
   /**
-   * When the message is acknowledged. `"at-least-once"` (default): after the handler, so a worker that dies leaves it to
-   * another. `"at-most-once"`: before the handler (Nova's old way).
+   * Time of the acknowledgement. `"at-least-once"` (default): after the handler, so that another worker gets the
+   * request of a worker that dies. `"at-most-once"`: before the handler (Nova's old behaviour).
    */
   readonly delivery?: "at-least-once" | "at-most-once";
   /**
-   * Milliseconds that its handler may take; default: nothing ends it. Then `context.signal` fires with a `TimeoutError`. A
-   * handler that goes on all the same has as long again to end, 5000 at most. After that its attempt has failed: a cast is
-   * tried again or becomes a dead letter, a caller gets the error, and its place is given to others. What it does later has
-   * no effect on the request, but may happen beside another attempt. As long as the broker leaves a message
-   * unacknowledged (`consumerTimeout`) needs a service with a `ledger`.
+   * Milliseconds that a handler may take; default: no limit. After this time `context.signal` fires with a
+   * `TimeoutError`. A handler that continues nevertheless has the same time again, at most 5000 ms, to end. Then the
+   * attempt counts as failed: a cast is retried or becomes a dead letter, a caller gets the error, and another request
+   * may run. Later effects of the handler do not change the outcome of the request, but may overlap with another
+   * attempt. A limit of `consumerTimeout` or more (the time that the broker leaves a message unacknowledged) needs a
+   * service with a `ledger`.
    */
   readonly maxDuration?: number;
   /**
-   * Bytes that its arguments may take as JSON in UTF-8. Default: as many as a message (`maxMessageSize`). Larger ones are
-   * an `InvalidValueError` before a schema looks at them, at the caller and at the worker: it bounds the time for which a
-   * slow schema keeps the event loop.
+   * Largest size of the arguments as JSON, in bytes of UTF-8. Default: that of a message (`maxMessageSize`). Larger
+   * arguments are an `InvalidValueError` before a schema validates them, at the caller and at the worker. This limits
+   * the time for which a slow schema blocks the event loop.
    */
   readonly maxArgsSize?: number;
 }
-/** A procedure whose value comes back, or nothing. */
+/** Procedure that returns one value, or nothing. */
 export interface UnaryProcedure extends ProcedureOptions {
-  /** Further attempts at a cast whose handler throws; default: none. A call's caller decides itself. */
+  /** Retry policy of casts; default: no retries. Calls are not retried by workers; their callers decide. */
   readonly retry?: RetryPolicy;
   /**
-   * Whether running it twice is as good as once; default: false. A call of one that is under way when the broker is lost is
-   * asked again when that is back.
+   * True if running the procedure twice has the same effect as once; default false. A call that is waiting for its
+   * reply when the broker is lost is then sent again after reconnection.
    */
   readonly idempotent?: boolean;
-  /** What the caller gets; without it the call resolves to `undefined`. */
+  /** Schema of the result; without it the call resolves to `undefined`. */
   readonly result?: Schema;
-  /** A procedure returns or yields, not both. */
+  /** Not allowed: a procedure has a result or yields items, not both. */
   readonly yields?: never;
 }
-/** A procedure whose values come back one by one (`multicall`). */
+/** Procedure that yields items one by one (`multicall`). */
 export interface StreamProcedure extends ProcedureOptions {
-  /** One item. */
+  /** Schema of an item. */
   readonly yields: Schema;
-  /** A procedure returns or yields, not both. */
+  /** Not allowed: a procedure has a result or yields items, not both. */
   readonly result?: never;
-  /** A stream cannot be cast. */
+  /** Not allowed: streams cannot be cast, and only casts are retried. */
   readonly retry?: never;
-  /** A stream is one run of its handler. */
+  /** Not allowed: a stream is a single run of its handler. */
   readonly idempotent?: never;
 }
-/** One entry of a contract. */
+/** Procedure of a contract. */
 export type Procedure = UnaryProcedure | StreamProcedure;
-/** Names that a manager uses itself. */
+/** Names of members that a manager uses itself. */
 export type ReservedName =
   | "contract"
   | "host"
@@ -83,80 +90,82 @@ export type ReservedName =
   | "periodic"
   | "createRpcDispatcher"
   | "then";
-/** The procedures of a contract, by name. */
+/** Procedures of a contract, by name. */
 export type Procedures =
   & Readonly<Record<string, Procedure>>
   & { readonly [K in ReservedName]?: never };
-/** The record that callers and workers share; made by `contract`. */
+/** Contract: the record that callers and workers share. Created by `contract`. */
 export interface Contract<P extends Procedures = Procedures> {
-  /** Where its workers listen: `[A-Za-z0-9_.-]`. */
+  /** Topic of the workers: `[A-Za-z0-9_.-]`. */
   readonly topic: string;
-  /** `major.minor`: a new minor adds, a new major breaks. */
+  /** Version, `major.minor`: a new minor adds procedures or optional members, a new major breaks callers. */
   readonly version: string;
-  /** Tells apart contracts of one topic. */
+  /** Namespace, which distinguishes contracts of one topic. */
   readonly namespace?: string;
-  /** Error classes that keep their identity over the wire, by `module.Class`. */
+  /** Error classes that callers get as such, by their name on the wire, `module.Class`. */
   readonly errors?: Readonly<Record<string, ErrorClass>>;
-  /** What can be called. */
+  /** Procedures. */
   readonly procedures: P;
 }
-/** The names in a contract. */
+/** Names of a contract's procedures. */
 export type Name<C extends Contract> = keyof C["procedures"] & string;
-/** Names of those that stream. */
+/** Names of the procedures that stream. */
 export type StreamName<C extends Contract> = {
   [K in Name<C>]: C["procedures"][K] extends { readonly yields: Schema } ? K
     : never;
 }[Name<C>];
-/** Names of those that do not. */
+/** Names of the procedures that do not stream. */
 export type UnaryName<C extends Contract> = Exclude<Name<C>, StreamName<C>>;
-/** The arguments of a procedure that takes none. */
+/** Arguments of a procedure that takes none. */
 export type NoArgs = Readonly<Record<string, never>>;
-/** What a caller passes: the input of the arguments' schema. */
+/** Arguments that a caller passes: the input of the arguments' schema. */
 export type CallArgs<C extends Contract, K extends Name<C>> =
   C["procedures"][K] extends { readonly args: infer S extends Schema }
     ? Input<S>
     : NoArgs;
-/** What a handler gets: the output of the arguments' schema. */
+/** Arguments that a handler gets: the output of the arguments' schema. */
 export type Args<C extends Contract, K extends Name<C>> =
   C["procedures"][K] extends { readonly args: infer S extends Schema }
     ? Output<S>
     : NoArgs;
-/** What a caller gets: the output of the result's schema; for a stream, of one item. */
+/** Result that a caller gets: the output of the result's schema, or of an item's schema. */
 export type Result<C extends Contract, K extends Name<C>> =
   C["procedures"][K] extends { readonly yields: infer S extends Schema }
     ? Output<S>
     : C["procedures"][K] extends { readonly result: infer S extends Schema }
       ? Output<S>
     : void;
-/** What a handler returns: the input of the result's schema; for a stream, an async iterable of such items. */
+/**
+ * Return type of a handler: the input of the result's schema, or an async iterable of the inputs of the item's schema.
+ */
 export type Returned<C extends Contract, K extends Name<C>> =
   C["procedures"][K] extends { readonly yields: infer S extends Schema }
     ? AsyncIterable<Input<S>>
     : C["procedures"][K] extends { readonly result: infer S extends Schema }
       ? Input<S> | Promise<Input<S>>
     : void | Promise<void>;
-/** The methods that serve a contract: `class X extends Manager implements Handlers<typeof compute>`. */
+/** Methods that serve a contract: `class X extends Manager implements Handlers<typeof compute>`. */
 export type Handlers<C extends Contract> = {
   [K in Name<C>]: (args: Args<C, K>, context: RequestContext) => Returned<C, K>;
 };
-/** What a dispatcher serves: a contract and an object with its methods. */
+/** Endpoint of a dispatcher: a contract, in an object with the contract's methods. */
 export interface Endpoint {
-  /** The contract. */
+  /** Contract of the endpoint. */
   readonly contract: Contract;
 }
-/** Types of procedures, to write the type of an exported contract by hand. */
+/** Contract of the given signatures, to write the type of an exported contract by hand. */
 export type ContractOf<T extends Readonly<Record<string, Signature>>> =
   Contract<{ readonly [K in keyof T]: Declared<T[K]> }>;
-/** One procedure in types alone. */
+/** Signature of a procedure, in types alone. */
 export interface Signature {
   /** Keyword arguments. */
   readonly args?: object;
-  /** What comes back. */
+  /** Result. */
   readonly result?: unknown;
-  /** One item of a stream. */
+  /** Item of a stream. */
   readonly yields?: unknown;
 }
-/** The entry of a contract for a signature. */
+/** Procedure of a contract for a signature. */
 export type Declared<S extends Signature> = S extends
   { readonly args: infer A extends object; readonly yields: infer Y }
   ? ProcedureOptions & {

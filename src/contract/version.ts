@@ -1,24 +1,27 @@
 /** Versions of contracts: `major.minor`. @module */
 
-/** `major.minor`. */
+/** Version of a contract. */
 export interface Version {
-  /** Changes that break callers. */
+  /** Counts changes that break callers. */
   readonly major: number;
-  /** Additions. */
+  /** Counts additions. */
   readonly minor: number;
 }
 
 const VERSION = /^(\d{1,9})\.(\d{1,9})(?:\.\d{1,9})?$/;
 
-/** The version in a text; undefined if it is none. oslo.messaging may send a third part, which adds nothing here. */
+/** Parses a version; undefined if the text is none. A third part, which oslo.messaging may send, is ignored. */
 export function parseVersion(text: string): Version | undefined {
-  const parts = VERSION.exec(text);
-  return parts
-    ? { major: Number(parts[1]), minor: Number(parts[2]) }
+  const match = VERSION.exec(text);
+  return match
+    ? { major: Number(match[1]), minor: Number(match[2]) }
     : undefined;
 }
 
-/** True if an endpoint of version `have` serves a request of version `want` (Nova: same major, no higher minor). */
-export function isCompatible(have: Version, want: Version): boolean {
-  return have.major === want.major && want.minor <= have.minor;
+/**
+ * True if an endpoint of version `served` can serve a request for version `requested` (Nova: same major, no higher
+ * minor).
+ */
+export function isCompatible(served: Version, requested: Version): boolean {
+  return served.major === requested.major && requested.minor <= served.minor;
 }

@@ -1,4 +1,8 @@
-/** A request that this worker holds in the fleet's ledger: renewed while it runs, done once. @module */
+/**
+ * Lease: the time-limited right of this worker to run a request of the ledger. It is renewed while the handler runs.
+ *
+ * @module
+ */
 import { backoff } from "../async/backoff.ts";
 import { Buffer } from "node:buffer";
 import type { Message } from "../transport/transport.ts";
@@ -7,234 +11,267 @@ import { logger } from "../logging.ts";
 import { type Deadline, delay, withDeadline } from "../async/deadline.ts";
 import type { Claim, LedgerStore, StoredRequest } from "./ledger_store.ts";
 
-/** Milliseconds that the store has where a worker stops. */
+/** Milliseconds that the ledger store has to answer while a worker stops. */
 const SHUTDOWN_TIMEOUT_MS = 1_000;
 
 /**
- * Asks a store until it answers; one that does not answer within a lease is asked again.
+ * Repeats a query to the ledger store until it succeeds. A query that has no answer within a lease is repeated, too.
  *
- * @throws the wait's reason.
+ * @throws {Error} the deadline passed; or the reason of the deadline's signal.
  */
 export async function retryStore<T>(
   { lease }: LedgerStore,
-  ask: () => Promise<T>,
+  query: () => Promise<T>,
   deadline: Deadline,
 ): Promise<T> {
   deadline.signal?.throwIfAborted();
   for (let attempt = 0;; attempt++) {
     try {
-      const patience = { ...deadline, deadline: performance.now() + lease };
-      return await withDeadline(Promise.try(ask), patience, away);
+      const attemptDeadline = {
+        ...deadline,
+        at: performance.now() + lease,
+      };
+      return await withDeadline(
+        Promise.try(query),
+        attemptDeadline,
+        storeTimeout,
+      );
     } catch (error) {
       deadline.signal?.throwIfAborted();
-      logger("rpc").warn("The ledger store is away: {error}", {
-        error,
-      });
+      logger("rpc").warn(
+        "A query to the ledger store failed and is repeated: {error}",
+        {
+          error,
+        },
+      );
     }
     await delay(backoff(attempt), deadline);
-    if (performance.now() >= deadline.at) throw away();
+    if (performance.now() >= deadline.at) throw storeTimeout();
   }
 }
 
-/** A claim that holds until it is done, lost or given back. */
+/** Lease on a request, until the request is done, lost to another worker or released. */
 export class Lease {
   readonly #store: LedgerStore;
-  readonly #taken: () => void;
+  readonly #onTakeover: () => void;
   #claim: Claim;
-  #kept: StoredRequest | undefined;
+  #stored: StoredRequest | undefined;
   #renewal: ReturnType<typeof setDeadline>;
-  #over = false;
+  #ended = false;
   #recorded = false;
-  /** Questions to the store about the claim: one at a time, or two would take it from each other. */
-  #asking: Promise<unknown> = Promise.resolve();
+  /** Last query about the claim. Queries run one at a time: two at once might take the claim from each other. */
+  #lastQuery: Promise<unknown> = Promise.resolve();
 
-  /** Renewed from now on; `taken` is called when another worker has taken it over. */
-  constructor(store: LedgerStore, claim: Claim, taken: () => void) {
+  /** Starts to renew the claim. `onTakeover` is called when another worker has taken the request over. */
+  constructor(store: LedgerStore, claim: Claim, onTakeover: () => void) {
     this.#store = store;
     this.#claim = claim;
-    this.#taken = taken;
-    this.#renewal = this.#later();
+    this.#onTakeover = onTakeover;
+    this.#renewal = this.#scheduleRenewal();
   }
 
-  /** True once it is done, lost or given back. */
-  get over(): boolean {
-    return this.#over;
+  /** True once the request is done, lost or released. */
+  get ended(): boolean {
+    return this.#ended;
   }
 
-  /** True once it was recorded in a transaction, which may have been rolled back. */
+  /** True once the request was recorded in a transaction, which may have been rolled back. */
   get recorded(): boolean {
     return this.#recorded;
   }
 
   /**
-   * It is done, with that to say if it comes again. Resolves to what is to be said: something else if it was recorded
-   * before, nothing if another worker has it.
+   * Records the request as done, with the replies to give if it is delivered again. Resolves to the replies to send:
+   * others than the given ones if the request was recorded before, undefined if another worker has it.
    */
   async done(
-    answers: readonly Message[],
+    replies: readonly Message[],
     deadline: Deadline,
   ): Promise<readonly Message[] | undefined> {
-    const text = serializeMessages(answers);
+    const text = serializeMessages(replies);
     const store = this.#store;
-    const end = () =>
+    const markDone = () =>
       retryStore(store, () => store.done(this.#claim, text), deadline);
-    const mine = !this.#recorded && await end();
+    const succeeded = !this.#recorded && await markDone();
     this.stop();
-    if (mine) return answers;
+    if (succeeded) return replies;
     const { key } = this.#claim;
     const known = await retryStore(store, () => store.claim(key), deadline);
     if (known.state === "done") return parseMessages(known.answers);
-    // It was rolled back; or whoever had taken it over is gone as well: so it is this run that counts.
+    // The recording was rolled back, or the worker that had taken the request over died as well. Either way this run
+    // counts.
     if (known.state === "held") this.#claim = { key, epoch: known.epoch };
     else if (!this.#recorded) return undefined;
-    return await end() ? answers : undefined;
+    return await markDone() ? replies : undefined;
   }
 
-  /** False if another worker has it, or it is done. */
-  async holds(deadline: Deadline): Promise<boolean> {
+  /** Renews the claim, or claims the request again. False if another worker has it, or if it is done. */
+  async confirm(deadline: Deadline): Promise<boolean> {
     const store = this.#store;
-    const still = async () =>
-      await store.renew(this.#claim) || await this.#claimed();
-    return await this.#alone(() => retryStore(store, still, deadline));
+    const confirm = async () =>
+      await store.renew(this.#claim) || await this.#reclaim();
+    return await this.#serialize(() => retryStore(store, confirm, deadline));
   }
 
-  /** Holds anew: nothing is recorded by the claim of before. False if another worker has it, or it is done. */
-  async renewed(deadline: Deadline): Promise<boolean> {
+  /**
+   * Exchanges the claim for a new one, so that nothing can be recorded with the old one. False if another worker has
+   * the request, or if it is done.
+   */
+  async restart(deadline: Deadline): Promise<boolean> {
     const store = this.#store;
-    return await this.#alone(async () => {
-      if (this.#over) return false;
+    return await this.#serialize(async () => {
+      if (this.#ended) return false;
       await retryStore(store, () => store.release(this.#claim), deadline);
-      return await retryStore(store, () => this.#claimed(), deadline);
+      return await retryStore(store, () => this.#reclaim(), deadline);
     });
   }
 
-  /** It is done if the user's transaction is committed; false if another worker has it, or it was recorded before. */
+  /**
+   * Records the request as done in a transaction of the user's, and so only if that is committed. False if another
+   * worker has the request, or if it was recorded before.
+   */
   async record(
-    answers: readonly Message[],
+    replies: readonly Message[],
     transaction: unknown,
   ): Promise<boolean> {
-    const text = serializeMessages(answers);
-    const mine = await this.#store.done(this.#claim, text, transaction);
-    this.#recorded ||= mine;
-    return mine;
+    const text = serializeMessages(replies);
+    const succeeded = await this.#store.done(this.#claim, text, transaction);
+    this.#recorded ||= succeeded;
+    return succeeded;
   }
 
-  /** Keeps the request itself, since its queue forgets it from now on; false if another worker has it. */
-  async keep(
+  /**
+   * Stores the request itself in the ledger, before it is acknowledged in its queue. False if another worker has it.
+   */
+  async storeRequest(
     queue: string,
     request: Message,
     deadline: Deadline,
   ): Promise<boolean> {
     const store = this.#store;
-    const kept = {
+    const stored = {
       ...this.#claim,
       queue,
       request: serializeMessages([request]),
     };
-    const mine = await retryStore(store, () => store.keep(kept), deadline);
-    if (mine) this.#kept = kept;
-    return mine;
+    const succeeded = await retryStore(
+      store,
+      () => store.keep(stored),
+      deadline,
+    );
+    if (succeeded) this.#stored = stored;
+    return succeeded;
   }
 
-  /** Gives it back undone. If the store does not answer, it is free when the lease ends. */
+  /** Releases the request undone. If the store does not answer, the request is free when the lease ends. */
   async release(): Promise<void> {
     this.stop();
     await this.#bestEffort(() => this.#store.release(this.#claim));
   }
 
-  /** What was kept is in its queue again. */
-  async returned(): Promise<void> {
+  /** Notes that the stored request is in its queue again. */
+  async markRequeued(): Promise<void> {
     await this.#bestEffort(() => this.#store.returned(this.#claim));
   }
 
-  /** Renews it no more. */
+  /** Stops renewing the claim. */
   stop(): void {
-    this.#over = true;
+    this.#ended = true;
     clearDeadline(this.#renewal);
   }
 
-  /** Who stops does not wait for a store that is away. */
-  async #bestEffort(ask: () => Promise<void>): Promise<void> {
-    const wait = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
-    await withDeadline(Promise.try(ask), wait, away).catch((error) =>
-      logger("rpc").info("A claim was not given back: {error}", {
+  /** Runs one query with a time limit: shutdown must not wait for an unreachable store. */
+  async #bestEffort(query: () => Promise<void>): Promise<void> {
+    const deadline = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
+    await withDeadline(Promise.try(query), deadline, storeTimeout).catch((
+      error,
+    ) =>
+      logger("rpc").info("A claim was not released: {error}", {
         error,
       })
     );
   }
 
-  #later(): ReturnType<typeof setDeadline> {
-    const soon = performance.now() + this.#store.lease / 3;
-    return setDeadline(soon, () => void this.#renew());
+  #scheduleRenewal(): ReturnType<typeof setDeadline> {
+    const renewAt = performance.now() + this.#store.lease / 3;
+    return setDeadline(renewAt, () => void this.#renew());
   }
 
-  /** While the user's transaction records it, it is locked, and nobody can take it over. */
+  /**
+   * Renews the claim, and schedules the next renewal. While the user's transaction records the request, the record is
+   * locked, and no worker can take the request over.
+   */
   async #renew(): Promise<void> {
-    const still = () => {
-      const wait = { at: performance.now() + this.#store.lease / 3 };
-      return withDeadline(this.#still(), wait, away).catch((error) => {
-        logger("rpc").warn("A claim was not renewed: {error}", { error });
-        return true; // as far as is known
-      });
+    const check = () => {
+      const deadline = { at: performance.now() + this.#store.lease / 3 };
+      return withDeadline(this.#isStillHeld(), deadline, storeTimeout).catch(
+        (error) => {
+          logger("rpc").warn("A claim was not renewed: {error}", { error });
+          return true; // nothing shows that it was lost
+        },
+      );
     };
-    const held = this.#recorded || await this.#alone(still);
-    if (this.#over) return;
-    if (held) this.#renewal = this.#later();
+    const held = this.#recorded || await this.#serialize(check);
+    if (this.#ended) return;
+    if (held) this.#renewal = this.#scheduleRenewal();
     else {
-      this.#over = true;
-      this.#taken();
+      this.#ended = true;
+      this.#onTakeover();
     }
   }
 
-  #alone<T>(ask: () => Promise<T>): Promise<T> {
-    const answer = this.#asking.then(ask);
-    this.#asking = answer.catch(() => {});
-    return answer;
+  #serialize<T>(query: () => Promise<T>): Promise<T> {
+    const result = this.#lastQuery.then(query);
+    this.#lastQuery = result.catch(() => {});
+    return result;
   }
 
-  /** Also true if it was recorded meanwhile: then it is done, by this run. */
-  async #still(): Promise<boolean> {
+  /** Renews the claim, or claims the request again. Also true if this run recorded the request meanwhile. */
+  async #isStillHeld(): Promise<boolean> {
     const held = await this.#store.renew(this.#claim);
-    return held || this.#recorded || await this.#claimed() || this.#recorded;
+    return held || this.#recorded || await this.#reclaim() || this.#recorded;
   }
 
-  /** Claims it anew where the store has lost it, or whoever took it over is gone. */
-  async #claimed(): Promise<boolean> {
+  /** Claims the request again, after the store lost it, or after the worker that had taken it over died. */
+  async #reclaim(): Promise<boolean> {
     const store = this.#store;
     const { key } = this.#claim;
     const known = await store.claim(key);
     if (known.state !== "held") return false;
     this.#claim = { key, epoch: known.epoch };
-    if (this.#over) return await this.release(), false; // nobody runs it here any more
-    if (this.#kept) await store.keep({ ...this.#kept, ...this.#claim });
+    if (this.#ended) return await this.release(), false; // no handler runs it here any more
+    if (this.#stored) await store.keep({ ...this.#stored, ...this.#claim });
     return true;
   }
 }
 
-const away = () => new Error("no answer from the ledger store in time");
+const storeTimeout = () => new Error("no answer from the ledger store in time");
 
-/** What is kept of one. */
+/** Message as it is stored. */
 interface StoredMessage extends Omit<Message, "body"> {
   /** Body, in base64. */
   readonly body: string;
 }
 
-/** As one text. What a broker has put into the headers is its own; all of Warren's are texts. */
+/**
+ * Serializes messages to one text. Only headers with strings are stored: all of Warren's are, and others were added by
+ * the broker.
+ */
 export function serializeMessages(messages: readonly Message[]): string {
-  const kept = messages.map(({ body, headers, ...rest }): StoredMessage => ({
+  const stored = messages.map(({ body, headers, ...rest }): StoredMessage => ({
     ...rest,
     headers: Object.fromEntries(
       Object.entries(headers).filter(([, value]) => typeof value === "string"),
     ),
     body: Buffer.from(body).toString("base64"),
   }));
-  return JSON.stringify(kept);
+  return JSON.stringify(stored);
 }
 
-/** Back from a text of `toText`. */
+/** Parses a text of `serializeMessages`. */
 export function parseMessages(text: string): readonly Message[] {
-  const kept = JSON.parse(text) as readonly StoredMessage[];
-  return kept.map(({ body, ...rest }): Message => ({
+  const stored = JSON.parse(text) as readonly StoredMessage[];
+  return stored.map(({ body, ...rest }): Message => ({
     ...rest,
     body: new Uint8Array(Buffer.from(body, "base64")),
   }));

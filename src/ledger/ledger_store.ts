@@ -1,61 +1,72 @@
-/** Where the workers of a fleet remember, together, which requests they have in hand and which are done. @module */
+/** Ledger store: the memory that workers share about claimed and done requests. @module */
 
-/** A worker's hold on a request: whoever takes the request over has a higher epoch, and the earlier hold is worth nothing. */
+/**
+ * Claim of a worker on a request. A worker that takes the request over gets a higher epoch, and the earlier claim
+ * becomes void.
+ */
 export interface Claim {
-  /** What tells the request, in its queue, from all others. */
+  /** Key of the request, unique in its queue. */
   readonly key: string;
-  /** Higher for each worker that takes it over. */
+  /** Epoch; higher for each worker that takes the request over. */
   readonly epoch: number;
 }
 
-/** What a store says to whoever wants to run a request. */
+/** Result of a claim. */
 export type ClaimState =
-  /** It is yours, until the lease ends. */
+  /** The request is claimed, until the lease ends. */
   | { readonly state: "held"; readonly epoch: number }
-  /** Another worker has it, for so many milliseconds unless it renews; `kept` if the store has the request itself. */
+  /**
+   * Another worker has the request, for `left` milliseconds unless it renews its claim. `kept` is true if the store
+   * holds the request itself.
+   */
   | { readonly state: "taken"; readonly left: number; readonly kept: boolean }
-  /** It is done; `answers` is what `done` was given. */
+  /** The request is done; `answers` is the text that was passed to `done`. */
   | { readonly state: "done"; readonly answers: string };
 
-/** A request that the store keeps in its queue's place: it is acknowledged, and not done. */
+/** Request that the store holds in place of its queue: it is acknowledged there, but not done. */
 export interface StoredRequest extends Claim {
-  /** Its queue. */
+  /** Queue of the request. */
   readonly queue: string;
-  /** The request. */
+  /** Serialized request. */
   readonly request: string;
 }
 
 /**
- * A ledger that processes share. Every method may reject while the store is away: the caller tries again. All of them act on
- * one record at once (compare and set), by the clock of the store alone.
+ * Ledger that processes share. Every method may reject while the store cannot be reached; callers retry. Every method
+ * changes one record atomically (compare and set), and only the clock of the store counts.
  */
 export interface LedgerStore {
-  /** Milliseconds that a claim holds without being renewed. */
+  /** Milliseconds that a claim holds without renewal. */
   readonly lease: number;
-  /** Claims a request for the length of a lease; takes it over if the lease of another has ended. */
+  /** Claims a request for the time of a lease; takes it over if the lease of another worker has ended. */
   claim(key: string): Promise<ClaimState>;
-  /** Holds for another lease; false if it was taken over. */
+  /** Renews a claim for another lease; false if another worker has taken the request over. */
   renew(claim: Claim): Promise<boolean>;
   /**
-   * The request is done, with that to say if it comes again; false if it was done already, or taken over. With a
-   * transaction of the user's it is done if that is committed.
+   * Records the request as done, with a text to return if it is claimed again. False if it was done before, or taken
+   * over. With a transaction of the user's, the record takes effect when that is committed.
    */
   done(claim: Claim, answers: string, transaction?: unknown): Promise<boolean>;
-  /** Gives it back undone: the next claim takes it over at once. */
+  /** Releases a request undone: the next claim takes it over at once. */
   release(claim: Claim): Promise<void>;
-  /** Keeps the request itself, which is acknowledged then; false if it was taken over. */
+  /** Stores the request itself, before it is acknowledged in its queue; false if another worker has taken it over. */
   keep(request: StoredRequest): Promise<boolean>;
-  /** Forgets what is older than its window; gives the kept requests of these queues whose workers are gone, each once a lease. */
+  /**
+   * Deletes records that are older than the store's window, and returns the stored requests of these queues whose
+   * workers have died, each at most once in a lease.
+   */
   sweep(queues: readonly string[]): Promise<readonly StoredRequest[]>;
-  /** Its queue has the request again: it is kept no more, unless somebody has claimed it meanwhile. */
+  /**
+   * Notes that the request is in its queue again: the store drops it, unless another worker has claimed it meanwhile.
+   */
   returned(claim: Claim): Promise<void>;
 }
 
-/** Options of every store. */
+/** Options of every ledger store. */
 export interface LedgerOptions {
   /**
-   * Milliseconds that a claim holds without being renewed, 1000 or more; default 10 000. What a worker had in hand that
-   * died waits so long.
+   * Milliseconds that a claim holds without renewal, 1000 or more; default 10 000. After a worker died, its requests
+   * wait this long for another one.
    */
   readonly lease?: number | undefined;
   /** Milliseconds that a done request is remembered, 60 000 or more; default 600 000. */

@@ -1,4 +1,4 @@
-/** A ledger store inside the process. @module */
+/** Ledger store in the memory of the process. @module */
 import type {
   Claim,
   ClaimState,
@@ -9,15 +9,15 @@ import type {
 import { checkNames, namesOf } from "../option_names.ts";
 import { leaseOf, ledgerNames, windowOf } from "./options.ts";
 
-/** What is known of a request. */
+/** Record of a request. */
 interface Entry {
   epoch: number;
-  /** When the lease ends. */
-  until: number;
+  /** End of the lease, in milliseconds of the store's clock. */
+  leaseUntil: number;
   answers?: string;
   doneAt?: number;
   stored?: StoredRequest | undefined;
-  /** When it was last given to be brought back. */
+  /** Time at which the request was last returned by `sweep`. */
   sweptAt: number;
 }
 
@@ -27,8 +27,8 @@ const memoryNames = namesOf<{ readonly now: unknown }>(
 );
 
 /**
- * Remembers requests in memory, for the services of one process: in tests, and on a bus inside the process. `now` is a
- * monotonic clock in milliseconds.
+ * Creates a ledger store in memory, for the services of one process: in tests, and with the memory transport. `now` is
+ * a monotonic clock in milliseconds; default `performance.now()`.
  *
  * @throws {InvalidValueError} an option is wrong.
  */
@@ -46,7 +46,7 @@ class MemoryLedger implements LedgerStore {
   readonly #window: number;
   readonly #now: () => number;
   readonly #entries = new Map<string, Entry>();
-  /** Of all requests, so that it is higher also where one was forgotten. */
+  /** Last epoch of all requests, so that epochs rise even after a record was deleted. */
   #epoch = 0;
 
   constructor(lease: number, window: number, now: () => number) {
@@ -57,27 +57,30 @@ class MemoryLedger implements LedgerStore {
 
   claim(key: string): Promise<ClaimState> {
     const now = this.#now();
-    const known = this.#entries.get(key);
-    const { until = now, answers, stored } = known ?? {};
+    const existing = this.#entries.get(key);
+    const { leaseUntil = now, answers, stored } = existing ?? {};
     if (answers !== undefined) {
       return Promise.resolve({ state: "done", answers });
     }
-    if (until > now) {
-      const left = until - now;
+    if (leaseUntil > now) {
+      const remaining = leaseUntil - now;
       return Promise.resolve({
         state: "taken",
-        left,
+        left: remaining,
         kept: stored !== undefined,
       });
     }
-    const held = { epoch: ++this.#epoch, until: now + this.lease };
-    const earlier = known ?? { sweptAt: -Infinity };
-    this.#entries.set(key, { ...earlier, ...held });
-    return Promise.resolve({ state: "held", epoch: held.epoch });
+    const claimed = { epoch: ++this.#epoch, leaseUntil: now + this.lease };
+    const earlier = existing ?? { sweptAt: -Infinity };
+    this.#entries.set(key, { ...earlier, ...claimed });
+    return Promise.resolve({ state: "held", epoch: claimed.epoch });
   }
 
   renew(claim: Claim): Promise<boolean> {
-    return this.#change(claim, () => ({ until: this.#now() + this.lease }));
+    return this.#change(
+      claim,
+      () => ({ leaseUntil: this.#now() + this.lease }),
+    );
   }
 
   done(claim: Claim, answers: string): Promise<boolean> {
@@ -85,7 +88,7 @@ class MemoryLedger implements LedgerStore {
   }
 
   async release(claim: Claim): Promise<void> {
-    await this.#change(claim, () => ({ until: this.#now() }));
+    await this.#change(claim, () => ({ leaseUntil: this.#now() }));
   }
 
   keep(request: StoredRequest): Promise<boolean> {
@@ -98,28 +101,28 @@ class MemoryLedger implements LedgerStore {
 
   sweep(queues: readonly string[]): Promise<readonly StoredRequest[]> {
     const now = this.#now();
-    const found: StoredRequest[] = [];
+    const orphans: StoredRequest[] = [];
     for (const [key, entry] of this.#entries) {
-      const { doneAt, until, stored, sweptAt } = entry;
-      const over = doneAt ?? (stored ? Infinity : until);
-      if (over <= now - this.#window) this.#entries.delete(key);
-      const alone = doneAt === undefined && until <= now;
-      if (!stored || !alone || sweptAt > now - this.lease) continue;
+      const { doneAt, leaseUntil, stored, sweptAt } = entry;
+      const endedAt = doneAt ?? (stored ? Infinity : leaseUntil);
+      if (endedAt <= now - this.#window) this.#entries.delete(key);
+      const abandoned = doneAt === undefined && leaseUntil <= now;
+      if (!stored || !abandoned || sweptAt > now - this.lease) continue;
       if (!queues.includes(stored.queue)) continue;
       entry.sweptAt = now;
-      found.push(stored);
+      orphans.push(stored);
     }
-    return Promise.resolve(found);
+    return Promise.resolve(orphans);
   }
 
-  /** Where the claim still holds, and the request is not done. */
+  /** Changes a record, if the claim is current and the request is not done. */
   #change(
     { key, epoch }: Claim,
     change: () => Partial<Entry>,
   ): Promise<boolean> {
     const entry = this.#entries.get(key);
-    const holds = entry?.epoch === epoch && entry.doneAt === undefined;
-    if (holds) Object.assign(entry, change());
-    return Promise.resolve(holds);
+    const isCurrent = entry?.epoch === epoch && entry.doneAt === undefined;
+    if (isCurrent) Object.assign(entry, change());
+    return Promise.resolve(isCurrent);
   }
 }

@@ -1,4 +1,4 @@
-/** What every ledger store is told. @module */
+/** Options of ledger stores, and checks of them. @module */
 import { ConnectionFailedError, InvalidValueError } from "../errors.ts";
 import { redactText } from "../redaction.ts";
 import { oneLine } from "../logging.ts";
@@ -8,7 +8,7 @@ import { checkDuration } from "../option_checks.ts";
 import type { Contract } from "../contract/types.ts";
 import type { LedgerOptions, LedgerStore } from "./ledger_store.ts";
 
-/** The options of a connection that concern its ledger. */
+/** Options of a connection that concern the ledger. */
 export interface LedgerSettings {
   readonly ledger?: LedgerStore | undefined;
   readonly consumerTimeout?: number | undefined;
@@ -21,15 +21,15 @@ export const ledgerNames: OptionNames = namesOf<LedgerOptions>({
   window: true,
 });
 
-/** The least and the usual milliseconds of a lease, and of the window. */
-const LEASE_MS = { least: 1_000, usual: 10_000 };
-const WINDOW_MS = { least: 60_000, usual: 600_000 };
+/** Smallest and default milliseconds of a lease, and of the time that a done request is remembered. */
+const LEASE_MS = { min: 1_000, default: 10_000 };
+const WINDOW_MS = { min: 60_000, default: 600_000 };
 
-/** What RabbitMQ has, unless it is told otherwise. */
+/** RabbitMQ's default `consumer_timeout`, in milliseconds. */
 export const CONSUMER_TIMEOUT_MS = 1_800_000;
-/** Milliseconds that it may take to look at a store. */
-const DEFAULT_TIMEOUT_MS = 60_000;
-const METHODS = [
+/** Milliseconds that the check of a store may take by default. */
+const DEFAULT_PROBE_TIMEOUT_MS = 60_000;
+const STORE_METHODS = [
   ...[
     "claim",
     "renew",
@@ -41,45 +41,49 @@ const METHODS = [
   ] as const,
 ];
 
-function atLeast(name: string, ms: number, least: number): number {
-  if (typeof ms === "number" && ms >= least && ms < Infinity) return ms;
+function checkAtLeast(name: string, ms: number, min: number): number {
+  if (typeof ms === "number" && ms >= min && ms < Infinity) return ms;
   throw new InvalidValueError(
-    `Invalid option ${name} ${ms}: give a finite number of milliseconds from ${least} on`,
+    `Invalid option ${name} ${ms}: give a finite number of milliseconds from ${min} on`,
     { data: { path: name } },
   );
 }
 
-/** Milliseconds that a claim holds. */
-export function leaseOf({ lease = LEASE_MS.usual }: LedgerOptions): number {
-  return atLeast("lease", lease, LEASE_MS.least);
+/** Returns the milliseconds of a lease. */
+export function leaseOf({ lease = LEASE_MS.default }: LedgerOptions): number {
+  return checkAtLeast("lease", lease, LEASE_MS.min);
 }
 
-/** Milliseconds that a done request is remembered. */
-export function windowOf({ window = WINDOW_MS.usual }: LedgerOptions): number {
-  return atLeast("window", window, WINDOW_MS.least);
+/** Returns the milliseconds that a done request is remembered. */
+export function windowOf(
+  { window = WINDOW_MS.default }: LedgerOptions,
+): number {
+  return checkAtLeast("window", window, WINDOW_MS.min);
 }
 
 /**
- * A store that may be used.
+ * Checks that a store has all methods.
  *
- * @throws {InvalidValueError} it lacks a method.
+ * @throws {InvalidValueError} a method is missing, or the lease is too short.
  */
 export function checkLedger(
   ledger: LedgerStore | undefined,
 ): LedgerStore | undefined {
   if (ledger === undefined) return undefined;
-  const lacks = METHODS.find((name) => typeof ledger?.[name] !== "function");
-  if (lacks === undefined) {
-    atLeast("ledger.lease", ledger.lease, LEASE_MS.least);
+  const missing = STORE_METHODS.find((name) =>
+    typeof ledger?.[name] !== "function"
+  );
+  if (missing === undefined) {
+    checkAtLeast("ledger.lease", ledger.lease, LEASE_MS.min);
     return ledger;
   }
   throw new InvalidValueError(
-    `Invalid option ledger: it has no method ${lacks}; give postgresLedgerStore(pool), or a LedgerStore of yours`,
+    `Invalid option ledger: it has no method ${missing}; give postgresLedgerStore(pool), or a LedgerStore of yours`,
     { data: { path: "ledger" } },
   );
 }
 
-/** Milliseconds that the broker leaves a message unacknowledged. */
+/** Returns the milliseconds that the broker leaves a message unacknowledged. */
 export function consumerTimeoutOf(
   { consumerTimeout = CONSUMER_TIMEOUT_MS }: LedgerSettings,
 ): number {
@@ -87,7 +91,7 @@ export function consumerTimeoutOf(
 }
 
 /**
- * Checks that what takes longer than the broker waits can be done.
+ * Checks that no procedure may run longer than the broker leaves its message unacknowledged, unless there is a ledger.
  *
  * @throws {InvalidValueError} naming both remedies.
  */
@@ -101,7 +105,7 @@ export function checkDurations(
     for (const [name, { maxDuration = 0 }] of Object.entries(procedures)) {
       if (maxDuration < timeout) continue;
       throw new InvalidValueError(
-        `Cannot serve ${topic}.${name}: its maxDuration is ${maxDuration} ms, and the broker takes a message back after ${timeout} ms. Give the service a \`ledger\` store, which keeps the request while it runs; or raise consumer_timeout in rabbitmq.conf, and tell the service by \`consumerTimeout\``,
+        `Cannot serve ${topic}.${name}: its maxDuration is ${maxDuration} ms, and the broker requeues an unacknowledged message after ${timeout} ms. Give the service a \`ledger\` store, which keeps the request while it runs; or raise consumer_timeout in rabbitmq.conf, and tell the service by \`consumerTimeout\``,
         { data: { path: `procedures.${name}.maxDuration` } },
       );
     }
@@ -109,18 +113,22 @@ export function checkDurations(
 }
 
 /**
- * Looks at a store once, so that one that cannot work is found out at the start.
+ * Queries a store once, so that a store that does not work is found when the service starts.
  *
- * @throws {ConnectionFailedError} it does not work, or does not answer in time.
+ * @throws {ConnectionFailedError} the store fails, or does not answer in time.
  */
 export async function probeLedger(
-  { ledger, timeout = DEFAULT_TIMEOUT_MS }: LedgerSettings,
+  { ledger, timeout = DEFAULT_PROBE_TIMEOUT_MS }: LedgerSettings,
 ): Promise<void> {
   if (ledger === undefined) return;
-  const wait = { at: performance.now() + timeout };
-  const late = () => new Error(`no answer within ${timeout} ms`);
+  const deadline = { at: performance.now() + timeout };
+  const timeoutError = () => new Error(`no answer within ${timeout} ms`);
   try {
-    await withDeadline(Promise.try(() => ledger.sweep([])), wait, late);
+    await withDeadline(
+      Promise.try(() => ledger.sweep([])),
+      deadline,
+      timeoutError,
+    );
   } catch (error) {
     const { message } = error as Error;
     throw new ConnectionFailedError(

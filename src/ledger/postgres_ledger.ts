@@ -1,4 +1,4 @@
-/** A ledger store in PostgreSQL, for the processes of a fleet. @module */
+/** Ledger store in PostgreSQL, for workers in several processes. @module */
 import { InvalidValueError } from "../errors.ts";
 import { oneLine } from "../logging.ts";
 import type {
@@ -11,7 +11,10 @@ import type {
 import { checkNames, namesOf } from "../option_names.ts";
 import { leaseOf, ledgerNames, windowOf } from "./options.ts";
 
-/** What can run a statement: a pool or a client of node-postgres (`npm:pg`), or two lines around another driver. */
+/**
+ * Object that runs SQL statements: a pool or a client of node-postgres (`npm:pg`), or a few lines around another
+ * driver.
+ */
 export interface Queryable {
   /** Runs one statement, with values for `$1`, `$2`, … */
   query(
@@ -20,9 +23,9 @@ export interface Queryable {
   ): Promise<{ readonly rows: readonly unknown[] }>;
 }
 
-/** Options of a store in PostgreSQL. */
+/** Options of a ledger store in PostgreSQL. */
 export interface PostgresLedgerOptions extends LedgerOptions {
-  /** Its table, which is made if there is none; `schema.table` or a name; default `warren_ledger`. */
+  /** Table of the store, created if it does not exist; a name or `schema.table`; default `warren_ledger`. */
   readonly table?: string | undefined;
 }
 
@@ -31,17 +34,18 @@ const postgresNames = namesOf<{ readonly table: unknown }>(
   ledgerNames,
 );
 
-const TABLE = /^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/;
-/** Rows of one sweep at most. */
-const MAX_ROWS = 1_000;
-/** Another process made the table at the same moment, or before. */
-const MADE_ALREADY = new Set(["23505", "42P07", "42710"]);
+const TABLE_PATTERN =
+  /^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/;
+/** Rows that one sweep changes. */
+const MAX_ROWS_PER_SWEEP = 1_000;
+/** PostgreSQL's error codes for a table that another process created before, or at the same moment. */
+const ALREADY_EXISTS_CODES = new Set(["23505", "42P07", "42710"]);
 
-/** A name as it is written, whatever words the database keeps for itself. */
-const quoted = (name: string) =>
+/** Quotes a name, so that it may be a keyword of SQL. */
+const quoteName = (name: string) =>
   name.split(".").map((part) => `"${part}"`).join(".");
 
-/** The statements that make a table. */
+/** Returns the statements that create the table. */
 function createStatements(table: string) {
   return {
     exists: "SELECT to_regclass($1) AS found",
@@ -63,15 +67,21 @@ function createStatements(table: string) {
   };
 }
 
-/** The statements on a table. Times are the database's own: no clock of a worker counts. */
+/** Current time of the database. */
+const now = "clock_timestamp()";
+/** SQL for an interval of so many milliseconds. */
+const ms = (value: string) =>
+  `${value}::double precision * interval '1 millisecond'`;
+
+/**
+ * Returns the statements on the table. All times are the database's, so that the clocks of workers do not matter.
+ *
+ * The epoch of a new record begins with the time, so that it is higher than that of a record which was deleted. `claim`
+ * reads the record as it was before the statement: if it finds neither a claim nor a record, it is repeated.
+ */
 function statements(table: string) {
-  const now = "clock_timestamp()";
-  const ms = (value: string) =>
-    `${value}::double precision * interval '1 millisecond'`;
-  const mine = "key = $1 AND epoch = $2 AND done_at IS NULL";
+  const ownClaim = "key = $1 AND epoch = $2 AND done_at IS NULL";
   return {
-    // An epoch begins with the time, so that it is higher than that of a request that was forgotten.
-    // What is there is read as it was before: who finds nothing at all asks again.
     claim: `WITH held AS (
         INSERT INTO ${table} AS known (key, epoch, lease_until)
         VALUES ($1, floor(extract(epoch FROM ${now}) * 1000),
@@ -86,33 +96,34 @@ function statements(table: string) {
       FROM (SELECT 1) AS always
         LEFT JOIN held ON true LEFT JOIN ${table} AS known ON known.key = $1`,
     renew: `UPDATE ${table} SET lease_until = ${now} + ${ms("$3")}
-      WHERE ${mine} RETURNING 1`,
+      WHERE ${ownClaim} RETURNING 1`,
     done: `UPDATE ${table}
       SET done_at = ${now}, answers = $3, request = NULL
-      WHERE ${mine} RETURNING 1`,
-    release: `UPDATE ${table} SET lease_until = ${now} WHERE ${mine}`,
+      WHERE ${ownClaim} RETURNING 1`,
+    release: `UPDATE ${table} SET lease_until = ${now} WHERE ${ownClaim}`,
     keep: `UPDATE ${table} SET queue = $3, request = $4
-      WHERE ${mine} RETURNING 1`,
+      WHERE ${ownClaim} RETURNING 1`,
     forget: `DELETE FROM ${table} WHERE key IN (
       SELECT key FROM ${table}
       WHERE coalesce(done_at, lease_until) < ${now} - ${ms("$1")}
-        AND request IS NULL LIMIT ${MAX_ROWS} FOR UPDATE SKIP LOCKED)
+        AND request IS NULL LIMIT ${MAX_ROWS_PER_SWEEP} FOR UPDATE SKIP LOCKED)
       RETURNING 1`,
     sweep: `UPDATE ${table} SET swept_at = ${now} WHERE key IN (
       SELECT key FROM ${table}
       WHERE done_at IS NULL AND request IS NOT NULL
         AND queue = ANY($1) AND lease_until <= ${now}
         AND coalesce(swept_at, '-infinity') <= ${now} - ${ms("$2")}
-      LIMIT ${MAX_ROWS} FOR UPDATE SKIP LOCKED)
+      LIMIT ${MAX_ROWS_PER_SWEEP} FOR UPDATE SKIP LOCKED)
       RETURNING key, epoch, queue, request`,
-    returned: `UPDATE ${table} SET request = NULL WHERE ${mine}`,
+    returned: `UPDATE ${table} SET request = NULL WHERE ${ownClaim}`,
   };
 }
 
 /**
- * Remembers requests in a table of PostgreSQL, which all workers of a fleet share. `database` is a pool that keeps its
- * connections itself, e.g. `new Pool({ connectionString })` of `npm:pg@8`; Warren does not close it. The table is made when
- * it is first needed: who may not make it needs `INSERT, SELECT, UPDATE, DELETE` on one that exists.
+ * Creates a ledger store in a table of PostgreSQL, which all workers of the same services share. `database` is a pool
+ * that manages its connections itself, e.g. `new Pool({ connectionString })` of `npm:pg@8`; Warren does not close it.
+ * The table is created when it is first needed: a user who may not create it needs `INSERT, SELECT, UPDATE, DELETE` on
+ * an existing one.
  *
  * @throws {InvalidValueError} an option is wrong.
  * @example
@@ -135,7 +146,7 @@ export function postgresLedgerStore(
       { data: { path: "database" } },
     );
   }
-  if (!TABLE.test(table)) {
+  if (!TABLE_PATTERN.test(table)) {
     throw new InvalidValueError(
       `Invalid option table "${
         oneLine(table, 80)
@@ -157,7 +168,7 @@ class PostgresLedger implements LedgerStore {
   readonly #table: string;
   readonly #window: number;
   readonly #sql: ReturnType<typeof statements>;
-  #made: Promise<void> | undefined;
+  #tableReady: Promise<void> | undefined;
 
   constructor(
     database: Queryable,
@@ -166,7 +177,7 @@ class PostgresLedger implements LedgerStore {
     window: number,
   ) {
     this.#database = database;
-    this.#table = quoted(table);
+    this.#table = quoteName(table);
     this.lease = lease;
     this.#window = window;
     this.#sql = statements(this.#table);
@@ -187,7 +198,7 @@ class PostgresLedger implements LedgerStore {
   }
 
   renew({ key, epoch }: Claim): Promise<boolean> {
-    return this.#changes(this.#sql.renew, [key, epoch, this.lease]);
+    return this.#changesRow(this.#sql.renew, [key, epoch, this.lease]);
   }
 
   async done(
@@ -197,16 +208,16 @@ class PostgresLedger implements LedgerStore {
   ): Promise<boolean> {
     const values = [key, epoch, answers];
     if (transaction === undefined) {
-      return await this.#changes(this.#sql.done, values);
+      return await this.#changesRow(this.#sql.done, values);
     }
-    const given = Object(transaction);
-    const pool = "totalCount" in given && "idleCount" in given;
-    if (pool || typeof given.query !== "function") {
-      const why = pool
+    const candidate = Object(transaction);
+    const isPool = "totalCount" in candidate && "idleCount" in candidate;
+    if (isPool || typeof candidate.query !== "function") {
+      const reason = isPool
         ? "it is a pool, which takes another connection for each statement"
         : "it has no query(text, values)";
       throw new InvalidValueError(
-        `Cannot record in that transaction: ${why}; give the client that it was begun on`,
+        `Cannot record in that transaction: ${reason}; give the client that began the transaction`,
         { data: { path: "transaction" } },
       );
     }
@@ -220,7 +231,7 @@ class PostgresLedger implements LedgerStore {
   }
 
   keep({ key, epoch, queue, request }: StoredRequest): Promise<boolean> {
-    return this.#changes(this.#sql.keep, [key, epoch, queue, request]);
+    return this.#changesRow(this.#sql.keep, [key, epoch, queue, request]);
   }
 
   async returned({ key, epoch }: Claim): Promise<void> {
@@ -228,7 +239,7 @@ class PostgresLedger implements LedgerStore {
   }
 
   async sweep(queues: readonly string[]): Promise<readonly StoredRequest[]> {
-    while (await this.#forgets());
+    while (await this.#deleteExpired());
     const rows = await this.#rows(this.#sql.sweep, [[...queues], this.lease]);
     return rows.map(({ key, epoch, queue, request }) => ({
       key: String(key),
@@ -238,13 +249,13 @@ class PostgresLedger implements LedgerStore {
     }));
   }
 
-  /** True if there may be more. */
-  async #forgets(): Promise<boolean> {
-    const gone = await this.#rows(this.#sql.forget, [this.#window]);
-    return gone.length >= MAX_ROWS;
+  /** Deletes old records; true if there may be more of them. */
+  async #deleteExpired(): Promise<boolean> {
+    const deleted = await this.#rows(this.#sql.forget, [this.#window]);
+    return deleted.length >= MAX_ROWS_PER_SWEEP;
   }
 
-  async #changes(text: string, values: unknown[]): Promise<boolean> {
+  async #changesRow(text: string, values: unknown[]): Promise<boolean> {
     return (await this.#rows(text, values)).length > 0;
   }
 
@@ -252,13 +263,13 @@ class PostgresLedger implements LedgerStore {
     text: string,
     values: unknown[],
   ): Promise<readonly Record<string, unknown>[]> {
-    await (this.#made ??= this.#make());
+    await (this.#tableReady ??= this.#createTable());
     const { rows } = await this.#database.query(text, values);
     return rows as readonly Record<string, unknown>[];
   }
 
-  /** Once; tried again with the next statement if it fails. */
-  async #make(): Promise<void> {
+  /** Creates the table, once. If this fails, the next statement tries again. */
+  async #createTable(): Promise<void> {
     try {
       const { exists, create, indexes } = createStatements(this.#table);
       const { rows } = await this.#database.query(exists, [this.#table]);
@@ -269,8 +280,8 @@ class PostgresLedger implements LedgerStore {
       }
     } catch (error) {
       const { code } = error as { readonly code?: unknown };
-      if (MADE_ALREADY.has(String(code))) return;
-      this.#made = undefined;
+      if (ALREADY_EXISTS_CODES.has(String(code))) return;
+      this.#tableReady = undefined;
       throw error;
     }
   }

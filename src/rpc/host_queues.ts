@@ -9,7 +9,7 @@ import {
   queueName,
 } from "../transport/address.ts";
 import type { Consumer, Session, Transport } from "../transport/transport.ts";
-import { DELAYS } from "../contract/retry_policy.ts";
+import { RETRY_DELAYS_MS } from "../contract/retry_policy.ts";
 
 /** Milliseconds that a step may take. */
 const TIMEOUT_MS = 10_000;
@@ -115,7 +115,7 @@ export async function holdHost(
 /** All queues that workers of a host consume or make, in the order of their removal: what feeds another goes before it. */
 function queuesOf(queue: QueueAddress): readonly Address[] {
   return [
-    ...DELAYS.map((ms) => ({ kind: "delay", of: queue, ms } as const)),
+    ...RETRY_DELAYS_MS.map((ms) => ({ kind: "delay", of: queue, ms } as const)),
     { kind: "quarantine", of: queue },
     queue,
     { kind: "deadLetter", of: queue },

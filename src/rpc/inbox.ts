@@ -1,7 +1,7 @@
 /** The private inbox of a link: replies for those who wait, controls for those who work. One for each link. @module */
 import {
   ConnectionFailedError,
-  InvalidValueError,
+  InvalidResultError,
   NoRouteError,
   TimeoutError,
   TopologyError,
@@ -18,13 +18,14 @@ import type {
   TransportEvent,
 } from "../transport/transport.ts";
 import {
+  type Control,
   decode,
   decodeBatch,
   type DecodeError,
   isBatch,
   type Limits,
-} from "../wire/codec.ts";
-import type { Control, Reply } from "../wire/rpc_message.ts";
+  type Reply,
+} from "../wire/mod.ts";
 import { KeyedSlotMap } from "../slot_map.ts";
 import { withDeadline } from "../async/deadline.ts";
 import { ControlTargets } from "./control_targets.ts";
@@ -235,8 +236,8 @@ export class Inbox {
   ): void {
     const { body, headers, correlationId, replyTo } = message;
     const decoded = decode(body, headers, this.#limits, message);
-    if ("refusal" in decoded) {
-      return this.#refused(decoded.refusal, correlationId, key);
+    if ("error" in decoded) {
+      return this.#refused(decoded.error, correlationId, key);
     }
     const { message: said } = decoded;
     if (said.kind === "reply") {
@@ -250,30 +251,31 @@ export class Inbox {
 
   /** An answer that cannot be read ends its call at once. One above the limit is told by what is left of it, for peers that say the call there. */
   #refused(
-    { reason, large }: DecodeError,
+    { reason, oversized }: DecodeError,
     correlationId: string | undefined,
     key: string,
   ): void {
-    const ids = [correlationId, large?.call, large && key];
+    const ids = [correlationId, oversized?.call, oversized && key];
     const [waiter] = ids.map((id) => this.pending.get(id ?? ""))
       .filter((waiter) => waiter !== undefined);
-    const more = large
+    const more = oversized
       ? "; answer with less, or raise the option maxMessageSize at both ends"
       : "";
-    const data = large && { bytes: large.bytes, limit: this.#limits.bytes };
+    const data = oversized &&
+      { bytes: oversized.bytes, limit: this.#limits.bytes };
     const text = `Refused the answer: ${reason}${more}`;
-    waiter?.pending.fail(new InvalidValueError(text, { data }));
+    waiter?.pending.fail(new InvalidResultError(text, { data }));
     this.#refuse(reason);
   }
 
   #control(
-    { command, call, credit = 0, sequence = 1, run }: Control,
+    { command, call, credit = 0, sequence = 1, runId }: Control,
     reader: string | undefined,
   ): void {
     if (command === "cancel") return this.targets.cancel(call);
     this.targets.grant(call, credit);
     if (command === "credit") return;
-    if (this.targets.resume(call, reader, sequence, run)) return;
+    if (this.targets.resume(call, reader, sequence, runId)) return;
     const [deny] = this.deniers;
     if (reader) deny?.(call, sequence, reader);
   }

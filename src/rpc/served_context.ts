@@ -1,5 +1,5 @@
 /** Context of a request that a server runs. @module */
-import type { Request } from "../wire/rpc_message.ts";
+import type { Request } from "../wire/mod.ts";
 import type {
   ContextValues,
   RequestContext,

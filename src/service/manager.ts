@@ -2,7 +2,12 @@
 import type { Contract, Endpoint, Handlers } from "../contract/types.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";
 import { type Dispatcher, RpcDispatcher } from "../rpc/dispatch/dispatcher.ts";
-import { checkNames, given, isPlain, namesOf } from "../option_names.ts";
+import {
+  checkNames,
+  isPlain,
+  namesOf,
+  withoutUndefined,
+} from "../option_names.ts";
 import { logger } from "../logging.ts";
 import {
   type PeriodicTask,
@@ -124,9 +129,9 @@ export function implement<C extends Contract>(
   }
   return Object.assign(
     new Literal(),
-    given(handlers),
+    withoutUndefined(handlers),
     isPlain(handlers ?? {}) ? {} : boundMembers(handlers, contract),
-    given(options),
+    withoutUndefined(options),
   ) as unknown as Implementation<C>;
 }
 

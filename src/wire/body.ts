@@ -1,6 +1,6 @@
 /**
- * The words of Nova's messages, whatever is put around them: Folsom, Grizzly and oslo.messaging say the same in the same
- * keys (Folsom `rpc/amqp.py`, `pack_context`, `msg_reply`; oslo.messaging `_drivers/amqpdriver.py`).
+ * JSON bodies of Nova's messages. Folsom, Grizzly and oslo.messaging use the same keys, whatever the envelope (Folsom
+ * `rpc/amqp.py`, `pack_context`, `msg_reply`; oslo.messaging `_drivers/amqpdriver.py`).
  *
  * @module
  */
@@ -16,46 +16,53 @@ import type {
 } from "./rpc_message.ts";
 import type { Failure } from "../errors.ts";
 import { innerErrorFields, innerErrorsIn } from "./failure.ts";
-import { defaultLimits, type Limits, parseJson } from "./json.ts";
+import { defaultLimits, isJsonObject, type Limits, parseJson } from "./json.ts";
 
 const utf8 = new TextEncoder();
-const CONTEXT = "_context_";
+const CONTEXT_PREFIX = "_context_";
 
 function packContext(
   context: JsonObject,
   body: Record<string, unknown>,
 ): JsonObject {
-  for (const key of Object.keys(context)) body[CONTEXT + key] = context[key];
+  for (const key of Object.keys(context)) {
+    body[CONTEXT_PREFIX + key] = context[key];
+  }
   return body;
 }
 
 function unpackContext(body: JsonObject): JsonObject {
   const context: Record<string, unknown> = {};
   for (const key of Object.keys(body)) {
-    if (key.startsWith(CONTEXT)) context[key.slice(CONTEXT.length)] = body[key];
+    if (key.startsWith(CONTEXT_PREFIX)) {
+      context[key.slice(CONTEXT_PREFIX.length)] = body[key];
+    }
   }
   return context;
 }
 
-/** The key `_timeout` asks for one message with `ending: true` (oslo.messaging ≥ 6.3), its absence for two. */
+/**
+ * Returns the keys that name the reply queue. The key `_timeout` requests one message with `ending: true`
+ * (oslo.messaging ≥ 6.3); without it, the reply is two messages.
+ */
 function replyFields(
   { call, queue, form }: ReplyAddress,
   monitor: number | undefined,
 ): JsonObject {
-  if (form === "bare") return { _msg_id: call };
-  return form === "parts"
+  if (form === "perCallQueue") return { _msg_id: call };
+  return form === "twoMessages"
     ? { _msg_id: call, _reply_q: queue }
-    : { _msg_id: call, _reply_q: queue, _timeout: seconds(monitor) };
+    : { _msg_id: call, _reply_q: queue, _timeout: wholeSeconds(monitor) };
 }
 
-/** Whole seconds, as every oslo.messaging reads them. */
-function seconds(ms: number | undefined): number | null {
+/** Converts milliseconds to whole seconds, the unit of every oslo.messaging. */
+function wholeSeconds(ms: number | undefined): number | null {
   return ms === undefined ? null : Math.ceil(ms / 1_000);
 }
 
 function encodeRequest(request: Request): JsonObject {
   const { method, args, namespace, version, reply, monitor, id } = request;
-  const body: Record<string, unknown> = { method, args, namespace, version }; // undefined keys are left out by JSON.stringify
+  const body: Record<string, unknown> = { method, args, namespace, version }; // JSON.stringify omits keys that are undefined
   if (reply) Object.assign(body, replyFields(reply, monitor));
   body._unique_id = id;
   return packContext(request.context, body);
@@ -64,19 +71,22 @@ function encodeRequest(request: Request): JsonObject {
 function encodeReply(reply: Reply, form: ReplyForm): JsonObject {
   const { result = null, empty, failure, ending } = reply;
   const body: Record<string, unknown> = {
-    result: empty ? undefined : result, // an undefined key is left out: who reads it as null does no wrong
+    result: empty ? undefined : result, // JSON.stringify omits the key; a reader that takes the result for null loses nothing
     failure: failure ? encodeFailure(failure) : null,
   };
-  if (form === "single") body.ending = ending;
+  if (form === "oneMessage") body.ending = ending;
   else if (ending && !failure) body.ending = true;
-  if (form !== "bare") body._msg_id = reply.call;
+  if (form !== "perCallQueue") body._msg_id = reply.call;
   body._unique_id = reply.id;
   return body;
 }
 
-/** A failure is JSON inside JSON, in ASCII (Folsom `rpc/common.py`, `serialize_remote_exception`). */
+/**
+ * Encodes a failure, which is a JSON text within the JSON body, in ASCII (Folsom `rpc/common.py`,
+ * `serialize_remote_exception`).
+ */
 function encodeFailure(
-  { type, module, message, data, traceback, args = [message], ...held }:
+  { type, module, message, data, traceback, args = [message], ...inner }:
     Failure,
 ): string {
   const text = JSON.stringify({
@@ -86,14 +96,17 @@ function encodeFailure(
     tb: traceback,
     args,
     kwargs: data,
-    ...innerErrorFields(held),
+    ...innerErrorFields(inner),
   });
-  return text.replace(BEYOND_ASCII, escaped);
+  return text.replace(NON_ASCII, escapeUnit);
 }
 
-/** Peers on Python 2 call `str()` on a failure, which fails over any other character (Havana `rpc/common.py`). */
-const BEYOND_ASCII = /[\u007f-\uffff]/g;
-const escaped = (unit: string) =>
+/**
+ * Characters that are escaped: peers on Python 2 call `str()` on a failure, which fails for any of these (Havana
+ * `rpc/common.py`).
+ */
+const NON_ASCII = /[\u007f-\uffff]/g;
+const escapeUnit = (unit: string) =>
   `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
 function encodeNotification(event: Notification): JsonObject {
@@ -108,18 +121,19 @@ function encodeNotification(event: Notification): JsonObject {
   });
 }
 
-const string = (value: unknown) =>
+const stringOrUndefined = (value: unknown) =>
   typeof value === "string" ? value : undefined;
 
 function decodeRequest(body: JsonObject): JsonObject {
   const { _msg_id: call, _reply_q: queue } = body;
   const form: ReplyForm = queue === undefined || queue === null
-    ? "bare"
+    ? "perCallQueue"
     : "_timeout" in body
-    ? "single"
-    : "parts";
+    ? "oneMessage"
+    : "twoMessages";
   return {
-    // What is null was not given: Havana sends such a namespace. Folsom's network API sends no arguments where it has none.
+    // A null counts as absent: Havana sends a null namespace. Folsom's network API sends no arguments where there are
+    // none.
     id: body._unique_id ?? undefined,
     method: body.method,
     args: body.args ?? {},
@@ -127,7 +141,7 @@ function decodeRequest(body: JsonObject): JsonObject {
     version: body.version ?? undefined,
     namespace: body.namespace ?? undefined,
     monitor: typeof body._timeout === "number"
-      ? Math.trunc(body._timeout) * 1_000 // as oslo.messaging reads it
+      ? Math.trunc(body._timeout) * 1_000 // rounded as oslo.messaging does
       : undefined,
     reply: call === undefined || call === null ? undefined : {
       call,
@@ -150,26 +164,28 @@ function decodeReply(body: JsonObject): JsonObject {
   };
 }
 
-const object = (value: unknown) =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
-    ? value as JsonObject
-    : undefined;
+const objectOrUndefined = (value: unknown) =>
+  isJsonObject(value) ? value : undefined;
 
-/** The body that holds the text was measured already. */
-const inner: Limits = { ...defaultLimits, bytes: Infinity, python: true };
+/** Limits for the JSON text within a body. The size of the body was checked before. */
+const innerLimits: Limits = { ...defaultLimits, bytes: Infinity, python: true };
 
-/** Keys that are missing or wrong are empty (oslo does the same); a text that is no JSON is kept as the message. */
+/**
+ * Decodes a failure. Missing and wrong keys count as empty, as in oslo.messaging; a text that is not JSON becomes the
+ * message.
+ */
 function decodeFailure(failure: unknown): Failure {
   const parsed = typeof failure === "string"
-    ? parseJson(utf8.encode(failure), inner)
+    ? parseJson(utf8.encode(failure), innerLimits)
     : { value: failure };
-  const fields = ("value" in parsed ? object(parsed.value) : undefined) ??
-    { message: failure };
+  const fields =
+    ("value" in parsed ? objectOrUndefined(parsed.value) : undefined) ??
+      { message: failure };
   return {
-    type: string(fields.class) ?? "Error",
-    module: string(fields.module) ?? "",
-    message: string(fields.message) ?? "",
-    data: object(fields.kwargs) ?? {},
+    type: stringOrUndefined(fields.class) ?? "Error",
+    module: stringOrUndefined(fields.module) ?? "",
+    message: stringOrUndefined(fields.message) ?? "",
+    data: objectOrUndefined(fields.kwargs) ?? {},
     ...argumentsOf(fields),
     traceback: Array.isArray(fields.tb)
       ? fields.tb.filter((line) => typeof line === "string")
@@ -178,7 +194,7 @@ function decodeFailure(failure: unknown): Failure {
   };
 }
 
-/** The arguments of an exception, unless its message is the only one. */
+/** Returns the arguments of an exception, unless its message is the only one. */
 function argumentsOf({ args, message }: JsonObject): Pick<Failure, "args"> {
   if (!Array.isArray(args)) return {};
   return args.length === 1 && args[0] === message ? {} : { args };
@@ -197,10 +213,10 @@ function decodeNotification(body: JsonObject): JsonObject {
   };
 }
 
-/** The body of a message, as JSON text. A reply takes the form that its request asked for. */
+/** Encodes the body of a message as JSON text. `form` is the reply form that the request asked for. */
 export function encodeBody(
   message: BodyMessage,
-  form: ReplyForm = "single",
+  form: ReplyForm = "oneMessage",
 ): string {
   if (message.kind === "request") return JSON.stringify(encodeRequest(message));
   return JSON.stringify(
@@ -211,8 +227,9 @@ export function encodeBody(
 }
 
 /**
- * The raw neutral form of a body, still to be checked by its schema; undefined if it is none of the three. What has the id of a
- * call and nothing else of these is a request without a method: its sender waits for an answer.
+ * Decodes a body to the neutral form, which is not validated yet; undefined if it is no message of a known kind. A body
+ * with the id of a call and no other key of these is a request without a method: its sender waits for a reply, and is
+ * told what is wrong.
  */
 export function decodeBody(
   body: JsonObject,
@@ -224,48 +241,51 @@ export function decodeBody(
   if ("event_type" in body) {
     return { kind: "notification", ...decodeNotification(body) };
   }
-  const asks = typeof body._msg_id === "string";
-  return asks ? { kind: "request", ...decodeRequest(body) } : undefined;
+  const isCall = typeof body._msg_id === "string";
+  return isCall ? { kind: "request", ...decodeRequest(body) } : undefined;
 }
 
-/** Bytes of each end that are looked at. */
-const END = 64 * 1024;
+/** Bytes at each end of a large body that are searched. */
+const MAX_EXCERPT_BYTES = 64 * 1024;
 
-/** The parts that were found. */
+/** Keys that were found in a body that is not decoded. */
 export interface BodyExcerpt {
-  /** Id of a call. */
+  /** Id of the call. */
   readonly call: string | undefined;
-  /** Address of its answer. */
+  /** Address for a reply. */
   readonly reply: ReplyAddress | undefined;
-  /** In which dialect. */
+  /** Dialect of the message. */
   readonly dialect: Dialect;
 }
 
-/** The last text under a key, in JSON or in JSON within JSON. */
-function last(text: string, key: string): string | undefined {
+/** Returns the last text with that key, in JSON or in a JSON text within JSON. */
+function lastMatch(text: string, key: string): string | undefined {
   const pattern = new RegExp(
     `\\\\?"${key}\\\\?" ?: ?\\\\?"([\\w.:-]{1,255})\\\\?"`,
     "g",
   );
-  let found: string | undefined;
-  for (const [, value] of text.matchAll(pattern)) found = value;
-  return found;
+  let match: string | undefined;
+  for (const [, value] of text.matchAll(pattern)) match = value;
+  return match;
 }
 
-/** Looks for the keys of Nova's messages. Arguments may have the same ones: it is a guess, for those who get nothing else. */
+/**
+ * Searches the two ends of a body for the keys of Nova's messages. Arguments may have the same keys, so the result is a
+ * guess, used only where the body cannot be decoded.
+ */
 export function excerptOf(body: Uint8Array): BodyExcerpt {
-  const ends = body.length <= 2 * END
+  const ends = body.length <= 2 * MAX_EXCERPT_BYTES
     ? [body]
-    : [body.subarray(0, END), body.subarray(-END)];
+    : [body.subarray(0, MAX_EXCERPT_BYTES), body.subarray(-MAX_EXCERPT_BYTES)];
   const text = Buffer.concat(ends).toString("latin1");
-  const call = last(text, "_msg_id");
-  const queue = last(text, "_reply_q");
+  const call = lastMatch(text, "_msg_id");
+  const queue = lastMatch(text, "_reply_q");
   const dialect = text.includes('"oslo.version"') ? oslo : grizzly;
   if (call === undefined) return { call, reply: undefined, dialect };
   const form = queue === undefined
-    ? "bare"
+    ? "perCallQueue"
     : text.includes("_timeout")
-    ? "single"
-    : "parts";
+    ? "oneMessage"
+    : "twoMessages";
   return { call, reply: { call, queue: queue ?? call, form }, dialect };
 }

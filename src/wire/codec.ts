@@ -1,4 +1,8 @@
-/** Bytes and headers to messages and back: finds the dialect, checks the schema, adds Warren's own headers. @module */
+/**
+ * Encodes and decodes messages: finds the dialect, checks the limits and the schema, and adds Warren's own headers.
+ *
+ * @module
+ */
 import { Buffer } from "node:buffer";
 import { InvalidValueError } from "../errors.ts";
 import { decodeBody, encodeBody, excerptOf } from "./body.ts";
@@ -16,11 +20,9 @@ import {
   schemaFor,
 } from "./rpc_message_schema.ts";
 import {
-  BATCHES,
   header,
-  number,
+  numberFrom,
   ownHeaders,
-  PROTOCOL,
   replyHeaders,
   requestHeaders,
   versionOf,
@@ -29,71 +31,51 @@ import {
 import {
   assertJson,
   defaultLimits,
+  isJsonObject,
   type Limits,
   parseJson,
   sendLimitViolation,
 } from "./json.ts";
-import { decompressed } from "./compression.ts";
+import { decompress } from "./compression.ts";
 import { isEnvelope, openEnvelope } from "./oslo.ts";
 
-export {
-  type BatchPart,
-  decodeBatch,
-  isBatch,
-  ReplyBatch,
-} from "./reply_batch.ts";
-export { copyForCall } from "./dialect.ts";
-export { assertJson, BATCHES, defaultLimits, type Limits, PROTOCOL };
-export {
-  attemptOf,
-  deadLetterCountOf,
-  deadLetterHeaders,
-  deferralHeaders,
-  forwardedHeaders,
-  interruptionsOf,
-  isShortString,
-  propertyHeaders,
-  redeliveryHeaders,
-  retryHeaders,
-} from "./headers.ts";
-
-/** A message ready to go. */
+/** Encoded message. */
 export interface Encoded {
-  /** Bytes. */
+  /** Body. */
   readonly body: Uint8Array;
   /** Warren's own headers; no peer needs them. */
   readonly headers: WireHeaders;
 }
 
-/** A message that is not accepted, and why. */
+/** Reason why a message was rejected. */
 export interface DecodeError {
-  /** In a few words, without the content of the message. */
+  /** Short reason, without content of the message. */
   readonly reason: string;
-  /** Where the refusal can be told, if the message said so. */
+  /** Address for an error reply, if the message names one. */
   readonly reply?: ReplyAddress | undefined;
-  /** In which dialect it was said, as far as that can be told. */
+  /** Dialect of the message, as far as it is known. */
   readonly dialect: Dialect;
-  /** The version of Warren's headers that the sender understands; undefined = it is not Warren. */
+  /** Version of Warren's headers that the sender understands; undefined if the sender is not Warren. */
   readonly warren: number | undefined;
-  /** Of a message above the limit: its bytes, and the call whose id it seems to have. */
-  readonly large?: {
+  /** Size of a message above the limit, and the call that it seems to belong to. */
+  readonly oversized?: {
     readonly bytes: number;
     readonly call?: string | undefined;
   };
 }
 
-/** The fault of a message that was found before its body is read. */
+/** Fault that was found before the body is decoded. */
 export interface DeliveryFault {
-  /** Why its headers are missing. */
+  /** Reason why the headers are missing. */
   readonly unreadable?: string | undefined;
-  /** Its bytes, where they are above the limit; of its body there is at least the beginning and the end. */
+  /** Size in bytes of a body above the limit. At least the beginning and the end of such a body are present. */
   readonly oversized?: number | undefined;
 }
 
-/** What arrived. */
+/** Decoded message, or the reason why it was rejected. */
 export type Decoded =
   | { readonly message: RpcMessage; readonly dialect: Dialect }
-  | { readonly refusal: DecodeError };
+  | { readonly error: DecodeError };
 
 function assertSerializable(message: BodyMessage): void {
   if (message.kind === "request") {
@@ -114,9 +96,9 @@ function assertSerializable(message: BodyMessage): void {
 }
 
 /**
- * The bytes of a message.
+ * Encodes a message.
  *
- * @throws {InvalidValueError} if JSON cannot carry a value, or the body is larger than the limit.
+ * @throws {InvalidValueError} JSON cannot represent a value, or the body is larger than the limit.
  */
 export function encode(
   message: BodyMessage,
@@ -127,7 +109,7 @@ export function encode(
   assertSerializable(message);
   const text = encodeBody(message, form);
   const body = Buffer.from(dialect.seal(text));
-  // Within an envelope the text is a single value, but whoever opens it counts again.
+  // An envelope holds the body as one string, but its reader counts the values of the text as well.
   const reason = sendLimitViolation(body, limits) ??
     (dialect === oslo
       ? sendLimitViolation(Buffer.from(text), limits)
@@ -151,9 +133,9 @@ export function encode(
   };
 }
 
-/** The bytes of a control. */
+/** Encodes a control command, which consists of headers alone. */
 export function encodeControl(control: Control): Encoded {
-  const { command, call, credit, sequence, run } = control;
+  const { command, call, credit, sequence, runId } = control;
   return {
     body: Buffer.from("{}"),
     headers: {
@@ -161,27 +143,27 @@ export function encodeControl(control: Control): Encoded {
       [header.call]: call,
       ...(credit !== undefined && { [header.credit]: `${credit}` }),
       ...(sequence !== undefined && { [header.sequence]: `${sequence}` }),
-      ...(run !== undefined && { [header.run]: run }),
+      ...(runId !== undefined && { [header.runId]: runId }),
     },
   };
 }
 
-/** A refusal in answer to a message that may still say where its answer goes. */
-function decodeError(
+/** Returns the decode error. A request whose reply address is valid gets an error reply. */
+function rejected(
   reason: string,
   headers: JsonObject,
   dialect: Dialect = grizzly,
   raw?: JsonObject,
 ): Decoded {
   const reply = raw?.kind === "request"
-    ? requestSchema.safeParse({ ...raw, ...blank }).data?.reply
+    ? requestSchema.safeParse({ ...raw, ...validRest }).data?.reply
     : undefined;
   const warren = versionOf(headers);
-  return { refusal: { reason, reply, dialect, warren } };
+  return { error: { reason, reply, dialect, warren } };
 }
 
-/** In place of whatever may be wrong with a request, to see whether its reply address is right. */
-const blank = {
+/** Valid values for all other members of a request, so that only its reply address is validated. */
+const validRest = {
   id: undefined,
   method: "",
   args: {},
@@ -204,28 +186,67 @@ function decodeControl(headers: JsonObject): Decoded {
     kind: "control",
     command: headers[header.control],
     call: headers[header.call],
-    credit: number(headers[header.credit]),
-    sequence: number(headers[header.sequence]),
-    run: headers[header.run],
+    credit: numberFrom(headers[header.credit]),
+    sequence: numberFrom(headers[header.sequence]),
+    runId: headers[header.runId],
   };
   const parsed = controlSchema.safeParse(raw);
   return parsed.success
     ? { message: parsed.data, dialect: grizzly }
-    : decodeError("an unknown control", headers);
+    : rejected("an unknown control", headers);
 }
 
-/** Parsed JSON that is an object, or a refusal in a few words. */
+/** Returns parsed JSON if it is an object, or the reason for its rejection. */
 function objectOf(
   json: ReturnType<typeof parseJson>,
-): { readonly fields: JsonObject } | { readonly refused: string } {
-  if ("refused" in json) return json;
+): { readonly fields: JsonObject } | { readonly rejected: string } {
+  if ("rejected" in json) return json;
   const { value } = json;
-  return typeof value === "object" && value !== null && !Array.isArray(value)
-    ? { fields: value as JsonObject }
-    : { refused: "not a JSON object" };
+  return isJsonObject(value)
+    ? { fields: value }
+    : { rejected: "not a JSON object" };
 }
 
-/** The message in a body, or a refusal. Never throws. */
+/** Error for a body above the limit, with the call and reply address that its two ends seem to name. */
+function oversizedError(
+  body: Uint8Array,
+  headers: JsonObject,
+  bytes: number,
+  limits: Limits,
+): Decoded {
+  const { call, ...excerpt } = excerptOf(body);
+  return {
+    error: {
+      reason: `${bytes} bytes, the limit is ${limits.bytes}`,
+      ...excerpt,
+      warren: versionOf(headers),
+      oversized: { bytes, call },
+    },
+  };
+}
+
+/** Fields of a message's JSON, out of its envelope if it has one, and the dialect. */
+interface OpenedBody {
+  readonly inner: ReturnType<typeof objectOf>;
+  readonly dialect: Dialect;
+}
+
+/** Decompresses a body, parses it, and opens its envelope. */
+function openBody(
+  body: Uint8Array,
+  headers: JsonObject,
+  limits: Limits,
+): OpenedBody {
+  const plain = limits.python ? decompress(body, headers, limits) : { body };
+  const outer = "rejected" in plain
+    ? plain
+    : objectOf(parseJson(plain.body, limits));
+  return "rejected" in outer || !isEnvelope(outer.fields)
+    ? { inner: outer, dialect: grizzly }
+    : { inner: objectOf(openEnvelope(outer.fields, limits)), dialect: oslo };
+}
+
+/** Decodes the body and headers of a message. Never throws. */
 export function decode(
   body: Uint8Array,
   headers: JsonObject,
@@ -233,41 +254,24 @@ export function decode(
   { unreadable, oversized }: DeliveryFault = {},
 ): Decoded {
   if (oversized !== undefined) {
-    const { call, ...found } = excerptOf(body);
-    const reason = `${oversized} bytes, the limit is ${limits.bytes}`;
-    const large = { bytes: oversized, call };
-    return { refusal: { reason, ...found, warren: versionOf(headers), large } };
+    return oversizedError(body, headers, oversized, limits);
   }
   if (header.control in headers) return decodeControl(headers);
-  const whole = limits.python ? decompressed(body, headers, limits) : { body };
-  const outer = "refused" in whole
-    ? whole
-    : objectOf(parseJson(whole.body, limits));
-  if ("refused" in outer) return decodeError(outer.refused, headers);
-  const enveloped = isEnvelope(outer.fields);
-  const dialect = enveloped ? oslo : grizzly;
-  const inner = enveloped
-    ? objectOf(openEnvelope(outer.fields, limits))
-    : outer;
-  if ("refused" in inner) return decodeError(inner.refused, headers, dialect);
+  const { inner, dialect } = openBody(body, headers, limits);
+  if ("rejected" in inner) return rejected(inner.rejected, headers, dialect);
   const raw = decodeBody(inner.fields);
   if (!raw) {
     const reason = "neither a request, a reply nor a notification";
-    return decodeError(reason, headers, dialect);
+    return rejected(reason, headers, dialect);
   }
-  if (unreadable !== undefined) {
-    return decodeError(unreadable, {}, dialect, raw);
-  }
-  const said = Object.assign(raw, ownHeaders(raw.kind, headers));
-  const parsed = schemaFor(said).safeParse(said);
+  if (unreadable !== undefined) return rejected(unreadable, {}, dialect, raw);
+  const complete = Object.assign(raw, ownHeaders(raw.kind, headers));
+  const parsed = schemaFor(complete).safeParse(complete);
   if (parsed.success) return { message: parsed.data, dialect };
   const issue = parsed.error.issues[0];
-  return decodeError(
-    `a ${raw.kind} with a wrong ${issue?.path.join(".") || "shape"}: ${
-      issue?.message ?? "invalid"
-    }`,
-    headers,
-    dialect,
-    raw,
-  );
+  const member = issue?.path.join(".") || "shape";
+  const reason = `a ${raw.kind} with a wrong ${member}: ${
+    issue?.message ?? "invalid"
+  }`;
+  return rejected(reason, headers, dialect, raw);
 }

@@ -1,14 +1,14 @@
-/** Bodies that kombu compressed, and said so in a header (`kombu_compression`). @module */
+/** Decompresses bodies that kombu compressed, named by a header (`kombu_compression`). @module */
 import { Buffer } from "node:buffer";
 import { unzipSync } from "node:zlib";
 import bunzip from "npm:seek-bzip@2.0.0";
 import type { JsonObject } from "./rpc_message.ts";
 import type { Limits } from "./json.ts";
 
-/** The header that names the compression. */
-const COMPRESSION = "compression";
+/** Header that names the compression. */
+const COMPRESSION_HEADER = "compression";
 
-/** The readers, by kombu's names. Each gives undefined for more bytes than the limit. */
+/** Decompressors by kombu's names. Each returns undefined if the result exceeds the limit. */
 const readers: Readonly<
   Record<string, (body: Uint8Array, limit: number) => Uint8Array | undefined>
 > = {
@@ -16,7 +16,7 @@ const readers: Readonly<
   "application/x-bz2": unbzip2,
 };
 
-/** Gzip, or zlib's own form, which is what kombu writes by that name. */
+/** Decompresses gzip, or zlib's own format, which is what kombu writes under the name of gzip. */
 function unzip(body: Uint8Array, limit: number): Uint8Array | undefined {
   try {
     return unzipSync(body, { maxOutputLength: limit });
@@ -27,55 +27,61 @@ function unzip(body: Uint8Array, limit: number): Uint8Array | undefined {
   }
 }
 
-/** The package has no types. It takes an object that is given byte after byte. */
+/** The package has no types. Its `decode` accepts an object that receives one byte after the other. */
 const { decode } = bunzip as {
   decode(body: Uint8Array, out: { writeByte(byte: number): void }): void;
 };
 
-class Full extends Error {}
+class OutputLimitReached extends Error {}
 
-/** Bytes of the shortest stream, of nothing: the package takes its first 4 for all of it. */
-const SHORTEST = 14;
+/** Size of an empty stream. The package takes the first 4 bytes of a shorter one for a whole stream. */
+const MIN_STREAM_BYTES = 14;
 
-/** Bzip2, which the platform does not read. A block is 900 000 bytes at most, whatever it becomes. */
+/**
+ * Decompresses bzip2, which the platform does not support. A block has 900 000 bytes at most, whatever its size when
+ * decompressed.
+ */
 export function unbzip2(
   body: Uint8Array,
   limit: number,
 ): Uint8Array | undefined {
-  if (body.length < SHORTEST) throw new Error("cut off");
+  if (body.length < MIN_STREAM_BYTES) throw new Error("cut off");
   const bytes: number[] = [];
   const writeByte = (byte: number) => {
-    if (bytes.length === limit) throw new Full();
+    if (bytes.length === limit) throw new OutputLimitReached();
     bytes.push(byte);
   };
   try {
     decode(Buffer.from(body), { writeByte });
     return Uint8Array.from(bytes);
   } catch (error) {
-    if (error instanceof Full) return undefined;
+    if (error instanceof OutputLimitReached) return undefined;
     throw error;
   }
 }
 
-/** The body as it was before it was compressed, or why it cannot be read. No more than the limit is ever decompressed. */
-export function decompressed(
+/**
+ * Returns the body as it was before compression, or the reason why it cannot be read. At most the limit is
+ * decompressed.
+ */
+export function decompress(
   body: Uint8Array,
   headers: JsonObject,
   { bytes: limit }: Limits,
-): { readonly body: Uint8Array } | { readonly refused: string } {
-  const name = headers[COMPRESSION];
+): { readonly body: Uint8Array } | { readonly rejected: string } {
+  const name = headers[COMPRESSION_HEADER];
   if (typeof name !== "string" || name === "") return { body };
   const read = Object.hasOwn(readers, name) ? readers[name] : undefined;
   if (!read) {
     const known = Object.keys(readers).join(" or ");
-    return { refused: `compressed in another way than ${known}` };
+    return { rejected: `an unknown compression, not ${known}` };
   }
   try {
-    const whole = read(body, limit);
-    return whole
-      ? { body: whole }
-      : { refused: `more than ${limit} bytes when decompressed` };
+    const plain = read(body, limit);
+    return plain
+      ? { body: plain }
+      : { rejected: `more than ${limit} bytes when decompressed` };
   } catch {
-    return { refused: "not compressed as it says" };
+    return { rejected: "not compressed as its header says" };
   }
 }

@@ -1,4 +1,4 @@
-/** How a message is said: what a request asks for, and what is put around the body. @module */
+/** Dialects: the reply form that requests ask for, and the envelope around bodies. @module */
 import { Buffer } from "node:buffer";
 import type {
   JsonObject,
@@ -9,47 +9,47 @@ import type {
 } from "./rpc_message.ts";
 import { isEnvelope } from "./oslo.ts";
 
-/** What a dialect says in a body of its own (controls travel in headers alone). */
+/** Message with a body. Control commands consist of headers alone. */
 export type BodyMessage = Request | Reply | Notification;
 
-/** One way of saying things; pure, and knows nothing of queues. */
+/** Dialect of one generation of peers. */
 export interface Dialect {
   /** Name, as in the `dialect` option. */
   readonly name: "folsom" | "grizzly" | "oslo";
-  /** Form of the answer that its requests ask for. `bare`: each call has a reply queue of its own. */
+  /** Reply form that requests ask for. */
   readonly replyForm: ReplyForm;
-  /** Whether messages have ids (`_unique_id`). */
+  /** True if messages have ids (`_unique_id`). */
   readonly hasIds: boolean;
-  /** What goes over the wire for the text of a body. */
+  /** Wraps the JSON text of a body in the dialect's envelope, if it has one. */
   seal(text: string): string;
 }
 
 /**
- * Folsom (2012.2): no ids, a queue for the answers of each call, which is named by its id, and answers of two messages
- * (Folsom `rpc/amqp.py`, `_process_data`).
+ * Folsom (2012.2): no message ids, one reply queue for each call, named after the call's id, and replies of two
+ * messages (Folsom `rpc/amqp.py`, `_process_data`).
  */
 export const folsom: Dialect = {
   name: "folsom",
-  replyForm: "bare",
+  replyForm: "perCallQueue",
   hasIds: false,
   seal: (text) => text,
 };
 
 /**
- * The default: un-enveloped as Grizzly (2013.1), with `_reply_q` and `_unique_id`, and with the `_timeout` of today's
- * oslo.messaging, so that Folsom, Grizzly and oslo.messaging servers all answer it.
+ * The default dialect: no envelope, as in Grizzly (2013.1), with `_reply_q` and `_unique_id`, and with the `_timeout`
+ * of today's oslo.messaging, so that servers of Folsom, Grizzly and oslo.messaging all reply to it.
  */
 export const grizzly: Dialect = {
   name: "grizzly",
-  replyForm: "single",
+  replyForm: "oneMessage",
   hasIds: true,
   seal: (text) => text,
 };
 
-/** oslo.messaging: the body is a text within an envelope (Havana `rpc/common.py`, `serialize_msg`). */
+/** oslo.messaging: the body is a JSON text within an envelope (Havana `rpc/common.py`, `serialize_msg`). */
 export const oslo: Dialect = {
   name: "oslo",
-  replyForm: "single",
+  replyForm: "oneMessage",
   hasIds: true,
   seal: (text) =>
     JSON.stringify({ "oslo.version": VERSION, "oslo.message": text }),
@@ -58,14 +58,17 @@ export const oslo: Dialect = {
 /** Version of the envelope. */
 const VERSION = "2.0";
 
-/** By their names. */
+/** Dialects by name. */
 export const dialects: Readonly<Record<Dialect["name"], Dialect>> = {
   folsom,
   grizzly,
   oslo,
 };
 
-/** The same body with another call and an id of its own, where it says any: who reads several calls may drop what came before. */
+/**
+ * Copies an encoded reply for another call. The copy has a message id of its own if the original has one, since a
+ * reader drops a message with an id that it has seen.
+ */
 export function copyForCall(
   body: Uint8Array,
   call: string,

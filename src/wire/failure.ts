@@ -1,56 +1,51 @@
-/** Errors to and from the wire. Nothing is ever constructed by a name that came: only what a list names. @module */
+/**
+ * Converts errors to failures on the wire and back. No class is ever instantiated by a name that a peer sent: only
+ * classes of a list are.
+ *
+ * @module
+ */
 import {
   type ErrorClass,
   type Failure,
   InterruptedError,
+  InvalidResultError,
   InvalidValueError,
   NoSuchMethodError,
   RemoteError,
   TimeoutError,
   UnsupportedVersionError,
 } from "../errors.ts";
-import type { JsonObject, Request } from "./rpc_message.ts";
-import { assertJson } from "./json.ts";
-import {
-  fromOsloFailure,
-  type OsloPeer,
-  osloPeer,
-  toOsloFailure,
-} from "./oslo.ts";
+import type { JsonObject } from "./rpc_message.ts";
+import { assertJson, isJsonObject } from "./json.ts";
+import { fromOsloFailure, type OsloPeer, toOsloFailure } from "./oslo.ts";
 
 /** Error classes by their name on the wire, `module.Class`. */
 export type ErrorClasses = Readonly<Record<string, ErrorClass>>;
 
-/** What a worker itself says of a request: the only errors of Warren that keep their class over the wire. */
+/** Errors of a dispatcher, the only ones of Warren that keep their class over the wire. */
 const dispatcherErrors: ErrorClasses = {
+  InvalidResultError,
   InvalidValueError,
   NoSuchMethodError,
   InterruptedError,
   TimeoutError,
   UnsupportedVersionError,
 };
-const REFUSAL = "warren";
+const DISPATCHER_MODULE = "warren";
 
-/** In whose words a caller that is not Warren is refused; undefined for Warren. */
-export function osloPeerOf(
-  { reply, warren }: Pick<Request, "reply" | "warren">,
-): OsloPeer | undefined {
-  return reply && !warren ? osloPeer(reply) : undefined;
-}
-
-/** How an error is described. */
+/** Options for the description of an error. */
 export interface FailureOptions {
   /** Error classes that keep their name. */
   readonly classes?: ErrorClasses | undefined;
-  /** True for the dispatcher's own refusal, false for what a handler threw. */
+  /** True for an error of the dispatcher, false for one that a handler threw. */
   readonly fromDispatcher: boolean;
-  /** The peer's own words for refusals, where it is not Warren. */
+  /** Peer whose own classes describe the dispatcher's errors, if it is not Warren. */
   readonly forOslo?: OsloPeer | undefined;
-  /** Whether the stack goes along; default false. */
+  /** True to send the stack trace; default false. */
   readonly traceback?: boolean | undefined;
 }
 
-/** The name that a list gives to the class of an error; the class itself before a base of it. */
+/** Returns the name of an error's class in a list. The class itself precedes its base classes. */
 export function nameOf(
   error: object,
   classes: ErrorClasses,
@@ -63,18 +58,18 @@ export function nameOf(
   return base;
 }
 
-function split(name: string): { module: string; type: string } {
+function splitName(name: string): { module: string; type: string } {
   const dot = name.lastIndexOf(".");
   return { module: name.slice(0, Math.max(0, dot)), type: name.slice(dot + 1) };
 }
 
-/** The data of an error, if JSON can carry it: an error must always be able to travel. */
+/**
+ * Returns the data of an error, or an empty object if JSON cannot represent the data: an error must always be sendable.
+ */
 function dataOf(error: object): Readonly<Record<string, unknown>> {
   try {
     const data = "data" in error ? error.data : undefined;
-    if (typeof data !== "object" || data === null || Array.isArray(data)) {
-      return {};
-    }
+    if (!isJsonObject(data)) return {};
     assertJson(data);
     return { ...data };
   } catch {
@@ -82,12 +77,12 @@ function dataOf(error: object): Readonly<Record<string, unknown>> {
   }
 }
 
-/** The arguments of an error that has any, or had when it came from a peer. */
+/** Returns the arguments of an error, its own or those with which it came from a peer. */
 function argumentsOf(error: Error): Pick<Failure, "args"> {
   try {
     const { failure } = [error, error.cause].find(isRemote) ?? {};
-    const known = failure?.message === error.message || isRemote(error);
-    const args = "args" in error ? error.args : known && failure?.args;
+    const isUnchanged = failure?.message === error.message || isRemote(error);
+    const args = "args" in error ? error.args : isUnchanged && failure?.args;
     if (!Array.isArray(args)) return {};
     assertJson(args);
     return { args: [...args] };
@@ -98,27 +93,27 @@ function argumentsOf(error: Error): Pick<Failure, "args"> {
 
 const isRemote = (error: unknown) => error instanceof RemoteError;
 
-/** Longest text of an error that travels, in characters. */
-const MAX_MESSAGE = 16 * 1024;
+/** Longest text of an error that is sent, in characters. */
+const MAX_MESSAGE_CHARACTERS = 16 * 1024;
 
 function describe(thrown: unknown): string {
   try {
-    return String(thrown).slice(0, MAX_MESSAGE);
+    return String(thrown).slice(0, MAX_MESSAGE_CHARACTERS);
   } catch {
-    return `something of type ${typeof thrown}`; // e.g. an object without a prototype
+    return `a value of type ${typeof thrown}`; // e.g. an object without a prototype
   }
 }
 
-/** A text of an error; whoever made the error may have put anything there. */
+/** Reads a text of an error; empty if its getter throws. */
 function textOf(error: Error, part: "name" | "message" | "stack"): string {
   try {
-    return String(error[part] ?? "").slice(0, MAX_MESSAGE);
+    return String(error[part] ?? "").slice(0, MAX_MESSAGE_CHARACTERS);
   } catch {
     return "";
   }
 }
 
-/** What a thrown value looks like on the wire. */
+/** Converts a thrown value to a failure. */
 export function toFailure(thrown: unknown, options: FailureOptions): Failure {
   if (!(thrown instanceof Error)) {
     return {
@@ -131,10 +126,10 @@ export function toFailure(thrown: unknown, options: FailureOptions): Failure {
   }
   const stack = options.traceback ? textOf(thrown, "stack").split("\n") : [];
   const traceback = stack.map((line) => `${line}\n`);
-  const said = options.fromDispatcher && options.forOslo
+  const osloFailure = options.fromDispatcher && options.forOslo
     ? toOsloFailure(thrown, options.forOslo)
     : undefined;
-  return said ? { ...said, traceback } : {
+  return osloFailure ? { ...osloFailure, traceback } : {
     ...wireName(thrown, options),
     message: textOf(thrown, "message"),
     data: dataOf(thrown),
@@ -147,16 +142,19 @@ function wireName(
   thrown: Error,
   { fromDispatcher, classes = {} }: FailureOptions,
 ): Pick<Failure, "module" | "type"> {
-  if (fromDispatcher) return { module: REFUSAL, type: textOf(thrown, "name") };
+  if (fromDispatcher) {
+    return { module: DISPATCHER_MODULE, type: textOf(thrown, "name") };
+  }
   const listed = nameOf(thrown, classes);
   return listed === undefined
     ? { module: "", type: textOf(thrown, "name") }
-    : split(listed);
+    : splitName(listed);
 }
 
 /**
- * The error for a failure that came: of a listed class, a refusal, an `AggregateError` or a `SuppressedError`, else a
- * `RemoteError`, which is the cause of all others. The errors within it are made in the same way.
+ * Creates the error for a failure that arrived: an instance of a listed class, an error of the dispatcher, an
+ * `AggregateError` or a `SuppressedError`, and otherwise a `RemoteError`. The `RemoteError` is the cause of all others.
+ * Inner errors are created in the same way.
  */
 export function fromFailure(failure: Failure, classes: ErrorClasses): Error {
   const { cause } = failure;
@@ -166,38 +164,42 @@ export function fromFailure(failure: Failure, classes: ErrorClasses): Error {
   );
   const { module, type, message, data } = failure;
   const name = module === "" ? type : `${module}.${type}`;
-  const list = module === REFUSAL ? dispatcherErrors : classes;
-  const key = module === REFUSAL ? type : name;
-  const found = Object.hasOwn(list, key) ? list[key] : undefined;
-  if (found === undefined) {
+  const classList = module === DISPATCHER_MODULE ? dispatcherErrors : classes;
+  const key = module === DISPATCHER_MODULE ? type : name;
+  const errorClass = Object.hasOwn(classList, key) ? classList[key] : undefined;
+  if (errorClass === undefined) {
     return fromOsloFailure(failure, remote) ??
       withInnerErrors(failure, classes, remote);
   }
   try {
-    const error = new found(message, { data, cause: remote });
+    const error = new errorClass(message, { data, cause: remote });
     if (!(error instanceof Error)) return remote;
     if (error instanceof AggregateError && failure.errors) {
       error.errors = failure.errors.map((each) => fromFailure(each, classes));
     }
     return error;
   } catch {
-    return remote; // the class refuses what came
+    return remote; // the class rejects the data
   }
 }
 
-/** The error for one that held others, by what it held; the `RemoteError` itself if it held none. */
+/** Creates the error for a failure with inner errors; returns the `RemoteError` itself if there are none. */
 function withInnerErrors(
   { message, errors, error, suppressed }: Failure,
   classes: ErrorClasses,
   remote: RemoteError,
 ): Error {
-  const made = (each: Failure | undefined) =>
+  const rebuild = (each: Failure | undefined) =>
     each && fromFailure(each, classes);
   if (errors) {
-    return new AggregateError(errors.map(made), message, { cause: remote });
+    return new AggregateError(errors.map(rebuild), message, { cause: remote });
   }
   if (!error && !suppressed) return remote;
-  const both = new SuppressedError(made(error), made(suppressed), message);
+  const both = new SuppressedError(
+    rebuild(error),
+    rebuild(suppressed),
+    message,
+  );
   return Object.defineProperty(both, "cause", {
     value: remote,
     configurable: true,
@@ -205,16 +207,18 @@ function withInnerErrors(
   });
 }
 
-/** The parts of a failure that Warren alone sends. */
+/** Members of a failure that only Warren sends. */
 export type InnerErrors = Pick<
   Failure,
   "details" | "cause" | "errors" | "error" | "suppressed"
 >;
 
-/** Bounds of what is read: depth, number of errors, scalars of each, and characters of a text. */
+/**
+ * Limits for inner errors that arrive: nested levels, errors in all, scalar members of each, and characters of a text.
+ */
 const MAX_INNER_ERRORS = { depth: 4, errors: 32, details: 16, text: 16 * 1024 };
 
-/** The keys of what a failure holds, for its JSON; none where it holds nothing. */
+/** Returns the JSON keys of the inner errors; all undefined if there are none. */
 export function innerErrorFields(
   { details, cause, errors, error, suppressed }: InnerErrors,
 ): JsonObject {
@@ -239,30 +243,30 @@ interface Budget {
   errors: number;
 }
 
-/** The inner errors in the JSON of a failure, within bounds. Anything beyond them, or of another form, is left out. */
+/**
+ * Reads the inner errors from the JSON of a failure. Errors beyond the limits, and members of another type, are
+ * omitted.
+ */
 export function innerErrorsIn(
   fields: JsonObject,
   depth: number = MAX_INNER_ERRORS.depth,
-  left: Budget = { errors: MAX_INNER_ERRORS.errors },
+  budget: Budget = { errors: MAX_INNER_ERRORS.errors },
 ): InnerErrors {
-  const held: { -readonly [K in keyof InnerErrors]: InnerErrors[K] } = {};
+  const inner: { -readonly [K in keyof InnerErrors]: InnerErrors[K] } = {};
   const details = detailsIn(fields.details);
-  if (details) held.details = details;
-  if (depth === 0) return held;
+  if (details) inner.details = details;
+  if (depth === 0) return inner;
   if (Array.isArray(fields.errors)) {
-    held.errors = fields.errors.slice(0, MAX_INNER_ERRORS.errors)
-      .map((each) => failureIn(each, depth - 1, left))
+    inner.errors = fields.errors.slice(0, MAX_INNER_ERRORS.errors)
+      .map((each) => failureIn(each, depth - 1, budget))
       .filter((each) => each !== undefined);
   }
   for (const part of ["error", "suppressed", "cause"] as const) {
-    const failure = failureIn(fields[part], depth - 1, left);
-    if (failure) held[part] = failure;
+    const failure = failureIn(fields[part], depth - 1, budget);
+    if (failure) inner[part] = failure;
   }
-  return held;
+  return inner;
 }
-
-const isFields = (value: unknown): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 const text = (value: unknown) =>
   typeof value === "string" ? value.slice(0, MAX_INNER_ERRORS.text) : "";
@@ -270,21 +274,21 @@ const text = (value: unknown) =>
 function failureIn(
   value: unknown,
   depth: number,
-  left: Budget,
+  budget: Budget,
 ): Failure | undefined {
-  if (!isFields(value) || left.errors-- <= 0) return undefined;
+  if (!isJsonObject(value) || budget.errors-- <= 0) return undefined;
   return {
     type: text(value.class) || "Error",
     module: text(value.module),
     message: text(value.message),
-    data: isFields(value.kwargs) ? value.kwargs : {},
+    data: isJsonObject(value.kwargs) ? value.kwargs : {},
     traceback: [],
-    ...innerErrorsIn(value, depth, left),
+    ...innerErrorsIn(value, depth, budget),
   };
 }
 
 function detailsIn(value: unknown): InnerErrors["details"] {
-  if (!isFields(value)) return undefined;
+  if (!isJsonObject(value)) return undefined;
   const entries = Object.entries(value).slice(0, MAX_INNER_ERRORS.details)
     .filter(([, each]) => ["string", "number", "boolean"].includes(typeof each))
     .map(([name, each]) => [

@@ -1,6 +1,6 @@
 /**
- * Warren's own headers; no peer needs them. All are texts: that is the one type of a header's value which every AMQP client
- * reads alike. py-amqp takes the 16-bit integers of others for texts, and loses its connection over them.
+ * Warren's own headers; no peer needs them. All values are strings, the one type of header value that every AMQP client
+ * reads alike: py-amqp takes 16-bit integers of others for strings, and loses its connection.
  *
  * @module
  */
@@ -11,12 +11,12 @@ import type { BodyMessage } from "./dialect.ts";
 /** Headers as Warren sends them. */
 export type WireHeaders = Readonly<Record<string, string>>;
 
-/** Names of Warren's headers. */
+/** Names of Warren's headers. They keep their first names, whatever the members are called. */
 export const header = {
   warren: "warren",
   timeout: "warren-timeout",
   sequence: "warren-sequence",
-  run: "warren-run",
+  runId: "warren-run",
   inbox: "warren-inbox",
   parsed: "warren-parsed",
   heartbeat: "warren-beat",
@@ -36,20 +36,22 @@ export const header = {
   deferred: "warren-deferred",
 } as const;
 
-/** Version of Warren's headers: 1 knows of beats and controls, 2 takes several answers in one message. */
-export const PROTOCOL = 2;
-/** The version from which on that is so. */
-export const BATCHES = 2;
-const YES = "true";
+/** Version of Warren's headers: 1 has heartbeats and control commands, 2 adds batches of replies. */
+export const PROTOCOL_VERSION = 2;
+/** First version with batches of replies. */
+export const BATCH_VERSION = 2;
+const TRUE = "true";
 
-/** The version that a peer says; undefined if it is not Warren. */
+/** Returns the version of Warren's headers that a peer understands; undefined if the peer is not Warren. */
 export function versionOf(headers: JsonObject): number | undefined {
   if (!(header.warren in headers)) return undefined;
-  const said = number(headers[header.warren]);
-  return Number.isSafeInteger(said) && Number(said) > 0 ? Number(said) : 1;
+  const version = numberFrom(headers[header.warren]);
+  return Number.isSafeInteger(version) && Number(version) > 0
+    ? Number(version)
+    : 1;
 }
 
-/** Headers of a request: to whom it goes, and more where it wants Warren's own kind of answer. */
+/** Returns the headers of a request: its address, and more where the caller accepts Warren's own replies. */
 export function requestHeaders(request: Request): WireHeaders {
   const { to, timeout, credit } = request;
   const headers: Record<string, string> = {};
@@ -61,39 +63,46 @@ export function requestHeaders(request: Request): WireHeaders {
   return headers;
 }
 
-/** Those of most replies. */
-const PLAIN: WireHeaders = Object.freeze({ [header.warren]: `${PROTOCOL}` });
-const PARSED: WireHeaders = Object.freeze({ ...PLAIN, [header.parsed]: YES });
+/** Headers of most replies. */
+const PLAIN_REPLY: WireHeaders = Object.freeze({
+  [header.warren]: `${PROTOCOL_VERSION}`,
+});
+const PARSED_REPLY: WireHeaders = Object.freeze({
+  ...PLAIN_REPLY,
+  [header.parsed]: TRUE,
+});
 
-/** Headers of a reply to Warren. */
+/** Returns the headers of a reply to Warren. */
 export function replyHeaders(reply: Reply): WireHeaders {
-  const { sequence, run, inbox, heartbeat } = reply;
-  const more = sequence !== undefined || run !== undefined ||
+  const { sequence, runId, inbox, heartbeat } = reply;
+  const hasExtra = sequence !== undefined || runId !== undefined ||
     inbox !== undefined || heartbeat;
-  if (!more) return reply.parsed ? PARSED : PLAIN;
-  const headers: Record<string, string> = { ...PLAIN };
+  if (!hasExtra) return reply.parsed ? PARSED_REPLY : PLAIN_REPLY;
+  const headers: Record<string, string> = { ...PLAIN_REPLY };
   if (sequence !== undefined) headers[header.sequence] = `${sequence}`;
-  if (run !== undefined) headers[header.run] = run;
+  if (runId !== undefined) headers[header.runId] = runId;
   if (inbox !== undefined) headers[header.inbox] = inbox;
-  if (reply.parsed) headers[header.parsed] = YES;
-  if (heartbeat) headers[header.heartbeat] = YES;
+  if (reply.parsed) headers[header.parsed] = TRUE;
+  if (heartbeat) headers[header.heartbeat] = TRUE;
   return headers;
 }
 
-/** Headers of so many answers in one message. */
-export function batchHeaders(answers: number): WireHeaders {
-  return { ...PLAIN, [header.batch]: `${answers}` };
+/** Returns the headers of a batch of replies. */
+export function batchHeaders(replies: number): WireHeaders {
+  return { ...PLAIN_REPLY, [header.batch]: `${replies}` };
 }
 
-/** What is no number is left for the schema to refuse. */
-export function number(said: unknown): unknown {
-  if (typeof said !== "string") return said;
-  return /^\d{1,16}(\.\d+)?(e[+-]?\d{1,3})?$/.test(said) ? Number(said) : said;
+/** Converts a header to a number. Other values stay as they are, for the schema to reject. */
+export function numberFrom(value: unknown): unknown {
+  if (typeof value !== "string") return value;
+  return /^\d{1,16}(\.\d+)?(e[+-]?\d{1,3})?$/.test(value)
+    ? Number(value)
+    : value;
 }
 
-const flag = (said: unknown) => said === YES ? true : said;
+const flagFrom = (value: unknown) => value === TRUE ? true : value;
 
-/** What Warren's headers add to the raw neutral form of a message. */
+/** Returns the members that Warren's headers add to the neutral form, not validated yet. */
 export function ownHeaders(
   kind: BodyMessage["kind"],
   headers: JsonObject,
@@ -102,26 +111,26 @@ export function ownHeaders(
     return {
       warren: versionOf(headers),
       to: headers[header.to],
-      timeout: number(headers[header.timeout]),
-      attempt: number(headers[header.attempt]),
-      deadLetterCount: number(headers[header.deadLetterCount]),
-      interruptions: number(headers[header.interruptions]),
-      expires: number(headers[header.expires]),
-      deferred: number(headers[header.deferred]),
-      credit: number(headers[header.credit]),
+      timeout: numberFrom(headers[header.timeout]),
+      attempt: numberFrom(headers[header.attempt]),
+      deadLetterCount: numberFrom(headers[header.deadLetterCount]),
+      interruptions: numberFrom(headers[header.interruptions]),
+      expires: numberFrom(headers[header.expires]),
+      deferred: numberFrom(headers[header.deferred]),
+      credit: numberFrom(headers[header.credit]),
     };
   }
   if (kind !== "reply") return {};
   return {
-    sequence: number(headers[header.sequence]),
-    run: headers[header.run],
+    sequence: numberFrom(headers[header.sequence]),
+    runId: headers[header.runId],
     inbox: headers[header.inbox],
-    parsed: flag(headers[header.parsed]),
-    heartbeat: flag(headers[header.heartbeat]),
+    parsed: flagFrom(headers[header.parsed]),
+    heartbeat: flagFrom(headers[header.heartbeat]),
   };
 }
 
-/** What the headers of a message say for its next attempt; `expires` is in epoch milliseconds. */
+/** Returns the headers for the next attempt; `expires` is in epoch milliseconds. */
 export function retryHeaders(attempt: number, expires?: number): WireHeaders {
   return {
     [header.attempt]: `${attempt}`,
@@ -129,20 +138,23 @@ export function retryHeaders(attempt: number, expires?: number): WireHeaders {
   };
 }
 
-/** What is told of a dead letter. */
-export interface Failed {
-  /** Attempts that there were. */
+/** Details that a dead letter carries in headers. */
+export interface DeadLetterDetails {
+  /** Number of attempts. */
   readonly attempts: number;
-  /** How many times it has been one. */
+  /** Number of times that the message became a dead letter. */
   readonly deadLetterCount: number;
-  /** Why it is one. */
+  /** Reason of the last failure. */
   readonly reason: string;
-  /** In which queue it was. */
+  /** Queue that the message came from. */
   readonly queue: string;
 }
 
-/** What the headers of a dead letter say. Put back into its queue as it is, it begins anew. */
-export function deadLetterHeaders(failed: Failed): WireHeaders {
+/**
+ * Returns the headers of a dead letter. If the message is put back into its queue unchanged, its attempts start again
+ * at 1.
+ */
+export function deadLetterHeaders(failed: DeadLetterDetails): WireHeaders {
   const { attempts, deadLetterCount, reason, queue } = failed;
   return {
     [header.attempts]: `${attempts}`,
@@ -152,49 +164,58 @@ export function deadLetterHeaders(failed: Failed): WireHeaders {
   };
 }
 
-/** Headers of a dead letter that is not a copy: the properties of the message, in AMQP's bytes. */
+/** Returns the headers of a dead letter that is no copy: the properties of the original message, in AMQP's encoding. */
 export const propertyHeaders = (properties: Uint8Array): JsonObject => ({
   [header.properties]: properties,
 });
 
-const counted = (said: unknown): number => {
-  const count = number(said);
+const countFrom = (value: unknown): number => {
+  const count = numberFrom(value);
   return Number.isSafeInteger(count) ? Number(count) : 0;
 };
 
-/** How many times a message was a dead letter, also one that cannot be read. */
+/** Returns how many times a message became a dead letter; also for a message that cannot be decoded. */
 export const deadLetterCountOf = (headers: JsonObject): number =>
-  counted(headers[header.deadLetterCount]);
+  countFrom(headers[header.deadLetterCount]);
 
-/** Which attempt at a message it is, from 1. */
+/** Returns the number of the attempt, from 1. */
 export const attemptOf = (headers: JsonObject): number =>
-  Math.max(1, counted(headers[header.attempt]));
+  Math.max(1, countFrom(headers[header.attempt]));
 
-/** How many times a worker had a message in hand and did not finish it. */
+/** Returns how many times a worker received the message and did not finish it. */
 export const interruptionsOf = (headers: JsonObject): number =>
-  counted(headers[header.interruptions]);
+  countFrom(headers[header.interruptions]);
 
-const OWN: ReadonlySet<string> = new Set(Object.values(header));
-/** Texts that are kept of what others say in headers: their number, the length of each, and the bytes of all. */
+const OWN_NAMES: ReadonlySet<string> = new Set(Object.values(header));
+/**
+ * Limits for the headers of others that are forwarded: their number, the characters of each value, and the bytes of all
+ * headers together.
+ */
 const MAX_FOREIGN_HEADERS = 32;
 const MAX_HEADER_CHARACTERS = 255;
 const MAX_FORWARDED_BYTES = 16 * 1024;
 
-/** RabbitMQ takes these headers for further queues of a message. A copy that kept them would multiply it, or be refused. */
-const ROUTING = new Set(["CC", "BCC"]);
-
-/** Bytes that AMQP allows for a name or a property. What came may have more, since it is written as UTF-8 anew. */
-const MAX_SHORT_STRING = 255;
-
-/** True if AMQP can carry a text as a name or as a property. */
-export const isShortString = (text: string): boolean =>
-  text.length <= MAX_SHORT_STRING &&
-  (text.length * 3 <= MAX_SHORT_STRING ||
-    Buffer.byteLength(text) <= MAX_SHORT_STRING);
+/**
+ * Headers by which RabbitMQ routes a message to further queues. A copy with these headers would be delivered several
+ * times, or be refused.
+ */
+const ROUTING_HEADERS = new Set(["CC", "BCC"]);
 
 /**
- * The headers of a message that is sent again: without what is said of one attempt, and no more than always fits. Warren's own
- * are kept however many others there are.
+ * Bytes that AMQP allows for a name or a property. A text that arrived may have more when it is encoded again, since it
+ * is then written as UTF-8.
+ */
+const MAX_SHORT_STRING_BYTES = 255;
+
+/** True if AMQP can encode a text as a name or as a property. */
+export const isShortString = (text: string): boolean =>
+  text.length <= MAX_SHORT_STRING_BYTES &&
+  (text.length * 3 <= MAX_SHORT_STRING_BYTES ||
+    Buffer.byteLength(text) <= MAX_SHORT_STRING_BYTES);
+
+/**
+ * Returns the headers that a copy of a message keeps: without those of a single attempt, and within the limits.
+ * Warren's own headers come first, so that others cannot displace them.
  */
 export function forwardedHeaders(headers: JsonObject): WireHeaders {
   const { attempt, interruptions, attempts, expires, reason, queue } = header;
@@ -205,30 +226,37 @@ export function forwardedHeaders(headers: JsonObject): WireHeaders {
     expires,
     header.deferred,
   ];
-  const once = new Set<string>([...attempted, reason, queue]);
-  const kept = Object.entries(headers).filter(short).filter(([name]) =>
-    !once.has(name) && !ROUTING.has(name) && !name.startsWith("x-") &&
+  const perAttempt = new Set<string>([...attempted, reason, queue]);
+  const forwardable = Object.entries(headers).filter(isShortEntry).filter((
+    [name],
+  ) =>
+    !perAttempt.has(name) && !ROUTING_HEADERS.has(name) &&
+    !name.startsWith("x-") &&
     isShortString(name)
   );
-  const own = kept.filter(([name]) => OWN.has(name));
-  const others = kept.filter(([name]) => !OWN.has(name)).slice(
-    0,
-    MAX_FOREIGN_HEADERS,
-  );
+  const warrenEntries = forwardable.filter(([name]) => OWN_NAMES.has(name));
+  const foreignEntries = forwardable.filter(([name]) => !OWN_NAMES.has(name))
+    .slice(
+      0,
+      MAX_FOREIGN_HEADERS,
+    );
   let bytes = 0;
-  const fitting = [...own, ...others].filter(([name, value]) =>
-    (bytes += Buffer.byteLength(name + value)) <= MAX_FORWARDED_BYTES
-  );
+  const fitting = [...warrenEntries, ...foreignEntries].filter((
+    [name, value],
+  ) => (bytes += Buffer.byteLength(name + value)) <= MAX_FORWARDED_BYTES);
   return Object.fromEntries(fitting);
 }
 
-/** Headers of a request that goes back for a worker which serves its version: the number of times, and the time that is left. */
+/**
+ * Returns the headers of a request that is returned to its queue for a worker that serves its version: the number of
+ * these returns, and the time that is left.
+ */
 export function deferralHeaders(
   times: number,
   { expires, timeout }: {
-    /** Epoch milliseconds. */
+    /** Expiry in epoch milliseconds. */
     readonly expires: number | undefined;
-    /** Milliseconds. */
+    /** Time that the caller still waits, in milliseconds. */
     readonly timeout: number | undefined;
   },
 ): WireHeaders {
@@ -239,25 +267,32 @@ export function deferralHeaders(
   };
 }
 
-const short = (entry: readonly [string, unknown]): entry is [string, string] =>
+const isShortEntry = (
+  entry: readonly [string, unknown],
+): entry is [string, string] =>
   typeof entry[1] === "string" && entry[1].length <= MAX_HEADER_CHARACTERS;
 
-/** What the headers of a request say that a worker did not finish, so many times: it is in the same attempt still. */
+/**
+ * Returns the headers of a request that is delivered again because a worker did not finish it: the attempt stays the
+ * same, and the number of interruptions is added.
+ */
 export function redeliveryHeaders(
   headers: JsonObject,
   times: number,
 ): WireHeaders {
-  const own = REQUEST.map((name) => [name, headers[name]] as const);
-  const said = own.filter(short);
+  const requestEntries = REQUEST_HEADERS.map((name) =>
+    [name, headers[name]] as const
+  );
+  const present = requestEntries.filter(isShortEntry);
   return {
     ...forwardedHeaders(headers),
-    ...Object.fromEntries(said),
+    ...Object.fromEntries(present),
     ...(times > 0 && { [header.interruptions]: `${times}` }),
   };
 }
 
-/** What a request says of itself in headers. */
-const REQUEST = [
+/** Headers that describe a request and survive its redelivery. */
+const REQUEST_HEADERS = [
   ...[header.warren, header.timeout, header.credit, header.to],
   ...[header.attempt, header.deadLetterCount, header.expires, header.deferred],
 ];

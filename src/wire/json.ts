@@ -1,39 +1,40 @@
-/** JSON as it arrives: hostile text is refused before it is parsed. @module */
+/** Parses JSON from peers, which is checked before it is parsed, and checks values before they are sent. @module */
 import { InvalidValueError } from "../errors.ts";
+import type { JsonObject } from "./rpc_message.ts";
 
-/** Bounds on what is read and sent. */
+/** Limits for bodies that are received and sent. */
 export interface Limits {
-  /** Bytes of a body. */
+  /** Size of a body in bytes. */
   readonly bytes: number;
-  /** Nested arrays and objects. */
+  /** Levels of nested arrays and objects. */
   readonly depth: number;
-  /** Values in all. */
+  /** Number of values. */
   readonly nodes: number;
   /**
-   * True: bodies of Python's peers are read too: their `NaN`, `Infinity` and `-Infinity`, which are no JSON, as `null`, and bodies that
-   * they compressed. Default false.
+   * True to accept what peers in Python send: `NaN`, `Infinity` and `-Infinity`, which are not JSON and are read as
+   * `null`, and compressed bodies. Default false.
    */
   readonly python?: boolean | undefined;
 }
 
-/** 1 MiB, 64 deep, 100 000 values. */
+/** Default limits: 1 MiB, 64 levels, 100 000 values. */
 export const defaultLimits: Limits = {
   bytes: 1024 * 1024,
   depth: 64,
   nodes: 100_000,
 };
 
-/** Bytes of a text that are looked at one by one, before its end is searched for. */
-const SHORT = 32;
+/** Bytes of a string that are scanned one by one, before its end is searched with `indexOf`. */
+const DIRECT_SCAN_BYTES = 32;
 const QUOTE = 0x22, BACKSLASH = 0x5c;
 
-/** That of a `Buffer` is slower. */
+/** The method of `Buffer` is slower. */
 const { indexOf } = Uint8Array.prototype;
 
-/** Where the quote is that ends a text; the length if none does. */
+/** Returns the index of the closing quote of a string; the length if there is none. */
 function endOfText(bytes: Uint8Array, start: number): number {
-  const near = Math.min(start + SHORT, bytes.length);
-  for (let i = start; i < near; i++) {
+  const scanEnd = Math.min(start + DIRECT_SCAN_BYTES, bytes.length);
+  for (let i = start; i < scanEnd; i++) {
     if (bytes[i] === BACKSLASH) i++; // the next byte is no closing quote
     else if (bytes[i] === QUOTE) return i;
   }
@@ -47,7 +48,7 @@ function endOfText(bytes: Uint8Array, start: number): number {
   }
 }
 
-/** Why a body is not accepted; undefined if it is. */
+/** Returns the reason why a body exceeds the limits; undefined if it does not. */
 export function limitViolation(
   bytes: Uint8Array,
   limits: Limits,
@@ -59,8 +60,8 @@ export function limitViolation(
   for (let i = 0; i < bytes.length; i++) {
     const byte = bytes[i];
     if (byte === QUOTE) i = endOfText(bytes, i + 1);
-    else if (byte === 0x2c) nodes++; // a comma
-    else if (byte === 0x7b || byte === 0x5b) { // an opening brace or bracket
+    else if (byte === 0x2c) nodes++; // comma
+    else if (byte === 0x7b || byte === 0x5b) { // opening brace or bracket
       nodes++;
       if (++depth > limits.depth) return `nested deeper than ${limits.depth}`;
     } else if (byte === 0x7d || byte === 0x5d) depth--;
@@ -69,8 +70,8 @@ export function limitViolation(
 }
 
 /**
- * The same of a body whose values are known to be carried by JSON, and so not to be nested too deep. No value takes less than
- * a byte.
+ * Returns the reason why a body that is to be sent exceeds the limits; undefined if it does not. `assertJson` has
+ * checked its depth before, and no value takes less than a byte, so a small body needs no scan.
  */
 export function sendLimitViolation(
   bytes: Uint8Array,
@@ -87,35 +88,37 @@ function hasPrototypeKey(value: unknown): boolean {
     Object.values(value).some(hasPrototypeKey);
 }
 
-/** The strict one takes five times as long. */
+/** Decoders for UTF-8. The strict one takes five times as long. */
 const utf8 = new TextDecoder(),
   strict = new TextDecoder("utf-8", { fatal: true });
-/** What stands in a text for bytes that are no UTF-8, unless it was written there. */
-const UNREADABLE = "\uFFFD";
+/** Character that replaces bytes which are not UTF-8. It may also have been sent as such. */
+const REPLACEMENT_CHARACTER = "\uFFFD";
 
-/** Numbers that Python writes into JSON, by their first character. */
-const PYTHON: Readonly<Record<string, string>> = {
+/** Python's numbers that are not JSON, by their first character. */
+const PYTHON_NUMBERS: Readonly<Record<string, string>> = {
   N: "NaN",
   I: "Infinity",
   "-": "-Infinity",
 };
 
-/** The text with `null` in place of Python's numbers, outside strings. In one pass; it need not be JSON. */
+/** Replaces Python's numbers outside of strings by `null`, in one pass. The text need not be JSON. */
 function withoutNaN(text: string): string {
   const marks = /["NI-]/g;
-  let read = "", from = 0;
+  let converted = "", from = 0;
   for (let mark = marks.exec(text); mark; mark = marks.exec(text)) {
     const at = mark.index;
     if (mark[0] === '"') marks.lastIndex = endOfString(text, at + 1);
-    const number = PYTHON[mark[0]];
-    if (number === undefined || !text.startsWith(number, at)) continue;
-    read += `${text.slice(from, at)}null`;
-    marks.lastIndex = from = at + number.length;
+    const pythonNumber = PYTHON_NUMBERS[mark[0]];
+    if (pythonNumber === undefined || !text.startsWith(pythonNumber, at)) {
+      continue;
+    }
+    converted += `${text.slice(from, at)}null`;
+    marks.lastIndex = from = at + pythonNumber.length;
   }
-  return read + text.slice(from);
+  return converted + text.slice(from);
 }
 
-/** The character after the quote that ends a string; the end of the text if none does. */
+/** Returns the index after the closing quote of a string; the length if there is none. */
 function endOfString(text: string, start: number): number {
   const ends = /["\\]/g;
   ends.lastIndex = start;
@@ -126,7 +129,7 @@ function endOfString(text: string, start: number): number {
   return text.length;
 }
 
-/** The value of a JSON text. */
+/** Parses a JSON text; on failure, with `python`, again without Python's numbers. */
 function valueOf(text: string, python: boolean): unknown {
   try {
     return JSON.parse(text);
@@ -136,34 +139,42 @@ function valueOf(text: string, python: boolean): unknown {
   }
 }
 
-/** Parses a body, or says in a few words why not. Never throws. */
+/** True for an object of parsed JSON, not for an array or null. */
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Parses a body, or returns a short reason why it is rejected. Never throws. */
 export function parseJson(
   bytes: Uint8Array,
   limits: Limits,
-): { value: unknown } | { refused: string } {
+): { value: unknown } | { rejected: string } {
   const reason = limitViolation(bytes, limits);
-  if (reason !== undefined) return { refused: reason };
+  if (reason !== undefined) return { rejected: reason };
   try {
-    const lax = utf8.decode(bytes);
-    const text = lax.includes(UNREADABLE) ? strict.decode(bytes) : lax;
+    const lenient = utf8.decode(bytes);
+    const text = lenient.includes(REPLACEMENT_CHARACTER)
+      ? strict.decode(bytes)
+      : lenient;
     const value = valueOf(text, limits.python ?? false);
-    // The key may be written with escapes, so look closer at a text that has any.
-    const suspect = text.includes("__proto__") || text.includes("\\u");
-    return suspect && hasPrototypeKey(value)
-      ? { refused: 'a key "__proto__"' }
+    // The key may be written with escapes, so a text that has any is inspected after parsing.
+    const mayHavePrototypeKey = text.includes("__proto__") ||
+      text.includes("\\u");
+    return mayHavePrototypeKey && hasPrototypeKey(value)
+      ? { rejected: 'a key "__proto__"' }
       : { value };
   } catch {
-    return { refused: "not JSON in UTF-8" };
+    return { rejected: "not JSON in UTF-8" };
   }
 }
 
-const plain = (value: object) => {
+const isPlain = (value: object) => {
   const prototype = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
 };
 
 const identifier = /^[A-Za-z_$][\w$]*$/;
-const step = (path: string, key: string) =>
+const childPath = (path: string, key: string) =>
   identifier.test(key)
     ? (path ? `${path}.${key}` : key)
     : `${path}[${JSON.stringify(key)}]`;
@@ -172,12 +183,12 @@ function jsonError(path: string, found: string): never {
   throw new InvalidValueError(
     `${
       path || "The value"
-    } is ${found}, which JSON cannot carry; give strings, finite numbers, booleans, null, arrays and plain objects`,
+    } is ${found}, which JSON cannot represent; give strings, finite numbers, booleans, null, arrays and plain objects`,
     { data: { path } },
   );
 }
 
-/** True for what JSON carries as it is: it arrives with all that it has, and with nothing else. */
+/** True for a value that JSON represents exactly: it arrives complete, and with nothing added. */
 function isExact(value: unknown, depth: number): boolean {
   switch (typeof value) {
     case "string":
@@ -195,19 +206,22 @@ function isExact(value: unknown, depth: number): boolean {
 function isExactObject(value: object, depth: number): boolean {
   if (depth === 0 || "toJSON" in value) return false;
   if (Array.isArray(value)) {
-    // A list that JSON would rob of its class, of holes, or of what it has beside its items (e.g. a `RegExp`'s match).
+    // JSON would drop the class, holes and extra properties of an array (e.g. of a `RegExp` match).
     if (Object.getPrototypeOf(value) !== Array.prototype) return false;
     if (Object.keys(value).length !== value.length) return false;
     return value.every((item) => isExact(item, depth - 1));
   }
-  if (!plain(value) || Object.hasOwn(value, "__proto__")) return false;
+  if (!isPlain(value) || Object.hasOwn(value, "__proto__")) return false;
   if (Object.getOwnPropertySymbols(value).length > 0) return false;
   return Object.values(value).every((item) =>
     item === undefined || isExact(item, depth - 1) // an absent key, in JavaScript's usual reading
   );
 }
 
-/** The same with the path of what JSON cannot carry. Lists and objects may have more than JSON carries of them. */
+/**
+ * Throws for a value that JSON cannot represent, naming its path. Arrays and objects may have more than JSON keeps of
+ * them.
+ */
 function check(value: unknown, path: string, depth: number): void {
   switch (typeof value) {
     case "string":
@@ -232,7 +246,7 @@ function checkObject(value: object, path: string, depth: number): void {
     jsonError(path, `nested deeper than ${defaultLimits.depth}, or a cycle`);
   }
   const list = Array.isArray(value);
-  if (!list && !plain(value)) {
+  if (!list && !isPlain(value)) {
     jsonError(
       path,
       `a ${value.constructor?.name ?? "object without a plain prototype"}`,
@@ -249,19 +263,24 @@ function checkObject(value: object, path: string, depth: number): void {
     jsonError(path, 'an object with a key "__proto__"');
   }
   for (const [key, item] of Object.entries(value)) {
-    if (item !== undefined) check(item, step(path, key), depth - 1);
+    if (item !== undefined) check(item, childPath(path, key), depth - 1);
   }
 }
 
 /**
- * Refuses what JSON would change or drop: `undefined` in an array or alone, NaN, dates, maps, classes, cycles. With
- * `strict` also lists of a class of their own or with more than items, and objects with symbols for keys.
+ * Rejects values that JSON would change or drop: `undefined` in an array or alone, NaN, dates, maps, classes, cycles.
+ * With `strict`, also arrays of a class of their own or with extra properties, and objects with symbols as keys.
  *
  * @throws {InvalidValueError} naming the path.
  */
 export function assertJson(value: unknown, path = "", strict = false): void {
-  const depth = defaultLimits.depth - 2; // the message around it takes two levels
+  const depth = defaultLimits.depth - 2; // the message around the value takes two levels
   if (isExact(value, depth)) return;
   check(value, path, depth);
-  if (strict) jsonError(path, "a value with more than its items and keys");
+  if (strict) {
+    jsonError(
+      path,
+      "an array with other properties than items, or an object with symbols as keys",
+    );
+  }
 }

@@ -1,117 +1,154 @@
-/** The envelope of oslo.messaging, as it arrives: JSON text within JSON. @module */
+/** Envelopes of oslo.messaging, and the error classes that its servers and Nova's old ones use. @module */
 import {
   type Failure,
+  InvalidResultError,
   InvalidValueError,
   NoSuchMethodError,
   RpcError,
   UnsupportedVersionError,
 } from "../errors.ts";
-import type { JsonObject, ReplyAddress } from "./rpc_message.ts";
+import type { JsonObject, ReplyAddress, Request } from "./rpc_message.ts";
 import { type Limits, parseJson } from "./json.ts";
 
 const utf8 = new TextEncoder();
 
-/** True for an envelope, of whatever version (Havana `rpc/common.py`, `deserialize_msg`: both keys). */
+/** True for an envelope of any version (Havana `rpc/common.py`, `deserialize_msg`: both keys). */
 export function isEnvelope(fields: JsonObject): boolean {
   return "oslo.version" in fields && "oslo.message" in fields;
 }
 
-/** What is in an envelope, or why it is refused. Readable: the same major version, no newer minor one. */
+/**
+ * Returns the JSON in an envelope, or the reason why it is rejected. Versions of the same major and no higher minor can
+ * be read.
+ */
 export function openEnvelope(
   fields: JsonObject,
   limits: Limits,
-): { readonly value: unknown } | { readonly refused: string } {
+): { readonly value: unknown } | { readonly rejected: string } {
   const { "oslo.version": version, "oslo.message": text } = fields;
   if (version !== "2.0") {
-    return { refused: "an envelope of an unknown version" };
+    return { rejected: "an envelope of an unknown version" };
   }
   if (typeof text !== "string") {
-    return { refused: "an envelope without a text" };
+    return { rejected: "an envelope without a text" };
   }
-  // The body around it was measured already.
+  // The size of the body was checked before.
   return parseJson(utf8.encode(text), { ...limits, bytes: Infinity });
 }
 
-type Named = Pick<Failure, "module" | "type" | "message" | "data">;
+type NamedFailure = Pick<Failure, "module" | "type" | "message" | "data">;
 
-/** The peer whose words are used: Folsom, Grizzly or Havana, oslo.messaging. */
+/** Kind of peer whose error classes are used: Folsom, Grizzly or Havana, oslo.messaging. */
 export type OsloPeer = "folsom" | "grizzly" | "oslo";
 
-/** In whose words a caller that is not Warren expects refusals: the keys of its request tell its age. */
+/** Returns the kind of a peer that is not Warren. The keys of its request tell its age. */
 export function osloPeer({ form, ids }: ReplyAddress): OsloPeer {
-  if (form === "single") return "oslo";
+  if (form === "oneMessage") return "oslo";
   return ids === false ? "folsom" : "grizzly";
 }
 
-const DISPATCHER = "oslo_messaging.rpc.dispatcher";
+/** Returns the kind of peer whose error classes a caller expects; undefined for Warren. */
+export function osloPeerOf(
+  { reply, warren }: Pick<Request, "reply" | "warren">,
+): OsloPeer | undefined {
+  return reply && !warren ? osloPeer(reply) : undefined;
+}
 
-/** Module of the class for a version that is not served, in servers before oslo.messaging. */
-const OLD_COMMON = {
+const OSLO_DISPATCHER = "oslo_messaging.rpc.dispatcher";
+
+/** Module of the class for an unsupported version, in servers before oslo.messaging. */
+const LEGACY_MODULES = {
   folsom: "nova.rpc.common",
   grizzly: "nova.openstack.common.rpc.common",
 };
-/** The module of Python's own exceptions, in its version 2. */
+/** Module of Python 2's own exceptions. */
 const PYTHON_2 = "exceptions";
+/** Module of Python 3's own exceptions. */
+const PYTHON_3 = "builtins";
 
-/** A refusal as the servers of the peer would say it; undefined for an error that they do not know. */
-export function toOsloFailure(
-  error: unknown,
-  words: OsloPeer,
-): Named | undefined {
-  if (!(error instanceof RpcError)) return undefined;
+/** Failure without data. */
+const named = (
+  module: string,
+  type: string,
+  message: string,
+): NamedFailure => ({ module, type, message, data: {} });
+
+/** Describes a dispatcher's error as an oslo.messaging server does. */
+function toCurrentFailure(error: RpcError): NamedFailure | undefined {
   const { method, version } = error.data;
-  const old = words !== "oslo";
-  const say = (module: string, type: string, message: string): Named => ({
-    module,
-    type,
-    message,
-    data: {},
-  });
   if (error instanceof UnsupportedVersionError) {
-    return old
-      ? say(
-        OLD_COMMON[words],
-        "UnsupportedRpcVersion",
-        `Specified RPC version, ${version}, not supported by this endpoint.`,
-      )
-      : say(
-        DISPATCHER,
-        "UnsupportedVersion",
-        `Endpoint does not support RPC version ${version}. Attempted method: ${method}`,
-      );
+    const message =
+      `Endpoint does not support RPC version ${version}. Attempted method: ${method}`;
+    return named(OSLO_DISPATCHER, "UnsupportedVersion", message);
   }
   if (error instanceof NoSuchMethodError) {
-    return old
-      ? say(PYTHON_2, "AttributeError", `${NO_FUNCTION}'${method}'`)
-      : say(
-        DISPATCHER,
-        "NoSuchMethod",
-        `Endpoint does not support RPC method ${method}`,
-      );
+    const message = `Endpoint does not support RPC method ${method}`;
+    return named(OSLO_DISPATCHER, "NoSuchMethod", message);
   }
-  if (error instanceof InvalidValueError) {
-    return say(old ? PYTHON_2 : "builtins", "ValueError", error.message);
-  }
-  return undefined;
+  return builtinFailure(PYTHON_3, error);
 }
 
-/** Modules in which Folsom, Grizzly and Havana have their class for a version that is not served. */
-const COMMON = /^(nova|\w+)\.(openstack\.common\.)?rpc\.common$/;
+/** Describes a dispatcher's error as a server of Folsom, Grizzly or Havana does. */
+function toLegacyFailure(
+  error: RpcError,
+  peer: "folsom" | "grizzly",
+): NamedFailure | undefined {
+  const { method, version } = error.data;
+  if (error instanceof UnsupportedVersionError) {
+    const message =
+      `Specified RPC version, ${version}, not supported by this endpoint.`;
+    return named(LEGACY_MODULES[peer], "UnsupportedRpcVersion", message);
+  }
+  if (error instanceof NoSuchMethodError) {
+    const message = `${NO_SUCH_FUNCTION}'${method}'`;
+    return named(PYTHON_2, "AttributeError", message);
+  }
+  return builtinFailure(PYTHON_2, error);
+}
 
-/** How Folsom's dispatcher begins to say that there is no such method. */
-const NO_FUNCTION = "No such RPC function ";
+/** Wrong arguments are a `ValueError`, as in Python's own functions; a wrong result, the worker's fault, is a `RuntimeError`. */
+function builtinFailure(
+  module: string,
+  error: RpcError,
+): NamedFailure | undefined {
+  if (error instanceof InvalidValueError) {
+    return named(module, "ValueError", error.message);
+  }
+  return error instanceof InvalidResultError
+    ? named(module, "RuntimeError", error.message)
+    : undefined;
+}
 
-/** The error of Warren's that a foreign server's refusal is; undefined if it is none. */
+/** Describes a dispatcher's error with the peer's own classes; undefined for an error that the peer has no class for. */
+export function toOsloFailure(
+  error: unknown,
+  peer: OsloPeer,
+): NamedFailure | undefined {
+  if (!(error instanceof RpcError)) return undefined;
+  return peer === "oslo"
+    ? toCurrentFailure(error)
+    : toLegacyFailure(error, peer);
+}
+
+/** Modules in which Folsom, Grizzly and Havana have the class for an unsupported version. */
+const LEGACY_MODULE_PATTERN = /^(nova|\w+)\.(openstack\.common\.)?rpc\.common$/;
+
+/** Beginning of the message with which Folsom's dispatcher reports an unknown method. */
+const NO_SUCH_FUNCTION = "No such RPC function ";
+
+/** Returns Warren's error for a failure that a dispatcher of a peer reported; undefined for any other failure. */
 export function fromOsloFailure(
   { module, type, message, data }: Failure,
   cause: Error,
 ): Error | undefined {
   const options = { cause, data };
-  const unsupported = module === DISPATCHER && type === "UnsupportedVersion" ||
-    COMMON.test(module) && type === "UnsupportedRpcVersion";
+  const unsupported =
+    module === OSLO_DISPATCHER && type === "UnsupportedVersion" ||
+    LEGACY_MODULE_PATTERN.test(module) && type === "UnsupportedRpcVersion";
   if (unsupported) return new UnsupportedVersionError(message, options);
-  const python = module === PYTHON_2 || module === "builtins";
-  const missing = module === DISPATCHER && type === "NoSuchMethod" ||
-    python && type === "AttributeError" && message.startsWith(NO_FUNCTION);
-  return missing ? new NoSuchMethodError(message, options) : undefined;
+  const isBuiltin = module === PYTHON_2 || module === PYTHON_3;
+  const noSuchMethod = module === OSLO_DISPATCHER && type === "NoSuchMethod" ||
+    isBuiltin && type === "AttributeError" &&
+      message.startsWith(NO_SUCH_FUNCTION);
+  return noSuchMethod ? new NoSuchMethodError(message, options) : undefined;
 }

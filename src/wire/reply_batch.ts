@@ -1,6 +1,7 @@
 /**
- * Several answers to one caller in one message: Warren's own. The first line is a JSON array that says of each what its
- * properties would say, as `[bytes of its body, correlation id, headers]`; then come the bodies, one after the other.
+ * Batches: several replies to one caller in one message, a format of Warren's own. The first line is a JSON array with
+ * the properties of each reply, as `[bytes of its body, correlation id, headers]`. The bodies follow, one after the
+ * other.
  *
  * @module
  */
@@ -10,80 +11,90 @@ import type { JsonObject } from "./rpc_message.ts";
 import { batchHeaders, header } from "./headers.ts";
 import { defaultLimits, parseJson } from "./json.ts";
 
-/** An answer in a batch, or a batch itself. */
-export interface BatchPart {
-  /** Bytes. */
+/** Reply in a batch, or a batch as a whole. */
+export interface BatchEntry {
+  /** Body. */
   readonly body: Uint8Array;
   /** Warren's own headers. */
   readonly headers: JsonObject;
-  /** The call that it belongs to. */
+  /** Id of the call that the reply belongs to. */
   readonly correlationId?: string | undefined;
 }
 
-/** Bytes of a batch at most, and answers in it. */
-const MAX_PARTS = { bytes: 64 * 1024, answers: 256 };
-/** Bytes of an answer that goes with others at most: copying it would take longer than it saves. */
-const LARGE_BODY_BYTES = 8 * 1024;
+/** Largest batch, in bytes and in replies. */
+const MAX_BATCH_BYTES = 64 * 1024;
+const MAX_BATCH_REPLIES = 256;
+/** Largest body that is put into a batch: copying a larger one would take longer than it saves. */
+const MAX_BATCHED_BODY_BYTES = 8 * 1024;
 
-/** Answers that are put together. */
-export class ReplyBatch<T extends BatchPart> {
-  /** In their order. */
-  readonly parts: T[] = [];
+/** Collects replies for one batch. */
+export class ReplyBatch<T extends BatchEntry> {
+  /** Replies in order. */
+  readonly replies: T[] = [];
   readonly #heads: string[] = [];
   #bytes = "[]\n".length;
 
-  /** False if it does not go with those that are there; one that is large goes with none. */
-  add(part: T, most: number): boolean {
-    const { body, correlationId, headers } = part;
-    const head = JSON.stringify([body.length, correlationId ?? "", headers]);
-    const bytes = this.#bytes + Buffer.byteLength(head) + 1 + body.length;
-    const fits = bytes <= Math.min(most, MAX_PARTS.bytes) &&
-      this.parts.length < MAX_PARTS.answers && body.length <= LARGE_BODY_BYTES;
-    if (!fits && this.parts.length > 0) return false;
-    this.parts.push(part);
-    this.#heads.push(head);
+  /**
+   * Adds a reply; returns false if it does not fit into the batch. A large reply fits only into an empty batch, and
+   * nothing fits after it.
+   */
+  add(reply: T, maxBytes: number): boolean {
+    const { body, correlationId, headers } = reply;
+    const line = JSON.stringify([body.length, correlationId ?? "", headers]);
+    const bytes = this.#bytes + Buffer.byteLength(line) + 1 + body.length;
+    const fits = bytes <= Math.min(maxBytes, MAX_BATCH_BYTES) &&
+      this.replies.length < MAX_BATCH_REPLIES &&
+      body.length <= MAX_BATCHED_BODY_BYTES;
+    if (!fits && this.replies.length > 0) return false;
+    this.replies.push(reply);
+    this.#heads.push(line);
     this.#bytes = fits ? bytes : Infinity;
     return true;
   }
 
-  /** All of them as one message. */
-  get encode(): BatchPart {
+  /** Encodes the batch. */
+  get encoded(): BatchEntry {
     const line = Buffer.from(`[${this.#heads.join()}]\n`);
-    const body = Buffer.concat([line, ...this.parts.map(({ body }) => body)]);
-    return { body, headers: batchHeaders(this.parts.length) };
+    const body = Buffer.concat([line, ...this.replies.map(({ body }) => body)]);
+    return { body, headers: batchHeaders(this.replies.length) };
   }
 }
 
 const LINE_FEED = 0x0a;
 
-/** That of a `Buffer` is slower. */
+/** The method of `Buffer` is slower. */
 const { indexOf } = Uint8Array.prototype;
 
-const answer = z.tuple([z.int().positive(), z.string(), z.looseObject({})])
+const entrySchema = z.tuple([z.int().positive(), z.string(), z.looseObject({})])
   .refine(([, , headers]) => !(header.control in headers), "no control");
-const headSchema = z.array(answer).min(1).max(MAX_PARTS.answers);
+const headSchema = z.array(entrySchema).min(1).max(MAX_BATCH_REPLIES);
 
-/** Whether a message is a batch. */
+/** Returns true if a message is a batch. */
 export const isBatch = (headers: JsonObject): boolean =>
   header.batch in headers;
 
-/** The answers in a batch, each to be decoded by itself; undefined if it is none. Never throws. */
+/**
+ * Decodes a batch to its replies, each to be decoded by itself; undefined if the message is not a valid batch. Never
+ * throws.
+ */
 export function decodeBatch(
-  { body, headers }: BatchPart,
-): readonly BatchPart[] | undefined {
-  if (body.length > MAX_PARTS.bytes) return undefined;
+  { body, headers }: BatchEntry,
+): readonly BatchEntry[] | undefined {
+  if (body.length > MAX_BATCH_BYTES) return undefined;
   const end = Math.max(0, indexOf.call(body, LINE_FEED));
   const json = parseJson(body.subarray(0, end), defaultLimits);
-  const head = "value" in json
+  const entries = "value" in json
     ? headSchema.safeParse(json.value).data
     : undefined;
-  let at = end + 1;
-  const parts = head?.map(([length, correlationId, headers]): BatchPart => ({
-    body: body.subarray(at, at += length),
+  let offset = end + 1;
+  const replies = entries?.map((
+    [length, correlationId, headers],
+  ): BatchEntry => ({
+    body: body.subarray(offset, offset += length),
     headers,
     correlationId,
   }));
-  const whole = at === body.length &&
-    `${parts?.length}` === headers[header.batch];
-  return whole ? parts : undefined;
+  const isComplete = offset === body.length &&
+    `${replies?.length}` === headers[header.batch];
+  return isComplete ? replies : undefined;
 }

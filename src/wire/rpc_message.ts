@@ -1,134 +1,160 @@
-/** What is said, whatever the dialect: the neutral form of a message. @module */
+/** Neutral form of messages, independent of the dialect. @module */
 import type { Failure } from "../errors.ts";
 
 /** A JSON object. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 /**
- * How the caller wants its answer.
+ * Reply form that a caller asks for.
  *
- * `single`: one message with `ending: true` (oslo.messaging ≥ 4, Warren). `parts`: each result, then an ending
- * (Folsom, Grizzly). `bare`: as `parts`, without the id of the call inside, since the queue serves one call (Folsom).
+ * `oneMessage`: one message with `ending: true` (oslo.messaging ≥ 4, Warren). `twoMessages`: the result, or each item,
+ * then an ending (Folsom, Grizzly). `perCallQueue`: as `twoMessages`, without the id of the call in the body, since each
+ * call has a reply queue of its own (Folsom).
  */
-export type ReplyForm = "single" | "parts" | "bare";
+export type ReplyForm = "oneMessage" | "twoMessages" | "perCallQueue";
 
-/** Where the answer goes. */
+/** Address of a reply. */
 export interface ReplyAddress {
   /** Id of the call (`_msg_id`). */
   readonly call: string;
-  /** Queue of the caller (`_reply_q`, or the call's id in Folsom). */
+  /** Reply queue of the caller (`_reply_q`; in Folsom, the id of the call). */
   readonly queue: string;
-  /** Form of the answer. */
+  /** Reply form. */
   readonly form: ReplyForm;
-  /** False for a caller whose messages have no ids (Folsom): its answers have none either. */
+  /** False for a caller whose messages have no ids (Folsom): replies to it have none either. */
   readonly ids?: boolean | undefined;
 }
 
-/** Someone wants something done. */
+/** Request: a call, a cast or a multicall. */
 export interface Request {
-  /** Which of the messages this is. */
+  /** Kind of message. */
   readonly kind: "request";
-  /** `_unique_id`: made once, kept over all retries; undefined from Folsom, which has none. */
+  /** `_unique_id`: generated once and kept over all retries; undefined from Folsom, which has no ids. */
   readonly id?: string | undefined;
-  /** Procedure. */
+  /** Name of the procedure. */
   readonly method: string;
   /** Keyword arguments. */
   readonly args: JsonObject;
-  /** Values that travel with the request. */
+  /** Context values. */
   readonly context: JsonObject;
-  /** `major.minor` that the caller needs; undefined counts as 1.0. */
+  /** Version of the contract that the caller needs, `major.minor`; undefined counts as 1.0. */
   readonly version?: string | undefined;
   /** Namespace of the contract. */
   readonly namespace?: string | undefined;
-  /** The address that it is for, `topic` or `topic/host`, since two of them may have one queue; undefined = not said. Warren's own. */
+  /**
+   * Address of the request, `topic` or `topic/host`, since two of these may share one queue; undefined if unknown. Only
+   * Warren sends it.
+   */
   readonly to?: string | undefined;
-  /** Where the answer goes; undefined for a cast. */
+  /** Address of the reply; undefined for a cast. */
   readonly reply?: ReplyAddress | undefined;
-  /** Milliseconds that the caller still waits, from when it sent; undefined = not said. */
+  /** Milliseconds that the caller waits, from the time of sending; undefined if unknown. */
   readonly timeout?: number | undefined;
-  /** Milliseconds within which the caller wants a sign of life, again and again (`_timeout`); undefined = none. */
+  /** Milliseconds within which the caller expects each heartbeat (`_timeout`); undefined for no heartbeats. */
   readonly monitor?: number | undefined;
-  /** Which attempt it is; undefined = the first. Warren's own. */
+  /** Number of the attempt; undefined for the first. Only Warren sends it. */
   readonly attempt?: number | undefined;
-  /** How many times it was a dead letter that somebody put back; undefined = never. Warren's own. */
+  /**
+   * Number of times that the request was a dead letter and was put back into its queue; undefined for none. Only Warren
+   * sends it.
+   */
   readonly deadLetterCount?: number | undefined;
-  /** How many times a worker had it in hand and did not finish; undefined = never. Warren's own. */
+  /**
+   * Number of times that a worker received the request and did not finish it; undefined for none. Only Warren sends it.
+   */
   readonly interruptions?: number | undefined;
-  /** Number of times that it went back for a worker that serves its version; undefined = never. Warren's own. */
+  /**
+   * Number of times that the request was returned to its queue for a worker that serves its version; undefined for
+   * none. Only Warren sends it.
+   */
   readonly deferred?: number | undefined;
-  /** When its sender would have it dropped, by the clock of the worker that failed first: epoch ms. Warren's own. */
+  /**
+   * Expiry of the request in epoch milliseconds, by the clock of the worker that failed first. Only Warren sends it.
+   */
   readonly expires?: number | undefined;
-  /** Items of a stream that may come before the caller has said that it read any; undefined = all. Warren's own. */
+  /**
+   * Number of items of a stream that may be sent before the caller grants more credit; undefined for all. Only Warren
+   * sends it.
+   */
   readonly credit?: number | undefined;
-  /** The version of Warren's headers that the sender understands; undefined = it is not Warren. */
+  /** Version of Warren's headers that the sender understands; undefined if the sender is not Warren. */
   readonly warren?: number | undefined;
 }
 
-/** An answer, or a part of one. */
+/** Reply, or one message of a reply. */
 export interface Reply {
-  /** Which of the messages this is. */
+  /** Kind of message. */
   readonly kind: "reply";
   /** `_unique_id` of this message. */
   readonly id?: string | undefined;
-  /** Id of the call; undefined in the `bare` form. */
+  /** Id of the call; undefined in the `perCallQueue` form. */
   readonly call?: string | undefined;
-  /** What came back. */
+  /** Result, or an item of a stream. */
   readonly result?: unknown;
-  /** True if there is no result, and the receiver is to see none in place of null; not read. Warren's own. */
+  /**
+   * True if the reply has no result, and the receiver shall not see null in its place. Only Warren sends it; it is not
+   * decoded.
+   */
   readonly empty?: boolean | undefined;
-  /** What went wrong; ends the answer. */
+  /** Error; it ends the reply. */
   readonly failure?: Failure | undefined;
-  /** True on the last message. */
+  /** True in the last message of the reply. */
   readonly ending: boolean;
-  /** Position in a stream, from 1; Warren's own. */
+  /** Position in a stream, from 1. Only Warren sends it. */
   readonly sequence?: number | undefined;
-  /** Which run of the handler an item of a stream is from: two runs are never mixed; Warren's own. */
-  readonly run?: string | undefined;
-  /** Inbox of the worker, for controls; Warren's own. */
+  /**
+   * Id of the handler's run that an item of a stream comes from: items of two runs are never mixed. Only Warren sends
+   * it.
+   */
+  readonly runId?: string | undefined;
+  /** Inbox of the worker, for control commands. Only Warren sends it. */
   readonly inbox?: string | undefined;
-  /** True if the result is the output of the worker's schema; Warren's own. */
+  /** True if the result is the output of the worker's schema. Only Warren sends it. */
   readonly parsed?: boolean | undefined;
-  /** True for a sign of life that carries no result; Warren's own. */
+  /** True for a heartbeat, which has no result. Only Warren sends it. */
   readonly heartbeat?: boolean | undefined;
 }
 
-/** An event for whoever listens. */
+/** Notification of an event, for all listeners. */
 export interface Notification {
-  /** Which of the messages this is. */
+  /** Kind of message. */
   readonly kind: "notification";
-  /** `_unique_id`. */
+  /** `_unique_id` of this message. */
   readonly id?: string | undefined;
-  /** `message_id`: a uuid with dashes. */
+  /** `message_id`: a UUID with dashes. */
   readonly messageId: string;
-  /** Who says it: `service.host`. */
+  /** Publisher, `service.host`. */
   readonly publisherId: string;
-  /** What happened, e.g. `instance.create.end`. */
+  /** Type of the event, e.g. `instance.create.end`. */
   readonly eventType: string;
   /** Priority in capitals, e.g. `INFO`. */
   readonly priority: string;
-  /** About what. */
+  /** Data of the event. */
   readonly payload: unknown;
-  /** `YYYY-MM-DD HH:MM:SS.ffffff`, UTC. */
+  /** Time of the event, `YYYY-MM-DD HH:MM:SS.ffffff` in UTC. */
   readonly timestamp: string;
-  /** Values that travel with it. */
+  /** Context values. */
   readonly context: Readonly<Record<string, unknown>>;
 }
 
-/** A word to the worker about a call that it has. Warren's own; sent only to a peer that showed its inbox. */
+/** Control command to the worker that has a call. Only Warren sends it, and only to a peer that named its inbox. */
 export interface Control {
-  /** Which of the messages this is. */
+  /** Kind of message. */
   readonly kind: "control";
-  /** `cancel`: the caller wants no more of it. `credit`: it has read items of a stream. `resume`: it has missed some. */
+  /**
+   * `cancel`: the caller wants no further reply. `credit`: the caller grants credit for items of a stream. `resume`:
+   * the caller asks again for items that were lost.
+   */
   readonly command: "cancel" | "credit" | "resume";
   /** Id of the call. */
   readonly call: string;
-  /** With `credit` and `resume`: items up to that number may come. */
+  /** With `credit` and `resume`: number of the last item that may be sent. */
   readonly credit?: number | undefined;
-  /** With `resume`: the first item that is missing. */
+  /** With `resume`: number of the first item that is missing. */
   readonly sequence?: number | undefined;
-  /** With `resume`: of which run, once that is known. */
-  readonly run?: string | undefined;
+  /** With `resume`: id of the run, if it is known. */
+  readonly runId?: string | undefined;
 }
 
-/** Whatever travels. */
+/** Any message. */
 export type RpcMessage = Request | Reply | Notification | Control;

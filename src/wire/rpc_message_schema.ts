@@ -1,4 +1,4 @@
-/** The schemas that check what arrives, in the neutral form. @module */
+/** Schemas that validate the neutral form of messages that arrive. @module */
 import { z } from "npm:zod@^4.6.7";
 import type { Failure } from "../errors.ts";
 import type { BodyMessage } from "./dialect.ts";
@@ -10,11 +10,14 @@ import type {
   Request,
 } from "./rpc_message.ts";
 
-/** AMQP has one byte for the length of a name, and an id may become one. */
-const short = (name: string) =>
+/** True for a text that AMQP can encode with its one byte for the length: an id may become the name of a queue. */
+const fitsShortString = (name: string) =>
   name.length <= 85 || utf8.encode(name).length <= 255;
 const utf8 = new TextEncoder();
-const text = z.string().min(1).max(255).refine(short, "more than 255 bytes");
+const text = z.string().min(1).max(255).refine(
+  fitsShortString,
+  "more than 255 bytes",
+);
 const fields = z.looseObject({});
 const duration = z.number().nonnegative();
 
@@ -29,7 +32,7 @@ const request = z.object({
   reply: z.object({
     call: text,
     queue: text,
-    form: z.enum(["single", "parts", "bare"]),
+    form: z.enum(["oneMessage", "twoMessages", "perCallQueue"]),
     ids: z.boolean().optional(),
   }).optional(),
   to: z.string().max(512).optional(),
@@ -37,7 +40,10 @@ const request = z.object({
   warren: z.int().positive().optional(),
 });
 
-/** What few requests say: checking that it is not there takes as long as all the rest. */
+/**
+ * Members that few requests have. Checking that all of these are absent takes as long as all the other checks, so they
+ * have a schema of their own.
+ */
 const rareRequestFields = {
   monitor: duration.optional(),
   attempt: z.int().positive().optional(),
@@ -48,12 +54,12 @@ const rareRequestFields = {
   credit: z.int().positive().optional(),
 };
 
-/** Checks a {@linkcode Request}. */
+/** Schema of a {@linkcode Request}. */
 export const requestSchema: z.ZodType<Request> = request.extend(
   rareRequestFields,
 );
 
-/** Checks a {@linkcode Failure}. */
+/** Schema of a {@linkcode Failure}. */
 export const failureSchema: z.ZodType<Failure> = z.object({
   type: z.string(),
   module: z.string(),
@@ -78,19 +84,19 @@ const reply = z.object({
   parsed: z.boolean().optional(),
 });
 
-/** The same of replies. */
+/** Members that few replies have. */
 const rareReplyFields = {
   failure: failureSchema.optional(),
   sequence: z.int().positive().optional(),
-  run: text.optional(),
+  runId: text.optional(),
   inbox: text.optional(),
   heartbeat: z.boolean().optional(),
 };
 
-/** Checks a {@linkcode Reply}. */
+/** Schema of a {@linkcode Reply}. */
 export const replySchema: z.ZodType<Reply> = reply.extend(rareReplyFields);
 
-/** Checks a {@linkcode Notification}. */
+/** Schema of a {@linkcode Notification}. */
 export const notificationSchema: z.ZodType<Notification> = z.object({
   kind: z.literal("notification"),
   id: text.optional(),
@@ -103,34 +109,37 @@ export const notificationSchema: z.ZodType<Notification> = z.object({
   context: fields,
 });
 
-/** Checks a {@linkcode Control}. */
+/** Schema of a {@linkcode Control}. */
 export const controlSchema: z.ZodType<Control> = z.object({
   kind: z.literal("control"),
   command: z.enum(["cancel", "credit", "resume"]),
   call: text,
   credit: z.int().positive().optional(),
   sequence: z.int().positive().optional(),
-  run: text.optional(),
+  runId: text.optional(),
 });
 
-const forms = {
+const schemas = {
   request: {
-    usual: request as z.ZodType<Request>,
-    whole: requestSchema,
-    names: Object.keys(rareRequestFields),
+    common: request as z.ZodType<Request>,
+    complete: requestSchema,
+    rareNames: Object.keys(rareRequestFields),
   },
   reply: {
-    usual: reply as z.ZodType<Reply>,
-    whole: replySchema,
-    names: Object.keys(rareReplyFields),
+    common: reply as z.ZodType<Reply>,
+    complete: replySchema,
+    rareNames: Object.keys(rareReplyFields),
   },
 };
 
-/** The schema for a raw message: a smaller one that says the same, where it has nothing that few have. */
+/**
+ * Returns the schema for a message that is not validated yet: a smaller, equivalent one if the message has none of the
+ * rare members.
+ */
 export function schemaFor(
   raw: { readonly kind: BodyMessage["kind"] } & JsonObject,
 ): z.ZodType<BodyMessage> {
   if (raw.kind === "notification") return notificationSchema;
-  const { usual, whole, names } = forms[raw.kind];
-  return names.every((name) => raw[name] === undefined) ? usual : whole;
+  const { common, complete, rareNames } = schemas[raw.kind];
+  return rareNames.every((name) => raw[name] === undefined) ? common : complete;
 }

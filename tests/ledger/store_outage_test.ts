@@ -4,8 +4,19 @@ import { type LedgerStore, memoryLedgerStore } from "../../mod.ts";
 import { until } from "../setup/probe.ts";
 import { aborted, Bus } from "../rpc/support.ts";
 import { bound, type Handler, jobs, worker } from "./workers.ts";
+import { retryStore } from "../../src/ledger/lease.ts";
 
 const LEASE = 1_000;
+
+Deno.test("a query to the store that has no answer within a lease is repeated", async () => {
+  const store = { lease: 50 } as LedgerStore;
+  let queries = 0;
+  const query = () =>
+    ++queries === 1 ? new Promise<string>(() => {}) : Promise.resolve("held");
+  const deadline = { at: performance.now() + 30_000 };
+  assert.equal(await retryStore(store, query, deadline), "held");
+  assert.equal(queries, 2);
+});
 
 /** A test on a bus in the process, with a store whose leases are short. */
 function test(

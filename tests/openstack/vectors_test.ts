@@ -28,8 +28,8 @@ function decoded(body: string) {
 
 /** In which form the sender wants its answer: by who it is. */
 function formOf(name: string, body: Body): ReplyForm {
-  if (!("_reply_q" in body)) return "bare";
-  return /^(grizzly|havana)/.test(name) ? "parts" : "single";
+  if (!("_reply_q" in body)) return "perCallQueue";
+  return /^(grizzly|havana)/.test(name) ? "twoMessages" : "oneMessage";
 }
 
 function contextOf(body: Body): Body {
@@ -114,8 +114,8 @@ Deno.test.each(vectors.map((vector) => [vector.name, vector] as const))(
 );
 
 function replyForm(name: string, body: Body): ReplyForm {
-  if (!("_msg_id" in body)) return "bare";
-  return name.startsWith("grizzly") ? "parts" : "single";
+  if (!("_msg_id" in body)) return "perCallQueue";
+  return name.startsWith("grizzly") ? "twoMessages" : "oneMessage";
 }
 
 Deno.test("the vectors are of all kinds", () => {

@@ -14,7 +14,7 @@ import {
   transportKey,
 } from "../../src/connection/transport_registry.ts";
 import { busProfile } from "../../src/connection/bus_profile.ts";
-import { defaultLimits } from "../../src/wire/codec.ts";
+import { defaultLimits } from "../../src/wire/json.ts";
 import { MemoryTransport } from "../../src/transport/memory/transport.ts";
 import { until } from "../setup/probe.ts";
 import type { Bus } from "./support.ts";

@@ -64,6 +64,9 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/service/process": "async config service service/health",
 };
 
+/** Folders whose files other folders import through `mod.ts` only. */
+const FACES: ReadonlySet<string> = new Set(["src/wire"]);
+
 /** The parts that know one kind of broker, or are one. */
 const isConcrete = (path: string) =>
   /^src\/transport\/(memory|rabbitmq)\//.test(path);
@@ -74,9 +77,13 @@ const within = (...prefixes: string[]) => (path: string) =>
 
 /** True if a file may import another by the table of floors. */
 function sees(from: string, to: string): boolean {
+  const [here, there] = [folderOf(from), folderOf(to)];
+  // Folders with a face are entered through it, and through it alone.
+  if (here !== there && FACES.has(there) && !to.endsWith("/mod.ts")) {
+    return false;
+  }
   if (from === "mod.ts") return to.startsWith("src/") && !isConcrete(to);
   if (from === "src/connection/connect.ts" && isConcrete(to)) return true;
-  const [here, there] = [folderOf(from), folderOf(to)];
   if (here === there) return true;
   if (here === "src/wire") return to === "src/errors.ts";
   const allowed = (FLOORS[here] ?? "").split(" ").map((name) =>
@@ -160,6 +167,47 @@ export function anyTypes(sources: readonly Source[]): string[] {
     nodes(source, (node) => node.kind === ts.SyntaxKind.AnyKeyword)
       .map((line) => `${source.path}:${line}: has the type any`)
   );
+}
+
+/** Folders whose comments are finished: the rule for doc comments holds for their files. */
+const FINISHED_FOLDERS: ReadonlySet<string> = new Set([
+  "src",
+  "src/async",
+  "src/wire",
+  "src/contract",
+  "src/ledger",
+]);
+
+/** Words with which no doc comment begins: after them, the sentence has no subject. */
+const COMMENT_STARTS = /^(what|who|whose|whom|where|how|whether|when|until)\b/i;
+
+/** A doc comment begins with a noun phrase or a verb, in the folders that are finished. */
+export function commentStarts(sources: readonly Source[]): string[] {
+  return sources.filter(({ path }) => FINISHED_FOLDERS.has(folderOf(path)))
+    .flatMap((source) =>
+      docComments(source).filter(({ text }) => COMMENT_STARTS.test(text))
+        .map(({ line, text }) =>
+          `${source.path}:${line}: the comment begins with "${
+            text.split(/\W/, 1)[0]
+          }"`
+        )
+    );
+}
+
+/** The doc comments of a file: the text without stars, and the line where it begins. */
+function docComments(source: Source): { line: number; text: string }[] {
+  const tree = parse(source);
+  const starts = new Set<number>();
+  for (const node of walk(tree)) {
+    const at = node.getFullStart();
+    for (const range of ts.getLeadingCommentRanges(source.text, at) ?? []) {
+      if (source.text.startsWith("/**", range.pos)) starts.add(range.pos);
+    }
+  }
+  return [...starts].sort((a, b) => a - b).map((start) => ({
+    line: tree.getLineAndCharacterOfPosition(start).line + 1,
+    text: source.text.slice(start + 3).replace(/^[\s*]+/, ""),
+  }));
 }
 
 /** No file has more lines than the limit. */

@@ -5,7 +5,7 @@ import {
   sharedTransport,
   transportKey,
 } from "../../src/connection/transport_registry.ts";
-import { defaultLimits } from "../../src/wire/codec.ts";
+import { defaultLimits } from "../../src/wire/json.ts";
 import type { Reply } from "../../src/wire/rpc_message.ts";
 
 /** The inbox of this process on a bus to which it is connected. */

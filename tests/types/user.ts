@@ -80,8 +80,8 @@ const some: string | undefined = await c.client(nothing).call("maybe"); void som
 type Why<S> = JsonProcedures<{ p: { result: S } }>["p"]["result"];
 const list = z.array(z.object({ x: z.string().optional(), l: z.array(z.string().optional()) })), when = z.object({ at: z.date(), f: z.custom<() => void>() }), money = z.record(z.string(), z.bigint());
 export const reasons: [Why<typeof list>, Why<typeof when>, Why<typeof when>, Why<typeof money>, Exact<{ p: { reslt: 1 } }>["p"]["reslt"]] = [
-  "result[].l[]: JSON cannot carry undefined in a list", "result.at: JSON cannot carry a Date", "result.f: JSON cannot carry a function",
-  "result.any: JSON cannot carry a bigint", "reslt is no option of a procedure"];
+  "result[].l[]: JSON cannot represent undefined in an array", "result.at: JSON cannot represent a Date", "result.f: JSON cannot represent a function",
+  "result.any: JSON cannot represent a bigint", "reslt is no option of a procedure"];
 // --- must not compile
 // @ts-expect-error another reason
 export const reason: Why<typeof list> = "result: something";
@@ -119,7 +119,7 @@ export const wrong: ContractOf<{ run: { args: { name: string } } }> = contract({
 // @ts-expect-error fanout has no host
 await client.fanoutCast("reboot", { id: "x" }, { host: "h" });
 export async function more() { const l = await createConnection(["amqp://a", "amqp://b"], { queueType: "quorum", waitForRoute: true }); await l.createListener((e, x) => { void e.payload; void x.requestId; }, { eventType: "instance.*", pool: "audit" }); }
-// @ts-expect-error a record of what JSON cannot carry
+// @ts-expect-error a record of what JSON cannot represent
 contract({ topic: "t", version: "1.0", procedures: { a: { args: z.object({ value: z.record(z.string(), z.bigint()) }) } } });
 // @ts-expect-error undefined in a list
 contract({ topic: "t", version: "1.0", procedures: { a: { result: z.array(z.string().optional()) } } });

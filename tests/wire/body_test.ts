@@ -25,7 +25,7 @@ const CONTEXT = {
   project_name: null,
   instance_lock_checked: false,
 };
-const bare = { call: CALL, queue: CALL, form: "bare" };
+const bare = { call: CALL, queue: CALL, form: "perCallQueue" };
 const folsomCall = { ...bare, ids: false };
 const request = (fields: object) => ({
   kind: "request",
@@ -95,7 +95,7 @@ const MEANINGS: Record<string, object> = {
     method: "echo",
     args: { value: 1 },
     version: "2.27",
-    reply: { call: CALL, queue: INBOX, form: "parts" },
+    reply: { call: CALL, queue: INBOX, form: "twoMessages" },
   }),
   grizzly_reply_no_reply_q: reply({ id: UNIQUE, result: 1 }),
   grizzly_reply_reply_q: reply({ id: UNIQUE, call: CALL, result: 1 }),
@@ -146,7 +146,7 @@ Deno.test("decode reads Havana's null namespace and oslo's _timeout in an un-env
   assert.deepEqual(decoded.message.reply, {
     call: CALL,
     queue: INBOX,
-    form: "single",
+    form: "oneMessage",
     ids: false,
   });
 });
@@ -158,7 +158,7 @@ const ask: Request = {
   args: { value: 1 },
   context: { user_id: "u" },
   version: "1.0",
-  reply: { call: CALL, queue: INBOX, form: "single" },
+  reply: { call: CALL, queue: INBOX, form: "oneMessage" },
 };
 
 Deno.test("encode writes one request that Folsom, Grizzly and oslo servers answer", () => {
@@ -200,35 +200,35 @@ const ids = { _msg_id: CALL, _unique_id: UNIQUE };
 
 Deno.test.each(
   [
-    ["single", { result: 5, ending: true }, {
+    ["oneMessage", { result: 5, ending: true }, {
       result: 5,
       failure: null,
       ending: true,
       ...ids,
     }],
-    ["single", { result: 5, ending: false }, {
+    ["oneMessage", { result: 5, ending: false }, {
       result: 5,
       failure: null,
       ending: false,
       ...ids,
     }],
-    ["parts", { result: 5, ending: false }, {
+    ["twoMessages", { result: 5, ending: false }, {
       result: 5,
       failure: null,
       ...ids,
     }],
-    ["parts", { ending: true }, {
+    ["twoMessages", { ending: true }, {
       result: null,
       failure: null,
       ending: true,
       ...ids,
     }],
-    ["bare", { result: 5, ending: false }, {
+    ["perCallQueue", { result: 5, ending: false }, {
       result: 5,
       failure: null,
       _unique_id: UNIQUE,
     }],
-    ["bare", { ending: true, id: undefined }, {
+    ["perCallQueue", { ending: true, id: undefined }, {
       result: null,
       failure: null,
       ending: true,
@@ -242,7 +242,7 @@ Deno.test.each(
   );
 });
 
-Deno.test.each(["single", "parts", "bare"] as const)(
+Deno.test.each(["oneMessage", "twoMessages", "perCallQueue"] as const)(
   "encode writes a failure in the form %s as JSON inside JSON",
   (form) => {
     const answer: Reply = {
@@ -262,8 +262,8 @@ Deno.test.each(["single", "parts", "bare"] as const)(
       args: ["gone"],
       kwargs: { id: 7 },
     });
-    assert.equal("ending" in body, form === "single");
-    assert.equal("_msg_id" in body, form !== "bare");
+    assert.equal("ending" in body, form === "oneMessage");
+    assert.equal("_msg_id" in body, form !== "perCallQueue");
   },
 );
 

@@ -44,7 +44,7 @@ const requests: fc.Arbitrary<Request> = fc.record({
   reply: maybe(fc.record({
     call: id,
     queue: text,
-    form: fc.constantFrom("single" as const, "parts" as const),
+    form: fc.constantFrom("oneMessage" as const, "twoMessages" as const),
   })),
   timeout: maybe(fc.integer({ min: 0 })),
   warren: fc.constantFrom(1, 2),
@@ -119,7 +119,7 @@ Deno.test.each(
   );
 });
 
-const none = { credit: undefined, sequence: undefined, run: undefined };
+const none = { credit: undefined, sequence: undefined, runId: undefined };
 
 for (
   const control of [
@@ -131,7 +131,7 @@ for (
       call: "c",
       credit: 48,
       sequence: 17,
-      run: "r",
+      runId: "r",
     },
   ] as const
 ) {
@@ -212,8 +212,8 @@ Deno.test("decode never throws: 10 000 hostile bodies and headers", () => {
       const decoded = decode(body, tags);
       if ("message" in decoded) return;
       refused++;
-      assert.ok(decoded.refusal.reason.length > 0);
-      assert.ok(decoded.refusal.reason.length < 200);
+      assert.ok(decoded.error.reason.length > 0);
+      assert.ok(decoded.error.reason.length < 200);
     }),
     { numRuns: 10_000 },
   );
@@ -222,7 +222,7 @@ Deno.test("decode never throws: 10 000 hostile bodies and headers", () => {
 });
 
 const address = { _msg_id: "call", _reply_q: "inbox" };
-const known = { call: "call", queue: "inbox", form: "parts", ids: false };
+const known = { call: "call", queue: "inbox", form: "twoMessages", ids: false };
 
 Deno.test.each([
   ["an array", [], {}, /not a JSON object/, undefined],
@@ -313,13 +313,13 @@ Deno.test.each([
       new TextEncoder().encode(JSON.stringify(body)),
       tags,
     );
-    assert.ok("refusal" in decoded);
-    assert.match(decoded.refusal.reason, reason);
-    assert.deepEqual(decoded.refusal.reply, reply);
+    assert.ok("error" in decoded);
+    assert.match(decoded.error.reason, reason);
+    assert.deepEqual(decoded.error.reply, reply);
   },
 );
 
-Deno.test("encode refuses what JSON cannot carry, and what is larger than the limit", () => {
+Deno.test("encode refuses what JSON cannot represent, and what is larger than the limit", () => {
   const request: Request = {
     kind: "request",
     method: "m",
@@ -386,8 +386,8 @@ Deno.test.each(envelopes)(
   "decode refuses an envelope with %s",
   (_name, body, reason) => {
     const decoded = decode(new TextEncoder().encode(JSON.stringify(body)), {});
-    assert.ok("refusal" in decoded);
-    assert.match(decoded.refusal.reason, reason);
+    assert.ok("error" in decoded);
+    assert.match(decoded.error.reason, reason);
   },
 );
 

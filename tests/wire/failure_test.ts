@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import {
   type Failure,
+  InvalidResultError,
   InvalidValueError,
   NoSuchMethodError,
   RemoteError,
@@ -88,6 +89,7 @@ Deno.test.each([
   ["NoSuchMethodError", new NoSuchMethodError("x")],
   ["UnsupportedVersionError", new UnsupportedVersionError("x")],
   ["InvalidValueError", new InvalidValueError("x")],
+  ["InvalidResultError", new InvalidResultError("x")],
 ])(
   "%s keeps its class as a refusal, and is a RemoteError from a handler",
   (name, error) => {
@@ -150,7 +152,7 @@ Deno.test.each([
   [
     "an object without a prototype",
     Object.create(null),
-    "Thrown value: something of type object",
+    "Thrown value: a value of type object",
   ],
 ])("toFailure describes %s that was thrown", (_name, thrown, message) => {
   assert.deepEqual(sent(thrown), failure({ message }));

@@ -43,9 +43,9 @@ Deno.test.each([
   ],
 ])("parseJson refuses %s", (_name, text, limits, reason) => {
   const result = parsed(text, limits);
-  assert.ok("refused" in result);
-  assert.match(result.refused, reason);
-  assert.ok(result.refused.length < 100, "the reason does not quote the text");
+  assert.ok("rejected" in result);
+  assert.match(result.rejected, reason);
+  assert.ok(result.rejected.length < 100, "the reason does not quote the text");
 });
 
 Deno.test.each([
@@ -69,7 +69,7 @@ Deno.test.each([
   ["UTF-16", [0x22, 0x00, 0x61, 0x00, 0x22, 0x00]],
 ])("parseJson refuses bytes that are not UTF-8: %s", (_name, raw) => {
   const result = parseJson(Uint8Array.from(raw), defaultLimits);
-  assert.deepEqual(result, { refused: "not JSON in UTF-8" });
+  assert.deepEqual(result, { rejected: "not JSON in UTF-8" });
 });
 
 class Point {

@@ -30,7 +30,7 @@ const maybe = <T>(arbitrary: fc.Arbitrary<T>) =>
 function spoken({ hasIds, replyForm }: Dialect): fc.Arbitrary<BodyMessage> {
   const own = hasIds ? id : fc.constant(undefined);
   const address = fc.tuple(id, text).map(([call, queue]) =>
-    replyForm === "bare"
+    replyForm === "perCallQueue"
       ? { call, queue: call, form: replyForm, ids: hasIds }
       : { call, queue, form: replyForm }
   );
@@ -46,7 +46,7 @@ function spoken({ hasIds, replyForm }: Dialect): fc.Arbitrary<BodyMessage> {
   const says = {
     kind: fc.constant("reply" as const),
     id: own,
-    call: replyForm === "bare" ? fc.constant(undefined) : id,
+    call: replyForm === "perCallQueue" ? fc.constant(undefined) : id,
   };
   const failure = fc.record({
     type: fc.string(),
@@ -59,11 +59,11 @@ function spoken({ hasIds, replyForm }: Dialect): fc.Arbitrary<BodyMessage> {
     fc.record({ ...asks, warren: fc.constant(undefined) }),
     fc.record({
       ...asks,
-      warren: replyForm === "bare"
+      warren: replyForm === "perCallQueue"
         ? fc.constant(undefined)
         : fc.constantFrom(1, 2),
       reply: address,
-      monitor: replyForm !== "single"
+      monitor: replyForm !== "oneMessage"
         ? fc.constant(undefined)
         : maybe(fc.nat({ max: 1_000 }).map((seconds) => seconds * 1_000)),
     }),
@@ -92,7 +92,7 @@ function spoken({ hasIds, replyForm }: Dialect): fc.Arbitrary<BodyMessage> {
 const dialects = [folsom, grizzly, oslo].flatMap((dialect) =>
   dialect === folsom
     ? [dialect]
-    : [dialect, { ...dialect, replyForm: "parts" as const }]
+    : [dialect, { ...dialect, replyForm: "twoMessages" as const }]
 );
 
 for (const dialect of dialects) {
@@ -230,9 +230,9 @@ Deno.test("what was changed on the way is refused in a few words, or is a messag
     fc.property(said, changes, tags, ({ body, headers }, changes, more) => {
       const mutated = changes.reduce((each, change) => change(each), body);
       const decoded = decode(mutated, { ...headers, ...more });
-      if ("refusal" in decoded) {
+      if ("error" in decoded) {
         seen.refused++;
-        const { reason } = decoded.refusal;
+        const { reason } = decoded.error;
         assert.ok(reason.length > 0 && reason.length < 200, reason);
         return;
       }

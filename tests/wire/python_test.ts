@@ -3,17 +3,19 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { deflateSync, gzipSync } from "node:zlib";
 import {
+  InvalidResultError,
+  InvalidValueError,
   NoSuchMethodError,
   RemoteError,
   UnsupportedVersionError,
 } from "../../src/errors.ts";
 import { unbzip2 } from "../../src/wire/compression.ts";
-import { decode, defaultLimits, encode } from "../../src/wire/codec.ts";
+import { decode, encode } from "../../src/wire/codec.ts";
+import { defaultLimits, parseJson } from "../../src/wire/json.ts";
 import { folsom, grizzly, oslo } from "../../src/wire/dialect.ts";
 import type { Reply, ReplyForm } from "../../src/wire/rpc_message.ts";
 import { fromFailure, toFailure } from "../../src/wire/failure.ts";
 import { type OsloPeer, osloPeer } from "../../src/wire/oslo.ts";
-import { parseJson } from "../../src/wire/json.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const python = { ...defaultLimits, python: true };
@@ -30,7 +32,7 @@ Deno.test.each([
   ],
 ])("Python's numbers are read as null: %s", (_name, text, value) => {
   assert.deepEqual(parseJson(bytes(text), python), { value });
-  assert.ok("refused" in parseJson(bytes(text), defaultLimits));
+  assert.ok("rejected" in parseJson(bytes(text), defaultLimits));
 });
 
 Deno.test.each([
@@ -43,7 +45,7 @@ Deno.test.each([
   ["many open strings", '"\\"'.repeat(100_000)],
 ])("where no value may be, they are refused: %s", (_name, text) => {
   const result = parseJson(bytes(text), python);
-  assert.deepEqual(result, { refused: "not JSON in UTF-8" });
+  assert.deepEqual(result, { rejected: "not JSON in UTF-8" });
 });
 
 /** A document as Python writes it, and what is to be read; the same each time. */
@@ -118,9 +120,9 @@ Deno.test.each([
 Deno.test("a request without a method is refused, with where its answer goes", () => {
   const body = { args: {}, _msg_id: "c", _reply_q: "q", _unique_id: "u" };
   const read = decode(bytes(JSON.stringify(body)), {});
-  assert.ok("refusal" in read);
-  assert.match(read.refusal.reason, /wrong method/);
-  assert.equal(read.refusal.reply?.queue, "q");
+  assert.ok("error" in read);
+  assert.match(read.error.reason, /wrong method/);
+  assert.equal(read.error.reply?.queue, "q");
 });
 
 const failed = (message: string, args?: readonly unknown[]): Reply => ({
@@ -141,7 +143,9 @@ const failed = (message: string, args?: readonly unknown[]): Reply => ({
 Deno.test("what stands inside a failure is ASCII, for every peer", () => {
   const message = "Žluťoučký \u007f 😀 \u2028 \\u0041";
   for (const dialect of [folsom, grizzly, oslo]) {
-    for (const form of ["bare", "parts", "single"] as ReplyForm[]) {
+    for (
+      const form of ["perCallQueue", "twoMessages", "oneMessage"] as ReplyForm[]
+    ) {
       const { body } = encode(failed(message), dialect, undefined, form);
       const outer = JSON.parse(new TextDecoder().decode(body));
       const { failure } = JSON.parse(
@@ -189,14 +193,14 @@ Deno.test.each([
   assert.ok("message" in decode(body, { compression }, narrow));
   const bomb = compress(new Uint8Array(64 * 1024 * 1024));
   const refused = decode(bomb, { compression }, python);
-  assert.ok("refusal" in refused);
-  assert.match(refused.refusal.reason, /more than 1048576 bytes/);
+  assert.ok("error" in refused);
+  assert.match(refused.error.reason, /more than 1048576 bytes/);
   const broken = decode(body.subarray(0, 20), { compression }, python);
   assert.match(
-    "refusal" in broken ? broken.refusal.reason : "",
+    "error" in broken ? broken.error.reason : "",
     /not compressed/,
   );
-  assert.ok("refusal" in decode(body, { compression }), "only where it is so");
+  assert.ok("error" in decode(body, { compression }), "only where it is so");
 });
 
 const base64 = (text: string) => new Uint8Array(Buffer.from(text, "base64"));
@@ -260,17 +264,17 @@ Deno.test("a body in bzip2 is read, and 64 MiB in 113 bytes are refused", () => 
     "QlpoOTFBWSZTWQ4J4t8BX45AAMAAAAggADCATUZCoCWpCoCXMUFZJlNZvAS1wwCidcAAwAAACCAAIKQINjKKiE0qKiE4u5IpwoSFALuD6A==",
   );
   const refused = decode(bomb, { compression }, python);
-  assert.ok("refusal" in refused);
-  assert.match(refused.refusal.reason, /more than 1048576 bytes/);
+  assert.ok("error" in refused);
+  assert.match(refused.error.reason, /more than 1048576 bytes/);
 });
 
 Deno.test("a body in an unknown compression is refused, with what is read", () => {
   const headers = { compression: "application/zstd" };
   const refused = decode(bytes("{}"), headers, python);
-  assert.ok("refusal" in refused);
+  assert.ok("error" in refused);
   assert.match(
-    refused.refusal.reason,
-    /another way than application\/x-gzip or application\/x-bz2/,
+    refused.error.reason,
+    /an unknown compression, not application\/x-gzip or application\/x-bz2/,
   );
 });
 
@@ -302,13 +306,26 @@ Deno.test("refusals have the names of the caller's own classes", () => {
     said(version, "oslo"),
     "oslo_messaging.rpc.dispatcher.UnsupportedVersion",
   );
+  const args = new InvalidValueError("x");
+  const result = new InvalidResultError("x");
+  assert.deepEqual(
+    (["folsom", "grizzly", "oslo"] as const).flatMap((peer) => [
+      said(args, peer),
+      said(result, peer),
+    ]),
+    [
+      ...["exceptions.ValueError", "exceptions.RuntimeError"],
+      ...["exceptions.ValueError", "exceptions.RuntimeError"],
+      ...["builtins.ValueError", "builtins.RuntimeError"],
+    ],
+  );
   const address = { call: "c", queue: "q" };
   assert.deepEqual(
     [
-      osloPeer({ ...address, form: "bare", ids: false }),
-      osloPeer({ ...address, form: "bare" }),
-      osloPeer({ ...address, form: "parts" }),
-      osloPeer({ ...address, form: "single" }),
+      osloPeer({ ...address, form: "perCallQueue", ids: false }),
+      osloPeer({ ...address, form: "perCallQueue" }),
+      osloPeer({ ...address, form: "twoMessages" }),
+      osloPeer({ ...address, form: "oneMessage" }),
     ],
     ["folsom", "grizzly", "grizzly", "oslo"],
   );

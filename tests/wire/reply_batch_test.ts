@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
 import {
-  type BatchPart,
+  type BatchEntry,
   decodeBatch,
   isBatch,
   ReplyBatch,
-} from "../../src/wire/codec.ts";
+} from "../../src/wire/reply_batch.ts";
 import { versionOf } from "../../src/wire/headers.ts";
 
 const texts = fc.string({ unit: "binary", maxLength: 40 });
@@ -19,10 +19,10 @@ const part = fc.record({
   ),
   correlationId: texts,
 });
-const batch = (parts: readonly BatchPart[]): BatchPart => {
+const batch = (parts: readonly BatchEntry[]): BatchEntry => {
   const made = new ReplyBatch();
   for (const part of parts) assert.ok(made.add(part, Infinity));
-  return made.encode;
+  return made.encoded;
 };
 const plain = ({ body, ...rest }: { body: Uint8Array }) => ({
   body: [...body],
@@ -115,7 +115,7 @@ Deno.test("a batch has as many answers as it may have", () => {
   const part = { body: new Uint8Array(1), headers: {} };
   for (let n = 0; n < 256; n++) assert.ok(batch.add(part, Infinity));
   assert.ok(!batch.add(part, Infinity));
-  assert.equal(decodeBatch(batch.encode)?.length, 256);
+  assert.equal(decodeBatch(batch.encoded)?.length, 256);
 });
 
 for (

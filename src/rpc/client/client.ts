@@ -42,6 +42,7 @@ export interface Client<C extends Contract> {
    *
    * @throws {NoRouteError} at once, if nobody has ever served the topic or host.
    * @throws {TimeoutError} no answer by the deadline: in doubt.
+   * @throws {InvalidResultError} the worker's result does not fit the contract, or cannot be sent.
    * @throws {RemoteError} the handler threw; or an error class of the contract.
    */
   call<K extends UnaryName<C>>(

@@ -1,8 +1,7 @@
 /** The calls of one connection context that wait for an answer. @module */
 import { direct } from "../../transport/address.ts";
 import type { Message, Session } from "../../transport/transport.ts";
-import { encodeControl } from "../../wire/codec.ts";
-import type { Control } from "../../wire/rpc_message.ts";
+import { type Control, encodeControl } from "../../wire/mod.ts";
 import { newId } from "../../ids.ts";
 import type { Inbox, PendingReply } from "../inbox.ts";
 
@@ -10,7 +9,7 @@ import type { Inbox, PendingReply } from "../inbox.ts";
 const CONTROL_TIMEOUT_MS = 500;
 
 /** What a reader misses of a stream: from which item on, of which run, and up to which one it has room. */
-export type ResumePoint = Pick<Control, "sequence" | "run" | "credit">;
+export type ResumePoint = Pick<Control, "sequence" | "runId" | "credit">;
 
 /** Who waits for what. */
 export class PendingCalls {

@@ -6,10 +6,14 @@ import type {
   TransportHealth,
 } from "../../transport/transport.ts";
 import { addresseeHeader } from "../../names.ts";
-import { encode, type Limits, PROTOCOL } from "../../wire/codec.ts";
-import type { Dialect } from "../../wire/dialect.ts";
-import type { Request } from "../../wire/rpc_message.ts";
-import type { ErrorClasses } from "../../wire/failure.ts";
+import {
+  type Dialect,
+  encode,
+  type ErrorClasses,
+  type Limits,
+  PROTOCOL_VERSION,
+  type Request,
+} from "../../wire/mod.ts";
 import type { Inbox } from "../inbox.ts";
 import type { LegacyPeers } from "./legacy_reply_queues.ts";
 import type { CallLimits, Target } from "./call_options.ts";
@@ -103,11 +107,11 @@ export function encodeCall(
     ...request(outgoing, callLimits, dialect),
     reply: {
       call: id,
-      queue: replyForm === "bare" ? id : queue,
+      queue: replyForm === "perCallQueue" ? id : queue,
       form: replyForm,
     },
     // Who is asked as Folsom asks answers as Folsom's servers do.
-    warren: replyForm === "bare" ? undefined : PROTOCOL,
+    warren: replyForm === "perCallQueue" ? undefined : PROTOCOL_VERSION,
     monitor: callLimits.monitor,
     timeout: finiteMs(timeout),
     credit,

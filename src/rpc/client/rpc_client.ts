@@ -9,7 +9,12 @@ import {
   queueFor,
   topicAddress,
 } from "../../transport/address.ts";
-import { type ErrorClasses, fromFailure } from "../../wire/failure.ts";
+import {
+  type ErrorClasses,
+  fromFailure,
+  grizzly,
+  type Reply,
+} from "../../wire/mod.ts";
 import {
   type CallLimits,
   type CallOptions,
@@ -23,8 +28,6 @@ import {
 } from "./call_options.ts";
 import { delay } from "../../async/deadline.ts";
 import type { Deadline, Message } from "../../transport/transport.ts";
-import { grizzly } from "../../wire/dialect.ts";
-import type { Reply } from "../../wire/rpc_message.ts";
 import { type AskParts, unaryCall } from "./unary_call.ts";
 import { newId } from "../../ids.ts";
 import { type GatherListener, scatterGather } from "./scatter_gather.ts";
@@ -83,7 +86,7 @@ export class RpcClient {
     const callLimits = limitsOfCall(options, parentOf(options));
     if (
       callLimits.monitor !== undefined &&
-      this.#parts.dialect.replyForm === "bare"
+      this.#parts.dialect.replyForm === "perCallQueue"
     ) {
       throw new InvalidValueError(
         "Invalid option monitor: no server of Folsom gives signs of life; use another dialect",

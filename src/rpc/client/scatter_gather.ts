@@ -1,6 +1,6 @@
 /** One question to all who serve a fanout, and their answers as they come. @module */
 import { withDeadline } from "../../async/deadline.ts";
-import type { Reply } from "../../wire/rpc_message.ts";
+import type { Reply } from "../../wire/mod.ts";
 import type { CallLimits } from "./call_options.ts";
 import {
   type CallerParts,

@@ -60,7 +60,7 @@ function recover(
 ): Disposable {
   const recovery = new GapRecovery(receiver, timeout, () => {
     const { worker, upcoming: sequence, run, granted: credit } = receiver;
-    pendingCalls.resume(call, worker, { sequence, run, credit });
+    pendingCalls.resume(call, worker, { sequence, runId: run, credit });
   });
   receiver.rival = (inbox) => {
     if (inbox !== receiver.worker) pendingCalls.cancel(call, inbox);

@@ -1,6 +1,6 @@
 /** What `multicall` gives: lazy, iterated once, and left at once, also while an item is awaited. @module */
 import { NoRouteError } from "../../errors.ts";
-import type { Reply } from "../../wire/rpc_message.ts";
+import type { Reply } from "../../wire/mod.ts";
 import type { StreamCall } from "./stream_call.ts";
 
 /** Where the items come from, and what becomes of them. */

@@ -1,15 +1,16 @@
 /** The verbs of a contract at run time: checks, versions, parsing. @module */
 import {
+  InvalidResultError,
   InvalidValueError,
   NoSuchMethodError,
   UnsupportedVersionError,
 } from "../../errors.ts";
-import { checkSize } from "../../contract/args_size.ts";
+import { checkArgsSize } from "../../contract/args_size.ts";
 import type { CallResult, RpcClient } from "./rpc_client.ts";
 import { type Client, clientNames, type ClientOptions } from "./client.ts";
 import type { Contract, Procedure } from "../../contract/types.ts";
 import { isCompatible, parseVersion } from "../../contract/version.ts";
-import { checkNames, given, override } from "../../option_names.ts";
+import { checkNames, override, withoutUndefined } from "../../option_names.ts";
 import {
   callNames,
   type CallOptions,
@@ -45,7 +46,7 @@ class TypedClient {
     this.#client = client;
     this.#contract = contract;
     checkNames(defaults, clientNames);
-    this.#defaults = given(defaults);
+    this.#defaults = withoutUndefined(defaults);
     const { versionCap } = defaults;
     if (versionCap !== undefined && !parseVersion(versionCap)) {
       throw new InvalidValueError(
@@ -132,7 +133,7 @@ class TypedClient {
     const what = `result of ${this.#contract.topic}.${name}`;
     return value === null
       ? parseNull(schema, what)
-      : parse(schema, value, what);
+      : parse(schema, value, what, InvalidResultError);
   }
 
   /** They are sent as given: the worker's schema transforms them. A promise only where the schema needs one. */
@@ -141,7 +142,7 @@ class TypedClient {
     args: Args,
   ): Promise<unknown> | undefined {
     const what = `${this.#contract.topic}.${name}`;
-    checkSize(procedure, args, what);
+    checkArgsSize(procedure, args, what);
     if (!procedure.args) return undefined;
     const parsed = parse(procedure.args, args, `arguments of ${what}`);
     return parsed instanceof Promise ? parsed : undefined;

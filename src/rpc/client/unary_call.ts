@@ -1,6 +1,6 @@
 /** One question to one worker, and its answer. @module */
 import type { PendingReply } from "../inbox.ts";
-import type { Reply } from "../../wire/rpc_message.ts";
+import type { Reply } from "../../wire/mod.ts";
 import { delay } from "../../async/deadline.ts";
 import { type Address, queueFor } from "../../transport/address.ts";
 import type { CallLimits } from "./call_options.ts";

@@ -5,7 +5,7 @@ import {
   UnsupportedVersionError,
 } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
-import { checkSize } from "../../contract/args_size.ts";
+import { checkArgsSize } from "../../contract/args_size.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
 import type { Contract, Endpoint, Procedure } from "../../contract/types.ts";
 import { checkContract } from "../../contract/contract.ts";
@@ -108,7 +108,8 @@ export class RpcDispatcher implements Dispatcher {
    *
    * @throws {UnsupportedVersionError} no endpoint of that namespace has the version.
    * @throws {NoSuchMethodError} no such endpoint lists the method.
-   * @throws {InvalidValueError} the arguments, or the handler's result, do not fit the contract.
+   * @throws {InvalidValueError} the arguments do not fit the contract.
+   * @throws {InvalidResultError} the handler's result does not fit the contract.
    */
   async dispatch(
     context: RequestContext,
@@ -122,7 +123,7 @@ export class RpcDispatcher implements Dispatcher {
     const server = observerOf(context);
     server?.found(procedure, what);
     if (procedure.maxArgsSize !== undefined) {
-      asDispatchError(() => checkSize(procedure, args, what));
+      asDispatchError(() => checkArgsSize(procedure, args, what));
     }
     const parsed = procedure.args
       ? await parseArgs(procedure.args, args, `arguments of ${what}`)

@@ -1,11 +1,20 @@
 /** What the server must know of a dispatch beyond its result: who refused, whose errors, what was given. @module */
-import { type ErrorClass, RpcError } from "../../errors.ts";
+import {
+  type ErrorClass,
+  InvalidResultError,
+  InvalidValueError,
+  RpcError,
+} from "../../errors.ts";
 import { redactText } from "../../redaction.ts";
 import { logger, oneLine } from "../../logging.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
 import type { Contract } from "../../contract/types.ts";
 import { runWithContext } from "../propagation.ts";
-import { parse, type Schema } from "../../contract/schema.ts";
+import {
+  type InvalidClass,
+  parse,
+  type Schema,
+} from "../../contract/schema.ts";
 import { observerOf } from "../served_context.ts";
 
 // Kept beside the errors and not in them, so that whoever wraps a dispatcher sees plain ones.
@@ -46,16 +55,26 @@ export function asDispatchError<T>(check: () => T): T {
 }
 
 /** Parses for the dispatcher: what does not fit is its refusal. A promise only where the schema needs one. */
-export function parseArgs(
+function parseForDispatch(
   schema: Schema,
   given: unknown,
   what: string,
+  errorClass: InvalidClass,
 ): unknown {
-  const parsed = asDispatchError(() => parse(schema, given, what));
+  const parsed = asDispatchError(() => parse(schema, given, what, errorClass));
   if (!(parsed instanceof Promise)) return parsed;
   return parsed.catch((error) => {
     throw dispatchError(error);
   });
+}
+
+/** Parses the arguments of a request; returns a promise only where the schema is asynchronous. */
+export function parseArgs(
+  schema: Schema,
+  args: unknown,
+  what: string,
+): unknown {
+  return parseForDispatch(schema, args, what, InvalidValueError);
 }
 
 /** Lets a handler do something; what it throws is marked with its contract's list of errors. */
@@ -81,7 +100,7 @@ export function parseResult(
     observerOf(context)?.parsed(parsed, given);
     return parsed;
   };
-  const parsed = parseArgs(schema, given, what);
+  const parsed = parseForDispatch(schema, given, what, InvalidResultError);
   return parsed instanceof Promise ? parsed.then(accept) : accept(parsed);
 }
 

@@ -1,5 +1,5 @@
 /** Streams on the worker's side. @module */
-import { InvalidValueError } from "../../errors.ts";
+import { InvalidResultError, InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
 import { withDeadline } from "../../async/deadline.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
@@ -35,7 +35,7 @@ function begin(items: unknown, what: string): AsyncIterator<unknown> {
     ?.[Symbol.asyncIterator];
   if (typeof start === "function") return Reflect.apply(start, items, []);
   throw markDispatchError(
-    new InvalidValueError(
+    new InvalidResultError(
       `Invalid result of ${what}: give an async iterable, e.g. an async generator`,
     ),
   );

@@ -8,9 +8,14 @@ import {
   type QueueAddress,
   queueName,
 } from "../../transport/address.ts";
-import { encode, type Limits } from "../../wire/codec.ts";
-import { type Dialect, grizzly, oslo } from "../../wire/dialect.ts";
-import type { Notification } from "../../wire/rpc_message.ts";
+import {
+  type Dialect,
+  encode,
+  grizzly,
+  type Limits,
+  type Notification,
+  oslo,
+} from "../../wire/mod.ts";
 import type { NotificationPriority } from "./priority.ts";
 
 /**

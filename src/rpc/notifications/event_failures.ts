@@ -7,7 +7,7 @@ import {
   deadLetterCountOf,
   deadLetterHeaders,
   retryHeaders,
-} from "../../wire/codec.ts";
+} from "../../wire/mod.ts";
 import type { RetryPolicy } from "../../contract/types.ts";
 import { aside } from "../request/waiting_aside.ts";
 import { newAttempt, type Republisher } from "../retries/republisher.ts";

@@ -4,8 +4,7 @@ import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
 import { type EventAddress, publishKey } from "../../transport/address.ts";
 import { logger, oneLine } from "../../logging.ts";
 import type { Deadline, Delivery } from "../../transport/transport.ts";
-import { attemptOf, decode } from "../../wire/codec.ts";
-import type { Notification } from "../../wire/rpc_message.ts";
+import { attemptOf, decode, type Notification } from "../../wire/mod.ts";
 import {
   type RequestContext,
   requestContext,

@@ -4,8 +4,7 @@ import { newId } from "../../ids.ts";
 import { isSecret } from "../../redaction.ts";
 import { InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
-import { assertJson } from "../../wire/codec.ts";
-import type { Notification } from "../../wire/rpc_message.ts";
+import { assertJson, type Notification } from "../../wire/mod.ts";
 import { checkName } from "../../names.ts";
 import {
   deliverToDrivers,

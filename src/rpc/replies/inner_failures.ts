@@ -1,8 +1,12 @@
 /** Encodes the errors within an error for a peer that is Warren: a limited number of them, without secrets. @module */
 import type { Failure } from "../../errors.ts";
-import { detailsOf, INNER_PARTS, innerErrorsOf } from "../../inner_errors.ts";
+import {
+  detailsOf,
+  INNER_ERROR_LIMITS,
+  innerErrorsOf,
+} from "../../inner_errors.ts";
 import { isSecret, MASK, redact, redactText } from "../../redaction.ts";
-import { type ErrorClasses, toFailure } from "../../wire/failure.ts";
+import { type ErrorClasses, toFailure } from "../../wire/mod.ts";
 
 /** Characters of all errors within an error together, and of the message of each. */
 const MAX_INNER_FAILURES = { characters: 32 * 1024, message: 2_000 };
@@ -27,10 +31,10 @@ export function innerFailuresOf(
   classes: ErrorClasses,
 ): InnerFailures {
   const budget = {
-    errors: INNER_PARTS.errors,
+    errors: INNER_ERROR_LIMITS.errors,
     characters: MAX_INNER_FAILURES.characters,
   };
-  return collectFailures(thrown, classes, INNER_PARTS.depth, budget);
+  return collectFailures(thrown, classes, INNER_ERROR_LIMITS.depth, budget);
 }
 
 function collectFailures(
@@ -52,11 +56,11 @@ function collectFailures(
   if (details.length > 0) found.details = Object.fromEntries(details);
   if (depth === 0) return found;
   const errors: Failure[] = [];
-  for (const { part, thrown: within } of innerErrorsOf(thrown)) {
+  for (const { member, thrown: within } of innerErrorsOf(thrown)) {
     const failure = innerFailure(within, classes, depth - 1, budget);
     if (!failure) break;
-    if (part === "errors") errors.push(failure);
-    else found[part] = failure;
+    if (member === "errors") errors.push(failure);
+    else found[member] = failure;
   }
   if (thrown instanceof AggregateError) found.errors = errors;
   return found;

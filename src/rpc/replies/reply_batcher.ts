@@ -2,7 +2,7 @@
 import process from "node:process";
 import { direct } from "../../transport/address.ts";
 import type { Message, Session } from "../../transport/transport.ts";
-import { type Limits, ReplyBatch } from "../../wire/codec.ts";
+import { type Limits, ReplyBatch } from "../../wire/mod.ts";
 import { newId } from "../../ids.ts";
 
 /** Milliseconds between the deadlines of a batch, which settles by the last of them. */
@@ -20,7 +20,7 @@ class OpenBatch {
   add(message: Message, deadline: number, maxBytes: number): boolean {
     const first = Math.min(this.#first, deadline);
     const last = Math.max(this.deadline, deadline);
-    const together = this.batch.parts.length === 0 ||
+    const together = this.batch.replies.length === 0 ||
       first === last || last - first <= MAX_DEADLINE_SPREAD_MS;
     if (!together || !this.batch.add(message, maxBytes)) return false;
     this.#first = first;
@@ -29,9 +29,9 @@ class OpenBatch {
   }
 
   get message(): Message {
-    const { parts: [only, ...more] } = this.batch;
+    const { replies: [only, ...more] } = this.batch;
     if (only && more.length === 0) return only;
-    return { ...this.batch.encode, messageId: newId(), mandatory: true };
+    return { ...this.batch.encoded, messageId: newId(), mandatory: true };
   }
 }
 

@@ -1,13 +1,17 @@
 /** Encodes the results and errors of requests as messages that are not sent yet. @module */
-import { type Failure, InvalidValueError } from "../../errors.ts";
-import type { Message } from "../../transport/transport.ts";
-import type { ReplyAddress } from "../../wire/rpc_message.ts";
 import {
+  copyForCall,
   type ErrorClasses,
   osloPeerOf,
+  type ReplyAddress,
   toFailure,
-} from "../../wire/failure.ts";
-import { copyForCall } from "../../wire/codec.ts";
+} from "../../wire/mod.ts";
+import {
+  type Failure,
+  InvalidResultError,
+  InvalidValueError,
+} from "../../errors.ts";
+import type { Message } from "../../transport/transport.ts";
 import type { ReplyFields, ReplyPublisher } from "./reply_publisher.ts";
 import { newId } from "../../ids.ts";
 import { innerFailuresOf } from "./inner_failures.ts";
@@ -40,7 +44,7 @@ export class ReplyEncoder {
   results(incoming: IncomingRequest, result: unknown): readonly Message[] {
     const { reply } = incoming.request;
     if (!reply) return [];
-    const single = reply.form === "single";
+    const single = reply.form === "oneMessage";
     const message = this.value(incoming, result, { ending: single });
     return single
       ? [message]
@@ -157,7 +161,7 @@ function notSerializable(
   return new NotSerializable(text, { data: error.data });
 }
 
-/** The handler's result cannot be encoded. Its caller sees an `InvalidValueError`. */
-class NotSerializable extends InvalidValueError {
-  override readonly name = "InvalidValueError";
+/** The handler's result cannot be encoded. Its caller gets an `InvalidResultError`. */
+class NotSerializable extends InvalidResultError {
+  override readonly name = "InvalidResultError";
 }

@@ -5,9 +5,14 @@ import { logger, oneLine } from "../../logging.ts";
 import { delay } from "../../async/deadline.ts";
 import { direct } from "../../transport/address.ts";
 import type { Deadline, Message, Session } from "../../transport/transport.ts";
-import { BATCHES, encode, type Limits } from "../../wire/codec.ts";
-import type { Dialect } from "../../wire/dialect.ts";
-import type { Reply, ReplyAddress } from "../../wire/rpc_message.ts";
+import {
+  BATCH_VERSION,
+  type Dialect,
+  encode,
+  type Limits,
+  type Reply,
+  type ReplyAddress,
+} from "../../wire/mod.ts";
 import { aside, type Waiter } from "../request/waiting_aside.ts";
 import { ReplyBatcher } from "./reply_batcher.ts";
 import { newId } from "../../ids.ts";
@@ -151,7 +156,7 @@ export class ReplyPublisher {
     message: Message,
     deadline: Deadline,
   ): Promise<void> {
-    return warren < BATCHES
+    return warren < BATCH_VERSION
       ? this.#session.publish(direct(queue), message, deadline)
       : this.#batcher.publish(queue, message, deadline.at);
   }

@@ -3,7 +3,7 @@ import type { RequestContext } from "../../contract/request_context.ts";
 import { InvalidValueError, RpcError, TimeoutError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
 import type { Deadline, Message } from "../../transport/transport.ts";
-import { osloPeerOf, toFailure } from "../../wire/failure.ts";
+import { osloPeerOf, toFailure } from "../../wire/mod.ts";
 import { parseResult } from "../dispatch/handler_result.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import { Heartbeats } from "./heartbeats.ts";
@@ -74,7 +74,8 @@ export class Responder implements Disposable {
   /**
    * Records the result of a handler in a transaction of the handler; see `RequestContext.record`.
    *
-   * @throws {InvalidValueError} there is no ledger, or the result does not fit the contract.
+   * @throws {InvalidValueError} there is no ledger store, or no transaction.
+   * @throws {InvalidResultError} the result does not fit the contract.
    * @throws {RpcError} `ABORTED`: another worker has the request.
    */
   async record(
@@ -93,7 +94,7 @@ export class Responder implements Disposable {
     }
     const value = await parseRecorded(incoming, context, result);
     const replies = this.#encoder.results(incoming, value);
-    const late = lease.over && !settlement.fenced;
+    const late = lease.ended && !settlement.fenced;
     if (!late && await lease.record(replies, transaction)) return;
     if (!late && !lease.recorded) incoming.fence();
     const why = late

@@ -2,8 +2,7 @@
 import { setImmediate } from "node:timers/promises";
 import { InterruptedError } from "../../errors.ts";
 import type { Deadline } from "../../transport/transport.ts";
-import { grizzly } from "../../wire/dialect.ts";
-import { toFailure } from "../../wire/failure.ts";
+import { grizzly, toFailure } from "../../wire/mod.ts";
 import type { Inbox } from "../inbox.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import type { StreamPosition } from "../streams/flow_control.ts";
@@ -193,7 +192,7 @@ export class StreamReplies implements Disposable {
     }: the worker does not know it any more`;
     const data = { sequence: from - 1 };
     const target: ReplyTarget = {
-      reply: { call, queue, form: "single" },
+      reply: { call, queue, form: "oneMessage" },
       dialect: grizzly,
       warren: 1, // a control command does not tell what more its sender understands
     };

@@ -7,8 +7,7 @@ import {
 } from "../../errors.ts";
 import { newId } from "../../ids.ts";
 import type { Delivery, Message } from "../../transport/transport.ts";
-import type { Dialect } from "../../wire/dialect.ts";
-import type { Request } from "../../wire/rpc_message.ts";
+import type { Dialect, Request } from "../../wire/mod.ts";
 import type { ControlTarget, ControlTargets } from "../control_targets.ts";
 import { OutgoingStream } from "../streams/outgoing_stream.ts";
 import { Cancellation } from "./cancellation.ts";
@@ -186,6 +185,6 @@ function callerTimeout(
   { timeout, reply, warren }: Request,
 ): number {
   if (timeout !== undefined) return timeout;
-  const told = reply && reply.form !== "bare" && !warren;
+  const told = reply && reply.form !== "perCallQueue" && !warren;
   return told && expiration !== undefined ? expiration : Infinity;
 }

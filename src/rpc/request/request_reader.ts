@@ -1,6 +1,6 @@
 /** Reads the request of a delivery. @module */
 import type { Delivery } from "../../transport/transport.ts";
-import { decode, type DecodeError, type Limits } from "../../wire/codec.ts";
+import { decode, type DecodeError, type Limits } from "../../wire/mod.ts";
 import { misdirected } from "./addressee.ts";
 import { IncomingRequest } from "./incoming_request.ts";
 import type { ServedQueue } from "./served_queue.ts";
@@ -18,7 +18,7 @@ export function readRequest(
 ): IncomingRequest | UnreadableMessage {
   const { message } = delivery;
   const decoded = decode(message.body, message.headers, limits, message);
-  if ("refusal" in decoded) return decoded.refusal;
+  if ("error" in decoded) return decoded.error;
   const { message: request, dialect } = decoded;
   if (request.kind !== "request") {
     return { reason: `a ${request.kind} where requests are served` };

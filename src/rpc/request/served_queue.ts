@@ -1,7 +1,7 @@
 /** One consumer of a server, and the keys that tell its requests apart. @module */
 import { createHash } from "node:crypto";
 import type { Address, QueueAddress } from "../../transport/address.ts";
-import type { Request } from "../../wire/rpc_message.ts";
+import type { Request } from "../../wire/mod.ts";
 import type { Addressee } from "./addressee.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
 import type { IncomingRequest } from "./incoming_request.ts";

@@ -3,7 +3,7 @@ import type { Disposition } from "../server_stats.ts";
 import { redactText } from "../../redaction.ts";
 import { logger, oneLine } from "../../logging.ts";
 import { type QueueAddress, queueName } from "../../transport/address.ts";
-import { deadLetterHeaders, retryHeaders } from "../../wire/codec.ts";
+import { deadLetterHeaders, retryHeaders } from "../../wire/mod.ts";
 import { aside } from "../request/waiting_aside.ts";
 import { isContentError, newAttempt, type Republisher } from "./republisher.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";

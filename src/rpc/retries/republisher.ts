@@ -19,7 +19,7 @@ import {
   isShortString,
   propertyHeaders,
   redeliveryHeaders,
-} from "../../wire/codec.ts";
+} from "../../wire/mod.ts";
 
 /** Milliseconds that the broker may take to confirm a copy. */
 const CONFIRM_TIMEOUT_MS = 30_000;

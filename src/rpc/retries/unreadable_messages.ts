@@ -2,8 +2,11 @@
 import { logger, oneLine } from "../../logging.ts";
 import { type QueueAddress, queueName } from "../../transport/address.ts";
 import type { Delivery } from "../../transport/transport.ts";
-import { deadLetterCountOf, deadLetterHeaders } from "../../wire/codec.ts";
-import type { ReplyAddress } from "../../wire/rpc_message.ts";
+import {
+  deadLetterCountOf,
+  deadLetterHeaders,
+  type ReplyAddress,
+} from "../../wire/mod.ts";
 import { aside } from "../request/waiting_aside.ts";
 import type { UnreadableMessage } from "../request/request_reader.ts";
 import type { Republisher } from "./republisher.ts";
@@ -124,5 +127,5 @@ export class UnreadableMessages {
 /** Reply address of an unreadable message, by its properties. */
 function replyAddressOf({ message }: Delivery): ReplyAddress | undefined {
   const { replyTo: queue, correlationId: call } = message;
-  return queue && call ? { queue, call, form: "single" } : undefined;
+  return queue && call ? { queue, call, form: "oneMessage" } : undefined;
 }

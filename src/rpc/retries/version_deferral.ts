@@ -5,7 +5,7 @@ import { delay } from "../../async/deadline.ts";
 import { queueName } from "../../transport/address.ts";
 import type { Message } from "../../transport/transport.ts";
 import type { RpcClient } from "../client/rpc_client.ts";
-import { deferralHeaders, interruptionsOf } from "../../wire/codec.ts";
+import { deferralHeaders, interruptionsOf } from "../../wire/mod.ts";
 import { type Republisher, sameAttempt } from "./republisher.ts";
 import { VersionSurvey } from "./version_survey.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";

@@ -13,7 +13,7 @@ import {
   queueName,
 } from "../../transport/address.ts";
 import type { Message } from "../../transport/transport.ts";
-import { interruptionsOf } from "../../wire/codec.ts";
+import { interruptionsOf } from "../../wire/mod.ts";
 import { aside } from "../request/waiting_aside.ts";
 import { type Republisher, sameAttempt } from "../retries/republisher.ts";
 import { Lease, parseMessages, retryStore } from "../../ledger/lease.ts";
@@ -99,10 +99,10 @@ export class Claims {
     { settlement: { lease, stored }, message }: IncomingRequest,
     queue: QueueAddress | undefined,
   ): Promise<void> {
-    if (!lease || lease.over) return;
+    if (!lease || lease.ended) return;
     await lease.release();
     if (stored && queue && await this.#requeue(queue, message)) {
-      await lease.returned();
+      await lease.markRequeued();
     }
   }
 

@@ -4,7 +4,7 @@ import type { RequestContext } from "../../contract/request_context.ts";
 import type { Permit } from "../../async/semaphore.ts";
 import type { Procedure } from "../../contract/types.ts";
 import type { Deadline } from "../../transport/transport.ts";
-import type { Request } from "../../wire/rpc_message.ts";
+import type { Request } from "../../wire/mod.ts";
 import type { Responder } from "../replies/responder.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import type { ServedQueue } from "../request/served_queue.ts";
@@ -163,7 +163,7 @@ export class Execution implements ExecutionObserver {
     const { settlement, message } = this.incoming;
     const { lease } = settlement;
     if (!lease || !queue || maxDuration < consumerTimeout) return undefined;
-    return lease.keep(queueName(queue), message, stopping)
+    return lease.storeRequest(queueName(queue), message, stopping)
       .then((held) => held ? settlement.store() : this.incoming.fence());
   }
 

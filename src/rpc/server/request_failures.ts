@@ -154,7 +154,7 @@ export class RequestFailures {
     const { lease } = settlement;
     if (!lease) return true;
     return await (run.timeout
-      ? lease.renewed(this.#stopping)
-      : lease.holds(this.#stopping));
+      ? lease.restart(this.#stopping)
+      : lease.confirm(this.#stopping));
   }
 }

@@ -6,7 +6,7 @@ import { ConnectionDisposedError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import { SlotMap } from "../../slot_map.ts";
 import type { Delivery } from "../../transport/transport.ts";
-import type { Limits } from "../../wire/codec.ts";
+import type { Limits } from "../../wire/mod.ts";
 import { Responder } from "../replies/responder.ts";
 import { IncomingRequest } from "../request/incoming_request.ts";
 import {
@@ -229,7 +229,7 @@ export class Server {
     this.#counts.refused++;
     const kept = this.#openstack ? undefined : queue;
     // The sender is a guess where the message is too large to be read: a dead letter must not be lost to it.
-    const guessed = kept && unreadable.large;
+    const guessed = kept && unreadable.oversized;
     const rejected = guessed ? { ...unreadable, reply: undefined } : unreadable;
     const done = (disposition: Disposition) => count(this.#counts, disposition);
     this.#unreadable.reject(delivery, rejected, kept, done);

@@ -21,7 +21,7 @@ import { checkNames, namesOf } from "../../option_names.ts";
 import { checkTarget } from "../client/call_options.ts";
 import type { Server } from "./server.ts";
 import type { StopListener } from "../notifications/listener.ts";
-import type { Limits } from "../../wire/codec.ts";
+import type { Limits } from "../../wire/mod.ts";
 
 /** Options of a consumer that its worker can do without. */
 export interface OptionalConsumer {

@@ -1,8 +1,8 @@
 /** How far a stream may run ahead of its reader. @module */
-import type { Reply } from "../../wire/rpc_message.ts";
+import type { Reply } from "../../wire/mod.ts";
 
 /** The last item of a stream that has been sent, and the run that it is of. */
-export type StreamPosition = Pick<Reply, "sequence" | "run">;
+export type StreamPosition = Pick<Reply, "sequence" | "runId">;
 
 /** Items that a worker may send beyond those that were read. */
 export const INITIAL_CREDIT = 32;

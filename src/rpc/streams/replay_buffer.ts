@@ -43,7 +43,7 @@ export class ReplayBuffer implements ControlTarget, Disposable {
 
   /** What the next message says of its place. */
   get next(): StreamPosition {
-    return { sequence: this.#last + 1, run: this.#run };
+    return { sequence: this.#last + 1, runId: this.#run };
   }
 
   /** What is kept, in bytes. */

@@ -1,6 +1,6 @@
 /** The items of a stream on their way to whoever iterates it. @module */
 import { InterruptedError } from "../../errors.ts";
-import type { Reply } from "../../wire/rpc_message.ts";
+import type { Reply } from "../../wire/mod.ts";
 import { ReceiveWindow } from "./flow_control.ts";
 import type { PendingReply } from "../inbox.ts";
 
@@ -65,17 +65,17 @@ export class StreamReceiver implements PendingReply {
   }
 
   /** What it was told may have been lost; so may what it has sent, which no further item shows while it waits. */
-  #beat({ sequence, run }: Reply): void {
-    const mine = this.#follows(run);
+  #beat({ sequence, runId }: Reply): void {
+    const mine = this.#follows(runId);
     if (sequence !== undefined && mine) this.#show(sequence);
     if (!this.missing) this.more(this.granted);
     if (mine) this.heard();
   }
 
   /** True for a word of another run than the one that has begun: its worker may be back in a moment. */
-  #rivals({ run, inbox, heartbeat }: Reply): boolean {
+  #rivals({ runId, inbox, heartbeat }: Reply): boolean {
     if (this.#sequence === 0) return false;
-    if (run !== undefined) return run !== this.#run;
+    if (runId !== undefined) return runId !== this.#run;
     return heartbeat === true && inbox !== undefined && inbox !== this.worker;
   }
 
@@ -156,9 +156,9 @@ export class StreamReceiver implements PendingReply {
    * False for an item that came twice, and for one after a gap: it comes again behind those that are missing. Another run
    * of the handler ends the stream. Only Warren numbers its items.
    */
-  #inOrder({ sequence, run }: Reply): boolean {
+  #inOrder({ sequence, runId }: Reply): boolean {
     if (sequence === undefined) return true;
-    if (!this.#follows(run)) {
+    if (!this.#follows(runId)) {
       return this.#interrupt("Another run of the handler took its place");
     }
     this.#show(sequence);

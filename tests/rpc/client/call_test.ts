@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { z } from "npm:zod@^4.6.7";
 import {
   contract,
+  InvalidResultError,
   InvalidValueError,
   NoRouteError,
   NoSuchMethodError,
@@ -172,16 +173,17 @@ onEachBus(
     assert.equal(await client.call("empty"), null);
     assert.equal(await client.call("maybe"), undefined);
     const error = await failureOf(client.call("text"));
-    assert.ok(error instanceof InvalidValueError, String(error));
+    assert.ok(error instanceof InvalidResultError, String(error));
+    assert.equal(error.inDoubt, true);
     assert.match(error.message, /result of .*text/);
     const deep = await failureOf(client.call("deep"));
-    assert.ok(deep instanceof InvalidValueError);
+    assert.ok(deep instanceof InvalidResultError);
     assert.equal(deep.data.path, "result.list[1]");
   },
 );
 
 onEachBus(
-  "arguments that do not fit, or that JSON cannot carry, are refused before anything is sent",
+  "arguments that do not fit, or that JSON cannot represent, are refused before anything is sent",
   async (bus) => {
     const api = contract({
       topic: bus.topic,

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { z } from "npm:zod@^4.6.7";
 import {
   contract,
-  InvalidValueError,
+  InvalidResultError,
   NoRouteError,
   RemoteError,
   RpcDispatcher,
@@ -305,7 +305,7 @@ onEachBus(
 );
 
 onEachBus(
-  "an item that JSON cannot carry ends the stream at once, and its handler",
+  "an item that JSON cannot represent ends the stream at once, and its handler",
   async (bus) => {
     const finished = Promise.withResolvers<string>();
     const api = contract({
@@ -328,7 +328,7 @@ onEachBus(
     const items = connection.client(api).multicall("list");
     assert.equal((await items.next()).value, 1);
     const error = await failureOf(items.next());
-    assert.ok(error instanceof InvalidValueError);
+    assert.ok(error instanceof InvalidResultError);
     assert.equal(error.data.path, "result.n");
     assert.equal(await finished.promise, "finished");
   },

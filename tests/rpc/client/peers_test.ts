@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { z } from "npm:zod@^4.6.7";
-import { contract, RemoteError } from "../../../mod.ts";
+import { contract, InvalidResultError, RemoteError } from "../../../mod.ts";
 import { until } from "../../setup/probe.ts";
 import { all, type Bus, failureOf, onRabbit, type Raw } from "../support.ts";
 
@@ -207,6 +207,7 @@ onRabbit(
       procedures: { echo: { result: z.number() } },
     });
     const error = await failureOf(connection.client(strict).call("echo"));
+    assert.ok(error instanceof InvalidResultError);
     assert.match(error.message, /^Invalid result of .*echo/);
   },
 );

@@ -5,6 +5,7 @@ import {
   type Contract,
   contract,
   implement,
+  InvalidResultError,
   InvalidValueError,
   Manager,
   NoSuchMethodError,
@@ -271,7 +272,7 @@ Deno.test("dispatch of a stream gives an async iterable of parsed items", async 
   const read = async () => {
     for await (const item of items) seen.push(item);
   };
-  assert.ok(await failureOf(read()) instanceof InvalidValueError);
+  assert.ok(await failureOf(read()) instanceof InvalidResultError);
   assert.deepEqual(seen, [{ n: 1 }]);
 });
 

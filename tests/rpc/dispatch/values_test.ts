@@ -9,6 +9,7 @@ import {
   createConnection,
   type Dispatcher,
   implement,
+  InvalidResultError,
   InvalidValueError,
   memoryLedgerStore,
   type RequestContext,
@@ -201,7 +202,7 @@ Deno.test("a caller gets exactly what the schema makes of the handler's value, w
   );
 });
 
-Deno.test("a wrap that reads ahead of a stream changes nothing of items that JSON cannot carry", async () => {
+Deno.test("a wrap that reads ahead of a stream changes nothing of items that JSON cannot represent", async () => {
   const url = `memory:values-${crypto.randomUUID()}`;
   const api = contract({
     topic: "values",
@@ -387,7 +388,7 @@ onEachBus(
     assert.equal(worker.stats.failed, 0);
     assert.equal(done.length, 4);
     assert.ok(
-      await failureOf(client.call("wrong")) instanceof InvalidValueError,
+      await failureOf(client.call("wrong")) instanceof InvalidResultError,
     );
   },
 );
@@ -417,6 +418,33 @@ Deno.test("a cast is recorded without a result that its contract has", async () 
   await done.promise;
 });
 
+Deno.test("a result that does not fit cannot be recorded, and is the worker's fault", async () => {
+  const url = `memory:values-${crypto.randomUUID()}`;
+  const api = contract({
+    topic: "values",
+    version: "1.0",
+    procedures: { pay: { result: z.number() } },
+  });
+  const errors: unknown[] = [];
+  const manager = implement(api, {
+    pay: async (_args: unknown, { record }: RequestContext) => {
+      await record({}, "text").catch((error) => errors.push(error));
+      return 1;
+    },
+  });
+  await using _service = await Service.start({
+    url,
+    signals: false,
+    manager,
+    ledger: memoryLedgerStore(),
+  });
+  await using connection: ConnectionContext = await createConnection(url);
+  assert.equal(await connection.client(api).call("pay"), 1);
+  const [error] = errors;
+  assert.ok(error instanceof InvalidResultError, `${error}`);
+  assert.equal(error.code, "INVALID_RESULT");
+});
+
 onEachBus(
   "NaN, which no type can tell from other numbers, is refused at run time by its path",
   async (bus) => {
@@ -435,13 +463,13 @@ onEachBus(
     await using connection = await bus.connect();
     const client = connection.client(api);
     const calls = [
-      () => client.call("nan"),
-      () => client.call("take", { n: NaN }),
-    ];
-    for (const call of calls) {
+      [() => client.call("nan"), InvalidResultError],
+      [() => client.call("take", { n: NaN }), InvalidValueError],
+    ] as const;
+    for (const [call, expected] of calls) {
       const error = await failureOf(call());
-      assert.ok(error instanceof InvalidValueError);
-      assert.match(error.message, /\.n is NaN, which JSON cannot carry/);
+      assert.ok(error instanceof expected);
+      assert.match(error.message, /\.n is NaN, which JSON cannot represent/);
     }
   },
 );

@@ -172,7 +172,7 @@ onEachBus(
 );
 
 onEachBus(
-  "notify refuses what no listener would take, and what JSON cannot carry",
+  "notify refuses what no listener would take, and what JSON cannot represent",
   async (bus) => {
     await using connection = await bus.connect();
     const refused = [

@@ -8,7 +8,7 @@ import { until } from "../../setup/probe.ts";
 /** As much of a call as signs of life look at. */
 const call = (more: object): IncomingRequest =>
   ({
-    request: { reply: { call: "c", queue: "q", form: "single" }, ...more },
+    request: { reply: { call: "c", queue: "q", form: "oneMessage" }, ...more },
     replies: [],
     cancellation: { cancelled: false, heartbeatSent: () => {} },
   }) as unknown as IncomingRequest;

@@ -1,7 +1,7 @@
 /** Answers that are ready together, in one message. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { InvalidValueError } from "../../../mod.ts";
+import { InvalidResultError } from "../../../mod.ts";
 import type {
   Deadline,
   Message,
@@ -10,11 +10,11 @@ import type {
 import { type Address, queueName } from "../../../src/transport/address.ts";
 import { ReplyBatcher } from "../../../src/rpc/replies/reply_batcher.ts";
 import {
-  type BatchPart,
+  type BatchEntry,
   decodeBatch,
-  defaultLimits,
   ReplyBatch,
-} from "../../../src/wire/codec.ts";
+} from "../../../src/wire/reply_batch.ts";
+import { defaultLimits } from "../../../src/wire/json.ts";
 import { until } from "../../setup/probe.ts";
 import {
   type Bus,
@@ -64,7 +64,7 @@ async function five(bus: Bus, version: string) {
   for (const call of calls) {
     ask(raw, bus.topic, { method: "wait", args: {}, call, queue, version });
   }
-  const messages: BatchPart[] = [];
+  const messages: BatchEntry[] = [];
   await until("five answers", async () => {
     const message = await channel.get(queue, { noAck: true });
     if (!message) return false;
@@ -120,7 +120,7 @@ onRabbit(
         const part = { body, headers: { warren: "2" }, correlationId: call };
         assert.ok(batch.add(part, Infinity));
       }
-      const { body, headers } = batch.encode;
+      const { body, headers } = batch.encoded;
       channel.sendToQueue(queue, Buffer.from(body), { headers });
     }, { noAck: true });
     await using connection = await bus.connect();
@@ -131,7 +131,7 @@ onRabbit(
       ends.map((end) =>
         end.status === "fulfilled" ? end.value : end.reason.constructor
       ),
-      [0, InvalidValueError, 2],
+      [0, InvalidResultError, 2],
     );
   },
 );

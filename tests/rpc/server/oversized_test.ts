@@ -4,7 +4,11 @@ import { Buffer } from "node:buffer";
 import { EventEmitter } from "node:events";
 import { Goodbyes } from "../../../src/transport/rabbitmq/amqplib/graceful_close.ts";
 import { z } from "npm:zod@^4.6.7";
-import { contract, InvalidValueError } from "../../../mod.ts";
+import {
+  contract,
+  InvalidResultError,
+  InvalidValueError,
+} from "../../../mod.ts";
 import type { Inner } from "../../../src/transport/rabbitmq/amqplib/private_members.ts";
 import { FrameReader } from "../../../src/transport/rabbitmq/amqplib/frame_reader.ts";
 import {
@@ -163,7 +167,7 @@ onEachBus(
     );
     const call = connection.client(api).call("add", { a: 1, b: 2 });
     const error = await failureOf(call);
-    assert.ok(error instanceof InvalidValueError, `${error}`);
+    assert.ok(error instanceof InvalidResultError, `${error}`);
     assert.match(
       error.message,
       /\d+ bytes, the limit is 1048576; answer with less/,

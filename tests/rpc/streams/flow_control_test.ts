@@ -271,7 +271,7 @@ Deno.test("credit that was lost is said again at a sign of life", async () => {
   const said: number[] = [];
   const items = new StreamReceiver();
   items.more = (upTo) => said.push(upTo);
-  const common = { kind: "reply", run: "r", ending: false } as const;
+  const common = { kind: "reply", runId: "r", ending: false } as const;
   for (let sequence = 1; sequence <= 20; sequence++) {
     items.receive({ ...common, sequence, result: sequence });
   }
@@ -283,7 +283,7 @@ Deno.test("credit that was lost is said again at a sign of life", async () => {
   assert.deepEqual(said, [48, 48, 48]);
   const rivals: unknown[] = [];
   items.rival = (inbox) => rivals.push(inbox);
-  const another = { ...common, run: "another", inbox: "elsewhere" };
+  const another = { ...common, runId: "another", inbox: "elsewhere" };
   items.receive({ ...another, heartbeat: true, sequence: 30 });
   assert.deepEqual([said.length, rivals], [3, ["elsewhere"]]);
 });

@@ -68,9 +68,9 @@ onEachBus(
     await using _worker = await bus.serve(sums(bus.topic), handlers);
     await using connection = await bus.connect();
     const lost = new Set<unknown>();
-    lose(bus.url, ({ ending, run }) => {
-      if (!ending || lost.has(run)) return false;
-      lost.add(run);
+    lose(bus.url, ({ ending, runId }) => {
+      if (!ending || lost.has(runId)) return false;
+      lost.add(runId);
       return true;
     });
     const client = connection.client(sums(bus.topic));
@@ -195,7 +195,7 @@ onRabbit(
       command: "resume",
       call: "nobody's",
       sequence: 8,
-      run: "r",
+      runId: "r",
     });
     const told = Promise.withResolvers<Record<string, unknown>>();
     await channel.consume(queue, (message) => {
@@ -302,7 +302,7 @@ Deno.test("SentItems says again what follows a number, of its own run, once in a
     const messages = upTo(5).map(message);
     for (const each of messages) items.add(each);
     items.grant(34); // two were read
-    return { items, again, messages, run: items.next.run };
+    return { items, again, messages, run: items.next.runId };
   };
   {
     const { items, again, messages, run } = five();
@@ -348,8 +348,8 @@ Deno.test("EndedStreams forgets the oldest when they are more than 16 MiB, and a
   }
   const kept = streams.map(({ bytes }) => bytes > 0);
   assert.deepEqual(kept, [false, false, true, true, true]);
-  assert.equal(running.resume("c", "r", 1, streams[0]?.next.run), false);
-  assert.equal(running.resume("c", "r", 1, streams[4]?.next.run), true);
+  assert.equal(running.resume("c", "r", 1, streams[0]?.next.runId), false);
+  assert.equal(running.resume("c", "r", 1, streams[4]?.next.runId), true);
   ended[Symbol.dispose]();
   assert.equal(running.resume("c", "r", 1, undefined), false);
 });

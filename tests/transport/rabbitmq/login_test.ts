@@ -26,7 +26,7 @@ import type { TransportEvent } from "../../../src/transport/transport.ts";
 import { Inbox } from "../../../src/rpc/inbox.ts";
 import { ReplyFuture } from "../../../src/rpc/client/unary_call.ts";
 import { withDeadline } from "../../../src/async/deadline.ts";
-import { defaultLimits } from "../../../src/wire/codec.ts";
+import { defaultLimits } from "../../../src/wire/json.ts";
 import { Endless, failureOf, sumHandlers, sums } from "../../rpc/support.ts";
 import {
   type PrivateBroker,

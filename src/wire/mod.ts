@@ -1,0 +1,33 @@
+/** Messages on the wire: the neutral form, and how each dialect encodes it. Other folders import this file alone. @module */
+export { decode, encode, encodeControl } from "./codec.ts";
+export { copyForCall, dialects, grizzly, oslo } from "./dialect.ts";
+export { fromFailure, toFailure } from "./failure.ts";
+export {
+  attemptOf,
+  BATCH_VERSION,
+  deadLetterCountOf,
+  deadLetterHeaders,
+  deferralHeaders,
+  forwardedHeaders,
+  interruptionsOf,
+  isShortString,
+  propertyHeaders,
+  PROTOCOL_VERSION,
+  redeliveryHeaders,
+  retryHeaders,
+} from "./headers.ts";
+export { assertJson, defaultLimits } from "./json.ts";
+export { osloPeerOf } from "./oslo.ts";
+export { decodeBatch, isBatch, ReplyBatch } from "./reply_batch.ts";
+
+export type { DecodeError } from "./codec.ts";
+export type { Dialect } from "./dialect.ts";
+export type { ErrorClasses } from "./failure.ts";
+export type { Limits } from "./json.ts";
+export type {
+  Control,
+  Notification,
+  Reply,
+  ReplyAddress,
+  Request,
+} from "./rpc_message.ts";
