@@ -41,6 +41,7 @@ export {
   UnsupportedVersionError,
 } from "./src/errors.ts";
 export { ConnectionContext } from "./src/connection/connection_context.ts";
+export { local } from "./src/contract/locals.ts";
 export { requestContext } from "./src/contract/request_context.ts";
 export { contract } from "./src/contract/contract.ts";
 export { RpcDispatcher } from "./src/rpc/dispatch/dispatcher.ts";
@@ -93,10 +94,18 @@ export type * from "./src/contract/types.ts";
 export type * from "./src/contract/json_types.ts";
 export type { Dispatcher } from "./src/rpc/dispatch/dispatcher.ts";
 export type {
-  ListenerOptions,
   NotificationHandler,
   NotificationResult,
-} from "./src/rpc/notifications/listener.ts";
+} from "./src/rpc/notifications/event_handling.ts";
+export type { ListenerOptions } from "./src/rpc/notifications/listener.ts";
+export type {
+  ClientInterceptor,
+  InterceptedRequest,
+  NextInterceptor,
+  ServiceInterceptor,
+  ServiceRequest,
+} from "./src/rpc/interceptors.ts";
+export type { Local, Locals } from "./src/contract/locals.ts";
 export type {
   NotificationDriver,
   NotificationSettings,

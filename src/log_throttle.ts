@@ -1,5 +1,17 @@
 /** Limits log lines of one kind to one a second, so that a peer cannot flood the log. @module */
-import { addFollowUp } from "./follow_ups.ts";
+
+/** Work that needs no timer of its own: it is done whenever deadlines of the process have passed. */
+const followers: (() => void)[] = [];
+
+/** Calls `work` whenever deadlines have passed, for as long as the process lives. */
+function addFollowUp(work: () => void): void {
+  followers.push(work);
+}
+
+/** Does the work that waits for deadlines: they have passed. */
+export function runFollowUps(): void {
+  for (const work of followers) work();
+}
 
 /** Milliseconds between two lines of one kind. */
 const LOG_INTERVAL_MS = 1_000;

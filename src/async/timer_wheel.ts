@@ -1,6 +1,6 @@
 /** Timer wheel: deadlines on the monotonic clock that share one timer of the platform. @module */
 
-import { runFollowUps } from "../follow_ups.ts";
+import { runFollowUps } from "../log_throttle.ts";
 import { SlotMap } from "../slot_map.ts";
 
 /** Resolution of the wheel in milliseconds: a deadline fires at most this much late. */

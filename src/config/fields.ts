@@ -1,6 +1,6 @@
 /** Table of all that can be configured: variable, allowed values and default of each key. @module */
 import { z } from "npm:zod@^4.6.7";
-import { LONG_RUNNING } from "../connection/connection_options.ts";
+import { DEFAULT_LONG_RUNNING_MS } from "../connection/connection_options.ts";
 import { CONSUMER_TIMEOUT_MS } from "../ledger/options.ts";
 import { defaultLimits } from "../wire/mod.ts";
 import {
@@ -125,7 +125,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     "WARREN_LONG_RUNNING",
     milliseconds((ms) => ms > 0),
     "milliseconds above 0",
-    LONG_RUNNING,
+    DEFAULT_LONG_RUNNING_MS,
     numeric,
   ),
   maxMessageSize: field(

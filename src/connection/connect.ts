@@ -1,41 +1,26 @@
-/** From a URL to a connection: the one place that picks concrete parts. @module */
-import { InvalidValueError } from "../errors.ts";
-import { logger, oneLine } from "../logging.ts";
+/** From a URL to a connection: the one place that picks a concrete transport. @module */
+import { logger } from "../logging.ts";
 import { MemoryTransport } from "../transport/memory/transport.ts";
 import { RabbitTransport } from "../transport/rabbitmq/transport.ts";
 import type { BusProfile } from "../transport/profile.ts";
-import { checkNotificationSettings } from "../rpc/notifications/notifier.ts";
-import type { LegacyPeers } from "../rpc/client/legacy_reply_queues.ts";
 import type { Transport } from "../transport/transport.ts";
+import { probeLedger } from "../ledger/options.ts";
+import { askedCredentials, askedUrls } from "./asked_login.ts";
+import {
+  checkConnectionOptions,
+  type CheckedOptions,
+  DEFAULT_TIMEOUT_MS,
+} from "./checked_options.ts";
 import { type ConnectionContext, createContext } from "./connection_context.ts";
-import type { ConnectionParts } from "./dependencies.ts";
-import { checkDuration, checkInteger } from "../option_checks.ts";
-import {
-  defaultLimits,
-  type Dialect,
-  dialects,
-  type Limits,
-} from "../wire/mod.ts";
-import { busProfile } from "./bus_profile.ts";
-import { sharedTransport, transportKey } from "./transport_registry.ts";
-import {
-  checkLedger,
-  consumerTimeoutOf,
-  probeLedger,
-} from "../ledger/options.ts";
 import {
   type AskedUrls,
   type BrokerUrls,
   type ConnectionOptions,
-  LONG_RUNNING,
   parseUrls,
 } from "./connection_options.ts";
+import type { ConnectionDependencies } from "./dependencies.ts";
 import { checkConnectionNames } from "./option_names.ts";
-import {
-  askedCredentials,
-  askedUrls,
-  checkCredentials,
-} from "./asked_login.ts";
+import { sharedTransport, transportKey } from "./transport_registry.ts";
 
 function createTransport(
   where: readonly URL[] | AskedUrls,
@@ -78,20 +63,6 @@ function isOpen({ protocol, hostname }: URL): boolean {
   return protocol === "amqp:" && !LOOPBACK.test(hostname);
 }
 
-function dialectOf(name: ConnectionOptions["dialect"] = "grizzly"): Dialect {
-  if (Object.hasOwn(dialects, name)) return dialects[name];
-  throw new InvalidValueError(
-    `Invalid option dialect ${oneLine(name, 40)}: give grizzly, folsom or oslo`,
-    { data: { path: "dialect" } },
-  );
-}
-
-/** Folsom's servers may be on an OpenStack bus; none of them understands an envelope. */
-function legacyPeersOf({ name }: Dialect, { nova }: BusProfile): LegacyPeers {
-  if (name === "folsom") return "always";
-  return nova && name === "grizzly" ? "learn" : "never";
-}
-
 /**
  * Connects to a broker, or joins the process's connection to it: however many contexts there are, a process has one
  * connection to publish and one to consume for each broker.
@@ -115,73 +86,44 @@ export async function createConnection(
   return await connect(url, options);
 }
 
-/** The same for what has been looked at: it may have the options of a service too. */
+/** As `createConnection`, for options whose names were checked: they may be those of a service too. */
 export async function connect(
   url: BrokerUrls,
   options: ConnectionOptions,
 ): Promise<ConnectionContext> {
-  return createContext(await lease(url, options));
+  return createContext(
+    await openConnection(url, checkConnectionOptions(options)),
+  );
 }
 
-/** The parts of a connection: its channels are given back when that is disposed. */
-export async function lease(
+/**
+ * Connects, or joins the process's connection to the broker, and leases channels there.
+ *
+ * @throws {ConnectionFailedError} as `createConnection`.
+ * @throws {InvalidValueError} the URL is wrong.
+ */
+export async function openConnection(
   url: BrokerUrls,
-  options: ConnectionOptions,
-): Promise<ConnectionParts> {
-  const { pooled = false, timeout = 60_000, signal } = options;
-  const { queueType = "classic", grace = 30_000, heartbeat = 10 } = options;
-  const { maxMessageSize = defaultLimits.bytes, concurrency = 64 } = options;
-  const { prefetch = concurrency } = options;
-  checkInteger("maxMessageSize", maxMessageSize, 1, 512 * 1024 * 1024);
-  checkInteger("concurrency", concurrency, 1, 65_535);
-  checkInteger("prefetch", prefetch, 1, 65_535);
-  checkInteger("heartbeat", heartbeat, 0, 65_535);
-  if (grace !== 0) checkDuration("grace", grace);
-  const wait = {
-    at: performance.now() + checkDuration("timeout", timeout),
-    signal,
-  };
-  const where = typeof url === "function" ? url : parseUrls(url);
-  checkCredentials(options.credentials);
-  const profile = busProfile(options.profile, queueType);
-  const limits: Limits = {
-    ...defaultLimits,
-    bytes: maxMessageSize,
-    python: profile.nova !== undefined,
-  };
-  const dialect = dialectOf(options.dialect);
-  const ledger = checkLedger(options.ledger);
+  checked: CheckedOptions,
+): Promise<ConnectionDependencies> {
+  const { options, profile, messages, server } = checked;
+  const { pooled = false, timeout = DEFAULT_TIMEOUT_MS, signal } = options;
+  const deadline = { at: performance.now() + timeout, signal };
+  const brokers = typeof url === "function" ? url : parseUrls(url);
   await probeLedger(options);
   const { pool, inbox } = sharedTransport(
-    transportKey(where, options, profile),
-    () => createTransport(where, options, profile),
-    limits,
+    transportKey(brokers, options, profile),
+    () => createTransport(brokers, options, profile),
+    messages.limits,
   );
-  const session = await pool.acquire(pooled, wait);
+  const session = await pool.acquire(pooled, deadline);
+  const release = (reusable: boolean) =>
+    pool.release(session, pooled, reusable);
+  const { transport } = pool;
   return {
-    session,
-    inbox,
-    transport: pool.transport,
-    dialect,
-    legacyPeers: legacyPeersOf(dialect, profile),
-    limits,
-    errors: options.errors ?? {},
-    waitForRoute: options.waitForRoute ?? false,
-    concurrency,
-    prefetch,
-    tracebacks: options.tracebacks ?? false,
-    grace,
-    notifications: checkNotificationSettings(options.notifications),
-    openstack: profile.nova !== undefined,
-    ledger,
-    consumerTimeout: consumerTimeoutOf(options),
-    longRunning: checkDuration(
-      "longRunning",
-      options.longRunning ?? LONG_RUNNING,
-    ),
-    publisherId: options.publisherId ?? "warren",
-    release: (reusable) => pool.release(session, pooled, reusable),
-    watch: (watcher) => pool.transport.onEvent(watcher),
-    health: () => pool.transport.health(),
+    resources: { session, inbox, transport, release },
+    messages,
+    server,
+    notifications: checked.notifications,
   };
 }

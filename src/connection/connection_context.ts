@@ -3,17 +3,19 @@ import { ConnectionDisposedError } from "../errors.ts";
 import type { Deadline, TransportHealth } from "../transport/transport.ts";
 import { RpcClient, untypedStream } from "../rpc/client/rpc_client.ts";
 import type { Client, ClientOptions } from "../rpc/client/client.ts";
+import { ConnectionEvents, relayEvents } from "./connection_events.ts";
 import {
-  ConnectionEvents,
-  dispatchTransportEvent,
-} from "./connection_events.ts";
-import type { ConnectionParts } from "./dependencies.ts";
+  type ConnectionDependencies,
+  createServer,
+  createSubscriptions,
+  notificationResources,
+} from "./dependencies.ts";
 import {
   type ConsumedQueue,
   consumerOf,
   type ConsumerOptions,
   planConsumers,
-  Subscriptions,
+  type Subscriptions,
   workerOf,
 } from "../rpc/server/subscriptions.ts";
 import type { Contract } from "../contract/types.ts";
@@ -22,9 +24,9 @@ import { discover, type ServicesOptions } from "../rpc/discovery/discover.ts";
 import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
 import { Leadership } from "../rpc/leader_election.ts";
 import { checkTask } from "../names.ts";
+import type { NotificationHandler } from "../rpc/notifications/event_handling.ts";
 import {
   type ListenerOptions,
-  type NotificationHandler,
   startListener,
 } from "../rpc/notifications/listener.ts";
 import { notify, type NotifyOptions } from "../rpc/notifications/notifier.ts";
@@ -37,7 +39,7 @@ import {
   type Target,
 } from "../rpc/client/call_options.ts";
 import { checkInteger } from "../option_checks.ts";
-import { Server } from "../rpc/server/server.ts";
+import type { Server } from "../rpc/server/server.ts";
 import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceStatus } from "../rpc/discovery/service_report.ts";
 
@@ -47,12 +49,10 @@ export type AnyArgs = Readonly<Record<string, unknown>>;
 const disposed = () =>
   new ConnectionDisposedError("Cannot use the connection: it was disposed");
 
-let construct: (parts: ConnectionParts) => ConnectionContext;
-
-/** A context of its parts; users call `createConnection`. */
-export function createContext(parts: ConnectionParts): ConnectionContext {
-  return construct(parts);
-}
+/** Creates a context; users call `createConnection`. */
+export let createContext: (
+  dependencies: ConnectionDependencies,
+) => ConnectionContext;
 
 /**
  * Client and server over channels of their own on the process's link to the broker. Made by `createConnection`.
@@ -62,12 +62,12 @@ export function createContext(parts: ConnectionParts): ConnectionContext {
  */
 export class ConnectionContext extends ConnectionEvents
   implements AsyncDisposable {
-  readonly #parts: ConnectionParts;
+  readonly #dependencies: ConnectionDependencies;
   readonly #client: RpcClient;
   readonly #server: Server;
   readonly #watching: Disposable;
   readonly #subscriptions: Subscriptions;
-  /** Ends what is being set up when the context is disposed. */
+  /** Ends the setup of consumers when the context is drained. */
   readonly #ending = new AbortController();
   #draining: Promise<void> | undefined;
   /** Fires when disposal has waited for the handlers. */
@@ -77,21 +77,17 @@ export class ConnectionContext extends ConnectionEvents
   #disposing: Promise<void> | undefined;
 
   static {
-    construct = (parts) => new ConnectionContext(parts);
+    createContext = (dependencies) => new ConnectionContext(dependencies);
   }
 
-  private constructor(parts: ConnectionParts) {
+  private constructor(dependencies: ConnectionDependencies) {
     super();
-    this.#parts = parts;
-    this.#client = new RpcClient(parts);
-    this.#server = new Server(
-      { ...parts, caller: this.#client },
-      parts,
-    );
-    this.#subscriptions = new Subscriptions(parts);
-    this.#watching = parts.watch((event) =>
-      dispatchTransportEvent(this, event)
-    );
+    this.#dependencies = dependencies;
+    const { resources, messages } = dependencies;
+    this.#client = new RpcClient(resources, messages);
+    this.#server = createServer(dependencies, this.#client);
+    this.#subscriptions = createSubscriptions(dependencies);
+    this.#watching = relayEvents(resources.transport, this);
   }
 
   /** The typed verbs of a contract; `defaults` hold for all its calls. */
@@ -108,8 +104,8 @@ export class ConnectionContext extends ConnectionEvents
     options: CallOptions = {},
   ): Promise<unknown> {
     this.#check();
-    const whom = addressed(target, options, "call");
-    return (await this.#client.call(whom, method, args, options)).value;
+    const request = addressed({ target, method, args, options }, "call");
+    return (await this.#client.call(request)).value;
   }
 
   /** No answer, untyped. See {@linkcode Client}. */
@@ -120,8 +116,8 @@ export class ConnectionContext extends ConnectionEvents
     options: CastOptions = {},
   ): Promise<void> {
     this.#check();
-    const whom = addressed(target, options, "cast");
-    await this.#client.cast(whom, method, args, options);
+    const request = addressed({ target, method, args, options }, "cast");
+    await this.#client.cast(request);
   }
 
   /** No answer, to every worker, untyped. See {@linkcode Client}. */
@@ -132,8 +128,8 @@ export class ConnectionContext extends ConnectionEvents
     options: SendOptions = {},
   ): Promise<void> {
     this.#check();
-    const whom = addressed(target, options, "send");
-    await this.#client.fanoutCast(whom, method, args, options);
+    const request = addressed({ target, method, args, options }, "send");
+    await this.#client.fanoutCast(request);
   }
 
   /** A stream, untyped; a procedure that does not stream yields its one result. See {@linkcode Client}. */
@@ -144,8 +140,8 @@ export class ConnectionContext extends ConnectionEvents
     options: CallOptions = {},
   ): AsyncGenerator<unknown, void, undefined> {
     this.#check();
-    const whom = addressed(target, options, "call");
-    return this.#client.multicall(whom, method, args, options, untypedStream);
+    const request = addressed({ target, method, args, options }, "call");
+    return this.#client.multicall(request, untypedStream);
   }
 
   /** Sends an event to whoever listens, now or later: it waits in the queue of its priority. */
@@ -155,7 +151,8 @@ export class ConnectionContext extends ConnectionEvents
     options: NotifyOptions = {},
   ): Promise<void> {
     this.#check();
-    await notify(this.#parts, eventType, payload, options);
+    const resources = notificationResources(this.#dependencies);
+    await notify(resources, { eventType, payload, options });
   }
 
   /** The other end of `notify`; events are acknowledged after the handler. */
@@ -165,7 +162,8 @@ export class ConnectionContext extends ConnectionEvents
   ): Promise<void> {
     this.#check();
     const deadline = this.#setUp();
-    const stop = await startListener(this.#parts, handler, options, deadline);
+    const resources = notificationResources(this.#dependencies);
+    const stop = await startListener(resources, handler, options, deadline);
     this.#subscriptions.addListener(stop);
   }
 
@@ -201,7 +199,8 @@ export class ConnectionContext extends ConnectionEvents
   async consume(): Promise<void> {
     this.#check();
     const deadline = this.#setUp();
-    await this.#parts.inbox.ready(deadline); // callers must be able to cancel
+    const { inbox } = this.#dependencies.resources;
+    await inbox.ready(deadline); // callers must be able to cancel
     await this.#subscriptions.start(deadline);
   }
 
@@ -217,8 +216,10 @@ export class ConnectionContext extends ConnectionEvents
   ): AsyncGenerator<ServiceStatus, void, undefined> {
     this.#check();
     this.#reusable = false;
-    const { signal: closing } = this.#closing;
-    return discover({ ...this.#parts, client: this.#client, closing }, options);
+    const [client, closing] = [this.#client, this.#closing.signal];
+    const { session } = this.#dependencies.resources;
+    const { limits } = this.#dependencies.messages;
+    return discover({ client, session, limits, closing }, options);
   }
 
   /**
@@ -229,12 +230,12 @@ export class ConnectionContext extends ConnectionEvents
     this.#check(this.#draining !== undefined);
     checkTask(topic, task);
     this.#reusable = false;
-    return new Leadership(this.#parts.session, topic, task);
+    return new Leadership(this.#dependencies.resources.session, topic, task);
   }
 
   /** How the process's link to the broker is, shared by all its connections; memory is always up. */
   health(): TransportHealth {
-    return this.#parts.health();
+    return this.#dependencies.resources.transport.health();
   }
 
   /** What the server half has done so far. */
@@ -256,7 +257,7 @@ export class ConnectionContext extends ConnectionEvents
    * Takes no more messages; resolves when all that is in hand is done, or after `grace` milliseconds. The verbs go on,
    * nothing new can be consumed. Disposal begins with it. Safe to call twice.
    */
-  drain(grace: number = this.#parts.grace): Promise<void> {
+  drain(grace: number = this.#dependencies.server.grace): Promise<void> {
     return this.#draining ??= this.#drain(grace);
   }
 
@@ -269,10 +270,10 @@ export class ConnectionContext extends ConnectionEvents
     consumed: ConsumedQueue,
     dispatcher: Dispatcher,
   ): Promise<void> {
-    const { openstack } = this.#parts;
+    const { openstack } = this.#dependencies.notifications;
     const [server, subscriptions] = [this.#server, this.#subscriptions];
-    const parts = { server, subscriptions, openstack };
-    await planConsumers(parts, consumed, dispatcher, this.#setUp());
+    const consuming = { server, subscriptions, openstack };
+    await planConsumers(consuming, consumed, dispatcher, this.#setUp());
   }
 
   /** Bounds of making a consumer, after which the transport is no longer as new. */
@@ -290,7 +291,7 @@ export class ConnectionContext extends ConnectionEvents
       this.#closing.abort(disposed());
       await this.#client.dispose();
       this.#watching[Symbol.dispose]();
-      await this.#parts.release(this.#reusable);
+      await this.#dependencies.resources.release(this.#reusable);
     }
   }
 

@@ -103,8 +103,8 @@ export interface ConnectionOptions {
   readonly heartbeat?: number | undefined;
 }
 
-/** Milliseconds of `longRunning`, unless said otherwise. */
-export const LONG_RUNNING = 600_000;
+/** Milliseconds after which a handler that still runs is logged, unless said otherwise. */
+export const DEFAULT_LONG_RUNNING_MS = 600_000;
 
 /** The schemes of brokers; a network's needs a host. */
 function isBroker({ protocol, host }: URL): boolean {

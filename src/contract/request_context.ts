@@ -1,5 +1,6 @@
 /** Context of a request, as handlers see it. @module */
 import { newId } from "../ids.ts";
+import { Locals } from "./locals.ts";
 
 /** Values that are sent with a request: any JSON values (`user_id`, `roles`, …). */
 export type ContextValues = Readonly<Record<string, unknown>>;
@@ -16,6 +17,8 @@ export interface RequestContext {
   readonly deadline: number;
   /** Number of the attempt, from 1. */
   readonly attempt: number;
+  /** Values that the interceptors of the service have set. They are never sent, and no other request inherits them. */
+  readonly locals: Locals;
   /**
    * Records the request as done, with its result, in a transaction of the service's ledger store: everything else that
    * is written in that transaction is written exactly once, even if this worker dies. Pass the result that the handler
@@ -36,6 +39,7 @@ export function requestContext(values: ContextValues = {}): RequestContext {
     signal: new AbortController().signal,
     deadline: Infinity,
     attempt: 1,
+    locals: new Locals(),
     record: () => Promise.resolve(), // no request can be delivered again here
   };
 }

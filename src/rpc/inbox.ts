@@ -42,6 +42,22 @@ export interface PendingReply {
   unrouted(error: unknown): void;
 }
 
+/** Tells a worker that nobody waits for the replies to its call. */
+export type UnmatchedReplyListener = (call: string, worker: string) => void;
+
+/** Tells a reader that the stream of which it misses items, from a number on, is not known here. */
+export type UnknownStreamListener = (
+  call: string,
+  from: number,
+  reader: string,
+) => void;
+
+/** Adds a listener, until disposed. */
+function listen<T>(listeners: Set<T>, listener: T): Disposable {
+  listeners.add(listener);
+  return { [Symbol.dispose]: () => void listeners.delete(listener) };
+}
+
 /** Who waits for the answers to a call. */
 export interface Waiter {
   /** Id of the call. */
@@ -82,13 +98,10 @@ export class Inbox {
   readonly pending: KeyedSlotMap<string, Waiter> = new KeyedSlotMap();
   /** What runs here. */
   readonly targets: ControlTargets = new ControlTargets();
-  /** Who can tell a worker that nobody waits for its call. */
-  readonly cancellers: Set<(call: string, worker: string) => void> = new Set();
-  /** Who can tell a reader that the stream of which it misses items from a number on is not known here. */
-  readonly deniers: Set<(call: string, from: number, reader: string) => void> =
-    new Set();
   /** Replies that nobody waited for, and messages that were none. */
   readonly unmatched = { late: 0, refused: 0 };
+  readonly #unmatchedListeners = new Set<UnmatchedReplyListener>();
+  readonly #unknownListeners = new Set<UnknownStreamListener>();
   readonly #transport: Transport;
   readonly #limits: Limits;
   /** No queue for the answers of one call is declared before this time, in milliseconds of the monotonic clock. */
@@ -117,6 +130,19 @@ export class Inbox {
   /** True once it is being read. */
   get read(): boolean {
     return this.#read;
+  }
+
+  /**
+   * Listens for replies to calls that nobody waits for, until disposed. The connection contexts of a process share its
+   * inbox: one listener is called for each reply, whichever context it belongs to.
+   */
+  onUnmatchedReply(listener: UnmatchedReplyListener): Disposable {
+    return listen(this.#unmatchedListeners, listener);
+  }
+
+  /** Listens for readers of streams that are not known here, until disposed; one listener is called for each of them. */
+  onUnknownStream(listener: UnknownStreamListener): Disposable {
+    return listen(this.#unknownListeners, listener);
   }
 
   /**
@@ -276,8 +302,8 @@ export class Inbox {
     this.targets.grant(call, credit);
     if (command === "credit") return;
     if (this.targets.resume(call, reader, sequence, runId)) return;
-    const [deny] = this.deniers;
-    if (reader) deny?.(call, sequence, reader);
+    const [listener] = this.#unknownListeners;
+    if (reader) listener?.(call, sequence, reader);
   }
 
   #reply(reply: Reply, call: string): void {
@@ -285,9 +311,9 @@ export class Inbox {
     if (waiter) return waiter.pending.receive(reply);
     this.unmatched.late++;
     logger("rpc").debug("A reply came that nobody waits for");
-    const [cancel] = this.cancellers;
+    const [listener] = this.#unmatchedListeners;
     const goesOn = reply.inbox !== undefined && !reply.ending;
-    if (goesOn) cancel?.(call, reply.inbox);
+    if (goesOn) listener?.(call, reply.inbox);
   }
 
   #refuse(reason: string): void {

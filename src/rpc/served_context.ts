@@ -1,10 +1,15 @@
 /** Context of a request that a server runs. @module */
+import type { ApplicationHeaders } from "../wire/mod.ts";
 import type { Request } from "../wire/mod.ts";
 import type {
   ContextValues,
   RequestContext,
 } from "../contract/request_context.ts";
+import { Locals } from "../contract/locals.ts";
 import type { Procedure } from "../contract/types.ts";
+
+/** Verb of a request that is served, as far as a server can tell. */
+export type ServedKind = "call" | "cast" | "fanout" | "multicall";
 
 /** Key of a context's observer. It is an own symbol, so that a copy of the context keeps it. */
 export const observer: unique symbol = Symbol("warren.serving");
@@ -13,6 +18,10 @@ export const observer: unique symbol = Symbol("warren.serving");
 export interface ExecutionObserver {
   /** Request that is executed. */
   readonly request: Request;
+  /** Verb of the request. */
+  readonly kind: ServedKind;
+  /** Application headers of the message. */
+  readonly headers: ApplicationHeaders;
   /** Fires when nobody waits for the result any more, and at the handler's `maxDuration`. */
   readonly signal: AbortSignal;
   /** Context that the handler was given. */
@@ -38,6 +47,7 @@ export class ServedContext implements RequestContext {
   readonly signal: AbortSignal;
   readonly deadline: number;
   readonly attempt: number;
+  readonly locals: Locals = new Locals();
   readonly record: RequestContext["record"];
   readonly [observer]: ExecutionObserver;
 

@@ -5,7 +5,10 @@ import {
   type ConnectionContext,
   createContext,
 } from "../connection/connection_context.ts";
-import type { ConnectionParts } from "../connection/dependencies.ts";
+import type {
+  ConnectionDependencies,
+  ConnectionResources,
+} from "../connection/dependencies.ts";
 import {
   holdHost,
   type HostLock,
@@ -16,7 +19,8 @@ import {
   removeQueues,
 } from "../rpc/host_queues.ts";
 import type { ServiceStatus } from "../rpc/discovery/service_report.ts";
-import { lease } from "../connection/connect.ts";
+import { checkConnectionOptions } from "../connection/checked_options.ts";
+import { openConnection } from "../connection/connect.ts";
 import { PeriodicTasks } from "./periodic/periodic_tasks.ts";
 import { REPORTER_OPTIONS } from "./service_reporting.ts";
 import {
@@ -43,16 +47,14 @@ const CONNECT_TIMEOUT_MS = 5_000;
 async function withOwnConnection<T>(
   options: ServiceOptions,
   work: (
-    resources: ConnectionParts,
+    resources: ConnectionResources,
     connection: ConnectionContext,
   ) => Promise<T>,
 ): Promise<T | undefined> {
-  const resources = await lease(options.url, {
-    ...options,
-    ...REPORTER_OPTIONS,
-  });
-  await using connection = createContext(resources);
-  return resources.openstack ? undefined : await work(resources, connection);
+  const opened = await open(options);
+  await using connection = createContext(opened);
+  if (opened.notifications.openstack) return undefined;
+  return await work(opened.resources, connection);
 }
 
 /**
@@ -64,12 +66,10 @@ export async function protectHostQueues(
   host: string,
 ): Promise<AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
-  const resources = await lease(options.url, {
-    ...options,
-    ...REPORTER_OPTIONS,
-  });
-  stack.use(createContext(resources));
-  const topics = resources.openstack
+  const opened = await open(options);
+  const { resources } = opened;
+  stack.use(createContext(opened));
+  const topics = opened.notifications.openstack
     ? []
     : [...topicsOf(options)].filter((topic) => isLockable({ topic, host }));
   const protections = await Promise.all(
@@ -183,7 +183,7 @@ interface RemoveOptions {
  * of hosts without a reply are removed.
  */
 async function removeUnservedQueues<H extends HostOf>(
-  resources: ConnectionParts,
+  resources: ConnectionResources,
   connection: ConnectionContext,
   hosts: readonly H[],
   { signal = new AbortController().signal, isComplete = () => true }:
@@ -238,4 +238,10 @@ async function falseOnError(
     logger("service")[level](text, { queue, error }, queue);
     return false;
   }
+}
+
+/** Opens a connection that only looks after queues. */
+async function open(options: ServiceOptions): Promise<ConnectionDependencies> {
+  const checked = checkConnectionOptions({ ...options, ...REPORTER_OPTIONS });
+  return await openConnection(options.url, checked);
 }

@@ -3,6 +3,8 @@ import { InvalidValueError } from "../errors.ts";
 import { queueFor } from "../transport/address.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";
 import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
+import { withInterceptors } from "../rpc/dispatch/intercepted_dispatcher.ts";
+import { checkInterceptors } from "../rpc/interceptors.ts";
 import { withOpenstackPing } from "./openstack_api.ts";
 import type { Manager } from "./manager.ts";
 import type { ServiceOptions } from "./service_options.ts";
@@ -34,12 +36,14 @@ export function bindManager(
 /** Creates one dispatcher for each topic, over all its managers. */
 function createDispatchers(
   managers: readonly Manager[],
-  { wrap = (inner) => inner, baseApi = true }: ServiceOptions,
+  { interceptors, baseApi = true }: ServiceOptions,
 ): Map<string, Dispatcher> {
   const byTopic = Map.groupBy(managers, ({ contract }) => contract.topic);
   const dispatchers = new Map<string, Dispatcher>();
+  const around = checkInterceptors(interceptors);
   for (const [topic, [first, ...others]] of byTopic) {
-    const dispatcher = wrap((first as Manager).createRpcDispatcher(others));
+    const inner = (first as Manager).createRpcDispatcher(others);
+    const dispatcher = around ? withInterceptors(inner, around) : inner;
     dispatchers.set(
       topic,
       baseApi ? withOpenstackPing(dispatcher, topic) : dispatcher,

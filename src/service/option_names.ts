@@ -12,7 +12,7 @@ const serviceNames = namesOf<
   Omit<ServiceOptions, keyof ConnectionOptions | (typeof UNREAD)[number]>
 >({
   manager: true,
-  wrap: true,
+  interceptors: true,
   baseApi: true,
   companions: true,
   store: true,

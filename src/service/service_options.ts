@@ -3,7 +3,10 @@ import { checkDuration, checkInteger, LABEL } from "../option_checks.ts";
 import { InvalidValueError } from "../errors.ts";
 import { oneLine } from "../logging.ts";
 import type { Handlers } from "../contract/types.ts";
-import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
+import {
+  checkInterceptors,
+  type ServiceInterceptor,
+} from "../rpc/interceptors.ts";
 import type { ServiceStore } from "../rpc/discovery/service_report.ts";
 import type {
   BrokerUrls,
@@ -44,9 +47,9 @@ export interface ServiceOptions<M extends Managers = Managers>
    * True to drain on SIGINT and SIGTERM; default true. Has no effect in a worker of `launch`, where the launcher decides.
    */
   readonly signals?: boolean | undefined;
-  /** Adds behaviour around all handlers, such as authorization, audit or transactions. */
-  readonly wrap?: ((inner: Dispatcher) => Dispatcher) | undefined;
-  /** True to reply to `oslo_rpc_server_ping`, and to `ping` of Nova's namespace `baseapi`, without `wrap`; default true. */
+  /** Functions around all handlers, the first outermost: authorization, audit, transactions. Default: none. */
+  readonly interceptors?: readonly ServiceInterceptor[] | undefined;
+  /** Whether `oslo_rpc_server_ping`, and `ping` of Nova's namespace `baseapi`, are answered, without `interceptors`; default true. */
   readonly baseApi?: boolean | undefined;
   /** Servers that start after the managers and stop before them. */
   readonly companions?: readonly Companion[] | undefined;
@@ -113,6 +116,7 @@ export function checkServiceValues(options: ServiceOptions): void {
     if (every !== undefined) checkDuration(`taskIntervals.${task}`, every);
   }
   checkDurations(managersOf(options.manager), options);
+  checkInterceptors(options.interceptors);
   for (const name of ["binary", "version", "zone"] as const) {
     const text = options[name];
     if (text === undefined || LABEL.test(text)) continue;

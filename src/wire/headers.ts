@@ -5,11 +5,15 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { InvalidValueError } from "../errors.ts";
 import type { JsonObject, Reply, Request } from "./rpc_message.ts";
 import type { BodyMessage } from "./dialect.ts";
 
 /** Headers as Warren sends them. */
 export type WireHeaders = Readonly<Record<string, string>>;
+
+/** Headers of the application: they travel beside Warren's own, and Warren reads none of them. */
+export type ApplicationHeaders = Readonly<Record<string, string>>;
 
 /** Names of Warren's headers. They keep their first names, whatever the members are called. */
 export const header = {
@@ -188,10 +192,10 @@ export const interruptionsOf = (headers: JsonObject): number =>
 
 const OWN_NAMES: ReadonlySet<string> = new Set(Object.values(header));
 /**
- * Limits for the headers of others that are forwarded: their number, the characters of each value, and the bytes of all
- * headers together.
+ * Limits for the headers that are forwarded: the number of those of others, the characters of each of Warren's own, and
+ * the bytes of all headers together.
  */
-const MAX_FOREIGN_HEADERS = 32;
+const MAX_FOREIGN_HEADERS = 72; // those of the application, and a few of traces and of brokers
 const MAX_HEADER_CHARACTERS = 255;
 const MAX_FORWARDED_BYTES = 16 * 1024;
 
@@ -227,14 +231,15 @@ export function forwardedHeaders(headers: JsonObject): WireHeaders {
     header.deferred,
   ];
   const perAttempt = new Set<string>([...attempted, reason, queue]);
-  const forwardable = Object.entries(headers).filter(isShortEntry).filter((
+  const forwardable = Object.entries(headers).filter(isTextEntry).filter((
     [name],
   ) =>
     !perAttempt.has(name) && !ROUTING_HEADERS.has(name) &&
     !name.startsWith("x-") &&
     isShortString(name)
   );
-  const warrenEntries = forwardable.filter(([name]) => OWN_NAMES.has(name));
+  const warrenEntries = forwardable.filter(([name]) => OWN_NAMES.has(name))
+    .filter(isShortEntry);
   const foreignEntries = forwardable.filter(([name]) => !OWN_NAMES.has(name))
     .slice(
       0,
@@ -266,6 +271,57 @@ export function deferralHeaders(
     ...(timeout !== undefined && { [header.timeout]: `${timeout}` }),
   };
 }
+
+/** Application headers of one message at most, and the bytes of all their names and values. */
+const MAX_APPLICATION_HEADERS = 64;
+const MAX_APPLICATION_BYTES = 8 * 1024;
+
+/** Names of application headers. `x-` and `amq` are the broker's. */
+const APPLICATION_NAME =
+  /^(?!warren(-|$)|x-|amq|CC$|BCC$)[A-Za-z0-9_.-]{1,128}$/i;
+
+/**
+ * Checks application headers; undefined if there are none.
+ *
+ * @throws {InvalidValueError} a name or a value is wrong, or there are too many.
+ */
+export function checkApplicationHeaders(
+  headers: ApplicationHeaders,
+): ApplicationHeaders | undefined {
+  const entries = Object.entries(headers);
+  let bytes = 0;
+  for (const [name, value] of entries) {
+    if (!APPLICATION_NAME.test(name) || typeof value !== "string") {
+      throw new InvalidValueError(
+        `Invalid header ${
+          JSON.stringify(name.slice(0, 128))
+        }: give a string, under a name of 1 to 128 of A-Z a-z 0-9 - _ . that does not begin with warren-, x- or amq`,
+        { data: { path: `headers.${name.slice(0, 128)}` } },
+      );
+    }
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
+  }
+  if (
+    entries.length <= MAX_APPLICATION_HEADERS && bytes <= MAX_APPLICATION_BYTES
+  ) return entries.length > 0 ? headers : undefined;
+  throw new InvalidValueError(
+    `Cannot send ${entries.length} headers of ${bytes} bytes: give ${MAX_APPLICATION_HEADERS} of ${MAX_APPLICATION_BYTES} bytes in all at most`,
+    { data: { path: "headers" } },
+  );
+}
+
+/** The application headers of a message that was received. */
+export function applicationHeaders(headers: JsonObject): ApplicationHeaders {
+  return Object.fromEntries(
+    Object.entries(headers).filter(isTextEntry).filter(([name]) =>
+      APPLICATION_NAME.test(name)
+    ),
+  );
+}
+
+const isTextEntry = (
+  entry: readonly [string, unknown],
+): entry is [string, string] => typeof entry[1] === "string";
 
 const isShortEntry = (
   entry: readonly [string, unknown],

@@ -245,8 +245,8 @@ Deno.test("timeout, signal and context of a client hold where a call gives undef
 Deno.test("undefined among the options or defaults of a client does not override that a procedure is idempotent", async () => {
   const seen: unknown[] = [];
   const caller = {
-    call: (...[, , , options]: readonly unknown[]) => {
-      seen.push((options as warren.CallOptions).idempotent);
+    call: ({ options }: { readonly options: warren.CallOptions }) => {
+      seen.push(options.idempotent);
       return Promise.resolve({ value: null, parsed: true });
     },
   } as unknown as RpcClient;

@@ -14,7 +14,8 @@ import {
 import type { Session } from "../../src/transport/transport.ts";
 import { createContext } from "../../src/connection/connection_context.ts";
 import { lockHost, removeQueues } from "../../src/rpc/host_queues.ts";
-import { lease } from "../../src/connection/connect.ts";
+import { checkConnectionOptions } from "../../src/connection/checked_options.ts";
+import { openConnection } from "../../src/connection/connect.ts";
 import {
   type Bus,
   failureOf,
@@ -41,9 +42,11 @@ function onQueues(
 
 /** What tests see of a broker. */
 async function view(bus: Bus, queueType: Type = "classic") {
-  const parts = await lease(bus.url, { queueType });
-  const connection = createContext(parts);
+  const checked = checkConnectionOptions({ queueType });
+  const opened = await openConnection(bus.url, checked);
+  const connection = createContext(opened);
   const soon = () => ({ at: performance.now() + 10_000 });
+  const parts = opened.resources;
   const { session, transport } = parts;
   const find = async (name: string) => {
     await using raw = await bus.raw();

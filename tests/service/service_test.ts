@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { z } from "npm:zod@^4.6.7";
 import {
   contract,
-  type Dispatcher,
   type Handlers,
   implement,
   InvalidValueError,
@@ -155,37 +154,6 @@ onEachBus("managers of one topic share its consumers", async (bus) => {
   if (!raw) return;
   assert.equal((await raw.channel.checkQueue(topic)).consumerCount, 1);
   await raw.channel.deleteExchange(`${other}_fanout`);
-});
-
-onEachBus("wrap is around every handler, once for each topic", async (bus) => {
-  const asked: string[] = [];
-  let wrapped = 0;
-  const wrap = (inner: Dispatcher): Dispatcher => {
-    wrapped++;
-    return {
-      topics: inner.topics,
-      dispatch: async (...request) => {
-        asked.push(request[2]);
-        if (request[0].values.user !== "admin") throw new Error("not allowed");
-        return await inner.dispatch(...request);
-      },
-    };
-  };
-  const api = sums(bus.topic);
-  const manager = implement(api, sumHandlers());
-  await using _service = await Service.start({
-    url: bus.url,
-    host: "one",
-    manager,
-    wrap,
-  });
-  await using connection = await bus.connect();
-  const client = connection.client(api);
-  const call = client.call("add", { a: 1, b: 2 });
-  assert.match((await failureOf(call)).message, /not allowed/);
-  const context = { user: "admin" };
-  assert.equal(await client.call("add", { a: 1, b: 2 }, { context }), 3);
-  assert.deepEqual([wrapped, asked], [1, ["add", "add"]]);
 });
 
 onEachBus(

@@ -49,7 +49,7 @@ await client.call("list"); await client.call("poke"); await client.call("opt"); 
 const maybe: AbortSignal | undefined = undefined; await client.call("list", {}, { signal: maybe });
 await client.cast("runInstance", { name: "a", n: "3" }, { ttl: 5 }); await client.fanoutCast("reboot", { id: "x" });
 await using s = client.multicall("console", { id: "x" }, { context: { user_id: "u" } }); for await (const l of s) l.trim();
-{ await using _a = await Service.start({ url: "memory:t", manager: lit, wrap: logged }); }
+{ await using _a = await Service.start({ url: "memory:t", manager: lit, interceptors: [(request, next) => next(request)] }); }
 { await using _a = await Service.start({ url: "memory:t", manager: new ComputeManager() }); await _a.stopped; }
 { await using _a = await Service.start({ url: "memory:t", manager: [new ComputeManager(), new Sched(), lit] }); }
 await c.createConsumer("compute", new RpcDispatcher([new Sched(), lit, implement(compute12, { ...lit, resize: () => {} })]), { fanout: true });

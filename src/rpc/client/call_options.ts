@@ -1,6 +1,6 @@
 /** Options of the verbs, and the time and values that a call inherits. @module */
 import { checkDuration } from "../../option_checks.ts";
-import { InvalidValueError, TimeoutError } from "../../errors.ts";
+import { InvalidValueError, NoRouteError, TimeoutError } from "../../errors.ts";
 import { queueFor } from "../../transport/address.ts";
 import type { Deadline } from "../../transport/transport.ts";
 import { oneLine } from "../../logging.ts";
@@ -10,6 +10,7 @@ import {
   type RequestContext,
 } from "../../contract/request_context.ts";
 import type { Contract } from "../../contract/types.ts";
+import type { ApplicationHeaders } from "../../wire/mod.ts";
 import { currentContext } from "../propagation.ts";
 import { checkHost, checkName, checkTopic } from "../../names.ts";
 import { checkNames, namesOf, type OptionNames } from "../../option_names.ts";
@@ -58,6 +59,22 @@ export interface Target {
   readonly namespace?: string | undefined;
 }
 
+/** A request as a verb is given it. */
+export interface ClientRequest<O extends SendOptions = SendOptions> {
+  /** Target. */
+  readonly target: Target;
+  /** Procedure. */
+  readonly method: string;
+  /** Keyword arguments. */
+  readonly args: Readonly<Record<string, unknown>>;
+  /** Options of the verb. */
+  readonly options: O;
+  /** Application headers. */
+  readonly headers?: ApplicationHeaders | undefined;
+  /** Request whose handler is calling; if the property is absent, that of the options, or the one that is being served. */
+  readonly parent?: RequestContext | undefined;
+}
+
 /** Names of {@linkcode SendOptions}. */
 export const sendNames: OptionNames = namesOf<SendOptions>({
   timeout: true,
@@ -90,26 +107,35 @@ const MIN_MONITOR_MS = 2_000;
 /** Milliseconds that a verb waits if nothing else is said. */
 const DEFAULT_TIMEOUT_MS = 60_000;
 
-/** What a verb may take, and what goes along. */
+/** Time limits of one request. */
 export interface CallLimits {
-  /** Until when, and who may end it sooner. */
+  /** End of the request, and a signal that may end it sooner. */
   readonly deadline: Deadline;
-  /** Milliseconds in all, or between two items. */
+  /** Milliseconds of the whole request, or between two items of a stream. */
   readonly timeout: number;
-  /** Values that travel. */
-  readonly values: ContextValues;
-  /** Milliseconds within which the worker gives signs of life; undefined = any. */
+  /** Milliseconds within which the worker has to send a heartbeat; undefined = no limit. */
   readonly monitor?: number | undefined;
-  /** Whether it may be asked again. */
-  readonly idempotent?: boolean | undefined;
 }
 
-/** The request whose handler is calling: given, or found. */
+/** Content of a request beside its arguments, and hints for its delivery. */
+export interface CallHints {
+  /** Context values that travel with the request. */
+  readonly values: ContextValues;
+  /** Whether the request may be sent a second time after the broker was lost. */
+  readonly idempotent?: boolean | undefined;
+  /** Milliseconds that a cast may wait in its queue; undefined = no limit. */
+  readonly ttl?: number | undefined;
+  /** Application headers. */
+  readonly headers?: ApplicationHeaders | undefined;
+}
+
+/** The request whose handler is calling: the one in the options, or the one that is being served here. */
 export function parentOf({ context }: SendOptions): RequestContext | undefined {
   return context && isRequestContext(context) ? context : currentContext();
 }
 
-function valuesOf(
+/** Context values of a request: those of its options, or those of the request whose handler is calling. */
+export function valuesOf(
   { context }: SendOptions,
   parent: RequestContext | undefined,
 ): ContextValues {
@@ -124,7 +150,8 @@ function either(
 }
 
 /**
- * Bounds of a verb that waits for an answer: inside a handler it has at most what is left to the handler, and ends with it.
+ * Limits of a request that waits for a reply. Inside a handler they are at most the time that is left to the handler, and
+ * the request ends with it.
  *
  * @throws {TimeoutError} if nothing is left.
  */
@@ -145,7 +172,25 @@ export function limitsOfCall(
   );
   const signal = either(options.signal, parent?.signal);
   signal?.throwIfAborted();
-  const { idempotent } = options;
+  const { monitor } = options;
+  return {
+    deadline: { at: performance.now() + timeout, signal },
+    timeout,
+    monitor: monitor === undefined ? undefined : monitored(monitor),
+  };
+}
+
+/**
+ * Hints of a request.
+ *
+ * @throws {InvalidValueError} an option is wrong.
+ */
+export function hintsOf(
+  options: CallOptions & CastOptions,
+  parent: RequestContext | undefined,
+  headers: ApplicationHeaders | undefined,
+): CallHints {
+  const { idempotent, ttl } = options;
   if (idempotent !== undefined && typeof idempotent !== "boolean") {
     throw new InvalidValueError(
       `Invalid option idempotent ${
@@ -155,13 +200,10 @@ export function limitsOfCall(
     );
   }
   return {
-    deadline: { at: performance.now() + timeout, signal },
-    timeout,
     values: valuesOf(options, parent),
-    monitor: options.monitor === undefined
-      ? undefined
-      : monitored(options.monitor),
     idempotent,
+    ttl: ttl === undefined ? undefined : checkDuration("ttl", ttl),
+    headers,
   };
 }
 
@@ -175,22 +217,15 @@ function monitored(ms: number): number {
   );
 }
 
-/** Bounds of a verb that leaves a message behind: it inherits values alone. */
+/** Limits of a request that wants no reply: it inherits no deadline, since it outlives the handler that sends it. */
 export function limitsOfCast(options: SendOptions): CallLimits {
   const timeout = checkDuration(
     "timeout",
     options.timeout ?? DEFAULT_TIMEOUT_MS,
   );
   options.signal?.throwIfAborted();
-  const wait = {
-    at: performance.now() + timeout,
-    signal: options.signal,
-  };
-  return {
-    deadline: wait,
-    timeout,
-    values: valuesOf(options, parentOf(options)),
-  };
+  const { signal } = options;
+  return { deadline: { at: performance.now() + timeout, signal }, timeout };
 }
 
 /**
@@ -210,17 +245,33 @@ export function checkTarget({ topic, host, namespace }: Target): void {
 }
 
 /**
- * The target of an untyped verb, with the host of its options in place of its own.
+ * The request of an untyped verb; the host of its options takes the place of the target's own.
  *
  * @throws {InvalidValueError} an option, or a part of the target, has a name that there is not.
  */
-export function addressed(
-  target: Target,
-  options: SendOptions & Pick<Target, "host">,
+export function addressed<O extends SendOptions & Pick<Target, "host">>(
+  request: ClientRequest<O>,
   verb: keyof typeof names,
-): Target {
+): ClientRequest<O> {
+  const { target, options } = request;
   checkNames(target, targetNames, "target.");
   checkNames(options, names[verb]);
   const { host = target.host } = options;
-  return { ...target, host };
+  return { ...request, target: { ...target, host } };
+}
+
+/** Error that names the target that nobody serves; `waited` is the milliseconds for which the client waited for it. */
+export function noRouteError(
+  { topic, host }: Target,
+  cause: NoRouteError,
+  waited: number | undefined,
+): NoRouteError {
+  const whom = host === undefined ? topic : `${topic} on host ${host}`;
+  const queue = queueFor(topic, host);
+  const remedy = waited === undefined
+    ? "start a worker, or connect with waitForRoute"
+    : `none came within ${Math.round(waited)} ms; start a worker`;
+  const text =
+    `Nobody serves ${whom}: no queue is bound for it (${queue}, which its worker makes); ${remedy}`;
+  return new NoRouteError(text, { cause, data: { topic, host } });
 }

@@ -7,6 +7,7 @@ import type {
   StreamName,
   UnaryName,
 } from "../../contract/types.ts";
+import type { ClientInterceptor } from "../interceptors.ts";
 import { namesOf, type OptionNames } from "../../option_names.ts";
 import {
   callNames,
@@ -19,16 +20,18 @@ import {
 export type VerbArgs<A, O> = NoArgs extends A ? [args?: A, options?: O]
   : [args: A, options?: O];
 
-/** What a client does unless a call says otherwise. */
+/** Options of all requests of a client, unless a call says otherwise. */
 export interface ClientOptions extends CallOptions {
   /** The newest version that may be asked for (Nova: `version_cap`), e.g. while older workers still run. */
   readonly versionCap?: string | undefined;
+  /** Functions around all requests of the client, the first outermost; default: none. */
+  readonly interceptors?: readonly ClientInterceptor[] | undefined;
 }
 
 /** Names of {@linkcode ClientOptions}. */
 export const clientNames: OptionNames = namesOf<
   Omit<ClientOptions, keyof CallOptions>
->({ versionCap: true }, callNames);
+>({ versionCap: true, interceptors: true }, callNames);
 
 /**
  * The typed verbs. All of them check the arguments before anything is sent.

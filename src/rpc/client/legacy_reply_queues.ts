@@ -1,35 +1,32 @@
-/** Where servers answer that know no reply queue: a queue of each call's own (Folsom `rpc/amqp.py`, `msg_reply`). @module */
+/** Reply queues of single calls, for servers that know no reply queue of a process (Folsom `rpc/amqp.py`, `msg_reply`). @module */
 import { TopologyError } from "../../errors.ts";
 import type { Deadline } from "../../async/deadline.ts";
 import type { Inbox } from "../inbox.ts";
+import type { LegacyPeers } from "../messaging.ts";
 
-/**
- * Whether such servers are reckoned with: `never`, `always`, or until one that is no such server has answered for a queue.
- */
-export type LegacyPeers = "never" | "learn" | "always";
-
-/** Makes those queues. */
+/** Declares reply queues that are named after their call. */
 export class LegacyReplyQueues {
   readonly #inbox: Inbox;
   readonly #mode: LegacyPeers;
   /** Queues whose servers know the reply queue. */
   readonly #newer = new Set<string>();
 
-  /** They are read with an inbox. */
+  /** The inbox reads the queues. */
   constructor(inbox: Inbox, mode: LegacyPeers) {
     this.#inbox = inbox;
     this.#mode = mode;
   }
 
-  /** True if the server of a queue may need one. */
+  /** True if the servers of a queue may answer to the queue of a call alone. */
   needs(queue: string): boolean {
     return this.#mode !== "never" && !this.#newer.has(queue);
   }
 
   /**
-   * Makes one for a call; it is gone when that is disposed. Undefined where the user may not, and the server may do without.
+   * Declares the reply queue of a call, until disposed. Undefined where the user lacks the permission and the server may
+   * answer to the inbox.
    *
-   * @throws {TopologyError} the user may not, and the server answers in no other way.
+   * @throws {TopologyError} the user lacks the permission, and the server answers in no other way.
    */
   async prepare(
     call: string,
@@ -43,7 +40,7 @@ export class LegacyReplyQueues {
     );
   }
 
-  /** An answer came, in which only an old server leaves out the id of the call; or none did. */
+  /** Learns from a reply, in which only an old server leaves out the id of the call, or from a timeout, which has none. */
   learn(queue: string, call: string | undefined): void {
     if (this.#mode !== "learn") return;
     if (call === undefined) this.#newer.delete(queue);

@@ -5,43 +5,44 @@ import { type Control, encodeControl } from "../../wire/mod.ts";
 import { newId } from "../../ids.ts";
 import type { Inbox, PendingReply } from "../inbox.ts";
 
-/** Milliseconds to get a control to the connection. */
+/** Milliseconds in which a control has to reach the connection. */
 const CONTROL_TIMEOUT_MS = 500;
 
-/** What a reader misses of a stream: from which item on, of which run, and up to which one it has room. */
+/** Position from which a reader misses items of a stream: item, run, and the last item that may be sent. */
 export type ResumePoint = Pick<Control, "sequence" | "runId" | "credit">;
 
-/** Who waits for what. */
+/** Calls of one client that wait for replies, and the controls that their workers are sent. */
 export class PendingCalls {
   readonly #session: Session;
   readonly #inbox: Inbox;
-  readonly #canceller = (call: string, worker: string) =>
-    this.cancel(call, worker);
+  readonly #listening: Disposable;
 
-  /** Answers come to the inbox; controls go out on the transport. */
+  /** Replies come to the inbox; controls are sent on the session. */
   constructor(session: Session, inbox: Inbox) {
     this.#session = session;
     this.#inbox = inbox;
-    inbox.cancellers.add(this.#canceller);
+    this.#listening = inbox.onUnmatchedReply((call, worker) =>
+      this.cancel(call, worker)
+    );
   }
 
   /**
-   * Answers to a call go to `pending` from now on.
+   * Replies to a call go to `pending` from now on.
    *
-   * @throws {ConnectionFailedError} none can come: the link is given up.
+   * @throws {ConnectionFailedError} no reply can come, since the transport has given up.
    */
   add(call: string, pending: PendingReply): void {
     this.#inbox.expect({ call, pending, owner: this });
   }
 
-  /** Nobody waits for them any more. */
+  /** Replies to a call are unmatched from now on. */
   remove(call: string): void {
     this.#inbox.pending.delete(call);
   }
 
   /**
-   * Tells the worker that nobody waits any more. One that has not shown itself yet is told by the inbox, at its first
-   * sign of life.
+   * Tells the worker that nobody waits any more. A worker that is not known yet is told by the inbox, after its first
+   * reply or heartbeat.
    */
   cancel(call: string, worker: string | undefined): void {
     void this.#control(worker, { command: "cancel", call });
@@ -52,14 +53,14 @@ export class PendingCalls {
     void this.#control(worker, { command: "credit", call, credit: upTo });
   }
 
-  /** Asks the worker of a stream for what is missing, and says how much may come. */
+  /** Requests the missing items of a stream from its worker, and tells it the last item that may be sent. */
   resume(call: string, worker: string | undefined, wanted: ResumePoint): void {
     void this.#control(worker, { command: "resume", call, ...wanted });
   }
 
-  /** Fails all of them, and tells their workers. */
+  /** Fails all calls, and tells their workers. */
   async close(error: () => Error): Promise<void> {
-    this.#inbox.cancellers.delete(this.#canceller);
+    this.#listening[Symbol.dispose]();
     const calls = [...this.#inbox.pending].filter(({ owner }) =>
       owner === this
     );
@@ -72,17 +73,17 @@ export class PendingCalls {
 
   async #control(
     worker: string | undefined,
-    said: Omit<Control, "kind">,
+    control: Omit<Control, "kind">,
   ): Promise<void> {
     if (worker === undefined) return;
     const message: Message = {
-      ...encodeControl({ kind: "control", ...said }),
+      ...encodeControl({ kind: "control", ...control }),
       messageId: newId(),
-      correlationId: said.call,
+      correlationId: control.call,
       replyTo: this.#inbox.name,
     };
     const wait = { at: performance.now() + CONTROL_TIMEOUT_MS };
-    // If it does not get through, the worker still has its deadline, and gives signs of life that are answered by credit.
+    // If the control is lost, the worker still has its deadline, and sends heartbeats that are answered by credit.
     await this.#session.send(direct(worker), message, wait).catch(() => {});
   }
 }

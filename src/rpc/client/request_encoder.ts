@@ -1,128 +1,133 @@
-/** Requests as a caller writes them. @module */
-import type {
-  Message,
-  Session,
-  TransportEvent,
-  TransportHealth,
-} from "../../transport/transport.ts";
+/** Requests as a client writes them: the one place that sets their AMQP properties. @module */
+import type { Message } from "../../transport/transport.ts";
+import type { Address } from "../../transport/address.ts";
 import { addresseeHeader } from "../../names.ts";
-import {
-  type Dialect,
-  encode,
-  type ErrorClasses,
-  type Limits,
-  PROTOCOL_VERSION,
-  type Request,
-} from "../../wire/mod.ts";
+import { encode, PROTOCOL_VERSION } from "../../wire/mod.ts";
+import type { Request } from "../../wire/mod.ts";
+import { INITIAL_CREDIT } from "../streams/flow_control.ts";
 import type { Inbox } from "../inbox.ts";
-import type { LegacyPeers } from "./legacy_reply_queues.ts";
-import type { CallLimits, Target } from "./call_options.ts";
+import type { SpanOptions } from "../../tracing.ts";
+import { sendingSpan } from "../spans.ts";
+import type { MessageSettings } from "../messaging.ts";
+import type { CallHints, CallLimits, Target } from "./call_options.ts";
 
-/** What a caller needs. */
-export interface CallerParts {
-  /** To send on. */
-  readonly session: Session;
-  /** Where answers come. */
-  readonly inbox: Inbox;
-  /** How to say it. */
-  readonly dialect: Dialect;
-  /** Bounds on messages. */
-  readonly limits: Limits;
-  /** Error classes of the connection. */
-  readonly errors: ErrorClasses;
-  /** Whether to wait for a queue instead of failing at once. */
-  readonly waitForRoute: boolean;
-  /** Tells of losses and returns. */
-  readonly watch: (watcher: (event: TransportEvent) => void) => Disposable;
-  /** How the link is now. */
-  readonly health: () => TransportHealth;
-  /** Whether servers are reckoned with that know no reply queue. */
-  readonly legacyPeers: LegacyPeers;
+/** Verb of a request. `gather` is a call to all workers of a topic, whose replies come one by one. */
+export type RequestKind = "call" | "cast" | "fanout" | "multicall" | "gather";
+
+/** Destination of a target. */
+export interface Destination {
+  /** Address of the request. */
+  readonly address: Address;
+  /** Name of the queue that the target's workers consume. */
+  readonly queue: string;
 }
 
-/** What is asked of whom. */
+/** A request on its way out. */
 export interface OutgoingRequest {
   /** Id of the request, kept over retries; also that of the call. */
   readonly id: string;
-  /** Whom. */
+  /** Verb. */
+  readonly kind: RequestKind;
+  /** Target. */
   readonly target: Target;
+  /** Destination of the target. */
+  readonly destination: Destination;
   /** Procedure. */
   readonly method: string;
   /** Keyword arguments. */
   readonly args: Readonly<Record<string, unknown>>;
+  /** Time limits. */
+  readonly limits: CallLimits;
+  /** Context values, headers and hints for the delivery. */
+  readonly hints: CallHints;
 }
 
-/** What a worker is told of a caller's patience. */
-export interface CallHints {
-  /** Milliseconds that it waits. */
-  readonly timeout?: number;
-  /** Items of a stream that it takes before it has read any. */
-  readonly credit?: number;
+/** True for the verbs that want no reply. */
+export const isCast = (kind: RequestKind): boolean =>
+  kind === "cast" || kind === "fanout";
+
+/** Description of the span of a request. */
+export function requestSpan(outgoing: OutgoingRequest): SpanOptions {
+  const { id, kind, method, destination: { queue } } = outgoing;
+  const { topic } = outgoing.target;
+  const message = { id, kind, method, topic, destination: queue };
+  return sendingSpan(message, !isCast(kind));
 }
 
-/** Milliseconds as they travel: no limit is not said. */
-export function finiteMs(ms: number): number | undefined {
+/** Milliseconds as they travel: `Infinity` is left out. */
+function finiteMs(ms: number | undefined): number | undefined {
   return ms === Infinity ? undefined : ms;
 }
 
-function request(
-  { id, target, method, args }: OutgoingRequest,
-  { values }: CallLimits,
-  { hasIds }: Dialect,
-): Request {
-  const { version, namespace, topic, host } = target;
-  return {
-    kind: "request",
-    id: hasIds ? id : undefined,
-    method,
-    args,
-    context: values,
-    version,
-    namespace,
-    to: addresseeHeader(topic, host),
-  };
-}
+/** Encodes the requests of one client. */
+export class RequestEncoder {
+  readonly #inbox: Pick<Inbox, "name">;
+  readonly #settings: Pick<MessageSettings, "dialect" | "limits">;
 
-/** A message that wants no answer. */
-export function encodeCast(
-  { dialect, limits }: CallerParts,
-  outgoing: OutgoingRequest,
-  callLimits: CallLimits,
-): Message {
-  const said = encode(request(outgoing, callLimits, dialect), dialect, limits);
-  return { ...said, messageId: outgoing.id };
-}
+  /** Replies come to the inbox. */
+  constructor(
+    inbox: Pick<Inbox, "name">,
+    settings: Pick<MessageSettings, "dialect" | "limits">,
+  ) {
+    this.#inbox = inbox;
+    this.#settings = settings;
+  }
 
-/** A message that wants an answer; `timeout` is told to the worker, if it has one, and so is what it may yield. */
-export function encodeCall(
-  parts: CallerParts,
-  outgoing: OutgoingRequest,
-  callLimits: CallLimits,
-  { timeout = Infinity, credit }: CallHints = {},
-): Message {
-  const { inbox: { name: queue }, dialect, limits } = parts;
-  const { id } = outgoing;
-  const { replyForm } = dialect;
-  const full: Request = {
-    ...request(outgoing, callLimits, dialect),
-    reply: {
-      call: id,
-      queue: replyForm === "perCallQueue" ? id : queue,
-      form: replyForm,
-    },
-    // Who is asked as Folsom asks answers as Folsom's servers do.
-    warren: replyForm === "perCallQueue" ? undefined : PROTOCOL_VERSION,
-    monitor: callLimits.monitor,
-    timeout: finiteMs(timeout),
-    credit,
-  };
-  const expiration = finiteMs(callLimits.timeout);
-  return {
-    ...encode(full, dialect, limits),
-    messageId: id,
-    correlationId: id,
-    replyTo: queue,
-    mandatory: true,
-    expiration,
-  };
+  /**
+   * Encodes a request.
+   *
+   * @throws {InvalidValueError} JSON cannot carry a value, or the message is larger than the limit.
+   */
+  encode(outgoing: OutgoingRequest): Message {
+    const { dialect, limits } = this.#settings;
+    const { id, kind, hints } = outgoing;
+    const cast = isCast(kind);
+    const request = cast ? this.#cast(outgoing) : this.#call(outgoing);
+    const { body, headers } = encode(request, dialect, limits);
+    return {
+      body,
+      headers: hints.headers ? { ...hints.headers, ...headers } : headers,
+      messageId: id,
+      correlationId: cast ? undefined : id,
+      replyTo: cast ? undefined : this.#inbox.name,
+      mandatory: kind !== "fanout", // a broadcast that nobody hears is no error
+      persistent: kind === "cast",
+      expiration: finiteMs(cast ? hints.ttl : outgoing.limits.timeout),
+    };
+  }
+
+  #cast({ id, target, method, args, hints }: OutgoingRequest): Request {
+    const { version, namespace, topic, host } = target;
+    return {
+      kind: "request",
+      id: this.#settings.dialect.hasIds ? id : undefined,
+      method,
+      args,
+      context: hints.values,
+      version,
+      namespace,
+      to: addresseeHeader(topic, host),
+    };
+  }
+
+  /** The worker is told the timeout of a call; of a stream it is told the credit, since its timeout is that between two items. */
+  #call(outgoing: OutgoingRequest): Request {
+    const { id, kind, limits } = outgoing;
+    const { replyForm } = this.#settings.dialect;
+    const perCallQueue = replyForm === "perCallQueue";
+    const stream = kind === "multicall";
+    return {
+      ...this.#cast(outgoing),
+      reply: {
+        call: id,
+        queue: perCallQueue ? id : this.#inbox.name,
+        form: replyForm,
+      },
+      // Servers of Folsom's form understand none of Warren's headers.
+      warren: perCallQueue ? undefined : PROTOCOL_VERSION,
+      monitor: stream ? undefined : limits.monitor,
+      timeout: stream ? undefined : finiteMs(limits.timeout),
+      credit: stream ? INITIAL_CREDIT : undefined,
+    };
+  }
 }

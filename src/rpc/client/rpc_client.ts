@@ -1,279 +1,274 @@
-/** The caller's half: from a verb to the wire, and from the answer to the awaiting promise. @module */
+/** The client's half: from a verb to the wire, and from the reply to the awaiting promise. @module */
 import {
   ConnectionDisposedError,
   InvalidValueError,
   NoRouteError,
 } from "../../errors.ts";
+import { queueFor, topicAddress } from "../../transport/address.ts";
+import { type ErrorClasses, fromFailure } from "../../wire/mod.ts";
 import {
-  type Address,
-  queueFor,
-  topicAddress,
-} from "../../transport/address.ts";
-import {
-  type ErrorClasses,
-  fromFailure,
-  grizzly,
-  type Reply,
-} from "../../wire/mod.ts";
-import {
-  type CallLimits,
   type CallOptions,
   type CastOptions,
   checkTarget,
+  type ClientRequest,
+  hintsOf,
   limitsOfCall,
   limitsOfCast,
+  noRouteError,
   parentOf,
-  type SendOptions,
   type Target,
 } from "./call_options.ts";
 import { delay } from "../../async/deadline.ts";
-import type { Deadline, Message } from "../../transport/transport.ts";
-import { type AskParts, unaryCall } from "./unary_call.ts";
+import { grizzly } from "../../wire/mod.ts";
+import type { Reply } from "../../wire/mod.ts";
+import type { MessageSettings, MessagingResources } from "../messaging.ts";
+import { runInSpan, type Span, startSpan } from "../../tracing.ts";
+import { type CallResources, unaryCall } from "./unary_call.ts";
 import { newId } from "../../ids.ts";
 import { type GatherListener, scatterGather } from "./scatter_gather.ts";
 import { StreamIterator } from "./stream_iterator.ts";
 import { openStreamCall, type StreamCall } from "./stream_call.ts";
-import { checkDuration } from "../../option_checks.ts";
 import { LegacyReplyQueues } from "./legacy_reply_queues.ts";
 import {
-  type CallerParts,
-  encodeCast,
-  finiteMs,
+  type Destination,
+  isCast,
   type OutgoingRequest,
+  RequestEncoder,
+  type RequestKind,
+  requestSpan,
 } from "./request_encoder.ts";
 import { PendingCalls } from "./pending_calls.ts";
 
-/** Keyword arguments. */
-type Args = Readonly<Record<string, unknown>>;
-
-/** Where a target is. */
-interface ResolvedTarget {
-  readonly address: Address;
-  /** Name of its queue. */
-  readonly queue: string;
-}
-
-/** Milliseconds between two tries while a queue does not exist yet. */
+/** Milliseconds between two attempts while a queue does not exist yet. */
 const ROUTE_POLL_MS = 100;
 
-/** Sends requests and awaits their answers. */
+/** Sends requests and awaits their replies. */
 export class RpcClient {
-  readonly #parts: CallerParts;
-  readonly #pendingCalls: PendingCalls;
-  readonly #asking: AskParts;
-  /** Where targets are that were checked: a client of a contract has one for each procedure. */
-  readonly #places = new WeakMap<Target, ResolvedTarget>();
+  readonly #resources: CallResources;
+  readonly #settings: MessageSettings;
+  /** Destinations of targets that were checked: a client of a contract has one target for each procedure. */
+  readonly #destinations = new WeakMap<Target, Destination>();
+  readonly #unaryCall = (outgoing: OutgoingRequest): Promise<Reply> =>
+    unaryCall(this.#resources, outgoing);
   #disposed = false;
 
-  /** On a transport. */
-  constructor(parts: CallerParts) {
-    this.#parts = parts;
-    const { session, inbox, legacyPeers } = parts;
-    const pendingCalls = this.#pendingCalls = new PendingCalls(session, inbox);
-    const legacyReplyQueues = new LegacyReplyQueues(inbox, legacyPeers);
-    this.#asking = { ...parts, pendingCalls, legacyReplyQueues };
+  /** Sends on the session, and receives replies from the inbox. */
+  constructor(resources: MessagingResources, settings: MessageSettings) {
+    const { session, inbox, transport } = resources;
+    this.#settings = settings;
+    this.#resources = {
+      ...{ session, inbox, transport },
+      encoder: new RequestEncoder(inbox, settings),
+      pendingCalls: new PendingCalls(session, inbox),
+      legacyReplyQueues: new LegacyReplyQueues(inbox, settings.legacyPeers),
+    };
   }
 
-  /** One answer. */
+  /** One reply. */
   async call(
-    target: Target,
-    method: string,
-    args: Args,
-    options: CallOptions,
+    request: ClientRequest<CallOptions>,
     errors?: ErrorClasses,
   ): Promise<CallResult> {
-    const resolved = this.#place(target);
-    const callLimits = limitsOfCall(options, parentOf(options));
-    if (
-      callLimits.monitor !== undefined &&
-      this.#parts.dialect.replyForm === "perCallQueue"
-    ) {
+    return await this.#request("call", request, async (outgoing) => {
+      const reply = await this.#routed(outgoing, this.#unaryCall);
+      return this.#result(reply, errors);
+    });
+  }
+
+  /** No reply; resolves when the broker has the request. */
+  async cast(request: ClientRequest<CastOptions>): Promise<void> {
+    const { encoder, session } = this.#resources;
+    await this.#request("cast", request, (outgoing) => {
+      const message = encoder.encode(outgoing);
+      const { limits: { deadline }, destination: { address } } = outgoing;
+      const send = () => session.publish(address, message, deadline);
+      return this.#routed(outgoing, send);
+    });
+  }
+
+  /** No reply, to every worker of the topic; none is fine too. */
+  async fanoutCast(request: ClientRequest): Promise<void> {
+    const { encoder, session } = this.#resources;
+    await this.#request("fanout", request, (outgoing) => {
+      const { limits: { deadline }, destination: { address } } = outgoing;
+      return session.publish(address, encoder.encode(outgoing), deadline);
+    });
+  }
+
+  /** Replies of all workers of a topic; resolves when the time is over. */
+  async gather(request: ClientRequest, receive: GatherListener): Promise<void> {
+    const { inbox } = this.#resources;
+    const { limits } = this.#settings;
+    const encoder = new RequestEncoder(inbox, { dialect: grizzly, limits }); // only Warren is called so
+    const resources = { ...this.#resources, encoder };
+    await this.#request(
+      "gather",
+      request,
+      (outgoing) => scatterGather(resources, outgoing, receive),
+    );
+  }
+
+  /** Replies one by one. Lazy: nothing is sent before the first `next()`. Ending the stream cancels the worker. */
+  multicall<T>(
+    request: ClientRequest<CallOptions>,
+    decoder: StreamDecoder<T>,
+  ): AsyncGenerator<T, void, undefined> {
+    const parent = "parent" in request
+      ? request.parent
+      : parentOf(request.options); // whoever pulls may serve another request
+    let span: Span | undefined;
+    return new StreamIterator({
+      begin: (opened) =>
+        this.#request("multicall", { ...request, parent }, async (outgoing) => {
+          await decoder.prepare?.();
+          return await this.#routed(
+            outgoing,
+            (outgoing) => this.#openStream(outgoing, opened),
+          );
+        }, (started) => span = started),
+      item: (reply) => decoder.item(this.#result(reply, decoder.errors)),
+      end: (error) => {
+        if (error) span?.fail(error.cause);
+        span?.end();
+      },
+    });
+  }
+
+  /** Fails all calls that wait, tells their workers, and sends nothing more. */
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    const text = "The connection was disposed while the call was under way";
+    await this.#resources.pendingCalls.close(() =>
+      new ConnectionDisposedError(text, { inDoubt: true })
+    );
+  }
+
+  /**
+   * Every verb passes here: checks the request, and sends it in a span. The span ends with the sending, unless `keep` takes
+   * it over.
+   */
+  #request<T>(
+    kind: RequestKind,
+    request: ClientRequest<CallOptions & CastOptions>,
+    send: (outgoing: OutgoingRequest) => Promise<T>,
+    keep?: (span: Span) => void,
+  ): Promise<T> {
+    const outgoing = this.#outgoing(kind, request);
+    const span = startSpan(requestSpan, outgoing);
+    if (!span) return send(outgoing);
+    const headers = { ...outgoing.hints.headers };
+    span.inject(headers);
+    const traced = { ...outgoing, hints: { ...outgoing.hints, headers } };
+    keep?.(span);
+    const work = () => send(traced);
+    return keep ? span.run(work) : runInSpan(span, work);
+  }
+
+  /**
+   * Checks a request.
+   *
+   * @throws {ConnectionDisposedError} the connection must not be used any more.
+   * @throws {InvalidValueError} the target or an option is wrong.
+   */
+  #outgoing(
+    kind: RequestKind,
+    request: ClientRequest<CallOptions & CastOptions>,
+  ): OutgoingRequest {
+    const { method, args, options, headers } = request;
+    const parent = "parent" in request ? request.parent : parentOf(options);
+    const target = kind === "fanout"
+      ? { ...request.target, host: undefined }
+      : request.target;
+    const destination = this.#destination(request.target, kind);
+    const limits = isCast(kind)
+      ? limitsOfCast(options)
+      : limitsOfCall(options, parent);
+    const { replyForm } = this.#settings.dialect;
+    const monitored = kind === "call" && limits.monitor !== undefined;
+    if (monitored && replyForm === "perCallQueue") {
       throw new InvalidValueError(
         "Invalid option monitor: no server of Folsom gives signs of life; use another dialect",
         { data: { path: "monitor" } },
       );
     }
-    const { inbox } = this.#parts;
-    if (!inbox.read) await inbox.ready(callLimits.deadline);
-    const reply = await this.#routed(target, callLimits.deadline, () => {
-      const asked = { id: newId(), target, method, args };
-      return unaryCall(this.#asking, asked, resolved, callLimits);
-    });
-    return this.#returned(reply, errors);
+    const hints = hintsOf(options, parent, headers);
+    const id = newId();
+    return { id, kind, target, destination, method, args, limits, hints };
   }
 
-  /** No answer; resolves when the broker has it. */
-  async cast(
-    target: Target,
-    method: string,
-    args: Args,
-    options: CastOptions,
-  ): Promise<void> {
-    const { address } = this.#place(target);
-    const callLimits = limitsOfCast(options);
-    const stated = encodeCast(
-      this.#parts,
-      { id: newId(), target, method, args },
-      callLimits,
-    );
-    const expiration = options.ttl === undefined
-      ? undefined
-      : finiteMs(checkDuration("ttl", options.ttl));
-    const message: Message = {
-      ...stated,
-      persistent: true,
-      mandatory: true,
-      expiration,
-    };
-    await this.#routed(
-      target,
-      callLimits.deadline,
-      () => this.#parts.session.publish(address, message, callLimits.deadline),
-    );
-  }
-
-  /** No answer, to every worker; nobody is fine too. */
-  async fanoutCast(
-    target: Target,
-    method: string,
-    args: Args,
-    options: SendOptions,
-  ): Promise<void> {
-    this.#place(target);
-    const callLimits = limitsOfCast(options);
-    const message = encodeCast(this.#parts, {
-      id: newId(),
-      target: { ...target, host: undefined },
-      method,
-      args,
-    }, callLimits);
-    await this.#parts.session.publish(
-      { kind: "fanout", topic: target.topic },
-      message,
-      callLimits.deadline,
-    );
-  }
-
-  /** Asks all who serve a topic; resolves when the time is over. */
-  async gather(
-    target: Target,
-    method: string,
-    args: Args,
-    options: SendOptions,
-    receive: GatherListener,
-  ): Promise<void> {
-    this.#place(target);
-    const callLimits = limitsOfCall(options, parentOf(options));
-    const asked = { id: newId(), target, method, args };
-    const parts = { ...this.#parts, dialect: grizzly }; // only Warren is asked so
-    await scatterGather(parts, this.#pendingCalls, asked, callLimits, receive);
-  }
-
-  /** Answers one by one. Lazy: nothing is sent before the first `next()`. Ending it cancels the worker. */
-  multicall<T>(
-    target: Target,
-    method: string,
-    args: Args,
-    options: CallOptions,
-    shape: StreamDecoder<T>,
-  ): AsyncGenerator<T, void, undefined> {
-    const parent = parentOf(options); // whoever pulls may serve another request
-    return new StreamIterator({
-      begin: async (opened) => {
-        const resolved = this.#place(target);
-        const callLimits = limitsOfCall(options, parent);
-        await shape.prepare?.();
-        return await this.#routed(target, callLimits.deadline, () => {
-          const asked = { id: newId(), target, method, args };
-          return this.#first(asked, resolved, callLimits, opened);
-        });
-      },
-      item: (reply) => shape.item(this.#returned(reply, shape.errors)),
-    });
-  }
-
-  /** All that waits fails, workers are told, and nothing more is sent. */
-  async dispose(): Promise<void> {
-    this.#disposed = true;
-    const text = "The connection was disposed while the call was under way";
-    await this.#pendingCalls.close(() =>
-      new ConnectionDisposedError(text, { inDoubt: true })
-    );
-  }
-
-  async #first(
+  async #openStream(
     outgoing: OutgoingRequest,
-    { address, queue }: ResolvedTarget,
-    callLimits: CallLimits,
     opened: (stream: StreamCall) => void,
   ): Promise<Reply> {
-    const stream = await openStreamCall(
-      this.#asking,
-      outgoing,
-      address,
-      callLimits,
-    );
+    const stream = await openStreamCall(this.#resources, outgoing);
     opened(stream);
     try {
       const reply = await stream.receiver.next();
-      this.#asking.legacyReplyQueues.learn(queue, reply.call);
+      const { queue } = outgoing.destination;
+      this.#resources.legacyReplyQueues.learn(queue, reply.call);
       return reply;
     } catch (error) {
-      if (error instanceof NoRouteError) stream.close(false); // there may be another try
+      if (error instanceof NoRouteError) stream.close(false); // there may be another attempt
       throw error;
     }
   }
 
-  /** Checks a target, and that the connection may be used. */
-  #place(target: Target): ResolvedTarget {
-    const resolved = this.#places.get(target) ?? this.#found(target);
-    if (!this.#disposed) return resolved;
-    throw new ConnectionDisposedError(
-      "Cannot use the connection: it was disposed",
-    );
+  /** Destination of a target, and the check that the connection may be used. */
+  #destination(target: Target, kind: RequestKind): Destination {
+    const known = this.#destinations.get(target) ?? this.#resolve(target);
+    if (this.#disposed) {
+      throw new ConnectionDisposedError(
+        "Cannot use the connection: it was disposed",
+      );
+    }
+    if (kind !== "fanout" && kind !== "gather") return known;
+    const { topic } = target;
+    return { address: { kind: "fanout", topic }, queue: known.queue };
   }
 
-  #found(target: Target): ResolvedTarget {
+  #resolve(target: Target): Destination {
     checkTarget(target);
     const { topic, host } = target;
     const address = topicAddress(topic, host);
-    const place = { address, queue: queueFor(topic, host) };
-    if (Object.isFrozen(target)) this.#places.set(target, place);
-    return place;
+    const destination = { address, queue: queueFor(topic, host) };
+    if (Object.isFrozen(target)) this.#destinations.set(target, destination);
+    return destination;
   }
 
-  #returned(reply: Reply, errors: ErrorClasses | undefined): CallResult {
+  #result(reply: Reply, errors: ErrorClasses | undefined): CallResult {
     if (reply.failure) {
-      throw fromFailure(reply.failure, { ...this.#parts.errors, ...errors });
+      throw fromFailure(reply.failure, { ...this.#settings.errors, ...errors });
     }
     return { value: reply.result, parsed: reply.parsed === true };
   }
 
-  /** Says whom nobody serves; tries again while there is no queue, if the connection waits for routes. */
+  /** Names the target that nobody serves; sends again, as a new request, while there is no queue, if the connection waits for routes. */
   async #routed<T>(
-    target: Target,
-    deadline: Deadline,
-    send: () => Promise<T>,
+    outgoing: OutgoingRequest,
+    send: (outgoing: OutgoingRequest) => Promise<T>,
   ): Promise<T> {
-    const began = performance.now();
-    const { waitForRoute } = this.#parts;
+    const startedAt = performance.now();
+    const { target, limits: { deadline } } = outgoing;
+    const { waitForRoute } = this.#settings;
+    let attempt = outgoing;
     for (;;) {
       try {
-        return await send();
+        return await send(attempt);
       } catch (error) {
         if (!(error instanceof NoRouteError)) throw error;
         const now = performance.now();
-        const patient = waitForRoute && !this.#disposed &&
+        const again = waitForRoute && !this.#disposed &&
           now + ROUTE_POLL_MS < deadline.at;
-        const waited = waitForRoute ? now - began : undefined;
-        if (!patient) throw noRouteError(target, error, waited);
+        const waited = waitForRoute ? now - startedAt : undefined;
+        if (!again) throw noRouteError(target, error, waited);
       }
       await delay(ROUTE_POLL_MS, deadline);
+      attempt = { ...outgoing, id: newId() };
     }
   }
 }
 
-/** One value that came back. */
+/** One value that was received. */
 export interface CallResult {
   /** The value; undefined where there is none. */
   readonly value: unknown;
@@ -281,33 +276,17 @@ export interface CallResult {
   readonly parsed: boolean;
 }
 
-/** What becomes of the items of a stream. */
+/** Turns the replies of a stream into its items. */
 export interface StreamDecoder<T> {
   /** Error classes of the contract. */
   readonly errors?: ErrorClasses | undefined;
   /** Done before the request is sent. */
   prepare?(): Promise<unknown>;
-  /** The item for a value that came. */
-  item(returned: CallResult): T | Promise<T>;
+  /** The item of a result. */
+  item(result: CallResult): T | Promise<T>;
 }
 
 /** The items of an untyped stream, as they came. */
 export const untypedStream: StreamDecoder<unknown> = {
   item: ({ value }) => value,
 };
-
-/** Says whom nobody serves. */
-export function noRouteError(
-  { topic, host }: Target,
-  cause: NoRouteError,
-  waited: number | undefined,
-): NoRouteError {
-  const whom = host === undefined ? topic : `${topic} on host ${host}`;
-  const queue = queueFor(topic, host);
-  const remedy = waited === undefined
-    ? "start a worker, or connect with waitForRoute"
-    : `none came within ${Math.round(waited)} ms; start a worker`;
-  const text =
-    `Nobody serves ${whom}: no queue is bound for it (${queue}, which its worker makes); ${remedy}`;
-  return new NoRouteError(text, { cause, data: { topic, host } });
-}

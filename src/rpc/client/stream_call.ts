@@ -1,130 +1,143 @@
-/** The beginning and the end of a stream on the caller's side. @module */
-import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
+/** One call whose worker answers with a stream, on the client's side. @module */
+import {
+  clearDeadline,
+  setDeadline,
+  type Timer,
+} from "../../async/timer_wheel.ts";
 import { TimeoutError } from "../../errors.ts";
-import { type Address, queueFor } from "../../transport/address.ts";
-import type { AskParts } from "./unary_call.ts";
-import { INITIAL_CREDIT } from "../streams/flow_control.ts";
-import { StreamReceiver } from "../streams/stream_receiver.ts";
-import type { CallLimits } from "./call_options.ts";
-import { encodeCall, type OutgoingRequest } from "./request_encoder.ts";
 import { GapRecovery } from "../streams/gap_recovery.ts";
+import {
+  type StreamListener,
+  StreamReceiver,
+} from "../streams/stream_receiver.ts";
+import type { OutgoingRequest } from "./request_encoder.ts";
+import type { CallResources } from "./unary_call.ts";
 
-/** A stream that has been asked for. */
-export interface StreamCall {
-  /** What comes. */
-  readonly receiver: StreamReceiver;
-  /** Waits for no more; `cancel` tells the worker so. */
-  close(cancel: boolean): void;
-}
+/**
+ * A stream that was called for. It ends when nothing comes for too long while there is room for items, or when its signal
+ * fires, also while nobody pulls.
+ */
+export class StreamCall implements StreamListener {
+  /** The items. */
+  readonly receiver: StreamReceiver = new StreamReceiver(this);
+  readonly #resources: CallResources;
+  readonly #outgoing: OutgoingRequest;
+  readonly #recovery: GapRecovery;
+  readonly #watching: Disposable;
+  #expiry: Timer;
+  #replyQueue: Disposable | undefined;
+  #ended = false;
+  #closed = false;
 
-/** Ends a stream when nothing comes for too long while there is room for it, or its signal fires, whether somebody pulls or not. */
-function watch(
-  receiver: StreamReceiver,
-  { deadline: { signal, at }, timeout }: CallLimits,
-  what: string,
-  cancel: () => void,
-): Disposable {
-  const end = (error: unknown, hasty: boolean) => {
-    receiver.fail(error, hasty);
-    cancel();
-  };
-  const text = `Nothing came from ${what} for ${Math.round(timeout)} ms`;
-  const silent = () => {
-    if (receiver.missing) receiver.lost();
-    else end(new TimeoutError(text), false);
-  };
-  const aborted = () => end(signal?.reason, true);
-  let expiry = setDeadline(at, silent);
-  receiver.alive = () => {
-    clearDeadline(expiry);
-    // It may be the worker who waits.
-    const until = receiver.full ? Infinity : performance.now() + timeout;
-    expiry = setDeadline(until, silent);
-  };
-  signal?.addEventListener("abort", aborted);
-  return {
-    [Symbol.dispose]: () => {
-      receiver.alive = () => {};
-      clearDeadline(expiry);
-      signal?.removeEventListener("abort", aborted);
-    },
-  };
-}
-
-/** Asks for what is missing, at once when the link is back, until disposed. */
-function recover(
-  { pendingCalls, watch }: AskParts,
-  call: string,
-  receiver: StreamReceiver,
-  { timeout }: CallLimits,
-): Disposable {
-  const recovery = new GapRecovery(receiver, timeout, () => {
-    const { worker, upcoming: sequence, run, granted: credit } = receiver;
-    pendingCalls.resume(call, worker, { sequence, runId: run, credit });
-  });
-  receiver.rival = (inbox) => {
-    if (inbox !== receiver.worker) pendingCalls.cancel(call, inbox);
-    recovery.rival();
-  };
-  const watching = watch(({ type }) => {
-    if (type === "connected") recovery.returned();
-  });
-  return {
-    [Symbol.dispose]: () => {
-      watching[Symbol.dispose]();
-      recovery[Symbol.dispose]();
-    },
-  };
-}
-
-/** Asks for a stream. */
-export async function openStreamCall(
-  parts: AskParts,
-  outgoing: OutgoingRequest,
-  address: Address,
-  callLimits: CallLimits,
-): Promise<StreamCall> {
-  await parts.inbox.ready(callLimits.deadline);
-  const { id, method, target } = outgoing;
-  const { pendingCalls, legacyReplyQueues } = parts;
-  const receiver = new StreamReceiver();
-  receiver.more = (upTo) => pendingCalls.credit(id, receiver.worker, upTo);
-  pendingCalls.add(id, receiver);
-  const tell = () => pendingCalls.cancel(id, receiver.worker);
-  const watched = watch(
-    receiver,
-    callLimits,
-    `${method} of ${target.topic}`,
-    tell,
-  );
-  const recovering = recover(parts, id, receiver, callLimits);
-  let answers: Disposable | undefined;
-  receiver.failed = () => {
-    watched[Symbol.dispose]();
-    recovering[Symbol.dispose]();
-    pendingCalls.remove(id);
-    answers?.[Symbol.dispose]();
-  };
-  let open = true;
-  const close = (cancel: boolean) => {
-    if (!open) return;
-    open = false;
-    receiver.failed();
-    if (cancel) tell();
-  };
-  try {
-    const queue = queueFor(target.topic, target.host);
-    answers = legacyReplyQueues.needs(queue)
-      ? await legacyReplyQueues.prepare(id, callLimits.deadline)
-      : undefined;
-    const { monitor: _, ...unmonitored } = callLimits; // the silence between two items is bounded anyway
-    const message = encodeCall(parts, outgoing, unmonitored, {
-      credit: INITIAL_CREDIT,
+  /** Receives replies from now on. */
+  constructor(resources: CallResources, outgoing: OutgoingRequest) {
+    this.#resources = resources;
+    this.#outgoing = outgoing;
+    const { pendingCalls, transport } = resources;
+    const { id, limits: { deadline: { at, signal }, timeout } } = outgoing;
+    pendingCalls.add(id, this.receiver);
+    this.#expiry = setDeadline(at, () => this.#expire());
+    signal?.addEventListener("abort", this);
+    this.#recovery = new GapRecovery(this.receiver, timeout, () => {
+      const { worker, upcoming: sequence, run: runId, granted: credit } =
+        this.receiver;
+      pendingCalls.resume(id, worker, { sequence, runId, credit });
     });
-    await parts.session.send(address, message, callLimits.deadline);
+    this.#watching = transport.onEvent(({ type }) => {
+      if (type === "connected") this.#recovery.onReconnect();
+    });
+  }
+
+  /** Sends the request. */
+  async send(): Promise<void> {
+    const { legacyReplyQueues, encoder, session } = this.#resources;
+    const { id, limits: { deadline }, destination } = this.#outgoing;
+    const { address, queue } = destination;
+    if (legacyReplyQueues.needs(queue)) {
+      this.#replyQueue = await legacyReplyQueues.prepare(id, deadline);
+      if (this.#ended) this.#replyQueue?.[Symbol.dispose]();
+    }
+    await session.send(address, encoder.encode(this.#outgoing), deadline);
+  }
+
+  /** Waits for no more items; `cancel` tells the worker so. */
+  close(cancel: boolean): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.onEnd();
+    if (cancel) this.#cancel();
+  }
+
+  onProgress(): void {
+    if (this.#ended) return;
+    clearDeadline(this.#expiry);
+    const { timeout } = this.#outgoing.limits;
+    // While the receiver is full it is the worker that waits.
+    const until = this.receiver.full ? Infinity : performance.now() + timeout;
+    this.#expiry = setDeadline(until, () => this.#expire());
+  }
+
+  onReply(): void {
+    this.#recovery.onReply();
+  }
+
+  onRival(inbox: string | undefined): void {
+    if (inbox !== this.receiver.worker) {
+      this.#resources.pendingCalls.cancel(this.#outgoing.id, inbox);
+    }
+    this.#recovery.onRival();
+  }
+
+  onCredit(upTo: number): void {
+    const { worker } = this.receiver;
+    this.#resources.pendingCalls.credit(this.#outgoing.id, worker, upTo);
+  }
+
+  onEnd(): void {
+    this.#ended = true;
+    clearDeadline(this.#expiry);
+    const { id, limits: { deadline: { signal } } } = this.#outgoing;
+    signal?.removeEventListener("abort", this);
+    this.#watching[Symbol.dispose]();
+    this.#recovery[Symbol.dispose]();
+    this.#resources.pendingCalls.remove(id);
+    this.#replyQueue?.[Symbol.dispose]();
+  }
+
+  /** The signal has fired. */
+  handleEvent(): void {
+    this.receiver.fail(this.#outgoing.limits.deadline.signal?.reason, true);
+    this.#cancel();
+  }
+
+  #expire(): void {
+    if (this.receiver.missing) return this.receiver.lost();
+    const { method, target, limits } = this.#outgoing;
+    const text = `Nothing came from ${method} of ${target.topic} for ${
+      Math.round(limits.timeout)
+    } ms`;
+    this.receiver.fail(new TimeoutError(text));
+    this.#cancel();
+  }
+
+  #cancel(): void {
+    const { worker } = this.receiver;
+    this.#resources.pendingCalls.cancel(this.#outgoing.id, worker);
+  }
+}
+
+/** Calls for a stream. */
+export async function openStreamCall(
+  resources: CallResources,
+  outgoing: OutgoingRequest,
+): Promise<StreamCall> {
+  await resources.inbox.ready(outgoing.limits.deadline);
+  const call = new StreamCall(resources, outgoing);
+  try {
+    await call.send();
   } catch (error) {
-    close(false);
+    call.close(false);
     throw error;
   }
-  return { receiver, close };
+  return call;
 }

@@ -9,6 +9,8 @@ export interface StreamSource<T> {
   begin(opened: (stream: StreamCall) => void): Promise<Reply>;
   /** The item in a reply. */
   item(reply: Reply): T | Promise<T>;
+  /** The stream is over: all items were read, the reader left, or with an error. Called once. */
+  end(error?: { readonly cause: unknown }): void;
 }
 
 type Step<T> = IteratorResult<T, void>;
@@ -71,7 +73,7 @@ export class StreamIterator<T> implements AsyncGenerator<T, void, undefined> {
       if (this.#done && error === CLOSED) {
         return { done: true, value: undefined };
       }
-      this.#finish(!(error instanceof NoRouteError));
+      this.#finish(!(error instanceof NoRouteError), { cause: error });
       throw error;
     }
   }
@@ -87,7 +89,8 @@ export class StreamIterator<T> implements AsyncGenerator<T, void, undefined> {
     });
   }
 
-  #finish(cancel: boolean): void {
+  #finish(cancel: boolean, error?: { readonly cause: unknown }): void {
+    if (!this.#done) this.#source.end(error);
     this.#done = true;
     this.#open?.receiver.fail(CLOSED, true); // whoever awaits an item
     this.#open?.close(cancel);

@@ -6,7 +6,15 @@ import {
   UnsupportedVersionError,
 } from "../../errors.ts";
 import { checkArgsSize } from "../../contract/args_size.ts";
-import type { CallResult, RpcClient } from "./rpc_client.ts";
+import { checkApplicationHeaders } from "../../wire/mod.ts";
+import {
+  checkInterceptors,
+  type ClientInterceptor,
+  intercept,
+  type InterceptedRequest,
+} from "../interceptors.ts";
+import type { CallResult, RpcClient, StreamDecoder } from "./rpc_client.ts";
+import { InterceptedStream } from "./intercepted_stream.ts";
 import { type Client, clientNames, type ClientOptions } from "./client.ts";
 import type { Contract, Procedure } from "../../contract/types.ts";
 import { isCompatible, parseVersion } from "../../contract/version.ts";
@@ -16,6 +24,8 @@ import {
   type CallOptions,
   castNames,
   type CastOptions,
+  type ClientRequest,
+  parentOf,
   sendNames,
   type SendOptions,
   type Target,
@@ -39,14 +49,17 @@ const on = (target: Target, host: string | undefined): Target =>
 class TypedClient {
   readonly #client: RpcClient;
   readonly #contract: Contract;
-  readonly #defaults: ClientOptions;
+  readonly #defaults: Omit<ClientOptions, "interceptors">;
+  readonly #interceptors: readonly ClientInterceptor[] | undefined;
   readonly #plans = new Map<string, ResolvedProcedure>();
 
   constructor(client: RpcClient, contract: Contract, defaults: ClientOptions) {
     this.#client = client;
     this.#contract = contract;
     checkNames(defaults, clientNames);
-    this.#defaults = withoutUndefined(defaults);
+    const { interceptors, ...others } = withoutUndefined(defaults);
+    this.#defaults = others;
+    this.#interceptors = checkInterceptors(interceptors);
     const { versionCap } = defaults;
     if (versionCap !== undefined && !parseVersion(versionCap)) {
       throw new InvalidValueError(
@@ -68,16 +81,11 @@ class TypedClient {
     if (checking) await checking;
     const { idempotent } = plan.procedure;
     const merged = override({ idempotent, ...this.#defaults }, options);
-    const returned = await this.#client.call(
-      on(plan.target, merged.host),
-      method,
-      args,
-      merged,
-      this.#contract.errors,
-    );
-    return plan.procedure.result
-      ? await this.#parsed(plan, plan.procedure.result, returned)
-      : undefined;
+    const target = on(plan.target, merged.host);
+    const request = { target, method, args, options: merged };
+    if (!this.#interceptors) return await this.#call(plan, request);
+    const send = (changed: typeof request) => this.#call(plan, changed);
+    return await this.#intercept("call", request, send);
   }
 
   async cast(
@@ -91,7 +99,10 @@ class TypedClient {
     if (checking) await checking;
     const merged = override(this.#defaults, options);
     const target = on(plan.target, merged.host);
-    await this.#client.cast(target, method, args, merged);
+    const request = { target, method, args, options: merged };
+    if (!this.#interceptors) return await this.#client.cast(request);
+    const send = (changed: typeof request) => this.#client.cast(changed);
+    await this.#intercept("cast", request, send);
   }
 
   async fanoutCast(
@@ -102,8 +113,12 @@ class TypedClient {
     checkNames(options, sendNames);
     const plan = this.#plan(method, false);
     await this.#checkArgs(plan, args);
+    const { target } = plan;
     const merged = override(this.#defaults, options);
-    await this.#client.fanoutCast(plan.target, method, args, merged);
+    const request = { target, method, args, options: merged };
+    if (!this.#interceptors) return await this.#client.fanoutCast(request);
+    const send = (changed: typeof request) => this.#client.fanoutCast(changed);
+    await this.#intercept("fanout", request, send);
   }
 
   multicall(
@@ -115,12 +130,59 @@ class TypedClient {
     const merged = override(this.#defaults, options);
     const plan = this.#plan(method, true);
     const target = on(plan.target, merged.host);
+    const request = { target, method, args, options: merged };
+    const decoder = this.#decoder(plan);
+    const prepare = async () => await this.#checkArgs(plan, args);
+    if (!this.#interceptors) {
+      return this.#client.multicall(request, { ...decoder, prepare });
+    }
+    const parent = parentOf(merged); // whoever pulls may serve another request
+    return new InterceptedStream(
+      `${target.topic}.${method}`,
+      async (opened) => {
+        await prepare();
+        const send = (changed: typeof request) => {
+          const items = this.#client.multicall({ ...changed, parent }, decoder);
+          opened(items);
+          return Promise.resolve(items);
+        };
+        return await this.#intercept("multicall", request, send);
+      },
+    );
+  }
+
+  async #call(
+    plan: ResolvedProcedure,
+    request: ClientRequest<CallOptions>,
+  ): Promise<unknown> {
+    const result = await this.#client.call(request, this.#contract.errors);
+    return plan.procedure.result
+      ? await this.#parsed(plan, plan.procedure.result, result)
+      : undefined;
+  }
+
+  #decoder(plan: ResolvedProcedure): StreamDecoder<unknown> {
     const { yields } = plan.procedure;
-    return this.#client.multicall(target, method, args, merged, {
+    return {
       errors: this.#contract.errors,
-      prepare: async () => await this.#checkArgs(plan, args),
       item: (item) => yields ? this.#parsed(plan, yields, item) : item.value,
-    });
+    };
+  }
+
+  /** Calls the interceptors around the sending of a request. */
+  #intercept<R extends ClientRequest>(
+    kind: InterceptedRequest["kind"],
+    request: R,
+    send: (request: R) => Promise<unknown>,
+  ): Promise<unknown> {
+    const { target: { topic, version }, method: procedure, args } = request;
+    const facts = { kind, topic, procedure, version, attempt: 1 };
+    return intercept(
+      this.#interceptors ?? [],
+      { ...facts, args, headers: {} },
+      ({ args, headers }) =>
+        send({ ...request, args, headers: checkApplicationHeaders(headers) }),
+    );
   }
 
   /** A worker of Warren has parsed the value, unless JSON could not carry what came out. */

@@ -1,59 +1,53 @@
-/** One question to one worker, and its answer. @module */
-import type { PendingReply } from "../inbox.ts";
-import type { Reply } from "../../wire/mod.ts";
-import { delay } from "../../async/deadline.ts";
-import { type Address, queueFor } from "../../transport/address.ts";
-import type { CallLimits } from "./call_options.ts";
-import {
-  type CallerParts,
-  encodeCall,
-  type OutgoingRequest,
-} from "./request_encoder.ts";
+/** One call to one worker, and its reply. @module */
 import { TimeoutError } from "../../errors.ts";
+import { delay } from "../../async/deadline.ts";
 import {
   clearDeadline,
   setDeadline,
-  type Timer as Expiry,
+  type Timer,
 } from "../../async/timer_wheel.ts";
+import type { Reply } from "../../wire/mod.ts";
+import type { PendingReply } from "../inbox.ts";
+import type { MessagingResources } from "../messaging.ts";
 import type { LegacyReplyQueues } from "./legacy_reply_queues.ts";
 import type { PendingCalls } from "./pending_calls.ts";
+import type { OutgoingRequest, RequestEncoder } from "./request_encoder.ts";
 
-/** What asking needs beyond what a caller is made of. */
-export interface AskParts extends CallerParts {
-  /** Who waits for what. */
+/** Collaborators of a client's calls. */
+export interface CallResources extends MessagingResources {
+  /** Encodes requests. */
+  readonly encoder: RequestEncoder;
+  /** Calls that wait for a reply. */
   readonly pendingCalls: PendingCalls;
-  /** Where old servers answer. */
+  /** Reply queues for old servers. */
   readonly legacyReplyQueues: LegacyReplyQueues;
 }
 
-/** Milliseconds that may pass after the deadline to learn whether anybody listens. */
-const REPLY_GRACE_MS = 150;
+/** Milliseconds after the deadline in which the broker may still tell the number of consumers, for the text of the error. */
+const CONSUMER_COUNT_TIMEOUT_MS = 150;
+/** Milliseconds between two attempts to resend a request whose queue has not been declared again yet. */
+const RESEND_INTERVAL_MS = 250;
 
-/** Sends a request and waits for its answer: a reply with the result, or with a failure. */
+/** Sends a request and waits for its reply: the result, or a failure. */
 export async function unaryCall(
-  parts: AskParts,
+  resources: CallResources,
   outgoing: OutgoingRequest,
-  { address, queue }: { readonly address: Address; readonly queue: string },
-  callLimits: CallLimits,
 ): Promise<Reply> {
-  const { pendingCalls, legacyReplyQueues, session } = parts;
-  const { deadline } = callLimits;
-  const future = new ReplyFuture();
-  future.promise.catch(() => {}); // it may fail before anybody awaits it
-  const message = encodeCall(parts, outgoing, callLimits, {
-    timeout: callLimits.timeout,
-  });
-  pendingCalls.add(outgoing.id, future);
-  using limits = new CallTimers(parts, outgoing, callLimits, future);
-  using _answers = legacyReplyQueues.needs(queue)
+  const { inbox, session, legacyReplyQueues, encoder } = resources;
+  const { limits: { deadline }, destination: { address, queue } } = outgoing;
+  if (!inbox.read) await inbox.ready(deadline);
+  const message = encoder.encode(outgoing);
+  using call = new UnaryCall(resources, outgoing);
+  const { future } = call;
+  using _replies = legacyReplyQueues.needs(queue)
     ? await legacyReplyQueues.prepare(outgoing.id, deadline)
     : undefined;
   const sent = session.send(address, message, deadline)
-    .then(() => limits.begin(), (error) => future.fail(error));
-  if (callLimits.idempotent) await Promise.race([sent, future.promise]); // the connection may be disposed while the request still waits
-  using _again = callLimits.idempotent
-    ? resendAfterReconnect(parts, { outgoing, address, callLimits, future })
-    : undefined;
+    .then(() => call.onSent(), (error) => future.fail(error));
+  if (outgoing.hints.idempotent) {
+    await Promise.race([sent, future.promise]); // the connection may be disposed while the request still waits
+    call.resendAfterReconnect();
+  }
   try {
     const reply = await future.promise;
     legacyReplyQueues.learn(queue, reply.call);
@@ -66,93 +60,97 @@ export async function unaryCall(
   }
 }
 
-/** Fails an answer at its deadline, on its signal, and when its worker falls silent, until disposed. */
-class CallTimers implements Disposable {
-  readonly #parts: AskParts;
+/** Fails a reply at its deadline, on its signal, and when its worker sends no heartbeat in time, until disposed. */
+class UnaryCall implements ReplyListener, Disposable {
+  readonly future: ReplyFuture = new ReplyFuture(this);
+  readonly #resources: CallResources;
   readonly #outgoing: OutgoingRequest;
-  readonly #callLimits: CallLimits;
-  readonly #future: ReplyFuture;
-  readonly #expiry: Expiry;
-  #silence: Expiry | undefined;
-  #posted = false;
+  readonly #expiry: Timer;
+  #silence: Timer | undefined;
+  #resending: Resending | undefined;
+  #sent = false;
   #overdue = false;
+  #disposed = false;
 
-  constructor(
-    parts: AskParts,
-    outgoing: OutgoingRequest,
-    callLimits: CallLimits,
-    future: ReplyFuture,
-  ) {
-    this.#parts = parts;
+  constructor(resources: CallResources, outgoing: OutgoingRequest) {
+    this.#resources = resources;
     this.#outgoing = outgoing;
-    this.#callLimits = callLimits;
-    this.#future = future;
-    const { at, signal } = callLimits.deadline;
-    this.#expiry = setDeadline(at, () => this.#late());
+    this.future.promise.catch(() => {}); // it may fail before anybody awaits it
+    resources.pendingCalls.add(outgoing.id, this.future);
+    const { at, signal } = outgoing.limits.deadline;
+    this.#expiry = setDeadline(at, () => this.#expire());
     signal?.addEventListener("abort", this);
-    if (callLimits.monitor !== undefined) future.alive = () => this.#alive();
   }
 
-  /** The request is on its way. While it waited to be sent, `post` knew best why it did. */
-  begin(): void {
-    this.#posted = true;
-    this.#future.alive();
-    if (this.#overdue) this.#late();
+  /** The request was handed to the connection. Before, its `send` knows best why it waits, and fails at the deadline. */
+  onSent(): void {
+    this.#sent = true;
+    this.onReply();
+    if (this.#overdue) this.#expire();
+  }
+
+  onReply(): void {
+    const { monitor } = this.#outgoing.limits;
+    if (monitor === undefined || this.#disposed) return;
+    if (this.#silence) clearDeadline(this.#silence);
+    const fail = () => this.future.fail(silent(this.#outgoing, monitor));
+    this.#silence = setDeadline(performance.now() + monitor, fail);
+  }
+
+  onUnroutable(error: unknown): void {
+    if (!this.#resending?.retry()) this.future.fail(error);
+  }
+
+  /** Sends the request again at each return of the broker, since it may have been lost with the connection. */
+  resendAfterReconnect(): void {
+    if (this.#disposed) return;
+    this.#resending = new Resending(
+      this.#resources,
+      this.#outgoing,
+      () => this.onReply(),
+    );
   }
 
   /** The signal has fired. */
   handleEvent(): void {
-    this.#future.fail(this.#callLimits.deadline.signal?.reason);
-    this.#parts.pendingCalls.cancel(this.#outgoing.id, this.#future.worker);
+    const { limits, id } = this.#outgoing;
+    this.future.fail(limits.deadline.signal?.reason);
+    this.#resources.pendingCalls.cancel(id, this.future.worker);
   }
 
   [Symbol.dispose](): void {
-    this.#future.alive = () => {};
+    this.#disposed = true;
+    this.#resending?.[Symbol.dispose]();
     if (this.#silence) clearDeadline(this.#silence);
     clearDeadline(this.#expiry);
-    this.#callLimits.deadline.signal?.removeEventListener("abort", this);
-    this.#parts.pendingCalls.remove(this.#outgoing.id);
+    const { limits, id } = this.#outgoing;
+    limits.deadline.signal?.removeEventListener("abort", this);
+    this.#resources.pendingCalls.remove(id);
   }
 
-  #late(): void {
+  #expire(): void {
     this.#overdue = true;
-    if (!this.#posted) return;
-    void expire(
-      this.#parts,
-      this.#outgoing,
-      this.#callLimits.timeout,
-      this.#future,
-    );
-  }
-
-  #alive(): void {
-    const { monitor = Infinity } = this.#callLimits;
-    if (this.#silence) clearDeadline(this.#silence);
-    const fail = () => this.#future.fail(silent(this.#outgoing, monitor));
-    this.#silence = setDeadline(performance.now() + monitor, fail);
+    if (this.#sent) void expire(this.#resources, this.#outgoing, this.future);
   }
 }
 
 function silent(
-  { target, method }: OutgoingRequest,
+  { destination: { queue }, method }: OutgoingRequest,
   monitor: number,
 ): TimeoutError {
-  const queue = queueFor(target.topic, target.host);
   return new TimeoutError(
     `No sign of life of ${method} from ${queue} for ${Math.round(monitor)} ms`,
   );
 }
 
-/** Says with the timeout whether anybody listens, if the broker tells in time. */
+/** Fails a call with a timeout that tells the number of consumers, if the broker answers in time. */
 async function expire(
-  { inbox }: AskParts,
-  { target, method }: OutgoingRequest,
-  timeout: number,
+  { inbox }: CallResources,
+  { destination: { queue }, method, limits: { timeout } }: OutgoingRequest,
   future: ReplyFuture,
 ): Promise<void> {
-  const queue = queueFor(target.topic, target.host);
   const consumers = await inbox.consumers(queue, {
-    at: performance.now() + REPLY_GRACE_MS,
+    at: performance.now() + CONSUMER_COUNT_TIMEOUT_MS,
   });
   const who = consumers === 0
     ? "nobody consumes its queue"
@@ -167,72 +165,88 @@ async function expire(
   );
 }
 
-/** Milliseconds between two tries while a queue is not made anew yet. */
-const UNMADE = 250;
+/**
+ * Sends a request again, with the same id, at each return of the broker after a loss in which the request may have gone,
+ * until disposed. A worker that runs it, or has answered it, does not run it a second time.
+ */
+class Resending implements Disposable {
+  readonly #resources: CallResources;
+  readonly #outgoing: OutgoingRequest;
+  readonly #onResend: () => void;
+  readonly #over = new AbortController();
+  readonly #deadline: { readonly at: number; readonly signal: AbortSignal };
+  readonly #watching: Disposable;
+  #lossesAtSend: number;
+  #resent = false;
 
-/** What is asked, and who waits for it. */
-export interface PendingRequest {
-  /** The request. */
-  readonly outgoing: OutgoingRequest;
-  /** Where it goes. */
-  readonly address: Address;
-  /** How long it may take. */
-  readonly callLimits: CallLimits;
-  /** Who waits. */
-  readonly future: ReplyFuture;
+  constructor(
+    resources: CallResources,
+    outgoing: OutgoingRequest,
+    onResend: () => void,
+  ) {
+    this.#resources = resources;
+    this.#outgoing = outgoing;
+    this.#onResend = onResend;
+    const { at } = outgoing.limits.deadline;
+    this.#deadline = { at, signal: this.#over.signal };
+    this.#lossesAtSend = this.#losses;
+    this.#watching = resources.transport.onEvent(({ type }) => {
+      if (type !== "connected" || this.#losses === this.#lossesAtSend) return;
+      this.#resent = true;
+      void this.#resend().catch(() => {}); // the deadline ends the call, or the next return sends again
+    });
+  }
+
+  /** Sends again a little later, since the queue may not have been declared again yet. False if this was never resent. */
+  retry(): boolean {
+    if (!this.#resent) return false;
+    void delay(RESEND_INTERVAL_MS, this.#deadline)
+      .then(() => this.#resend())
+      .catch(() => {});
+    return true;
+  }
+
+  [Symbol.dispose](): void {
+    this.#watching[Symbol.dispose]();
+    this.#over.abort();
+  }
+
+  get #losses(): number {
+    return this.#resources.transport.health().publishing.losses;
+  }
+
+  async #resend(): Promise<void> {
+    const { limits, destination: { address } } = this.#outgoing;
+    const timeout = limits.deadline.at - performance.now();
+    if (timeout <= 0) return;
+    this.#onResend();
+    const { encoder, session } = this.#resources;
+    const again = { ...this.#outgoing, limits: { ...limits, timeout } };
+    await session.send(address, encoder.encode(again), this.#deadline);
+    this.#lossesAtSend = this.#losses;
+  }
 }
 
-/**
- * With the same id, at each return of the link after a loss in which the request may have gone, until disposed: a worker that has it in hand, or has answered it, does not
- * run it again.
- */
-export function resendAfterReconnect(
-  parts: CallerParts,
-  { outgoing, address, callLimits, future }: PendingRequest,
-): Disposable {
-  const over = new AbortController();
-  const { at } = callLimits.deadline;
-  const wait = { at: at, signal: over.signal };
-  const losses = () => parts.health().publishing.losses;
-  let sentAfter = losses();
-  const again = async () => {
-    const timeout = at - performance.now();
-    if (timeout <= 0) return;
-    future.alive();
-    const message = encodeCall(parts, outgoing, { ...callLimits, timeout }, {
-      timeout,
-    });
-    await parts.session.send(address, message, wait);
-    sentAfter = losses();
-  };
-  const later = async () => {
-    await delay(UNMADE, wait);
-    await again();
-  };
-  const quietly = (work: Promise<void>) => void work.catch(() => {}); // its deadline, or the next return
-  const watching = parts.watch(({ type }) => {
-    if (type !== "connected" || losses() === sentAfter) return;
-    future.unrouted = () => quietly(later());
-    quietly(again());
-  });
-  return {
-    [Symbol.dispose]: () => {
-      watching[Symbol.dispose]();
-      over.abort();
-    },
-  };
+/** Gets the events of a call. */
+export interface ReplyListener {
+  /** A reply or a heartbeat of the worker was received. */
+  onReply(): void;
+  /** No queue took the request. */
+  onUnroutable(error: unknown): void;
 }
 
 /** Waits for one value: the last result before the ending wins (Nova: `call` is the last of `multicall`). */
 export class ReplyFuture implements PendingReply {
+  readonly #listener: ReplyListener | undefined;
   readonly #settled = Promise.withResolvers<Reply>();
   #last: Reply | undefined;
-  /** Inbox of the worker that has the call, once it has shown itself. */
+  /** Inbox of the worker that has the call, once a reply has told it. */
   worker: string | undefined;
-  /** Called at each sign of life. */
-  alive: () => void = () => {};
-  /** Called when the request found no queue. */
-  unrouted: (error: unknown) => void = (error) => this.fail(error);
+
+  /** Without a listener, an unroutable request fails at once. */
+  constructor(listener?: ReplyListener) {
+    this.#listener = listener;
+  }
 
   /** The answer: a reply with the result, or with a failure. */
   get promise(): Promise<Reply> {
@@ -241,7 +255,7 @@ export class ReplyFuture implements PendingReply {
 
   receive(reply: Reply): void {
     this.worker = reply.inbox ?? this.worker;
-    this.alive();
+    this.#listener?.onReply();
     if (reply.heartbeat) return;
     const empty = reply.result === null || reply.result === undefined;
     if (!empty || this.#last === undefined) this.#last = reply;
@@ -251,5 +265,10 @@ export class ReplyFuture implements PendingReply {
 
   fail(error: unknown): void {
     this.#settled.reject(error);
+  }
+
+  unrouted(error: unknown): void {
+    if (this.#listener) this.#listener.onUnroutable(error);
+    else this.fail(error);
   }
 }

@@ -45,27 +45,26 @@ const servicesNames = namesOf<ServicesOptions>({
   signal: true,
 });
 
-/** What discovery works with. */
-export interface DiscoveryParts {
-  /** To ask. */
+/** Collaborators of discovery. */
+export interface DiscoveryResources {
+  /** Calls the services. */
   readonly client: RpcClient;
-  /** To listen on. */
+  /** Consumes the reports. */
   readonly session: Session;
-  /** Where they report. */
-  /** Bounds on messages. */
+  /** Limits of messages. */
   readonly limits: Limits;
   /** Fires when the connection is disposed. */
   readonly closing: AbortSignal;
 }
 
-/** Milliseconds that answers are waited for. */
-const WINDOW = 1_000;
+/** Milliseconds that replies are waited for, unless said otherwise. */
+const DEFAULT_TIMEOUT_MS = 1_000;
 /** Milliseconds that a store may take. */
-const STORE = 5_000;
+const STORE_TIMEOUT_MS = 5_000;
 
 /** Hands what services broadcast to `sightings`. */
 function startTracker(
-  { limits }: DiscoveryParts,
+  { limits }: DiscoveryResources,
   tracker: ServiceTracker,
 ): (delivery: Delivery) => void {
   return (delivery) => {
@@ -79,14 +78,14 @@ function startTracker(
 }
 
 async function listen(
-  parts: DiscoveryParts,
+  resources: DiscoveryResources,
   tracker: ServiceTracker,
   signal: AbortSignal,
 ): Promise<Consumer> {
-  return await parts.session.consume(
+  return await resources.session.consume(
     { kind: "fanout", topic: REPORTS.topic },
-    startTracker(parts, tracker),
-    { prefetch: 0, limit: { bytes: parts.limits.bytes, keep: false } },
+    startTracker(resources, tracker),
+    { prefetch: 0, limit: { bytes: resources.limits.bytes, keep: false } },
     { at: Infinity, signal },
   );
 }
@@ -97,9 +96,9 @@ async function readStore(
   tracker: ServiceTracker,
   signal: AbortSignal,
 ): Promise<void> {
-  const wait = { at: performance.now() + STORE, signal };
+  const wait = { at: performance.now() + STORE_TIMEOUT_MS, signal };
   try {
-    const late = () => new Error(`no answer within ${STORE} ms`);
+    const late = () => new Error(`no answer within ${STORE_TIMEOUT_MS} ms`);
     tracker.onRecord(await withDeadline(store.list(), wait, late));
   } catch (error) {
     if (signal.aborted) throw error;
@@ -142,11 +141,11 @@ function check(options: ServicesOptions): void {
 
 /** Services as they are found; those that are watched go on as they change. */
 export function discover(
-  parts: DiscoveryParts,
+  resources: DiscoveryResources,
   options: ServicesOptions,
 ): AsyncGenerator<ServiceStatus, void, undefined> {
   const left = new AbortController();
-  const found = run(parts, options, left);
+  const found = run(resources, options, left);
   const { return: end } = found;
   // A generator's own `return` would wait for a `next` under way, and that for the next change.
   found.return = (value) => {
@@ -157,15 +156,16 @@ export function discover(
 }
 
 async function* run(
-  parts: DiscoveryParts,
+  resources: DiscoveryResources,
   options: ServicesOptions,
   left: AbortController,
 ): AsyncGenerator<ServiceStatus, void, undefined> {
-  const { ask = "ping", watch = false, timeout = WINDOW, store } = options;
+  const { ask = "ping", watch = false, timeout = DEFAULT_TIMEOUT_MS, store } =
+    options;
   const { topic, host } = options;
   check(options);
   const arrivals = new AsyncQueue<ServiceStatus>();
-  const signals = [left.signal, parts.closing, options.signal];
+  const signals = [left.signal, resources.closing, options.signal];
   const signal = AbortSignal.any(signals.filter((each) => each !== undefined));
   signal.throwIfAborted();
   signal.addEventListener("abort", () => {
@@ -178,19 +178,17 @@ async function* run(
   );
   const survey = async () => {
     const found = answered(tracker, ask);
-    const bounds = { timeout, signal };
-    await parts.client.gather(
-      registryContract,
-      ask,
-      { topic, host },
-      bounds,
+    const filter = { topic, host };
+    const limits = { timeout, signal };
+    await resources.client.gather(
+      { target: registryContract, method: ask, args: filter, options: limits },
       found,
     );
     if (store) await readStore(store, tracker, signal);
     else tracker.alone();
     if (!watch) arrivals.end();
   };
-  const consumer = watch ? await listen(parts, tracker, signal) : undefined;
+  const consumer = watch ? await listen(resources, tracker, signal) : undefined;
   const surveyed = survey().catch((error) => arrivals.end({ error }));
   try {
     yield* arrivals;

@@ -48,13 +48,19 @@ export function checkDispatcher(dispatcher: Dispatcher): void {
 
 type Handler = (args: unknown, context: RequestContext) => unknown;
 
-/** One procedure, ready to run. */
-interface BoundProcedure {
-  readonly name: string;
-  /** `topic.name`. */
+/** A procedure that a dispatcher serves. */
+export interface ServedProcedure {
+  /** Name, as `topic.name`. */
   readonly what: string;
+  /** Contract that lists it. */
   readonly contract: Contract;
+  /** Its entry there. */
   readonly procedure: Procedure;
+}
+
+/** One procedure, ready to run. */
+interface BoundProcedure extends ServedProcedure {
+  readonly name: string;
   readonly run: Handler;
 }
 
@@ -88,10 +94,48 @@ function entry(endpoint: Endpoint): EndpointVersion {
   return { version, contract, methods };
 }
 
+/** Tells the endpoints of a namespace that serve a version. */
+function matching(
+  version: string,
+  namespace: string | undefined,
+): (endpoint: EndpointVersion) => boolean {
+  const want = parseVersion(version);
+  return (endpoint) =>
+    want !== undefined && endpoint.contract.namespace === namespace &&
+    isCompatible(endpoint.version, want);
+}
+
+/** What a request names of a procedure. */
+interface ProcedureName {
+  readonly version: string;
+  readonly method: string;
+  readonly namespace: string | undefined;
+}
+
+let find: (
+  dispatcher: RpcDispatcher,
+  name: ProcedureName,
+) => ServedProcedure | undefined;
+
+/** The procedure that a dispatcher would run; undefined where it would refuse the request, or is one of a user's own. */
+export function findProcedure(
+  dispatcher: Dispatcher,
+  name: ProcedureName,
+): ServedProcedure | undefined {
+  return dispatcher instanceof RpcDispatcher
+    ? find(dispatcher, name)
+    : undefined;
+}
+
 /** Serves the endpoints of a topic: several contracts, namespaces and major versions side by side. */
 export class RpcDispatcher implements Dispatcher {
   readonly topics: readonly string[];
   readonly #entries: readonly EndpointVersion[];
+
+  static {
+    find = (dispatcher, { version, method, namespace }) =>
+      dispatcher.#bound(matching(version, namespace), method);
+  }
 
   /**
    * Serves endpoints; the first that fits a request takes it.
@@ -141,19 +185,25 @@ export class RpcDispatcher implements Dispatcher {
       : undefined;
   }
 
+  #bound(
+    matches: (endpoint: EndpointVersion) => boolean,
+    method: string,
+  ): BoundProcedure | undefined {
+    for (const endpoint of this.#entries) {
+      const served = endpoint.methods.get(method);
+      if (served && matches(endpoint)) return served;
+    }
+    return undefined;
+  }
+
   #find(
     version: string,
     method: string,
     namespace: string | undefined,
   ): BoundProcedure {
-    const want = parseVersion(version);
-    const fits = (one: EndpointVersion) =>
-      want && one.contract.namespace === namespace &&
-      isCompatible(one.version, want);
-    for (const one of this.#entries) {
-      const served = one.methods.get(method);
-      if (served && fits(one)) return served;
-    }
+    const fits = matching(version, namespace);
+    const served = this.#bound(fits, method);
+    if (served) return served;
     const compatible = this.#entries.filter(fits);
     const asked = `${
       namespace ? `namespace ${oneLine(namespace, 60)}, ` : ""

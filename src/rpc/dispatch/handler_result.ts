@@ -36,6 +36,15 @@ export function errorClassesOf(
   return isObject(error) ? classesOf.get(error) ?? {} : {};
 }
 
+/** Marks an error that was thrown around a handler with the classes of its contract, unless it is marked already. */
+export function markHandlerError(
+  error: unknown,
+  errors: Contract["errors"],
+): void {
+  if (!errors || !isObject(error) || isDispatchError(error)) return;
+  if (!classesOf.has(error)) classesOf.set(error, errors);
+}
+
 /** Marks an error as the dispatcher's refusal. */
 export function markDispatchError<E extends RpcError>(error: E): E {
   dispatchErrors.add(error);

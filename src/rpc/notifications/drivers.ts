@@ -1,4 +1,4 @@
-/** Where events go (Nova: `notifier/api.py`, `notification_driver`). @module */
+/** Drivers of notifications: the destinations of events (Nova: `notifier/api.py`, `notification_driver`). @module */
 import { logger, oneLine } from "../../logging.ts";
 import type { Deadline, Message, Session } from "../../transport/transport.ts";
 import { NoRouteError, TimeoutError } from "../../errors.ts";
@@ -9,13 +9,12 @@ import {
   queueName,
 } from "../../transport/address.ts";
 import {
-  type Dialect,
+  type ApplicationHeaders,
   encode,
-  grizzly,
   type Limits,
-  type Notification,
-  oslo,
 } from "../../wire/mod.ts";
+import { type Dialect, grizzly, oslo } from "../../wire/mod.ts";
+import type { Notification } from "../../wire/mod.ts";
 import type { NotificationPriority } from "./priority.ts";
 
 /**
@@ -43,20 +42,36 @@ export interface NotificationSettings {
   readonly topics?: readonly string[] | undefined;
 }
 
-/** What notifications need. */
-export interface NotificationParts {
-  /** What is done with events. */
-  readonly notifications: NotificationSettings;
+/** What holds for the events of a connection unless a call says otherwise. */
+export interface NotificationDefaults {
+  /** Drivers, topics, format and priority. */
+  readonly settings: NotificationSettings;
+  /** Sender, `service.host`. */
+  readonly publisherId: string;
   /** Whether the bus is OpenStack's. */
   readonly openstack: boolean;
-  /** To send and consume on. */
+}
+
+/** Collaborators of notifications. */
+export interface NotificationResources {
+  /** Publishes and consumes. */
   readonly session: Session;
-  /** How to say it. */
+  /** Dialect of events. */
   readonly dialect: Dialect;
-  /** Bounds on messages. */
+  /** Limits of messages. */
   readonly limits: Limits;
-  /** Who says it unless a call says otherwise. */
-  readonly publisherId: string;
+  /** Defaults of the connection. */
+  readonly defaults: NotificationDefaults;
+}
+
+/** An event on its way out. */
+export interface OutgoingNotification {
+  /** The event. */
+  readonly event: Notification;
+  /** End of the time to deliver it. */
+  readonly deadline: Deadline;
+  /** Application headers. */
+  readonly headers?: ApplicationHeaders | undefined;
 }
 
 /** A driver that keeps what it takes, for tests. */
@@ -95,28 +110,29 @@ function logNotification(event: Notification): void {
 
 /** Nothing is lost before the first listener: what no queue takes waits in the shared one. */
 async function publishToBus(
-  parts: NotificationParts,
-  event: Notification,
-  deadline: Deadline,
+  { session, limits, dialect, defaults }: NotificationResources,
+  { event, deadline, headers }: OutgoingNotification,
 ): Promise<void> {
-  const { session, limits, dialect, openstack } = parts;
-  const { format, topics = [TOPIC] } = parts.notifications;
+  const { openstack, settings: { format, topics = [TOPIC] } } = defaults;
   const enveloped = format === undefined ? dialect === oslo : format === "2.0";
-  const said = dialect.hasIds ? event : { ...event, id: undefined };
-  const encoded = encode(said, enveloped ? oslo : grizzly, limits);
+  const content = dialect.hasIds ? event : { ...event, id: undefined };
+  const encoded = encode(content, enveloped ? oslo : grizzly, limits);
   for (const topic of topics) {
     const priority = event.priority.toLowerCase();
     const address: QueueAddress = { kind: "event", topic, priority };
-    const message = { ...encoded, messageId: event.id, persistent: true };
+    const message = {
+      body: encoded.body,
+      headers: { ...headers, ...encoded.headers },
+      messageId: event.id,
+      persistent: true,
+    };
     if (openstack) {
       await session.declare(address, deadline); // as oslo.messaging does
       await session.publish(address, message, deadline);
-    } else {await offer(
-        session,
-        address,
-        { ...message, mandatory: true },
-        deadline,
-      );}
+    } else {
+      const mandatory = { ...message, mandatory: true };
+      await offer(session, address, mandatory, deadline);
+    }
   }
 }
 
@@ -142,28 +158,27 @@ async function offer(
 /** Topic of the events (Nova: `notification_topics`). */
 export const TOPIC = "notifications";
 
-async function take(
+async function deliver(
   driver: NotificationDriver,
-  parts: NotificationParts,
-  event: Notification,
-  deadline: Deadline,
+  resources: NotificationResources,
+  outgoing: OutgoingNotification,
 ): Promise<void> {
-  if (driver === "bus") await publishToBus(parts, event, deadline);
-  else if (driver === "log") logNotification(event);
-  else if (driver !== "none") await driver(event);
+  if (driver === "bus") await publishToBus(resources, outgoing);
+  else if (driver === "log") logNotification(outgoing.event);
+  else if (driver !== "none") await driver(outgoing.event);
 }
 
-/** Hands an event to its drivers. */
+/** Delivers an event to the drivers of the connection. */
 export async function deliverToDrivers(
-  parts: NotificationParts,
-  event: Notification,
-  deadline: Deadline,
+  resources: NotificationResources,
+  outgoing: OutgoingNotification,
 ): Promise<void> {
-  const { drivers } = parts.notifications;
-  if (!drivers) return await publishToBus(parts, event, deadline);
+  const { drivers } = resources.defaults.settings;
+  if (!drivers) return await publishToBus(resources, outgoing);
+  const { deadline } = outgoing;
   const late = () => new TimeoutError("The driver takes too long");
-  const taking = drivers.map((driver) =>
-    withDeadline(take(driver, parts, event, deadline), deadline, late).catch(
+  const deliveries = drivers.map((driver) =>
+    withDeadline(deliver(driver, resources, outgoing), deadline, late).catch(
       (error) => {
         const name = typeof driver === "string" ? driver : driver.name;
         logger("notification").error("The driver {name} failed: {error}", {
@@ -173,5 +188,5 @@ export async function deliverToDrivers(
       },
     )
   );
-  await Promise.all(taking);
+  await Promise.all(deliveries);
 }

@@ -1,4 +1,4 @@
-/** Events whose handler threw: tried again later, then kept as dead letters, as casts are. @module */
+/** Events whose handler threw: another attempt later, then a dead letter, as of casts. @module */
 import { delay } from "../../async/deadline.ts";
 import { logger, oneLine } from "../../logging.ts";
 import { type EventAddress, queueName } from "../../transport/address.ts";
@@ -14,95 +14,88 @@ import { newAttempt, type Republisher } from "../retries/republisher.ts";
 import { reasonOf } from "../retries/cast_failures.ts";
 import { nextDelay } from "../../contract/retry_policy.ts";
 
-/** Milliseconds before an event comes again that has no queue to wait in, at most. */
-const RETRY = 1_000;
+/** Milliseconds at most before another attempt at an event that has no queue to wait in. */
+const MAX_RETRY_DELAY_MS = 1_000;
 
-/** Attempts of a listener that names none. */
-const ATTEMPTS: RetryPolicy = { attempts: 6 };
+/** Attempts at an event whose listener names none. */
+const DEFAULT_RETRY: RetryPolicy = { attempts: 6 };
 
-/** Parts that the care of failed events needs. */
-export interface FailedEventsParts {
-  /** To keep them. */
-  readonly republisher: Republisher;
-  /** The queue of the listener. */
+/** Treatment of the failed events of one queue. */
+export interface EventFailureOptions {
+  /** Queue of the listener. */
   readonly queue: EventAddress;
-  /** True on OpenStack's bus, where an event comes again until it is handled. */
+  /** Whether the bus is OpenStack's, where an event is requeued until it is handled. */
   readonly openstack: boolean;
   /** Number of attempts, and the waits between them. */
   readonly retry?: RetryPolicy | undefined;
 }
 
-/** Takes care of the failed events of one queue. */
+/** Retries or dead-letters the failed events of one queue. */
 export class EventFailures {
-  readonly #parts: FailedEventsParts;
+  readonly #republisher: Republisher;
+  readonly #options: EventFailureOptions;
 
-  /** Of its parts. */
-  constructor(parts: FailedEventsParts) {
-    this.#parts = parts;
+  /** The republisher makes the copies that wait for another attempt, and the dead letters. */
+  constructor(republisher: Republisher, options: EventFailureOptions) {
+    this.#republisher = republisher;
+    this.#options = options;
   }
 
-  /** Resolves to true if the handler is to run again here; else the event is taken care of. Never rejects. */
+  /** Resolves to true if the handler is to run again here; else the event is acknowledged or requeued. Never rejects. */
   async failed(
     delivery: Delivery,
     error: unknown,
     attempt: number,
     signal: AbortSignal,
   ): Promise<boolean> {
-    const { queue, openstack, retry = ATTEMPTS } = this.#parts;
-    if (openstack) return await again(delivery, signal), false;
+    const { queue, openstack, retry = DEFAULT_RETRY } = this.#options;
+    if (openstack) return await requeue(delivery, signal), false;
     const ms = nextDelay(attempt, retry);
-    if (queue.exclusive) return await here(delivery, ms, signal);
-    if (ms === undefined) await this.#bury(delivery, error, attempt, signal);
-    else {
+    if (queue.exclusive) return await waitInPlace(delivery, ms, signal);
+    if (ms === undefined) {
+      await this.#deadLetter(delivery, error, attempt, signal);
+    } else {
       const copy = newAttempt(delivery.message, retryHeaders(attempt + 1));
-      const route = { kind: "delay", of: queue, ms } as const;
-      const { republisher } = this.#parts;
-      await this.#send(delivery, () => republisher.send(route, copy), signal);
+      const address = { kind: "delay", of: queue, ms } as const;
+      const send = () => this.#republisher.send(address, copy);
+      await this.#send(delivery, send, signal);
     }
     return false;
   }
 
-  /** A message that is no event is kept as it came; dropped where there is no dead letter. Never rejects. */
+  /** Dead-letters a message that is no event as it came; drops it where there are no dead letters. Never rejects. */
   async refused(
     delivery: Delivery,
     reason: string,
     signal: AbortSignal,
   ): Promise<void> {
-    const { queue, openstack } = this.#parts;
+    const { queue, openstack } = this.#options;
     if (openstack || queue.exclusive) return delivery.reject(false);
-    await this.#bury(delivery, `Refused: ${reason}`, 0, signal);
+    await this.#deadLetter(delivery, `Refused: ${reason}`, 0, signal);
   }
 
-  async #bury(
+  async #deadLetter(
     delivery: Delivery,
     error: unknown,
     attempts: number,
     signal: AbortSignal,
   ): Promise<void> {
-    const { queue } = this.#parts;
+    const { queue } = this.#options;
     const reason = typeof error === "string" ? oneLine(error) : reasonOf(error);
     const deadLetterCount = deadLetterCountOf(delivery.message.headers) + 1;
     const said = { attempts, deadLetterCount, reason, queue: queueName(queue) };
-    const { republisher } = this.#parts;
-    await this.#send(
-      delivery,
-      () =>
-        republisher.deadLetter(
-          queue,
-          delivery.message,
-          deadLetterHeaders(said),
-        ),
-      signal,
-    );
+    const headers = deadLetterHeaders(said);
+    const send = () =>
+      this.#republisher.deadLetter(queue, delivery.message, headers);
+    await this.#send(delivery, send, signal);
   }
 
-  /** Acknowledged once the broker has the copy; without it the event goes back, after a while. */
+  /** Acknowledges the event once the broker has the copy; if that fails, the event is requeued after a pause. */
   async #send(
     delivery: Delivery,
     send: () => Promise<unknown>,
     signal: AbortSignal,
   ): Promise<void> {
-    const { republisher } = this.#parts;
     try {
       await send();
       delivery.ack();
@@ -113,14 +106,21 @@ export class EventFailures {
           error,
         },
       );
-      await aside(delivery, signal, (signal) => republisher.backOff(signal));
+      await aside(
+        delivery,
+        signal,
+        (signal) => this.#republisher.backOff(signal),
+      );
       delivery.reject(true);
     }
   }
 }
 
-/** An exclusive queue goes with its listener: nothing is kept beside it, and what cannot be handled is dropped. */
-async function here(
+/**
+ * Waits for another attempt without a queue, since an exclusive queue is gone with its listener. After the last attempt the
+ * event is dropped.
+ */
+async function waitInPlace(
   delivery: Delivery,
   ms: number | undefined,
   signal: AbortSignal,
@@ -133,13 +133,13 @@ async function here(
     return false;
   }
   const wait = { at: Infinity, signal };
-  await delay(Math.min(ms, RETRY), wait).catch(() => {});
+  await delay(Math.min(ms, MAX_RETRY_DELAY_MS), wait).catch(() => {});
   if (signal.aborted) delivery.reject(true);
   return !signal.aborted;
 }
 
-/** Back into its queue, but not at once a second time. */
-export async function again(
+/** Puts an event back into its queue; one that was redelivered already waits before. */
+export async function requeue(
   delivery: Delivery,
   signal: AbortSignal,
 ): Promise<void> {
@@ -148,7 +148,7 @@ export async function again(
     await aside(
       delivery,
       signal,
-      (signal) => delay(RETRY, { at: deadline, signal }),
+      (signal) => delay(MAX_RETRY_DELAY_MS, { at: deadline, signal }),
     )
       .catch(() => {});
   }

@@ -4,17 +4,14 @@ import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
 import { type EventAddress, publishKey } from "../../transport/address.ts";
 import { logger, oneLine } from "../../logging.ts";
 import type { Deadline, Delivery } from "../../transport/transport.ts";
-import { attemptOf, decode, type Notification } from "../../wire/mod.ts";
-import {
-  type RequestContext,
-  requestContext,
-} from "../../contract/request_context.ts";
+import { decode } from "../../wire/mod.ts";
 import type { RetryPolicy } from "../../contract/types.ts";
 import { Republisher } from "../retries/republisher.ts";
-import { again, EventFailures } from "./event_failures.ts";
-import { runWithContext } from "../propagation.ts";
+import { EventFailures } from "./event_failures.ts";
+import { handleEvent, type NotificationHandler } from "./event_handling.ts";
+import { checkInterceptors, type ServiceInterceptor } from "../interceptors.ts";
 import { checkPool, checkTopic } from "../../names.ts";
-import { type NotificationParts, TOPIC } from "./drivers.ts";
+import { type NotificationResources, TOPIC } from "./drivers.ts";
 import { checkNames, namesOf } from "../../option_names.ts";
 import {
   checkPriority,
@@ -53,6 +50,8 @@ export interface ListenerOptions {
    * it then. With the profile `nova` an event comes again until it is handled.
    */
   readonly retry?: RetryPolicy | undefined;
+  /** Functions around the handler, the first outermost; default: none. */
+  readonly interceptors?: readonly ServiceInterceptor[] | undefined;
 }
 
 /** Names of {@linkcode ListenerOptions}. */
@@ -63,16 +62,8 @@ const listenerNames = namesOf<ListenerOptions>({
   pool: true,
   exclusive: true,
   retry: true,
+  interceptors: true,
 });
-
-/** What becomes of an event: nothing more, or it comes again (oslo.messaging: `NotificationResult`). */
-export type NotificationResult = void | "requeue";
-
-/** Handles an event; acknowledged when it returns. If it returns `"requeue"` the event comes again; if it throws, see `retry`. */
-export type NotificationHandler = (
-  event: Notification,
-  context: RequestContext,
-) => NotificationResult | Promise<NotificationResult>;
 
 /** Events that a listener has in hand at most. */
 const PREFETCH = 64;
@@ -95,37 +86,6 @@ export function matcher(
     }
     return at + last.length <= type.length;
   };
-}
-
-async function handle(
-  delivery: Delivery,
-  event: Notification,
-  handler: NotificationHandler,
-  signal: AbortSignal,
-  failures: EventFailures,
-): Promise<void> {
-  const context = {
-    ...requestContext(event.context),
-    signal,
-    requestId: event.id ?? event.messageId,
-  };
-  for (let attempt = attemptOf(delivery.message.headers);; attempt++) {
-    try {
-      const handled = await runWithContext(
-        context,
-        () => handler(event, context),
-      );
-      if (handled === "requeue") return await again(delivery, signal);
-      return delivery.ack();
-    } catch (error) {
-      logger("rpc").error("The handler of {event} failed: {error}", {
-        event: oneLine(event.eventType, 60),
-        error,
-      });
-      if (await failures.failed(delivery, error, attempt, signal)) continue;
-      return;
-    }
-  }
 }
 
 /** The addresses of the priorities that are listened to. */
@@ -168,7 +128,7 @@ function checkRetry(retry: RetryPolicy | undefined): void {
  * what is in hand then comes again, to this listener or another.
  */
 export async function startListener(
-  parts: NotificationParts,
+  resources: NotificationResources,
   handler: NotificationHandler,
   options: ListenerOptions,
   deadline: Deadline,
@@ -176,12 +136,15 @@ export async function startListener(
   checkNames(options, listenerNames);
   const { retry } = options;
   checkRetry(retry);
-  const { pool } = options;
+  const { pool, topic = TOPIC } = options;
+  const interceptors = checkInterceptors(options.interceptors);
   const wanted = matcher(options.eventType);
   const inHand = new Set<Promise<void>>();
   const ending = new AbortController();
-  const republisher = new Republisher(parts.session);
-  const { openstack } = parts;
+  const { signal } = ending;
+  const handling = { topic, handler, interceptors, signal };
+  const republisher = new Republisher(resources.session);
+  const { openstack } = resources.defaults;
   const keep = (work: Promise<void>) => {
     const kept = work.finally(() => inHand.delete(kept));
     inHand.add(kept);
@@ -189,7 +152,7 @@ export async function startListener(
   const receiver = (failures: EventFailures) => (delivery: Delivery) => {
     const { message } = delivery;
     const { body, headers } = message;
-    const decoded = decode(body, headers, parts.limits, message);
+    const decoded = decode(body, headers, resources.limits, message);
     const event = "message" in decoded ? decoded.message : undefined;
     if (event?.kind !== "notification") {
       logger("rpc").warn("Refused a message for {key}: no notification", {
@@ -199,23 +162,20 @@ export async function startListener(
       return keep(failures.refused(delivery, reason, ending.signal));
     }
     if (!wanted(event.eventType)) return delivery.ack();
-    keep(handle(delivery, event, handler, ending.signal, failures));
+    keep(handleEvent({ delivery, event }, handling, failures));
   };
+  const { session } = resources;
   const addresses = addressesOf(options);
-  for (const each of addresses) await parts.session.declare(each, deadline);
+  for (const each of addresses) await session.declare(each, deadline);
   const consumed = pool === undefined ? addresses : addresses.slice(0, 1); // one queue for all
   const consumers = await Promise.all(
-    consumed.map((address) => {
-      const failures = new EventFailures({
-        republisher,
-        queue: address,
-        openstack,
-        retry,
-      });
+    consumed.map((queue) => {
+      const treatment = { queue, openstack, retry };
+      const failures = new EventFailures(republisher, treatment);
       const receive = receiver(failures);
-      const limit = { bytes: parts.limits.bytes, keep: !openstack };
+      const limit = { bytes: resources.limits.bytes, keep: !openstack };
       const options = { prefetch: PREFETCH, limit };
-      return parts.session.consume(address, receive, options, deadline);
+      return session.consume(queue, receive, options, deadline);
     }),
   );
   return async (deadline) => {

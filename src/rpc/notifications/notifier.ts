@@ -4,18 +4,24 @@ import { newId } from "../../ids.ts";
 import { isSecret } from "../../redaction.ts";
 import { InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
-import { assertJson, type Notification } from "../../wire/mod.ts";
+import { assertJson } from "../../wire/mod.ts";
+import type { Notification } from "../../wire/mod.ts";
+import { runInSpan, type SpanOptions, startSpan } from "../../tracing.ts";
+import { sendingSpan } from "../spans.ts";
 import { checkName } from "../../names.ts";
 import {
   deliverToDrivers,
-  type NotificationParts,
+  type NotificationResources,
   type NotificationSettings,
+  TOPIC,
 } from "./drivers.ts";
 import { checkNames, namesOf, type OptionNames } from "../../option_names.ts";
 import {
   limitsOfCast,
+  parentOf,
   sendNames,
   type SendOptions,
+  valuesOf,
 } from "../client/call_options.ts";
 import { checkPriority, type NotificationPriority } from "./priority.ts";
 
@@ -95,6 +101,16 @@ export function checkNotificationSettings(
   return settings;
 }
 
+/** An event as `notify` is given it. */
+export interface NotifyRequest {
+  /** Type of the event. */
+  readonly eventType: string;
+  /** Payload. */
+  readonly payload: unknown;
+  /** Options. */
+  readonly options: NotifyOptions;
+}
+
 /** As Python writes a UTC time: `2026-11-22 10:33:35.514820`. */
 function timestamp(): string {
   return new Date().toISOString().replace("T", " ").replace("Z", "000");
@@ -102,30 +118,44 @@ function timestamp(): string {
 
 /** Sends an event to its drivers. */
 export async function notify(
-  parts: NotificationParts,
-  eventType: string,
-  payload: unknown,
-  options: NotifyOptions,
+  resources: NotificationResources,
+  { eventType, payload, options }: NotifyRequest,
 ): Promise<void> {
   checkNames(options, notifyNames);
-  const { notifications, openstack } = parts;
-  const fallback = notifications.priority ?? "info";
+  const { settings, publisherId, openstack } = resources.defaults;
+  const { priority: fallback = "info" } = settings;
   const priority = checkPriority(options.priority ?? fallback);
   checkEventType(eventType);
   assertJson(payload ?? null, "payload");
-  const { deadline, values } = limitsOfCast(options);
+  const { deadline } = limitsOfCast(options);
+  const values = valuesOf(options, parentOf(options));
   const event: Notification = {
     kind: "notification",
     id: newId(),
     messageId: crypto.randomUUID(),
-    publisherId: options.publisherId ?? parts.publisherId,
+    publisherId: options.publisherId ?? publisherId,
     eventType,
     priority: priority.toUpperCase(),
     payload,
     timestamp: timestamp(),
     context: filterContext(values, openstack),
   };
-  await deliverToDrivers(parts, event, deadline);
+  const span = startSpan(eventSpan, event);
+  if (!span) return await deliverToDrivers(resources, { event, deadline });
+  const headers: Record<string, string> = {};
+  span.inject(headers);
+  const outgoing = { event, deadline, headers };
+  await runInSpan(span, () => deliverToDrivers(resources, outgoing));
+}
+
+function eventSpan({ id, publisherId, eventType }: Notification): SpanOptions {
+  return sendingSpan({
+    kind: "notification",
+    topic: publisherId,
+    destination: TOPIC,
+    method: eventType,
+    id,
+  }, false);
 }
 
 /** What oslo.messaging lets pass (`notify/notifier.py`, `_sanitize_context`). */

@@ -40,6 +40,7 @@ export class StreamReplies implements Disposable {
   readonly #publisher: ReplyPublisher;
   readonly #encoder: ReplyEncoder;
   readonly #sender: ReplySender;
+  readonly #listening: Disposable;
   readonly #finished = new FinishedStreams();
   #notFoundReplies = 0;
 
@@ -49,12 +50,14 @@ export class StreamReplies implements Disposable {
     this.#publisher = publisher;
     this.#encoder = encoder;
     this.#sender = sender;
-    inbox.deniers.add(this.#replyNotFound);
+    this.#listening = inbox.onUnknownStream((call, from, queue) =>
+      this.#replyNotFound(call, from, queue)
+    );
   }
 
   /** Sends no more. */
   [Symbol.dispose](): void {
-    this.#inbox.deniers.delete(this.#replyNotFound);
+    this.#listening[Symbol.dispose]();
     this.#finished[Symbol.dispose]();
   }
 
@@ -184,7 +187,7 @@ export class StreamReplies implements Disposable {
   }
 
   /** Tells a reader that its stream is unknown here: it was forgotten, or this is another worker. A reader that is not told asks again. */
-  #replyNotFound = (call: string, from: number, queue: string): void => {
+  #replyNotFound(call: string, from: number, queue: string): void {
     if (this.#notFoundReplies >= MAX_NOT_FOUND_REPLIES) return;
     this.#notFoundReplies++;
     const text = `The stream was interrupted after item ${
@@ -201,7 +204,7 @@ export class StreamReplies implements Disposable {
       new InterruptedError(text, { data }),
     );
     void sent.catch(() => {}).finally(() => this.#notFoundReplies--);
-  };
+  }
 
   async #sendInterruption(
     target: ReplyTarget,

@@ -87,10 +87,7 @@ export class VersionSurvey {
     const filter = host === undefined ? { topic } : { topic, host };
     const options = { timeout: SURVEY_TIMEOUT_MS, context: {} };
     const gathering = this.#caller.gather(
-      registryContract,
-      "info",
-      filter,
-      options,
+      { target: registryContract, method: "info", args: filter, options },
       ({ result }) => {
         const { reports, info } = answerIn(result);
         const live = reports.some(({ state }) =>

@@ -9,7 +9,14 @@ import type { Responder } from "../replies/responder.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import type { ServedQueue } from "../request/served_queue.ts";
 import { logStep } from "../request/request_log.ts";
-import { type ExecutionObserver, ServedContext } from "../served_context.ts";
+import { type ApplicationHeaders, applicationHeaders } from "../../wire/mod.ts";
+import {
+  type ExecutionObserver,
+  ServedContext,
+  type ServedKind,
+} from "../served_context.ts";
+import { handlingSpan } from "../spans.ts";
+import type { SpanOptions } from "../../tracing.ts";
 import type { EventLoopMonitor } from "./event_loop_monitor.ts";
 import type { LatencyHistogram } from "./latency_histogram.ts";
 
@@ -64,6 +71,17 @@ export class Execution implements ExecutionObserver {
     return this.incoming.request;
   }
 
+  /** Only a multicall of Warren tells its credit: a call of another peer may be answered by a stream as well. */
+  get kind(): ServedKind {
+    const { reply, credit } = this.request;
+    if (reply) return credit === undefined ? "call" : "multicall";
+    return this.served.queue ? "cast" : "fanout";
+  }
+
+  get headers(): ApplicationHeaders {
+    return applicationHeaders(this.incoming.message.headers);
+  }
+
   get signal(): AbortSignal {
     return this.incoming.signal;
   }
@@ -111,6 +129,7 @@ export class Execution implements ExecutionObserver {
 
   found(procedure: Procedure, name: string): void {
     const { deadline, cancellation } = this.incoming;
+    if (this.incoming.procedure === procedure) return;
     this.incoming.resolve(procedure, name);
     if (deadline < Infinity || cancellation.cancelled) return;
     cancellation.setTimer(this.#defaultDeadline(procedure), () => this.#late());
@@ -182,4 +201,17 @@ export class Execution implements ExecutionObserver {
       `it has taken ${ms} ms, and its caller names no deadline`,
     );
   }
+}
+
+/** Description of the span of an execution. */
+export function executionSpan(
+  { request, kind, headers, context, served }: Execution,
+): SpanOptions {
+  const { queue, addressee: { topic } } = served;
+  return handlingSpan({
+    ...{ kind, topic, headers, method: request.method, id: request.id },
+    destination: queue ? queueName(queue) : topic,
+    waits: request.reply !== undefined,
+    attempt: context.attempt,
+  });
 }

@@ -17,10 +17,15 @@ import type {
 } from "../server_stats.ts";
 import type { Claims } from "./claims.ts";
 import { EventLoopMonitor } from "./event_loop_monitor.ts";
-import { Execution, type ExecutionServices } from "./execution.ts";
+import {
+  Execution,
+  type ExecutionServices,
+  executionSpan,
+} from "./execution.ts";
 import { LatencyHistogram } from "./latency_histogram.ts";
 import { LongRunningHandlers } from "./long_running.ts";
 import type { RequestFailures } from "./request_failures.ts";
+import { startSpan } from "../../tracing.ts";
 
 /** Collaborators of an `Executor`. */
 export interface ExecutorOptions
@@ -235,8 +240,13 @@ export class Executor implements Disposable {
     const { incoming, served } = execution;
     const { responder, failures } = this.#options;
     execution.start();
+    const span = startSpan(executionSpan, execution);
     try {
-      const result = await this.#dispatch(execution);
+      const result = await (span
+        ? span.run(() =>
+          this.#dispatch(execution)
+        )
+        : this.#dispatch(execution));
       if (isStream(result)) await this.#stream(incoming, result, served);
       else {
         execution.end();
@@ -246,9 +256,12 @@ export class Executor implements Disposable {
       this.#counts.handled++;
     } catch (error) {
       execution.end();
+      span?.fail(error);
       if (incoming.run.detached) this.#longRunning.detach(incoming);
       execution.stopHeartbeats(); // another worker may send them from now on
       await failures.failed(incoming, error, served);
+    } finally {
+      span?.end();
     }
   }
 

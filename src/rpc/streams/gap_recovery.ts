@@ -1,4 +1,4 @@
-/** Items of a stream that were lost on their way are asked for again. @module */
+/** Requests for the items of a stream that were lost on their way. @module */
 import {
   clearDeadline,
   setDeadline,
@@ -6,66 +6,74 @@ import {
 } from "../../async/timer_wheel.ts";
 import type { StreamReceiver } from "./stream_receiver.ts";
 
-/** Milliseconds in which what is missing must come, and between two times that it is asked for. */
-const PATIENCE = 10_000;
+/** Milliseconds in which missing items must come, and between two requests for them. */
+const GAP_TIMEOUT_MS = 10_000;
 const RETRY_INTERVAL_MS = 500;
-/** Milliseconds in which a worker must be heard once another has begun to run the same: it may have lost its broker for a moment. */
-const RIVAL = 5_000;
-/** Milliseconds of silence after which the ending may be missing: a worker gives a sign of life every five seconds. */
-const QUIET = 7_500;
+/** Milliseconds in which a worker must be heard once another has begun the same request: it may have lost its broker for a moment. */
+const RIVAL_TIMEOUT_MS = 5_000;
+/** Milliseconds of silence after which the ending may be missing: a worker sends a heartbeat every five seconds. */
+const MAX_SILENCE_MS = 7_500;
 
-/** The reader's side; the worker's is in `sent_items.ts`. */
+/** The reader's side; the worker's is in `replay_buffer.ts`. */
 export class GapRecovery implements Disposable {
   readonly #receiver: StreamReceiver;
-  readonly #ask: () => void;
-  readonly #patience: number;
+  readonly #requestItems: () => void;
+  readonly #gapTimeout: number;
   #heardAt = performance.now();
-  /** Until then, what was on its way when the link was lost is in doubt. */
+  /** Until then, items that were on their way when the broker was lost are in doubt. */
   #doubtUntil = -Infinity;
-  /** The first missing item that is waited for; 0 = none. */
+  /** Number of the first missing item; 0 = none is missing. */
   #awaited = 0;
   #limit = setDeadline(Infinity, () => {});
   #rival: Timer | undefined;
-  #next = setDeadline(performance.now() + QUIET, () => this.#look());
+  #disposed = false;
+  #next = setDeadline(performance.now() + MAX_SILENCE_MS, () => this.#check());
 
-  /** `ask` tells the worker where to go on; `timeout` is the silence that the reader bears. */
-  constructor(receiver: StreamReceiver, timeout: number, ask: () => void) {
+  /** `requestItems` tells the worker where to go on; `timeout` is the longest silence, in milliseconds, that the reader accepts. */
+  constructor(
+    receiver: StreamReceiver,
+    timeout: number,
+    requestItems: () => void,
+  ) {
     this.#receiver = receiver;
-    this.#ask = ask;
-    this.#patience = Math.min(PATIENCE, timeout);
-    receiver.heard = () => this.#hear();
+    this.#requestItems = requestItems;
+    this.#gapTimeout = Math.min(GAP_TIMEOUT_MS, timeout);
   }
 
-  /** The link is back: worker and inbox may come back a little later. */
-  returned(): void {
-    this.#doubtUntil = performance.now() + PATIENCE;
-    this.#say();
+  /** The broker is back: worker and inbox may come back a little later. */
+  onReconnect(): void {
+    if (this.#disposed) return;
+    this.#doubtUntil = performance.now() + GAP_TIMEOUT_MS;
+    this.#request();
   }
 
-  /** Another worker runs the same. */
-  rival(): void {
+  /** Another worker has begun the same request. */
+  onRival(): void {
     if (this.#rival) return;
-    const until = performance.now() + Math.min(RIVAL, this.#patience);
+    const until = performance.now() +
+      Math.min(RIVAL_TIMEOUT_MS, this.#gapTimeout);
     this.#rival = setDeadline(until, () => this.#receiver.superseded());
-    this.returned();
+    this.onReconnect();
   }
 
-  #unrivalled(): void {
+  #clearRival(): void {
     if (this.#rival) clearDeadline(this.#rival);
     this.#rival = undefined;
   }
 
   [Symbol.dispose](): void {
-    this.#receiver.heard = () => {};
-    this.#unrivalled();
+    this.#disposed = true;
+    this.#clearRival();
     clearDeadline(this.#limit);
     clearDeadline(this.#next);
   }
 
-  #hear(): void {
+  /** The worker was heard. */
+  onReply(): void {
+    if (this.#disposed) return;
     const { missing, ended, upcoming } = this.#receiver;
     if (ended) return this[Symbol.dispose]();
-    this.#unrivalled();
+    this.#clearRival();
     this.#heardAt = performance.now();
     this.#doubtUntil = -Infinity;
     const before = this.#awaited;
@@ -73,29 +81,29 @@ export class GapRecovery implements Disposable {
     if (this.#awaited === before) return;
     clearDeadline(this.#limit);
     if (!missing) return;
-    const until = this.#heardAt + this.#patience;
+    const until = this.#heardAt + this.#gapTimeout;
     this.#limit = setDeadline(until, () => this.#receiver.lost());
-    if (before === 0) this.#say(); // else what was asked for is coming
+    if (before === 0) this.#request(); // else the requested items are coming
   }
 
-  /** Asks, and looks later whether that helped. */
-  #say(): void {
-    this.#ask();
+  /** Requests the missing items, and checks later whether they came. */
+  #request(): void {
+    this.#requestItems();
     const now = performance.now();
     const troubled = this.#awaited > 0 || now < this.#doubtUntil;
-    this.#again(now + (troubled ? RETRY_INTERVAL_MS : QUIET));
+    this.#checkAt(now + (troubled ? RETRY_INTERVAL_MS : MAX_SILENCE_MS));
   }
 
-  #look(): void {
+  #check(): void {
     const now = performance.now();
-    const quietAt = this.#heardAt + QUIET;
+    const quietAt = this.#heardAt + MAX_SILENCE_MS;
     const troubled = this.#awaited > 0 || now < this.#doubtUntil;
-    if (troubled || now >= quietAt) this.#say();
-    else this.#again(quietAt);
+    if (troubled || now >= quietAt) this.#request();
+    else this.#checkAt(quietAt);
   }
 
-  #again(at: number): void {
+  #checkAt(at: number): void {
     clearDeadline(this.#next);
-    this.#next = setDeadline(at, () => this.#look());
+    this.#next = setDeadline(at, () => this.#check());
   }
 }

@@ -1,92 +1,104 @@
-/** The items of a stream on their way to whoever iterates it. @module */
+/** The items of a stream between the inbox and the iterator. @module */
 import { InterruptedError } from "../../errors.ts";
 import type { Reply } from "../../wire/mod.ts";
 import { ReceiveWindow } from "./flow_control.ts";
 import type { PendingReply } from "../inbox.ts";
 
-/** Items that wait to be read, at most, of a worker that is not Warren and so knows no credit. */
-const UNNUMBERED = 10_000;
+/** Unread items at most of a worker that is not Warren and so knows no credit. */
+const MAX_UNREAD = 10_000;
 
-/** More came than may wait to be read. */
+/** Error for a worker that sends more items than may be unread. */
 function tooMuch({ sequence }: Reply, last: number): InterruptedError {
   const why = sequence === undefined
-    ? `its worker sent more than ${UNNUMBERED} items that are not read yet`
+    ? `its worker sent more than ${MAX_UNREAD} items that are not read yet`
     : `its worker sent item ${sequence} beyond its credit`;
   const text = `The stream was interrupted after item ${last}: ${why}`;
   return new InterruptedError(text, { data: { sequence: last } });
 }
 
+/** Gets the events of a stream. */
+export interface StreamListener {
+  /** An item was received, or there is room again for further items. */
+  onProgress(): void;
+  /** Its worker was heard, also by a reply that is of no use; items may be missing, or it may have ended. */
+  onReply(): void;
+  /** Another run of the handler has begun, in the worker with that inbox, while this run has sent items already. */
+  onRival(inbox: string | undefined): void;
+  /** The worker may send items up to a number. */
+  onCredit(upTo: number): void;
+  /** The stream has failed: no further item is awaited, whether somebody pulls or not. Called at each failure. */
+  onEnd(): void;
+}
+
 /** Waits for a stream, item by item. */
 export class StreamReceiver implements PendingReply {
-  #arrived: Reply[] = [];
+  #unread: Reply[] = [];
   #next: PromiseWithResolvers<Reply> | undefined;
   #failed: { readonly error: unknown } | undefined;
   #sequence = 0;
-  /** The last item that its worker has shown to have sent. */
-  #shown = 0;
+  /** The last item that its worker is known to have sent. */
+  #newest = 0;
   #run: string | undefined;
   #ended = false;
   readonly #allowance = new ReceiveWindow();
-  /** Inbox of the worker that has the call, once it has shown itself. */
+  readonly #listener: StreamListener | undefined;
+  /** Inbox of the worker that has the call, once a reply has told it. */
   worker: string | undefined;
-  /** Called at each item, and when there is room again. */
-  alive: () => void = () => {};
-  /** Called with the inbox of another worker, whose run has begun while this one has items already. */
-  rival: (inbox: string | undefined) => void = () => {};
-  /** Called when its worker was heard, also where what came is of no use. */
-  heard: () => void = () => {};
-  /** Called when the worker should know that items up to a number may come. */
-  more: (upTo: number) => void = () => {};
-  /** Called when it ends with an error: nothing more is awaited, whether somebody pulls or not. */
-  failed: () => void = () => {};
+
+  /** Without a listener nobody grants credit, and nothing ends the stream but its worker. */
+  constructor(listener?: StreamListener) {
+    this.#listener = listener;
+  }
 
   receive(reply: Reply): void {
     const over = this.#failed || this.#ended;
-    if (!over && this.#rivals(reply)) return this.rival(reply.inbox);
+    if (!over && this.#rivals(reply)) {
+      return this.#listener?.onRival(reply.inbox);
+    }
     this.worker = reply.inbox ?? this.worker;
     if (over) return;
     // A worker that lives and yields nothing is silent all the same.
-    if (reply.heartbeat) return this.#beat(reply);
+    if (reply.heartbeat) return this.#heartbeat(reply);
     if (this.#exceeds(reply)) return this.fail(tooMuch(reply, this.#sequence));
     const inOrder = this.#inOrder(reply);
     this.#ended = inOrder && reply.ending;
-    this.heard();
+    this.#listener?.onReply();
     if (!inOrder || this.#failed) return;
     if (this.#next) this.#next.resolve(this.#read(reply));
-    else this.#arrived.push(reply);
+    else this.#unread.push(reply);
     this.#next = undefined;
-    this.alive();
+    this.#listener?.onProgress();
   }
 
-  /** True for an item that nobody let its worker send: it is not kept. */
+  /** True for an item beyond the credit of its worker: it is not stored. */
   #exceeds({ sequence, ending }: Reply): boolean {
-    if (sequence === undefined) return this.#arrived.length >= UNNUMBERED;
+    if (sequence === undefined) return this.#unread.length >= MAX_UNREAD;
     return sequence > this.granted + (ending ? 1 : 0);
   }
 
-  /** What it was told may have been lost; so may what it has sent, which no further item shows while it waits. */
-  #beat({ sequence, runId }: Reply): void {
+  /** A heartbeat may mean that a credit or an item was lost: repeats the credit and compares sequence numbers. */
+  #heartbeat({ sequence, runId }: Reply): void {
     const mine = this.#follows(runId);
-    if (sequence !== undefined && mine) this.#show(sequence);
-    if (!this.missing) this.more(this.granted);
-    if (mine) this.heard();
+    if (sequence !== undefined && mine) this.#noteSent(sequence);
+    if (!this.missing) this.#listener?.onCredit(this.granted);
+    if (mine) this.#listener?.onReply();
   }
 
-  /** True for a word of another run than the one that has begun: its worker may be back in a moment. */
+  /** True for a reply of another run than the one that has begun: the worker of this one may be back in a moment. */
   #rivals({ runId, inbox, heartbeat }: Reply): boolean {
     if (this.#sequence === 0) return false;
     if (runId !== undefined) return runId !== this.#run;
     return heartbeat === true && inbox !== undefined && inbox !== this.worker;
   }
 
-  /** Its own run does not come back. */
+  /** Interrupts the stream: the worker of its run does not come back. */
   superseded(): void {
     this.#interrupt("Another run of the handler took its place");
   }
 
-  /** True while items are missing that were sent. */
+  /** True while items are missing that the worker has sent. */
   get missing(): boolean {
-    return this.#shown > this.#sequence;
+    return this.#newest > this.#sequence;
   }
 
   /** True when nothing more will come. */
@@ -99,31 +111,31 @@ export class StreamReceiver implements PendingReply {
     return this.#sequence + 1;
   }
 
-  /** Which run of the handler it is, once that is known. */
+  /** Id of the handler's run, once a reply has told it. */
   get run(): string | undefined {
     return this.#run;
   }
 
-  /** Items up to that one may come. */
+  /** Number of the last item that the worker may send. */
   get granted(): number {
     return this.#allowance.granted;
   }
 
-  /** What is missing does not come any more. */
+  /** Interrupts the stream: its missing items do not come any more. */
   lost(): void {
-    this.#interrupt(`Items ${this.upcoming} to ${this.#shown} were lost`);
+    this.#interrupt(`Items ${this.upcoming} to ${this.#newest} were lost`);
   }
 
-  /** True while so much waits to be read that the worker may wait as well. */
+  /** True while so many items are unread that the worker may wait for credit. */
   get full(): boolean {
-    return ReceiveWindow.full(this.#arrived.length);
+    return ReceiveWindow.full(this.#unread.length);
   }
 
-  /** Ends it with an error, which comes after the items that are here; at once, and without them, if it is `hasty`. */
-  fail(error: unknown, hasty = false): void {
-    if (hasty) this.#arrived = [];
+  /** Ends the stream with an error, which comes after the items that are unread; `discardUnread` drops these. */
+  fail(error: unknown, discardUnread = false): void {
+    if (discardUnread) this.#unread = [];
     this.#failed ??= { error };
-    this.failed();
+    this.#listener?.onEnd();
     this.#next?.reject(error);
     this.#next = undefined;
   }
@@ -135,8 +147,8 @@ export class StreamReceiver implements PendingReply {
   /** The next item, or the ending. */
   next(): Promise<Reply> {
     const { full } = this;
-    const reply = this.#arrived.shift();
-    if (full && !this.full) this.alive();
+    const reply = this.#unread.shift();
+    if (full && !this.full) this.#listener?.onProgress();
     if (reply) return Promise.resolve(this.#read(reply));
     if (this.#failed) return Promise.reject(this.#failed.error);
     this.#next = Promise.withResolvers();
@@ -147,7 +159,7 @@ export class StreamReceiver implements PendingReply {
     if (
       reply.sequence !== undefined && !reply.ending && this.#allowance.read()
     ) {
-      this.more(this.granted);
+      this.#listener?.onCredit(this.granted);
     }
     return reply;
   }
@@ -161,22 +173,22 @@ export class StreamReceiver implements PendingReply {
     if (!this.#follows(runId)) {
       return this.#interrupt("Another run of the handler took its place");
     }
-    this.#show(sequence);
+    this.#noteSent(sequence);
     if (sequence !== this.upcoming) return false;
     this.#sequence = sequence;
     return true;
   }
 
-  /** True for the run that it is; while it has no item, it may become any. */
+  /** True for a reply of this stream's run; before the first item, any run becomes this stream's. */
   #follows(run: string | undefined): boolean {
     if (this.#sequence > 0 || run === undefined) return run === this.#run;
-    if (run !== this.#run) this.#shown = 0;
+    if (run !== this.#run) this.#newest = 0;
     this.#run = run;
     return true;
   }
 
-  #show(sequence: number): void {
-    this.#shown = Math.max(this.#shown, sequence);
+  #noteSent(sequence: number): void {
+    this.#newest = Math.max(this.#newest, sequence);
   }
 
   #interrupt(why: string): false {

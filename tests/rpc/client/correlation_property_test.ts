@@ -33,12 +33,12 @@ class Pair implements AsyncDisposable {
     this.caller = new RpcClient({
       session: transport,
       inbox: this.inbox,
+      transport: link,
+    }, {
       dialect: grizzly,
       limits: defaultLimits,
       errors: {},
       waitForRoute: false,
-      health: () => link.health(),
-      watch: (watcher) => link.onEvent(watcher),
       legacyPeers: "never",
     });
   }
@@ -77,7 +77,12 @@ class Pair implements AsyncDisposable {
   /** Asks that many times; resolves when the worker has all of it. */
   async ask(count: number) {
     const calls = Array.from({ length: count }, (_, n) => {
-      const call = this.caller.call(target, "m", { n }, {});
+      const call = this.caller.call({
+        target,
+        method: "m",
+        args: { n },
+        options: {},
+      });
       call.catch(() => {}); // looked at later
       return call;
     });
@@ -268,7 +273,12 @@ Deno.test("who gave up gets nothing, the others all of theirs, and a worker that
       await using pair = await Pair.open();
       const stops = leaving.map(() => new AbortController());
       const asked = stops.map(({ signal }, n) => {
-        const call = pair.caller.call(target, "m", { n }, { signal });
+        const call = pair.caller.call({
+          target,
+          method: "m",
+          args: { n },
+          options: { signal },
+        });
         call.catch(() => {});
         return call;
       });

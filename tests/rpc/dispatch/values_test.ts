@@ -7,7 +7,6 @@ import {
   type ConnectionContext,
   contract,
   createConnection,
-  type Dispatcher,
   implement,
   InvalidResultError,
   InvalidValueError,
@@ -15,6 +14,7 @@ import {
   type RequestContext,
   type Schema,
   Service,
+  type ServiceInterceptor,
 } from "../../../mod.ts";
 import { createTypedClient } from "../../../src/rpc/client/typed_client.ts";
 import { encode } from "../../../src/wire/codec.ts";
@@ -202,7 +202,7 @@ Deno.test("a caller gets exactly what the schema makes of the handler's value, w
   );
 });
 
-Deno.test("a wrap that reads ahead of a stream changes nothing of items that JSON cannot represent", async () => {
+Deno.test("an interceptor that reads ahead of a stream changes nothing of items that JSON cannot carry", async () => {
   const url = `memory:values-${crypto.randomUUID()}`;
   const api = contract({
     topic: "values",
@@ -214,17 +214,15 @@ Deno.test("a wrap that reads ahead of a stream changes nothing of items that JSO
       yield* ["1", "2", "3"];
     },
   });
-  const ahead = (inner: Dispatcher): Dispatcher => ({
-    topics: inner.topics,
-    dispatch: async (...request) => {
-      const items = await inner.dispatch(...request);
-      const read = await Array.fromAsync(items as AsyncIterable<unknown>);
-      return (async function* () {
-        yield* read;
-      })();
-    },
-  });
-  const options = { url, signals: false, manager, wrap: ahead };
+  const ahead: ServiceInterceptor = async (request, next) => {
+    const items = await next(request);
+    const read = await Array.fromAsync(items as AsyncIterable<unknown>);
+    return (async function* () {
+      yield* read;
+    })();
+  };
+  const interceptors = [ahead];
+  const options = { url, signals: false, manager, interceptors };
   await using _service = await Service.start(options);
   await using connection = await createConnection(url);
   const items = connection.client(api).multicall("items");

@@ -269,9 +269,15 @@ onRabbit(
 
 Deno.test("credit that was lost is said again at a sign of life", async () => {
   const said: number[] = [];
-  const items = new StreamReceiver();
-  items.more = (upTo) => said.push(upTo);
-  const common = { kind: "reply", runId: "r", ending: false } as const;
+  const rivals: unknown[] = [];
+  const items = new StreamReceiver({
+    onProgress() {},
+    onReply() {},
+    onRival: (inbox) => void rivals.push(inbox),
+    onCredit: (upTo) => void said.push(upTo),
+    onEnd() {},
+  });
+  const common = { kind: "reply", run: "r", ending: false } as const;
   for (let sequence = 1; sequence <= 20; sequence++) {
     items.receive({ ...common, sequence, result: sequence });
   }
@@ -281,9 +287,7 @@ Deno.test("credit that was lost is said again at a sign of life", async () => {
   assert.deepEqual(said, [48, 48]);
   items.receive({ ...common, heartbeat: true, sequence: 20 }); // all are here
   assert.deepEqual(said, [48, 48, 48]);
-  const rivals: unknown[] = [];
-  items.rival = (inbox) => rivals.push(inbox);
-  const another = { ...common, runId: "another", inbox: "elsewhere" };
+  const another = { ...common, run: "another", inbox: "elsewhere" };
   items.receive({ ...another, heartbeat: true, sequence: 30 });
   assert.deepEqual([said.length, rivals], [3, ["elsewhere"]]);
 });

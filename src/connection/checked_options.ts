@@ -1,0 +1,109 @@
+/** The options of a connection, checked and with their defaults. @module */
+import { InvalidValueError } from "../errors.ts";
+import { oneLine } from "../logging.ts";
+import { checkDuration, checkInteger } from "../option_checks.ts";
+import type { BusProfile } from "../transport/profile.ts";
+import { defaultLimits } from "../wire/mod.ts";
+import { type Dialect, dialects } from "../wire/mod.ts";
+import type { LegacyPeers, MessageSettings } from "../rpc/messaging.ts";
+import type { NotificationDefaults } from "../rpc/notifications/drivers.ts";
+import { checkNotificationSettings } from "../rpc/notifications/notifier.ts";
+import { checkLedger, consumerTimeoutOf } from "../ledger/options.ts";
+import { busProfile } from "./bus_profile.ts";
+import { checkCredentials } from "./asked_login.ts";
+import {
+  type ConnectionOptions,
+  DEFAULT_LONG_RUNNING_MS,
+} from "./connection_options.ts";
+import type { ServerSettings } from "./dependencies.ts";
+
+/** Milliseconds until connecting is given up, unless said otherwise. */
+export const DEFAULT_TIMEOUT_MS = 60_000;
+/** Bytes of a message at most that the option `maxMessageSize` allows. */
+const MAX_MESSAGE_BYTES = 512 * 1024 * 1024;
+
+/** Options that were checked. */
+export interface CheckedOptions {
+  /** The options as they were given. */
+  readonly options: ConnectionOptions;
+  /** Names and flags on the broker. */
+  readonly profile: BusProfile;
+  /** Settings of messages. */
+  readonly messages: MessageSettings;
+  /** Settings of the server half. */
+  readonly server: ServerSettings;
+  /** Defaults of notifications. */
+  readonly notifications: NotificationDefaults;
+}
+
+function dialectOf(name: ConnectionOptions["dialect"] = "grizzly"): Dialect {
+  if (Object.hasOwn(dialects, name)) return dialects[name];
+  throw new InvalidValueError(
+    `Invalid option dialect ${oneLine(name, 40)}: give grizzly, folsom or oslo`,
+    { data: { path: "dialect" } },
+  );
+}
+
+/** Folsom's servers may be on an OpenStack bus; none of them understands an envelope. */
+function legacyPeersOf({ name }: Dialect, { nova }: BusProfile): LegacyPeers {
+  if (name === "folsom") return "always";
+  return nova && name === "grizzly" ? "learn" : "never";
+}
+
+function messageSettings(
+  options: ConnectionOptions,
+  profile: BusProfile,
+): MessageSettings {
+  const { maxMessageSize = defaultLimits.bytes } = options;
+  checkInteger("maxMessageSize", maxMessageSize, 1, MAX_MESSAGE_BYTES);
+  const dialect = dialectOf(options.dialect);
+  const { errors = {}, waitForRoute = false } = options;
+  const python = profile.nova !== undefined;
+  return {
+    dialect,
+    limits: { ...defaultLimits, bytes: maxMessageSize, python },
+    errors,
+    waitForRoute,
+    legacyPeers: legacyPeersOf(dialect, profile),
+  };
+}
+
+function serverSettings(options: ConnectionOptions): ServerSettings {
+  const { concurrency = 64, prefetch = concurrency, tracebacks = false } =
+    options;
+  const { grace = 30_000, longRunning = DEFAULT_LONG_RUNNING_MS } = options;
+  checkInteger("concurrency", concurrency, 1, 65_535);
+  checkInteger("prefetch", prefetch, 1, 65_535);
+  if (grace !== 0) checkDuration("grace", grace);
+  return {
+    ...{ concurrency, prefetch, tracebacks, grace },
+    ledger: checkLedger(options.ledger),
+    consumerTimeout: consumerTimeoutOf(options),
+    longRunning: checkDuration("longRunning", longRunning),
+  };
+}
+
+/**
+ * Checks the values of all options, and fills in their defaults.
+ *
+ * @throws {InvalidValueError} naming the option that is wrong.
+ */
+export function checkConnectionOptions(
+  options: ConnectionOptions,
+): CheckedOptions {
+  const { heartbeat = 10, timeout = DEFAULT_TIMEOUT_MS } = options;
+  const { queueType = "classic", publisherId = "warren" } = options;
+  checkInteger("heartbeat", heartbeat, 0, 65_535);
+  checkDuration("timeout", timeout);
+  checkCredentials(options.credentials);
+  const profile = busProfile(options.profile, queueType);
+  const settings = checkNotificationSettings(options.notifications);
+  const openstack = profile.nova !== undefined;
+  return {
+    options,
+    profile,
+    messages: messageSettings(options, profile),
+    server: serverSettings(options),
+    notifications: { settings, publisherId, openstack },
+  };
+}

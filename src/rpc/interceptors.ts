@@ -1,0 +1,84 @@
+/** Functions around the requests of clients and services: authorization, audit, transactions, headers. @module */
+import { InvalidValueError } from "../errors.ts";
+import { oneLine } from "../logging.ts";
+import type { RequestContext } from "../contract/request_context.ts";
+
+/** A request on its way: at a client before it is sent, at a service before its handler runs. */
+export interface InterceptedRequest {
+  /** Verb. A service sees a `call` where a peer that is not Warren asks for a stream. */
+  readonly kind: "call" | "cast" | "fanout" | "multicall" | "notification";
+  /** Topic. */
+  readonly topic: string;
+  /** Procedure, or the type of an event. */
+  readonly procedure: string;
+  /** Contract version that the caller asks for; undefined = not said. */
+  readonly version: string | undefined;
+  /** Keyword arguments, or the payload of an event; a payload that is no object is in `{ payload }`. */
+  readonly args: Readonly<Record<string, unknown>>;
+  /** Application headers, which travel with the message. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** 1 at first. */
+  readonly attempt: number;
+}
+
+/** A request at a service. */
+export interface ServiceRequest extends InterceptedRequest {
+  /** Context that the handler gets; its `locals` are for what interceptors find out. */
+  readonly context: RequestContext;
+}
+
+/** Calls what is further inside; of a multicall it resolves with an `AsyncIterable` of the items. */
+export type NextInterceptor<R> = (request: R) => Promise<unknown>;
+
+/**
+ * A function around all requests of a client, after the check of their arguments. It may change `args` and `headers` by
+ * giving `next` a changed request, change what comes back, answer without `next`, and throw; other members are facts, and
+ * changes of them are ignored.
+ */
+export type ClientInterceptor = (
+  request: InterceptedRequest,
+  next: NextInterceptor<InterceptedRequest>,
+) => unknown;
+
+/**
+ * A function around all handlers of a service, or of a listener, before their arguments are parsed. It may do what a
+ * {@linkcode ClientInterceptor} may. What it throws counts as thrown by the handler.
+ */
+export type ServiceInterceptor = (
+  request: ServiceRequest,
+  next: NextInterceptor<ServiceRequest>,
+) => unknown;
+
+/**
+ * Checks an option `interceptors`; undefined if there are none.
+ *
+ * @throws {InvalidValueError} it is no array of functions.
+ */
+export function checkInterceptors<I extends (...args: never[]) => unknown>(
+  interceptors: readonly I[] | undefined,
+): readonly I[] | undefined {
+  if (interceptors === undefined) return undefined;
+  const valid = Array.isArray(interceptors) &&
+    interceptors.every((each) => typeof each === "function");
+  if (valid) return interceptors.length > 0 ? [...interceptors] : undefined;
+  throw new InvalidValueError(
+    `Invalid option interceptors ${
+      oneLine(interceptors, 60)
+    }: give an array of functions`,
+    { data: { path: "interceptors" } },
+  );
+}
+
+/** Calls interceptors, the first outermost, and `last` innermost. */
+export async function intercept<R extends InterceptedRequest>(
+  interceptors: readonly ((request: R, next: NextInterceptor<R>) => unknown)[],
+  request: R,
+  last: NextInterceptor<R>,
+): Promise<unknown> {
+  const [first, ...others] = interceptors;
+  if (!first) return await last(request);
+  return await first(request, async (changed) => {
+    const { args, headers } = changed;
+    return await intercept(others, { ...request, args, headers }, last);
+  });
+}

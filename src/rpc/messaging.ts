@@ -1,0 +1,36 @@
+/** The collaborators and the settings of everything that sends and receives messages. @module */
+import type { Session, Transport } from "../transport/transport.ts";
+import type { Limits } from "../wire/mod.ts";
+import type { Dialect } from "../wire/mod.ts";
+import type { ErrorClasses } from "../wire/mod.ts";
+import type { Inbox } from "./inbox.ts";
+
+/**
+ * Use of servers that know no reply queue and answer to a queue named after the call (Folsom): `never`, `always`, or for
+ * each queue until a newer server has answered for it.
+ */
+export type LegacyPeers = "never" | "learn" | "always";
+
+/** Channels of one connection context, and what its process shares. */
+export interface MessagingResources {
+  /** Channels of the connection context. */
+  readonly session: Session;
+  /** Inbox of the process's transport. */
+  readonly inbox: Inbox;
+  /** Transport of the process: its events and its health. */
+  readonly transport: Pick<Transport, "onEvent" | "health">;
+}
+
+/** Settings of messages that are sent and received. */
+export interface MessageSettings {
+  /** Dialect of requests and events. */
+  readonly dialect: Dialect;
+  /** Limits of the size and the nesting of messages. */
+  readonly limits: Limits;
+  /** Error classes of the connection, by `module.Class`. */
+  readonly errors: ErrorClasses;
+  /** Whether a request waits for a queue in place of failing at once. */
+  readonly waitForRoute: boolean;
+  /** Use of servers that know no reply queue. */
+  readonly legacyPeers: LegacyPeers;
+}

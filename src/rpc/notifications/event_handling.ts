@@ -1,0 +1,133 @@
+/** Attempts at the events that a listener receives: handler, interceptors and span. @module */
+import { logger, oneLine } from "../../logging.ts";
+import { runInSpan, type SpanOptions, startSpan } from "../../tracing.ts";
+import {
+  type RequestContext,
+  requestContext,
+} from "../../contract/request_context.ts";
+import type { Delivery } from "../../transport/transport.ts";
+import { applicationHeaders, attemptOf } from "../../wire/mod.ts";
+import type { Notification } from "../../wire/mod.ts";
+import {
+  intercept,
+  type ServiceInterceptor,
+  type ServiceRequest,
+} from "../interceptors.ts";
+import { runWithContext } from "../propagation.ts";
+import { handlingSpan } from "../spans.ts";
+import { type EventFailures, requeue } from "./event_failures.ts";
+
+/** What becomes of an event: nothing more, or it comes again (oslo.messaging: `NotificationResult`). */
+export type NotificationResult = void | "requeue";
+
+/** Handles an event; acknowledged when it returns. If it returns `"requeue"` the event comes again; if it throws, see `retry`. */
+export type NotificationHandler = (
+  event: Notification,
+  context: RequestContext,
+) => NotificationResult | Promise<NotificationResult>;
+
+/** Handler of events, with what is around it. */
+export interface EventHandling {
+  /** Topic of the events. */
+  readonly topic: string;
+  /** Handler. */
+  readonly handler: NotificationHandler;
+  /** Interceptors; undefined = none. */
+  readonly interceptors: readonly ServiceInterceptor[] | undefined;
+  /** Fires when the listener stops. */
+  readonly signal: AbortSignal;
+}
+
+/** An event that was received. */
+export interface ReceivedEvent {
+  /** The event. */
+  readonly event: Notification;
+  /** Its delivery. */
+  readonly delivery: Delivery;
+}
+
+/** An attempt at an event. */
+interface EventAttempt extends ReceivedEvent {
+  readonly topic: string;
+  readonly attempt: number;
+}
+
+function attemptSpan(
+  { event, delivery, topic, attempt }: EventAttempt,
+): SpanOptions {
+  return handlingSpan({
+    kind: "notification",
+    topic: event.publisherId,
+    destination: topic,
+    method: event.eventType,
+    id: event.id,
+    waits: false,
+    headers: applicationHeaders(delivery.message.headers),
+    attempt,
+  });
+}
+
+/** Handles an event, which is acknowledged, requeued or left to `failures` then. Never rejects. */
+export async function handleEvent(
+  { delivery, event }: ReceivedEvent,
+  handling: EventHandling,
+  failures: EventFailures,
+): Promise<void> {
+  const { topic, signal } = handling;
+  for (let attempt = attemptOf(delivery.message.headers);; attempt++) {
+    const current = { event, delivery, topic, attempt };
+    try {
+      const span = startSpan(attemptSpan, current);
+      const handled = span
+        ? await runInSpan(span, () => callHandler(current, handling))
+        : await callHandler(current, handling);
+      if (handled === "requeue") return await requeue(delivery, signal);
+      return delivery.ack();
+    } catch (error) {
+      logger("rpc").error("The handler of {event} failed: {error}", {
+        event: oneLine(event.eventType, 60),
+        error,
+      });
+      if (await failures.failed(delivery, error, attempt, signal)) continue;
+      return;
+    }
+  }
+}
+
+/** Calls the handler in the event's context, with the interceptors around it. */
+function callHandler(
+  { event, delivery, topic, attempt }: EventAttempt,
+  { handler, interceptors, signal }: EventHandling,
+): Promise<unknown> {
+  const context: RequestContext = {
+    ...requestContext(event.context),
+    signal,
+    requestId: event.id ?? event.messageId,
+    attempt,
+  };
+  if (!interceptors) {
+    return runWithContext(context, () => handler(event, context));
+  }
+  const { payload } = event;
+  const request: ServiceRequest = {
+    kind: "notification",
+    topic,
+    procedure: event.eventType,
+    version: undefined,
+    args: isRecord(payload) ? payload : { payload },
+    headers: applicationHeaders(delivery.message.headers),
+    attempt,
+    context,
+  };
+  return runWithContext(
+    context,
+    () =>
+      intercept(interceptors, request, async ({ args }) => {
+        const changed = isRecord(payload) ? args : args.payload;
+        return await handler({ ...event, payload: changed }, context);
+      }),
+  );
+}
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);

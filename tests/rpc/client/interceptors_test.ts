@@ -1,0 +1,403 @@
+/** Interceptors of clients, services and listeners, and the headers that they send. */
+import assert from "node:assert/strict";
+import { z } from "npm:zod@^4.6.7";
+import {
+  type ClientInterceptor,
+  type ConnectionContext,
+  contract,
+  type Handlers,
+  implement,
+  type InterceptedRequest,
+  InvalidValueError,
+  local,
+  RpcError,
+  Service,
+  type ServiceInterceptor,
+  type ServiceRequest,
+} from "../../../mod.ts";
+import { until } from "../../setup/probe.ts";
+import {
+  all,
+  type Bus,
+  failureOf,
+  onEachBus,
+  sumHandlers,
+  type Sums,
+  sums,
+} from "../support.ts";
+
+/** A service with interceptors, and a client with others. */
+async function open(
+  bus: Bus,
+  { client: around = [], service: inside = [], handlers = {} }: {
+    readonly client?: readonly ClientInterceptor[];
+    readonly service?: readonly ServiceInterceptor[];
+    readonly handlers?: Partial<Handlers<Sums>>;
+  },
+) {
+  const api = sums(bus.topic);
+  const service = await Service.start({
+    url: bus.url,
+    host: "one",
+    manager: implement(api, sumHandlers(handlers)),
+    interceptors: inside,
+    signals: false,
+  });
+  const connection = await bus.connect();
+  const client = connection.client(api, { interceptors: around });
+  return { service, connection, client };
+}
+
+async function close(
+  { connection, service }: {
+    readonly connection: ConnectionContext;
+    readonly service: Service;
+  },
+): Promise<void> {
+  await connection[Symbol.asyncDispose]();
+  await service.stop();
+}
+
+/** The facts of a request, without its context. */
+const facts = (
+  { kind, procedure, version, args, headers, attempt }: InterceptedRequest,
+) => ({ kind, procedure, version, args, headers, attempt });
+
+onEachBus(
+  "every verb passes the interceptors of its client and of its service, the first outermost",
+  async (bus) => {
+    const seen: InterceptedRequest[] = [];
+    const served: ServiceRequest[] = [];
+    const order: string[] = [];
+    const opened = await open(bus, {
+      client: [
+        async (request, next) => {
+          order.push("first");
+          seen.push(request);
+          const result = await next({ ...request, headers: { "a-b": "1" } });
+          order.push("first again");
+          return result;
+        },
+        async (request, next) => {
+          order.push("second");
+          const { headers } = request;
+          return await next({ ...request, headers: { ...headers, c: "2" } });
+        },
+      ],
+      service: [(request, next) => (served.push(request), next(request))],
+    });
+    const { client } = opened;
+    assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
+    assert.deepEqual(order, ["first", "second", "first again"]);
+    await client.cast("wait", { tag: "x" });
+    await client.fanoutCast("wait", { tag: "y" });
+    await until("both are served", () => served.length === 3);
+    assert.deepEqual(await all(client.multicall("count", { to: 2 })), [1, 2]);
+    const common = { version: "1.0", attempt: 1 };
+    const sent = { headers: {}, ...common };
+    const requests = [
+      { kind: "call", procedure: "add", args: { a: 1, b: 2 } },
+      { kind: "cast", procedure: "wait", args: { tag: "x" } },
+      { kind: "fanout", procedure: "wait", args: { tag: "y" } },
+      { kind: "multicall", procedure: "count", args: { to: 2 } },
+    ];
+    assert.deepEqual(
+      seen.map(facts),
+      requests.map((request) => ({ ...request, ...sent })),
+    );
+    const received = { headers: { "a-b": "1", c: "2" }, ...common };
+    const byKind = (a: { kind: string }, b: { kind: string }) =>
+      a.kind.localeCompare(b.kind);
+    assert.deepEqual(
+      served.map(facts).sort(byKind),
+      requests.map((request) => ({ ...request, ...received })).sort(byKind),
+    );
+    assert.ok([...seen, ...served].every(({ topic }) => topic === bus.topic));
+    await close(opened);
+  },
+);
+
+onEachBus(
+  "an interceptor changes arguments and results, tries again, answers itself, and throws; facts it cannot change",
+  async (bus) => {
+    let attempts = 0;
+    const opened = await open(bus, {
+      client: [async (request, next) => {
+        const { args, procedure } = request;
+        if (args.a === 100) return 7;
+        if (args.a === 200) throw new RangeError("not sent");
+        const changed = { ...request, procedure: "none", topic: "none" };
+        const sum = await next({ ...changed, args: { ...args, b: 40 } })
+          .catch(() => next(request));
+        return procedure === "add" ? Number(sum) * 10 : sum;
+      }],
+      handlers: {
+        add: ({ a, b }) => {
+          attempts++;
+          if (a === 50 && b === 40) throw new Error("not so");
+          return a + b;
+        },
+      },
+    });
+    const { client } = opened;
+    assert.equal(await client.call("add", { a: 1, b: 2 }), 410);
+    assert.equal(await client.call("add", { a: 50, b: 2 }), 520);
+    assert.equal(attempts, 3);
+    assert.equal(await client.call("add", { a: 100, b: 2 }), 7);
+    const refused = await failureOf(client.call("add", { a: 200, b: 2 }));
+    assert.ok(refused instanceof RangeError);
+    const wrong = await failureOf(
+      client.call("add", { a: "1", b: 2 } as unknown as { a: 1; b: 2 }),
+    );
+    assert.ok(wrong instanceof InvalidValueError, "checked before");
+    assert.equal(attempts, 3);
+    await close(opened);
+  },
+);
+
+onEachBus(
+  "an interceptor wraps the items of a stream, which ends on its worker when the reader leaves",
+  async (bus) => {
+    let ended = false, closed = false;
+    const opened = await open(bus, {
+      client: [async (request, next) => {
+        const items = await next(request) as AsyncIterable<number>;
+        return (async function* () {
+          try {
+            for await (const item of items) yield item * 10;
+          } finally {
+            closed = true;
+          }
+        })();
+      }],
+      service: [async (request, next) => {
+        const items = await next(request) as AsyncIterable<number>;
+        return (async function* () {
+          for await (const item of items) yield item + 1;
+        })();
+      }],
+      handlers: {
+        async *count({ to }, { signal }) {
+          try {
+            for (let n = 1; n <= to; n++) yield n;
+            if (to === 3) {
+              await new Promise<void>((resolve) =>
+                signal.onabort = () => resolve()
+              );
+            }
+          } finally {
+            ended = true;
+          }
+        },
+      },
+    });
+    const { client } = opened;
+    const stream = client.multicall("count", { to: 2 });
+    assert.deepEqual(await all(stream), [20, 30]);
+    ended = closed = false;
+    const left = client.multicall("count", { to: 3 });
+    for (const item of [20, 30, 40]) {
+      assert.equal((await left.next()).value, item);
+    }
+    const pending = left.next();
+    await left.return();
+    assert.deepEqual(await pending, { done: true, value: undefined });
+    assert.equal(closed, true, "the interceptor's generator has ended");
+    await until("the worker is told", () => ended);
+    await close(opened);
+  },
+);
+
+onEachBus("headers that cannot travel are refused", async (bus) => {
+  let headers: Record<string, string> = {};
+  const received: Readonly<Record<string, string>>[] = [];
+  const opened = await open(bus, {
+    client: [(request, next) => next({ ...request, headers })],
+    service: [(request, next) => {
+      received.push(request.headers);
+      return next(request);
+    }],
+  });
+  const add = () => opened.client.call("add", { a: 1, b: 2 });
+  const many = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, n) => [`h${n}`, "v"]));
+  const wrong = [
+    { "warren-to": "x" },
+    { "x-death": "x" },
+    { amqStream: "x" },
+    { CC: "x" },
+    { "a b": "x" },
+    { "": "x" },
+    { ["n".repeat(129)]: "x" },
+    { n: 1 } as unknown as Record<string, string>,
+    many(65),
+    { big: "v".repeat(8 * 1024 - 2) },
+  ];
+  for (headers of wrong) {
+    const error = await failureOf(add());
+    assert.ok(error instanceof InvalidValueError, Deno.inspect(headers));
+    assert.match(`${error.data.path}`, /^headers/);
+  }
+  assert.deepEqual(received, []);
+  for (headers of [many(64), { big: "ü".repeat(4 * 1024 - 2) }, {}]) {
+    assert.equal(await add(), 3);
+    assert.deepEqual(received.pop(), headers);
+  }
+  await close(opened);
+});
+
+onEachBus(
+  "headers are there at the next attempt at a cast, and in its dead letter",
+  async (bus) => {
+    const headers = Object.fromEntries(
+      Array.from({ length: 63 }, (_, n) => [`h${n}`, "v".repeat(20)]),
+    );
+    headers.long = "v".repeat(6 * 1024);
+    const tag = z.object({ tag: z.string() });
+    const retry = { attempts: 2, backoff: [100] } as const;
+    const api = contract({
+      topic: bus.topic,
+      version: "1.0",
+      procedures: { fails: { args: tag, retry } },
+    });
+    const seen: ServiceRequest[] = [];
+    await using service = await Service.start({
+      url: bus.url,
+      host: "one",
+      signals: false,
+      manager: implement(api, {
+        fails: () => {},
+      }),
+      interceptors: [(request) => {
+        seen.push(request);
+        throw new Error("not now"); // before its dispatcher is asked
+      }],
+    });
+    await using connection = await bus.connect();
+    const interceptors: readonly ClientInterceptor[] = [
+      (request, next) => next({ ...request, headers }),
+    ];
+    await connection.client(api, { interceptors }).cast("fails", { tag: "x" });
+    await until("it is dead", () => service.stats.dead === 1);
+    assert.deepEqual(
+      seen.map(({ attempt, headers }) => ({ attempt, headers })),
+      [{ attempt: 1, headers }, { attempt: 2, headers }],
+    );
+    await using raw = await bus.raw();
+    if (!raw) return;
+    const letter = await raw.channel.get(`${bus.topic}.dead`, { noAck: true });
+    assert.ok(letter);
+    const kept = letter.properties.headers ?? {};
+    for (const [name, value] of Object.entries(headers)) {
+      assert.equal(kept[name], value);
+    }
+  },
+);
+
+/** An error of a contract. */
+class QuotaError extends RpcError {
+  constructor(message: string) {
+    super("INVALID", message);
+    this.name = "QuotaError";
+  }
+}
+
+onEachBus(
+  "an interceptor of a service changes arguments, sets locals, and throws errors of the contract",
+  async (bus) => {
+    const user = local<{ readonly name: string }>("user");
+    const api = contract({
+      topic: bus.topic,
+      version: "1.0",
+      errors: { "quota.QuotaError": QuotaError },
+      procedures: {
+        whoami: { args: z.object({ n: z.number() }), result: z.string() },
+      },
+    });
+    await using _service = await Service.start({
+      url: bus.url,
+      host: "one",
+      signals: false,
+      manager: implement(api, {
+        whoami: ({ n }, { locals }) => `${locals.get(user).name} ${n}`,
+      }),
+      interceptors: [
+        async (request, next) => {
+          const { args, context } = request;
+          if (args.n === 13) throw new QuotaError("too much");
+          if (args.n === 14) throw new TypeError("mine");
+          context.locals.set(user, { name: `${context.values.user}` });
+          const n = typeof args.n === "string" ? Number(args.n) : args.n;
+          return await next({ ...request, args: { n } });
+        },
+      ],
+    });
+    await using connection = await bus.connect();
+    const client = connection.client(api, { context: { user: "ada" } });
+    assert.equal(await client.call("whoami", { n: 1 }), "ada 1");
+    const target = { topic: bus.topic };
+    const options = { context: { user: "eve" } };
+    assert.equal(
+      await connection.call(target, "whoami", { n: "2" }, options),
+      "eve 2",
+      "before the arguments are parsed",
+    );
+    const quota = await failureOf(client.call("whoami", { n: 13 }));
+    assert.ok(quota instanceof QuotaError);
+    const other = await failureOf(client.call("whoami", { n: 14 }));
+    assert.equal(other.name, "RemoteError");
+    assert.match(other.message, /TypeError/);
+  },
+);
+
+onEachBus(
+  "interceptors of a listener are around each event",
+  async (bus) => {
+    const seen: ServiceRequest[] = [];
+    const payloads: unknown[] = [];
+    await using listener = await bus.connect();
+    const who = local<string>("who");
+    await listener.createListener(({ payload }, { locals }) => {
+      payloads.push([locals.get(who), payload]);
+    }, {
+      eventType: `${bus.topic}.*`,
+      exclusive: true,
+      interceptors: [(request, next) => {
+        seen.push(request);
+        request.context.locals.set(who, "me");
+        if (request.args.skip) return undefined;
+        return next({ ...request, args: { ...request.args, seen: true } });
+      }],
+    });
+    await using connection = await bus.connect();
+    await connection.notify(`${bus.topic}.a`, { id: 1 });
+    await connection.notify(`${bus.topic}.b`, "text");
+    await connection.notify(`${bus.topic}.c`, { skip: true });
+    await until("all came", () => seen.length === 3);
+    assert.deepEqual(payloads, [
+      ["me", { id: 1, seen: true }],
+      ["me", "text"],
+    ]);
+    assert.deepEqual(
+      seen.map(({ kind, procedure, args, attempt }) => [
+        ...[kind, procedure.slice(-1), args, attempt],
+      ]),
+      [
+        ["notification", "a", { id: 1 }, 1],
+        ["notification", "b", { payload: "text" }, 1],
+        ["notification", "c", { skip: true }, 1],
+      ],
+    );
+  },
+);
+
+Deno.test("interceptors that are no functions are refused", async () => {
+  const url = `memory:${crypto.randomUUID()}`;
+  const api = sums("refused");
+  const manager = implement(api, sumHandlers());
+  const interceptors = ["x"] as unknown as [];
+  await assert.rejects(
+    Service.start({ url, manager, interceptors, signals: false }),
+    /Invalid option interceptors/,
+  );
+});
