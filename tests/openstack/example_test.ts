@@ -1,4 +1,4 @@
-/** `examples/openstack.ts` as its reader runs it, with the real oslo.messaging on the same bus. */
+/** `examples/openstack/main.ts` as its reader runs it, with the real oslo.messaging on the same bus. */
 import assert from "node:assert/strict";
 import { TextLineStream } from "../fleet/lines.ts";
 import { privateBroker, rabbitmqServer } from "../setup/broker.ts";
@@ -14,7 +14,7 @@ function example(words: readonly string[], url?: string): Deno.Command {
     ...["--allow-sys=hostname"],
   ];
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", ...rights, "examples/openstack.ts", ...words],
+    args: ["run", ...rights, "examples/openstack/main.ts", ...words],
     cwd: ROOT,
     env: { NO_COLOR: "1", ...(url && { AMQP_URL: url }) },
     stdin: "null",

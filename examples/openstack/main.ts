@@ -1,16 +1,16 @@
-/** On an OpenStack bus: listen to a cloud, ping its services, pose as one of its hosts. @module */
+/** Command line for an OpenStack bus: listens to notifications, pings services, serves as a host. @module */
 import { parseArgs } from "node:util";
-import { createConnection, type NovaProfile, RpcError } from "../mod.ts";
-import { type Bus, listen, ping, serve } from "./openstack_verbs.ts";
+import { createConnection, type NovaProfile, RpcError } from "../../mod.ts";
+import { type Bus, listen, ping, serve } from "./verbs.ts";
 
 const HELP = `\
 Joins the RabbitMQ of an OpenStack cloud, of any release since Folsom.
 
 Usage:
-  openstack.ts listen                 prints the cloud's notifications as they happen, until Ctrl-C;
+  main.ts listen                      prints the cloud's notifications as they happen, until Ctrl-C;
                                       takes none from other listeners
-  openstack.ts ping <topic> [<host>]  pings a service by Nova's base API, e.g. conductor, compute gb07
-  openstack.ts serve                  poses as a host of nova-compute: answers ping and
+  main.ts ping <topic> [<host>]       pings a service by Nova's base API, e.g. conductor, compute gb07
+  main.ts serve                       poses as a host of nova-compute: answers ping and
                                       get_host_uptime, until Ctrl-C
 
 Options:
@@ -56,7 +56,7 @@ function busOf(values: Typed): Bus {
   return { url, profile, queueType: quorum ? "quorum" : "classic" };
 }
 
-/** Does what was typed; gives the exit code. */
+/** Runs the command line; resolves with the exit code. */
 async function main(args: string[]): Promise<number> {
   const { values, positionals: [verb, topic, host] } = parse(args);
   const bus = busOf(values);
@@ -83,7 +83,7 @@ if (import.meta.main) {
   try {
     Deno.exitCode = await main(Deno.args);
   } catch (error) {
-    if (error instanceof TypeError) console.error(error.message); // of parseArgs
+    if (error instanceof TypeError) console.error(error.message); // thrown by parseArgs
     else if (error instanceof RpcError) {
       console.error(`${error.code}: ${error.message}`);
     } else throw error;

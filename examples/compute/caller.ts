@@ -1,20 +1,24 @@
-/** A caller process: one verb, from words on the command line. @module */
-import { type ConnectionContext, createConnection, RpcError } from "../mod.ts";
-import { compute } from "./compute_contract.ts";
+/** A caller process: sends one request that was typed on the command line. @module */
+import {
+  type ConnectionContext,
+  createConnection,
+  RpcError,
+} from "../../mod.ts";
+import { compute } from "./contract.ts";
 
-/** What the command line asks for. */
-export interface Wish {
+/** A request as the command line describes it. */
+export interface TypedRequest {
   readonly verb: "call" | "cast" | "fanout";
   readonly procedure: string;
-  /** As typed. */
+  /** Arguments as typed, all of them texts. */
   readonly args: Readonly<Record<string, string>>;
   readonly url: string;
   readonly host: string | undefined;
-  /** Milliseconds. */
+  /** Time limit in milliseconds. */
   readonly timeout: number | undefined;
 }
 
-/** The contract's entry; undefined for a name that it does not list: that is for the worker to refuse. */
+/** Returns the contract's entry; undefined for an unknown name, which the worker will refuse. */
 function entryOf(procedure: string) {
   return new Map(Object.entries(compute.procedures)).get(procedure);
 }
@@ -27,8 +31,8 @@ function json(text: string): unknown {
   }
 }
 
-/** What was typed is text, except where the schema takes none: `name=42` stays a text, `upTo=200000` does not. */
-function argsOf({ procedure, args }: Wish): Record<string, unknown> {
+/** Parses an argument as JSON where the schema refuses a text: `name=42` stays a text, `upTo=200000` becomes a number. */
+function argsOf({ procedure, args }: TypedRequest): Record<string, unknown> {
   const entry = entryOf(procedure);
   if (!entry || !("args" in entry)) return args;
   const refused = entry.args.safeParse(args).error?.issues ?? [];
@@ -41,7 +45,7 @@ function argsOf({ procedure, args }: Wish): Record<string, unknown> {
   );
 }
 
-/** Fires at Ctrl-C, so that the worker is told that nobody reads any more. */
+/** Returns a signal that fires at Ctrl-C; the verb then sends a cancellation to the worker. */
 function interruption(): AbortSignal {
   const controller = new AbortController();
   Deno.addSignalListener("SIGINT", () => {
@@ -50,22 +54,22 @@ function interruption(): AbortSignal {
   return controller.signal;
 }
 
-/** A text as it is, anything else as JSON; a procedure without a result has none to show. */
+/** Prints a result: texts as they are, other values as JSON, and `Done` if there is none. */
 function show(value: unknown): void {
   if (value === null) console.log("Done");
   else if (typeof value === "string") console.log(value);
   else console.log(JSON.stringify(value, null, 2));
 }
 
-/** The verbs are the untyped ones: the procedure is known only now, and it is the worker that judges the arguments. */
+/** Sends the request by an untyped verb, since the procedure is known at run time only; the worker checks the arguments. */
 async function ask(
   connection: ConnectionContext,
-  wish: Wish,
+  typed: TypedRequest,
   signal: AbortSignal,
 ): Promise<void> {
-  const { verb, procedure, host, timeout } = wish;
+  const { verb, procedure, host, timeout } = typed;
   const target = { topic: compute.topic, version: compute.version, host };
-  const args = argsOf(wish);
+  const args = argsOf(typed);
   const options = { timeout, signal };
   if (verb === "cast") {
     await connection.cast(target, procedure, args, options);
@@ -79,11 +83,11 @@ async function ask(
   } else show(await connection.call(target, procedure, args, options));
 }
 
-/** Connects, asks, prints what comes back. */
-export async function request(wish: Wish): Promise<void> {
+/** Connects, sends the request and prints its result. */
+export async function request(typed: TypedRequest): Promise<void> {
   const signal = interruption();
-  const { errors } = compute; // untyped verbs know no contract; from here they know its error classes
+  const { errors } = compute; // untyped verbs have no contract from which to take the error classes
   const options = { timeout: 10_000, signal, errors };
-  await using connection = await createConnection(wish.url, options);
-  await ask(connection, wish, signal);
+  await using connection = await createConnection(typed.url, options);
+  await ask(connection, typed, signal);
 }

@@ -1,11 +1,11 @@
-/** The contract of the compute service: what callers and workers share, and all that they share. @module */
+/** The contract of the compute service: the only module that callers and workers share. @module */
 import { z } from "npm:zod@^4.6.7";
-import { contract, type RpcErrorOptions } from "../mod.ts";
+import { contract, type RpcErrorOptions } from "../../mod.ts";
 
-/** A host does not have the instance. The contract lists this class, so it keeps its identity over the wire. */
+/** Error for an instance that a host does not have. The contract lists this class, so callers catch it by `instanceof`. */
 export class InstanceNotFound extends Error {
   override readonly name = "InstanceNotFound";
-  /** Which instance, and who looked for it. */
+  /** Id of the instance, and the host that does not have it. */
   readonly data: Readonly<Record<string, unknown>>;
 
   constructor(message: string, { cause, data = {} }: RpcErrorOptions = {}) {
@@ -22,7 +22,7 @@ const Instance = z.object({
   name: z.string(),
   host: z.string(),
   state: z.enum(["running", "finished", "crashed", "ended"]),
-  /** When it was made: text on the wire, a `Date` in the hands of the caller. */
+  /** Time of creation: a text on the wire, a `Date` at the caller. */
   at: z.iso.datetime().transform((text) => new Date(text)),
 });
 
@@ -40,15 +40,15 @@ export const compute = contract({
       }),
       result: Instance,
     },
-    /** The instances of the host that answers. */
+    /** Lists the instances of the host that answers. */
     list: { result: z.array(Instance) },
-    /** What an instance has printed so far, then each new line, until it ends. */
+    /** Streams the lines that an instance has printed so far, then each new one, until it ends. */
     console: { args: Id, yields: z.string() },
-    /** Lets an instance begin anew. */
+    /** Starts an instance again from its beginning. */
     reboot: { args: Id },
     /** Ends an instance and forgets it. */
     terminate: { args: Id },
-    /** Forgets the instances that do not run any more. */
+    /** Forgets the instances that have stopped. */
     prune: {},
   },
 });

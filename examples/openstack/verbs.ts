@@ -1,4 +1,4 @@
-/** What the example does on an OpenStack bus. @module */
+/** The three verbs of the OpenStack example. @module */
 import { z } from "npm:zod@^4.6.7";
 import {
   type ConnectionContext,
@@ -8,9 +8,9 @@ import {
   type ListenerOptions,
   Service,
   type Target,
-} from "../mod.ts";
+} from "../../mod.ts";
 
-/** The bus of a cloud. */
+/** URL and options of a cloud's bus. */
 export interface Bus extends ConnectionOptions {
   readonly url: string;
 }
@@ -26,7 +26,7 @@ function interrupted(): Promise<void> {
   });
 }
 
-/** Prints events as they happen; nothing is taken from other listeners. */
+/** Prints notifications until Ctrl-C. The exclusive queue takes none from other listeners. */
 export async function listen(
   connection: ConnectionContext,
   options: ListenerOptions,
@@ -45,7 +45,7 @@ export async function listen(
 /** Nova's base API, which all its services have (`baserpc.py`). */
 const BASE = { namespace: "baseapi", version: "1.1" };
 
-/** Asks a service for a sign of life, and prints it. */
+/** Calls `ping` of a service and prints the result and its time. */
 export async function ping(
   connection: ConnectionContext,
   target: Target,
@@ -59,7 +59,7 @@ export async function ping(
   console.log(`${JSON.stringify(answer)} in ${ms} ms`);
 }
 
-/** As much of nova-compute's interface as this host has. */
+/** The part of nova-compute's interface that this host serves. */
 const compute = contract({
   topic: "compute",
   version: "6.0",
@@ -68,7 +68,7 @@ const compute = contract({
   },
 });
 
-/** Is a host of the cloud until a signal. */
+/** Serves as a host of the cloud until a signal stops it. */
 export async function serve(bus: Bus, host: string): Promise<void> {
   const started = Date.now();
   const manager = implement(compute, {

@@ -1,6 +1,6 @@
 /**
- * What an instance runs: a Web Worker, so it computes on a thread of its own while its host goes on serving. It counts
- * primes, block by block, and prints a line for each.
+ * Program of an instance. It counts primes, block by block, and prints a line for each block. It runs in a Web Worker, so
+ * that its host can serve requests meanwhile.
  *
  * @module
  */
@@ -8,10 +8,10 @@
 /// <reference lib="deno.worker" />
 import type { Output, Program } from "./machine.ts";
 
-/** Numbers for each line. */
-const BLOCK = 100_000;
-/** Milliseconds of rest after a block: an instance is a guest, and leaves some of the processor to others. */
-const REST = 20;
+/** Numbers that are tested for each line. */
+const NUMBERS_PER_LINE = 100_000;
+/** Milliseconds of pause after a line, which leaves some processor time to others. */
+const PAUSE_MS = 20;
 
 function isPrime(n: number): boolean {
   if (n < 4) return n > 1;
@@ -30,11 +30,11 @@ const tell = (output: Output) => self.postMessage(output);
 
 self.onmessage = async ({ data: { upTo } }: MessageEvent<Program>) => {
   let found = 0;
-  for (let from = 0; from < upTo; from += BLOCK) {
-    const to = Math.min(from + BLOCK, upTo);
+  for (let from = 0; from < upTo; from += NUMBERS_PER_LINE) {
+    const to = Math.min(from + NUMBERS_PER_LINE, upTo);
     found += countPrimes(from, to);
     tell({ line: `${found} primes below ${to}` });
-    await new Promise((resolve) => setTimeout(resolve, REST));
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
   tell({ finished: true });
 };

@@ -1,4 +1,4 @@
-/** Two hosts and a caller in one process, and every verb at work. The same in memory and on RabbitMQ. @module */
+/** Two hosts and a caller in one process that use every verb, in memory or on RabbitMQ. @module */
 import { once } from "node:events";
 import {
   type Client,
@@ -7,28 +7,28 @@ import {
   queueFor,
   RpcError,
   Service,
-} from "../mod.ts";
-import { compute, InstanceNotFound } from "./compute_contract.ts";
-import { byHost, logToConsole, spoken } from "./compute_log.ts";
-import { ComputeManager } from "./compute_manager.ts";
+} from "../../mod.ts";
+import { compute, InstanceNotFound } from "./contract.ts";
+import { byHost, logToConsole, spoken } from "./log.ts";
+import { ComputeManager } from "./manager.ts";
 
 const HOSTS = ["gb07", "gb08"];
 const CALLER = "show.caller";
 const { topic } = compute;
-/** Milliseconds for anything in this show. */
-const PATIENCE = 10_000;
+/** Time limit of every step, in milliseconds. */
+const TIMEOUT_MS = 10_000;
 
 const title = (text: string) => console.log(`\n%c${text}`, "font-weight: bold");
 const say = (line: string) => console.log(spoken("caller", line));
 
-/** An instance, as the contract's schema gives it to callers. */
+/** An instance as callers receive it. */
 type Instance = Awaited<ReturnType<typeof start>>;
 
-/** What the caller has. */
+/** The caller's connection, typed client and listener. */
 interface Caller {
   readonly connection: ConnectionContext;
   readonly client: Client<typeof compute>;
-  /** Resolves at the next event of that type from that sender, or when it is not to be expected any more. */
+  /** Resolves at the next event of that type from that sender, or after one second. */
   heard(eventType: string, publisherId: string): Promise<void>;
 }
 
@@ -37,14 +37,14 @@ function serve(url: string, host: string): Promise<Service> {
     url,
     host,
     manager: new ComputeManager(),
-    timeout: PATIENCE,
-    signals: false, // Ctrl-C ends the show, hosts and caller alike
+    timeout: TIMEOUT_MS,
+    signals: false, // Ctrl-C ends the whole process at once
   });
 }
 
 const event = (line: string) => console.log(spoken("event", line));
 
-/** Prints each event that comes, and tells whoever waits for it. */
+/** Prints each event, and returns a function that waits for one. */
 async function listen(connection: ConnectionContext): Promise<Caller["heard"]> {
   const events = new EventTarget();
   const options = { eventType: "instance.*", priority: "info" } as const;
@@ -56,7 +56,7 @@ async function listen(connection: ConnectionContext): Promise<Caller["heard"]> {
     try {
       const signal = AbortSignal.timeout(1_000);
       await once(events, `${eventType} ${publisherId}`, { signal });
-    } catch { // listeners of one broker share the events, unless each has a pool of its own
+    } catch { // another listener without a pool may have taken the event
       event(`${eventType} did not come: has another listener taken it?`);
     }
   };
@@ -65,7 +65,7 @@ async function listen(connection: ConnectionContext): Promise<Caller["heard"]> {
 async function start({ client }: Caller, name: string, upTo?: number) {
   const instance = await client.call("runInstance", { name, upTo });
   const { id, host, state, at } = instance;
-  const time = at.toLocaleTimeString("en-GB"); // a Date: the schema made it of the text that came
+  const time = at.toLocaleTimeString("en-GB"); // the schema has parsed the text into a Date
   say(`runInstance ${name}: ${host} answers ${id}, ${state} since ${time}`);
   return instance;
 }
@@ -137,7 +137,7 @@ async function notify({ connection, heard }: Caller) {
   await came;
 }
 
-/** Prints what a caller gets to see of a refusal. */
+/** Prints the error with which a request is refused. */
 async function refused(what: string, asked: Promise<unknown>): Promise<void> {
   try {
     await asked;
@@ -161,7 +161,7 @@ async function refusals({ connection, client }: Caller) {
   await refused("wrong arguments", client.call("runInstance", { name: "" }));
   await refused("no such host", client.call("list", {}, { host: "gb99" }));
   await refused("no such topic", connection.call({ topic: "nova" }, "list"));
-  // Without the contract's types anything can be asked, and the worker refuses it.
+  // Untyped verbs send any request; the worker refuses these two.
   await refused("no such method", connection.call({ topic }, "format"));
   const args = { name: 42 };
   await refused("wrong type", connection.call({ topic }, "runInstance", args));
@@ -178,7 +178,7 @@ async function show(caller: Caller): Promise<void> {
   await refusals(caller);
 }
 
-/** The show. */
+/** Runs the demo. */
 export async function demo(url: string): Promise<void> {
   const started = performance.now();
   await logToConsole(byHost, "warning");
@@ -189,9 +189,9 @@ export async function demo(url: string): Promise<void> {
   const where = protocol === "memory:" ? "in memory" : `on RabbitMQ at ${host}`;
   console.log(`Two hosts and a caller in one process, ${where}`);
 
-  const options = { timeout: PATIENCE, publisherId: CALLER };
+  const options = { timeout: TIMEOUT_MS, publisherId: CALLER };
   const connection = running.use(await createConnection(url, options));
-  const client = connection.client(compute, { timeout: PATIENCE });
+  const client = connection.client(compute, { timeout: TIMEOUT_MS });
   await show({ connection, client, heard: await listen(connection) });
 
   title("The end: a service that stops takes its instances with it");

@@ -1,10 +1,10 @@
 /** The example as its reader runs it: in one process, on RabbitMQ, and as processes with the rights that the README names. */
 import assert from "node:assert/strict";
-import { Raw } from "./rpc/support.ts";
-import { brokerUrl } from "./setup/broker.ts";
-import { until } from "./setup/probe.ts";
+import { Raw } from "../rpc/support.ts";
+import { brokerUrl } from "../setup/broker.ts";
+import { until } from "../setup/probe.ts";
 
-const ROOT = new URL("../", import.meta.url).pathname;
+const ROOT = new URL("../../", import.meta.url).pathname;
 
 interface Outcome {
   readonly code: number;

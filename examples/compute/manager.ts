@@ -1,4 +1,4 @@
-/** The worker's side of the compute service: a class with a method for each procedure of the contract. @module */
+/** Worker side of the compute service: a class with one method for each procedure of the contract. @module */
 import { getLogger } from "npm:@logtape/logtape@^2.4.2";
 import {
   type Args,
@@ -6,17 +6,17 @@ import {
   type HostEnvironment,
   Manager,
   type RequestContext,
-} from "../mod.ts";
-import { compute, InstanceNotFound } from "./compute_contract.ts";
+} from "../../mod.ts";
+import { compute, InstanceNotFound } from "./contract.ts";
 import { Machine } from "./machine.ts";
 
-/** An instance, as its host knows it. */
+/** An instance and the machine that runs it. */
 interface Instance {
   readonly id: string;
   readonly name: string;
   readonly upTo: number;
   readonly at: string;
-  /** Another one after each reboot. */
+  /** Replaced by each reboot. */
   machine: Machine;
 }
 
@@ -28,7 +28,7 @@ export class ComputeManager extends Manager
   readonly contract = compute;
   readonly #instances = new Map<string, Instance>();
 
-  /** The signal fires when the service has stopped: nothing that this host started outlives it. */
+  /** Ends all instances when the service has stopped. */
   override initHost({ signal }: HostEnvironment) {
     signal.addEventListener("abort", () => this.#endAll());
   }
@@ -40,14 +40,14 @@ export class ComputeManager extends Manager
     this.#instances.set(id, instance);
     this.#log.info("started {name} as {id}", { name, id });
     await this.connection.notify("instance.create.end", { id, name });
-    return this.#seen(instance);
+    return this.#describe(instance);
   }
 
   list() {
-    return [...this.#instances.values()].map((one) => this.#seen(one));
+    return [...this.#instances.values()].map((one) => this.#describe(one));
   }
 
-  /** A stream: each item goes to the caller as soon as it is there. */
+  /** Streams each line to the caller as soon as it is printed. */
   async *console({ id }: Id, { signal }: RequestContext) {
     const { name, machine } = this.#find(id);
     yield* machine.console(signal);
@@ -88,8 +88,8 @@ export class ComputeManager extends Manager
     throw new InstanceNotFound(`No instance ${id} on ${host}`, { data });
   }
 
-  /** The instance as the contract's schema takes it. */
-  #seen({ id, name, at, machine: { state } }: Instance) {
+  /** Converts an instance to the form that the contract describes. */
+  #describe({ id, name, at, machine: { state } }: Instance) {
     return { id, name, host: this.host, state, at };
   }
 

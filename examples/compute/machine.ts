@@ -1,26 +1,26 @@
-/** One run of an instance: a Web Worker, and the lines that it prints. @module */
+/** One run of an instance: a Web Worker and the lines that it prints. @module */
 
-/** What an instance is told. */
+/** Input of a run. */
 export interface Program {
-  /** Where to stop. */
+  /** Upper bound of the numbers that are tested. */
   readonly upTo: number;
 }
 
-/** What an instance tells. */
+/** Message from the Web Worker. */
 export type Output = { readonly line: string } | { readonly finished: true };
 
-/** How a run is, or how it ended. */
+/** State of a run. */
 export type State = "running" | "finished" | "crashed" | "ended";
 
-/** A machine runs from its making until it finishes, crashes or is ended. */
+/** Runs a program in a Web Worker from construction until it finishes, crashes or is ended. */
 export class Machine {
   readonly #worker: Worker;
   readonly #lines: string[] = [];
   #state: State = "running";
-  /** Resolves at the next change, for all who read the console. */
+  /** Resolves at the next line or change of state; all open consoles wait for it. */
   #changed = Promise.withResolvers<void>();
 
-  /** Begins to run. */
+  /** Starts the Web Worker. */
   constructor(program: Program) {
     const script = new URL("instance.ts", import.meta.url);
     this.#worker = new Worker(script, { type: "module" });
@@ -36,12 +36,12 @@ export class Machine {
     this.#worker.postMessage(program);
   }
 
-  /** How it is. */
+  /** Current state. */
   get state(): State {
     return this.#state;
   }
 
-  /** The lines so far, then each new one, until the machine stops or the signal fires. */
+  /** Yields the lines so far, then each new one, until the run ends or the signal fires. */
   async *console(signal: AbortSignal): AsyncGenerator<string> {
     const left = new Promise<void>((resolve) => {
       signal.addEventListener("abort", () => resolve(), { once: true });
@@ -56,24 +56,24 @@ export class Machine {
     }
   }
 
-  /** Ends it, whatever it does. Safe to call twice. */
+  /** Terminates the Web Worker. May be called twice. */
   end(): void {
     this.#end("ended");
   }
 
   #print(line: string): void {
     this.#lines.push(line);
-    this.#tell();
+    this.#notifyReaders();
   }
 
   #end(state: State): void {
     if (this.#state !== "running") return;
     this.#state = state;
     this.#worker.terminate();
-    this.#tell();
+    this.#notifyReaders();
   }
 
-  #tell(): void {
+  #notifyReaders(): void {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
   }

@@ -1,10 +1,10 @@
-/** A worker process: it serves until SIGINT or SIGTERM, and then finishes what it has in hand. @module */
+/** A worker process: serves until SIGINT or SIGTERM, then finishes its requests. @module */
 import { getLogger } from "npm:@logtape/logtape@^2.4.2";
-import { Service } from "../mod.ts";
-import { dated, logToConsole } from "./compute_log.ts";
-import { ComputeManager } from "./compute_manager.ts";
+import { Service } from "../../mod.ts";
+import { dated, logToConsole } from "./log.ts";
+import { ComputeManager } from "./manager.ts";
 
-/** Serves as `host`, or under the machine's name; resolves when told to stop and done. */
+/** Serves as `host` (default: the machine's name); resolves when a signal has stopped the service. */
 export async function work(url: string, host?: string): Promise<void> {
   await logToConsole(dated, "info");
   await using service = await Service.start({
@@ -12,7 +12,7 @@ export async function work(url: string, host?: string): Promise<void> {
     host,
     manager: new ComputeManager(),
     timeout: 10_000,
-    grace: 5_000, // a console that someone reads would hold the process for longer
+    grace: 5_000, // an open console stream would otherwise delay the end of the process by 30 s
   });
   await service.stopped;
   const { handled, failed } = service.stats;
