@@ -1,4 +1,4 @@
-/** The chart of the README: bars for each peer, a group for each workload, as parts of the group's longest. */
+/** The chart of tests/README.md: bars for each peer, a group for each workload, as parts of the group's longest. */
 import { rates } from "./goals.ts";
 import type { PeerPlan } from "./peers.ts";
 import type { Measured } from "./rounds.ts";

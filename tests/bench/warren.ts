@@ -1,5 +1,5 @@
 /**
- * Warren, as its README says that it is used: schemas at both ends, confirms, acknowledged after the handler, the ledger in
+ * Warren as tests/README.md says: schemas at both ends, confirms, acknowledged after the handler, the ledger in
  * memory, deadlines. `warren.ts client|server <topic> [topics]`, the number of topics that a server serves; `memory` is both
  * in one process, without a broker.
  */
