@@ -1,0 +1,288 @@
+/** The guides of `examples/` as their readers run them. */
+import assert from "node:assert/strict";
+import { contract, createConnection, implement, Service } from "../../mod.ts";
+import { resizer } from "../../examples/container_worker.ts";
+import { compute, InstanceNotFound } from "../../examples/compute/contract.ts";
+import { gateway } from "../../examples/http_gateway.ts";
+import { Raw } from "../rpc/support.ts";
+import { brokerUrl } from "../setup/broker.ts";
+import { freePort, until } from "../setup/probe.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+/** A program of `examples/`, without an `AMQP_URL` but the given one. */
+function example(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Deno.Command {
+  const { AMQP_URL: _, ...inherited } = Deno.env.toObject();
+  return new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd: ROOT,
+    clearEnv: true,
+    env: { ...inherited, NO_COLOR: "1", ...env },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+/** Lines that a program printed; it must end well and write no error. */
+async function linesOf(...words: readonly string[]): Promise<string[]> {
+  const args = ["run", "-A", "--no-prompt", ...words];
+  const { code, stdout, stderr } = await example(args).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  assert.equal(text(stderr), "");
+  assert.equal(code, 0);
+  return text(stdout).trimEnd().split("\n");
+}
+
+Deno.test("rolling_deployment.ts serves old and new callers all the time", async () => {
+  assert.deepEqual(await linesOf("examples/rolling_deployment.ts"), [
+    "1 a 1.0",
+    "1 Hello Ada",
+    "2 a 1.0, b 1.1",
+    "2 Hello Ada",
+    "2 Hello Ada",
+    "3 Hello Alan",
+    "3 UNSUPPORTED",
+    "4 b 1.1",
+    "4 Hello ALAN",
+    "4 Goodbye Alan",
+  ]);
+});
+
+Deno.test("events.ts gives each pool every event once", async () => {
+  const lines = await linesOf("examples/events.ts");
+  assert.deepEqual(lines.slice(-2), [
+    "billing 4 in all",
+    "audit 4, screen 4",
+  ]);
+});
+
+Deno.test("background_work.ts answers quick calls while slow work waits", async () => {
+  const [first, second, last] = await linesOf("examples/background_work.ts");
+  assert.match(`${first}`, /^0 encoded; the answer took \d+ ms$/);
+  assert.match(`${second}`, /^[1-6] casts at the worker$/);
+  assert.equal(last, "6 encoded");
+});
+
+/** An HTTP gateway in front of handlers that a test controls. */
+class Gateway implements AsyncDisposable {
+  readonly #stack = new AsyncDisposableStack();
+  /** Resolves when the handler of a stream, or of a call, is cancelled. */
+  readonly cancelled = Promise.withResolvers<void>();
+  url = "";
+
+  static async open(): Promise<Gateway> {
+    const opened = new Gateway();
+    const url = `memory:${crypto.randomUUID()}`;
+    const { cancelled } = opened;
+    const manager = implement(compute, {
+      runInstance: ({ name }) => ({
+        id: "i-1",
+        name,
+        host: "gb07",
+        state: "running" as const,
+        at: new Date(0).toISOString(),
+      }),
+      list: (_args, { signal }) =>
+        new Promise<[]>((_resolve, reject) => {
+          signal.addEventListener("abort", () => {
+            cancelled.resolve();
+            reject(signal.reason);
+          });
+        }),
+      async *console({ id }, { signal }) {
+        if (id === "none") throw new InstanceNotFound("No instance none");
+        yield "first";
+        yield "second";
+        if (id === "short") return;
+        if (id === "broken") throw new Error("a secret of the handler");
+        await new Promise<void>((resolve) => {
+          signal.addEventListener("abort", () => resolve());
+        });
+        cancelled.resolve();
+      },
+      reboot: () => {},
+      terminate: () => {},
+      prune: () => {},
+    });
+    const host = "gb07";
+    const stack = opened.#stack;
+    stack.use(await Service.start({ url, host, manager, signals: false }));
+    const connection = stack.use(await createConnection(url));
+    const server = Deno.serve(
+      { port: 0, hostname: "127.0.0.1", onListen: () => {} },
+      gateway(connection.client(compute)),
+    );
+    stack.defer(() => server.shutdown());
+    opened.url = `http://127.0.0.1:${server.addr.port}`;
+    return opened;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
+}
+
+Deno.test("http_gateway.ts answers calls, and refusals with a status for each code", async () => {
+  await using opened = await Gateway.open();
+  const post = (body: unknown) =>
+    fetch(`${opened.url}/instances`, {
+      method: "POST",
+      body: JSON.stringify(body),
+    });
+  const made = await post({ name: "web" });
+  assert.equal(made.status, 201);
+  assert.equal((await made.json()).name, "web");
+
+  const invalid = await post({ name: "" });
+  assert.equal(invalid.status, 400);
+  assert.equal((await invalid.json()).code, "INVALID");
+  const get = async (path: string) => {
+    const response = await fetch(`${opened.url}${path}`);
+    return [response.status, (await response.json()).code];
+  };
+  assert.deepEqual(await get("/hosts/gb99/instances"), [404, "NO_ROUTE"]);
+  const missing = [404, "INSTANCE_NOT_FOUND"];
+  assert.deepEqual(await get("/hosts/gb07/console/none"), missing);
+  assert.deepEqual(await get("/nothing"), [404, "NOT_FOUND"]);
+});
+
+Deno.test("http_gateway.ts sends a stream as Server-Sent Events, and keeps the messages of other errors", async () => {
+  await using opened = await Gateway.open();
+  const read = async (id: string) =>
+    await (await fetch(`${opened.url}/hosts/gb07/console/${id}`)).text();
+  const items = 'event: item\ndata: "first"\n\nevent: item\ndata: "second"\n\n';
+  assert.equal(await read("short"), `${items}event: end\ndata: null\n\n`);
+  const error = 'event: error\ndata: {"code":"REMOTE","inDoubt":false}\n\n';
+  assert.equal(await read("broken"), items + error);
+});
+
+for (const path of ["/hosts/gb07/instances", "/hosts/gb07/console/long"]) {
+  Deno.test(`a client that leaves http_gateway.ts${path} cancels the handler`, async () => {
+    await using opened = await Gateway.open();
+    const abort = new AbortController();
+    const { signal } = abort;
+    const fetched = fetch(`${opened.url}${path}`, { signal });
+    if (path.endsWith("long")) {
+      const { body } = await fetched;
+      const reader = body!.getReader();
+      await reader.read();
+      abort.abort();
+      await reader.read().catch(() => {});
+    } else {
+      setTimeout(() => abort.abort(), 100);
+      await assert.rejects(fetched);
+    }
+    await opened.cancelled.promise;
+  });
+}
+
+/** The command of the Dockerfile in `examples/README.md`, without `deno`. */
+async function dockerCommand(): Promise<string[]> {
+  const page = await Deno.readTextFile(`${ROOT}examples/README.md`);
+  const [, command] = page.match(/^CMD (\[.*\])$/m) ?? [];
+  const [program, ...args] = JSON.parse(`${command}`);
+  assert.equal(program, "deno");
+  return args;
+}
+
+Deno.test("container_worker.ts runs as its Dockerfile says, is ready, and SIGTERM drains it", async () => {
+  const url = await brokerUrl();
+  const host = `pod-${crypto.randomUUID().slice(0, 8)}`;
+  const port = freePort();
+  const child = example(await dockerCommand(), {
+    AMQP_URL: url,
+    WARREN_HOST: host,
+    WARREN_GRACE: "10000",
+    WARREN_HEALTH_PORT: `${port}`,
+    WARREN_HEALTH_HOSTNAME: "0.0.0.0",
+    WARREN_LOG_LEVEL: "info",
+  }).spawn();
+  const output = child.output();
+  try {
+    const probe = async () => {
+      const response = await fetch(`http://127.0.0.1:${port}/readyz`)
+        .catch(() => undefined);
+      await response?.body?.cancel();
+      return response?.status;
+    };
+    await until("it is ready", async () => await probe() === 200, 20_000);
+    await using connection = await createConnection(url);
+    const client = connection.client(resizer);
+    const running = client.call("resize", { ms: 1_000 }, { host });
+    await until("it runs", async () => {
+      for await (
+        const { host: at, stats } of connection.services({
+          topic: "resizer",
+          host,
+          ask: "stats",
+          timeout: 300,
+        })
+      ) if (at === host && stats?.active === 1) return true;
+      return false;
+    });
+    child.kill("SIGTERM");
+    assert.equal(await running, "resized");
+    const { code, stdout } = await output;
+    assert.equal(code, 0);
+    const text = new TextDecoder().decode(stdout);
+    assert.match(text, /Serving .*resizer/);
+    assert.match(text, /drained after 1 requests\n$/);
+  } finally {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await output;
+    await using raw = await Raw.open(url);
+    for (const suffix of ["", ".quarantine"]) {
+      await raw.channel.deleteQueue(`resizer.${host}${suffix}`);
+    }
+  }
+});
+
+Deno.test("dead_letters.ts lists the dead letters of a queue, and puts them back", async () => {
+  const url = await brokerUrl();
+  const topic = `t${crypto.randomUUID().slice(0, 8)}`;
+  const letters = contract({
+    topic,
+    version: "1.0",
+    procedures: { open: {} },
+  });
+  let fails = true;
+  let handled = 0;
+  const open = () => {
+    if (fails) throw new Error("the envelope is torn");
+    handled++;
+  };
+  {
+    const manager = implement(letters, { open });
+    const host = "one";
+    const signals = false;
+    await using service = await Service.start({ url, host, manager, signals });
+    await using connection = await createConnection(url);
+    await connection.client(letters).cast("open");
+    await until("it is dead", () => service.stats.dead === 1);
+    const words = [`${topic}.dead`, "--url", url];
+    const program = ["examples/dead_letters.ts"];
+    for (const _ of ["list", "list again: nothing was taken"]) {
+      const [line] = await linesOf(...program, "list", ...words);
+      const said = `${topic}, 1 attempts, Error: the envelope is torn`;
+      assert.equal(line, said);
+    }
+    fails = false;
+    await linesOf(...program, "requeue", ...words);
+    await until("it is handled", () => handled === 1);
+    assert.deepEqual(await linesOf(...program, "list", ...words), [""]);
+    await service.kill();
+  }
+  await using raw = await Raw.open(url);
+  for (const suffix of ["", ".quarantine", ".dead"]) {
+    await raw.channel.deleteQueue(`${topic}${suffix}`);
+  }
+  await raw.channel.deleteExchange(`${topic}_fanout`);
+});
