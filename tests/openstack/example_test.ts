@@ -64,7 +64,7 @@ async function run(words: readonly string[], url?: string) {
 
 Deno.test({
   name:
-    "openstack.ts listens, pings and serves (needs rabbitmq-server, python3-oslo.messaging)",
+    "openstack/main.ts listens, pings and serves (needs rabbitmq-server, python3-oslo.messaging)",
   ignore: rabbitmqServer === undefined || osloPython === undefined,
   async fn() {
     await using broker = await privateBroker();
@@ -120,10 +120,10 @@ Deno.test({
   },
 });
 
-Deno.test("openstack.ts says what it does not understand", async () => {
+Deno.test("openstack/main.ts says what it does not understand", async () => {
   const help = await run(["--help"]);
   assert.equal(help.code, 0);
-  assert.match(help.out, /openstack\.ts ping <topic> \[<host>\]/);
+  assert.match(help.out, /main\.ts ping <topic> \[<host>\]/);
   assert.equal((await run([])).code, 2);
   assert.equal((await run(["ping"])).code, 2);
   assert.equal((await run(["listen", "--loud"])).code, 2);
