@@ -239,9 +239,11 @@ Deno.test("container_worker.ts runs as its Dockerfile says, is ready, and SIGTER
     }
     await output;
     await using raw = await Raw.open(url);
-    for (const suffix of ["", ".quarantine"]) {
-      await raw.channel.deleteQueue(`resizer.${host}${suffix}`);
+    for (const queue of ["resizer", `resizer.${host}`]) {
+      await raw.channel.deleteQueue(queue);
+      await raw.channel.deleteQueue(`${queue}.quarantine`);
     }
+    await raw.channel.deleteExchange("resizer_fanout");
   }
 });
 
@@ -281,8 +283,8 @@ Deno.test("dead_letters.ts lists the dead letters of a queue, and puts them back
     await service.kill();
   }
   await using raw = await Raw.open(url);
-  for (const suffix of ["", ".quarantine", ".dead"]) {
-    await raw.channel.deleteQueue(`${topic}${suffix}`);
+  for (const part of ["", ".quarantine", ".dead"]) {
+    await raw.channel.deleteQueue(`${topic}${part}`);
   }
   await raw.channel.deleteExchange(`${topic}_fanout`);
 });
