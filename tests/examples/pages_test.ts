@@ -56,3 +56,28 @@ Deno.test("the front page has at most 250 lines, and every other page begins wit
     assert.match(text, /^Contents: \[/m, path);
   }
 });
+
+Deno.test("every line of the log in the table of error codes is one that Warren writes", () => {
+  const page = pages.get("examples/README.md") ?? "";
+  const rows = page.match(/^\| `[A-Z_]+` .*$/gm) ?? [];
+  assert.ok(rows.length > 10);
+  const sources = [...sourcesBelow("src")].join("\n");
+  const unknown: string[] = [];
+  for (const row of rows) {
+    const column = row.split("|").at(-2) ?? "";
+    for (const [, line = ""] of column.matchAll(/`([^`]+ [^`]+)`/g)) {
+      const parts = line.split("…").map((part) => part.trim()).filter(Boolean);
+      const found = parts.every((part) => sources.includes(part));
+      if (!found) unknown.push(line);
+    }
+  }
+  assert.deepEqual(unknown, []);
+});
+
+function* sourcesBelow(folder: string): Generator<string> {
+  for (const { name, isDirectory } of Deno.readDirSync(ROOT + folder)) {
+    const path = `${folder}/${name}`;
+    if (isDirectory) yield* sourcesBelow(path);
+    else if (name.endsWith(".ts")) yield Deno.readTextFileSync(ROOT + path);
+  }
+}
