@@ -52,6 +52,16 @@ Deno.test("rolling_deployment.ts serves old and new callers all the time", async
   ]);
 });
 
+Deno.test("authentication.ts knows its users, and refuses what they may not do", async () => {
+  assert.deepEqual(await linesOf("examples/authentication.ts"), [
+    "v1, for Ada",
+    "Forbidden: Ada may not remove a vault",
+    "done",
+    "Unauthenticated: The request has no valid token",
+    "Unauthenticated: The request has no valid token",
+  ]);
+});
+
 Deno.test("events.ts gives each pool every event once", async () => {
   const lines = await linesOf("examples/events.ts");
   assert.deepEqual(lines.slice(-2), [
