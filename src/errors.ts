@@ -1,6 +1,9 @@
 /** Errors that Warren throws: one class for each outcome that a caller handles differently. @module */
 
-/** Error as it is described in a message, whoever sent it. */
+/**
+ * Error as it is described in a message, whoever sent it.
+ * @category Errors
+ */
 export interface Failure {
   /** Class name as the sender gave it, e.g. `InstanceNotFound`. */
   readonly type: string;
@@ -29,7 +32,10 @@ export interface Failure {
   readonly suppressed?: Failure;
 }
 
-/** Options of Warren's errors, and of the error classes of a contract. */
+/**
+ * Options of Warren's errors, and of the error classes of a contract.
+ * @category Errors
+ */
 export interface RpcErrorOptions {
   /** Error that caused this one. */
   readonly cause?: unknown;
@@ -39,7 +45,10 @@ export interface RpcErrorOptions {
   readonly inDoubt?: boolean | undefined;
 }
 
-/** Error class that caller and worker both know. The caller creates an instance from the message and data that came. */
+/**
+ * Error class that caller and worker both know. The caller creates an instance from the message and data that came.
+ * @category Errors
+ */
 export interface ErrorClass {
   /** Creates the error from its message and data. */
   new (message: string, options: RpcErrorOptions): Error;
@@ -56,6 +65,7 @@ export interface ErrorClass {
  * `NO_SUCH_METHOD` the contract has no such procedure · `ABORTED` the caller cancelled, or another worker has taken the
  * request over · `CONNECTION` the broker cannot be reached, or refuses the login · `TOPOLOGY` a queue or exchange
  * exists with other properties
+ * @category Errors
  */
 export type RpcErrorCode =
   | "NO_ROUTE"
@@ -74,7 +84,10 @@ export type RpcErrorCode =
   | "CONNECTION"
   | "TOPOLOGY";
 
-/** Base class of Warren's errors. */
+/**
+ * Base class of Warren's errors.
+ * @category Errors
+ */
 export class RpcError extends Error {
   /** Stable code, for a `switch`. */
   readonly code: RpcErrorCode;
@@ -100,7 +113,10 @@ const inDoubtByDefault = (
   inDoubt: options?.inDoubt ?? true,
 });
 
-/** The worker's handler threw an error whose class the contract does not list. */
+/**
+ * The worker's handler threw an error whose class the contract does not list.
+ * @category Errors
+ */
 export class RemoteError extends RpcError {
   /** Description of the error, as the worker sent it. */
   readonly failure: Failure;
@@ -114,7 +130,10 @@ export class RemoteError extends RpcError {
   }
 }
 
-/** No queue receives the message: no worker has ever served this topic or host. */
+/**
+ * No queue receives the message: no worker has ever served this topic or host.
+ * @category Errors
+ */
 export class NoRouteError extends RpcError {
   /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
@@ -122,7 +141,10 @@ export class NoRouteError extends RpcError {
   }
 }
 
-/** The deadline passed. In doubt, unless nothing had been sent. */
+/**
+ * The deadline passed. In doubt, unless nothing had been sent.
+ * @category Errors
+ */
 export class TimeoutError extends RpcError {
   /** Number of consumers of the queue when the deadline passed; 0 if no worker listens; undefined if unknown. */
   readonly consumers: number | undefined;
@@ -136,7 +158,10 @@ export class TimeoutError extends RpcError {
   }
 }
 
-/** The broker accepts no messages because of a memory or disk alarm. In doubt if the message had been sent. */
+/**
+ * The broker accepts no messages because of a memory or disk alarm. In doubt if the message had been sent.
+ * @category Errors
+ */
 export class BlockedError extends RpcError {
   /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
@@ -144,7 +169,10 @@ export class BlockedError extends RpcError {
   }
 }
 
-/** The broker refused the message with a negative acknowledgement, e.g. because the queue is full. */
+/**
+ * The broker refused the message with a negative acknowledgement, e.g. because the queue is full.
+ * @category Errors
+ */
 export class RejectedError extends RpcError {
   /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
@@ -152,7 +180,10 @@ export class RejectedError extends RpcError {
   }
 }
 
-/** The message was sent, but the broker did not confirm it. In doubt. */
+/**
+ * The message was sent, but the broker did not confirm it. In doubt.
+ * @category Errors
+ */
 export class UnconfirmedError extends RpcError {
   /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
@@ -163,6 +194,7 @@ export class UnconfirmedError extends RpcError {
 /**
  * Items of a stream were lost, and `data.sequence` is the number of the last one that arrived; or a call was given up
  * because every worker that received it died before its end. In doubt.
+ * @category Errors
  */
 export class InterruptedError extends RpcError {
   /** Creates the error. */
@@ -171,7 +203,10 @@ export class InterruptedError extends RpcError {
   }
 }
 
-/** The connection context was disposed. In doubt for a call that had been sent. */
+/**
+ * The connection context was disposed. In doubt for a call that had been sent.
+ * @category Errors
+ */
 export class ConnectionDisposedError extends RpcError {
   /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
@@ -179,7 +214,10 @@ export class ConnectionDisposedError extends RpcError {
   }
 }
 
-/** The broker cannot be reached, or refuses the login or the virtual host. */
+/**
+ * The broker cannot be reached, or refuses the login or the virtual host.
+ * @category Errors
+ */
 export class ConnectionFailedError extends RpcError {
   /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
@@ -187,7 +225,10 @@ export class ConnectionFailedError extends RpcError {
   }
 }
 
-/** A queue or an exchange cannot be declared: it exists with other properties, or the user lacks the permission. */
+/**
+ * A queue or an exchange cannot be declared: it exists with other properties, or the user lacks the permission.
+ * @category Errors
+ */
 export class TopologyError extends RpcError {
   /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
@@ -195,7 +236,10 @@ export class TopologyError extends RpcError {
   }
 }
 
-/** An argument, a name, an option or another value of the caller's is wrong. `data.path` names the wrong member. */
+/**
+ * An argument, a name, an option or another value of the caller's is wrong. `data.path` names the wrong member.
+ * @category Errors
+ */
 export class InvalidValueError extends RpcError {
   /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
@@ -207,6 +251,7 @@ export class InvalidValueError extends RpcError {
  * The worker's result does not fit its contract, cannot be written as JSON, or is larger than a message may be. The fault is
  * the worker's, not the caller's: a gateway answers 500 to this error, and 400 to `InvalidValueError`. In doubt by default,
  * since the handler has run. `data.path` names the wrong member, if there is one.
+ * @category Errors
  */
 export class InvalidResultError extends RpcError {
   /** Creates the error. */
@@ -215,7 +260,10 @@ export class InvalidResultError extends RpcError {
   }
 }
 
-/** No endpoint serves the contract version, or the namespace, of the request. */
+/**
+ * No endpoint serves the contract version, or the namespace, of the request.
+ * @category Errors
+ */
 export class UnsupportedVersionError extends RpcError {
   /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
@@ -223,7 +271,10 @@ export class UnsupportedVersionError extends RpcError {
   }
 }
 
-/** The contract has no such procedure. */
+/**
+ * The contract has no such procedure.
+ * @category Errors
+ */
 export class NoSuchMethodError extends RpcError {
   /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {

@@ -39,6 +39,7 @@ function displaySource(source: Source | undefined): string {
  * const config = loadConfig({ url: "amqp://ada:secret@broker", concurrency: 8 });
  * console.log(describeConfig(config)); // url  amqp://ada:***@broker  option url …
  * ```
+ * @category Configuration
  */
 export function describeConfig(config: Config): string {
   const provenance = provenanceOf(config);

@@ -128,6 +128,7 @@ function configOf(flat: Flat): Config {
  * ```ts ignore
  * await using service = await Service.start({ ...loadConfig(), manager });
  * ```
+ * @category Configuration
  */
 export function loadConfig(options: ConfigOptions = {}): Config {
   const layers = [

@@ -7,7 +7,10 @@ import type {
   ConnectionOptions,
 } from "../connection/connection_options.ts";
 
-/** Level of the log, named as LogTape names it. */
+/**
+ * Level of the log, named as LogTape names it.
+ * @category Configuration
+ */
 export type LogLevel =
   | "trace"
   | "debug"
@@ -19,6 +22,7 @@ export type LogLevel =
 /**
  * Validated and frozen configuration that `loadConfig` returns, for `Service.start({ ...config, manager })` and
  * `createConnection(config.url, config)`. Printing it hides its secrets.
+ * @category Configuration
  */
 export interface Config {
   /** URL of the broker, or of each node of a cluster. `AMQP_URL`, separated by commas; default `amqp://localhost`. */
@@ -90,7 +94,10 @@ export type Flat =
 /** Key of a value, such as `concurrency` or `tls.ca`. */
 export type Key = keyof Flat;
 
-/** Values that the program sets itself. They take precedence over the environment and the file. */
+/**
+ * Values that the program sets itself. They take precedence over the environment and the file.
+ * @category Configuration
+ */
 export interface ConfigOptions extends
   Readonly<
     Partial<{ [K in Exclude<keyof Config, "url">]: Config[K] | undefined }>

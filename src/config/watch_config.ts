@@ -13,7 +13,10 @@ const RELOAD_SIGNAL: Deno.Signal | undefined = Deno.build.os === "windows"
   ? undefined
   : "SIGHUP";
 
-/** Result of a reload. */
+/**
+ * Result of a reload.
+ * @category Configuration
+ */
 export interface ConfigReload {
   /** Configuration that was loaded. */
   readonly config: Config;
@@ -23,7 +26,10 @@ export interface ConfigReload {
   readonly restart: readonly string[];
 }
 
-/** Service or connection whose settings a reload changes. */
+/**
+ * Service or connection whose settings a reload changes.
+ * @category Configuration
+ */
 export interface Reloadable {
   /** Handlers that run at the same time. */
   concurrency: number;
@@ -31,7 +37,10 @@ export interface Reloadable {
   setTaskIntervals?(intervals: Readonly<Record<string, number>>): void;
 }
 
-/** Receivers of a reloaded configuration. */
+/**
+ * Receivers of a reloaded configuration.
+ * @category Configuration
+ */
 export interface WatchConfigOptions {
   /** Services, which take over `concurrency` and `taskIntervals`, and connections, which take over `concurrency`. */
   readonly services?: readonly Reloadable[] | undefined;
@@ -47,7 +56,10 @@ const watchOptionNames = namesOf<WatchConfigOptions>({
   reloaded: true,
 });
 
-/** Reloads a configuration, on SIGHUP and on `reload()`, until disposed. */
+/**
+ * Reloads a configuration, on SIGHUP and on `reload()`, until disposed.
+ * @category Configuration
+ */
 export interface ConfigWatcher extends Disposable {
   /** Configuration that was loaded last. */
   readonly config: Config;
@@ -180,6 +192,7 @@ class Watcher implements ConfigWatcher {
  * using _watcher = watchConfig(config, { services: [service], logLevel: setLevel });
  * await service.stopped;
  * ```
+ * @category Configuration
  */
 export function watchConfig(
   config: Config,

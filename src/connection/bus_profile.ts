@@ -7,6 +7,7 @@ import { oneLine } from "../logging.ts";
 /**
  * The forms of an OpenStack bus. Without any of them it is what Folsom, Grizzly and oslo.messaging declare by default. All
  * peers of a bus must be set up alike: the broker refuses what differs.
+ * @category Connections
  */
 export interface NovaProfile {
   /** Name of the control exchange (`control_exchange`); default `nova`. Other projects have their own, e.g. `cinder`. */

@@ -77,6 +77,7 @@ function isOpen({ protocol, hostname }: URL): boolean {
  * await using connection = await createConnection("memory:example");
  * await connection.notify("example.start", { at: 1 });
  * ```
+ * @category Connections
  */
 export async function createConnection(
   url: BrokerUrls,

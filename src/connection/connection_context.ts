@@ -43,7 +43,10 @@ import type { Server } from "../rpc/server/server.ts";
 import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceStatus } from "../rpc/discovery/service_report.ts";
 
-/** Any keyword arguments. */
+/**
+ * Any keyword arguments.
+ * @category Calling
+ */
 export type AnyArgs = Readonly<Record<string, unknown>>;
 
 const disposed = () =>
@@ -59,6 +62,7 @@ export let createContext: (
  *
  * Disposal stops consuming, lets handlers finish, fails the calls that still wait with `ConnectionDisposedError`, and
  * gives the channels back. Any use after it throws the same error.
+ * @category Connections
  */
 export class ConnectionContext extends ConnectionEvents
   implements AsyncDisposable {
@@ -172,6 +176,7 @@ export class ConnectionContext extends ConnectionEvents
    * fanout. Requests wait there until `consume`.
    *
    * @throws {TopologyError} if the queue or exchange exists in another form.
+   * @category Nova's low-level steps
    */
   async createConsumer(
     topic: string,
@@ -185,6 +190,7 @@ export class ConnectionContext extends ConnectionEvents
   /**
    * Joins a pool of workers: each pool gets every message of the topic, one member of it handles each. As in Nova, the
    * pool's name is its queue's: choose one that is no topic.
+   * @category Nova's low-level steps
    */
   async createWorker(
     topic: string,
@@ -195,7 +201,10 @@ export class ConnectionContext extends ConnectionEvents
     await this.#createConsumers(consumed, dispatcher);
   }
 
-  /** Starts all consumers; later ones start at once. */
+  /**
+   * Starts all consumers; later ones start at once.
+   * @category Nova's low-level steps
+   */
   async consume(): Promise<void> {
     this.#check();
     const deadline = this.#setUp();

@@ -1,7 +1,10 @@
 /** Events of a connection context. @module */
 import type { Transport } from "../transport/transport.ts";
 
-/** Events of a connection. */
+/**
+ * Events of a connection.
+ * @category Connections
+ */
 export interface ConnectionEventMap {
   /** The broker is lost; the transport reconnects by itself. */
   readonly disconnected: CustomEvent<{ readonly reason: string }>;
@@ -31,7 +34,10 @@ export function relayEvents(
   });
 }
 
-/** An `EventTarget` whose events are known. */
+/**
+ * An `EventTarget` whose events are known.
+ * @category Connections
+ */
 export class ConnectionEvents extends EventTarget {
   /** Adds a listener for one of {@linkcode ConnectionEventMap}. */
   override addEventListener<K extends keyof ConnectionEventMap>(

@@ -9,16 +9,21 @@ import type { NovaProfile } from "./bus_profile.ts";
 /**
  * One broker, or the nodes of a cluster: `amqp://user:password@host:5672/vhost`, `amqps://…`, `memory:name`; or as
  * oslo.messaging has it, `rabbit://user:password@host1:5672,user:password@host2:5672/vhost`.
+ * @category Connections
  */
 export type BrokerUrl = string | URL | readonly (string | URL)[];
 
 /**
  * Tells the broker, anew at each attempt to connect; `memory:` only as a text. It has 10 000 ms, then its signal fires and the
  * attempt has failed. Connections with the same function share a link.
+ * @category Connections
  */
 export type AskedUrls = (signal: AbortSignal) => BrokerUrl | Promise<BrokerUrl>;
 
-/** The broker, or who tells it. */
+/**
+ * The broker, or who tells it.
+ * @category Connections
+ */
 export type BrokerUrls = BrokerUrl | AskedUrls;
 
 /**
@@ -36,12 +41,16 @@ export type BrokerUrls = BrokerUrl | AskedUrls;
  * });
  * await using connection = await createConnection("memory:doc", { credentials });
  * ```
+ * @category Connections
  */
 export type AskedCredentials = (
   signal: AbortSignal,
 ) => Credentials | Promise<Credentials>;
 
-/** How to connect, and what holds for the connection. */
+/**
+ * How to connect, and what holds for the connection.
+ * @category Connections
+ */
 export interface ConnectionOptions {
   /** Takes its channels from a pool and gives them back; default false: channels of its own, closed with it. */
   readonly pooled?: boolean | undefined;

@@ -77,7 +77,10 @@ export function sharedTransport(
   return made;
 }
 
-/** Closes all that is idle in the pools of this process (Nova: `rpc.cleanup`); what is in use stays. */
+/**
+ * Closes all that is idle in the pools of this process (Nova: `rpc.cleanup`); what is in use stays.
+ * @category Nova's low-level steps
+ */
 export async function cleanup(): Promise<void> {
   await Promise.all(
     [...transports.values()].map(({ pool }) => pool.cleanup()),

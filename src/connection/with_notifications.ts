@@ -8,7 +8,10 @@ import {
 } from "../rpc/notifications/notifier.ts";
 import { checkNames, namesOf } from "../option_names.ts";
 
-/** What is told of a call of a function. */
+/**
+ * What is told of a call of a function.
+ * @category Events
+ */
 export interface WithNotificationsOptions<A extends readonly unknown[]>
   extends NotifyOptions {
   /** Payload of the events, from the arguments; default: `{}`, since arguments may hold secrets. */
@@ -35,6 +38,7 @@ const optionNames = namesOf<{ readonly payload: unknown }>(
  * const told = withNotifications(connection, "volume.grow", grow, { payload: (id) => ({ id }) });
  * console.log(await told("v1", 5)); // volume.grow.start, volume.grow.end { id: "v1" }
  * ```
+ * @category Events
  */
 export function withNotifications<A extends readonly unknown[], R>(
   connection: ConnectionContext,

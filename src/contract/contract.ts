@@ -236,6 +236,7 @@ export function checkContract(contract: Contract): void {
  *   },
  * });
  * ```
+ * @category Contracts
  */
 export function contract<const P extends Procedures>(
   declared: Contract<P & Exact<P> & JsonProcedures<P>>,

@@ -2,7 +2,10 @@
 import type { UnaryProcedure } from "./types.ts";
 import type { Input, Schema } from "./schema.ts";
 
-/** Rejects, at compile time, options that procedures do not have. */
+/**
+ * Rejects, at compile time, options that procedures do not have.
+ * @category Contracts
+ */
 export type Exact<P> = {
   readonly [K in keyof P]: {
     readonly [F in Exclude<keyof P[K], keyof UnaryProcedure>]: `${
@@ -11,7 +14,10 @@ export type Exact<P> = {
   };
 };
 
-/** Any value that JSON represents, at any depth. */
+/**
+ * Any value that JSON represents, at any depth.
+ * @category Contracts
+ */
 export type JsonValue =
   | string
   | number
@@ -20,7 +26,10 @@ export type JsonValue =
   | readonly JsonValue[]
   | { readonly [key: string]: JsonValue | undefined };
 
-/** The part of a type that JSON represents; `never` where it cannot. A member that is `undefined` counts as absent. */
+/**
+ * The part of a type that JSON represents; `never` where it cannot. A member that is `undefined` counts as absent.
+ * @category Contracts
+ */
 export type Json<T> = unknown extends T ? T
   : symbol extends keyof T ? never // record with symbols as keys
   : T extends JsonValue | undefined ? T
@@ -29,11 +38,17 @@ export type Json<T> = unknown extends T ? T
   : T extends object ? { [K in keyof T]: Json<T[K]> }
   : T;
 
-/** As `Json`, for an item of an array, which cannot be absent. */
+/**
+ * As `Json`, for an item of an array, which cannot be absent.
+ * @category Contracts
+ */
 export type JsonItem<T> = unknown extends T ? T
   : Json<Exclude<T, undefined | void>>;
 
-/** Types that JSON cannot represent, by their names in error messages. */
+/**
+ * Types that JSON cannot represent, by their names in error messages.
+ * @category Contracts
+ */
 export interface NotJson {
   /** Not an integer of JSON, whatever its size. */
   readonly "a bigint": bigint;
@@ -58,6 +73,7 @@ export interface NotJson {
 /**
  * One sentence for each member of a type that JSON cannot represent, with its path. `Depth` limits the levels that are
  * searched.
+ * @category Contracts
  */
 export type WhyNot<
   T,
@@ -79,7 +95,10 @@ export type WhyNot<
     : never
   : never;
 
-/** As `WhyNot`, for an item of an array. */
+/**
+ * As `WhyNot`, for an item of an array.
+ * @category Contracts
+ */
 export type WhyNotItem<
   T,
   Path extends string,
@@ -90,12 +109,18 @@ export type WhyNotItem<
     : never)
   | WhyNot<Exclude<T, undefined | void>, Path, Depth>;
 
-/** As `WhyNot`, but with at least one sentence, also where the cause lies deeper than the levels that are searched. */
+/**
+ * As `WhyNot`, but with at least one sentence, also where the cause lies deeper than the levels that are searched.
+ * @category Contracts
+ */
 export type JsonTypeError<T, Path extends string> = [WhyNot<T, Path>] extends
   [never] ? `${Path}: JSON cannot represent a part of it`
   : WhyNot<T, Path>;
 
-/** Rejects, at compile time, schemas whose input JSON cannot represent, in a sentence with the path and the reason. */
+/**
+ * Rejects, at compile time, schemas whose input JSON cannot represent, in a sentence with the path and the reason.
+ * @category Contracts
+ */
 export type JsonProcedures<P> = {
   readonly [K in keyof P]: {
     readonly [F in keyof P[K]]: P[K][F] extends Schema

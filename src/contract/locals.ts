@@ -1,6 +1,9 @@
 /** Values that the interceptors of a service hand to its handlers. @module */
 
-/** Key of a value in {@linkcode Locals}; made by `local`. */
+/**
+ * Key of a value in {@linkcode Locals}; made by `local`.
+ * @category Serving
+ */
 export interface Local<T> {
   /** Name, for the text of errors. */
   readonly name: string;
@@ -21,12 +24,16 @@ export interface Local<T> {
  *   return next(request); // the handler: context.locals.get(tenant)
  * };
  * ```
+ * @category Serving
  */
 export function local<T>(name: string): Local<T> {
   return Object.freeze({ name });
 }
 
-/** Values of one request, which no caller can set: they are never sent, and no other request inherits them. */
+/**
+ * Values of one request, which no caller can set: they are never sent, and no other request inherits them.
+ * @category Serving
+ */
 export class Locals {
   #values: Map<Local<unknown>, unknown> | undefined;
 

@@ -2,10 +2,16 @@
 import { newId } from "../ids.ts";
 import { Locals } from "./locals.ts";
 
-/** Values that are sent with a request: any JSON values (`user_id`, `roles`, …). */
+/**
+ * Values that are sent with a request: any JSON values (`user_id`, `roles`, …).
+ * @category Serving
+ */
 export type ContextValues = Readonly<Record<string, unknown>>;
 
-/** Context of the request that a handler serves (Nova: `RpcContext`). */
+/**
+ * Context of the request that a handler serves (Nova: `RpcContext`).
+ * @category Serving
+ */
 export interface RequestContext {
   /** Id of the request, the same in all attempts. */
   readonly requestId: string;
@@ -31,7 +37,10 @@ export interface RequestContext {
   record(transaction: unknown, result?: unknown): Promise<void>;
 }
 
-/** Creates a context, e.g. to test a manager as a plain object. */
+/**
+ * Creates a context, e.g. to test a manager as a plain object.
+ * @category Testing
+ */
 export function requestContext(values: ContextValues = {}): RequestContext {
   return {
     requestId: newId(),

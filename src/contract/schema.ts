@@ -3,7 +3,10 @@ import { InvalidResultError, InvalidValueError } from "../errors.ts";
 import { isSecret } from "../redaction.ts";
 import { oneLine } from "../logging.ts";
 
-/** Any Standard Schema (zod, valibot, arktype, …). */
+/**
+ * Any Standard Schema (zod, valibot, arktype, …).
+ * @category Contracts
+ */
 export interface Schema<I = unknown, O = unknown> {
   /** The standard's only member. */
   readonly "~standard": {
@@ -25,7 +28,10 @@ export interface Schema<I = unknown, O = unknown> {
   };
 }
 
-/** Result of a validation. */
+/**
+ * Result of a validation.
+ * @category Contracts
+ */
 export type SchemaResult<O> = {
   /** Output of the schema. */
   readonly value: O;
@@ -36,7 +42,10 @@ export type SchemaResult<O> = {
   readonly issues: readonly SchemaIssue[];
 };
 
-/** One issue of a value. */
+/**
+ * One issue of a value.
+ * @category Contracts
+ */
 export interface SchemaIssue {
   /** Description. */
   readonly message: string;
@@ -49,11 +58,17 @@ export interface SchemaIssue {
     | undefined;
 }
 
-/** Input type of a schema. */
+/**
+ * Input type of a schema.
+ * @category Contracts
+ */
 export type Input<S extends Schema> = NonNullable<
   S["~standard"]["types"]
 >["input"];
-/** Output type of a schema. */
+/**
+ * Output type of a schema.
+ * @category Contracts
+ */
 export type Output<S extends Schema> = NonNullable<
   S["~standard"]["types"]
 >["output"];

@@ -3,7 +3,10 @@ import type { ErrorClass } from "../errors.ts";
 import type { RequestContext } from "./request_context.ts";
 import type { Input, Output, Schema } from "./schema.ts";
 
-/** Delays before a retry, in milliseconds. Each delay needs a queue of its own, so these are all that are allowed. */
+/**
+ * Delays before a retry, in milliseconds. Each delay needs a queue of its own, so these are all that are allowed.
+ * @category Contracts
+ */
 export type RetryDelay =
   | 100
   | 1_000
@@ -12,7 +15,10 @@ export type RetryDelay =
   | 120_000
   | 600_000
   | 3_600_000;
-/** Retry policy of a cast whose handler throws. */
+/**
+ * Retry policy of a cast whose handler throws.
+ * @category Contracts
+ */
 export interface RetryPolicy {
   /** Attempts in all, the first included: 1 to 100. After the last one the cast becomes a dead letter. */
   readonly attempts: number;
@@ -22,7 +28,10 @@ export interface RetryPolicy {
    */
   readonly backoff?: readonly RetryDelay[];
 }
-/** Options of every procedure. */
+/**
+ * Options of every procedure.
+ * @category Contracts
+ */
 export interface ProcedureOptions {
   /** Schema of the keyword arguments, an object; without it the procedure takes no arguments. */
   readonly args?: Schema<object>;
@@ -52,7 +61,10 @@ export interface ProcedureOptions {
    */
   readonly maxArgsSize?: number;
 }
-/** Procedure that returns one value, or nothing. */
+/**
+ * Procedure that returns one value, or nothing.
+ * @category Contracts
+ */
 export interface UnaryProcedure extends ProcedureOptions {
   /** Retry policy of casts; default: no retries. Calls are not retried by workers; their callers decide. */
   readonly retry?: RetryPolicy;
@@ -66,7 +78,10 @@ export interface UnaryProcedure extends ProcedureOptions {
   /** Not allowed: a procedure has a result or yields items, not both. */
   readonly yields?: never;
 }
-/** Procedure that yields items one by one (`multicall`). */
+/**
+ * Procedure that yields items one by one (`multicall`).
+ * @category Contracts
+ */
 export interface StreamProcedure extends ProcedureOptions {
   /** Schema of an item. */
   readonly yields: Schema;
@@ -77,9 +92,15 @@ export interface StreamProcedure extends ProcedureOptions {
   /** Not allowed: a stream is a single run of its handler. */
   readonly idempotent?: never;
 }
-/** Procedure of a contract. */
+/**
+ * Procedure of a contract.
+ * @category Contracts
+ */
 export type Procedure = UnaryProcedure | StreamProcedure;
-/** Names of members that a manager uses itself. */
+/**
+ * Names of members that a manager uses itself.
+ * @category Contracts
+ */
 export type ReservedName =
   | "contract"
   | "host"
@@ -90,11 +111,17 @@ export type ReservedName =
   | "periodic"
   | "createRpcDispatcher"
   | "then";
-/** Procedures of a contract, by name. */
+/**
+ * Procedures of a contract, by name.
+ * @category Contracts
+ */
 export type Procedures =
   & Readonly<Record<string, Procedure>>
   & { readonly [K in ReservedName]?: never };
-/** Contract: the record that callers and workers share. Created by `contract`. */
+/**
+ * Contract: the record that callers and workers share. Created by `contract`.
+ * @category Contracts
+ */
 export interface Contract<P extends Procedures = Procedures> {
   /** Topic of the workers: `[A-Za-z0-9_.-]`. */
   readonly topic: string;
@@ -107,28 +134,49 @@ export interface Contract<P extends Procedures = Procedures> {
   /** Procedures. */
   readonly procedures: P;
 }
-/** Names of a contract's procedures. */
+/**
+ * Names of a contract's procedures.
+ * @category Contracts
+ */
 export type Name<C extends Contract> = keyof C["procedures"] & string;
-/** Names of the procedures that stream. */
+/**
+ * Names of the procedures that stream.
+ * @category Contracts
+ */
 export type StreamName<C extends Contract> = {
   [K in Name<C>]: C["procedures"][K] extends { readonly yields: Schema } ? K
     : never;
 }[Name<C>];
-/** Names of the procedures that do not stream. */
+/**
+ * Names of the procedures that do not stream.
+ * @category Contracts
+ */
 export type UnaryName<C extends Contract> = Exclude<Name<C>, StreamName<C>>;
-/** Arguments of a procedure that takes none. */
+/**
+ * Arguments of a procedure that takes none.
+ * @category Contracts
+ */
 export type NoArgs = Readonly<Record<string, never>>;
-/** Arguments that a caller passes: the input of the arguments' schema. */
+/**
+ * Arguments that a caller passes: the input of the arguments' schema.
+ * @category Contracts
+ */
 export type CallArgs<C extends Contract, K extends Name<C>> =
   C["procedures"][K] extends { readonly args: infer S extends Schema }
     ? Input<S>
     : NoArgs;
-/** Arguments that a handler gets: the output of the arguments' schema. */
+/**
+ * Arguments that a handler gets: the output of the arguments' schema.
+ * @category Contracts
+ */
 export type Args<C extends Contract, K extends Name<C>> =
   C["procedures"][K] extends { readonly args: infer S extends Schema }
     ? Output<S>
     : NoArgs;
-/** Result that a caller gets: the output of the result's schema, or of an item's schema. */
+/**
+ * Result that a caller gets: the output of the result's schema, or of an item's schema.
+ * @category Contracts
+ */
 export type Result<C extends Contract, K extends Name<C>> =
   C["procedures"][K] extends { readonly yields: infer S extends Schema }
     ? Output<S>
@@ -137,6 +185,7 @@ export type Result<C extends Contract, K extends Name<C>> =
     : void;
 /**
  * Return type of a handler: the input of the result's schema, or an async iterable of the inputs of the item's schema.
+ * @category Contracts
  */
 export type Returned<C extends Contract, K extends Name<C>> =
   C["procedures"][K] extends { readonly yields: infer S extends Schema }
@@ -144,19 +193,31 @@ export type Returned<C extends Contract, K extends Name<C>> =
     : C["procedures"][K] extends { readonly result: infer S extends Schema }
       ? Input<S> | Promise<Input<S>>
     : void | Promise<void>;
-/** Methods that serve a contract: `class X extends Manager implements Handlers<typeof compute>`. */
+/**
+ * Methods that serve a contract: `class X extends Manager implements Handlers<typeof compute>`.
+ * @category Serving
+ */
 export type Handlers<C extends Contract> = {
   [K in Name<C>]: (args: Args<C, K>, context: RequestContext) => Returned<C, K>;
 };
-/** Endpoint of a dispatcher: a contract, in an object with the contract's methods. */
+/**
+ * Endpoint of a dispatcher: a contract, in an object with the contract's methods.
+ * @category Contracts
+ */
 export interface Endpoint {
   /** Contract of the endpoint. */
   readonly contract: Contract;
 }
-/** Contract of the given signatures, to write the type of an exported contract by hand. */
+/**
+ * Contract of the given signatures, to write the type of an exported contract by hand.
+ * @category Contracts
+ */
 export type ContractOf<T extends Readonly<Record<string, Signature>>> =
   Contract<{ readonly [K in keyof T]: Declared<T[K]> }>;
-/** Signature of a procedure, in types alone. */
+/**
+ * Signature of a procedure, in types alone.
+ * @category Contracts
+ */
 export interface Signature {
   /** Keyword arguments. */
   readonly args?: object;
@@ -165,7 +226,10 @@ export interface Signature {
   /** Item of a stream. */
   readonly yields?: unknown;
 }
-/** Procedure of a contract for a signature. */
+/**
+ * Procedure of a contract for a signature.
+ * @category Contracts
+ */
 export type Declared<S extends Signature> = S extends
   { readonly args: infer A extends object; readonly yields: infer Y }
   ? ProcedureOptions & {
@@ -185,5 +249,8 @@ export type Declared<S extends Signature> = S extends
   : S extends { readonly result: infer R }
     ? NoArgsOptions & { readonly result: Schema<R, R> }
   : NoArgsOptions;
-/** Options of a procedure that takes no arguments. */
+/**
+ * Options of a procedure that takes no arguments.
+ * @category Contracts
+ */
 export type NoArgsOptions = Omit<ProcedureOptions, "args">;

@@ -3,6 +3,7 @@
 /**
  * Claim of a worker on a request. A worker that takes the request over gets a higher epoch, and the earlier claim
  * becomes void.
+ * @category Ledger
  */
 export interface Claim {
   /** Key of the request, unique in its queue. */
@@ -11,7 +12,10 @@ export interface Claim {
   readonly epoch: number;
 }
 
-/** Result of a claim. */
+/**
+ * Result of a claim.
+ * @category Ledger
+ */
 export type ClaimState =
   /** The request is claimed, until the lease ends. */
   | { readonly state: "held"; readonly epoch: number }
@@ -23,7 +27,10 @@ export type ClaimState =
   /** The request is done; `answers` is the text that was passed to `done`. */
   | { readonly state: "done"; readonly answers: string };
 
-/** Request that the store holds in place of its queue: it is acknowledged there, but not done. */
+/**
+ * Request that the store holds in place of its queue: it is acknowledged there, but not done.
+ * @category Ledger
+ */
 export interface StoredRequest extends Claim {
   /** Queue of the request. */
   readonly queue: string;
@@ -34,6 +41,7 @@ export interface StoredRequest extends Claim {
 /**
  * Ledger that processes share. Every method may reject while the store cannot be reached; callers retry. Every method
  * changes one record atomically (compare and set), and only the clock of the store counts.
+ * @category Ledger
  */
 export interface LedgerStore {
   /** Milliseconds that a claim holds without renewal. */
@@ -62,7 +70,10 @@ export interface LedgerStore {
   returned(claim: Claim): Promise<void>;
 }
 
-/** Options of every ledger store. */
+/**
+ * Options of every ledger store.
+ * @category Ledger
+ */
 export interface LedgerOptions {
   /**
    * Milliseconds that a claim holds without renewal, 1000 or more; default 10 000. After a worker died, its requests

@@ -31,6 +31,7 @@ const memoryNames = namesOf<{ readonly now: unknown }>(
  * a monotonic clock in milliseconds; default `performance.now()`.
  *
  * @throws {InvalidValueError} an option is wrong.
+ * @category Ledger
  */
 export function memoryLedgerStore(
   options: LedgerOptions & { readonly now?: (() => number) | undefined } = {},

@@ -14,6 +14,7 @@ import { leaseOf, ledgerNames, windowOf } from "./options.ts";
 /**
  * Object that runs SQL statements: a pool or a client of node-postgres (`npm:pg`), or a few lines around another
  * driver.
+ * @category Ledger
  */
 export interface Queryable {
   /** Runs one statement, with values for `$1`, `$2`, … */
@@ -23,7 +24,10 @@ export interface Queryable {
   ): Promise<{ readonly rows: readonly unknown[] }>;
 }
 
-/** Options of a ledger store in PostgreSQL. */
+/**
+ * Options of a ledger store in PostgreSQL.
+ * @category Ledger
+ */
 export interface PostgresLedgerOptions extends LedgerOptions {
   /** Table of the store, created if it does not exist; a name or `schema.table`; default `warren_ledger`. */
   readonly table?: string | undefined;
@@ -133,6 +137,7 @@ function statements(table: string) {
  * const ledger = postgresLedgerStore(pool);
  * await using service = await Service.start({ url, manager, ledger });
  * ```
+ * @category Ledger
  */
 export function postgresLedgerStore(
   database: Queryable,

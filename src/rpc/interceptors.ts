@@ -3,7 +3,10 @@ import { InvalidValueError } from "../errors.ts";
 import { oneLine } from "../logging.ts";
 import type { RequestContext } from "../contract/request_context.ts";
 
-/** A request on its way: at a client before it is sent, at a service before its handler runs. */
+/**
+ * A request on its way: at a client before it is sent, at a service before its handler runs.
+ * @category Calling
+ */
 export interface InterceptedRequest {
   /** Verb. A service sees a `call` where a peer that is not Warren asks for a stream. */
   readonly kind: "call" | "cast" | "fanout" | "multicall" | "notification";
@@ -21,19 +24,26 @@ export interface InterceptedRequest {
   readonly attempt: number;
 }
 
-/** A request at a service. */
+/**
+ * A request at a service.
+ * @category Serving
+ */
 export interface ServiceRequest extends InterceptedRequest {
   /** Context that the handler gets; its `locals` are for what interceptors find out. */
   readonly context: RequestContext;
 }
 
-/** Calls what is further inside; of a multicall it resolves with an `AsyncIterable` of the items. */
+/**
+ * Calls what is further inside; of a multicall it resolves with an `AsyncIterable` of the items.
+ * @category Calling
+ */
 export type NextInterceptor<R> = (request: R) => Promise<unknown>;
 
 /**
  * A function around all requests of a client, after the check of their arguments. It may change `args` and `headers` by
  * giving `next` a changed request, change what comes back, answer without `next`, and throw; other members are facts, and
  * changes of them are ignored.
+ * @category Calling
  */
 export type ClientInterceptor = (
   request: InterceptedRequest,
@@ -43,6 +53,7 @@ export type ClientInterceptor = (
 /**
  * A function around all handlers of a service, or of a listener, before their arguments are parsed. It may do what a
  * {@linkcode ClientInterceptor} may. What it throws counts as thrown by the handler.
+ * @category Serving
  */
 export type ServiceInterceptor = (
   request: ServiceRequest,

@@ -8,7 +8,10 @@ const RETRY_INTERVAL_MS = 4_000;
 /** Milliseconds that one attempt may take. */
 const ATTEMPT_TIMEOUT_MS = 10_000;
 
-/** Stands for election until disposed. */
+/**
+ * Stands for election until disposed.
+ * @category Fleet
+ */
 export class Leadership implements AsyncDisposable {
   readonly #session: Session;
   readonly #topic: string;

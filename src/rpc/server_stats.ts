@@ -7,7 +7,10 @@ export type Disposition =
   | "requeued"
   | "dropped";
 
-/** Durations of handlers in milliseconds, as quantiles that are at most 25 % too high; 0 if no handler has ended. */
+/**
+ * Durations of handlers in milliseconds, as quantiles that are at most 25 % too high; 0 if no handler has ended.
+ * @category Fleet
+ */
 export interface LatencyStats {
   /** Half of the handlers ended within it. */
   readonly p50: number;
@@ -19,7 +22,10 @@ export interface LatencyStats {
   readonly max: number;
 }
 
-/** Handler that has run for long. */
+/**
+ * Handler that has run for long.
+ * @category Fleet
+ */
 export interface LongRunningHandler {
   /** `topic.method`. */
   readonly procedure: string;
@@ -29,7 +35,10 @@ export interface LongRunningHandler {
   readonly ms: number;
 }
 
-/** Handlers that have run longer than a limit. */
+/**
+ * Handlers that have run longer than a limit.
+ * @category Fleet
+ */
 export interface LongRunningStats {
   /** Number of these handlers. */
   readonly count: number;
@@ -39,7 +48,10 @@ export interface LongRunningStats {
   readonly handlers: readonly LongRunningHandler[];
 }
 
-/** Statistics of a server since its start. */
+/**
+ * Statistics of a server since its start.
+ * @category Fleet
+ */
 export interface ServerStats {
   /** Handlers that returned. */
   readonly handled: number;

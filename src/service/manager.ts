@@ -15,7 +15,10 @@ import {
   TaskRunner,
 } from "./periodic/task_runner.ts";
 
-/** Environment that a service passes to `initHost` of its managers. */
+/**
+ * Environment that a service passes to `initHost` of its managers.
+ * @category Serving
+ */
 export interface HostEnvironment {
   /** Name of the host. */
   readonly host: string;
@@ -27,7 +30,10 @@ export interface HostEnvironment {
   readonly signal: AbortSignal;
 }
 
-/** Base class of managers. A subclass has a contract, and a method for each of its procedures. */
+/**
+ * Base class of managers. A subclass has a contract, and a method for each of its procedures.
+ * @category Serving
+ */
 export abstract class Manager implements Endpoint {
   /** Contract that the manager serves. */
   abstract readonly contract: Contract;
@@ -55,7 +61,10 @@ export abstract class Manager implements Endpoint {
   }
 }
 
-/** Capabilities of a host for schedulers; a list if the host has several sets of them, as in Nova. */
+/**
+ * Capabilities of a host for schedulers; a list if the host has several sets of them, as in Nova.
+ * @category Serving
+ */
 export type Capabilities =
   | Readonly<Record<string, unknown>>
   | readonly Readonly<Record<string, unknown>>[];
@@ -64,6 +73,7 @@ export type Capabilities =
  * Manager that sends its capabilities to schedulers (Nova: `manager.py`, `SchedulerDependentManager`). The periodic task
  * `update_service_capabilities` casts `{ service_name, host, capabilities }` to every worker of the topic `scheduler` once
  * a minute. `taskIntervals` of the service can set another interval.
+ * @category Serving
  */
 export abstract class SchedulerDependentManager extends Manager {
   /** Version of the schedulers' contract. Nova's schedulers accept `2.0`. */
@@ -72,15 +82,24 @@ export abstract class SchedulerDependentManager extends Manager {
   abstract capabilities(): Capabilities | undefined;
 }
 
-/** Manager that `implement` returns. */
+/**
+ * Manager that `implement` returns.
+ * @category Serving
+ */
 export type Implementation<C extends Contract> = Manager & {
   readonly contract: C;
 } & Handlers<C>;
 
-/** Type of a manager whose class has a method for each procedure of its contract. */
+/**
+ * Type of a manager whose class has a method for each procedure of its contract.
+ * @category Serving
+ */
 export type ManagerOf<M extends Manager> = M & Handlers<M["contract"]>;
 
-/** Members of a manager besides its methods, for `implement`. */
+/**
+ * Members of a manager besides its methods, for `implement`.
+ * @category Serving
+ */
 export interface ImplementOptions {
   /** See {@linkcode Manager.initHost}. */
   readonly initHost?: Manager["initHost"] | undefined;
@@ -117,6 +136,7 @@ const hookNames = namesOf<ImplementOptions>({
  * const manager = implement(greeter, { hello: ({ name }) => `Hello ${name}` });
  * console.log(await manager.hello({ name: "Ada" }, requestContext()));
  * ```
+ * @category Serving
  */
 export function implement<C extends Contract>(
   contract: C,
@@ -188,6 +208,7 @@ export function periodicTasksOf(manager: Manager): readonly PeriodicTask[] {
  *   override readonly periodic = [...inheritedTasks(this), { every: 5_000, run: () => this.cool() }];
  * }
  * ```
+ * @category Serving
  */
 export function inheritedTasks(manager: Manager): readonly PeriodicTask[] {
   return manager.periodic;
@@ -201,6 +222,7 @@ const runOptionNames = namesOf<{ readonly raiseOnError: unknown }>({
  * Runs each periodic task of a manager once, in order, for example in a test (Nova: `periodic_tasks`).
  *
  * @throws the error of the first task that fails, if `raiseOnError` is true. Otherwise errors are logged.
+ * @category Testing
  */
 export async function runPeriodicTasks(
   manager: Manager,

@@ -46,7 +46,10 @@ import {
 /** Default of the milliseconds that active requests have to finish when a service stops. */
 const GRACE_MS = 30_000;
 
-/** A running service. */
+/**
+ * A running service.
+ * @category Serving
+ */
 export class Service implements AsyncDisposable {
   /** Name of the host. */
   readonly host: string;

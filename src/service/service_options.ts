@@ -15,10 +15,16 @@ import type {
 import { checkDurations } from "../ledger/options.ts";
 import type { Manager } from "./manager.ts";
 
-/** One manager or several. */
+/**
+ * One manager or several.
+ * @category Serving
+ */
 export type Managers = Manager | readonly Manager[];
 
-/** Members that managers must have by their contracts; the compiler reports a missing or wrong one. */
+/**
+ * Members that managers must have by their contracts; the compiler reports a missing or wrong one.
+ * @category Serving
+ */
 export type CheckedManagers<M> = M extends Manager
   ? (string extends keyof M["contract"]["procedures"] ? unknown
     : Handlers<M["contract"]>)
@@ -26,7 +32,10 @@ export type CheckedManagers<M> = M extends Manager
     ? { readonly [I in keyof M]: CheckedManagers<M[I]> }
   : never;
 
-/** Server that runs beside the managers, such as an HTTP gateway (Nova: `WSGIService`). */
+/**
+ * Server that runs beside the managers, such as an HTTP gateway (Nova: `WSGIService`).
+ * @category Serving
+ */
 export interface Companion {
   /** Called after the managers have started. An error fails the start of the service. */
   start(): unknown;
@@ -34,7 +43,10 @@ export interface Companion {
   stop(): unknown;
 }
 
-/** Options of a service. */
+/**
+ * Options of a service.
+ * @category Serving
+ */
 export interface ServiceOptions<M extends Managers = Managers>
   extends ConnectionOptions {
   /** URL of the broker, or a function that returns it for each attempt to connect. */

@@ -76,7 +76,10 @@ export function topicAddress(
     : { kind: "host", topic, host };
 }
 
-/** Name of a topic's queue, as Nova names it: `<topic>` for all workers, `<topic>.<host>` for one host. */
+/**
+ * Name of a topic's queue, as Nova names it: `<topic>` for all workers, `<topic>.<host>` for one host.
+ * @category Nova's low-level steps
+ */
 export function queueFor(topic: string, host?: string): string {
   return host === undefined ? topic : `${topic}.${host}`;
 }

@@ -15,12 +15,18 @@ export interface BusProfile {
   readonly nova?: NovaVariants | undefined;
 }
 
-/** Arguments of a queue by their names (`x-…`); `null` leaves out one that would be there. */
+/**
+ * Arguments of a queue by their names (`x-…`); `null` leaves out one that would be there.
+ * @category Connections
+ */
 export type ArgumentValues = Readonly<
   Record<string, string | number | boolean | null>
 >;
 
-/** Arguments for each kind of queue, in place of or beside those that the queue has anyway. */
+/**
+ * Arguments for each kind of queue, in place of or beside those that the queue has anyway.
+ * @category Connections
+ */
 export interface QueueArguments {
   /** Of topics, hosts, pools and events, e.g. `{ "x-delivery-limit": 20 }` of quorum queues. */
   readonly shared?: ArgumentValues | undefined;

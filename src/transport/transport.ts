@@ -214,7 +214,10 @@ export interface Transport extends AsyncDisposable {
   unref(): void;
 }
 
-/** TLS settings of `amqps:` URLs. Certificates are always verified. */
+/**
+ * TLS settings of `amqps:` URLs. Certificates are always verified.
+ * @category Connections
+ */
 export interface TlsOptions {
   /** Certificates of the authorities to trust, PEM; default: the runtime's own. */
   readonly ca?: string | undefined;
@@ -226,7 +229,10 @@ export interface TlsOptions {
   readonly servername?: string | undefined;
 }
 
-/** Whom a connection logs in as. */
+/**
+ * Whom a connection logs in as.
+ * @category Connections
+ */
 export interface Credentials {
   /** Name of the user. */
   readonly username: string;
@@ -242,10 +248,14 @@ export interface Credentials {
 /**
  * `blocked`: the broker takes no messages from this side. `recovering`: not connected yet or not again, or a consumer is
  * still missing. `failed`: given up.
+ * @category Connections
  */
 export type ConnectionState = "up" | "blocked" | "recovering" | "failed";
 
-/** One of the two connections of a link. */
+/**
+ * One of the two connections of a link.
+ * @category Connections
+ */
 export interface ConnectionHealth {
   /** How it is now. */
   readonly state: ConnectionState;
@@ -260,13 +270,19 @@ export interface ConnectionHealth {
   readonly losses: number;
 }
 
-/** The connection that consumes. */
+/**
+ * The connection that consumes.
+ * @category Connections
+ */
 export interface ConsumingHealth extends ConnectionHealth {
   /** Consumers that there should be, and those that consume on the connection as it is now. */
   readonly consumers: { readonly wanted: number; readonly consuming: number };
 }
 
-/** Both connections of a link. */
+/**
+ * Both connections of a link.
+ * @category Connections
+ */
 export interface TransportHealth {
   /** The one that sends. */
   readonly publishing: ConnectionHealth;

@@ -115,7 +115,10 @@ export interface Reply {
   readonly heartbeat?: boolean | undefined;
 }
 
-/** Notification of an event, for all listeners. */
+/**
+ * Notification of an event, for all listeners.
+ * @category Events
+ */
 export interface Notification {
   /** Kind of message. */
   readonly kind: "notification";

@@ -16,7 +16,10 @@ import { checkHost, checkName, checkTopic } from "../../names.ts";
 import { checkNames, namesOf, type OptionNames } from "../../option_names.ts";
 import { deadlineOf } from "../served_context.ts";
 
-/** Options of every verb. */
+/**
+ * Options of every verb.
+ * @category Calling
+ */
 export interface SendOptions {
   /** Milliseconds until the verb gives up; default 60 000. For `multicall`, the longest silence between two items. */
   readonly timeout?: number | undefined;
@@ -26,7 +29,10 @@ export interface SendOptions {
   readonly context?: ContextValues | RequestContext | undefined;
 }
 
-/** Options of `call` and `multicall`. */
+/**
+ * Options of `call` and `multicall`.
+ * @category Calling
+ */
 export interface CallOptions extends SendOptions {
   /** Only that host. */
   readonly host?: string | undefined;
@@ -39,7 +45,10 @@ export interface CallOptions extends SendOptions {
   readonly idempotent?: boolean | undefined;
 }
 
-/** Options of `cast`. */
+/**
+ * Options of `cast`.
+ * @category Calling
+ */
 export interface CastOptions extends SendOptions {
   /** Only that host. */
   readonly host?: string | undefined;
@@ -47,7 +56,10 @@ export interface CastOptions extends SendOptions {
   readonly ttl?: number | undefined;
 }
 
-/** Whom a verb addresses. */
+/**
+ * Whom a verb addresses.
+ * @category Calling
+ */
 export interface Target {
   /** Topic. */
   readonly topic: string;

@@ -16,11 +16,17 @@ import {
   type SendOptions,
 } from "./call_options.ts";
 
-/** The last arguments of a verb: `args` may be left out where `{}` will do. */
+/**
+ * The last arguments of a verb: `args` may be left out where `{}` will do.
+ * @category Calling
+ */
 export type VerbArgs<A, O> = NoArgs extends A ? [args?: A, options?: O]
   : [args: A, options?: O];
 
-/** Options of all requests of a client, unless a call says otherwise. */
+/**
+ * Options of all requests of a client, unless a call says otherwise.
+ * @category Calling
+ */
 export interface ClientOptions extends CallOptions {
   /** The newest version that may be asked for (Nova: `version_cap`), e.g. while older workers still run. */
   readonly versionCap?: string | undefined;
@@ -38,6 +44,7 @@ export const clientNames: OptionNames = namesOf<
  *
  * @throws {InvalidValueError} arguments that do not fit the contract, or that JSON cannot carry.
  * @throws {UnsupportedVersionError} a procedure that is newer than `versionCap`.
+ * @category Calling
  */
 export interface Client<C extends Contract> {
   /**

@@ -20,7 +20,10 @@ import {
 import type { ServiceStatus, ServiceStore } from "./service_report.ts";
 import { ServiceTracker } from "./service_tracker.ts";
 
-/** Which services, and what of them. */
+/**
+ * Which services, and what of them.
+ * @category Fleet
+ */
 export interface ServicesOptions extends ServiceFilter {
   /** What to ask them: for their state alone (default), for what they serve, or for what they have done. */
   readonly ask?: ServiceQuery | undefined;

@@ -122,7 +122,10 @@ export interface ServiceAnswer {
   readonly stats?: ServiceStats | undefined;
 }
 
-/** Who is meant by a question. */
+/**
+ * Who is meant by a question.
+ * @category Fleet
+ */
 export interface ServiceFilter {
   /** Only who serves it. */
   readonly topic?: string | undefined;
@@ -175,7 +178,10 @@ const filterSchema: z.ZodType<ServiceFilter, object> = z.looseObject({
   host: words.optional(),
 });
 
-/** What can be asked. */
+/**
+ * What can be asked.
+ * @category Fleet
+ */
 export type ServiceQuery = "ping" | "info" | "stats";
 
 const serviceQuery = { args: filterSchema, result: answerSchema };

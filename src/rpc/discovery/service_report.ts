@@ -4,6 +4,7 @@ import type { ServerStats } from "../server_stats.ts";
 /**
  * Where a service is in its life, by its own word: `removed` is the last one of a service that was ended by `kill`. A
  * service that says nothing any more is `down` to those who listen.
+ * @category Fleet
  */
 export type ServiceState =
   | "starting"
@@ -12,7 +13,10 @@ export type ServiceState =
   | "stopped"
   | "removed";
 
-/** What a service broadcasts at an interval, once for each of its topics (Nova: `service.py`, `report_state`). */
+/**
+ * What a service broadcasts at an interval, once for each of its topics (Nova: `service.py`, `report_state`).
+ * @category Fleet
+ */
 export interface ServiceReport {
   /** Which run of the program: another one after each restart. */
   readonly id: string;
@@ -38,7 +42,10 @@ export interface ServiceReport {
   readonly startedAt: number;
 }
 
-/** A procedure of a contract, as it is told. A schema that has no JSON Schema is `{}`. */
+/**
+ * A procedure of a contract, as it is told. A schema that has no JSON Schema is `{}`.
+ * @category Fleet
+ */
 export interface ProcedureInfo {
   /** JSON Schema (draft 2020-12) of the arguments; undefined if it takes none. */
   readonly args?: object | undefined;
@@ -52,7 +59,10 @@ export interface ProcedureInfo {
   readonly delivery: "at-least-once" | "at-most-once";
 }
 
-/** A contract, as it is told. */
+/**
+ * A contract, as it is told.
+ * @category Fleet
+ */
 export interface ContractInfo {
   /** Where it is served. */
   readonly topic: string;
@@ -64,7 +74,10 @@ export interface ContractInfo {
   readonly procedures: Readonly<Record<string, ProcedureInfo>>;
 }
 
-/** What a service answers to `info`. */
+/**
+ * What a service answers to `info`.
+ * @category Fleet
+ */
 export interface ServiceInfo {
   /** Of its program. */
   readonly process: {
@@ -83,7 +96,10 @@ export interface ServiceInfo {
   readonly prefetch: number;
 }
 
-/** A periodic task, as it is told: see `TaskState`. */
+/**
+ * A periodic task, as it is told: see `TaskState`.
+ * @category Fleet
+ */
 export interface TaskInfo {
   /** Its name. */
   readonly name: string;
@@ -103,13 +119,19 @@ export interface TaskInfo {
   readonly lastError?: string | undefined;
 }
 
-/** What a service answers to `stats`, over all its topics since its start. */
+/**
+ * What a service answers to `stats`, over all its topics since its start.
+ * @category Fleet
+ */
 export interface ServiceStats extends ServerStats {
   /** What its managers do again and again. */
   readonly tasks: readonly TaskInfo[];
 }
 
-/** A service as others see it. */
+/**
+ * A service as others see it.
+ * @category Fleet
+ */
 export interface ServiceStatus extends Omit<ServiceReport, "state"> {
   /** Where it is in its life; `down` if it has said nothing for too long. */
   readonly state: ServiceState | "down";
@@ -121,13 +143,19 @@ export interface ServiceStatus extends Omit<ServiceReport, "state"> {
   readonly stats?: ServiceStats | undefined;
 }
 
-/** A report as a store keeps it. */
+/**
+ * A report as a store keeps it.
+ * @category Fleet
+ */
 export interface ServiceRecord extends ServiceReport {
   /** When it was written: epoch milliseconds of the service's clock. */
   readonly updatedAt: number;
 }
 
-/** What names a record: one service of one host, over all its runs. */
+/**
+ * What names a record: one service of one host, over all its runs.
+ * @category Fleet
+ */
 export interface ServiceKey {
   /** Name of the host. */
   readonly host: string;
@@ -142,6 +170,7 @@ export interface ServiceKey {
 /**
  * Where services leave their records, so that others find those that are not there any more (Nova: the `services` table).
  * What it throws is logged, and never a failure of the service.
+ * @category Fleet
  */
 export interface ServiceStore {
   /** The record of that key; undefined if there is none. */

@@ -24,7 +24,10 @@ import {
 import { observerOf } from "../served_context.ts";
 import { handlerStream } from "./handler_stream.ts";
 
-/** Anything that takes a request: wrap one in another to add behaviour around handlers. */
+/**
+ * Anything that takes a request: wrap one in another to add behaviour around handlers.
+ * @category Nova's low-level steps
+ */
 export interface Dispatcher {
   /** Topics of what it serves. */
   readonly topics: readonly string[];
@@ -127,7 +130,10 @@ export function findProcedure(
     : undefined;
 }
 
-/** Serves the endpoints of a topic: several contracts, namespaces and major versions side by side. */
+/**
+ * Serves the endpoints of a topic: several contracts, namespaces and major versions side by side.
+ * @category Nova's low-level steps
+ */
 export class RpcDispatcher implements Dispatcher {
   readonly topics: readonly string[];
   readonly #entries: readonly EndpointVersion[];

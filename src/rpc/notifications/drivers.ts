@@ -20,6 +20,7 @@ import type { NotificationPriority } from "./priority.ts";
 /**
  * Takes events: `bus`, the queue of their priority; `log`, the log category `warren.notification`, with secrets masked;
  * `none`; or a function of yours.
+ * @category Events
  */
 export type NotificationDriver =
   | "bus"
@@ -27,7 +28,10 @@ export type NotificationDriver =
   | "none"
   | ((event: Notification) => void | Promise<void>);
 
-/** What is done with events. */
+/**
+ * What is done with events.
+ * @category Events
+ */
 export interface NotificationSettings {
   /**
    * Who takes them: all of those that are named. Where any are, one that fails is logged, and fails neither the caller nor the
@@ -74,13 +78,19 @@ export interface OutgoingNotification {
   readonly headers?: ApplicationHeaders | undefined;
 }
 
-/** A driver that keeps what it takes, for tests. */
+/**
+ * A driver that keeps what it takes, for tests.
+ * @category Testing
+ */
 export type TestNotifier = ((event: Notification) => void) & {
   /** What came. */
   readonly events: readonly Notification[];
 };
 
-/** Makes a driver that keeps what it takes, for tests (Nova: `test_notifier`). */
+/**
+ * Makes a driver that keeps what it takes, for tests (Nova: `test_notifier`).
+ * @category Testing
+ */
 export function testNotifier(): TestNotifier {
   const events: Notification[] = [];
   return Object.assign((event: Notification) => void events.push(event), {

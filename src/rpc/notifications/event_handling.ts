@@ -17,10 +17,16 @@ import { runWithContext } from "../propagation.ts";
 import { handlingSpan } from "../spans.ts";
 import { type EventFailures, requeue } from "./event_failures.ts";
 
-/** What becomes of an event: nothing more, or it comes again (oslo.messaging: `NotificationResult`). */
+/**
+ * What becomes of an event: nothing more, or it comes again (oslo.messaging: `NotificationResult`).
+ * @category Events
+ */
 export type NotificationResult = void | "requeue";
 
-/** Handles an event; acknowledged when it returns. If it returns `"requeue"` the event comes again; if it throws, see `retry`. */
+/**
+ * Handles an event; acknowledged when it returns. If it returns `"requeue"` the event comes again; if it throws, see `retry`.
+ * @category Events
+ */
 export type NotificationHandler = (
   event: Notification,
   context: RequestContext,

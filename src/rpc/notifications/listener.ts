@@ -23,7 +23,10 @@ import { retryPolicyError } from "../../contract/retry_policy.ts";
 /** Stops a listener; resolves when no event is in hand, or at a deadline in milliseconds of `performance.now()`. */
 export type StopListener = (deadline: number) => Promise<void>;
 
-/** Options of `createListener`. */
+/**
+ * Options of `createListener`.
+ * @category Events
+ */
 export interface ListenerOptions {
   /**
    * Only events of this type; `*` stands for any characters. Others are acknowledged and dropped: listeners that want

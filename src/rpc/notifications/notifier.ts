@@ -25,7 +25,10 @@ import {
 } from "../client/call_options.ts";
 import { checkPriority, type NotificationPriority } from "./priority.ts";
 
-/** Options of `notify`. */
+/**
+ * Options of `notify`.
+ * @category Events
+ */
 export interface NotifyOptions extends SendOptions {
   /** Default: the connection's, `info`. */
   readonly priority?: NotificationPriority | undefined;
@@ -49,6 +52,7 @@ const settingNames = namesOf<NotificationSettings>({
  * The name of who sends events (Nova: `publisher_id`).
  *
  * @throws {InvalidValueError} one of them is no name.
+ * @category Events
  */
 export function publisherId(service: string, host: string): string {
   checkName("service", service);

@@ -2,7 +2,10 @@
 import { InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
 
-/** How urgent an event is; each has a queue of its own. */
+/**
+ * How urgent an event is; each has a queue of its own.
+ * @category Events
+ */
 export type NotificationPriority =
   | "audit"
   | "debug"

@@ -151,7 +151,10 @@ export interface ConsumedQueue {
   readonly addressee: Addressee;
 }
 
-/** Options of `createConsumer`. */
+/**
+ * Options of `createConsumer`.
+ * @category Nova's low-level steps
+ */
 export interface ConsumerOptions {
   /** For the queue of this process that gets every broadcast, in place of the shared one; default false. */
   readonly fanout?: boolean | undefined;

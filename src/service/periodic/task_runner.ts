@@ -3,7 +3,10 @@ import type { TaskInfo } from "../../rpc/discovery/service_report.ts";
 import { logger } from "../../logging.ts";
 import { type Clock, monotonicClock } from "./clock.ts";
 
-/** Work that a manager repeats at an interval. */
+/**
+ * Work that a manager repeats at an interval.
+ * @category Serving
+ */
 export interface PeriodicTask {
   /** Name in the log and in `service.tasks`; default: `task-` and the position of the task in the list. */
   readonly name?: string | undefined;
@@ -21,7 +24,10 @@ export interface PeriodicTask {
   run(signal: AbortSignal): void | Promise<void>;
 }
 
-/** State of a periodic task. Times are milliseconds since 1970 by the clock of this machine. */
+/**
+ * State of a periodic task. Times are milliseconds since 1970 by the clock of this machine.
+ * @category Serving
+ */
 export interface TaskState extends Omit<TaskInfo, "lastError"> {
   /** Value that the last run threw; undefined if the run succeeded. */
   readonly lastError?: unknown;

@@ -6,7 +6,10 @@ import type { Service } from "../service.ts";
 import { supervise } from "./supervisor.ts";
 import { runAsWorker, runServices } from "./worker.ts";
 
-/** Options of `launch`. */
+/**
+ * Options of `launch`.
+ * @category Serving
+ */
 export interface LaunchOptions {
   /** Number of worker processes, each of which runs all the services; default: none, the services run in this process. */
   readonly workers?: number | undefined;
@@ -64,6 +67,7 @@ const launchNames = namesOf<LaunchOptions>({
  *   () => Service.start({ url, manager: new SchedulerManager() }),
  * ], { workers: 4 });
  * ```
+ * @category Serving
  */
 export async function launch(
   services: readonly (() => Promise<Service>)[],

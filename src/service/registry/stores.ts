@@ -82,6 +82,7 @@ class DatabaseFile {
  * const store = sqliteServiceStore("/var/lib/compute/services.db");
  * await using service = await Service.start({ url, manager, store });
  * ```
+ * @category Fleet
  */
 export function sqliteServiceStore(path: string): ServiceStore & Disposable {
   const file = new DatabaseFile(path);
@@ -112,7 +113,10 @@ export function sqliteServiceStore(path: string): ServiceStore & Disposable {
   };
 }
 
-/** Creates a store of service records in memory, for tests and for the services of one process. */
+/**
+ * Creates a store of service records in memory, for tests and for the services of one process.
+ * @category Fleet
+ */
 export function memoryServiceStore(): ServiceStore {
   const records = new Map<string, ServiceRecord>();
   return {
