@@ -169,14 +169,13 @@ export type {
   ArgumentValues,
   QueueArguments,
 } from "./src/transport/profile.ts";
+export type { Credentials, TlsOptions } from "./src/transport/transport.ts";
 export type {
   ConnectionHealth,
   ConnectionState,
   ConsumingHealth,
-  Credentials,
-  TlsOptions,
   TransportHealth,
-} from "./src/transport/transport.ts";
+} from "./src/transport/transport_health.ts";
 export type { LaunchOptions } from "./src/service/process/launcher.ts";
 export type {
   Capabilities,

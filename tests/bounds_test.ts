@@ -1,7 +1,7 @@
 /** Whatever grows by what arrives has a bound: a table of all that grows, and each bound of a number driven with too much. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
-import { TABLE } from "../src/transport/rabbitmq/amqplib/field_reader.ts";
+import { TABLE_LIMITS } from "../src/transport/rabbitmq/amqplib/field_reader.ts";
 import { BodyBudget } from "../src/transport/oversized_body.ts";
 import { InterruptedError } from "../src/errors.ts";
 import { AsyncQueue } from "../src/async/async_queue.ts";
@@ -26,28 +26,28 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "transport/memory/broker.ts #queues": MEMORY_BUS,
   "transport/memory/transport.ts #sessions": OWN,
   "transport/memory/queue.ts #items": MEMORY_BUS,
-  "transport/memory/queue.ts #members": OWN,
+  "transport/memory/queue.ts #subscribers": OWN,
   "transport/memory/session.ts #cancels": OWN,
-  "transport/oversized_body.ts #waiting": PREFETCH,
+  "transport/oversized_body.ts #postponed": PREFETCH,
   "transport/session_pool.ts #idle": OWN,
   "transport/session_pool.ts #waiters": CALLS,
-  "transport/rabbitmq/consuming/deliveries.ts #due": PREFETCH,
+  "transport/rabbitmq/consuming/deliveries.ts #acknowledged": PREFETCH,
   "transport/rabbitmq/consuming/deliveries.ts #unsettled": PREFETCH,
   "transport/rabbitmq/amqplib/channel_reader.ts consumers": OWN,
   "transport/rabbitmq/amqplib/publisher_confirms.ts #waiting": SENT,
   "transport/rabbitmq/consuming/consumer_spec.ts #all": OWN,
   "transport/rabbitmq/amqplib/frame_reader.ts #channels": OWN,
   "transport/rabbitmq/transport.ts #sessions": OWN,
-  "transport/rabbitmq/transport.ts #watchers": OWN,
+  "transport/rabbitmq/transport.ts #listeners": OWN,
   "transport/rabbitmq/publishing/publish_errors.ts #counts": SENT,
   "transport/rabbitmq/amqplib/outgoing.ts #busy": OWN,
-  "transport/rabbitmq/publishing/publish_channel.ts #waiting": SENT,
-  "transport/rabbitmq/consuming/consumer_renewal.ts #waits":
+  "transport/rabbitmq/publishing/publish_channel.ts #waiters": SENT,
+  "transport/rabbitmq/consuming/consumer_renewal.ts #exempt":
     "consumers with deliveries that wait: no more than those",
-  "transport/rabbitmq/connection/topology.ts #known": OWN,
+  "transport/rabbitmq/connection/topology.ts #declared": OWN,
   "transport/rabbitmq/session.ts #exclusive": OWN,
   "transport/rabbitmq/publishing/publish_window.ts #waiters": SENT,
-  "transport/waiting_reserve.ts #places":
+  "transport/waiting_reserve.ts #slots":
     "1000 messages and 64 MiB; of more, the oldest is told to go, ten a second, and no consumer is renewed",
   "ids.ts useCounts": OWN,
   "async/timer_wheel.ts wheel": "what waits, each counted elsewhere",
@@ -195,9 +195,9 @@ Deno.test("of queues that were gone, 200 are remembered", () => {
 
 Deno.test("messages that wait for room on lost channels are forgotten", () => {
   const room = new BodyBudget();
-  room.take();
+  room.tryAcquire();
   let looked = 0;
-  const lost = { giveBack: () => assert.fail("it is back already") };
+  const lost = { requeue: () => assert.fail("it is back already") };
   for (let n = 0; n < 5_000; n++) {
     room.postpone({
       ...lost,
@@ -207,7 +207,7 @@ Deno.test("messages that wait for room on lost channels are forgotten", () => {
     });
   }
   looked = 0;
-  room.give();
+  room.release();
   assert.ok(looked <= 1_024, `${looked} were kept`);
-  assert.ok(TABLE.values < 10_000);
+  assert.ok(TABLE_LIMITS.values < 10_000);
 });

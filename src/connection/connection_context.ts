@@ -1,6 +1,7 @@
 /** The connection context: client and server over one leased transport (Nova: `ConnectionContext`). @module */
 import { ConnectionDisposedError } from "../errors.ts";
-import type { Deadline, TransportHealth } from "../transport/transport.ts";
+import type { Deadline } from "../transport/transport.ts";
+import type { TransportHealth } from "../transport/transport_health.ts";
 import { RpcClient, untypedStream } from "../rpc/client/rpc_client.ts";
 import type { Client, ClientOptions } from "../rpc/client/client.ts";
 import { ConnectionEvents, relayEvents } from "./connection_events.ts";

@@ -230,7 +230,7 @@ export class Inbox {
       (delivery) => this.#receive(delivery),
       {
         prefetch: CALL_QUEUE_PREFETCH,
-        limit: { bytes: this.#limits.bytes, keep: false },
+        limit: { bytes: this.#limits.bytes, allowWhole: false },
       },
       deadline,
     );

@@ -1,6 +1,6 @@
 /**
- * Addresses: where messages go and where they wait, in words that any broker can follow. A driver makes of an address what
- * its broker has: RabbitMQ an exchange, a routing key and a queue.
+ * Addresses: where messages go and where they wait, without words of a broker. A driver translates each address:
+ * RabbitMQ's into an exchange, a routing key and a queue.
  *
  * @module
  */
@@ -11,7 +11,7 @@ export type QueueAddress =
   | { readonly kind: "topic"; readonly topic: string }
   /** The workers of one host (Nova: `TopicConsumer` on `<topic>.<host>`). */
   | { readonly kind: "host"; readonly topic: string; readonly host: string }
-  /** A pool, which gets a copy of each message of its topic (Nova: `create_worker`). */
+  /** The workers of one pool. Every pool of a topic gets a copy of each message (Nova: `create_worker`). */
   | { readonly kind: "pool"; readonly topic: string; readonly pool: string }
   | EventAddress;
 
@@ -23,7 +23,7 @@ export interface EventAddress {
   readonly priority: string;
   /** A pool of listeners, which has one queue for all its priorities. */
   readonly pool?: string | undefined;
-  /** True for a queue that belongs to one listener and goes with it. */
+  /** True for a queue that belongs to one listener and is deleted with it. */
   readonly exclusive?: boolean | undefined;
 }
 
@@ -32,21 +32,26 @@ export type Address =
   | QueueAddress
   /** Every worker of a topic; each has a queue of its own (Nova: `FanoutConsumer`, `<topic>_fanout`). */
   | { readonly kind: "fanout"; readonly topic: string }
-  /** A queue by its name alone, which exists already: replies and control commands. It is not declared. */
+  /** A queue that exists already, by its name: for replies and control commands. A driver does not declare it. */
   | DirectAddress
   /** The replies to one call: a queue with the call's name (Folsom `impl_kombu.py`, `DirectConsumer`). */
   | { readonly kind: "callQueue"; readonly call: string }
-  /** Messages that go back to a queue after `ms` milliseconds: one queue for each delay, since a queue is served in order. */
+  /**
+   * Messages that return to a queue after `ms` milliseconds. Each delay has a queue of its own, since a broker expires
+   * messages in the order of the queue.
+   */
   | { readonly kind: "delay"; readonly of: QueueAddress; readonly ms: number }
-  /** Messages of a queue that were given up. */
+  /** Messages of a queue that are not retried any more. */
   | { readonly kind: "deadLetter"; readonly of: QueueAddress }
-  /** Requests of a queue that may be what ended their workers: they are run one at a time. */
+  /** Requests of a queue that may have crashed their workers; they are run one at a time. */
   | { readonly kind: "quarantine"; readonly of: QueueAddress }
-  /** The queue whose only consumer leads a topic's workers in a task; it holds no message. */
+  /**
+   * The queue of an election: its exclusive consumer leads the workers of a topic in a task. The queue holds no message.
+   */
   | { readonly kind: "leader"; readonly topic: string; readonly task: string }
   /**
-   * The queue that services of a host consume while they run. Its only consumer may remove the queues of the host. It holds
-   * no message.
+   * The queue that services of a host consume while they run. A process that consumes it exclusively may delete the
+   * queues of the host. The queue holds no message.
    */
   | {
     readonly kind: "hostLock";
@@ -54,19 +59,19 @@ export type Address =
     readonly host: string;
   };
 
-/** A queue by its name alone. */
+/** A queue that exists already, by its name. */
 export interface DirectAddress {
   readonly kind: "direct";
   /** Name of the queue. */
   readonly queue: string;
 }
 
-/** The address of a queue by its name alone. */
+/** Creates the address of a queue that exists already. */
 export function direct(queue: string): DirectAddress {
   return { kind: "direct", queue };
 }
 
-/** The address of a topic, or of one host of it. */
+/** Creates the address of a topic, or of one host of a topic. */
 export function topicAddress(
   topic: string,
   host: string | undefined,
@@ -77,14 +82,14 @@ export function topicAddress(
 }
 
 /**
- * Name of a topic's queue, as Nova names it: `<topic>` for all workers, `<topic>.<host>` for one host.
+ * Returns the name of a topic's queue, as Nova names it: `<topic>` for all workers, `<topic>.<host>` for one host.
  * @category Nova's low-level steps
  */
 export function queueFor(topic: string, host?: string): string {
   return host === undefined ? topic : `${topic}.${host}`;
 }
 
-/** Name of the queue of an address. For queues of one process, the part before a unique suffix. */
+/** Returns the name of the queue of an address; for a queue of one process, the part before the unique suffix. */
 export function queueName(address: Address): string {
   switch (address.kind) {
     case "topic":
@@ -126,7 +131,7 @@ function derivedName(
   return address.kind === "deadLetter" ? `${name}.dead` : `${name}.quarantine`;
 }
 
-/** The key under which an address is published: every queue that is bound to it gets a copy. */
+/** Returns the routing key for an address: every queue that is bound with it gets a copy. */
 export function publishKey(address: Address): string {
   switch (address.kind) {
     case "pool":

@@ -1,113 +1,123 @@
-/** Bodies above the limit of their consumer: what is held of them. @module */
+/**
+ * Oversized bodies: bodies above the limit of their consumer, of which only the two ends or one at a time are buffered.
+ *
+ * @module
+ */
 import { Buffer } from "node:buffer";
 import { setDeadline } from "../async/timer_wheel.ts";
 
-/** Bytes that are held of the beginning and of the end of a body that is dropped: they may say who waits for an answer. */
+/**
+ * Bytes that are kept of the beginning and of the end of a body that is dropped. They may hold the reply address of an
+ * oslo.messaging request, so that the caller gets an error.
+ */
 const EDGE_BYTES = 64 * 1024;
-/** Milliseconds between two messages that go back to their queues. */
-const NEXT = 250;
-/** Messages that wait to go back, before those of lost channels are forgotten. */
-const MANY = 1_024;
+/** Milliseconds between two messages that are requeued. */
+const REQUEUE_INTERVAL_MS = 250;
+/** Postponed messages above which those of closed channels are removed from the list. */
+const MAX_POSTPONED = 1_024;
 
-/** A consumer's rule for bodies that are too large. */
+/** Limit of a consumer on the size of bodies. */
 export interface BodyLimit {
-  /** Bytes above which a body is too large. */
+  /** Maximum length of a body in bytes. */
   readonly bytes: number;
   /**
-   * True: a message that wants no answer by its properties comes with its whole body, one at a time in a process. False: no
-   * body does.
+   * True if an oversized message without a reply address is delivered with its whole body, one message at a time in the
+   * process. False if only the two ends of every oversized body are delivered.
    */
-  readonly keep: boolean;
+  readonly allowWhole: boolean;
 }
 
-/** A body of which the beginning and the end are kept; all of it, where that is not more. */
+/** The beginning and the end of a body; a body that is not longer than both is kept whole. */
 export class BodyEdges {
-  /** Both ends, put together. */
-  readonly kept: Buffer;
+  /** Both ends, joined. */
+  readonly bytes: Buffer;
   readonly #length: number;
-  #come = 0;
+  #received = 0;
 
-  /** Of a body of that length. */
+  /** Allocates the buffer for a body of `length` bytes. */
   constructor(length: number) {
     this.#length = length;
-    this.kept = Buffer.alloc(Math.min(length, 2 * EDGE_BYTES));
+    this.bytes = Buffer.alloc(Math.min(length, 2 * EDGE_BYTES));
   }
 
-  /** The next bytes. */
+  /** Adds the next bytes of the body. */
   add(bytes: Uint8Array): void {
-    if (this.kept.length === 0) return;
-    const from = this.#come;
-    this.#come += bytes.length;
+    if (this.bytes.length === 0) return;
+    const from = this.#received;
+    this.#received += bytes.length;
     if (from < EDGE_BYTES) {
-      this.kept.set(bytes.subarray(0, this.kept.length - from), from);
+      this.bytes.set(bytes.subarray(0, this.bytes.length - from), from);
     }
-    const skipped = this.#length - this.kept.length;
-    const end = skipped + Math.min(EDGE_BYTES, this.kept.length);
-    const late = Math.max(0, end - from);
-    if (late >= bytes.length) return;
-    this.kept.set(bytes.subarray(late), from + late - skipped);
+    const skipped = this.#length - this.bytes.length;
+    const end = skipped + Math.min(EDGE_BYTES, this.bytes.length);
+    const skip = Math.max(0, end - from);
+    if (skip >= bytes.length) return;
+    this.bytes.set(bytes.subarray(skip), from + skip - skipped);
   }
 }
 
-/** The beginning and the end of a body. */
+/** Returns the beginning and the end of a body, joined. */
 export function edgesOf(body: Uint8Array): Uint8Array {
   if (body.length <= 2 * EDGE_BYTES) return body;
   const edges = new BodyEdges(body.length);
   edges.add(body);
-  return edges.kept;
+  return edges.bytes;
 }
 
-/** A message that goes back to its queue when there is room for its body. */
-export interface Postponed {
-  /** False once its channel is gone, and it is back already. */
+/** A message that is requeued when there is room for its body. */
+export interface PostponedDelivery {
+  /** False once the channel of the message is closed: the broker has requeued the message. */
   readonly alive: boolean;
-  /** Gives it back. */
-  giveBack(): void;
+  /** Requeues the message. */
+  requeue(): void;
 }
 
-/** Room for one large body in this process. */
+/** Semaphore for one oversized body in the process. */
 export class BodyBudget {
-  #taken = false;
-  #waiting: Postponed[] = [];
-  #pausing = false;
+  #acquired = false;
+  #postponed: PostponedDelivery[] = [];
+  #paused = false;
 
-  /** Takes it; false if it is taken. Whoever has it gives it back once. */
-  take(): boolean {
-    const free = !this.#taken;
-    this.#taken = true;
+  /** Acquires the semaphore; returns false if it is in use. */
+  tryAcquire(): boolean {
+    const free = !this.#acquired;
+    this.#acquired = true;
     return free;
   }
 
-  /** It is free again. */
-  give(): void {
-    this.#taken = false;
-    this.#next();
+  /** Releases the semaphore. */
+  release(): void {
+    this.#acquired = false;
+    this.#requeueNext();
   }
 
-  /** Goes back to its queue, and so comes again, when there is room. */
-  postpone(message: Postponed): void {
-    if (this.#waiting.length >= MANY) {
-      this.#waiting = this.#waiting.filter(({ alive }) => alive);
+  /** Requeues a message once there is room, so that it is delivered again with its whole body. */
+  postpone(message: PostponedDelivery): void {
+    if (this.#postponed.length >= MAX_POSTPONED) {
+      this.#postponed = this.#postponed.filter(({ alive }) => alive);
     }
-    this.#waiting.push(message);
-    this.#next();
+    this.#postponed.push(message);
+    this.#requeueNext();
   }
 
-  /** One after the other: another process may take it, so that nobody gives the room back here. */
-  #next(): void {
-    if (this.#taken || this.#pausing) return;
-    const at = this.#waiting.findIndex(({ alive }) => alive);
-    const [next] = at < 0 ? [] : this.#waiting.splice(0, at + 1).slice(-1);
-    if (!next) return void (this.#waiting = []);
-    next.giveBack();
-    if (this.#waiting.length === 0) return;
-    this.#pausing = true;
-    setDeadline(performance.now() + NEXT, () => {
-      this.#pausing = false;
-      this.#next();
+  /**
+   * Requeues one message at a time, with a pause between: another process may get the requeued message, so that this
+   * process never releases the semaphore for it.
+   */
+  #requeueNext(): void {
+    if (this.#acquired || this.#paused) return;
+    const at = this.#postponed.findIndex(({ alive }) => alive);
+    const [next] = at < 0 ? [] : this.#postponed.splice(0, at + 1).slice(-1);
+    if (!next) return void (this.#postponed = []);
+    next.requeue();
+    if (this.#postponed.length === 0) return;
+    this.#paused = true;
+    setDeadline(performance.now() + REQUEUE_INTERVAL_MS, () => {
+      this.#paused = false;
+      this.#requeueNext();
     });
   }
 }
 
-/** That of this process. */
+/** The semaphore of this process. */
 export const bodyBudget: BodyBudget = new BodyBudget();

@@ -1,17 +1,17 @@
-/** Bus profile: whose names and flags a driver declares, Warren's or OpenStack's. @module */
+/** Bus profile: whose exchange names and queue flags a driver declares, Warren's or OpenStack's. @module */
 import { TopologyError } from "../errors.ts";
 
-/** The settings of a bus that all its peers must share. */
+/** Settings of exchanges and queues that all peers of a bus must share. */
 export interface BusProfile {
   /** Name of the control exchange. */
   readonly exchange: string;
-  /** Whether the control exchange and the shared queues outlive the broker. */
+  /** True if the control exchange and the shared queues survive a restart of the broker. */
   readonly durable: boolean;
-  /** Whether they go when nobody uses them any more. */
+  /** True if the control exchange and the shared queues are deleted with their last binding or consumer. */
   readonly autoDelete: boolean;
   /** Type of shared queues. */
   readonly queueType: "classic" | "quorum";
-  /** OpenStack's variants of the queues of one process; undefined = Warren's. */
+  /** Variants of oslo.messaging for the queues of one process; undefined = Warren's own. */
   readonly nova?: NovaVariants | undefined;
 }
 
@@ -24,29 +24,29 @@ export type ArgumentValues = Readonly<
 >;
 
 /**
- * Arguments for each kind of queue, in place of or beside those that the queue has anyway.
+ * Arguments for each kind of queue, merged over the arguments that the driver sets.
  * @category Connections
  */
 export interface QueueArguments {
-  /** Of topics, hosts, pools and events, e.g. `{ "x-delivery-limit": 20 }` of quorum queues. */
+  /** Arguments of topic, host, pool and event queues, e.g. `{ "x-delivery-limit": 20 }` for quorum queues. */
   readonly shared?: ArgumentValues | undefined;
-  /** Of fanouts: the queue of each process, or the stream of a topic, e.g. `{ "x-max-age": "600s" }`. */
+  /** Arguments of fanout queues: of each process's queue, or of a topic's stream, e.g. `{ "x-max-age": "600s" }`. */
   readonly fanout?: ArgumentValues | undefined;
-  /** Of the reply queue of a process. */
+  /** Arguments of the reply queue of a process. */
   readonly reply?: ArgumentValues | undefined;
 }
 
-/** oslo.messaging's variants of the queues of one process. */
+/** Variants of oslo.messaging for the queues of one process. */
 export interface NovaVariants {
   /** Reply and fanout queues are durable quorum queues (`rabbit_transient_quorum_queue`). */
   readonly transientQuorum: boolean;
-  /** Shared exchanges and queues must exist already: they are checked and never created. */
+  /** True if shared exchanges and queues must exist already: they are checked and never created. Default false. */
   readonly passive?: boolean;
-  /** All processes read fanouts from one stream for each topic (`rabbit_stream_fanout`). */
+  /** True if all processes read the fanouts of a topic from one stream (`rabbit_stream_fanout`). */
   readonly streamFanout: boolean;
-  /** Arguments of queues in place of those of oslo.messaging. */
+  /** Arguments of queues, which override those of oslo.messaging. */
   readonly arguments?: QueueArguments | undefined;
-  /** Part of the names of such queues in place of random characters (`use_queue_manager`: `<hostname>:<process>`). */
+  /** Part of the names of such queues, in place of random characters (`use_queue_manager`: `<hostname>:<process>`). */
   readonly member?: string | undefined;
 }
 
@@ -58,10 +58,12 @@ export const defaultProfile: BusProfile = {
   queueType: "classic",
 };
 
-/** Error for an entity that a passive profile expects, and that does not exist; `entity` is its kind and its name. */
-export function missingEntity(entity: string): TopologyError {
+/**
+ * Creates the error for an entity that a passive profile expects and that does not exist; `entity` is its kind and name.
+ */
+export function missingEntityError(entity: string): TopologyError {
   return new TopologyError(
-    `Cannot take ${entity} as it is: it does not exist; let whoever makes the queues of this bus make it, or give the profile declare: "active"`,
+    `Cannot use ${entity}: it does not exist, and the profile declares nothing; create it first, or give the profile declare: "active"`,
     { data: { entity, reason: "missing" } },
   );
 }

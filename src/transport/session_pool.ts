@@ -1,39 +1,43 @@
-/** Leases on a link: counted, and pooled for those who ask often. The link is closed with its last lease. @module */
+/**
+ * Session pool: counts the sessions that are in use, reuses idle ones, and closes the transport with the last session.
+ *
+ * @module
+ */
 import { TimeoutError } from "../errors.ts";
 import { type Deadline, withDeadline } from "../async/deadline.ts";
 import { clearTimeout, setTimeout } from "node:timers";
 import type { Session, Transport } from "./transport.ts";
 
-/** Bounds of a pool. */
+/** Limits of a pool. */
 export interface PoolOptions {
-  /** Transports at most, in use and idle (Nova: `rpc_conn_pool_size`, 30). */
+  /** Maximum number of pooled sessions, in use and idle; default 30 (Nova: `rpc_conn_pool_size`). */
   readonly size?: number;
-  /** Milliseconds that an idle one is kept. */
+  /** Milliseconds after which an idle session is closed; default 60 000. */
   readonly idle?: number;
 }
 
-interface Idle {
+interface IdleSession {
   readonly session: Session;
   readonly since: number;
 }
 
-/** A link with the leases on it. */
+/** A transport with its sessions. */
 export class SessionPool {
-  /** What is leased. */
+  /** The transport on which sessions are opened. */
   readonly transport: Transport;
   readonly #size: number;
   readonly #idleLimit: number;
-  readonly #closed: () => void;
+  readonly #onClose: () => void;
   readonly #waiters: PromiseWithResolvers<void>[] = [];
-  #idle: Idle[] = [];
-  /** Leases in use. */
+  #idle: IdleSession[] = [];
+  /** Sessions in use. */
   #used = 0;
-  /** Those of them that came from the pool. */
+  /** Pooled sessions in use. */
   #pooled = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closing: Promise<void> | undefined;
 
-  /** `closed` is called when the link begins to close: whoever comes later needs a new one. */
+  /** `onClose` is called when the transport begins to close; later callers need a new transport. */
   constructor(
     transport: Transport,
     closed: () => void,
@@ -42,19 +46,19 @@ export class SessionPool {
     this.transport = transport;
     this.#size = size;
     this.#idleLimit = idle;
-    this.#closed = closed;
+    this.#onClose = closed;
   }
 
   /**
-   * A transport: the one that was idle for the shortest time, or a new one.
+   * Returns the session that was idle for the shortest time, or opens one.
    *
-   * @throws {TimeoutError} if all of the pool are in use until the deadline.
+   * @throws {TimeoutError} all sessions of the pool are in use until the deadline.
    */
   async acquire(pooled: boolean, deadline: Deadline): Promise<Session> {
     this.#used++;
     this.transport.ref();
     try {
-      if (pooled) await this.#place(deadline);
+      if (pooled) await this.#acquireSlot(deadline);
       const idle = pooled ? this.#idle.pop() : undefined;
       return idle?.session ?? await this.#open(pooled, deadline);
     } catch (error) {
@@ -63,7 +67,7 @@ export class SessionPool {
     }
   }
 
-  /** Gives one back: to the pool if it came from there and is as new, else it is closed. */
+  /** Returns a session to the pool if it is pooled and reusable; closes it otherwise. */
   async release(
     session: Session,
     pooled: boolean,
@@ -72,11 +76,11 @@ export class SessionPool {
     if (pooled && reusable && !this.#closing) {
       this.#idle.push({ session: session, since: performance.now() });
     } else await session[Symbol.asyncDispose]();
-    if (pooled) this.#free();
+    if (pooled) this.#releaseSlot();
     await this.#release();
   }
 
-  /** Closes what is idle (Nova: `cleanup`); the link too, if nobody uses it. */
+  /** Closes idle sessions (Nova: `cleanup`), and the transport if no session is in use. */
   async cleanup(): Promise<void> {
     clearTimeout(this.#timer);
     const idle = this.#idle.splice(0);
@@ -90,32 +94,32 @@ export class SessionPool {
     try {
       return await this.transport.openSession(deadline);
     } catch (error) {
-      if (pooled) this.#free();
+      if (pooled) this.#releaseSlot();
       throw error;
     }
   }
 
-  /** A place in the pool, in the order of asking: whoever gives one back hands it to the next. */
-  async #place(deadline: Deadline): Promise<void> {
+  /** Waits for a slot of the pool; slots are granted in the order of the calls. */
+  async #acquireSlot(deadline: Deadline): Promise<void> {
     if (this.#pooled < this.#size) return void this.#pooled++;
     const waiter = Promise.withResolvers<void>();
     this.#waiters.push(waiter);
-    const late = () =>
+    const timeoutError = () =>
       new TimeoutError(
         `All ${this.#size} connections of the pool are in use`,
         { inDoubt: false },
       );
     try {
-      await withDeadline(waiter.promise, deadline, late);
+      await withDeadline(waiter.promise, deadline, timeoutError);
     } catch (error) {
       const at = this.#waiters.indexOf(waiter);
       if (at >= 0) this.#waiters.splice(at, 1);
-      else this.#free(); // it was handed over in the same turn
+      else this.#releaseSlot(); // the slot was granted in the same turn of the event loop
       throw error;
     }
   }
 
-  #free(): void {
+  #releaseSlot(): void {
     const next = this.#waiters.shift();
     if (next) next.resolve();
     else this.#pooled--;
@@ -129,17 +133,17 @@ export class SessionPool {
     this.#expireIdle();
   }
 
-  /** Closes what was idle too long. The timer keeps no process alive. */
+  /** Closes sessions that were idle for too long. The timer does not keep the process alive. */
   #expireIdle(): void {
     clearTimeout(this.#timer);
     const next = this.#idle[0];
     if (!next) return;
     const ms = next.since + this.#idleLimit - performance.now();
-    this.#timer = setTimeout(() => void this.#dropOld(), Math.max(0, ms));
+    this.#timer = setTimeout(() => void this.#closeExpired(), Math.max(0, ms));
     this.#timer.unref();
   }
 
-  async #dropOld(): Promise<void> {
+  async #closeExpired(): Promise<void> {
     const old = performance.now() - this.#idleLimit;
     const dropped = this.#idle.filter(({ since }) => since <= old);
     this.#idle = this.#idle.filter(({ since }) => since > old);
@@ -152,7 +156,7 @@ export class SessionPool {
 
   #close(): Promise<void> {
     clearTimeout(this.#timer);
-    this.#closed();
+    this.#onClose();
     return this.#closing ??= Promise.resolve(
       this.transport[Symbol.asyncDispose](),
     );

@@ -1,63 +1,75 @@
-/** The seam between calls and bytes: what every transport does, and what it promises. @module */
+/** Transports and sessions: the two interfaces between RPC and a broker, which every driver implements. @module */
 import type { Deadline } from "../async/deadline.ts";
 import type { BodyLimit } from "./oversized_body.ts";
 import type { Address, QueueAddress } from "./address.ts";
+import type { TransportHealth } from "./transport_health.ts";
 
 export type { BodyLimit, Deadline };
 
-/** Bytes with what the broker needs to know of them. */
+/** Message as a driver sends and receives it: a body, headers and the properties that brokers act on. */
 export interface Message {
   /** Body. */
   readonly body: Uint8Array;
-  /** Headers, own keys only. What the broker or a peer added may hold tables and arrays too. */
+  /** Headers; only own keys count. Headers that the broker or a peer added may hold tables and arrays too. */
   readonly headers: Readonly<Record<string, unknown>>;
-  /** `message_id`: tells copies of one message from another message. */
+  /** `message_id`. Copies of one message share it; no other message has it. */
   readonly messageId?: string | undefined;
-  /** `correlation_id`: the call that the message belongs to. */
+  /** `correlation_id`: id of the call that the message belongs to. */
   readonly correlationId?: string | undefined;
-  /** `reply_to`: the queue of the sender. */
+  /** `reply_to`: name of the queue to which the receiver replies. */
   readonly replyTo?: string | undefined;
-  /** Milliseconds that it may wait in a queue; undefined = for ever. */
+  /** Milliseconds that the message may wait in a queue; undefined = no limit. */
   readonly expiration?: number | undefined;
-  /** Written to disk by a durable queue. */
+  /** True if a durable queue writes the message to disk; default false. */
   readonly persistent?: boolean | undefined;
-  /** Refused with `NoRouteError` where no queue takes it; else silently dropped there. */
+  /**
+   * True if a message that reaches no queue is returned: `publish` throws `NoRouteError`, `send` calls
+   * `InboxListener.onReturned`. Default false: the broker drops such a message silently.
+   */
   readonly mandatory?: boolean | undefined;
-  /** Its properties and headers in AMQP's bytes, as they came; undefined where no broker sent them. Never sent. */
+  /**
+   * Properties and headers as AMQP encoded them, on a received message; undefined where the driver does not speak AMQP.
+   * They are never sent.
+   */
   readonly properties?: Uint8Array | undefined;
-  /** Why its headers or other properties could not be read, without their content: those are missing. Only where it arrives. */
+  /**
+   * Reason why headers or properties of a received message could not be decoded, without quoting them; the fields are
+   * then missing.
+   */
   readonly unreadable?: string | undefined;
   /**
-   * Bytes of a body that is larger than the consumer's limit. Where it arrives: `body` may be its beginning and its end, put
-   * together, see `BodyLimit`. Where it is sent: it goes in pieces on a channel of its own, so that it is not copied.
+   * Length of the body in bytes if the body exceeds the limit of the consumer. On a received message, `body` may then
+   * hold only the beginning and the end of the body, joined; see `BodyLimit`. A message that is sent with this field is
+   * streamed in chunks on a channel of its own, so that its body is not copied.
    */
   readonly oversized?: number | undefined;
 }
 
-/** A message that waits for its acknowledgement. Settling it twice, or after its channel is gone, does nothing. */
+/** Message that waits for `ack` or `reject`. Settling a delivery twice, or after its channel is closed, does nothing. */
 export interface Delivery {
-  /** What came. */
+  /** The message. */
   readonly message: Message;
-  /** The routing key that it came with. */
+  /** Routing key with which the message was published. */
   readonly key: string;
-  /** The broker may have delivered it before. */
+  /** True if the broker may have delivered the message before. */
   readonly redelivered: boolean;
-  /** Earlier deliveries as the broker counts them; undefined where it does not count, so that the worker must. */
+  /** Earlier deliveries of the message; undefined where the broker does not count them, so that the worker must. */
   readonly deliveryCount?: number | undefined;
-  /** True once its channel is gone: the broker has put the message back into its queue. */
+  /** True once the channel of the delivery is closed: the broker has requeued the message. */
   readonly lost: boolean;
   /**
-   * It waits for something else than its consumer, until disposed. Meanwhile another may take its place in the prefetch, as
-   * long as no more than 1000 messages and 64 MiB wait so in a connection context; of more, the one that has waited longest
-   * is told by `evict` that its place is needed.
+   * Stops counting the delivery against the prefetch of its consumer until disposed, because the delivery waits for
+   * something other than its handler, e.g. for a delay. At most 1000 deliveries and 64 MiB of bodies are exempt in a
+   * connection context; above that, `evict` is called on the delivery that has been exempt for the longest time, which
+   * then has to be settled.
    */
-  waits(evict: () => void): Disposable;
+  exemptFromPrefetch(evict: () => void): Disposable;
   /**
-   * Done: the queue forgets the message. `lazy`: sent some milliseconds later together with others, which is cheaper; not for
-   * consumers with a small prefetch.
+   * Acknowledges the message, so that the queue deletes it. With `lazy`, the acknowledgement is sent some milliseconds
+   * later together with others, which is cheaper; consumers with a small prefetch must not use it.
    */
   ack(options?: AckOptions): void;
-  /** Not done: back into the queue, or dropped (dead-lettered where a policy says so). */
+  /** Rejects the message. The broker requeues it, or drops it (a policy may dead-letter it). */
   reject(requeue: boolean): void;
 }
 
@@ -69,44 +81,49 @@ export interface DeclareOptions {
 
 /** Options of an acknowledgement. */
 export interface AckOptions {
-  /** True if it may be sent some milliseconds later; default false. */
+  /** True if the acknowledgement may be sent some milliseconds later; default false. */
   readonly lazy?: boolean;
 }
 
-/** How to consume. */
+/** Options of a consumer. */
 export interface ConsumeOptions {
-  /** Unacknowledged deliveries at most; 0 = any number. */
+  /** Maximum number of unacknowledged deliveries; 0 = no limit. */
   readonly prefetch: number;
-  /** The only consumer of its queue. It is not restored after a loss: another may be the only one by then. */
+  /**
+   * True if no other consumer may consume the queue; default false. An exclusive consumer is not restored after a loss,
+   * since another process may be the exclusive consumer by then.
+   */
   readonly exclusive?: boolean;
-  /** Its consumer can be done without: where the broker refuses it after a loss, it is not restored, and the link goes on. */
+  /**
+   * True if the consumer is optional: if the broker refuses to restore it after a loss, the driver logs that and goes
+   * on. Default false: the transport fails.
+   */
   readonly optional?: boolean;
-  /** Bodies that are too large for it; default: none is. */
+  /** Limit on the size of bodies; default: no limit. */
   readonly limit?: BodyLimit | undefined;
 }
 
-/** A consumer that is restored after every loss until it is cancelled; an exclusive one is not. */
+/** Consumer that the driver restores after every loss until it is cancelled, unless it is exclusive. */
 export interface Consumer {
-  /** Resolves when it consumes no more: cancelled, disposed, or lost where it is not restored. */
+  /** Resolves when the consumer has ended: cancelled, disposed, or lost and not restored. */
   readonly ended: Promise<void>;
   /**
-   * Takes no more; what it has stays with it until settled or until the transport is disposed. Resolves with the broker's
-   * answer, or without one after 5000 ms, or at the deadline (milliseconds of `performance.now()`) if that is sooner.
+   * Stops deliveries; deliveries that have arrived can still be settled until the session is disposed. Resolves with the
+   * reply of the broker, or without it after 5000 ms, or at the deadline (milliseconds of `performance.now()`) if that
+   * is sooner.
    */
   cancel(deadline?: number): Promise<void>;
 }
 
 /**
- * Channels of one connection context, leased on the process's link.
- *
- * Every promise settles by the deadline of its `Wait`, also while the broker is away. Disposal gives back or closes the
- * channels: what is unacknowledged goes back to its queue.
+ * Channels of one connection context on the transport of the process. Every promise settles by its deadline, also while
+ * the broker is unreachable. Disposal closes the channels, and the broker requeues unacknowledged messages.
  */
 export interface Session extends AsyncDisposable {
   /**
-   * Creates what the address needs: its queue, and the binding by which messages reach it.
+   * Creates the queue of an address, and the binding by which messages reach it.
    *
-   * @throws {TopologyError} it exists in another form, or the user lacks the permission.
+   * @throws {TopologyError} the queue exists with other settings, or the user lacks the permission.
    */
   declare(
     address: Address,
@@ -114,13 +131,13 @@ export interface Session extends AsyncDisposable {
     options?: DeclareOptions,
   ): Promise<void>;
   /**
-   * Publishes, and resolves when the broker has confirmed. After a lost connection the message is published again with the
-   * same `messageId`. Waits while too much is published and not confirmed.
+   * Publishes a message and resolves when the broker has confirmed it. After a lost connection the message is published
+   * again with the same `messageId`. Waits while too many messages are unconfirmed.
    *
-   * @throws {NoRouteError} mandatory, and no queue takes it.
-   * @throws {RejectedError} the broker refused it; `data.reason` is `content` if it was refused for what it holds.
-   * @throws {BlockedError} the broker took nothing until the deadline.
-   * @throws {UnconfirmedError} sent, and not confirmed by the deadline: in doubt.
+   * @throws {NoRouteError} the message is mandatory, and reaches no queue.
+   * @throws {RejectedError} the broker rejected the message; `data.reason` is `content` if because of its content.
+   * @throws {BlockedError} the broker accepted no messages until the deadline.
+   * @throws {UnconfirmedError} the message was sent, and not confirmed by the deadline: it may have arrived.
    */
   publish(
     address: Address,
@@ -128,14 +145,15 @@ export interface Session extends AsyncDisposable {
     deadline: Deadline,
   ): Promise<void>;
   /**
-   * Sends without waiting for the broker: a mandatory message that no queue takes comes back to the inbox listener. Resolves
-   * when the bytes are handed to the connection.
+   * Sends a message without waiting for a confirmation. Resolves when the bytes are handed to the connection. A
+   * mandatory message that reaches no queue comes back to the listener of the inbox.
    */
   send(address: Address, message: Message, deadline: Deadline): Promise<void>;
   /**
-   * Declares the address and consumes its queue; `onDelivery` must not throw.
+   * Declares the queue of an address and consumes it; `onDelivery` must not throw.
    *
-   * @throws {TopologyError} the broker refuses it; `data.reason` is `inUse` if another consumer is the only one.
+   * @throws {TopologyError} the broker refuses the consumer; `data.reason` is `inUse` if the queue has an exclusive
+   * consumer.
    */
   consume(
     address: Address,
@@ -144,25 +162,27 @@ export interface Session extends AsyncDisposable {
     deadline: Deadline,
   ): Promise<Consumer>;
   /**
-   * Resolves when the broker has received every acknowledgement that was sent so far: the loss of this connection cannot undo
-   * them any more.
+   * Resolves when the broker has processed every acknowledgement sent before, so that a lost connection cannot undo
+   * them.
    */
   flush(deadline: Deadline): Promise<void>;
-  /** Removes the binding of a queue: what is published to its address reaches it no more. */
+  /** Removes the binding of a queue, so that messages published to its address no longer reach the queue. */
   unbind(address: QueueAddress, deadline: Deadline): Promise<void>;
-  /** Deletes a queue that has no ready message and no consumer; false if it has one. */
+  /**
+   * Deletes a queue that has no ready message and no consumer. Returns false, and deletes nothing, if the queue has one.
+   */
   removeEmpty(address: Address, deadline: Deadline): Promise<boolean>;
 }
 
 /** A queue as the broker reports it. */
 export interface QueueState {
-  /** Ready messages; those that are delivered and not acknowledged are not counted. */
+  /** Ready messages, without those that are delivered and unacknowledged. */
   readonly messages: number;
-  /** Consumers. */
+  /** Number of consumers. */
   readonly consumers: number;
 }
 
-/** What a link tells of itself. */
+/** Change of the state of a transport. */
 export type TransportEvent =
   | { readonly type: "connected" }
   | {
@@ -172,45 +192,48 @@ export type TransportEvent =
   }
   | { readonly type: "unblocked" };
 
-/** Who reads the private inbox of a link. */
+/** Listener of the inbox: the reply queue of the process. */
 export interface InboxListener {
-  /** Bytes of a body at most; of a larger one, the beginning and the end come. Default: no limit. */
+  /**
+   * Maximum length of a body in bytes; of a larger body, only the beginning and the end are delivered. Default: no
+   * limit.
+   */
   readonly limit?: number;
-  /** A message came to the inbox. It must not throw. */
+  /** Called with each message of the inbox; must not throw. */
   onDelivery(delivery: Delivery): void;
-  /** A mandatory message that was posted found no queue. */
+  /** Called with each mandatory message that `Session.send` sent and that reached no queue. */
   onReturned(message: Message): void;
 }
 
 /**
- * The process's way to one broker (or one cluster): shared by all its transports, kept up by itself, closed with the
- * last of them.
+ * Driver for one broker or cluster, shared by all sessions of the process. A transport reconnects by itself, and is
+ * closed with its last session.
  */
 export interface Transport extends AsyncDisposable {
-  /** New channels for one connection context. */
+  /** Opens a session for one connection context. */
   openSession(deadline: Deadline): Promise<Session>;
-  /** Name of the private inbox. */
+  /** Name of the inbox: the reply queue of the process. */
   readonly inbox: string;
-  /** Reads the inbox from now on, on a channel of its own; the second call waits for the first. */
-  startInbox(reader: InboxListener, deadline: Deadline): Promise<void>;
+  /** Starts to consume the inbox on a channel of its own; a second call waits for the first. */
+  startInbox(listener: InboxListener, deadline: Deadline): Promise<void>;
   /**
-   * Messages that wait in a queue, and its consumers; undefined if the queue does not exist. Hurts no channel that others use.
+   * Returns the numbers of messages and consumers of a queue; undefined if the queue does not exist.
    *
-   * @throws {TopologyError} the queue exists in another form (`data.reason` is `inequivalent`), or belongs to another
-   * connection (`inUse`).
-   * @throws {RpcError} there is no connection, or no answer by the deadline.
+   * @throws {TopologyError} the queue exists with other settings (`data.reason` is `inequivalent`), or is exclusive to
+   * another connection (`inUse`).
+   * @throws {RpcError} there is no connection, or no reply by the deadline.
    */
   inspect(
     address: Address,
     deadline: Deadline,
   ): Promise<QueueState | undefined>;
-  /** Tells of losses and returns, until disposed. */
-  onEvent(watcher: (event: TransportEvent) => void): Disposable;
-  /** How both connections are now, and what was last proven of them. */
+  /** Calls `listener` with every change of state, until disposed. */
+  onEvent(listener: (event: TransportEvent) => void): Disposable;
+  /** Health of both connections. */
   health(): TransportHealth;
-  /** Keeps the process alive, as at first. */
+  /** Keeps the process alive while the transport is open, which is the default. */
   ref(): void;
-  /** Stays connected, but keeps no process alive. */
+  /** Lets the process exit while the transport is open; the connections stay open. */
   unref(): void;
 }
 
@@ -219,75 +242,28 @@ export interface Transport extends AsyncDisposable {
  * @category Connections
  */
 export interface TlsOptions {
-  /** Certificates of the authorities to trust, PEM; default: the runtime's own. */
+  /** Certificates of trusted authorities, in PEM; default: those of the runtime. */
   readonly ca?: string | undefined;
-  /** The client's certificate, PEM. */
+  /** Certificate of the client, in PEM. */
   readonly cert?: string | undefined;
-  /** The client's key, PEM. */
+  /** Private key of the client, in PEM. */
   readonly key?: string | undefined;
-  /** Name that the broker's certificate must have; default: the host of the URL. */
+  /** Name in the certificate of the broker; default: the host of the URL. */
   readonly servername?: string | undefined;
 }
 
 /**
- * Whom a connection logs in as.
+ * Login of a connection.
  * @category Connections
  */
 export interface Credentials {
-  /** Name of the user. */
+  /** User name. */
   readonly username: string;
-  /** Password, or whatever else the broker takes in its place, e.g. a token. */
+  /** Password, or another secret that the broker accepts in its place, e.g. an OAuth 2 token. */
   readonly password: string;
   /**
-   * When the broker stops to accept them, in milliseconds since 1970 (`Date.now()`); default: never. An open connection gets
-   * new ones before.
+   * Time at which the credentials expire, in milliseconds since 1970 (`Date.now()`); default: never. Before that, an
+   * open connection is given new credentials.
    */
   readonly expires?: number | undefined;
-}
-
-/**
- * `blocked`: the broker takes no messages from this side. `recovering`: not connected yet or not again, or a consumer is
- * still missing. `failed`: given up.
- * @category Connections
- */
-export type ConnectionState = "up" | "blocked" | "recovering" | "failed";
-
-/**
- * One of the two connections of a link.
- * @category Connections
- */
-export interface ConnectionHealth {
-  /** How it is now. */
-  readonly state: ConnectionState;
-  /** Since when it has been so. */
-  readonly since: Date;
-  /**
-   * When the broker last proved that it works. Publishing: by the confirm of a message, or a probe that came through;
-   * consuming: by a delivery, the start of a consumer, or a probe.
-   */
-  readonly lastProof: Date | undefined;
-  /** How often the connection was lost. */
-  readonly losses: number;
-}
-
-/**
- * The connection that consumes.
- * @category Connections
- */
-export interface ConsumingHealth extends ConnectionHealth {
-  /** Consumers that there should be, and those that consume on the connection as it is now. */
-  readonly consumers: { readonly wanted: number; readonly consuming: number };
-}
-
-/**
- * Both connections of a link.
- * @category Connections
- */
-export interface TransportHealth {
-  /** The one that sends. */
-  readonly publishing: ConnectionHealth;
-  /** The one that receives. */
-  readonly consuming: ConsumingHealth;
-  /** Deliveries that were settled after their channel was gone: the broker delivers them again. */
-  readonly stale: number;
 }

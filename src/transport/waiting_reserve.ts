@@ -1,74 +1,86 @@
-/** Messages in hand that wait for something else than their consumer, and keep no others from it. @module */
+/**
+ * Deliveries that are exempt from the prefetch of their consumer, because they wait for something other than a handler.
+ *
+ * @module
+ */
 import {
   clearDeadline,
   setDeadline,
   type Timer,
 } from "../async/timer_wheel.ts";
 
-/** Messages that wait so, at most, and bytes of their bodies. */
+/** Maximum number of exempt deliveries, and of bytes of their bodies. */
 const MAX_MESSAGES = 1_000;
 const MAX_BYTES = 64 * 1024 * 1024;
-/** Milliseconds between two looks at them, and from one that has to go to the next: what goes comes again soon. */
+/**
+ * Milliseconds between two checks of the limits, and between two evictions: an evicted message is soon delivered again.
+ */
 const CHECK_INTERVAL_MS = 20;
 const EVICTION_INTERVAL_MS = 100;
 
-/** A message that waits. */
+/** A delivery that is exempt. */
 interface Slot {
   readonly bytes: number;
   readonly evict: () => void;
 }
 
-/** The messages that wait for the consumers of one connection context. The one that has waited longest goes when they are too many. */
+/**
+ * Exempt deliveries of one connection context. Above the limits, the one that has waited for the longest time is
+ * evicted.
+ */
 export class WaitingReserve implements Disposable {
-  /** In the order in which they came. */
-  readonly #places = new Set<Slot>();
-  readonly #looked: () => void;
+  /** Exempt deliveries, oldest first. */
+  readonly #slots = new Set<Slot>();
+  readonly #onCheck: () => void;
   #bytes = 0;
-  /** Time of the next eviction at the earliest, in milliseconds of `performance.now()`. */
-  #next = 0;
-  #look: Timer | undefined;
+  /** Earliest time of the next eviction, in milliseconds of `performance.now()`. */
+  #nextEviction = 0;
+  #timer: Timer | undefined;
 
-  /** `looked` is called every 20 ms while something waits and there is room for more. */
+  /** `onCheck` is called every 20 ms while a delivery is exempt and the limits are not exceeded. */
   constructor(looked: () => void = () => {}) {
-    this.#looked = looked;
+    this.#onCheck = looked;
   }
 
-  /** True if no more may wait than do. */
+  /** True if a limit is exceeded. */
   get full(): boolean {
-    return this.#places.size > MAX_MESSAGES || this.#bytes > MAX_BYTES;
+    return this.#slots.size > MAX_MESSAGES || this.#bytes > MAX_BYTES;
   }
 
-  /** A message of so many bytes waits, until disposed; `evict` is called where it has to go, and may be called again. */
-  wait(bytes: number, evict: () => void): Disposable {
-    const place = { bytes, evict };
-    this.#places.add(place);
+  /**
+   * Exempts a delivery of so many bytes, until disposed. `evict` is called if the delivery has to be settled, and may be
+   * called again.
+   */
+  add(bytes: number, evict: () => void): Disposable {
+    const slot = { bytes, evict };
+    this.#slots.add(slot);
     this.#bytes += bytes;
-    if (!this.#look) this.#later();
+    if (!this.#timer) this.#scheduleCheck();
     return {
       [Symbol.dispose]: () => {
-        if (this.#places.delete(place)) this.#bytes -= bytes;
-        if (this.#places.size === 0 && this.#look) clearDeadline(this.#look);
-        if (this.#places.size === 0) this.#look = undefined;
+        if (this.#slots.delete(slot)) this.#bytes -= bytes;
+        if (this.#slots.size === 0 && this.#timer) clearDeadline(this.#timer);
+        if (this.#slots.size === 0) this.#timer = undefined;
       },
     };
   }
 
-  /** Looks no more, whatever still waits. */
+  /** Ends the checks and removes all deliveries. */
   [Symbol.dispose](): void {
-    this.#places.clear();
+    this.#slots.clear();
     this.#bytes = 0;
-    if (this.#look) clearDeadline(this.#look);
-    this.#look = undefined;
+    if (this.#timer) clearDeadline(this.#timer);
+    this.#timer = undefined;
   }
 
-  #later(): void {
+  #scheduleCheck(): void {
     const now = performance.now();
-    this.#look = setDeadline(now + CHECK_INTERVAL_MS, () => {
-      this.#later();
-      if (!this.full) return this.#looked();
-      if (now < this.#next) return;
-      this.#next = now + EVICTION_INTERVAL_MS;
-      const [oldest] = this.#places;
+    this.#timer = setDeadline(now + CHECK_INTERVAL_MS, () => {
+      this.#scheduleCheck();
+      if (!this.full) return this.#onCheck();
+      if (now < this.#nextEviction) return;
+      this.#nextEviction = now + EVICTION_INTERVAL_MS;
+      const [oldest] = this.#slots;
       oldest?.evict();
     });
   }

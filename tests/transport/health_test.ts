@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { direct } from "../../src/transport/address.ts";
 import { ConnectionFailedError } from "../../src/errors.ts";
-import type { TransportHealth } from "../../src/transport/transport.ts";
+import type { TransportHealth } from "../../src/transport/transport_health.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { logged } from "../setup/logged.ts";
 import { until } from "../setup/probe.ts";

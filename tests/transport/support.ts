@@ -205,7 +205,7 @@ export async function plain<T>(
   }
 }
 
-/** What a transport can do beyond what all must: a driver for another broker states its own. */
+/** Features that a broker may lack; a test that needs one runs for the drivers that have it. */
 export interface Features {
   /** The broker counts the deliveries of each message in a queue of type quorum. */
   readonly deliveryCount: boolean;
@@ -213,23 +213,21 @@ export interface Features {
   readonly delayedRetry: boolean;
   /** A consumer can be the only one of its queue. */
   readonly exclusiveConsumer: boolean;
-  /** A queue that exists in another form is refused. */
-  readonly forms: boolean;
 }
 
-/** A transport under test. */
-interface Kind {
+/** A driver under test. */
+interface Driver {
   readonly features: Features;
+  /** Opens a transport, with changes to the bus profile. */
   open(form?: Partial<BusProfile>): Promise<Bus>;
 }
 
-const kinds: Readonly<Record<string, Kind>> = {
+const drivers: Readonly<Record<string, Driver>> = {
   memory: {
     features: {
       deliveryCount: false,
       delayedRetry: true,
       exclusiveConsumer: true,
-      forms: false,
     },
     open: (form) => memoryBus(form),
   },
@@ -238,13 +236,12 @@ const kinds: Readonly<Record<string, Kind>> = {
       deliveryCount: true,
       delayedRetry: true,
       exclusiveConsumer: true,
-      forms: true,
     },
     open: (form) => rabbitBus(undefined, form),
   },
 };
 
-/** A test that every transport must pass which has the features that it needs. */
+/** Registers a test for each driver that has the features which the test needs. */
 export function conforms(
   title: string,
   body: (bus: Bus) => Promise<void>,
@@ -253,7 +250,7 @@ export function conforms(
     readonly form?: Partial<BusProfile>;
   } = {},
 ): void {
-  for (const [name, { features, open }] of Object.entries(kinds)) {
+  for (const [name, { features, open }] of Object.entries(drivers)) {
     if (!needs.every((feature) => features[feature])) continue;
     Deno.test(`${name}: ${title}`, async () => {
       await using bus = await open(form);

@@ -88,7 +88,10 @@ async function listen(
   return await resources.session.consume(
     { kind: "fanout", topic: REPORTS.topic },
     startTracker(resources, tracker),
-    { prefetch: 0, limit: { bytes: resources.limits.bytes, keep: false } },
+    {
+      prefetch: 0,
+      limit: { bytes: resources.limits.bytes, allowWhole: false },
+    },
     { at: Infinity, signal },
   );
 }

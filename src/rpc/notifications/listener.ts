@@ -176,7 +176,7 @@ export async function startListener(
       const treatment = { queue, openstack, retry };
       const failures = new EventFailures(republisher, treatment);
       const receive = receiver(failures);
-      const limit = { bytes: resources.limits.bytes, keep: !openstack };
+      const limit = { bytes: resources.limits.bytes, allowWhole: !openstack };
       const options = { prefetch: PREFETCH, limit };
       return session.consume(queue, receive, options, deadline);
     }),

@@ -154,7 +154,7 @@ export class IncomingRequest implements ControlTarget, Waiter {
     }
   }
 
-  waits(evict: () => void): Disposable {
+  exemptFromPrefetch(evict: () => void): Disposable {
     return this.settlement.waits(evict);
   }
 

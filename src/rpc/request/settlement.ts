@@ -103,6 +103,6 @@ export class Settlement {
 
   /** Lets another delivery take the place of this one in the prefetch while the request waits; see `Delivery.waits`. */
   waits(evict: () => void): Disposable {
-    return this.#delivery.waits(evict);
+    return this.#delivery.exemptFromPrefetch(evict);
   }
 }

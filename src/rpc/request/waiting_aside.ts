@@ -3,7 +3,7 @@ import { RpcError } from "../../errors.ts";
 import type { Delivery } from "../../transport/transport.ts";
 
 /** Unsettled message; see `Delivery.waits`. */
-export type Waiter = Pick<Delivery, "waits">;
+export type Waiter = Pick<Delivery, "exemptFromPrefetch">;
 
 /** Runs `work` while other messages may take the place of this one. The signal of `work` fires with `signal`, and when too many messages wait. */
 export async function aside<T>(
@@ -12,7 +12,7 @@ export async function aside<T>(
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const evicted = new AbortController();
-  using _place = waiter.waits(() =>
+  using _place = waiter.exemptFromPrefetch(() =>
     evicted.abort(new RpcError("ABORTED", "Too many messages wait"))
   );
   return await work(AbortSignal.any([signal, evicted.signal]));

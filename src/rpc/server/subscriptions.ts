@@ -75,7 +75,7 @@ export class Subscriptions {
     { keep, optional }: AddedConsumer,
   ): Promise<void> {
     const { prefetch = this.#prefetch } = optional ?? {};
-    const limit = { bytes: this.#limit, keep };
+    const limit = { bytes: this.#limit, allowWhole: keep };
     const start = async (deadline: Deadline) => {
       const consumer = this.#session.consume(
         address,

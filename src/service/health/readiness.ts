@@ -1,6 +1,6 @@
 /** Liveness and readiness of the services of this process. @module */
 import type { ConnectionEvents } from "../../connection/connection_events.ts";
-import type { TransportHealth } from "../../transport/transport.ts";
+import type { TransportHealth } from "../../transport/transport_health.ts";
 import type { ServerStats } from "../../rpc/server_stats.ts";
 import type { ServiceState } from "../../rpc/discovery/service_report.ts";
 import { type Health, HealthServer } from "./health_server.ts";

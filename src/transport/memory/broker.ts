@@ -1,4 +1,4 @@
-/** A broker inside the process: queues, and the keys by which messages reach them. @module */
+/** Broker inside the process: queues, and the bindings by which messages reach them. @module */
 import { uniqueName } from "../../ids.ts";
 import {
   type Address,
@@ -6,11 +6,11 @@ import {
   type QueueAddress,
   queueName,
 } from "../address.ts";
-import { type BusProfile, missingEntity } from "../profile.ts";
+import { type BusProfile, missingEntityError } from "../profile.ts";
 import type { Message, QueueState } from "../transport.ts";
 import { MemoryQueue, type Owner, type QueueSettings } from "./queue.ts";
 
-/** A queue with a binding: messages reach it by a key, not by its name alone. */
+/** Address of a queue that has a binding: messages reach it by a routing key, not by the name of the queue. */
 type BoundAddress = QueueAddress | Extract<Address, { kind: "fanout" }>;
 
 const isBound = (address: Address): address is BoundAddress =>
@@ -19,20 +19,20 @@ const isBound = (address: Address): address is BoundAddress =>
 const isShared = ({ kind }: Address): boolean =>
   kind === "topic" || kind === "host" || kind === "pool" || kind === "event";
 
-/** Each consumer of such an address has a queue of its own. */
+/** True if each consumer of the address has a queue of its own. */
 const isUnique = (address: Address): boolean =>
   address.kind === "fanout" ||
   address.kind === "event" && address.exclusive === true;
 
-/** A name has no space, so no key of a fanout is that of a topic. */
+/** Returns the binding key. Names have no spaces, so the key of a fanout never equals that of a topic. */
 const bindingKey = (address: BoundAddress): string =>
   address.kind === "fanout" ? `fanout ${address.topic}` : publishKey(address);
 
-/** The routing key that a delivery shows: none for a fanout, as with AMQP. */
+/** Returns the routing key that deliveries show; empty for a fanout, as with AMQP. */
 const deliveryKey = (address: Address): string =>
   address.kind === "fanout" ? "" : publishKey(address);
 
-/** Queues of one bus. */
+/** Queues and bindings of one bus. */
 export class Broker {
   readonly #profile: BusProfile;
   readonly #queues = new Map<string, MemoryQueue>();
@@ -43,7 +43,8 @@ export class Broker {
   }
 
   /**
-   * The queue of an address, which is created if it does not exist; a queue of one consumer goes with its `owner`.
+   * Returns the queue of an address, and creates it if it does not exist; a queue of one consumer is removed with its
+   * `owner`.
    *
    * @throws {TopologyError} the profile is passive, and the queue does not exist.
    */
@@ -54,16 +55,20 @@ export class Broker {
     const known = this.#queues.get(name);
     if (this.#profile.nova?.passive && isShared(address)) {
       if (known) return known;
-      throw missingEntity(`queue ${name}`);
+      throw missingEntityError(`queue ${name}`);
     }
     const queue = known ??
-      this.named(name, owner, this.#settingsOf(address));
+      this.createQueue(name, owner, this.#settingsOf(address));
     if (bind && isBound(address)) this.#bind(bindingKey(address), queue);
     return queue;
   }
 
-  /** Creates a queue of that name. */
-  named(name: string, owner: Owner, settings: QueueSettings): MemoryQueue {
+  /** Creates a queue. */
+  createQueue(
+    name: string,
+    owner: Owner,
+    settings: QueueSettings,
+  ): MemoryQueue {
     const queue = new MemoryQueue(name, settings, owner, {
       removed: () => this.#remove(queue),
       deadLetter: (key, message) => this.#queues.get(key)?.push(message, key),
@@ -72,7 +77,7 @@ export class Broker {
     return queue;
   }
 
-  /** True if a queue took the message. */
+  /** Publishes a message; returns true if it reached a queue. */
   publish(address: Address, message: Message): boolean {
     const key = deliveryKey(address);
     if (!isBound(address)) {
@@ -81,15 +86,15 @@ export class Broker {
       return queue !== undefined;
     }
     const queues = this.#bindings.get(bindingKey(address)) ?? [];
-    let taken = false;
+    let routed = false;
     for (const queue of [...queues]) {
       queue.push(message, key);
-      taken = true;
+      routed = true;
     }
-    return taken;
+    return routed;
   }
 
-  /** Messages and consumers of a queue; undefined if it does not exist. */
+  /** Returns the numbers of messages and consumers of a queue; undefined if the queue does not exist. */
   inspect(address: Address): QueueState | undefined {
     const queue = this.#queues.get(queueName(address));
     return queue && { messages: queue.messages, consumers: queue.consumers };
@@ -100,7 +105,7 @@ export class Broker {
     if (queue) this.#bindings.get(bindingKey(address))?.delete(queue);
   }
 
-  /** False if the queue has a message or a consumer. */
+  /** Removes a queue; returns false, and removes nothing, if the queue has a message or a consumer. */
   removeEmpty(address: Address): boolean {
     const queue = this.#queues.get(queueName(address));
     const used = queue && queue.messages + queue.consumers > 0;
@@ -108,8 +113,8 @@ export class Broker {
     return !used;
   }
 
-  /** Removes the queues that go with an owner. */
-  leave(owner: Owner): void {
+  /** Removes the queues that a session owns. */
+  removeOwned(owner: Owner): void {
     for (const queue of this.#queues.values()) {
       if (queue.owner === owner && queue.settings.owned) queue.remove();
     }
@@ -120,7 +125,7 @@ export class Broker {
     for (const queue of this.#queues.values()) queue.remove();
   }
 
-  /** Consumers of all queues. */
+  /** Number of consumers of all queues. */
   get consumers(): number {
     return [...this.#queues.values()].reduce(
       (sum, { consumers }) => sum + consumers,

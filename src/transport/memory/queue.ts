@@ -1,4 +1,4 @@
-/** A queue of the bus inside the process: order, prefetch, expiration, redelivery. @module */
+/** Queue of the in-process broker: order, prefetch, expiration, redelivery. @module */
 import {
   clearDeadline,
   setDeadline,
@@ -14,9 +14,9 @@ export type Owner = object;
 
 /** Settings of a queue. */
 export interface QueueSettings {
-  /** Milliseconds that a message may wait; default: any time. */
+  /** Milliseconds after which a message expires; default: never. */
   readonly ttl?: number;
-  /** Name of the queue that gets messages whose time is over; default: they are dropped. */
+  /** Name of the queue that expired messages move to; default: they are dropped. */
   readonly deadLetterTo?: string;
   /** Removed with its last consumer; default false. */
   readonly transient?: boolean;
@@ -24,91 +24,91 @@ export interface QueueSettings {
   readonly owned?: boolean;
 }
 
-interface Item {
+interface QueuedMessage {
   readonly message: Message;
   readonly key: string;
-  /** Position in the queue, which a redelivered message keeps. */
+  /** Position in the queue, which a requeued message keeps. */
   readonly order: number;
-  /** When it is too old, in milliseconds of the monotonic clock. */
+  /** Time at which the message expires, in milliseconds of `performance.now()`. */
   readonly expires: number;
   redelivered: boolean;
 }
 
 interface Subscriber {
   readonly owner: Owner;
-  readonly receive: (delivery: Delivery) => void;
+  readonly onDelivery: (delivery: Delivery) => void;
   readonly options: ConsumeOptions;
-  readonly held: SlotMap<Item>;
+  readonly unsettled: SlotMap<QueuedMessage>;
   readonly reserve: WaitingReserve;
   readonly ended: PromiseWithResolvers<void>;
-  /** How many of what it holds wait, and do not count against its prefetch. */
-  waiting: number;
-  /** Set once what it held is back in the queue. */
+  /** Number of unsettled deliveries that do not count against the prefetch. */
+  exempt: number;
+  /** True once the consumer is closed and its unsettled messages are requeued. */
   closed: boolean;
 }
 
-/** What a queue tells its broker. */
-export interface QueueEvents {
-  /** It is gone. */
+/** Listener of a queue, implemented by its broker. */
+export interface QueueListener {
+  /** Called when the queue has been removed. */
   removed(): void;
-  /** A message was too old; `key` is the queue where it goes. */
+  /** Called with a message that has expired; `key` is the name of the queue that the message moves to. */
   deadLetter(key: string, message: Message): void;
 }
 
-/** How a consumer leaves. */
+/** Handle of a consumer. */
 export interface MemoryConsumer {
-  /** Resolves when it has left, or its queue is gone. */
+  /** Resolves when the consumer has ended, or its queue has been removed. */
   readonly ended: Promise<void>;
-  /** Deliveries that are not settled yet. */
-  readonly held: number;
-  /** No more deliveries; what is held may still be settled. */
+  /** Number of unsettled deliveries. */
+  readonly unsettled: number;
+  /** Stops deliveries; unsettled deliveries can still be settled. */
   cancel(): void;
-  /** As a lost channel: what is held goes back. */
+  /** Ends the consumer as a lost channel would: requeues its unsettled messages. */
   close(): void;
 }
 
-/** One queue. */
+/** A queue with its messages and consumers. */
 export class MemoryQueue {
-  /** Name at the bus. */
+  /** Name of the queue. */
   readonly name: string;
-  /** As declared. */
+  /** Settings with which the queue was declared. */
   readonly settings: QueueSettings;
-  /** Who declared it. */
+  /** Session that declared the queue. */
   readonly owner: Owner;
-  readonly #events: QueueEvents;
-  #waiting: Timer | undefined;
-  #items: Item[] = [];
-  /** Consumers; the first is the next in turn. */
-  #members: Subscriber[] = [];
+  readonly #listener: QueueListener;
+  #expiryTimer: Timer | undefined;
+  #items: QueuedMessage[] = [];
+  /** Consumers in round-robin order; the first is served next. */
+  #subscribers: Subscriber[] = [];
   #order = 0;
-  #running = false;
+  #scheduled = false;
   #removed = false;
 
-  /** Made by the bus. */
+  /** Created by the broker. */
   constructor(
     name: string,
     settings: QueueSettings,
     owner: Owner,
-    events: QueueEvents,
+    events: QueueListener,
   ) {
     this.name = name;
     this.settings = settings;
     this.owner = owner;
-    this.#events = events;
+    this.#listener = events;
   }
 
-  /** How many consume it. */
+  /** Number of consumers. */
   get consumers(): number {
-    return this.#members.length;
+    return this.#subscribers.length;
   }
 
-  /** How many messages wait for a consumer. */
+  /** Number of ready messages. */
   get messages(): number {
-    this.#dropOld();
+    this.#expire();
     return this.#items.length;
   }
 
-  /** Takes a message. */
+  /** Adds a message. */
   push(message: Message, key: string): void {
     const { ttl = Infinity } = this.settings;
     const age = Math.min(message.expiration ?? Infinity, ttl);
@@ -120,165 +120,179 @@ export class MemoryQueue {
       expires,
       redelivered: false,
     });
-    this.#dropOld();
-    this.#run();
+    this.#expire();
+    this.#scheduleDelivery();
   }
 
-  /** Gives messages to a consumer from now on. */
+  /**
+   * Adds a consumer.
+   *
+   * @throws {TopologyError} the queue has an exclusive consumer, or `options.exclusive` is set and the queue has a
+   * consumer.
+   */
   consume(
     owner: Owner,
-    receive: (delivery: Delivery) => void,
+    onDelivery: (delivery: Delivery) => void,
     options: ConsumeOptions,
     reserve: WaitingReserve = new WaitingReserve(),
   ): MemoryConsumer {
-    const taken = this.#members.some((member) => member.options.exclusive) ||
+    const inUse =
+      this.#subscribers.some((subscriber) => subscriber.options.exclusive) ||
       (options.exclusive && this.consumers > 0);
-    if (taken) {
+    if (inUse) {
       throw new TopologyError(
         `Cannot consume ${this.name}: it is in exclusive use`,
         { data: { entity: `queue ${this.name}`, reason: "inUse" } },
       );
     }
-    const member: Subscriber = {
+    const subscriber: Subscriber = {
       owner,
-      receive,
+      onDelivery,
       options,
-      held: new SlotMap(),
+      unsettled: new SlotMap(),
       reserve,
       ended: Promise.withResolvers(),
-      waiting: 0,
+      exempt: 0,
       closed: false,
     };
-    this.#members.push(member);
-    this.#run();
+    this.#subscribers.push(subscriber);
+    this.#scheduleDelivery();
     return {
-      ended: member.ended.promise,
-      get held() {
-        return member.held.size;
+      ended: subscriber.ended.promise,
+      get unsettled() {
+        return subscriber.unsettled.size;
       },
-      cancel: () => this.#leave(member),
-      close: () => this.#close(member),
+      cancel: () => this.#unsubscribe(subscriber),
+      close: () => this.#close(subscriber),
     };
   }
 
-  /** It is no more, with all that is in it. */
+  /** Removes the queue with its messages. */
   remove(): void {
     if (this.#removed) return;
     this.#removed = true;
     this.#items = [];
-    this.#arm();
-    for (const { ended } of this.#members) ended.resolve();
-    this.#members = [];
-    this.#events.removed();
+    this.#armExpiryTimer();
+    for (const { ended } of this.#subscribers) ended.resolve();
+    this.#subscribers = [];
+    this.#listener.removed();
   }
 
-  #insert(item: Item): void {
+  #insert(item: QueuedMessage): void {
     if (this.#removed) return;
     let at = this.#items.length;
-    while (at > 0 && (this.#items[at - 1] as Item).order > item.order) at--;
+    while (
+      at > 0 && (this.#items[at - 1] as QueuedMessage).order > item.order
+    ) at--;
     this.#items.splice(at, 0, item);
   }
 
-  /** What is too old is dropped when it would be its turn, as RabbitMQ does, or goes to the queue that the settings name. */
-  #dropOld(): void {
+  /** Drops or dead-letters expired messages at the head of the queue, as RabbitMQ does. */
+  #expire(): void {
     const now = performance.now();
     while ((this.#items[0]?.expires ?? Infinity) <= now) {
-      this.#deadLetter(this.#items.shift() as Item);
+      this.#deadLetter(this.#items.shift() as QueuedMessage);
     }
-    this.#arm();
+    this.#armExpiryTimer();
   }
 
-  #deadLetter({ message: { expiration: _, ...message } }: Item): void {
+  #deadLetter({ message: { expiration: _, ...message } }: QueuedMessage): void {
     const { deadLetterTo } = this.settings;
-    if (deadLetterTo) this.#events.deadLetter(deadLetterTo, message);
+    if (deadLetterTo) this.#listener.deadLetter(deadLetterTo, message);
   }
 
-  /** Looks again when the first is too old. */
-  #arm(): void {
-    if (this.#waiting) clearDeadline(this.#waiting);
-    this.#waiting = undefined;
+  /** Sets the timer for the expiration of the first message. */
+  #armExpiryTimer(): void {
+    if (this.#expiryTimer) clearDeadline(this.#expiryTimer);
+    this.#expiryTimer = undefined;
     const [first] = this.#items;
     if (!first || !this.settings.deadLetterTo) return;
-    this.#waiting = setDeadline(first.expires, () => this.#dropOld());
+    this.#expiryTimer = setDeadline(first.expires, () => this.#expire());
   }
 
-  #leave(member: Subscriber): void {
-    this.#members = this.#members.filter((other) => other !== member);
+  #unsubscribe(subscriber: Subscriber): void {
+    this.#subscribers = this.#subscribers.filter((other) =>
+      other !== subscriber
+    );
     if (this.settings.transient && this.consumers === 0) this.remove();
   }
 
-  #close(member: Subscriber): void {
-    member.closed = true;
-    for (const item of member.held) this.#putBack(item);
-    member.held.clear();
-    this.#leave(member);
-    this.#run();
+  #close(subscriber: Subscriber): void {
+    subscriber.closed = true;
+    for (const item of subscriber.unsettled) this.#requeue(item);
+    subscriber.unsettled.clear();
+    this.#unsubscribe(subscriber);
+    this.#scheduleDelivery();
   }
 
-  #putBack(item: Item): void {
+  #requeue(item: QueuedMessage): void {
     item.redelivered = true;
     this.#insert(item);
   }
 
-  /** Delivers in a microtask of its own, as a network would: never inside the publisher's call. */
-  #run(): void {
-    if (this.#running) return;
-    this.#running = true;
+  /** Delivers in a microtask: as with a network, a delivery never runs inside the publisher's call. */
+  #scheduleDelivery(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
     queueMicrotask(() => {
-      this.#running = false;
+      this.#scheduled = false;
       this.#deliver();
     });
   }
 
   #deliver(): void {
-    for (this.#dropOld(); this.#items.length > 0; this.#dropOld()) {
-      const turn = this.#members.findIndex((
-        { held, waiting, options: { prefetch } },
-      ) => prefetch === 0 || held.size - waiting < prefetch);
+    for (this.#expire(); this.#items.length > 0; this.#expire()) {
+      const turn = this.#subscribers.findIndex((
+        { unsettled, exempt, options: { prefetch } },
+      ) => prefetch === 0 || unsettled.size - exempt < prefetch);
       if (turn < 0) return;
-      const member = this.#members[turn] as Subscriber;
-      this.#members = [
-        ...this.#members.slice(0, turn),
-        ...this.#members.slice(turn + 1),
-        member,
+      const subscriber = this.#subscribers[turn] as Subscriber;
+      this.#subscribers = [
+        ...this.#subscribers.slice(0, turn),
+        ...this.#subscribers.slice(turn + 1),
+        subscriber,
       ];
-      const item = this.#items.shift() as Item;
-      member.receive(this.#delivery(member, item));
+      const item = this.#items.shift() as QueuedMessage;
+      subscriber.onDelivery(this.#delivery(subscriber, item));
     }
   }
 
-  #waits(member: Subscriber, { message }: Item, evict: () => void): Disposable {
-    const place = member.reserve.wait(message.body.length, evict);
-    const counts = member.reserve.full ? 0 : 1;
-    member.waiting += counts;
-    this.#run();
+  #exempt(
+    subscriber: Subscriber,
+    { message }: QueuedMessage,
+    evict: () => void,
+  ): Disposable {
+    const place = subscriber.reserve.add(message.body.length, evict);
+    const counts = subscriber.reserve.full ? 0 : 1;
+    subscriber.exempt += counts;
+    this.#scheduleDelivery();
     return {
       [Symbol.dispose]: () => {
         place[Symbol.dispose]();
-        member.waiting -= counts;
+        subscriber.exempt -= counts;
       },
     };
   }
 
-  #delivery(member: Subscriber, item: Item): Delivery {
-    const place = member.held.add(item);
+  #delivery(subscriber: Subscriber, item: QueuedMessage): Delivery {
+    const place = subscriber.unsettled.add(item);
     const settle = (after?: () => void) => {
-      if (member.held.get(place) !== item) return;
-      member.held.delete(place);
+      if (subscriber.unsettled.get(place) !== item) return;
+      subscriber.unsettled.delete(place);
       after?.();
-      this.#run();
+      this.#scheduleDelivery();
     };
     return {
       message: item.message,
       key: item.key,
       redelivered: item.redelivered,
       get lost() {
-        return member.closed;
+        return subscriber.closed;
       },
-      waits: (evict) => this.#waits(member, item, evict),
+      exemptFromPrefetch: (evict) => this.#exempt(subscriber, item, evict),
       ack: () => settle(),
       reject: (requeue) =>
-        settle(requeue ? () => this.#putBack(item) : undefined),
+        settle(requeue ? () => this.#requeue(item) : undefined),
     };
   }
 }

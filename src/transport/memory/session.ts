@@ -1,4 +1,4 @@
-/** One context's part of a bus inside the process. @module */
+/** Session on the in-process broker. @module */
 import {
   ConnectionDisposedError,
   InvalidValueError,
@@ -21,11 +21,11 @@ import type {
 import type { Broker } from "./broker.ts";
 import type { MemoryQueue, Owner } from "./queue.ts";
 
-/** One context's part of a bus. */
+/** Session of one connection context. */
 export class MemorySession implements Session, Owner {
   readonly #broker: Broker;
-  readonly #returned: (message: Message) => void;
-  readonly #closed: () => void;
+  readonly #onReturned: (message: Message) => void;
+  readonly #onClose: () => void;
   readonly #cancels = new Set<() => void>();
   readonly #reserve = new WaitingReserve();
   #disposed = false;
@@ -36,8 +36,8 @@ export class MemorySession implements Session, Owner {
     closed: () => void,
   ) {
     this.#broker = broker;
-    this.#returned = returned;
-    this.#closed = closed;
+    this.#onReturned = returned;
+    this.#onClose = closed;
   }
 
   declare(
@@ -45,10 +45,10 @@ export class MemorySession implements Session, Owner {
     deadline: Deadline,
     { bind = true }: DeclareOptions = {},
   ): Promise<void> {
-    return this.#use(deadline, () => {
+    return this.#run(deadline, () => {
       const own = address.kind === "fanout" || address.kind === "direct" ||
         address.kind === "event" && address.exclusive;
-      if (!own) this.#broker.queue(address, this, bind); // a queue of one consumer comes with it
+      if (!own) this.#broker.queue(address, this, bind); // a queue of one consumer is created with its consumer
     });
   }
 
@@ -57,9 +57,9 @@ export class MemorySession implements Session, Owner {
     message: Message,
     deadline: Deadline,
   ): Promise<void> {
-    return this.#use(deadline, () => {
-      const taken = this.#broker.publish(address, message);
-      if (taken || !message.mandatory) return;
+    return this.#run(deadline, () => {
+      const routed = this.#broker.publish(address, message);
+      if (routed || !message.mandatory) return;
       const key = publishKey(address);
       throw new NoRouteError(
         `No queue takes a message for ${
@@ -71,10 +71,10 @@ export class MemorySession implements Session, Owner {
   }
 
   send(address: Address, message: Message, deadline: Deadline): Promise<void> {
-    return this.#use(deadline, () => {
-      const taken = this.#broker.publish(address, message);
-      if (taken || !message.mandatory) return;
-      queueMicrotask(() => guarded(this.#returned, message));
+    return this.#run(deadline, () => {
+      const routed = this.#broker.publish(address, message);
+      if (routed || !message.mandatory) return;
+      queueMicrotask(() => callSafely(this.#onReturned, message));
     });
   }
 
@@ -84,7 +84,7 @@ export class MemorySession implements Session, Owner {
     options: ConsumeOptions,
     deadline: Deadline,
   ): Promise<Consumer> {
-    return this.#use(deadline, () => {
+    return this.#run(deadline, () => {
       if (address.kind === "direct") {
         throw new InvalidValueError(
           `Cannot consume ${address.queue}: a queue that is known by its name alone has no form to declare`,
@@ -101,20 +101,20 @@ export class MemorySession implements Session, Owner {
     onDelivery: (delivery: Delivery) => void,
     options: ConsumeOptions,
   ): void {
-    const queue = this.#broker.named(name, this, { transient: true });
+    const queue = this.#broker.createQueue(name, this, { transient: true });
     this.#subscribe(queue, onDelivery, options);
   }
 
   flush(deadline: Deadline): Promise<void> {
-    return this.#use(deadline, () => {}); // an acknowledgement takes effect at once
+    return this.#run(deadline, () => {}); // acknowledgements take effect at once
   }
 
   unbind(address: QueueAddress, deadline: Deadline): Promise<void> {
-    return this.#use(deadline, () => this.#broker.unbind(address));
+    return this.#run(deadline, () => this.#broker.unbind(address));
   }
 
   removeEmpty(address: Address, deadline: Deadline): Promise<boolean> {
-    return this.#use(deadline, () => this.#broker.removeEmpty(address));
+    return this.#run(deadline, () => this.#broker.removeEmpty(address));
   }
 
   #subscribe(
@@ -124,14 +124,14 @@ export class MemorySession implements Session, Owner {
   ): Consumer {
     const handle = queue.consume(
       this,
-      (delivery) => guarded(onDelivery, measured(delivery, options.limit)),
+      (delivery) => callSafely(onDelivery, limitBody(delivery, options.limit)),
       options,
       this.#reserve,
     );
     this.#cancels.add(handle.close);
     const cancel = () => {
       handle.cancel();
-      if (handle.held === 0) this.#cancels.delete(handle.close); // nothing goes back at the end
+      if (handle.unsettled === 0) this.#cancels.delete(handle.close); // there is nothing to requeue on disposal
     };
     return { ended: handle.ended, cancel: () => Promise.try(cancel) };
   }
@@ -141,13 +141,16 @@ export class MemorySession implements Session, Owner {
     this.#reserve[Symbol.dispose]();
     for (const close of this.#cancels) close();
     this.#cancels.clear();
-    this.#broker.leave(this);
-    this.#closed();
+    this.#broker.removeOwned(this);
+    this.#onClose();
     return Promise.resolve();
   }
 
-  /** Does it at once, so that disposal is before it or after it; what goes wrong is a rejection, as with a network. */
-  #use<T>({ signal }: Deadline, work: () => T): Promise<T> {
+  /**
+   * Runs `work` in the same turn, so that disposal comes before or after it; errors become rejections, as with a
+   * network.
+   */
+  #run<T>({ signal }: Deadline, work: () => T): Promise<T> {
     return Promise.try(() => {
       signal?.throwIfAborted();
       if (!this.#disposed) return work();
@@ -158,24 +161,27 @@ export class MemorySession implements Session, Owner {
   }
 }
 
-/** A body that is too large comes as from a network; there is no memory to spare where it is in memory already. */
-function measured(delivery: Delivery, limit: BodyLimit | undefined): Delivery {
+/**
+ * Delivers an oversized body as a network driver would. The semaphore for whole bodies is not needed, since the body is
+ * in memory already.
+ */
+function limitBody(delivery: Delivery, limit: BodyLimit | undefined): Delivery {
   const { message } = delivery;
   const { body, replyTo, correlationId } = message;
   if (body.length <= (limit?.bytes ?? Infinity)) return delivery;
-  const asks = replyTo !== undefined && correlationId !== undefined;
-  const kept = limit?.keep && !asks ? body : edgesOf(body);
+  const expectsReply = replyTo !== undefined && correlationId !== undefined;
+  const available = limit?.allowWhole && !expectsReply ? body : edgesOf(body);
   return {
     ...delivery,
     get lost() {
       return delivery.lost;
     },
-    message: { ...message, body: kept, oversized: body.length },
+    message: { ...message, body: available, oversized: body.length },
   };
 }
 
-/** What a receiver throws hurts nobody else. */
-function guarded<T>(receive: (value: T) => void, value: T): void {
+/** Calls a listener and logs an error that it throws. */
+function callSafely<T>(receive: (value: T) => void, value: T): void {
   try {
     receive(value);
   } catch (error) {

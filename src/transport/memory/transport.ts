@@ -1,4 +1,4 @@
-/** The link to a bus inside the process: the same promises as a network's, without one. @module */
+/** Transport inside the process: keeps the promises of a network transport, without a network. @module */
 import { flushLog } from "../../logging.ts";
 import type { Address } from "../address.ts";
 import { type BusProfile, defaultProfile } from "../profile.ts";
@@ -10,21 +10,21 @@ import type {
   Session,
   Transport,
   TransportEvent,
-  TransportHealth,
 } from "../transport.ts";
+import type { TransportHealth } from "../transport_health.ts";
 import { Broker } from "./broker.ts";
 import { MemorySession } from "./session.ts";
 
-/** A bus of one process. */
+/** Transport inside the process, with a broker of its own. */
 export class MemoryTransport implements Transport {
   readonly inbox: string;
   readonly #broker: Broker;
   readonly #since = new Date();
   readonly #sessions = new Set<MemorySession>();
-  #listener: InboxListener | undefined;
-  #listening: MemorySession | undefined;
+  #inboxListener: InboxListener | undefined;
+  #inboxSession: MemorySession | undefined;
 
-  /** A new bus. */
+  /** Creates an empty broker. */
   constructor(profile: BusProfile = defaultProfile) {
     this.#broker = new Broker(profile);
     this.inbox = uniqueName("reply", profile.nova?.member ?? true);
@@ -33,21 +33,21 @@ export class MemoryTransport implements Transport {
   openSession({ signal }: Deadline): Promise<Session> {
     return Promise.try(() => {
       signal?.throwIfAborted();
-      return this.#lease();
+      return this.#newSession();
     });
   }
 
   startInbox(listener: InboxListener, { signal }: Deadline): Promise<void> {
     return Promise.try(() => {
       signal?.throwIfAborted();
-      this.#listener = listener;
-      if (this.#listening) return;
-      this.#listening = this.#lease();
+      this.#inboxListener = listener;
+      if (this.#inboxSession) return;
+      this.#inboxSession = this.#newSession();
       const { limit: bytes = Infinity } = listener;
-      this.#listening.consumeInbox(
+      this.#inboxSession.consumeInbox(
         this.inbox,
-        (delivery) => this.#listener?.onDelivery(delivery),
-        { prefetch: 0, limit: { bytes, keep: false } },
+        (delivery) => this.#inboxListener?.onDelivery(delivery),
+        { prefetch: 0, limit: { bytes, allowWhole: false } },
       );
     });
   }
@@ -60,12 +60,12 @@ export class MemoryTransport implements Transport {
   }
 
   onEvent(_watcher: (event: TransportEvent) => void): Disposable {
-    return { [Symbol.dispose]: () => {} }; // a bus in the process is never lost
+    return { [Symbol.dispose]: () => {} }; // the in-process broker is never lost
   }
 
   health(): TransportHealth {
     const lastProof = new Date();
-    const side = {
+    const connection = {
       state: "up",
       since: this.#since,
       lastProof,
@@ -74,8 +74,8 @@ export class MemoryTransport implements Transport {
     const consumers = this.#broker.consumers;
     const counts = { wanted: consumers, consuming: consumers };
     return {
-      publishing: side,
-      consuming: { ...side, consumers: counts },
+      publishing: connection,
+      consuming: { ...connection, consumers: counts },
       stale: 0,
     };
   }
@@ -97,10 +97,10 @@ export class MemoryTransport implements Transport {
     flushLog();
   }
 
-  #lease(): MemorySession {
+  #newSession(): MemorySession {
     const session = new MemorySession(
       this.#broker,
-      (message) => this.#listener?.onReturned(message),
+      (message) => this.#inboxListener?.onReturned(message),
       () => this.#sessions.delete(session),
     );
     this.#sessions.add(session);

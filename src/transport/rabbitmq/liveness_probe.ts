@@ -1,4 +1,9 @@
-/** Proves a link by messages to its own inbox: published, routed, consumed. The connection that proves nothing is opened anew. @module */
+/**
+ * Liveness probe: proves that the broker publishes, routes and delivers, by messages to the inbox. A connection that
+ * proves nothing is closed and opened again.
+ *
+ * @module
+ */
 import {
   clearDeadline,
   setDeadline,
@@ -11,166 +16,179 @@ import type { Publisher } from "./publishing/publisher.ts";
 import type { SupervisedConnection } from "./connection/supervised_connection.ts";
 import type { Socket } from "./connection/dial.ts";
 
-/** What is asked of a side. */
-export type Probed = Pick<
+/** Members of a connection that a probe uses. */
+export type ProbedConnection = Pick<
   SupervisedConnection,
   "socket" | "blocked" | "recorder" | "drop"
 >;
 
-/** What a prober works with. */
+/** Collaborators of a liveness probe. */
 export interface LivenessProbeOptions {
-  /** The connection that sends. */
-  readonly publishing: Probed;
-  /** The connection that receives. */
-  readonly consuming: Probed;
-  /** Sends, with confirms. */
+  /** The connection that publishes. */
+  readonly publishing: ProbedConnection;
+  /** The connection that consumes. */
+  readonly consuming: ProbedConnection;
+  /** Publisher with confirms. */
   readonly publisher: Pick<Publisher, "publish">;
-  /** Name of the inbox now. */
+  /** Returns the current name of the inbox. */
   readonly inbox: () => string;
   /** Milliseconds between two probes. */
-  readonly every: number;
+  readonly intervalMs: number;
 }
 
-/** Probes of which none has come yet. */
+/** Probes in flight since the last one that was delivered. */
 interface Round {
-  /** Number of the first. */
+  /** Number of the first probe of the round. */
   readonly first: number;
-  /** When it was sent, in milliseconds of `performance.now()`. */
-  readonly since: number;
-  /** On which connections. */
+  /** Time at which the first probe was sent, in milliseconds of `performance.now()`. */
+  readonly sentAt: number;
+  /** Connections on which the probes were sent. */
   readonly publishing: Socket;
   readonly consuming: Socket;
-  /** The broker has one of them: if none comes, it is the other connection's fault. */
-  taken: boolean;
+  /** True if the broker has confirmed a probe: if none is delivered, the consuming connection is at fault. */
+  confirmed: boolean;
 }
 
-/** So many intervals without proof are too many; after each loss twice as many, up to the most. */
-const PROBE_TIMEOUT_MS = 2;
-const MOST = 32;
-/** A timer that is late by this part of its interval tells that the event loop stood still, not the broker. */
-const LATE = 0.25;
+/**
+ * Intervals without a delivered probe after which a connection is closed. The number doubles after each such loss, up to
+ * the maximum.
+ */
+const MIN_TIMEOUT_INTERVALS = 2;
+const MAX_TIMEOUT_INTERVALS = 32;
+/** Delay of a timer, in intervals, above which the event loop was blocked, so that the broker is not at fault. */
+const MAX_TIMER_DELAY_INTERVALS = 0.25;
 
-/** Sends probes while it is awake, and knows those that come. */
+/** Sends probes while it is started, and recognises them when they are delivered. */
 export class LivenessProbe {
-  readonly #parts: LivenessProbeOptions;
+  readonly #options: LivenessProbeOptions;
   readonly #token = `probe.${crypto.randomUUID()}`;
-  #sent = 0;
+  #lastNumber = 0;
   #round: Round | undefined;
-  /** When something else last came to the inbox. */
-  #heard = -Infinity;
+  /** Time at which another message was last delivered to the inbox. */
+  #lastReceived = -Infinity;
   #timer: Timer | undefined;
-  #awake: AbortController | undefined;
+  #active: AbortController | undefined;
   #forbidden = false;
-  #patience = PROBE_TIMEOUT_MS;
+  #timeoutIntervals = MIN_TIMEOUT_INTERVALS;
 
-  /** Rests until `start`. */
-  constructor(parts: LivenessProbeOptions) {
-    this.#parts = parts;
+  /** Sends nothing before `start`. */
+  constructor(options: LivenessProbeOptions) {
+    this.#options = options;
   }
 
-  /** Probes from now on; goes on if it does already. */
+  /** Starts to send probes, if it has not been started. */
   start(): void {
-    if (this.#awake || this.#forbidden) return;
-    this.#awake = new AbortController();
+    if (this.#active || this.#forbidden) return;
+    this.#active = new AbortController();
     this.#arm();
     this.probe();
   }
 
-  /** Rests: no timer is left, and nothing under way. */
+  /** Stops the timer and forgets all probes in flight. */
   stop(): void {
-    this.#awake?.abort();
-    this.#awake = undefined;
+    this.#active?.abort();
+    this.#active = undefined;
     this.#round = undefined;
     if (this.#timer) clearDeadline(this.#timer);
   }
 
-  /** The broker takes nothing: what was sent proves nothing either way. */
+  /** Forgets the probes in flight, because a blocked connection proves nothing. */
   suspend(): void {
     this.#round = undefined;
   }
 
-  /** Sends a probe now, if the link can be expected to carry one. */
+  /** Sends a probe now, if both connections are open and not blocked. */
   probe(): void {
-    const { publishing, consuming } = this.#parts;
-    if (!this.#awake) return;
+    const { publishing, consuming } = this.#options;
+    if (!this.#active) return;
     if (!publishing.socket || !consuming.socket || publishing.blocked) {
       return this.suspend();
     }
-    this.#sent++;
+    this.#lastNumber++;
     if (!this.#round) {
       this.#round = {
-        first: this.#sent,
-        since: performance.now(),
+        first: this.#lastNumber,
+        sentAt: performance.now(),
         publishing: publishing.socket,
         consuming: consuming.socket,
-        taken: false,
+        confirmed: false,
       };
       this.#arm();
     }
-    void this.#send(this.#sent, this.#awake.signal);
+    void this.#send(this.#lastNumber, this.#active.signal);
   }
 
-  /** True if a message of the inbox is a probe: it is nobody else's business. */
-  takes(delivery: Delivery): boolean {
+  /** Handles a probe that was delivered to the inbox; returns false for any other message. */
+  handle(delivery: Delivery): boolean {
     const { correlationId, messageId } = delivery.message;
     if (correlationId !== this.#token) {
-      this.#heard = performance.now();
+      this.#lastReceived = performance.now();
       return false;
     }
     delivery.ack();
-    // One from before a loss says nothing of the connection that sends now.
-    if (this.#round && Number(messageId) >= this.#round.first) this.#proven();
+    // A probe from before a loss proves nothing about the connection that publishes now.
+    if (this.#round && Number(messageId) >= this.#round.first) this.#onProbe();
     return true;
   }
 
-  #proven(): void {
+  #onProbe(): void {
     this.#round = undefined;
-    this.#patience = PROBE_TIMEOUT_MS;
-    this.#parts.publishing.recorder.proven();
-    this.#parts.consuming.recorder.proven();
+    this.#timeoutIntervals = MIN_TIMEOUT_INTERVALS;
+    this.#options.publishing.recorder.recordProof();
+    this.#options.consuming.recorder.recordProof();
   }
 
   #arm(): void {
     if (this.#timer) clearDeadline(this.#timer);
-    const due = performance.now() + this.#parts.every;
+    const due = performance.now() + this.#options.intervalMs;
     this.#timer = setDeadline(due, () => this.#tick(due));
   }
 
   #tick(due: number): void {
     const now = performance.now();
     this.#arm();
-    if (now - due > this.#parts.every * LATE || this.#excused()) this.suspend();
-    const { since = now } = this.#round ?? {};
-    const late = now - since >= this.#patience * this.#parts.every;
-    if (late && this.#round) this.#drop(this.#round);
+    if (
+      now - due > this.#options.intervalMs * MAX_TIMER_DELAY_INTERVALS ||
+      this.#isExcused()
+    ) this.suspend();
+    const { sentAt = now } = this.#round ?? {};
+    const expired =
+      now - sentAt >= this.#timeoutIntervals * this.#options.intervalMs;
+    if (expired && this.#round) this.#reconnect(this.#round);
     else this.probe();
   }
 
-  /** Another connection by now; or a probe that only waits its turn, behind what is confirmed or behind what comes. */
-  #excused(): boolean {
+  /**
+   * True if the round is not evidence of a fault: a connection has been replaced, or the probe waits behind messages
+   * that are being confirmed or delivered.
+   */
+  #isExcused(): boolean {
     if (!this.#round) return false;
-    const { since, publishing, consuming, taken } = this.#round;
-    const { publishing: sends, consuming: receives } = this.#parts;
-    if (publishing !== sends.socket || consuming !== receives.socket) {
+    const { sentAt, publishing, consuming, confirmed } = this.#round;
+    const { publishing: sending, consuming: receiving } = this.#options;
+    if (publishing !== sending.socket || consuming !== receiving.socket) {
       return true;
     }
-    const { lastProof = -Infinity } = sends.recorder;
-    return taken ? this.#heard > since : lastProof > since;
+    const { lastProof = -Infinity } = sending.recorder;
+    return confirmed ? this.#lastReceived > sentAt : lastProof > sentAt;
   }
 
-  /** The connection at fault alone: the other one has work in hand. */
-  #drop({ since, taken }: Round): void {
-    const ms = Math.round(performance.now() - since);
-    const reason = `no probe came through in ${ms} ms`;
+  /** Closes the connection at fault, and not the other one, which has messages in flight. */
+  #reconnect({ sentAt, confirmed }: Round): void {
+    const ms = Math.round(performance.now() - sentAt);
+    const reason = `no probe was delivered in ${ms} ms`;
     this.suspend();
-    this.#patience = Math.min(2 * this.#patience, MOST);
-    const { publishing, consuming } = this.#parts;
-    (taken ? consuming : publishing).drop(reason);
+    this.#timeoutIntervals = Math.min(
+      2 * this.#timeoutIntervals,
+      MAX_TIMEOUT_INTERVALS,
+    );
+    const { publishing, consuming } = this.#options;
+    (confirmed ? consuming : publishing).drop(reason);
   }
 
   async #send(number: number, signal: AbortSignal): Promise<void> {
-    const { publisher, inbox, every } = this.#parts;
-    const expiration = this.#patience * every;
+    const { publisher, inbox, intervalMs } = this.#options;
+    const expiration = this.#timeoutIntervals * intervalMs;
     const message = {
       body: new Uint8Array(),
       headers: {},
@@ -179,21 +197,23 @@ export class LivenessProbe {
       expiration,
       mandatory: true,
     };
-    const wait = { at: performance.now() + expiration, signal };
+    const deadline = { at: performance.now() + expiration, signal };
     try {
-      await publisher.publish({ key: inbox() }, message, wait);
-      if (this.#round && number >= this.#round.first) this.#round.taken = true;
+      await publisher.publish({ key: inbox() }, message, deadline);
+      if (this.#round && number >= this.#round.first) {
+        this.#round.confirmed = true;
+      }
     } catch (error) {
       if (signal.aborted) return;
-      logger("bus").debug("A probe was not taken: {error}", { error });
+      logger("bus").debug("A probe was not confirmed: {error}", { error });
       if (isForbidden(error)) this.#forbid();
     }
   }
 
-  /** Who may only consume cannot prove more. */
+  /** Stops for good: a user that may only consume cannot send probes. */
   #forbid(): void {
     logger("bus").warn(
-      "The user may not write to its inbox: no probes are sent",
+      "The user may not publish to the inbox: no probes are sent",
     );
     this.#forbidden = true;
     this.stop();

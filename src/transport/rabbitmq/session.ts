@@ -1,4 +1,4 @@
-/** The channels of one connection context on the link to RabbitMQ. @module */
+/** Session on RabbitMQ: the channels of one connection context. @module */
 import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
 import type { Address, QueueAddress } from "../address.ts";
 import type {
@@ -11,44 +11,48 @@ import type {
   Session,
 } from "../transport.ts";
 import type { ConsumerChannel } from "./consuming/consumers.ts";
-import type { QueueRoute, Routes } from "./connection/routes.ts";
-import { Publisher, type PublisherParts } from "./publishing/publisher.ts";
+import type { QueueRoute } from "./connection/entities.ts";
+import type { Routes } from "./connection/routes.ts";
+import { Publisher, type PublisherOptions } from "./publishing/publisher.ts";
 import type { Topology } from "./connection/topology.ts";
 import { InFlightWindow } from "./publishing/publish_window.ts";
 
-/** Collaborators that a session shares with the others of its transport. */
-export interface SessionShares {
+/** Collaborators that a session shares with the other sessions of its transport. */
+export interface SessionDependencies {
   readonly routes: Routes;
-  /** Declarations on the connection that consumes. */
+  /** Declarations on the consuming connection. */
   readonly topology: Topology;
-  /** Opens one more channel for consumers. */
+  /** Creates a channel for consumers. */
   readonly openConsumers: () => ConsumerChannel;
-  /** Called when the session is closed. */
-  readonly closed: () => void;
+  /** Called when the session has been closed. */
+  readonly onClose: () => void;
 }
 
-/** Channels of one connection context, opened when they are first needed. */
+/** Session of one connection context; each channel is opened when it is first needed. */
 export class RabbitSession implements Session {
   readonly #publishers: {
     readonly confirmed: Publisher;
-    readonly posted: Publisher;
-    readonly fanned: Publisher;
+    readonly unconfirmed: Publisher;
+    readonly fanout: Publisher;
     readonly large: Publisher;
   };
-  readonly #shares: SessionShares;
+  readonly #dependencies: SessionDependencies;
   readonly #exclusive = new Set<ConsumerChannel>();
   #shared: ConsumerChannel | undefined;
   #disposing: Promise<void> | undefined;
 
-  constructor(parts: PublisherParts, shares: SessionShares) {
+  constructor(publishing: PublisherOptions, dependencies: SessionDependencies) {
     this.#publishers = {
-      confirmed: new Publisher(parts, true),
-      posted: new Publisher(parts, false),
-      fanned: new Publisher(parts, true),
-      // A large body takes long, and other messages must not wait for it.
-      large: new Publisher({ ...parts, window: new InFlightWindow() }, true),
+      confirmed: new Publisher(publishing, true),
+      unconfirmed: new Publisher(publishing, false),
+      fanout: new Publisher(publishing, true),
+      // a large body takes long to send, and other messages must not wait for it
+      large: new Publisher(
+        { ...publishing, window: new InFlightWindow() },
+        true,
+      ),
     };
-    this.#shares = shares;
+    this.#dependencies = dependencies;
   }
 
   async declare(
@@ -56,11 +60,11 @@ export class RabbitSession implements Session {
     deadline: Deadline,
     { bind = true }: DeclareOptions = {},
   ): Promise<void> {
-    this.#check(deadline);
-    const { routes, topology } = this.#shares;
+    this.#assertUsable(deadline);
+    const { routes, topology } = this.#dependencies;
     const route = routes.of(address);
     const { exchange, queue } = route;
-    // A queue of one process comes with its consumer.
+    // a queue of one process is declared by its consumer
     if (queue && !queue.unique) {
       const unbound = { key: queue.name, queue };
       const declared = bind ? route as QueueRoute : unbound;
@@ -73,23 +77,23 @@ export class RabbitSession implements Session {
     message: Message,
     deadline: Deadline,
   ): Promise<void> {
-    const refusal = this.#refusal(deadline);
+    const refusal = this.#rejection(deadline);
     if (refusal) return refusal;
-    const route = this.#shares.routes.of(address);
-    const { fanned, confirmed, large } = this.#publishers;
+    const route = this.#dependencies.routes.of(address);
+    const { fanout, confirmed, large } = this.#publishers;
     if (message.oversized !== undefined) {
       return large.publish(route, message, deadline);
     }
-    // A fanout exchange may vanish, and a 404 ends the channel: that must not hurt casts and replies.
-    const publisher = address.kind === "fanout" ? fanned : confirmed;
+    // A fanout exchange may be deleted at any time, and the 404 closes the channel; casts and replies must not be on that channel.
+    const publisher = address.kind === "fanout" ? fanout : confirmed;
     return publisher.publish(route, message, deadline);
   }
 
   send(address: Address, message: Message, deadline: Deadline): Promise<void> {
-    const refusal = this.#refusal(deadline);
+    const refusal = this.#rejection(deadline);
     if (refusal) return refusal;
-    const route = this.#shares.routes.of(address);
-    return this.#publishers.posted.post(route, message, deadline);
+    const route = this.#dependencies.routes.of(address);
+    return this.#publishers.unconfirmed.send(route, message, deadline);
   }
 
   async consume(
@@ -98,8 +102,8 @@ export class RabbitSession implements Session {
     options: ConsumeOptions,
     deadline: Deadline,
   ): Promise<Consumer> {
-    this.#check(deadline);
-    const route = this.#shares.routes.of(address);
+    this.#assertUsable(deadline);
+    const route = this.#dependencies.routes.of(address);
     if (!route.queue) {
       throw new InvalidValueError(
         `Cannot consume ${route.key}: a queue that is known by its name alone has no form to declare`,
@@ -107,12 +111,8 @@ export class RabbitSession implements Session {
     }
     const channel = this.#consumersFor(options);
     try {
-      return await channel.add(
-        route as QueueRoute,
-        onDelivery,
-        options,
-        deadline,
-      );
+      const request = { route: route as QueueRoute, onDelivery, options };
+      return await channel.add(request, deadline);
     } catch (error) {
       if (this.#exclusive.delete(channel)) await channel.close();
       throw error;
@@ -120,19 +120,19 @@ export class RabbitSession implements Session {
   }
 
   async flush(deadline: Deadline): Promise<void> {
-    this.#check(deadline);
-    await this.#shares.topology.flush(deadline);
+    this.#assertUsable(deadline);
+    await this.#dependencies.topology.flush(deadline);
   }
 
   async unbind(address: QueueAddress, deadline: Deadline): Promise<void> {
-    this.#check(deadline);
-    const { routes, topology } = this.#shares;
+    this.#assertUsable(deadline);
+    const { routes, topology } = this.#dependencies;
     await topology.unbind(routes.of(address), deadline);
   }
 
   async removeEmpty(address: Address, deadline: Deadline): Promise<boolean> {
-    this.#check(deadline);
-    const { routes, topology } = this.#shares;
+    this.#assertUsable(deadline);
+    const { routes, topology } = this.#dependencies;
     const { queue } = routes.of(address);
     return queue === undefined || await topology.removeEmpty(queue, deadline);
   }
@@ -141,25 +141,28 @@ export class RabbitSession implements Session {
     return this.#disposing ??= this.#close();
   }
 
-  /** A refused exclusive consumer ends its channel: it gets one of its own. */
+  /**
+   * Returns the channel for a consumer. An exclusive consumer has a channel of its own, because a rejection closes the
+   * channel.
+   */
   #consumersFor({ exclusive }: ConsumeOptions): ConsumerChannel {
-    if (!exclusive) return this.#shared ??= this.#shares.openConsumers();
+    if (!exclusive) return this.#shared ??= this.#dependencies.openConsumers();
     const idle = [...this.#exclusive].find((each) => each.idle);
-    const own = idle ?? this.#shares.openConsumers();
+    const own = idle ?? this.#dependencies.openConsumers();
     this.#exclusive.add(own);
     return own;
   }
 
-  /** Why nothing can be sent; without a promise in the usual case. */
-  #refusal(deadline: Deadline): Promise<never> | undefined {
+  /** Returns a rejected promise if the session cannot be used; no promise in the usual case, which is faster. */
+  #rejection(deadline: Deadline): Promise<never> | undefined {
     try {
-      return void this.#check(deadline);
+      return void this.#assertUsable(deadline);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  #check({ signal }: Deadline): void {
+  #assertUsable({ signal }: Deadline): void {
     signal?.throwIfAborted();
     if (this.#disposing) {
       throw new ConnectionDisposedError(
@@ -174,6 +177,6 @@ export class RabbitSession implements Session {
     await Promise.all(
       Object.values(this.#publishers).map((publisher) => publisher.close()),
     );
-    this.#shares.closed();
+    this.#dependencies.onClose();
   }
 }

@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { EventEmitter } from "node:events";
-import { Goodbyes } from "../../../src/transport/rabbitmq/amqplib/graceful_close.ts";
+import { GracefulClose } from "../../../src/transport/rabbitmq/amqplib/graceful_close.ts";
 import { z } from "npm:zod@^4.6.7";
 import {
   contract,
   InvalidResultError,
   InvalidValueError,
 } from "../../../mod.ts";
-import type { Inner } from "../../../src/transport/rabbitmq/amqplib/private_members.ts";
+import type { AmqplibConnection } from "../../../src/transport/rabbitmq/amqplib/private_members.ts";
 import { FrameReader } from "../../../src/transport/rabbitmq/amqplib/frame_reader.ts";
 import {
   BodyBudget,
@@ -229,7 +229,7 @@ Deno.test("Edges keeps the beginning and the end of a body, in whatever pieces i
         edges.add(body.subarray(at, at + size));
       }
       assert.equal(
-        Buffer.compare(edges.kept, expected),
+        Buffer.compare(edges.bytes, expected),
         0,
         `${length} ${size}`,
       );
@@ -239,14 +239,14 @@ Deno.test("Edges keeps the beginning and the end of a body, in whatever pieces i
 
 Deno.test("a room has one body; those that wait for it go back one after the other, but for those that are gone", async () => {
   const room = new BodyBudget();
-  assert.equal(room.take(), true);
-  assert.equal(room.take(), false);
+  assert.equal(room.tryAcquire(), true);
+  assert.equal(room.tryAcquire(), false);
   const back: number[] = [];
   for (let n = 0; n < 4; n++) {
-    room.postpone({ alive: n !== 1, giveBack: () => void back.push(n) });
+    room.postpone({ alive: n !== 1, requeue: () => void back.push(n) });
   }
   assert.deepEqual(back, []);
-  room.give();
+  room.release();
   assert.deepEqual(back, [0]);
   await until("the others are back", () => back.length === 3);
   assert.deepEqual(back, [0, 2, 3]);
@@ -273,13 +273,16 @@ Deno.test("of bodies above the limit that come at once, one is held in a process
     rest: Buffer.alloc(0),
     recvSinceLastCheck: false,
   });
-  const incoming = new FrameReader(fake as unknown as Inner, new Goodbyes());
+  const incoming = new FrameReader(
+    fake as unknown as AmqplibConnection,
+    new GracefulClose(),
+  );
   const came: unknown[] = [];
   const channels = [1, 2].map((ch) => ({ ch }) as never);
   const arrivals = channels.map((channel) => incoming.on(channel));
   for (const { consumers } of arrivals) {
     consumers.set("c", {
-      limit: { bytes: 10, keep: true },
+      limit: { bytes: 10, allowWhole: true },
       receive: ({ body, oversized }, _key, tag, _redelivered, held) =>
         came.push([tag, held, body.length, oversized]),
     });
@@ -289,11 +292,15 @@ Deno.test("of bodies above the limit that come at once, one is held in a process
   receive(1);
   receive(2);
   assert.deepEqual(came, [[1, "whole", 20, 20], [2, "later", 0, 20]]);
-  bodyBudget.give(); // as its delivery does when it is settled
+  bodyBudget.release(); // as its delivery does when it is settled
   const half = deliveryOf(2);
   fake.stream.emit("data", half.subarray(0, half.length - 15));
-  assert.equal(bodyBudget.take(), false, "taken when its length is announced");
+  assert.equal(
+    bodyBudget.tryAcquire(),
+    false,
+    "taken when its length is announced",
+  );
   incoming.off(channels[1]!, arrivals[1]!);
-  assert.equal(bodyBudget.take(), true, "free when its channel is gone");
-  bodyBudget.give();
+  assert.equal(bodyBudget.tryAcquire(), true, "free when its channel is gone");
+  bodyBudget.release();
 });

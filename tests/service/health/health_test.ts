@@ -4,7 +4,7 @@ import { implement, InvalidValueError, Service } from "../../../mod.ts";
 import type {
   ConnectionState,
   TransportHealth,
-} from "../../../src/transport/transport.ts";
+} from "../../../src/transport/transport_health.ts";
 import { ConnectionEvents } from "../../../src/connection/connection_events.ts";
 import { HealthServer } from "../../../src/service/health/health_server.ts";
 import {

@@ -4,10 +4,10 @@ import { Buffer } from "node:buffer";
 import { EventEmitter } from "node:events";
 import fc from "npm:fast-check@^4.10.2";
 import type { ConsumeMessage, Options } from "npm:amqplib@2.3.1";
-import { Goodbyes } from "../../../src/transport/rabbitmq/amqplib/graceful_close.ts";
+import { GracefulClose } from "../../../src/transport/rabbitmq/amqplib/graceful_close.ts";
 import {
-  type Inner,
-  innerOf,
+  type AmqplibConnection,
+  connectionOf,
 } from "../../../src/transport/rabbitmq/amqplib/private_members.ts";
 import type { Receive } from "../../../src/transport/rabbitmq/amqplib/channel_reader.ts";
 import { openConfirmChannel } from "../../../src/transport/rabbitmq/amqplib/channel.ts";
@@ -15,7 +15,7 @@ import { FrameReader } from "../../../src/transport/rabbitmq/amqplib/frame_reade
 import { fromAmqp } from "../../../src/transport/rabbitmq/amqplib/properties.ts";
 import {
   FieldReader,
-  TABLE,
+  TABLE_LIMITS,
 } from "../../../src/transport/rabbitmq/amqplib/field_reader.ts";
 import { openSocket } from "../../../src/transport/rabbitmq/connection/dial.ts";
 import type { Message } from "../../../src/transport/transport.ts";
@@ -56,14 +56,17 @@ async function connected() {
     name: "incoming",
     heartbeat: 0,
     connectTimeout: 10_000,
-    goodbyes: new Goodbyes(),
+    gracefulClose: new GracefulClose(),
   };
   const { signal } = new AbortController();
   const socket = await openSocket({ url }, settings, signal);
   const open = await openConfirmChannel(socket);
   return {
-    ...{ socket, ...open },
-    inner: innerOf(socket.model),
+    socket,
+    channel: open.channel,
+    input: open.input,
+    close: () => open.close(),
+    inner: connectionOf(socket.model),
     [Symbol.asyncDispose]: () => socket.close(),
   };
 }
@@ -72,12 +75,12 @@ type Connected = Awaited<ReturnType<typeof connected>>;
 
 /** A queue that Warren reads, and one that amqplib reads. */
 async function twice(
-  { channel, reader }: Connected,
+  { channel, input }: Connected,
 ) {
   const [ours, theirs] = [new Came<Delivered>(), new Came<ConsumeMessage>()];
   const { queue } = await channel.assertQueue("", { exclusive: true });
   const { queue: other } = await channel.assertQueue("", { exclusive: true });
-  reader.consumers.set("ours", { receive: receiver(ours) });
+  input.consumers.set("ours", { receive: receiver(ours) });
   const never = () => assert.fail("amqplib got it");
   await channel.consume(queue, never, { consumerTag: "ours", noAck: true });
   const take = (message: ConsumeMessage | null) =>
@@ -207,7 +210,10 @@ Deno.test("in whatever pieces bytes come, they are the same messages, and amqpli
       recvFrame: () => Buffer.from(fake.rest),
       accept: (frame: Buffer) => frames.push(frame),
     });
-    const incoming = new FrameReader(fake as unknown as Inner, new Goodbyes());
+    const incoming = new FrameReader(
+      fake as unknown as AmqplibConnection,
+      new GracefulClose(),
+    );
     const arrivals = incoming.on({ ch: 1 } as never);
     const came: [string, number, number][] = [];
     arrivals.consumers.set(
@@ -273,7 +279,7 @@ Deno.test("headers that fill more than a frame come, as the broker sends them", 
   });
   const text = "x".repeat(130_900); // the broker adds where and why it died
   const message = { body: Buffer.from("{}"), headers: { text } };
-  socket.outgoing.publish(channel, { exchange: "", key: dying }, message);
+  socket.writer.publish(channel, { exchange: "", key: dying }, message);
   const { headers } = (await ours.next()).message;
   assert.equal(headers.text, text);
   assert.ok("x-death" in headers);
@@ -289,13 +295,13 @@ Deno.test.each(
   async (_name, close) => {
     await using connection = await connected();
     const { queue, ours } = await twice(connection);
-    const { channel, reader } = connection;
+    const { channel, input } = connection;
     let parts = 0;
-    const { body } = reader;
+    const { body } = input;
     const half = Promise.withResolvers<void>();
-    reader.body = (bytes) => {
+    input.body = (bytes) => {
       if (++parts === 2) half.resolve(close(connection));
-      return body.call(reader, bytes);
+      return body.call(input, bytes);
     };
     let came = 0;
     void ours.next().then(() => came++);
@@ -360,16 +366,16 @@ Deno.test("all types of values of RabbitMQ are read, and no other, within bounds
     const known = "SIDTFldbfsVxAtBuiL".includes(String.fromCharCode(type));
     if (!known) assert.throws(read, /of the unknown type/);
   }
-  const deepest = tableOf(arrays(TABLE.depth - 1));
+  const deepest = tableOf(arrays(TABLE_LIMITS.depth - 1));
   assert.ok("a" in new FieldReader().from(deepest, 0).table());
-  for (const depth of [TABLE.depth, 4_196]) {
+  for (const depth of [TABLE_LIMITS.depth, 4_196]) {
     const deeper = tableOf(arrays(depth));
     const read = () => new FieldReader().from(deeper, 0).table();
     assert.throws(read, /nested deeper than 32/);
   }
-  const full = tableOf(array(Buffer.alloc(TABLE.values - 1, "V")));
+  const full = tableOf(array(Buffer.alloc(TABLE_LIMITS.values - 1, "V")));
   assert.ok("a" in new FieldReader().from(full, 0).table());
-  const fuller = tableOf(array(Buffer.alloc(TABLE.values, "V")));
+  const fuller = tableOf(array(Buffer.alloc(TABLE_LIMITS.values, "V")));
   const read = () => new FieldReader().from(fuller, 0).table();
   assert.throws(read, /more than 4096 values/);
 });

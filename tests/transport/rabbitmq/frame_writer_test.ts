@@ -4,10 +4,10 @@ import { Buffer } from "node:buffer";
 import fc from "npm:fast-check@^4.10.2";
 import type { ConfirmChannel, ConsumeMessage } from "npm:amqplib@2.3.1";
 import {
-  type Open,
+  type OpenChannel,
   openConfirmChannel,
 } from "../../../src/transport/rabbitmq/amqplib/channel.ts";
-import { Goodbyes } from "../../../src/transport/rabbitmq/amqplib/graceful_close.ts";
+import { GracefulClose } from "../../../src/transport/rabbitmq/amqplib/graceful_close.ts";
 import {
   openSocket,
   type Socket,
@@ -23,11 +23,11 @@ class Loop implements AsyncDisposable {
   readonly socket: Socket;
   readonly channel: ConfirmChannel;
   readonly queue: string;
-  readonly #open: Open<ConfirmChannel>;
+  readonly #open: OpenChannel<ConfirmChannel>;
 
   private constructor(
     socket: Socket,
-    open: Open<ConfirmChannel>,
+    open: OpenChannel<ConfirmChannel>,
     queue: string,
   ) {
     this.socket = socket;
@@ -42,7 +42,7 @@ class Loop implements AsyncDisposable {
       name: "frames",
       heartbeat: 0,
       connectTimeout: 10_000,
-      goodbyes: new Goodbyes(),
+      gracefulClose: new GracefulClose(),
     };
     const socket = await openSocket(
       { url },
@@ -59,7 +59,7 @@ class Loop implements AsyncDisposable {
 
   #take(message: ConsumeMessage | null): void {
     if (!message) return;
-    this.socket.outgoing.ack(this.channel, message.fields.deliveryTag, false);
+    this.socket.writer.ack(this.channel, message.fields.deliveryTag, false);
     if (this.#waiting) this.#waiting(message);
     else this.#came.push(message);
     this.#waiting = undefined;
@@ -68,10 +68,10 @@ class Loop implements AsyncDisposable {
   /** Sends a message; resolves when the broker has it. */
   send(message: Message): Promise<void> {
     const to = { exchange: "", key: this.queue };
-    this.socket.outgoing.publish(this.channel, to, message);
+    this.socket.writer.publish(this.channel, to, message);
     return new Promise((resolve, reject) => {
-      this.#open.reader.confirms.add((word) =>
-        word === "taken" ? resolve() : reject(new Error(word))
+      this.#open.input.confirms.add((word) =>
+        word === "ack" ? resolve() : reject(new Error(word))
       );
     });
   }
@@ -189,7 +189,7 @@ Deno.test("what AMQP cannot carry is refused, and hurts nothing that is sent bef
   for (const [n, message] of bad.entries()) {
     const sent = [loop.send(good(`before ${n}`))];
     assert.throws(
-      () => loop.socket.outgoing.publish(loop.channel, to, message),
+      () => loop.socket.writer.publish(loop.channel, to, message),
       TypeError,
     );
     sent.push(loop.send(good(`after ${n}`)));
@@ -207,7 +207,7 @@ Deno.test("what is sent faster than it goes waits, and goes", async () => {
     { length: 20 },
     () => loop.send({ body, headers: {} }),
   );
-  const { full } = loop.socket.outgoing;
+  const { full } = loop.socket.writer;
   assert.ok(full, "eight megabytes are more than a socket takes at once");
   await full;
   for (const each of sent) {

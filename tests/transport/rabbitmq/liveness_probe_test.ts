@@ -89,7 +89,7 @@ Deno.test("connections whose probes vanish are opened anew, until one comes thro
     await told(events, "connected", 2);
     await channel.cancel(thief.consumerTag);
   });
-  assert.match(JSON.stringify(events), /no probe came through in \d+ ms/);
+  assert.match(JSON.stringify(events), /no probe was delivered in \d+ ms/);
   await proven(link, Date.now());
   const { publishing, consuming } = link.health();
   assert.ok(consuming.losses >= 2);
@@ -139,11 +139,11 @@ function alone(publish = (_: Message) => Promise.resolve()) {
     },
   };
   const inbox = () => "inbox";
-  const parts = { publishing, consuming, publisher, inbox, every: EVERY };
+  const parts = { publishing, consuming, publisher, inbox, intervalMs: EVERY };
   const prober = new LivenessProbe(parts);
   const come = (message?: Message) => {
     const delivery = { message, ack: () => {} } as unknown as Delivery;
-    return message !== undefined && prober.takes(delivery);
+    return message !== undefined && prober.handle(delivery);
   };
   const stops = { [Symbol.dispose]: () => prober.stop() };
   return { prober, publishing, consuming, sent, dropped, come, stops };
@@ -181,7 +181,7 @@ Deno.test("Prober drops nothing while something is confirmed, or comes to the in
       "many rounds pass",
       () => {
         if (taken) come(message("a reply"));
-        else publishing.recorder.proven();
+        else publishing.recorder.recordProof();
         return sent.length >= 6;
       },
       10_000,
@@ -230,7 +230,7 @@ Deno.test("Prober takes confirms and deliveries for proof while a probe waits it
   await until(
     "many rounds pass",
     () => {
-      publishing.recorder.proven();
+      publishing.recorder.recordProof();
       assert.equal(come(message("a reply")), false);
       return sent.length >= 6;
     },

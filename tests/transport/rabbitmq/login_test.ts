@@ -19,7 +19,7 @@ import {
   LOGIN_REJECTION_LIMITS,
   LoginRejections,
 } from "../../../src/transport/rabbitmq/connection/login.ts";
-import { renewalIn } from "../../../src/transport/rabbitmq/connection/credential_renewal.ts";
+import { renewalDelay } from "../../../src/transport/rabbitmq/connection/credential_renewal.ts";
 import { RabbitTransport } from "../../../src/transport/rabbitmq/transport.ts";
 import { MemoryTransport } from "../../../src/transport/memory/transport.ts";
 import type { TransportEvent } from "../../../src/transport/transport.ts";
@@ -276,7 +276,11 @@ onNode(
     const limits = { ...defaultLimits, python: false };
     const { inbox } = sharedTransport(
       transportKey(urls, {}, busProfile("warren", "classic")),
-      () => new RabbitTransport({ urls, refusals: { times: 3, ms: 200 } }),
+      () =>
+        new RabbitTransport({
+          urls,
+          loginRejectionLimits: { times: 3, ms: 200 },
+        }),
       limits,
     );
     const endless = new Endless();
@@ -343,7 +347,7 @@ onNode(
     await using log = await logged();
     await using link = new RabbitTransport({
       urls: [new URL(`${node.url}/${name}`)],
-      refusals: { times: 2, ms: 0 },
+      loginRejectionLimits: { times: 2, ms: 0 },
     });
     const events = eventsOf(link);
     await link.openSession(soon());
@@ -361,7 +365,7 @@ onNode("what the network does is no refusal", async () => {
   await using proxy = proxyTo(node.url);
   await using link = new RabbitTransport({
     urls: [new URL(proxy.url(node.url))],
-    refusals: { times: 1, ms: 0 },
+    loginRejectionLimits: { times: 1, ms: 0 },
   });
   const events = eventsOf(link);
   await link.openSession(soon());
@@ -420,8 +424,8 @@ Deno.test("refusals are too many by number and by time, since the last login tha
 Deno.test("credentials are renewed 30 s before their end, or after 80 % of what is left", () => {
   const seconds = [3_600, 150, 100, 60, 50, 20, 10, 0.1, 0, -5];
   assert.deepEqual(
-    seconds.map((left) => renewalIn(left * 1_000) / 1_000),
+    seconds.map((left) => renewalDelay(left * 1_000) / 1_000),
     [2_880, 120, 70, 30, 40, 16, 8, 0.5, 0.5, 0.5],
   );
-  assert.equal(renewalIn(Number.MAX_SAFE_INTEGER), 2 ** 31 - 1);
+  assert.equal(renewalDelay(Number.MAX_SAFE_INTEGER), 2 ** 31 - 1);
 });

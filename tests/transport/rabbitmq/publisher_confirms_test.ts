@@ -12,7 +12,7 @@ const told = fc.array(
     /** Of those that have no word yet. */
     which: fc.nat(),
     multiple: fc.boolean(),
-    word: fc.constantFrom("taken" as const, "refused" as const),
+    word: fc.constantFrom("ack" as const, "nack" as const),
   }),
   { maxLength: 60 },
 );
@@ -37,8 +37,8 @@ Deno.test("each message gets the word that was said of it, once, and those that 
       for (const n of meant) expected[n]?.push(word);
       assert.deepEqual(words, expected);
     }
-    confirms.end();
-    for (const each of expected) if (each.length === 0) each.push("gone");
+    confirms.loseAll();
+    for (const each of expected) if (each.length === 0) each.push("lost");
     assert.deepEqual(words, expected);
   }));
 });
@@ -46,11 +46,11 @@ Deno.test("each message gets the word that was said of it, once, and those that 
 Deno.test("what the broker says of messages that were not sent hurts nobody", () => {
   const confirms = new PublisherConfirms();
   const words: Confirmation[] = [];
-  confirms.settle(7, true, "taken");
-  confirms.settle(3, false, "refused");
+  confirms.settle(7, true, "ack");
+  confirms.settle(3, false, "nack");
   confirms.add((word) => words.push(word));
   assert.deepEqual(words, []);
-  confirms.settle(1, false, "taken");
-  confirms.settle(1, true, "refused");
-  assert.deepEqual(words, ["taken"]);
+  confirms.settle(1, false, "ack");
+  confirms.settle(1, true, "nack");
+  assert.deepEqual(words, ["ack"]);
 });

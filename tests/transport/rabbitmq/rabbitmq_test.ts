@@ -454,7 +454,7 @@ function watchSockets() {
   };
 }
 
-Deno.test("post() waits for a connection that is slower than its sender, until its deadline", async () => {
+Deno.test("send() waits for a connection that is slower than its sender, until its deadline", async () => {
   await using bus = await proxiedBus();
   const transport = await bus.link.openSession(soon());
   const to = direct(bus.name());

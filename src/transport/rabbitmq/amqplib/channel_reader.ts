@@ -1,4 +1,4 @@
-/** What comes on one channel: messages for its consumers, and the broker's word on what was sent. @module */
+/** Input of one channel: messages for its consumers, and publisher confirms. @module */
 import { Buffer } from "node:buffer";
 import type { Message } from "../../transport.ts";
 import {
@@ -22,7 +22,7 @@ import type { FieldReader } from "./field_reader.ts";
 
 const EMPTY = Buffer.alloc(0);
 
-/** Takes a message. It must not throw. `body` says what is held of a body that is too large. */
+/** Receives a message; must not throw. `body` tells which part of an oversized body is in memory. */
 export type Receive = (
   message: Message,
   key: string,
@@ -31,20 +31,23 @@ export type Receive = (
   body?: LargeBody,
 ) => void;
 
-/** The part of a too large body that is in memory: its two ends; all of it, if the room for one is free; or nothing until there is room. */
+/**
+ * Part of an oversized body that is in memory: the two ends; the whole body, if the semaphore was free; or nothing,
+ * until the message is delivered again.
+ */
 export type LargeBody = "ends" | "whole" | "later";
 
-/** The consumer. */
-export interface Reader {
-  /** Takes what comes. */
+/** Receiver of a consumer, with its limit. */
+export interface ConsumerReader {
+  /** Receives messages. */
   readonly receive: Receive;
-  /** Bodies that are too large. */
+  /** Limit on the size of bodies. */
   readonly limit?: BodyLimit | undefined;
 }
 
-const nobody: Receive = () => {};
+const discard: Receive = () => {};
 
-/** A message that comes in several frames. */
+/** Message that is assembled from its frames. */
 class ContentAssembler implements Message {
   body: Uint8Array = EMPTY;
   headers: Message["headers"] = {};
@@ -62,16 +65,16 @@ class ContentAssembler implements Message {
   readonly #tag: number;
   readonly #redelivered: boolean;
   readonly #key: string;
-  /** Bytes of its body, and how many of them are there. */
+  /** Length of the body in bytes, and the number of bytes received. */
   #length = 0;
-  #come = 0;
-  /** The bytes where its properties are, and their place there. */
+  #received = 0;
+  /** Buffer that holds the properties, and their start and end in it. */
   #frame: Buffer = EMPTY;
   #from = 0;
   #end = 0;
 
-  /** Announced by `basic.deliver`, after the consumer's tag. */
-  constructor({ receive, limit }: Reader, octets: FieldReader) {
+  /** Reads the fields of `basic.deliver` after the consumer tag. */
+  constructor({ receive, limit }: ConsumerReader, octets: FieldReader) {
     this.#receive = receive;
     this.#limit = limit;
     this.#tag = octets.u64();
@@ -85,8 +88,8 @@ class ContentAssembler implements Message {
   }
 
   /**
-   * True if it is whole; the frame ends at `end` of `bytes`. Properties that cannot be read are no fault of the connection:
-   * the frames say where the message ends.
+   * Reads the header frame, which ends at `end` of `bytes`; returns true if the message is complete. Properties that
+   * cannot be decoded do not end the connection, since the frames say where the message ends.
    */
   header(octets: FieldReader, bytes: Buffer, end: number): boolean {
     octets.u32(); // class and weight
@@ -103,18 +106,18 @@ class ContentAssembler implements Message {
     return this.#length === 0;
   }
 
-  /** Decides what is held of a body that is too large, before any of it comes. */
+  /** Decides which part of an oversized body is kept, before the body arrives. */
   #measure(): void {
     this.oversized = this.#length;
     const asks = this.replyTo !== undefined && this.correlationId !== undefined;
-    const kept = this.#limit?.keep && !asks && this.#receive !== nobody;
-    this.#large = !kept ? "ends" : bodyBudget.take() ? "whole" : "later";
+    const kept = this.#limit?.allowWhole && !asks && this.#receive !== discard;
+    this.#large = !kept ? "ends" : bodyBudget.tryAcquire() ? "whole" : "later";
     if (this.#large === "whole") return;
     this.#edges = new BodyEdges(this.#large === "ends" ? this.#length : 0);
-    this.body = this.#edges.kept;
+    this.body = this.#edges.bytes;
   }
 
-  /** Those that nobody here needs are not read. */
+  /** Reads the properties that are used, and skips the others. */
   #properties(octets: FieldReader): void {
     const flags = octets.u16();
     if (flags & CONTENT_TYPE) octets.skip();
@@ -136,29 +139,31 @@ class ContentAssembler implements Message {
     }
   }
 
-  /** True if it is whole: most have one part. */
-  part(bytes: Buffer): boolean {
+  /** Adds a body frame; returns true if the message is complete. Most bodies have one frame. */
+  addBody(bytes: Buffer): boolean {
     if (this.#edges) this.#edges.add(bytes);
     else if (bytes.length === this.#length) this.body = bytes;
     else {
-      if (this.#come === 0) this.body = Buffer.allocUnsafeSlow(this.#length);
-      this.body.set(bytes, this.#come);
+      if (this.#received === 0) {
+        this.body = Buffer.allocUnsafeSlow(this.#length);
+      }
+      this.body.set(bytes, this.#received);
     }
-    this.#come += bytes.length;
-    return this.#come === this.#length;
+    this.#received += bytes.length;
+    return this.#received === this.#length;
   }
 
-  /** Nobody gets it. */
+  /** Discards the message. */
   drop(): void {
-    this.#receive = nobody;
+    this.#receive = discard;
     if (this.#large !== "whole") return;
     this.#large = undefined;
     this.body = EMPTY;
     this.#edges = new BodyEdges(0);
-    bodyBudget.give();
+    bodyBudget.release();
   }
 
-  /** To its consumer. */
+  /** Hands the message to its consumer. */
   deliver(): void {
     this.#receive(
       this,
@@ -170,61 +175,61 @@ class ContentAssembler implements Message {
   }
 }
 
-/** Reads what is for its consumers and its publishers; the rest is amqplib's. */
+/** Reads messages and confirms of a channel; all other frames are for amqplib. */
 export class ChannelReader {
-  /** Those who wait for the broker's word. */
+  /** Listeners for publisher confirms. */
   readonly confirms = new PublisherConfirms();
-  /** By the tags of the consumers. Messages of one that is not among them are amqplib's. */
-  readonly consumers = new Map<string, Reader>();
-  #coming: ContentAssembler | undefined;
+  /** Consumers by their tags. Messages for other tags are for amqplib. */
+  readonly consumers = new Map<string, ConsumerReader>();
+  #incomplete: ContentAssembler | undefined;
   #closed = false;
 
-  /** False if it is another method. */
+  /** Reads a method frame; returns false if the method is for amqplib. */
   method(octets: FieldReader): boolean {
     if (octets.u16() !== BASIC) return false;
     const method = octets.u16();
     if (method === DELIVER) {
       const consumer = octets.name();
       const reader = this.#closed
-        ? { receive: nobody }
+        ? { receive: discard }
         : this.consumers.get(consumer);
-      this.#coming = reader && new ContentAssembler(reader, octets);
+      this.#incomplete = reader && new ContentAssembler(reader, octets);
       return reader !== undefined;
     }
     if (method !== ACK && method !== NACK) return false;
     const tag = octets.u64();
     const multiple = (octets.u8() & 1) !== 0;
-    this.confirms.settle(tag, multiple, method === ACK ? "taken" : "refused");
+    this.confirms.settle(tag, multiple, method === ACK ? "ack" : "nack");
     return true;
   }
 
-  /** False if the message is not for one of its consumers. */
+  /** Reads a header frame; returns false if the message belongs to no consumer of this channel. */
   header(octets: FieldReader, bytes: Buffer, end: number): boolean {
-    if (!this.#coming) return false;
-    const whole = this.#coming.header(octets, bytes, end);
-    if (whole) this.#deliver(this.#coming);
+    if (!this.#incomplete) return false;
+    const whole = this.#incomplete.header(octets, bytes, end);
+    if (whole) this.#deliver(this.#incomplete);
     return true;
   }
 
-  /** The same. */
+  /** Reads a body frame; returns false if the message belongs to no consumer of this channel. */
   body(bytes: Buffer): boolean {
-    if (!this.#coming) return false;
-    if (this.#coming.part(bytes)) this.#deliver(this.#coming);
+    if (!this.#incomplete) return false;
+    if (this.#incomplete.addBody(bytes)) this.#deliver(this.#incomplete);
     return true;
   }
 
   /**
-   * Nothing is delivered any more. A message that still comes, even in part, goes back to its queue. amqplib must not get it:
-   * headers that it cannot read would end the connection, which others use as well.
+   * Ends all deliveries. A message that still arrives, even in part, is requeued by the broker. amqplib must not read
+   * it: headers that amqplib cannot decode would end the connection, which other channels use.
    */
   close(): void {
     this.#closed = true;
     this.consumers.clear();
-    this.#coming?.drop();
+    this.#incomplete?.drop();
   }
 
   #deliver(coming: ContentAssembler): void {
-    this.#coming = undefined;
+    this.#incomplete = undefined;
     coming.deliver();
   }
 }

@@ -1,24 +1,26 @@
-/** What the frames of AMQP 0-9-1 hold, as RabbitMQ sends it. @module */
+/** Decoder of the fields in frames of AMQP 0-9-1, with the types that RabbitMQ sends. @module */
 import { Buffer } from "node:buffer";
 
-/** Slots for texts that come again. */
-const SLOTS = 256;
+/** Number of slots for repeated texts. */
+const CACHE_SLOTS = 256;
 
-/** Texts that come with every message, such as the names of headers: decoded once. */
+/** Cache of texts that are in every message, such as the names of headers, so that each is decoded once. */
 class StringCache {
-  readonly #texts: (string | undefined)[] = new Array(SLOTS).fill(undefined);
+  readonly #texts: (string | undefined)[] = new Array(CACHE_SLOTS).fill(
+    undefined,
+  );
 
-  /** The text of these bytes. */
+  /** Returns the text of the bytes between two offsets. */
   text(bytes: Buffer, at: number, end: number): string {
     const slot = (end - at + 7 * bytes[at]! + 13 * bytes[(at + end) >> 1]! +
-          31 * bytes[end - 1]!) % SLOTS || 0;
+          31 * bytes[end - 1]!) % CACHE_SLOTS || 0;
     const known = this.#texts[slot];
     if (known?.length === end - at && same(known, bytes, at)) return known;
     return this.#texts[slot] = bytes.toString("utf8", at, end);
   }
 }
 
-/** Of a text in ASCII; any other is decoded each time. */
+/** True if the bytes are that text. Only ASCII is compared; any other text is decoded each time. */
 function same(text: string, bytes: Buffer, at: number): boolean {
   for (let i = 0; i < text.length; i++) {
     const byte = bytes[at + i] ?? 0;
@@ -27,12 +29,12 @@ function same(text: string, bytes: Buffer, at: number): boolean {
   return true;
 }
 
-const known = new StringCache();
+const stringCache = new StringCache();
 
-/** Bounds of a field table: tables and arrays within each other, and values in all. A broker's own are far below. */
-export const TABLE = { depth: 32, values: 4_096 } as const;
+/** Limits of a field table: its depth of nesting, and its number of values. Tables of a broker are far smaller. */
+export const TABLE_LIMITS = { depth: 32, values: 4_096 } as const;
 
-/** Reads one value after the other. What is not there, or is not as it should be, throws an error that does not quote it. */
+/** Reads values in sequence. A missing or invalid value throws an error that does not quote it. */
 export class FieldReader {
   #bytes: Buffer = Buffer.alloc(0);
   #at = 0;
@@ -41,7 +43,7 @@ export class FieldReader {
   #depth = 0;
   #values = 0;
 
-  /** From a place in other bytes, up to another: one object reads them all. */
+  /** Starts to read other bytes between two offsets, so that one object reads all frames. */
   from(bytes: Buffer, at: number, end: number = bytes.length): this {
     this.#bytes = bytes;
     this.#at = at;
@@ -69,24 +71,24 @@ export class FieldReader {
     return this.#bytes.readUInt32BE(this.#past(4));
   }
 
-  /** Longlong, of which the broker uses what a number holds. */
+  /** Longlong; the values that RabbitMQ uses are exact as numbers. */
   u64(): number {
     return this.u32() * 2 ** 32 + this.u32();
   }
 
-  /** Short string, of which most are different each time. */
+  /** Short string, for values that differ with each message. */
   short(): string {
     return this.#text(this.u8());
   }
 
-  /** Short string, of which there are few. */
+  /** Short string, for values that repeat: they are cached. */
   name(): string {
     const length = this.u8();
     const at = this.#past(length);
-    return known.text(this.#bytes, at, at + length);
+    return stringCache.text(this.#bytes, at, at + length);
   }
 
-  /** Past a short string. */
+  /** Skips a short string. */
   skip(): void {
     this.#past(this.u8());
   }
@@ -110,7 +112,7 @@ export class FieldReader {
     }
   }
 
-  /** Goes on by so many bytes; returns where they begin. */
+  /** Advances by a number of bytes; returns their start. */
   #past(bytes: number): number {
     const at = this.#at;
     if (at + bytes > this.#end) throw new RangeError("it ends too early");
@@ -125,7 +127,7 @@ export class FieldReader {
       const name = this.name();
       const value = this.#value();
       // An object without a prototype costs more.
-      if (name === "__proto__") define(fields, name, value);
+      if (name === "__proto__") defineField(fields, name, value);
       else fields[name] = value;
     }
     this.#leave(outer);
@@ -145,8 +147,8 @@ export class FieldReader {
     const length = this.u32();
     const outer = this.#end, end = this.#at + length;
     if (end > outer) throw new RangeError("it ends too early");
-    if (++this.#depth > TABLE.depth) {
-      throw new RangeError(`it is nested deeper than ${TABLE.depth}`);
+    if (++this.#depth > TABLE_LIMITS.depth) {
+      throw new RangeError(`it is nested deeper than ${TABLE_LIMITS.depth}`);
     }
     this.#end = end;
     return outer;
@@ -162,10 +164,10 @@ export class FieldReader {
     return this.#bytes.toString("utf8", at, at + length);
   }
 
-  /** Types as RabbitMQ uses them, which are not those of the specification. */
+  /** Reads a value by its type. RabbitMQ's types differ from those of the specification. */
   #value(): unknown {
-    if (++this.#values > TABLE.values) {
-      throw new RangeError(`it has more than ${TABLE.values} values`);
+    if (++this.#values > TABLE_LIMITS.values) {
+      throw new RangeError(`it has more than ${TABLE_LIMITS.values} values`);
     }
     const type = this.u8();
     switch (type) {
@@ -213,8 +215,8 @@ export class FieldReader {
   }
 }
 
-/** A field whose name would mean something if it were assigned. */
-function define(fields: object, name: string, value: unknown): void {
+/** Defines a field whose name has a meaning in assignments. */
+function defineField(fields: object, name: string, value: unknown): void {
   const field = { enumerable: true, configurable: true, writable: true };
   Object.defineProperty(fields, name, { ...field, value });
 }

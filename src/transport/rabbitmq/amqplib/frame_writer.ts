@@ -1,4 +1,4 @@
-/** Frames of AMQP 0-9-1 as they are sent: `basic.publish` with its message, `basic.ack` and `basic.reject`. @module */
+/** Encoder of frames of AMQP 0-9-1: `basic.publish` with its message, `basic.ack` and `basic.reject`. @module */
 import { Buffer } from "node:buffer";
 import type { Message } from "../../transport.ts";
 import {
@@ -21,15 +21,18 @@ import {
   REPLY_TO,
 } from "./protocol.ts";
 
-/** The longest expiration that the broker takes, about 49 days in milliseconds; what may wait longer has none. */
-const LONGEST = 2 ** 32 - 1;
-/** Bytes that a slab of frames has, or more, where a message needs it. */
-const SLAB = 256 * 1024;
+/**
+ * Maximum expiration that RabbitMQ accepts, in milliseconds (about 49 days); a message with a longer one is sent without
+ * an expiration.
+ */
+const MAX_EXPIRATION_MS = 2 ** 32 - 1;
+/** Size of the buffer for frames in bytes; larger where one message needs it. */
+const SLAB_BYTES = 256 * 1024;
 
 const utf8 = new TextEncoder();
 
-/** Where a message goes. */
-export interface Address {
+/** Destination of a message. */
+export interface PublishAddress {
   /** Number of the channel. */
   readonly channel: number;
   /** Name of the exchange; empty for the default one. */
@@ -38,72 +41,75 @@ export interface Address {
   readonly key: string;
 }
 
-/** Writes frames one after the other, until they are taken. */
+/** Encodes frames in sequence until they are taken. */
 export class FrameWriter {
-  readonly #bodyMost: number;
-  #slab: Buffer = Buffer.alloc(SLAB);
+  readonly #maxBodyBytes: number;
+  #slab: Buffer = Buffer.alloc(SLAB_BYTES);
   #start = 0;
   #at = 0;
 
-  /** `frameMax`: bytes of a frame at most, as agreed with the broker. */
+  /** `frameMax`: maximum number of bytes of a frame, as agreed with the broker; 0 = no limit. */
   constructor(frameMax: number) {
-    this.#bodyMost = (frameMax || SLAB) - OVERHEAD;
+    this.#maxBodyBytes = (frameMax || SLAB_BYTES) - OVERHEAD;
   }
 
-  /** Bytes that were not taken yet. */
+  /** Number of bytes that were not taken yet. */
   get length(): number {
     return this.#at - this.#start;
   }
 
-  /** What has been written since it was taken last. */
+  /** Returns the bytes that were encoded since the last call. */
   take(): Buffer {
     const taken = this.#slab.subarray(this.#start, this.#at);
     this.#start = this.#at;
     return taken;
   }
 
-  /** Acknowledges a delivery, or all up to it. */
+  /** Encodes `basic.ack` of a delivery, or with `multiple` of all deliveries up to it. */
   ack(channel: number, tag: number, multiple: boolean): void {
     this.#settle(channel, ACK, tag, multiple);
   }
 
-  /** Refuses a delivery. */
+  /** Encodes `basic.reject`. */
   reject(channel: number, tag: number, requeue: boolean): void {
     this.#settle(channel, REJECT, tag, requeue);
   }
 
   #settle(channel: number, method: number, tag: number, flag: boolean): void {
-    this.#room(32);
-    const end = this.#open(METHOD, channel);
+    this.#ensureRoom(32);
+    const end = this.#startFrame(METHOD, channel);
     this.#u16(BASIC);
     this.#u16(method);
     this.#u64(tag);
     this.#u8(flag ? 1 : 0);
-    this.#close(end);
+    this.#endFrame(end);
   }
 
   /**
-   * A message, copied.
+   * Encodes a message with its body.
    *
-   * @throws {TypeError} AMQP cannot carry a name or a property, which is longer than 255 bytes; nothing is written then.
+   * @throws {TypeError} a name or a property is longer than 255 bytes; nothing is encoded then.
    */
-  publish(to: Address, message: Message): void {
+  publish(to: PublishAddress, message: Message): void {
     const { body } = message;
     this.announce(to, message, body.length + this.#extra(body.length));
-    for (let from = 0; from < body.length; from += this.#bodyMost) {
-      const part = body.length <= this.#bodyMost
+    for (let from = 0; from < body.length; from += this.#maxBodyBytes) {
+      const part = body.length <= this.#maxBodyBytes
         ? body
-        : body.subarray(from, from + this.#bodyMost);
-      const end = this.#open(BODY, to.channel);
+        : body.subarray(from, from + this.#maxBodyBytes);
+      const end = this.#startFrame(BODY, to.channel);
       this.#slab.set(part, this.#at);
       this.#at += part.length;
-      this.#close(end);
+      this.#endFrame(end);
     }
   }
 
-  /** A message without its body, which must follow on its channel before anything else; `more`: bytes that it will take here. */
-  announce(to: Address, message: Message, more = 0): void {
-    this.#room(headSize(to, message) + more);
+  /**
+   * Encodes a message without its body, which must follow on the channel before any other frame. `bodyBytes`: bytes of
+   * the body frames that will follow in this buffer.
+   */
+  announce(to: PublishAddress, message: Message, bodyBytes = 0): void {
+    this.#ensureRoom(headSize(to, message) + bodyBytes);
     const before = this.#at;
     try {
       this.#method(to, message.mandatory === true);
@@ -114,27 +120,30 @@ export class FrameWriter {
     }
   }
 
-  /** Of the frames of a body. */
+  /** Returns the number of bytes that frames add to a body. */
   #extra(length: number): number {
-    return OVERHEAD * Math.ceil(length / this.#bodyMost);
+    return OVERHEAD * Math.ceil(length / this.#maxBodyBytes);
   }
 
-  #method({ channel, exchange, key }: Address, mandatory: boolean): void {
-    const end = this.#open(METHOD, channel);
+  #method(
+    { channel, exchange, key }: PublishAddress,
+    mandatory: boolean,
+  ): void {
+    const end = this.#startFrame(METHOD, channel);
     this.#u16(BASIC);
     this.#u16(PUBLISH);
     this.#u16(0);
     this.#short("exchange", exchange);
     this.#short("routing key", key);
     this.#u8(mandatory ? 1 : 0);
-    this.#close(end);
+    this.#endFrame(end);
   }
 
-  /** Always JSON, as every peer expects (oslo.messaging reads nothing else). */
+  /** Encodes the header frame. Every peer expects the content type JSON (oslo.messaging reads nothing else). */
   #header(channel: number, message: Message): void {
     const { body, headers, correlationId, replyTo, messageId } = message;
     const expiration = expirationOf(message);
-    const end = this.#open(HEADER, channel);
+    const end = this.#startFrame(HEADER, channel);
     this.#u16(BASIC);
     this.#u16(0);
     this.#u64(body.length);
@@ -155,9 +164,9 @@ export class FrameWriter {
     if (replyTo !== undefined) this.#short("reply queue", replyTo);
     if (expiration !== undefined) this.#short("expiration", expiration);
     if (messageId !== undefined) this.#short("message id", messageId);
-    this.#close(end);
+    this.#endFrame(end);
     const bytes = this.#at - end;
-    if (bytes <= this.#bodyMost) return;
+    if (bytes <= this.#maxBodyBytes) return;
     throw new TypeError(`its headers have ${bytes} bytes, more than a frame`);
   }
 
@@ -171,7 +180,7 @@ export class FrameWriter {
     this.#slab.writeUInt32BE(this.#at - start - 4, start);
   }
 
-  /** Whole numbers are of 32 or 64 bits: py-amqp takes those of 16 bits for texts. */
+  /** Encodes a header value. Integers have 32 or 64 bits, because py-amqp decodes those of 16 bits as texts. */
   #value(value: unknown): void {
     if (typeof value === "string") {
       this.#u8(0x53); // S
@@ -200,24 +209,24 @@ export class FrameWriter {
     }
   }
 
-  /** Where its length goes. */
-  #open(type: number, channel: number): number {
+  /** Starts a frame; returns the offset of its length. */
+  #startFrame(type: number, channel: number): number {
     this.#u8(type);
     this.#u16(channel);
     this.#at += 4;
     return this.#at - 4;
   }
 
-  #close(length: number): void {
+  #endFrame(length: number): void {
     this.#slab.writeUInt32BE(this.#at - length - 4, length);
     this.#u8(END);
   }
 
-  #room(bytes: number): void {
+  #ensureRoom(bytes: number): void {
     if (this.#at + bytes <= this.#slab.length) return;
     const waiting = this.#slab.subarray(this.#start, this.#at);
     const slab = Buffer.allocUnsafeSlow(
-      Math.max(SLAB, waiting.length + bytes),
+      Math.max(SLAB_BYTES, waiting.length + bytes),
     );
     slab.set(waiting);
     this.#slab = slab;
@@ -235,7 +244,7 @@ export class FrameWriter {
     this.#slab[at] = length;
   }
 
-  /** Most are ASCII. */
+  /** Encodes a text; most texts are ASCII. */
   #text(text: string): void {
     const slab = this.#slab;
     let at = this.#at;
@@ -266,15 +275,15 @@ export class FrameWriter {
   }
 }
 
-/** The broker takes whole milliseconds in 32 bits, and 0 would drop it at once. */
+/** Returns the expiration in whole milliseconds of 32 bits; 0 would expire the message at once. */
 function expirationOf({ expiration }: Message): string | undefined {
-  return expiration !== undefined && expiration <= LONGEST
+  return expiration !== undefined && expiration <= MAX_EXPIRATION_MS
     ? String(Math.max(1, Math.ceil(expiration)))
     : undefined;
 }
 
-/** Bytes of the frames before the body, or more: a character has three at most. */
-function headSize({ exchange, key }: Address, message: Message): number {
+/** Returns an upper limit of the bytes before the body: a character takes at most three. */
+function headSize({ exchange, key }: PublishAddress, message: Message): number {
   const { headers, correlationId = "", replyTo = "", messageId = "" } = message;
   let characters = exchange.length + key.length + correlationId.length +
     replyTo.length + messageId.length;

@@ -1,28 +1,41 @@
-/** Goodbyes to a broker: what is closed in order, as long as the broker answers. @module */
+/**
+ * Graceful close: waits for the replies of the broker when something is closed, as long as the broker replies at all.
+ *
+ * @module
+ */
 import { withDeadline } from "../../../async/deadline.ts";
 
-/** Milliseconds that a broker has to answer one. */
-const PATIENCE = 1_000;
+/** Default limit of one wait, in milliseconds. */
+const REPLY_TIMEOUT_MS = 1_000;
 
 const UNANSWERED = Symbol("unanswered");
 
-/** The goodbyes of one link: a broker that is silent is not waited for again and again. */
-export class Goodbyes {
-  /** True while nothing has come since one was not answered in time. */
+/**
+ * Graceful close of one transport. Once the broker has not replied in time, later waits end at once, until the broker
+ * sends anything.
+ */
+export class GracefulClose {
+  /** True if the broker has sent nothing since a reply was overdue. */
   #silent = false;
 
-  /** Something came. */
-  heard(): void {
+  /** Records that the broker has sent something. */
+  onReceived(): void {
     this.#silent = false;
   }
 
-  /** Waits for an answer, `ms` at most; not at all while the broker is silent. False without an answer. */
-  async answered(answer: Promise<unknown>, ms = PATIENCE): Promise<boolean> {
+  /**
+   * Waits for a reply, for at most `ms` milliseconds (default 1000); not at all while the broker is silent. Returns
+   * false if there was none.
+   */
+  async waitForReply(
+    answer: Promise<unknown>,
+    ms = REPLY_TIMEOUT_MS,
+  ): Promise<boolean> {
     const deadline = performance.now() + (this.#silent ? 0 : ms);
     try {
       await withDeadline(answer, { at: deadline }, () => UNANSWERED);
     } catch (error) {
-      if (error !== UNANSWERED) return true; // refused, or the connection went first
+      if (error !== UNANSWERED) return true; // the request was refused, or the connection was lost
       this.#silent = true;
       return false;
     }

@@ -1,30 +1,33 @@
-/** What one connection sends of messages: all of a turn of the event loop in one write. @module */
+/** Writer of messages and acknowledgements: all of one turn of the event loop in one write. @module */
 import { Buffer } from "node:buffer";
 import process from "node:process";
 import type { Channel } from "npm:amqplib@2.3.1";
 import type { Message } from "../../transport.ts";
-import { type Inner, numberOf } from "./private_members.ts";
+import { type AmqplibConnection, channelNumber } from "./private_members.ts";
 import { BODY, END, OVERHEAD } from "./protocol.ts";
-import { type Address, FrameWriter } from "./frame_writer.ts";
-
-/** Bytes that wait for the end of a turn; what is more is written at once, so that a full connection is noticed. */
-const MOST = 128 * 1024;
+import { FrameWriter, type PublishAddress } from "./frame_writer.ts";
 
 /**
- * Messages and acknowledgements on their way to the socket. amqplib would encode each frame by itself, and pass it through
- * a stream of its channel: that takes several times as long. Everything else of a channel still goes that way, later than
- * what is sent here in the same turn.
+ * Bytes that are buffered until the end of a turn; above that they are written at once, so that a full socket is
+ * noticed.
+ */
+const MAX_BUFFERED_BYTES = 128 * 1024;
+
+/**
+ * Writes messages and acknowledgements to the socket. amqplib encodes each frame by itself and passes it through a
+ * stream of its channel, which takes several times as long. All other frames of a channel are written by amqplib, after
+ * those that are written here in the same turn.
  */
 export class SocketWriter {
-  readonly #connection: Inner;
+  readonly #connection: AmqplibConnection;
   readonly #frames: FrameWriter;
   #scheduled = false;
   #drained: PromiseWithResolvers<void> | undefined;
-  /** Channels on which a body goes out in pieces. */
+  /** Promises of channels on which a body is being streamed, by channel number. */
   readonly #busy = new Map<number, Promise<void>>();
 
-  /** Of an open connection. */
-  constructor(connection: Inner) {
+  /** Writes to the socket of an open connection. */
+  constructor(connection: AmqplibConnection) {
     const { stream, frameMax } = connection;
     this.#connection = connection;
     this.#frames = new FrameWriter(frameMax);
@@ -32,44 +35,48 @@ export class SocketWriter {
     stream.on("close", () => this.#drain());
   }
 
-  /** Resolves when there is room again; undefined while there is. */
+  /** Resolves when the socket has room again; undefined while it has room. */
   get full(): Promise<void> | undefined {
     return this.#drained?.promise;
   }
 
-  /** Resolves when a body that goes out on the channel in pieces is out; undefined if there is none: nothing else may be sent before. */
+  /**
+   * Resolves when the body that is being streamed on a channel is written; undefined if there is none. No other frame
+   * may be written on the channel before.
+   */
   busy(channel: Channel): Promise<void> | undefined {
-    return this.#busy.get(numberOf(channel));
+    return this.#busy.get(channelNumber(channel));
   }
 
   /**
-   * Sends a message in pieces, as the connection takes them; `alive` tells whether the broker still has the channel.
+   * Writes a message in chunks, as fast as the socket takes them; `alive` returns true while the broker has the channel
+   * open.
    *
-   * @throws {TypeError} AMQP cannot carry it; nothing is sent then.
+   * @throws {TypeError} AMQP cannot encode the message; nothing is written then.
    */
   stream(
     channel: Channel,
-    { exchange, key }: Omit<Address, "channel">,
+    { exchange, key }: Omit<PublishAddress, "channel">,
     message: Message,
     alive: () => boolean,
   ): void {
-    const number = numberOf(channel);
+    const number = channelNumber(channel);
     this.#frames.announce({ channel: number, exchange, key }, message);
     this.#flush();
-    const sent: Promise<void> = this.#pieces(number, message.body, alive)
-      .catch(() => {}) // the connection is gone
+    const sent: Promise<void> = this.#streamBody(number, message.body, alive)
+      .catch(() => {}) // the connection is closed
       .finally(() => {
         if (this.#busy.get(number) === sent) this.#busy.delete(number);
       });
     this.#busy.set(number, sent);
   }
 
-  async #pieces(
+  async #streamBody(
     channel: number,
     body: Uint8Array,
     alive: () => boolean,
   ): Promise<void> {
-    const most = (this.#connection.frameMax || MOST) - OVERHEAD;
+    const most = (this.#connection.frameMax || MAX_BUFFERED_BYTES) - OVERHEAD;
     for (let from = 0; from < body.length; from += most) {
       while (this.full) await this.full;
       if (!alive() || this.#connection.stream.destroyed) return;
@@ -78,35 +85,38 @@ export class SocketWriter {
   }
 
   /**
-   * Sends a message.
+   * Writes a message.
    *
-   * @throws {TypeError} AMQP cannot carry it; nothing is sent then.
+   * @throws {TypeError} AMQP cannot encode the message; nothing is written then.
    */
   publish(
     channel: Channel,
-    to: Omit<Address, "channel">,
+    to: Omit<PublishAddress, "channel">,
     message: Message,
   ): void {
     const { exchange, key } = to;
-    const address = { channel: numberOf(channel), exchange, key };
+    const address = { channel: channelNumber(channel), exchange, key };
     this.#frames.publish(address, message);
-    if (this.#frames.length < MOST) this.#soon();
+    if (this.#frames.length < MAX_BUFFERED_BYTES) this.#scheduleFlush();
     else this.#flush();
   }
 
-  /** Acknowledges a delivery, or all up to it. */
+  /** Acknowledges a delivery, or with `multiple` all deliveries up to it. */
   ack(channel: Channel, tag: number, multiple: boolean): void {
-    this.#frames.ack(numberOf(channel), tag, multiple);
-    this.#soon();
+    this.#frames.ack(channelNumber(channel), tag, multiple);
+    this.#scheduleFlush();
   }
 
-  /** Refuses a delivery: before what is acknowledged later, since one acknowledgement may stand for all before it. */
+  /**
+   * Rejects a delivery, before any later acknowledgement, since one acknowledgement may include all deliveries before
+   * it.
+   */
   reject(channel: Channel, tag: number, requeue: boolean): void {
-    this.#frames.reject(numberOf(channel), tag, requeue);
-    this.#soon();
+    this.#frames.reject(channelNumber(channel), tag, requeue);
+    this.#scheduleFlush();
   }
 
-  #soon(): void {
+  #scheduleFlush(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
     process.nextTick(() => {
@@ -119,7 +129,7 @@ export class SocketWriter {
     if (this.#frames.length > 0) this.#write(this.#frames.take());
   }
 
-  /** What is written to a socket that is gone is lost with it, as what is under way there. */
+  /** Writes bytes, unless the socket is closed: they are lost then, like all bytes in flight. */
   #write(bytes: Uint8Array): void {
     const { stream } = this.#connection;
     if (stream.destroyed || stream.writableEnded) return;
@@ -133,7 +143,7 @@ export class SocketWriter {
   }
 }
 
-/** A frame of a part of a body. */
+/** Encodes a body frame. */
 function bodyFrame(channel: number, part: Uint8Array): Buffer {
   const frame = Buffer.allocUnsafeSlow(part.length + OVERHEAD);
   frame.writeUInt8(BODY, 0);

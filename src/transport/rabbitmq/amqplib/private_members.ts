@@ -1,40 +1,40 @@
-/** The parts of amqplib that its types do not show; its version is pinned for them. @module */
+/** Private members of amqplib, for which its version is pinned. @module */
 import type { Buffer } from "node:buffer";
 import type { Duplex } from "node:stream";
 import type { Channel, ChannelModel } from "npm:amqplib@2.3.1";
 
-/** A timer of its heartbeats. */
+/** Timer of heartbeats. */
 interface Timer {
   ref?(): void;
   unref?(): void;
 }
 
-/** Its connection. */
-export interface Inner {
+/** Connection of amqplib. */
+export interface AmqplibConnection {
   /** The socket. */
   readonly stream: Duplex & { ref?(): void; unref?(): void };
-  /** Bytes of a frame at most. */
+  /** Maximum number of bytes of a frame. */
   readonly frameMax: number;
   readonly heartbeater: {
     readonly sendTimer?: Timer;
     readonly recvTimer?: Timer;
   } | null;
-  /** Whether anything was sent, or came, since its heart looked last. */
+  /** True if data was written or read since the last check of the heartbeats. */
   sentSinceLastCheck: boolean;
   recvSinceLastCheck: boolean;
-  /** What has come and was not read yet. */
+  /** Received bytes that were not read yet. */
   rest: Buffer;
-  /** Takes a frame from what has come. */
+  /** Reads a frame from the received bytes. */
   recvFrame(): unknown;
-  /** Does what a frame says. */
+  /** Handles a frame. */
   accept(frame: unknown): void;
   emit(event: "frameError", error: unknown): boolean;
 }
 
-/** The connection behind a model. */
-export const innerOf = (model: ChannelModel) =>
-  model.connection as unknown as Inner;
+/** Returns the connection of a channel model. */
+export const connectionOf = (model: ChannelModel) =>
+  model.connection as unknown as AmqplibConnection;
 
-/** Number of a channel. */
-export const numberOf = (channel: Channel) =>
+/** Returns the number of a channel. */
+export const channelNumber = (channel: Channel) =>
   (channel as unknown as { readonly ch: number }).ch;

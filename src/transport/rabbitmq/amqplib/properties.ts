@@ -1,9 +1,13 @@
-/** AMQP properties and headers to and from a message. @module */
+/** Conversion of properties and headers between amqplib and messages. @module */
 import type { Message as AmqpMessage } from "npm:amqplib@2.3.1";
 import { InvalidValueError } from "../../../errors.ts";
 import type { Message } from "../../transport.ts";
 
-/** Header values of these kinds survive amqplib as they are; it would silently change others, or throw. */
+/**
+ * Checks the types of header values; AMQP has no encoding for others.
+ *
+ * @throws {InvalidValueError} a value has another type.
+ */
 export function checkHeaders(headers: Message["headers"]): void {
   for (const name of Object.keys(headers)) {
     const value = headers[name];
@@ -23,7 +27,7 @@ export function checkHeaders(headers: Message["headers"]): void {
   }
 }
 
-/** amqplib wraps what JavaScript has no type for: `{ "!": "timestamp", value }`. The value alone is of use. */
+/** Unwraps values for which JavaScript has no type: amqplib returns `{ "!": "timestamp", value }`. */
 function unwrapped(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(unwrapped);
   if (
@@ -34,7 +38,7 @@ function unwrapped(value: unknown): unknown {
     : headersOf(value);
 }
 
-/** A header may be named "__proto__"; that is a field as any other. */
+/** Unwraps all values of a table. A field may be named "__proto__". */
 function headersOf(table: object): Record<string, unknown> {
   const entries = Object.entries(table);
   return Object.fromEntries(
@@ -44,7 +48,7 @@ function headersOf(table: object): Record<string, unknown> {
 
 const text = (value: unknown) => typeof value === "string" ? value : undefined;
 
-/** What came, in our words. */
+/** Converts a message of amqplib. */
 export function fromAmqp({ content, properties }: AmqpMessage): Message {
   return {
     body: content,

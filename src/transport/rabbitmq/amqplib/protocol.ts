@@ -1,11 +1,11 @@
-/** Numbers of AMQP 0-9-1: its frames, and its class `basic`, which carries messages. @module */
+/** Numbers of AMQP 0-9-1: frames, and the class `basic`, which carries messages. @module */
 
-/** Types of frames, and the octet at the end of each. */
+/** Types of frames, and the octet at the end of each frame. */
 export const METHOD = 1, HEADER = 2, BODY = 3, END = 0xce;
-/** Bytes of a frame beside what is in it: type, channel and length before, the end behind. */
+/** Bytes of a frame besides its payload: type, channel and length before it, and the end octet. */
 export const OVERHEAD = 8;
 
-/** The class, and its methods. */
+/** The class `basic`, and its methods. */
 export const BASIC = 60,
   PUBLISH = 40,
   DELIVER = 60,
@@ -13,7 +13,7 @@ export const BASIC = 60,
   REJECT = 90,
   NACK = 120;
 
-/** Properties, by their bits, in the order in which their values follow. */
+/** Flags of properties, in the order in which the values follow. */
 export const CONTENT_TYPE = 1 << 15,
   CONTENT_ENCODING = 1 << 14,
   HEADERS = 1 << 13,

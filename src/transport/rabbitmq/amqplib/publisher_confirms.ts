@@ -1,30 +1,30 @@
-/** The broker's word on what was sent on a channel. @module */
+/** Publisher confirms of a channel. @module */
 import { IndexedQueue } from "../../../slot_map.ts";
 
-/** Taken, refused, or not known because the channel is gone. */
-export type Confirmation = "taken" | "refused" | "gone";
+/** Confirmation of a message: `basic.ack`, `basic.nack`, or neither because the channel is closed. */
+export type Confirmation = "ack" | "nack" | "lost";
 
-/** Those who wait for the broker's word, in the order in which they sent. */
+/** Listeners for confirms, in the order in which their messages were sent. */
 export class PublisherConfirms {
-  readonly #waiting = new IndexedQueue<(word: Confirmation) => void>();
+  readonly #waiting = new IndexedQueue<(confirmation: Confirmation) => void>();
 
-  /** The next message is theirs. */
-  add(told: (word: Confirmation) => void): void {
-    this.#waiting.add(told);
+  /** Adds the listener of the next message. */
+  add(onConfirm: (confirmation: Confirmation) => void): void {
+    this.#waiting.add(onConfirm);
   }
 
-  /** The broker, which counts from 1, has spoken: of one, or of all up to it. */
-  settle(tag: number, multiple: boolean, word: Confirmation): void {
+  /** Confirms the message with that delivery tag, which counts from 1; with `multiple`, all messages up to it. */
+  settle(tag: number, multiple: boolean, confirmation: Confirmation): void {
     const waiting = this.#waiting;
-    if (!multiple) return waiting.delete(tag - 1)?.(word);
+    if (!multiple) return waiting.delete(tag - 1)?.(confirmation);
     while (waiting.size > 0 && waiting.head < tag) {
-      waiting.delete(waiting.head)?.(word);
+      waiting.delete(waiting.head)?.(confirmation);
     }
   }
 
-  /** The channel is gone. */
-  end(): void {
+  /** Reports all unconfirmed messages as lost, because the channel is closed. */
+  loseAll(): void {
     const waiting = this.#waiting;
-    while (waiting.size > 0) waiting.delete(waiting.head)?.("gone");
+    while (waiting.size > 0) waiting.delete(waiting.head)?.("lost");
   }
 }

@@ -1,48 +1,52 @@
-/** What one connection of a link has lived through: the source of its health. @module */
-import type { ConnectionState, ConsumingHealth } from "../../transport.ts";
+/** Health of one connection, and the log of outages. @module */
+import { logger } from "../../../logging.ts";
+import type {
+  ConnectionState,
+  ConsumingHealth,
+} from "../../transport_health.ts";
 
-/** A moment of `performance.now()` on the wall's clock. */
+/** Converts a time of `performance.now()` to a date. */
 const dateOf = (moment: number) =>
   new Date(Date.now() - (performance.now() - moment));
 
-/** Numbers and moments, cheap enough for every message; put into words only when somebody asks. */
+/** Records health as plain numbers, which is cheap enough for every message; dates are computed when health is read. */
 export class HealthRecorder {
-  /** How often the connection was lost. */
+  /** Number of times that the connection was lost. */
   losses = 0;
-  /** Deliveries that were settled too late. */
+  /** Number of deliveries that were settled after their channel was closed. */
   stale = 0;
-  /** Time of the last proof, in milliseconds of `performance.now()`. */
+  /** Time at which the broker last proved that it works, in milliseconds of `performance.now()`. */
   lastProof: number | undefined;
-  readonly #recovered: () => void;
+  readonly #onRecovered: () => void;
   readonly #consumers = { wanted: 0, consuming: 0 };
   #socket: ConnectionState = "recovering";
   #state: ConnectionState = "recovering";
   #since: number = performance.now();
 
-  /** `recovered` is called whenever the side is up with all its consumers. */
+  /** `onRecovered` is called whenever the connection is open and all its consumers run. */
   constructor(recovered: () => void) {
-    this.#recovered = recovered;
+    this.#onRecovered = recovered;
   }
 
-  /** How the connection is by itself. */
+  /** Sets the state of the connection without regard to its consumers. */
   setState(state: ConnectionState): void {
     this.#socket = state;
     this.#update();
   }
 
-  /** More or fewer consumers are wanted, or consume. */
+  /** Changes the numbers of consumers that should run and that run. */
   addConsumers(wanted: number, consuming: number): void {
     this.#consumers.wanted += wanted;
     this.#consumers.consuming += consuming;
     this.#update();
   }
 
-  /** The broker did what it was asked. */
-  proven(): void {
+  /** Records that the broker has done what was requested. */
+  recordProof(): void {
     this.lastProof = performance.now();
   }
 
-  /** All of it, in words. */
+  /** Health with dates and numbers. */
   get health(): ConsumingHealth {
     return {
       state: this.#state,
@@ -57,11 +61,33 @@ export class HealthRecorder {
 
   #update(): void {
     const { wanted, consuming } = this.#consumers;
-    const whole = this.#socket !== "up" || consuming === wanted;
-    const state = whole ? this.#socket : "recovering";
+    const complete = this.#socket !== "up" || consuming === wanted;
+    const state = complete ? this.#socket : "recovering";
     if (state === this.#state) return;
     this.#state = state;
     this.#since = performance.now();
-    if (state === "up") this.#recovered();
+    if (state === "up") this.#onRecovered();
+  }
+}
+
+/** Logs outages of the broker: one line at the beginning, and one at the end. */
+export class OutageLog {
+  /** Start of the outage, in milliseconds of `performance.now()`; undefined while the broker is connected. */
+  #since: number | undefined;
+
+  /** Logs a lost connection or a failed attempt: the first of an outage as a warning, later ones at level debug. */
+  failed(reason: string): void {
+    const first = this.#since === undefined;
+    this.#since ??= performance.now();
+    logger("bus")[first ? "warn" : "debug"]("{reason}", { reason }, reason);
+  }
+
+  /** Logs that all connections are open; the end of an outage as a warning, for readers that see warnings only. */
+  ended(): void {
+    const bus = logger("bus");
+    if (this.#since === undefined) return bus.info("Connected to the broker");
+    const seconds = Math.round((performance.now() - this.#since) / 100) / 10;
+    this.#since = undefined;
+    bus.warn("Connected to the broker again, after {seconds} s", { seconds });
   }
 }

@@ -1,105 +1,132 @@
-/** Credentials that expire: an open connection is told the new ones before, by `connection.update-secret`. @module */
+/** Renewal of credentials that expire: an open connection is given new ones by `connection.update-secret`. @module */
 import { Buffer } from "node:buffer";
 import { setTimeout } from "node:timers/promises";
 import { logger } from "../../../logging.ts";
 import type { Credentials } from "../../transport.ts";
-import { isRefusal, type Socket, withoutSecret } from "./dial.ts";
+import { isLoginRejection, type Socket, withoutSecret } from "./dial.ts";
 
-/** Milliseconds before their end at which credentials are renewed, and the part of what is left after which they are. */
-const MARGIN = 30_000, PART = 0.8;
-/** With less than this left (ms), the margin would come too soon after the last renewal. */
-const BRIEF = 2 * MARGIN;
-/** The shortest pause before a renewal, in milliseconds. */
-const LEAST = 500;
-/** The first pause between two tries, in milliseconds, which doubles up to the longest. */
-const FIRST_PAUSE = 1_000, LONGEST_PAUSE = 30_000;
-/** The longest that a platform timer can be set for. */
-const LONGEST = 2 ** 31 - 1;
+/**
+ * Milliseconds before the expiry at which credentials are renewed, and the fraction of their remaining lifetime after
+ * which they are renewed at the latest.
+ */
+const MARGIN_MS = 30_000, MAX_LIFETIME_FRACTION = 0.8;
+/**
+ * Remaining lifetime, in milliseconds, below which only the fraction counts, because the margin would come too soon
+ * after the last renewal.
+ */
+const SHORT_LIFETIME_MS = 2 * MARGIN_MS;
+/** Minimum delay of a renewal, in milliseconds. */
+const MIN_DELAY_MS = 500;
+/** Delay before the first retry, in milliseconds, which doubles up to the maximum. */
+const MIN_RETRY_INTERVAL_MS = 1_000, MAX_RETRY_INTERVAL_MS = 30_000;
+/** Maximum delay of a platform timer, in milliseconds. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** Milliseconds until credentials are renewed that have so many left. */
-export function renewalIn(left: number): number {
-  const part = PART * left;
-  const due = left < BRIEF ? part : Math.min(left - MARGIN, part);
-  return Math.min(Math.max(due, LEAST), LONGEST);
+/** Returns the milliseconds until credentials with that remaining lifetime are renewed. */
+export function renewalDelay(remainingMs: number): number {
+  const part = MAX_LIFETIME_FRACTION * remainingMs;
+  const due = remainingMs < SHORT_LIFETIME_MS
+    ? part
+    : Math.min(remainingMs - MARGIN_MS, part);
+  return Math.min(Math.max(due, MIN_DELAY_MS), MAX_TIMEOUT_MS);
 }
 
-/** A timer that keeps no process alive: the connection does, where anybody uses it. */
-const rest = (ms: number, signal: AbortSignal) =>
+/** Waits without keeping the process alive, which is up to the connection. */
+const unrefDelay = (ms: number, signal: AbortSignal) =>
   setTimeout(ms, undefined, { signal, ref: false });
 
-/** An open connection, with its user's credentials. */
-export interface Renewing {
+/** An open connection whose credentials can be renewed. */
+export interface RenewableConnection {
   /** The connection. */
   readonly socket: Pick<Socket, "model" | "lost" | "drop">;
-  /** Asks for others. */
-  readonly ask: (signal: AbortSignal) => Promise<Credentials>;
-  /** Fires when the connection is gone. */
+  /** Returns new credentials. */
+  readonly getCredentials: (signal: AbortSignal) => Promise<Credentials>;
+  /** Fires when the connection is closed. */
   readonly signal: AbortSignal;
 }
 
-/** Renews the credentials of a connection for as long as it is open and they expire; never rejects. */
-export async function keepRenewed(
-  renewing: Renewing,
+/** Renews the credentials of a connection while it is open and they expire; never rejects. */
+export async function keepCredentialsValid(
+  connection: RenewableConnection,
   first: Credentials,
 ): Promise<void> {
-  const { signal } = renewing;
+  const { signal } = connection;
   try {
-    let held: Credentials | undefined = first;
-    while (held?.expires !== undefined) {
-      await rest(renewalIn(held.expires - Date.now()), signal);
-      held = await renewed(renewing, held, held.expires);
+    let current: Credentials | undefined = first;
+    while (current?.expires !== undefined) {
+      await unrefDelay(renewalDelay(current.expires - Date.now()), signal);
+      current = await renewBeforeExpiry(connection, current, current.expires);
     }
   } catch (error) {
     if (signal.aborted) return;
-    logger("bus").error("Credentials are renewed no more: {error}", { error });
+    logger("bus").error("The renewal of credentials has ended: {error}", {
+      error,
+    });
   }
 }
 
-/** Tries until they expire. Undefined: the connection ends, and the next one asks for its own. */
-async function renewed(
-  renewing: Renewing,
-  held: Credentials,
+/**
+ * Renews credentials, with retries until they expire; resolves to undefined if the connection ends, since the next
+ * connection gets credentials of its own.
+ */
+async function renewBeforeExpiry(
+  connection: RenewableConnection,
+  current: Credentials,
   expires: number,
 ): Promise<Credentials | undefined> {
-  const { signal, ask } = renewing;
+  const { signal, getCredentials } = connection;
   for (let attempt = 0; Date.now() < expires; attempt++) {
-    const left = expires - Date.now();
-    const end = AbortSignal.timeout(Math.min(left, LONGEST));
+    const remainingMs = expires - Date.now();
+    const end = AbortSignal.timeout(Math.min(remainingMs, MAX_TIMEOUT_MS));
     try {
-      const next = await ask(AbortSignal.any([signal, end]));
-      return await update(renewing, held, next) ? next : undefined;
+      const next = await getCredentials(AbortSignal.any([signal, end]));
+      return await update(connection, current, next) ? next : undefined;
     } catch (error) {
       signal.throwIfAborted();
       logger("bus").warn(
         "Cannot renew the credentials, which expire in {seconds} s: {reason}",
-        { seconds: Math.round(left / 1_000), reason: (error as Error).message },
+        {
+          seconds: Math.round(remainingMs / 1_000),
+          reason: (error as Error).message,
+        },
       );
     }
-    const pause = Math.min(FIRST_PAUSE * 2 ** attempt, LONGEST_PAUSE);
-    await rest(Math.max(0, Math.min(pause, expires - Date.now())), signal);
+    const pause = Math.min(
+      MIN_RETRY_INTERVAL_MS * 2 ** attempt,
+      MAX_RETRY_INTERVAL_MS,
+    );
+    await unrefDelay(
+      Math.max(0, Math.min(pause, expires - Date.now())),
+      signal,
+    );
   }
-  // RabbitMQ leaves the connection open, and forbids whatever is done on it.
-  renewing.socket.drop("its credentials expired before they could be renewed");
+  // RabbitMQ leaves a connection with expired credentials open, and refuses every operation on it.
+  connection.socket.drop(
+    "its credentials expired before they could be renewed",
+  );
   return undefined;
 }
 
-/** True once the broker has taken them. A connection cannot change its user, so one of another user takes its place. */
+/**
+ * Sends new credentials; resolves to true once the broker has accepted them. AMQP cannot change the user of a
+ * connection, so that a new connection is opened for another user.
+ */
 async function update(
-  { socket, signal }: Renewing,
-  held: Credentials,
+  { socket, signal }: RenewableConnection,
+  current: Credentials,
   { username, password }: Credentials,
 ): Promise<boolean> {
   signal.throwIfAborted();
-  if (username !== held.username) {
-    socket.drop("the credentials are another user's now");
+  if (username !== current.username) {
+    socket.drop("the new credentials belong to another user");
     return false;
   }
-  const told = socket.model.updateSecret(Buffer.from(password), "renewed");
-  const lost = await Promise.race([told.then(() => undefined), socket.lost]);
-  if (lost && isRefusal(lost.message)) {
+  const updated = socket.model.updateSecret(Buffer.from(password), "renewed");
+  const lost = await Promise.race([updated.then(() => undefined), socket.lost]);
+  if (lost && isLoginRejection(lost.message)) {
     logger("bus").warn("The broker refused the renewed credentials: {reason}", {
       reason: withoutSecret(lost.message, password),
     });
-  } else if (!lost) logger("bus").debug("The credentials are renewed");
+  } else if (!lost) logger("bus").debug("The credentials were renewed");
   return lost === undefined;
 }

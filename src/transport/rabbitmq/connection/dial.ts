@@ -1,4 +1,4 @@
-/** One TCP connection to a RabbitMQ node, opened by amqplib, with what amqplib leaves to its user. @module */
+/** TCP or TLS connection to a RabbitMQ node, opened by amqplib, with what amqplib leaves to its user. @module */
 import process from "node:process";
 import type { Duplex } from "node:stream";
 import {
@@ -12,15 +12,21 @@ import { logger } from "../../../logging.ts";
 import type { Credentials, TlsOptions } from "../../transport.ts";
 import { MASK } from "../../../redaction.ts";
 import type { Login } from "./login.ts";
-import { type Inner, innerOf } from "../amqplib/private_members.ts";
-import type { Goodbyes } from "../amqplib/graceful_close.ts";
+import {
+  type AmqplibConnection,
+  connectionOf,
+} from "../amqplib/private_members.ts";
+import type { GracefulClose } from "../amqplib/graceful_close.ts";
 import { FrameReader } from "../amqplib/frame_reader.ts";
 import { SocketWriter } from "../amqplib/outgoing.ts";
 
-/** Bytes that wait to be written before the connection takes no more: what a turn of the event loop sends goes at once. */
-const WRITABLE = 1024 * 1024;
+/**
+ * Bytes in the buffer of the socket above which it is full; a buffer of this size is usually written within a turn of
+ * the event loop.
+ */
+const HIGH_WATER_MARK_BYTES = 1024 * 1024;
 
-/** How to open a socket. */
+/** Settings of a connection. */
 export interface SocketSettings {
   /** Name that the broker shows for the connection. */
   readonly name: string;
@@ -28,42 +34,42 @@ export interface SocketSettings {
   readonly heartbeat: number;
   /** Milliseconds until an attempt is given up. */
   readonly connectTimeout: number;
-  /** For `amqps:`. */
+  /** TLS settings for `amqps:` URLs. */
   readonly tls?: TlsOptions | undefined;
-  /** Of the link. */
-  readonly goodbyes: Goodbyes;
+  /** Graceful close of the transport. */
+  readonly gracefulClose: GracefulClose;
 }
 
 /** An open connection. */
 export interface Socket {
-  /** To open channels on. */
+  /** Connection of amqplib, on which channels are opened. */
   readonly model: ChannelModel;
-  /** To send messages on. */
-  readonly outgoing: SocketWriter;
-  /** Tells of what comes. */
-  readonly incoming: FrameReader;
-  /** How it is closed in order. */
-  readonly goodbyes: Goodbyes;
-  /** Resolves with the reason when it is gone, however it went. */
+  /** Writes messages and acknowledgements. */
+  readonly writer: SocketWriter;
+  /** Reads frames. */
+  readonly reader: FrameReader;
+  /** Limits the wait for replies of the broker while something is closed. */
+  readonly gracefulClose: GracefulClose;
+  /** Resolves with the reason when the connection is closed, by either peer or the network. */
   readonly lost: Promise<Error>;
-  /** Closes it in order; at once if the broker does not answer in a second. */
+  /** Closes the connection gracefully; at once if the broker does not reply within a second. */
   close(): Promise<void>;
-  /** Ends it at once, for a reason that `lost` then tells. */
+  /** Closes the socket at once; `lost` resolves with the reason. */
   drop(reason: string): void;
-  /** Whether it keeps the process alive. */
-  hold(alive: boolean): void;
+  /** Sets if the connection keeps the process alive. */
+  setRef(alive: boolean): void;
 }
 
-/** What a virtual host's name usually is. Anything else may be a password in the wrong place. */
-const plainPath = /^\/[\w.%-]*$/;
+/** Path with a usual name of a virtual host. Any other path may hold a misplaced password. */
+const vhostPath = /^\/[\w.%-]*$/;
 
-/** A URL for an error or a log: without its user, its password and its query. */
+/** Formats a URL for errors and logs: without its user, its password and its query. */
 export function displayUrl({ protocol, host, pathname }: URL): string {
-  const path = plainPath.test(pathname) ? pathname : "/…";
+  const path = vhostPath.test(pathname) ? pathname : "/…";
   return `${protocol}//${host}${pathname.length > 1 ? path : ""}`;
 }
 
-/** One write for all that is sent in a turn of the event loop, in place of one for each message. */
+/** Writes all data of one turn of the event loop at once, in place of one write for each frame. */
 function corkEachTurn(stream: Duplex): void {
   const write = stream.write;
   let corked = false;
@@ -81,8 +87,8 @@ function corkEachTurn(stream: Duplex): void {
   } as typeof write;
 }
 
-/** The user and the password of a URL; RabbitMQ's own default where there is neither. */
-function userOf(url: URL): Credentials {
+/** Returns the user and the password of a URL; those of RabbitMQ's default user where it has neither. */
+function credentialsOf(url: URL): Credentials {
   const anonymous = url.username === "" && url.password === "";
   if (anonymous) return { username: "guest", password: "guest" };
   return {
@@ -91,7 +97,7 @@ function userOf(url: URL): Credentials {
   };
 }
 
-function target(
+function connectOptions(
   url: URL,
   { username, password }: Credentials,
   heartbeat: number,
@@ -112,23 +118,26 @@ function socketOptions(
   signal: AbortSignal,
 ): SocketOptions & { signal: AbortSignal; writableHighWaterMark: number } {
   const clientProperties = { connection_name: name, product: "warren" };
-  const { ca, cert, key, servername } = tls ?? {}; // nothing else: no option turns verification off
-  const given = Object.entries({ ca, cert, key, servername })
+  const { ca, cert, key, servername } = tls ?? {}; // no other option is passed on, so that verification cannot be turned off
+  const tlsOptions = Object.entries({ ca, cert, key, servername })
     .filter(([, value]) => value !== undefined);
   return {
     noDelay: true,
-    writableHighWaterMark: WRITABLE,
+    writableHighWaterMark: HIGH_WATER_MARK_BYTES,
     keepAlive: true,
     signal,
     timeout: connectTimeout,
     clientProperties,
-    ...Object.fromEntries(given),
+    ...Object.fromEntries(tlsOptions),
     rejectUnauthorized: true,
   };
 }
 
-/** Listens before anything else can happen: an 'error' without a listener ends the process. */
-function lost(model: ChannelModel): Promise<Error> {
+/**
+ * Returns a promise that resolves when the connection is closed. Listens at once, since an 'error' event without a
+ * listener ends the process.
+ */
+function whenLost(model: ChannelModel): Promise<Error> {
   const log = logger("bus");
   return new Promise((resolve) => {
     let reason: Error | undefined;
@@ -145,13 +154,13 @@ function lost(model: ChannelModel): Promise<Error> {
 }
 
 /**
- * Opens a connection; `stop` ends the attempt, and nothing after it.
+ * Opens a connection. `stop` cancels the attempt, and does nothing once the connection is open.
  *
- * @throws {ConnectionFailedError} without the password; `data.fatal` where trying again is of no use, `data.refused` where
- * it is the login or the virtual host that is refused.
+ * @throws {ConnectionFailedError} without the password; `data.fatal` is true where another attempt is of no use,
+ * `data.refused` where the login or the virtual host is refused.
  */
 export async function openSocket(
-  { url, credentials = userOf(url) }: Login,
+  { url, credentials = credentialsOf(url) }: Login,
   settings: SocketSettings,
   stop: AbortSignal,
 ): Promise<Socket> {
@@ -161,78 +170,87 @@ export async function openSocket(
   let model: ChannelModel;
   try {
     model = await connect(
-      target(url, credentials, settings.heartbeat),
+      connectOptions(url, credentials, settings.heartbeat),
       socketOptions(settings, attempt.signal),
     );
   } catch (error) {
-    throw refusal(url, credentials, error);
+    throw connectError(url, credentials, error);
   } finally {
     stop.removeEventListener("abort", giveUp);
   }
-  const gone = lost(model);
-  const inner = innerOf(model);
-  const { goodbyes } = settings;
-  const incoming = new FrameReader(inner, goodbyes);
-  corkEachTurn(inner.stream);
+  return socketOf(model, settings.gracefulClose);
+}
+
+function socketOf(model: ChannelModel, gracefulClose: GracefulClose): Socket {
+  const lost = whenLost(model);
+  const connection = connectionOf(model);
+  const reader = new FrameReader(connection, gracefulClose);
+  corkEachTurn(connection.stream);
   return {
     model,
-    outgoing: new SocketWriter(inner),
-    incoming,
-    goodbyes,
-    lost: gone,
+    writer: new SocketWriter(connection),
+    reader,
+    gracefulClose,
+    lost,
     close: () => {
-      incoming.close();
-      return closeSocket(model, goodbyes, inner, gone);
+      reader.close();
+      return closeSocket(model, gracefulClose, connection, lost);
     },
-    drop: (reason) => void inner.stream.destroy(new Error(reason)),
-    hold: (alive) => {
+    drop: (reason) => void connection.stream.destroy(new Error(reason)),
+    setRef: (alive) => {
       const verb = alive ? "ref" : "unref";
-      inner.stream[verb]?.();
-      inner.heartbeater?.sendTimer?.[verb]?.();
-      inner.heartbeater?.recvTimer?.[verb]?.();
+      connection.stream[verb]?.();
+      connection.heartbeater?.sendTimer?.[verb]?.();
+      connection.heartbeater?.recvTimer?.[verb]?.();
     },
   };
 }
 
 async function closeSocket(
   model: ChannelModel,
-  goodbyes: Goodbyes,
-  inner: Inner,
-  gone: Promise<Error>,
+  gracefulClose: GracefulClose,
+  connection: AmqplibConnection,
+  lost: Promise<Error>,
 ): Promise<void> {
   try {
-    const answered = await goodbyes.answered(
-      Promise.race([Promise.try(() => model.close()), gone]),
+    const replied = await gracefulClose.waitForReply(
+      Promise.race([Promise.try(() => model.close()), lost]),
     );
-    // With an error, since amqplib would not notice a mere end before the next heartbeat.
-    if (!answered) inner.stream.destroy(new Error("no answer to close"));
+    // with an error, since amqplib would notice a plain end only at the next heartbeat
+    if (!replied) connection.stream.destroy(new Error("no reply to close"));
   } finally {
-    inner.stream.destroy();
+    connection.stream.destroy();
   }
 }
 
-/** A login or a secret that the broker refuses, in amqplib's words. */
-const refusedLogin = /ACCESS[_-]REFUSED|NOT[_-]ALLOWED/;
-/** A virtual host that is not opened. amqplib does not show why: it may be forbidden, down, or have too many connections. */
-const refusedOpen = /Expected ConnectionOpenOk; got <ConnectionClose/;
+/** Error text of amqplib for a login or a secret that the broker rejects. */
+const loginRejected = /ACCESS[_-]REFUSED|NOT[_-]ALLOWED/;
+/**
+ * Error text of amqplib for a virtual host that is not opened. The reason is not in it: no permission, a virtual host
+ * that is down, or too many connections.
+ */
+const vhostRejected = /Expected ConnectionOpenOk; got <ConnectionClose/;
 
-/** True if the broker refused a login or a secret: it is no fault of the network. */
-export const isRefusal = (reason: string): boolean => refusedLogin.test(reason);
+/** True if the broker rejected a login or a secret, so that the network is not at fault. */
+export const isLoginRejection = (reason: string): boolean =>
+  loginRejected.test(reason);
 
-/** Characters of a secret below which a text that has it is not shown at all. */
-const SHORT = 6;
+/** Length of a secret below which a text that contains the secret is redacted as a whole. */
+const MIN_REDACTED_LENGTH = 6;
 
-/** A reason without the secret, should anybody have put it there. */
+/** Redacts a secret in an error text. */
 export function withoutSecret(reason: string, secret: string): string {
   if (!reason.includes(secret) || secret === "") return reason;
-  // To mask a letter or two would show them by the places of the masks.
-  return secret.length < SHORT ? MASK : reason.replaceAll(secret, MASK);
+  // Redacting only a letter or two would reveal them by the positions of the masks.
+  return secret.length < MIN_REDACTED_LENGTH
+    ? MASK
+    : reason.replaceAll(secret, MASK);
 }
 
-/** What Deno says where the process lacks the permission. */
-const refusedNet = /Requires net access|EPERM|NotCapable/;
+/** Error texts of Deno where the process lacks the permission. */
+const netDenied = /Requires net access|EPERM|NotCapable/;
 
-function refusal(
+function connectError(
   url: URL,
   { password }: Credentials,
   error: unknown,
@@ -240,23 +258,23 @@ function refusal(
   const reason = error instanceof Error
     ? error.message || String((error as { code?: string }).code)
     : String(error);
-  const refused = isRefusal(reason);
-  const net = refusedNet.test(reason);
-  const unopened = refusedOpen.test(reason);
+  const refused = isLoginRejection(reason);
+  const net = netDenied.test(reason);
+  const vhost = vhostRejected.test(reason);
   const hint = refused
     ? "; check the user, the password and the virtual host"
-    : unopened
+    : vhost
     ? "; the broker does not open the virtual host: check that it exists, that the user may use it, and that it is up and below its limits"
     : net
     ? `; the process needs the permission --allow-net=${url.host}`
     : "";
-  const said = withoutSecret(reason, password);
+  const text = withoutSecret(reason, password);
   return new ConnectionFailedError(
-    `Cannot connect to ${displayUrl(url)}: ${said}${hint}`,
+    `Cannot connect to ${displayUrl(url)}: ${text}${hint}`,
     {
       data: {
         url: displayUrl(url),
-        fatal: refused || unopened || net,
+        fatal: refused || vhost || net,
         refused,
       },
     },

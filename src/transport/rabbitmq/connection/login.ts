@@ -1,78 +1,81 @@
-/** Where a connection goes, and as whom: asked anew at each attempt. @module */
+/** URLs and credentials of a connection, which are read again at each attempt. @module */
 import type { Credentials } from "../../transport.ts";
 
-/** The nodes, and the login that holds for each of them. */
+/** URLs of the nodes, and the credentials for all of them. */
 export interface Access {
-  /** The nodes, any of which will do. */
+  /** Returns the URLs of the nodes, any of which will do. */
   readonly urls: (signal: AbortSignal) => Promise<readonly URL[]>;
-  /** In place of the login that the URLs have; default: theirs. */
+  /** Returns the credentials; default: those of the URLs. */
   readonly credentials?:
     | ((signal: AbortSignal) => Promise<Credentials>)
     | undefined;
 }
 
-/** One node, and the login there. */
+/** URL of one node, and its credentials. */
 export interface Login {
-  /** The node. */
+  /** URL of the node. */
   readonly url: URL;
-  /** In place of the login of the URL. */
+  /** Credentials; default: those of the URL. */
   readonly credentials?: Credentials | undefined;
 }
 
-/** The login of an attempt; by its number the attempts go over all nodes in turn. */
+/** Returns the login of an attempt; successive attempts go to the nodes in turn. */
 export async function loginOf(
   { urls, credentials }: Access,
   attempt: number,
   signal: AbortSignal,
 ): Promise<Login> {
-  const nodes = await urls(signal);
+  const all = await urls(signal);
   return {
-    url: nodes[attempt % nodes.length] as URL,
+    url: all[attempt % all.length] as URL,
     credentials: await credentials?.(signal),
   };
 }
 
-/** How long a login may be refused that was accepted before. Both must be reached: what has changed may need time to arrive. */
+/**
+ * Limits after which rejections of a login that was accepted before are final. Both must be reached, since a changed
+ * password may need time to arrive everywhere.
+ */
 export interface LoginRejectionLimits {
-  /** Refusals in a row. */
+  /** Number of successive rejections. */
   readonly times: number;
   /** Milliseconds since the first of them. */
   readonly ms: number;
 }
 
-/** The usual bounds. */
+/** Default limits. */
 export const LOGIN_REJECTION_LIMITS: LoginRejectionLimits = {
   times: 5,
   ms: 60_000,
 };
 
-/** Refusals since the broker last accepted a login. */
+/** Rejections since the broker last accepted a login. */
 export class LoginRejections {
-  readonly #bounds: LoginRejectionLimits;
-  /** Time of the first, in milliseconds of `performance.now()`. */
+  readonly #limits: LoginRejectionLimits;
+  /** Time of the first rejection, in milliseconds of `performance.now()`. */
   #since = 0;
   #times = 0;
 
-  /** None yet. */
+  /** Starts with no rejections. */
   constructor(bounds: LoginRejectionLimits) {
-    this.#bounds = bounds;
+    this.#limits = bounds;
   }
 
-  /** True while the broker has refused none since it accepted one. */
+  /** True if the broker has rejected no login since it last accepted one. */
   get none(): boolean {
     return this.#times === 0;
   }
 
-  /** The broker has accepted one. */
+  /** Records that the broker has accepted a login. */
   clear(): void {
     this.#times = 0;
   }
 
-  /** One more; returns a text about all of them once they are too many. */
+  /** Records a rejection; returns a text about all of them once the limits are reached. */
   add(): string | undefined {
     if (this.#times++ === 0) this.#since = performance.now();
     const ms = performance.now() - this.#since;
-    return this.#times < this.#bounds.times || ms < this.#bounds.ms
+    return this.#times < this.#limits.times || ms < this.#limits.ms
       ? undefined
       : `refused ${this.#times} times in ${Math.round(ms / 1_000)} s`;
   }

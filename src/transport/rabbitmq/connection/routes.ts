@@ -15,54 +15,7 @@ import type {
   BusProfile,
   NovaVariants,
 } from "../../profile.ts";
-
-/** An exchange as it is declared. */
-export interface Exchange {
-  readonly name: string;
-  readonly type: "topic" | "fanout" | "direct";
-  readonly durable: boolean;
-  /** Deleted by the broker with its last binding. */
-  readonly autoDelete: boolean;
-  /** Checked by a passive declaration, and never created. */
-  readonly passive?: true;
-}
-
-/** A queue as it is declared. */
-export interface Queue {
-  /** Name. With `unique`, the part before a suffix that is new each time the queue is declared. */
-  readonly name: string;
-  readonly durable: boolean;
-  /** Reserved to the connection that declared it, and deleted with it. */
-  readonly exclusive: boolean;
-  /** Deleted by the broker with its last consumer. */
-  readonly autoDelete: boolean;
-  /** `x-…` arguments. */
-  readonly arguments: Readonly<Record<string, string | number | boolean>>;
-  /**
-   * For a queue of one process: a new name each time, so that a queue of the same name can never be in the way. A text stands
-   * in the name before a counter, in place of random characters.
-   */
-  readonly unique?: true | string | undefined;
-  /** Keeps its name when it is restored after a loss, and is deleted when its consumer is cancelled. */
-  readonly temporary?: boolean;
-  /** Checked by a passive declaration with the bindings that it has, and never created. */
-  readonly passive?: true;
-}
-
-/** How a message is routed, and the queue where it waits. */
-export interface Route {
-  /** Exchange; undefined is the broker's default one, whose key is the queue's name. */
-  readonly exchange?: Exchange;
-  /** Routing key of a message, and of the queue's binding. */
-  readonly key: string;
-  /** Key of the queue's binding where it differs from `key`. */
-  readonly binding?: string;
-  /** Queue of a consumer; a publisher needs it only where it has to exist first. */
-  readonly queue?: Queue;
-}
-
-/** A route whose queue is consumed. */
-export type QueueRoute = Route & { readonly queue: Queue };
+import type { Exchange, Queue, QueueRoute, Route } from "./entities.ts";
 
 /** Milliseconds without a consumer after which the broker deletes a reply queue, or the queue of an election. */
 const TRANSIENT_EXPIRES_MS = 60_000;

@@ -1,4 +1,5 @@
-/** A supervised connection: one of the two of a link. Reconnects, one attempt at a time, unless its login is refused for good. @module */
+/** Supervised connection of a transport: reconnects, one attempt at a time, unless its login is rejected. @module */
+import type { Channel } from "npm:amqplib@2.3.1";
 import { backoff } from "../../../async/backoff.ts";
 import { logger } from "../../../logging.ts";
 import {
@@ -8,6 +9,7 @@ import {
 } from "../../../errors.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import type { Credentials } from "../../transport.ts";
+import type { OpenChannel } from "../amqplib/channel.ts";
 import {
   type Access,
   type Login,
@@ -15,7 +17,7 @@ import {
   type LoginRejectionLimits,
   LoginRejections,
 } from "./login.ts";
-import { keepRenewed } from "./credential_renewal.ts";
+import { keepCredentialsValid } from "./credential_renewal.ts";
 import {
   displayUrl,
   openSocket,
@@ -24,50 +26,50 @@ import {
 } from "./dial.ts";
 import { HealthRecorder } from "./connection_health.ts";
 
-/** A connection that lived this long (ms) was a good one: the next pause starts small again. */
+/** Milliseconds after which a connection counts as stable, so that the next back-off starts at its minimum. */
 const STEADY_MS = 1_000;
 
-/** What a side tells its link. */
+/** Listener of a supervised connection, implemented by its transport. */
 export interface SupervisionListener {
-  /** Connected, for the first time or again. */
+  /** Called when the connection is open, for the first time or again. */
   connected(): void;
-  /** Lost. */
+  /** Called when the connection was lost. */
   disconnected(reason: string): void;
-  /** An attempt to connect came to nothing. */
+  /** Called when an attempt to connect has failed. */
   unreachable(reason: string): void;
-  /** The broker takes nothing from this connection. */
+  /** Called when the broker accepts no more messages on this connection. */
   blocked(reason: string): void;
-  /** It does again. */
+  /** Called when the broker accepts messages again. */
   unblocked(): void;
-  /** It will not come back. */
+  /** Called when the connection is given up for good. */
   failed(error: Error): void;
-  /** All is as it should be, consumers included. */
+  /** Called when the connection is open and all its consumers run. */
   recovered(): void;
 }
 
-/** One connection that is kept up. */
+/** A connection that is opened again after every loss. */
 export class SupervisedConnection {
   /** The open connection, while there is one. */
   socket: Socket | undefined;
-  /** Why the broker takes nothing now. */
+  /** Reason why the broker accepts no messages; undefined while it accepts them. */
   blocked: string | undefined;
-  /** Why the last attempt failed. */
+  /** Reason of the last failed attempt or loss. */
   reason = "not connected yet";
-  /** Why it is given up. */
+  /** Error with which the connection was given up. */
   failure: Error | undefined;
-  /** How it has been. */
+  /** Health record of this connection: state, losses, last confirmed activity. */
   readonly recorder: HealthRecorder;
   readonly #access: Access;
   readonly #rejections: LoginRejections;
   readonly #settings: SocketSettings;
-  readonly #events: SupervisionListener;
+  readonly #listener: SupervisionListener;
   readonly #stop = new AbortController();
-  #next: number;
+  #nextUrl: number;
   #change = Promise.withResolvers<void>();
-  #awake = Promise.withResolvers<void>();
+  #needed = Promise.withResolvers<void>();
   #running: Promise<void> | undefined;
 
-  /** Makes one; `start` connects. */
+  /** Connects when `start` is called. */
   constructor(
     access: Access,
     settings: SocketSettings,
@@ -77,34 +79,35 @@ export class SupervisedConnection {
     this.#access = access;
     this.#rejections = new LoginRejections(refusals);
     this.#settings = settings;
-    this.#events = events;
+    this.#listener = events;
     this.recorder = new HealthRecorder(() => events.recovered());
-    this.#next = Math.floor(Math.random() * 65_536); // any of the nodes
-    this.#awake.resolve();
+    this.#nextUrl = Math.floor(Math.random() * 65_536); // start at a random node
+    this.#needed.resolve();
   }
 
-  /** Begins to connect. */
+  /** Starts to connect. */
   start(): void {
     this.#running ??= this.#run();
   }
 
-  /** What a wait that ended too late was waiting for. */
-  get why(): string {
+  /** Reason why an operation has to wait, for timeout errors. */
+  get waitReason(): string {
     return this.blocked ??
       (this.socket ? "the broker does not answer" : this.reason);
   }
 
-  /** Waits for a change of state: up, down, blocked, unblocked, failed. */
-  changed(): Promise<void> {
+  /** Resolves at the next change of state: open, closed, blocked, unblocked or failed. */
+  stateChange(): Promise<void> {
     return this.#change.promise;
   }
 
   /**
-   * The open connection, as soon as there is one.
+   * Waits for an open connection.
    *
-   * @throws {ConnectionFailedError} at the deadline.
+   * @throws {ConnectionFailedError} there is none by the deadline.
+   * @throws {ConnectionDisposedError} the connection is closed for good.
    */
-  async up(deadline: Deadline): Promise<Socket> {
+  async waitForSocket(deadline: Deadline): Promise<Socket> {
     while (!this.socket) {
       if (this.failure) throw this.failure;
       if (this.#stop.signal.aborted) {
@@ -113,7 +116,7 @@ export class SupervisedConnection {
         );
       }
       await withDeadline(
-        this.changed(),
+        this.stateChange(),
         deadline,
         () => new ConnectionFailedError(this.reason),
       );
@@ -121,39 +124,62 @@ export class SupervisedConnection {
     return this.socket;
   }
 
-  /** Gives up for good. */
+  /** Opens a channel, and retries until it is open; `signal` ends that, and leaves no channel open. */
+  async openChannel<C extends Channel>(
+    open: (socket: Socket) => Promise<OpenChannel<C>>,
+    signal: AbortSignal,
+  ): Promise<OpenChannel<C>> {
+    const deadline = { at: Infinity, signal };
+    for (let attempt = 0;; attempt++) {
+      const opening = open(await this.waitForSocket(deadline));
+      try {
+        return await withDeadline(opening, deadline, () => undefined);
+      } catch {
+        const close = (channel: OpenChannel<C>) => channel.close();
+        if (signal.aborted) void opening.then(close, () => {});
+        await delay(backoff(attempt), deadline);
+      }
+    }
+  }
+
+  /** Gives the connection up for good. */
   fail(error: Error): void {
     if (this.failure || this.#stop.signal.aborted) return;
     this.failure = error;
     this.recorder.setState("failed");
     this.#stop.abort();
-    this.#events.failed(error);
-    this.#tell();
+    this.#listener.failed(error);
+    this.#notifyWaiters();
     void this.socket?.close();
   }
 
-  /** Ends the connection, though nothing says that it is gone: another follows. */
+  /** Closes the socket, although no error was reported; the connection is then opened again. */
   drop(reason: string): void {
     this.socket?.drop(reason);
   }
 
-  /** Whether the connection may be idle without keeping the process alive. */
-  rest(resting: boolean): void {
-    this.socket?.hold(!resting);
-    if (resting) this.#awake = Promise.withResolvers();
-    else this.#awake.resolve();
+  /** Keeps the process alive while the connection is open, which is the default. */
+  ref(): void {
+    this.socket?.setRef(true);
+    this.#needed.resolve();
   }
 
-  /** Closes it; nothing reconnects any more. */
+  /** Lets the process exit while the connection is open; a lost connection is not opened again before `ref`. */
+  unref(): void {
+    this.socket?.setRef(false);
+    this.#needed = Promise.withResolvers();
+  }
+
+  /** Closes the connection for good. */
   async close(): Promise<void> {
     this.#stop.abort();
-    this.#awake.resolve();
-    this.#tell();
+    this.#needed.resolve();
+    this.#notifyWaiters();
     await this.socket?.close();
     await this.#running;
   }
 
-  #tell(): void {
+  #notifyWaiters(): void {
     const change = this.#change;
     this.#change = Promise.withResolvers();
     change.resolve();
@@ -162,14 +188,14 @@ export class SupervisedConnection {
   async #run(): Promise<void> {
     const stop = this.#stop.signal;
     for (let attempt = 0, connected = false; !stop.aborted; attempt++) {
-      await this.#awake.promise;
+      await this.#needed.promise;
       if (stop.aborted) return;
       try {
         const since = performance.now();
-        const login = await loginOf(this.#access, this.#next++, stop);
+        const login = await loginOf(this.#access, this.#nextUrl++, stop);
         const socket = await openSocket(login, this.#settings, stop);
         this.#rejections.clear();
-        await this.#live(socket, login);
+        await this.#superviseSocket(socket, login);
         connected = true;
         if (performance.now() - since > STEADY_MS) attempt = 0;
       } catch (error) {
@@ -184,78 +210,85 @@ export class SupervisedConnection {
 
   #failedAttempt(error: Error, connected: boolean): void {
     this.reason = error.message;
-    this.#events.unreachable(error.message);
+    this.#listener.unreachable(error.message);
     const { fatal, refused } = error instanceof ConnectionFailedError
       ? error.data
       : { fatal: error instanceof InvalidValueError };
     if (fatal === true && !connected) this.fail(error);
-    else if (refused === true) this.#refused(error);
-    this.#tell();
+    else if (refused === true) this.#recordRejection(error);
+    this.#notifyWaiters();
   }
 
-  /** Later it may be a broker that is only starting, or a password that is about to arrive. */
-  #refused(error: Error): void {
+  /** Counts a rejection: the broker may only be starting, or a new password may be on its way. */
+  #recordRejection(error: Error): void {
     if (this.#rejections.none) {
       logger("bus").warn(
-        "The broker refuses a login that it took before: {error}",
+        "The broker rejects a login that it accepted before: {error}",
         {
           error: error.message,
         },
       );
     }
-    const often = this.#rejections.add();
-    if (often === undefined) return;
+    const exhausted = this.#rejections.add();
+    if (exhausted === undefined) return;
     const { data } = error as ConnectionFailedError;
     this.fail(
-      new ConnectionFailedError(`${error.message}; ${often}`, { data }),
+      new ConnectionFailedError(`${error.message}; ${exhausted}`, { data }),
     );
   }
 
-  /** From open to lost. */
-  async #live(socket: Socket, { url, credentials }: Login): Promise<void> {
+  /** Supervises an open socket until it is lost. */
+  async #superviseSocket(
+    socket: Socket,
+    { url, credentials }: Login,
+  ): Promise<void> {
     if (this.#stop.signal.aborted) return await socket.close();
     socket.model.on("blocked", (reason: string) => {
       this.blocked = reason;
       this.recorder.setState("blocked");
-      this.#events.blocked(reason);
-      this.#tell();
+      this.#listener.blocked(reason);
+      this.#notifyWaiters();
     });
     socket.model.on("unblocked", () => {
       this.blocked = undefined;
       this.recorder.setState("up");
-      this.#events.unblocked();
-      this.#tell();
+      this.#listener.unblocked();
+      this.#notifyWaiters();
     });
     this.socket = socket;
     this.recorder.setState("up");
-    this.#events.connected();
-    this.#tell();
-    const over = new AbortController();
-    this.#keepRenewed(socket, credentials, over.signal);
+    this.#listener.connected();
+    this.#notifyWaiters();
+    const socketClosed = new AbortController();
+    this.#renewCredentials(socket, credentials, socketClosed.signal);
     const reason = await socket.lost;
-    over.abort();
+    socketClosed.abort();
     this.socket = undefined;
     this.blocked = undefined;
     this.reason = `Connection to ${displayUrl(url)} lost: ${reason.message}`;
-    if (!this.#stop.signal.aborted) this.#lost();
-    this.#tell();
+    if (!this.#stop.signal.aborted) this.#recordLoss();
+    this.#notifyWaiters();
     await socket.close();
   }
 
-  #keepRenewed(
+  #renewCredentials(
     socket: Socket,
     first: Credentials | undefined,
-    over: AbortSignal,
+    socketClosed: AbortSignal,
   ): void {
-    const { credentials: ask } = this.#access;
-    if (!first || !ask) return;
-    const signal = AbortSignal.any([this.#stop.signal, over]);
-    void keepRenewed({ socket, ask, signal }, first);
+    const { credentials: getCredentials } = this.#access;
+    if (!first || !getCredentials) return;
+    const signal = AbortSignal.any([this.#stop.signal, socketClosed]);
+    void keepCredentialsValid({
+      socket,
+      getCredentials: getCredentials,
+      signal,
+    }, first);
   }
 
-  #lost(): void {
+  #recordLoss(): void {
     this.recorder.losses++;
     this.recorder.setState("recovering");
-    this.#events.disconnected(this.reason);
+    this.#listener.disconnected(this.reason);
   }
 }

@@ -1,110 +1,74 @@
-/** Declares exchanges, queues and bindings, on a channel where a refusal hurts nobody else. @module */
-import type { Channel, Replies } from "npm:amqplib@2.3.1";
+/**
+ * Topology: declares exchanges, queues and bindings on a channel of its own, because the broker closes the channel on
+ * which it refuses a request.
+ *
+ * @module
+ */
+import type { Channel } from "npm:amqplib@2.3.1";
 import { TimeoutError, TopologyError } from "../../../errors.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
-import { missingEntity } from "../../profile.ts";
-import type { Exchange, Queue, QueueRoute, Route } from "./routes.ts";
-import { uniqueName } from "../../../ids.ts";
+import type { Exchange, Queue, QueueRoute, Route } from "./entities.ts";
+import {
+  assertExchange,
+  assertQueue,
+  checkExists,
+  declareQueue,
+  exchangeKey,
+  removeEmpty,
+} from "./declarations.ts";
 import type { QueueState } from "../../transport.ts";
-import { type Open, openChannel } from "../amqplib/channel.ts";
-import { isFatal, isRefusedWith, refused } from "./topology_errors.ts";
+import { type OpenChannel, openChannel } from "../amqplib/channel.ts";
+import { declareError, isFatal, isRefusedWith } from "./topology_errors.ts";
 import type { SupervisedConnection } from "./supervised_connection.ts";
 import { backoff } from "../../../async/backoff.ts";
 
-/** RabbitMQ says this of what does not exist; it says something else of a queue whose node is down. */
-const MISSING = /\bno (?:queue|exchange) '/;
+/** Milliseconds that the broker may take to delete a queue. */
+const REMOVAL_TIMEOUT_MS = 1_000;
 
-/** Takes what exists as it is. */
-async function taken(what: string, check: PromiseLike<unknown>): Promise<void> {
-  try {
-    await check;
-  } catch (error) {
-    throw MISSING.test(String(error)) ? missingEntity(what) : error;
-  }
-}
-
-/** Two exchanges are the same if all their settings are. */
-const settings = ({ name, type, durable, autoDelete }: Exchange) =>
-  `${type} ${durable} ${autoDelete} ${name}`;
-
-async function assertExchange(
-  channel: Channel,
-  { name, type, durable, autoDelete, passive }: Exchange,
-): Promise<void> {
-  if (passive) return taken(`exchange ${name}`, channel.checkExchange(name));
-  await channel.assertExchange(name, type, { durable, autoDelete });
-}
-
-function assertQueue(
-  channel: Channel,
-  { name, durable, exclusive, autoDelete, arguments: args }: Queue,
-): PromiseLike<Replies.AssertQueue> {
-  const form = { durable, exclusive, autoDelete, arguments: args };
-  return channel.assertQueue(name, form);
-}
-
-async function declareQueue(channel: Channel, queue: Queue): Promise<string> {
-  const { unique, passive } = queue;
-  const name = unique ? uniqueName(queue.name, unique) : queue.name;
-  if (passive) await taken(`queue ${name}`, channel.checkQueue(name));
-  else await assertQueue(channel, { ...queue, name });
-  return name;
-}
-
-const isQuorum = ({ arguments: { "x-queue-type": type } }: Queue) =>
-  type === "quorum";
-
-/** A quorum queue knows no conditions (540 ends the whole connection). */
-async function removeEmpty(channel: Channel, queue: Queue): Promise<boolean> {
-  const { name } = queue;
-  if (!isQuorum(queue)) {
-    await channel.deleteQueue(name, { ifUnused: true, ifEmpty: true });
-    return true;
-  }
-  const { messageCount, consumerCount } = await channel.checkQueue(name);
-  const empty = messageCount === 0 && consumerCount === 0;
-  if (empty) await channel.deleteQueue(name);
-  return empty;
-}
-
-/** Why an attempt came to nothing. */
-interface Refused {
+/** Reason of a failed attempt. */
+interface FailedAttempt {
   readonly code?: number | undefined;
   readonly reason: string;
 }
 
-function tooLate(what: string, last: Refused | undefined, why: string): Error {
-  const text = `Cannot declare ${what} in time: ${last?.reason ?? why}`;
+function declareTimeout(
+  entity: string,
+  last: FailedAttempt | undefined,
+  waitReason: string,
+): Error {
+  const text = `Cannot declare ${entity} in time: ${
+    last?.reason ?? waitReason
+  }`;
   const data = last?.code === undefined ? {} : { replyCode: last.code };
   return new TimeoutError(text, { inDoubt: false, data });
 }
 
-/** The declaring half of a side. */
+/** Declarations on one connection, one at a time. */
 export class Topology {
   readonly #connection: SupervisedConnection;
-  /** What exists for sure since this connection was opened. */
-  #known = new Set<string>();
-  /** One of those, which is asked for again and again. */
-  #last: Exchange | undefined;
+  /** Exchanges that were declared on this connection, by `exchangeKey`. */
+  #declared = new Set<string>();
+  /** The exchange that was found last: a shortcut for repeated checks of one exchange. */
+  #lastKnown: Exchange | undefined;
   #tail: Promise<unknown> = Promise.resolve();
-  #open: Open<Channel> | undefined;
-  #epoch: unknown;
+  #channel: OpenChannel<Channel> | undefined;
+  #socket: unknown;
 
-  /** On the connection of a side. */
+  /** Opens nothing yet. */
   constructor(connection: SupervisedConnection) {
     this.#connection = connection;
   }
 
   /** True if the exchange has been declared on this connection. */
   knows(exchange: Exchange): boolean {
-    if (this.#epoch !== this.#connection.socket) return false;
-    if (this.#last === exchange) return true;
-    const known = this.#known.has(settings(exchange));
-    if (known) this.#last = exchange;
+    if (this.#socket !== this.#connection.socket) return false;
+    if (this.#lastKnown === exchange) return true;
+    const known = this.#declared.has(exchangeKey(exchange));
+    if (known) this.#lastKnown = exchange;
     return known;
   }
 
-  /** Makes a route's exchange exist, or finds that it does; once for each connection. */
+  /** Declares an exchange, once for each connection. */
   async exchange(exchange: Exchange, deadline: Deadline): Promise<void> {
     if (this.knows(exchange)) return;
     await this.#serialize(
@@ -114,13 +78,13 @@ export class Topology {
     );
   }
 
-  /** Something is gone after all: the broker answered 404. */
+  /** Forgets all declared exchanges, because the broker has answered 404. */
   forget(): void {
-    this.#known.clear();
-    this.#last = undefined;
+    this.#declared.clear();
+    this.#lastKnown = undefined;
   }
 
-  /** Makes a route's queue exist, with its binding, or takes it as it is; resolves to its name. */
+  /** Declares the queue of a route with its binding, or checks a passive queue; resolves to the name of the queue. */
   async queue(
     route: QueueRoute,
     deadline: Deadline,
@@ -144,31 +108,31 @@ export class Topology {
     );
   }
 
-  /** Whoever asked while it was being declared need not ask the broker. */
+  /** Declares an exchange, unless an earlier request in the queue of requests has declared it. */
   async #exchange(channel: Channel, exchange: Exchange): Promise<void> {
     if (this.knows(exchange)) return;
     await assertExchange(channel, exchange);
-    // One that goes with its last queue may be gone at any time.
-    if (!exchange.autoDelete) this.#known.add(settings(exchange));
+    // An auto-delete exchange may be deleted at any time.
+    if (!exchange.autoDelete) this.#declared.add(exchangeKey(exchange));
   }
 
-  /** See `Transport.inspect`. The form is checked where the route says one. */
+  /** See `Transport.inspect`. The settings of the queue are checked where the route has them. */
   async inspect(
     { key, queue }: Route,
     deadline: Deadline,
   ): Promise<QueueState | undefined> {
     const name = queue?.name ?? key;
-    const what = `queue ${name}`;
+    const entity = `queue ${name}`;
     const counts = async (channel: Channel) => {
       const checked = channel.checkQueue(name);
-      await taken(what, checked);
-      // Another form is 406; queues of another type must not be removed as if they were of this one.
+      await checkExists(entity, checked);
+      // Other settings are answered with 406; a queue of another type must not be removed as if it had these settings.
       const { messageCount, consumerCount } =
         await (queue ? assertQueue(channel, queue) : checked);
       return { messages: messageCount, consumers: consumerCount };
     };
     try {
-      return await this.#serialize(what, deadline, counts, false);
+      return await this.#serialize(entity, deadline, counts, false);
     } catch (error) {
       const missing = error instanceof TopologyError &&
         error.data.reason === "missing";
@@ -178,8 +142,9 @@ export class Topology {
   }
 
   /**
-   * See `Session.flush`. RabbitMQ reads a connection's frames in their order, so it has read all acknowledgements before it
-   * answers this question. Every virtual host has the exchange, and nobody needs a permission to check it.
+   * See `Session.flush`. RabbitMQ processes the frames of a connection in their order, so that it has processed all
+   * earlier acknowledgements when it answers this check. Every virtual host has the exchange, and no permission is
+   * needed to check it.
    */
   async flush(deadline: Deadline): Promise<void> {
     await this.#serialize(
@@ -190,14 +155,17 @@ export class Topology {
     );
   }
 
-  /** Removes a queue. */
-  async remove(queue: string, deadline: Deadline): Promise<void> {
-    await this.#serialize(
+  /** Deletes a queue if the connection is open. Never rejects, and waits for at most a second. */
+  async remove(queue: string): Promise<void> {
+    const { socket } = this.#connection;
+    if (!socket) return;
+    const removed = this.#serialize(
       `queue ${queue}`,
-      deadline,
+      { at: performance.now() + REMOVAL_TIMEOUT_MS },
       (channel) => channel.deleteQueue(queue),
       false,
-    ).catch(() => {});
+    );
+    await socket.gracefulClose.waitForReply(removed);
   }
 
   /** See `Session.unbind`. */
@@ -211,7 +179,7 @@ export class Topology {
     await this.#serialize(`queue ${to}`, deadline, work, false);
   }
 
-  /** See `Session.removeEmpty`. It is not tried again: what held before a loss need not hold after it. */
+  /** See `Session.removeEmpty`. The deletion is not retried, since the queue may have messages after a loss. */
   async removeEmpty(queue: Queue, deadline: Deadline): Promise<boolean> {
     const work = (channel: Channel) => {
       deadline.signal?.throwIfAborted();
@@ -230,24 +198,30 @@ export class Topology {
     }
   }
 
-  /** One at a time, so that a refusal, which ends the channel, is told to the one who asked. What may heal is tried again. */
+  /**
+   * Runs one request at a time, so that the error which closes the channel belongs to that request. With `retry`,
+   * failures that may heal are retried until the deadline.
+   */
   async #serialize<T>(
-    what: string,
+    entity: string,
     deadline: Deadline,
     work: (channel: Channel) => Promise<T>,
-    patient = true,
+    retry = true,
   ): Promise<T> {
-    let last: Refused | undefined;
-    const late = () => tooLate(what, last, this.#connection.why);
+    let last: FailedAttempt | undefined;
+    const timeoutError = () =>
+      declareTimeout(entity, last, this.#connection.waitReason);
     for (let attempt = 0;; attempt++) {
       const turn = this.#tail.then(() => this.#turn(deadline, work));
       this.#tail = turn.catch(() => {});
-      const tried = await withDeadline(turn, deadline, late);
-      if ("value" in tried) return tried.value;
-      if (isFatal(tried.code)) throw refused(what, tried.reason, tried.code);
-      if (tried.code === 404) this.forget(); // an exchange that was there is gone, or a queue's node is
-      if (!last || tried.code !== undefined) last = tried;
-      if (!patient || performance.now() >= deadline.at) throw late();
+      const result = await withDeadline(turn, deadline, timeoutError);
+      if ("value" in result) return result.value;
+      if (isFatal(result.code)) {
+        throw declareError(entity, result.reason, result.code);
+      }
+      if (result.code === 404) this.forget(); // an exchange was deleted, or the node of a queue is down
+      if (!last || result.code !== undefined) last = result;
+      if (!retry || performance.now() >= deadline.at) throw timeoutError();
       await delay(backoff(attempt), deadline);
     }
   }
@@ -255,11 +229,11 @@ export class Topology {
   async #turn<T>(
     deadline: Deadline,
     work: (channel: Channel) => Promise<T>,
-  ): Promise<{ value: T } | Refused> {
-    if (performance.now() >= deadline.at) return { reason: "too late" };
-    const socket = await this.#connection.up(deadline);
-    if (socket !== this.#epoch) this.forget();
-    this.#epoch = socket;
+  ): Promise<{ value: T } | FailedAttempt> {
+    if (performance.now() >= deadline.at) return { reason: "timed out" };
+    const socket = await this.#connection.waitForSocket(deadline);
+    if (socket !== this.#socket) this.forget();
+    this.#socket = socket;
     return await this.#try(socket, deadline, work);
   }
 
@@ -267,17 +241,23 @@ export class Topology {
     socket: Parameters<typeof openChannel>[0],
     deadline: Deadline,
     work: (channel: Channel) => Promise<T>,
-  ): Promise<{ value: T } | Refused> {
-    const late = () => new TimeoutError("no answer in time");
+  ): Promise<{ value: T } | FailedAttempt> {
+    const timeoutError = () => new TimeoutError("no reply in time");
     try {
-      const open = this.#open?.alive
-        ? this.#open
-        : await withDeadline(openChannel(socket), deadline, late);
-      this.#open = open;
-      return { value: await withDeadline(work(open.channel), deadline, late) };
+      const channel = this.#channel?.alive
+        ? this.#channel
+        : await withDeadline(openChannel(socket), deadline, timeoutError);
+      this.#channel = channel;
+      return {
+        value: await withDeadline(
+          work(channel.channel),
+          deadline,
+          timeoutError,
+        ),
+      };
     } catch (error) {
-      void this.#open?.close(); // it is gone, or has a request on it that nobody waits for
-      this.#open = undefined;
+      void this.#channel?.close(); // the channel is closed, or has a pending request that was given up
+      this.#channel = undefined;
       if (error instanceof TopologyError) throw error;
       const { code, message } = error as Error & { code?: number | string };
       return {

@@ -1,25 +1,28 @@
-/** What the broker refuses to declare, as errors. @module */
+/** Errors of declarations and consumers that the broker refuses. @module */
 import { TopologyError } from "../../../errors.ts";
 
-/** Answers of the broker that no repetition changes: access refused, exists in another form, not allowed, cannot. */
-const FATAL = new Set([403, 405, 406, 530, 540, 541]);
+/**
+ * Reply codes that a retry does not change: access refused, resource locked, precondition failed, not allowed, not
+ * implemented, internal error.
+ */
+const FATAL_REPLY_CODES = new Set([403, 405, 406, 530, 540, 541]);
 
-/** True if a declaration was refused for good. */
+/** True if a retry is of no use. */
 export function isFatal(code: number | undefined): boolean {
-  return code !== undefined && FATAL.has(code);
+  return code !== undefined && FATAL_REPLY_CODES.has(code);
 }
 
-/** What RabbitMQ says where something exists in another form. */
+/** Error text of RabbitMQ for an entity that exists with other settings. */
 const INEQUIVALENT =
   /inequivalent arg '([^']*)' for (\w+) '([^']*)' in vhost '[^']*': received (.*) but current is (.*?)"?$/;
 
-/** What differs, where the broker says it: of what, the argument, the value that was wanted, the one that exists. */
+/** Returns the entity, the argument, its requested and its existing value, where the error text names them. */
 function difference(reason: string): Record<string, string> {
-  const parts = INEQUIVALENT.exec(reason);
-  if (!parts) return {};
-  const [, argument = "", kind, name, wanted = "", existing = ""] = parts;
-  const value = (said: string) =>
-    /^(?:the value )?'([^']*)'/.exec(said)?.[1] ?? said;
+  const match = INEQUIVALENT.exec(reason);
+  if (!match) return {};
+  const [, argument = "", kind, name, wanted = "", existing = ""] = match;
+  const value = (text: string) =>
+    /^(?:the value )?'([^']*)'/.exec(text)?.[1] ?? text;
   return {
     entity: `${kind} ${name}`,
     argument,
@@ -28,7 +31,7 @@ function difference(reason: string): Record<string, string> {
   };
 }
 
-/** Reason of a refusal, in words that hold for any broker. */
+/** Returns the reason in words that hold for any broker. */
 function reasonOf(code: number | undefined, text: string): string {
   if (code === 405 || /in exclusive use/.test(text)) return "inUse";
   if (code === 403) return "forbidden";
@@ -45,8 +48,8 @@ function adviceFor(code: number | undefined, reason: string): string {
   return code === 403 ? "; the user lacks the permission" : "";
 }
 
-/** The broker's answer to a declaration that it refuses, as an error that names the entity and what differs. */
-export function refused(
+/** Creates the error for a refused declaration, which names the entity and the difference. */
+export function declareError(
   what: string,
   reason: string,
   code?: number,
@@ -69,8 +72,8 @@ export function refused(
   );
 }
 
-/** The error for a queue that the broker does not let be consumed; undefined if that may heal. */
-export function notConsumed(
+/** Creates the error for a refused consumer; undefined for a failure that may heal. */
+export function consumeError(
   queue: string,
   error: unknown,
 ): TopologyError | undefined {
@@ -85,7 +88,7 @@ export function notConsumed(
   });
 }
 
-/** True if an error is the broker's refusal with that reply code. */
+/** True if an error is a refusal with that reply code. */
 export function isRefusedWith(error: unknown, code: number): boolean {
   return error instanceof TopologyError && error.data.replyCode === code;
 }

@@ -1,71 +1,78 @@
 /**
- * Consumers whose deliveries wait. RabbitMQ counts unacknowledged deliveries for each consumer, and cannot raise its limit: a
- * new one in its place begins to count at none. @module
+ * Renewal of consumers whose deliveries are exempt from the prefetch. RabbitMQ counts unacknowledged deliveries for each
+ * consumer and cannot raise the prefetch of one; a new consumer in its place starts to count at zero.
+ *
+ * @module
  */
 import { WaitingReserve } from "../../waiting_reserve.ts";
 
-/** A consumer, by its tag. */
-interface Waits {
+/** Exempt deliveries of one consumer. */
+interface ExemptDeliveries {
   readonly prefetch: number;
-  /** How many of its deliveries wait. */
   count: number;
-  /** True while another is put in its place. */
+  /** True while the consumer is being replaced. */
   renewing: boolean;
 }
 
-/** The consumers of one channel. */
+/** A delivery that is exempt from the prefetch of its consumer. */
+export interface ExemptDelivery {
+  /** Prefetch of the consumer; `Infinity` if the consumer must not be renewed. */
+  readonly prefetch: number;
+  /** Length of the body. */
+  readonly bytes: number;
+  /** Called if the delivery has to be settled. */
+  readonly evict: () => void;
+}
+
+/** Renews the consumers of one channel when half of their prefetch is exempt. */
 export class Renewals implements Disposable {
-  readonly #waits = new Map<string, Waits>();
+  /** Exempt deliveries by the tag of their consumer. */
+  readonly #exempt = new Map<string, ExemptDeliveries>();
   readonly #reserve: WaitingReserve;
   readonly #renew: (tag: string) => Promise<boolean>;
 
-  /** `renew` puts a new consumer in the place of the one with that tag; false if that one stays. It never rejects. */
+  /** `renew` replaces the consumer with that tag by a new one; resolves to false if that failed. It never rejects. */
   constructor(renew: (tag: string) => Promise<boolean>) {
     this.#renew = renew;
     this.#reserve = new WaitingReserve(() => {
-      for (const [tag, waits] of this.#waits) {
-        const { prefetch, count, renewing } = waits;
-        if (!renewing && count >= prefetch / 2) void this.#replace(tag, waits);
+      for (const [tag, exempt] of this.#exempt) {
+        const { prefetch, count, renewing } = exempt;
+        if (!renewing && count >= prefetch / 2) void this.#replace(tag, exempt);
       }
     });
   }
 
-  /** A delivery of that consumer waits, until disposed; see `Delivery.waits`. */
-  wait(
-    tag: string,
-    prefetch: number,
-    bytes: number,
-    evict: () => void,
-  ): Disposable {
-    const waits = this.#waits.get(tag) ??
+  /** Exempts a delivery of the consumer with that tag, until disposed. */
+  add(tag: string, { prefetch, bytes, evict }: ExemptDelivery): Disposable {
+    const exempt = this.#exempt.get(tag) ??
       { prefetch, count: 0, renewing: false };
-    waits.count++;
-    this.#waits.set(tag, waits);
-    const place = this.#reserve.wait(bytes, evict);
+    exempt.count++;
+    this.#exempt.set(tag, exempt);
+    const slot = this.#reserve.add(bytes, evict);
     return {
       [Symbol.dispose]: () => {
-        place[Symbol.dispose]();
-        if (--waits.count === 0) this.#forget(tag, waits);
+        slot[Symbol.dispose]();
+        if (--exempt.count === 0) this.#remove(tag, exempt);
       },
     };
   }
 
   [Symbol.dispose](): void {
-    this.#waits.clear();
+    this.#exempt.clear();
     this.#reserve[Symbol.dispose]();
   }
 
-  /** One that could not be replaced is looked at again. */
-  async #replace(tag: string, waits: Waits): Promise<void> {
-    waits.renewing = true;
+  /** Replaces a consumer. If that fails, the next check tries again. */
+  async #replace(tag: string, exempt: ExemptDeliveries): Promise<void> {
+    exempt.renewing = true;
     const replaced = await this.#renew(tag);
-    waits.renewing = false;
-    if (replaced || waits.count === 0) this.#forget(tag, waits);
+    exempt.renewing = false;
+    if (replaced || exempt.count === 0) this.#remove(tag, exempt);
   }
 
-  #forget(tag: string, waits: Waits): void {
-    if (!waits.renewing && this.#waits.get(tag) === waits) {
-      this.#waits.delete(tag);
+  #remove(tag: string, exempt: ExemptDeliveries): void {
+    if (!exempt.renewing && this.#exempt.get(tag) === exempt) {
+      this.#exempt.delete(tag);
     }
   }
 }

@@ -1,78 +1,85 @@
-/** What should be consumed, as data: from it every new channel is made. @module */
-import type { QueueRoute } from "../connection/routes.ts";
+/** Consumers that should exist, as data from which they are started again after a loss. @module */
+import type { QueueRoute } from "../connection/entities.ts";
 import type { ConsumeOptions, Delivery } from "../../transport.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
 
-/** One consumer that there should be. */
-export interface ConsumerSpec {
-  /** Whose queue it consumes. */
+/** A request to consume a queue. */
+export interface ConsumerRequest {
+  /** Route of the queue. */
   route: QueueRoute;
-  /** Another queue that will do as well, where this one's node is gone. */
-  readonly renew?: (() => QueueRoute) | undefined;
-  /** Who takes what comes. */
-  readonly receive: (delivery: Delivery) => void;
-  /** How. */
+  /** Returns another route that will do as well, where the node of the queue is down. */
+  readonly replaceRoute?: (() => QueueRoute) | undefined;
+  /** Called with each delivery. */
+  readonly onDelivery: (delivery: Delivery) => void;
+  /** Prefetch, exclusivity, and whether the consumer is optional. */
   readonly options: ConsumeOptions;
-  /** Name at the broker; a new one each time, so that an old channel's cannot be meant. */
+}
+
+/** A consumer that should exist, and its state. */
+export interface ConsumerSpec extends ConsumerRequest {
+  /** Consumer tag while the consumer runs. Each start has a new tag, so that messages for an earlier one are not mixed up. */
   tag?: string | undefined;
-  /** Where it is in a stream: the offset of the last message. */
+  /** Offset of the last message of a stream. */
   offset?: number;
-  /** When it began to read a stream, in epoch seconds. */
-  began?: number;
-  /** Nobody wants it any more. */
-  abandoned?: boolean;
-  /** Its last start: there is one at a time. */
+  /** Time at which the consumer first read a stream, in seconds since 1970. */
+  startedAt?: number;
+  /** True once the consumer was cancelled; it is not restored after a loss. */
+  cancelled?: boolean;
+  /** Latest start of the consumer: starts run one after the other. */
   starting?: Promise<unknown>;
-  /** Resolved when it is not restored any more. */
+  /** Resolved when the consumer is not restored any more. */
   readonly ended: PromiseWithResolvers<void>;
 }
 
-/** The consumers of one channel, each change of which shows in the health of its side. */
+/** Consumers of one channel. Each change is reported to the health of the connection. */
 export class ConsumerRegistry {
   readonly #recorder: HealthRecorder;
   readonly #all = new Set<ConsumerSpec>();
 
-  /** None yet. */
+  /** Creates an empty registry. */
   constructor(recorder: HealthRecorder) {
     this.#recorder = recorder;
   }
 
-  /** How many. */
+  /** Number of consumers. */
   get size(): number {
     return this.#all.size;
   }
 
-  /** All of them now. */
+  /** A copy of all consumers. */
   get all(): readonly ConsumerSpec[] {
     return [...this.#all];
   }
 
-  /** Those that do not consume now. */
+  /** Consumers that do not run. */
   get missing(): readonly ConsumerSpec[] {
     return this.all.filter(({ tag }) => !tag);
   }
 
-  /** The broker said consume-ok. */
-  consumes(spec: ConsumerSpec, tag: string): void {
+  /** Records that a consumer has started (`basic.consume-ok`). */
+  started(spec: ConsumerSpec, tag: string): void {
     const known = this.#all.has(spec);
     const already = known && spec.tag !== undefined;
     spec.tag = tag;
     this.#all.add(spec);
     this.#recorder.addConsumers(known ? 0 : 1, already ? 0 : 1);
-    this.#recorder.proven();
+    this.#recorder.recordProof();
   }
 
-  /** It consumes no more. An exclusive one is not restored: another may be the only one by then. */
-  lost(spec: ConsumerSpec): void {
+  /**
+   * Records that a consumer has stopped. An exclusive one is removed, since another process may be the exclusive
+   * consumer by then.
+   */
+  stopped(spec: ConsumerSpec): void {
     const consumed = this.#all.has(spec) && spec.tag !== undefined;
     spec.tag = undefined;
     if (consumed) this.#recorder.addConsumers(0, -1);
-    if (spec.options.exclusive) this.forget(spec);
+    if (spec.options.exclusive) this.remove(spec);
   }
 
-  /** Nobody wants it any more. */
-  forget(spec: ConsumerSpec): void {
-    spec.abandoned = true;
+  /** Removes a consumer, so that it is not restored. */
+  remove(spec: ConsumerSpec): void {
+    spec.cancelled = true;
     if (this.#all.delete(spec)) {
       this.#recorder.addConsumers(-1, spec.tag === undefined ? 0 : -1);
     }
@@ -80,48 +87,53 @@ export class ConsumerRegistry {
   }
 }
 
-/** Whether the queue is a stream, which is read and not emptied. */
+/** True if the queue is a stream, from which messages are read and not removed. */
 const isStream = ({ queue }: QueueRoute): boolean =>
   queue.arguments["x-queue-type"] === "stream";
 
-/** True if the broker counts the deliveries of each message. */
+/** True if the broker counts the deliveries of each message, which it does for quorum queues. */
 export const countsDeliveries = ({ queue }: QueueRoute): boolean =>
   queue.arguments["x-queue-type"] === "quorum";
 
-/** A reader begins with what comes next; after a loss it goes on where it was, or with what has come since it began. */
+/**
+ * Returns the offset at which to read a stream: the next message at first; after a loss the message after the last one,
+ * or the messages since the first start.
+ */
 function offsetOf(spec: ConsumerSpec): unknown {
   if (spec.offset !== undefined) return spec.offset + 1;
-  const { began } = spec;
-  spec.began ??= Math.floor(Date.now() / 1_000);
-  return began === undefined ? "next" : { "!": "timestamp", value: began };
+  const { startedAt } = spec;
+  spec.startedAt ??= Math.floor(Date.now() / 1_000);
+  return startedAt === undefined
+    ? "next"
+    : { "!": "timestamp", value: startedAt };
 }
 
-/** A temporary queue keeps the name that it got. */
-export function kept(route: QueueRoute, name: string): QueueRoute {
+/** Returns the route with the declared name of its queue, which a temporary queue keeps when it is restored. */
+export function withDeclaredName(route: QueueRoute, name: string): QueueRoute {
   const { queue } = route;
   return queue.temporary && queue.unique
     ? { ...route, queue: { ...queue, name, unique: undefined } }
     : route;
 }
 
-/** Unacknowledged messages of a stream, where no limit was given: a stream must have one. */
-const STREAM_PREFETCH = 100;
+/** Prefetch of a stream for which no prefetch was given: RabbitMQ requires one. */
+const DEFAULT_STREAM_PREFETCH = 100;
 
-/** Unacknowledged messages at most; 0 = any number. */
+/** Returns the prefetch; 0 = no limit. */
 export function prefetchOf(
   { route, options: { prefetch } }: ConsumerSpec,
 ): number {
-  return prefetch || (isStream(route) ? STREAM_PREFETCH : 0);
+  return prefetch || (isStream(route) ? DEFAULT_STREAM_PREFETCH : 0);
 }
 
-/** Arguments of `basic.consume`. */
+/** Returns the arguments of `basic.consume`. */
 export function argumentsOf(spec: ConsumerSpec): Record<string, unknown> {
   return isStream(spec.route) ? { "x-stream-offset": offsetOf(spec) } : {};
 }
 
 /**
- * True if another consumer may take its place at any time. RabbitMQ 3.10 loses messages of a queue whose single active
- * consumer leaves; a queue that is taken as it is may have one.
+ * True if the consumer may be replaced by a new one at any time. RabbitMQ 3.10 loses messages of a queue when its single
+ * active consumer is cancelled; a passive queue may have such a consumer.
  */
 export function isRenewable(
   { route, options: { prefetch, optional, exclusive } }: ConsumerSpec,

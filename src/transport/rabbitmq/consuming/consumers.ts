@@ -1,4 +1,4 @@
-/** A consuming channel and what it should consume: restored after every loss, whoever caused it. @module */
+/** Channel with consumers, which are restored after every loss. @module */
 import { setImmediate } from "node:timers";
 import {
   ConnectionDisposedError,
@@ -8,31 +8,30 @@ import {
 } from "../../../errors.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import { logger } from "../../../logging.ts";
-import type { ConsumeOptions, Consumer, Delivery } from "../../transport.ts";
+import type { Consumer } from "../../transport.ts";
 import { AckBatcher } from "./deliveries.ts";
 import { openChannel } from "../amqplib/channel.ts";
-import { openChannelOn } from "../connection/open_channel.ts";
 import {
-  argumentsOf,
   ConsumerRegistry,
+  type ConsumerRequest,
   type ConsumerSpec,
-  kept,
-  prefetchOf,
+  withDeclaredName,
 } from "./consumer_spec.ts";
-import type { QueueRoute } from "../connection/routes.ts";
-import { type Consuming, giveBack, receiver } from "./receiver.ts";
-import { notConsumed } from "../connection/topology_errors.ts";
+import {
+  type ConsumingChannel,
+  requeueAfterCancel,
+  startConsumer,
+} from "./receiver.ts";
+import { consumeError } from "../connection/topology_errors.ts";
 import { Renewals } from "./consumer_renewal.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 import { backoff } from "../../../async/backoff.ts";
 import type { Topology } from "../connection/topology.ts";
 
-/** Milliseconds to remove a queue that nobody needs any more. */
-const REMOVAL = 1_000;
 /** Milliseconds that the broker may take to cancel a consumer. */
-const CANCELLATION = 5_000;
-/** Milliseconds that one queue may take to be consumed again before the next has its turn: its node may be gone. */
-const PATIENCE = 3_000;
+const CANCEL_TIMEOUT_MS = 5_000;
+/** Milliseconds that the restart of one consumer may take before the next is tried: the node of its queue may be down. */
+const START_TIMEOUT_MS = 3_000;
 
 /** Consumers that share a channel. */
 export class ConsumerChannel {
@@ -41,51 +40,52 @@ export class ConsumerChannel {
   readonly #registry: ConsumerRegistry;
   readonly #closing = new AbortController();
   readonly #renewals = new Renewals((tag) => this.#renew(tag));
-  #consuming: Promise<Consuming> | undefined;
-  #restoring: Promise<void> | undefined;
+  #current: Promise<ConsumingChannel> | undefined;
+  #restoration: Promise<void> | undefined;
 
-  /** On the connection of a side. */
+  /** Opens nothing yet. */
   constructor(connection: SupervisedConnection, topology: Topology) {
     this.#connection = connection;
     this.#topology = topology;
     this.#registry = new ConsumerRegistry(connection.recorder);
   }
 
-  /** True if there is nothing that it should consume. */
+  /** True if the channel has no consumers. */
   get idle(): boolean {
     return this.#registry.size === 0;
   }
 
-  /** Consumes from now on. */
-  async add(
-    route: QueueRoute,
-    receive: (delivery: Delivery) => void,
-    options: ConsumeOptions,
-    deadline: Deadline,
-    renew?: () => QueueRoute,
-  ): Promise<Consumer> {
+  /**
+   * Starts a consumer, and retries losses that heal.
+   *
+   * @throws {TopologyError} the broker refuses the consumer.
+   * @throws {TimeoutError} the consumer did not start by the deadline.
+   */
+  async add(request: ConsumerRequest, deadline: Deadline): Promise<Consumer> {
     const ended = Promise.withResolvers<void>();
-    const spec: ConsumerSpec = { route, renew, receive, options, ended };
-    const late = () =>
+    const spec: ConsumerSpec = { ...request, ended };
+    const { queue } = request.route;
+    const timeoutError = () =>
       new TimeoutError(
-        `Cannot consume ${route.queue.name} in time: ${this.#connection.why}`,
+        `Cannot consume ${queue.name} in time: ${this.#connection.waitReason}`,
         { inDoubt: false },
       );
     for (let attempt = 0;; attempt++) {
       try {
         this.#closing.signal.throwIfAborted();
-        await withDeadline(this.#start(spec, deadline.at), deadline, late);
+        const starting = this.#start(spec, deadline.at);
+        await withDeadline(starting, deadline, timeoutError);
         return {
           ended: ended.promise,
           cancel: (deadline) => this.#cancel(spec, deadline),
         };
       } catch (error) {
-        const gaveUp = deadline.signal?.aborted
-          ? deadline.signal.reason
-          : undefined;
-        const failure = gaveUp ?? this.#explain(error, route);
+        const { signal } = deadline;
+        const failure = signal?.aborted
+          ? signal.reason
+          : this.#fatalError(error, queue.name);
         if (failure) {
-          spec.abandoned = true;
+          spec.cancelled = true;
           throw failure;
         }
         await delay(backoff(attempt), deadline);
@@ -93,7 +93,7 @@ export class ConsumerChannel {
     }
   }
 
-  /** Closes the channel: what is unacknowledged goes back to its queue. */
+  /** Closes the channel; the broker requeues unacknowledged messages. */
   async close(): Promise<void> {
     this.#closing.abort(
       new ConnectionDisposedError(
@@ -101,43 +101,44 @@ export class ConsumerChannel {
       ),
     );
     this.#renewals[Symbol.dispose]();
-    const left = this.#registry.all;
-    for (const spec of left) this.#registry.forget(spec);
-    const consuming = await this.#consuming?.catch(() => undefined);
+    const specs = this.#registry.all;
+    for (const spec of specs) this.#registry.remove(spec);
+    const consuming = await this.#current?.catch(() => undefined);
     consuming?.acks.flush();
-    await consuming?.open.close();
-    await this.#restoring;
-    await Promise.all(left.map((spec) => this.#remove(spec)));
+    await consuming?.channel.close();
+    await this.#restoration;
+    await Promise.all(specs.map((spec) => this.#removeQueue(spec)));
   }
 
-  /** What to tell the user; undefined if it is a loss that heals. */
-  #explain(error: unknown, { queue }: QueueRoute): Error | undefined {
+  /** Returns the error for the caller of `add`; undefined for a loss that may heal. */
+  #fatalError(error: unknown, queue: string): Error | undefined {
     if (this.#closing.signal.aborted) return this.#closing.signal.reason;
-    return error instanceof RpcError ? error : notConsumed(queue.name, error);
+    return error instanceof RpcError ? error : consumeError(queue, error);
   }
 
-  #channel(): Promise<Consuming> {
-    return this.#consuming ??= this.#reopen();
+  #getOrOpen(): Promise<ConsumingChannel> {
+    return this.#current ??= this.#reopen();
   }
 
-  async #reopen(): Promise<Consuming> {
+  async #reopen(): Promise<ConsumingChannel> {
     try {
       const { signal } = this.#closing;
-      const open = await openChannelOn(this.#connection, openChannel, signal);
-      void open.ended.then(({ reason }) => this.#lost(reason));
-      return { open, acks: new AckBatcher(open, this.#connection.recorder) };
+      const connection = this.#connection;
+      const channel = await connection.openChannel(openChannel, signal);
+      void channel.ended.then(({ reason }) => this.#onChannelLost(reason));
+      return { channel, acks: new AckBatcher(channel, connection.recorder) };
     } catch (error) {
-      this.#consuming = undefined;
+      this.#current = undefined;
       throw error;
     }
   }
 
-  #lost(reason: string): void {
-    this.#consuming = undefined;
-    for (const spec of this.#registry.all) this.#registry.lost(spec);
+  #onChannelLost(reason: string): void {
+    this.#current = undefined;
+    for (const spec of this.#registry.all) this.#registry.stopped(spec);
     if (this.#closing.signal.aborted || this.idle) return;
     const { socket } = this.#connection;
-    setImmediate(() => { // a loss of the whole connection is told by that
+    setImmediate(() => { // a lost connection is logged by its supervisor
       const level = this.#connection.socket === socket ? "warn" : "debug";
       logger("bus")[level]("Consuming channel lost: {reason}", { reason });
     });
@@ -146,40 +147,37 @@ export class ConsumerChannel {
 
   #restore(): void {
     const { signal } = this.#closing;
-    this.#restoring ??= this.#restoreAll().finally(() => {
-      this.#restoring = undefined;
-      const given = signal.aborted || this.#connection.failure;
-      // One may have been lost since the last look.
-      if (!given && this.#registry.missing.length > 0) this.#restore();
+    this.#restoration ??= this.#restoreAll().finally(() => {
+      this.#restoration = undefined;
+      const ended = signal.aborted || this.#connection.failure;
+      // Another consumer may have been lost since the last check.
+      if (!ended && this.#registry.missing.length > 0) this.#restore();
     });
   }
 
-  /** Brings back all that has no consumer now; goes on until nothing is missing. */
+  /** Starts all consumers that do not run, until none is missing. */
   async #restoreAll(): Promise<void> {
     const { signal } = this.#closing;
-    for (
-      let attempt = 0;
-      !signal.aborted && !this.#connection.failure;
-      attempt++
-    ) {
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      if (this.#connection.failure) return;
       const { missing } = this.#registry;
       if (missing.length === 0) return;
       for (const spec of missing) await this.#restoreOne(spec);
-      const wait = { at: Infinity, signal };
-      await delay(backoff(attempt), wait).catch(() => {});
+      const deadline = { at: Infinity, signal };
+      await delay(backoff(attempt), deadline).catch(() => {});
     }
   }
 
   async #restoreOne(spec: ConsumerSpec): Promise<void> {
     try {
-      await this.#started(spec, () => spec.tag === undefined);
+      await this.#startIf(spec, () => spec.tag === undefined);
     } catch (error) {
       if (this.#closing.signal.aborted) return;
-      // A queue that is taken as it is may be made again by those to whom it belongs.
-      const away = error instanceof RpcError &&
+      // A passive queue may be created again by its owner.
+      const isMissing = error instanceof RpcError &&
         (error.data.replyCode === 404 || error.data.reason === "missing");
-      if (error instanceof TopologyError && !away) {
-        return this.#refused(spec, error);
+      if (error instanceof TopologyError && !isMissing) {
+        return this.#onRejected(spec, error);
       }
       const { name: queue } = spec.route.queue;
       logger("bus")[this.#connection.socket ? "warn" : "debug"](
@@ -187,105 +185,94 @@ export class ConsumerChannel {
         { queue, error },
         queue,
       );
-      if (away && spec.renew) spec.route = spec.renew();
+      if (isMissing && spec.replaceRoute) spec.route = spec.replaceRoute();
     }
   }
 
-  #refused(spec: ConsumerSpec, error: TopologyError): void {
+  #onRejected(spec: ConsumerSpec, error: TopologyError): void {
     if (!spec.options.optional) return this.#connection.fail(error);
-    logger("bus").warn("{error}: it is done without", { error });
-    this.#registry.forget(spec);
+    logger("bus").warn("{error}: the optional consumer is not restored", {
+      error,
+    });
+    this.#registry.remove(spec);
   }
 
   async #start(spec: ConsumerSpec, deadline: number): Promise<void> {
-    const wait = { at: deadline, signal: this.#closing.signal };
-    const queue = await this.#topology.queue(spec.route, wait);
-    spec.route = kept(spec.route, queue);
-    const consuming = await withDeadline(this.#channel(), wait, late);
-    const { open } = consuming;
-    const { exclusive = false, limit } = spec.options;
-    const prefetch = prefetchOf(spec);
-    const args = argumentsOf(spec);
+    const { signal } = this.#closing;
+    const opening = { at: deadline, signal };
+    const queue = await this.#topology.queue(spec.route, opening);
+    spec.route = withDeclaredName(spec.route, queue);
+    const consuming = await withDeadline(
+      this.#getOrOpen(),
+      opening,
+      channelTimeout,
+    );
     const tag = crypto.randomUUID();
-    let gone = false;
-    const cancelled = () => {
-      gone = true;
-      open.reader.consumers.delete(tag);
-      this.#gone(spec, tag);
-    };
     const { recorder } = this.#connection;
-    const parts = {
-      consuming,
-      tag,
-      recorder: recorder,
-      renewals: this.#renewals,
-    };
-    const receive = receiver(parts, spec);
-    open.reader.consumers.set(tag, { receive, limit });
-    // Sent together: the limit is for the consumer that comes next on the channel.
-    const options = { consumerTag: tag, exclusive, arguments: args };
-    const begun = Promise.all([
-      open.channel.prefetch(prefetch),
-      open.channel.consume(queue, cancelled, options),
-    ]);
-    await withDeadline(begun, { at: Infinity, signal: wait.signal }, late);
-    if (!open.alive) throw new Error("channel lost");
-    if (gone) throw new Error("queue lost"); // cancelled together with consume-ok
-    this.#registry.consumes(spec, tag);
-    if (spec.abandoned) await this.#cancel(spec);
+    const options = { consuming, recorder, renewals: this.#renewals, tag };
+    const onCancelled = () => this.#onQueueDeleted(spec, tag);
+    const starting = startConsumer(spec, queue, options, onCancelled);
+    const untilClosed = { at: Infinity, signal };
+    await withDeadline(starting, untilClosed, channelTimeout);
+    this.#registry.started(spec, tag);
+    if (spec.cancelled) await this.#cancel(spec);
   }
 
-  /** The broker cancelled the consumer: its queue is gone. */
-  #gone(spec: ConsumerSpec, tag: string): void {
-    if (spec.tag === tag) this.#registry.lost(spec);
-    if (spec.abandoned) return;
+  /** Handles a cancellation by the broker: the queue was deleted. */
+  #onQueueDeleted(spec: ConsumerSpec, tag: string): void {
+    if (spec.tag === tag) this.#registry.stopped(spec);
+    if (spec.cancelled) return;
     const queue = spec.route.queue.name;
-    const text = "Queue {queue} is gone: declaring it again";
+    const text = "Queue {queue} was deleted: declaring it again";
     logger("bus").warn(text, { queue }, queue);
     this.#restore();
   }
 
-  /** What the broker would keep for half an hour (oslo.messaging deletes its fanout queue as well). */
-  async #remove({ route: { queue } }: ConsumerSpec): Promise<void> {
-    const { socket } = this.#connection;
-    if (!queue.temporary || queue.unique || !socket) return;
-    const wait = { at: performance.now() + REMOVAL };
-    await socket.goodbyes.answered(this.#topology.remove(queue.name, wait));
+  /** Deletes a queue that the broker would keep for half an hour, as oslo.messaging does. */
+  async #removeQueue({ route: { queue } }: ConsumerSpec): Promise<void> {
+    if (queue.temporary && !queue.unique) {
+      await this.#topology.remove(queue.name);
+    }
   }
 
   async #cancel(spec: ConsumerSpec, deadline = Infinity): Promise<void> {
-    this.#registry.forget(spec);
-    const latest = performance.now() + CANCELLATION;
-    const wait = { at: Math.min(deadline, latest) };
-    const consuming = this.#consuming?.catch(() => undefined);
-    const { open, acks } = consuming &&
-        await withDeadline(consuming, wait, late).catch(() => undefined) || {};
+    this.#registry.remove(spec);
+    const latest = performance.now() + CANCEL_TIMEOUT_MS;
+    const at = Math.min(deadline, latest);
+    const current = this.#current?.catch(() => undefined);
+    const consuming = current &&
+      await withDeadline(current, { at }, channelTimeout)
+        .catch(() => undefined);
     const { socket } = this.#connection;
-    if (!open?.alive || !acks || !socket || spec.tag === undefined) return;
     const { tag } = spec;
-    const { consumers } = open.reader;
-    const gone = () => void consumers.delete(tag);
-    const cancelled = open.channel.cancel(tag).then(gone, () => {});
-    const ms = wait.at - performance.now();
-    const over = Promise.race([cancelled, open.ended]); // lost meanwhile: as good as cancelled
-    // What comes before a late answer is for others.
-    if (!await socket.goodbyes.answered(over, ms)) {
-      consumers.set(tag, { receive: giveBack(acks, cancelled) });
+    if (!consuming?.channel.alive || !socket || tag === undefined) return;
+    const { channel, acks } = consuming;
+    const { consumers } = channel.input;
+    const removeReceiver = () => void consumers.delete(tag);
+    const cancelled = channel.channel.cancel(tag).then(
+      removeReceiver,
+      () => {},
+    );
+    const ended = Promise.race([cancelled, channel.ended]); // a lost channel has no consumers either
+    const ms = at - performance.now();
+    // Without a reply, the broker may still send messages: they are requeued for other consumers.
+    if (!await socket.gracefulClose.waitForReply(ended, ms)) {
+      consumers.set(tag, { receive: requeueAfterCancel(acks, cancelled) });
     }
-    await this.#remove(spec);
+    await this.#removeQueue(spec);
   }
 
-  /** Puts a new consumer in the place of one whose deliveries wait; false where that goes on as it is. Never rejects. */
+  /** Replaces a consumer by a new one; resolves to false if that failed. Never rejects. */
   async #renew(tag: string): Promise<boolean> {
     const spec = this.#registry.all.find((each) => each.tag === tag);
-    const consuming = this.#consuming;
-    if (!spec || !consuming) return true; // it is another one already
+    const consuming = this.#current;
+    if (!spec || !consuming) return true; // the consumer has been replaced already
     try {
-      const { open } = await consuming;
-      const isSame = () => spec.tag === tag && open.alive;
-      if (!await this.#started(spec, isSame)) return true;
-      await Promise.race([open.channel.cancel(tag), open.ended]);
-      open.reader.consumers.delete(tag);
+      const { channel } = await consuming;
+      const isSame = () => spec.tag === tag && channel.alive;
+      if (!await this.#startIf(spec, isSame)) return true;
+      await Promise.race([channel.channel.cancel(tag), channel.ended]);
+      channel.input.consumers.delete(tag);
       return true;
     } catch (error) {
       logger("bus").debug("A consumer was not renewed: {error}", { error });
@@ -293,16 +280,16 @@ export class ConsumerChannel {
     }
   }
 
-  /** Starts it when its last start is over, if it is to be started still; true if it was. */
-  async #started(
+  /** Starts a consumer after its previous start, if it is still needed; resolves to true if it was started. */
+  async #startIf(
     spec: ConsumerSpec,
     needed: () => boolean,
   ): Promise<boolean> {
-    const before = spec.starting;
+    const previous = spec.starting;
     const starting = (async () => {
-      await before?.catch(() => {});
-      if (!needed() || spec.abandoned) return false;
-      await this.#start(spec, performance.now() + PATIENCE);
+      await previous?.catch(() => {});
+      if (!needed() || spec.cancelled) return false;
+      await this.#start(spec, performance.now() + START_TIMEOUT_MS);
       return true;
     })();
     spec.starting = starting;
@@ -310,4 +297,4 @@ export class ConsumerChannel {
   }
 }
 
-const late = () => new TimeoutError("no channel", { inDoubt: false });
+const channelTimeout = () => new TimeoutError("no channel", { inDoubt: false });

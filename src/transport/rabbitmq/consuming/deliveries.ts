@@ -1,100 +1,117 @@
-/** What a consumer gets of RabbitMQ. @module */
+/** Deliveries of RabbitMQ, and their acknowledgements. @module */
 import process from "node:process";
 import type { Channel } from "npm:amqplib@2.3.1";
-import type { Open } from "../amqplib/channel.ts";
+import type { OpenChannel } from "../amqplib/channel.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
 import type { AckOptions, Delivery, Message } from "../../transport.ts";
+
+/** Fields of `basic.deliver`. */
+export interface DeliveryFields {
+  /** Routing key. */
+  readonly key: string;
+  /** Delivery tag. */
+  readonly tag: number;
+  readonly redelivered: boolean;
+}
+
+/** Consumer of a delivery. */
+export interface DeliveryConsumer {
+  /** Acknowledgements of its channel. */
+  readonly acks: AckBatcher;
+  /** Exempts a delivery with a body of so many bytes from the prefetch; see `Delivery.exemptFromPrefetch`. */
+  exempt(bytes: number, evict: () => void): Disposable;
+}
 
 /** A delivery, which is settled once. */
 export class RabbitDelivery implements Delivery {
   readonly message: Message;
   readonly key: string;
   readonly redelivered: boolean;
-  readonly #acks: AckBatcher;
+  readonly #consumer: DeliveryConsumer;
   readonly #tag: number;
-  readonly #waits: (evict: () => void) => Disposable;
+  readonly #onSettled: (() => void) | undefined;
   /** See `Delivery.deliveryCount`. */
   deliveryCount: number | undefined;
-  /** Called once, when it is settled. */
-  settled: (() => void) | undefined;
   #settled = false;
 
-  /** As it came, with its tag on the channel of `acks`. */
+  /** `onSettled` is called once, when the delivery is settled. */
   constructor(
     message: Message,
-    key: string,
-    redelivered: boolean,
-    acks: AckBatcher,
-    tag: number,
-    waits: (evict: () => void) => Disposable,
+    { key, tag, redelivered }: DeliveryFields,
+    consumer: DeliveryConsumer,
+    onSettled?: () => void,
   ) {
     this.message = message;
     this.key = key;
     this.redelivered = redelivered;
-    this.#acks = acks;
+    this.#consumer = consumer;
     this.#tag = tag;
-    this.#waits = waits;
+    this.#onSettled = onSettled;
   }
 
   get lost(): boolean {
-    return !this.#acks.alive;
+    return !this.#consumer.acks.alive;
   }
 
-  waits(evict: () => void): Disposable {
-    return this.#waits(evict);
+  exemptFromPrefetch(evict: () => void): Disposable {
+    return this.#consumer.exempt(this.message.body.length, evict);
   }
 
   ack(options?: AckOptions): void {
     if (this.#settled) return;
     this.#settled = true;
-    this.#acks.ack(this.#tag, options?.lazy);
-    this.settled?.();
+    this.#consumer.acks.ack(this.#tag, options?.lazy);
+    this.#onSettled?.();
   }
 
   reject(requeue: boolean): void {
     if (this.#settled) return;
     this.#settled = true;
-    this.#acks.reject(this.#tag, requeue);
-    this.settled?.();
+    this.#consumer.acks.reject(this.#tag, requeue);
+    this.#onSettled?.();
   }
 }
 
-/** Milliseconds that one may wait for others. */
+/** Milliseconds that a lazy acknowledgement waits for others. */
 const FLUSH_DELAY_MS = 5;
-/** So many do not wait for more. */
+/** Acknowledgements that are sent without waiting for more. */
 const MAX_BATCH = 256;
 
-/** Settles deliveries, each once; when their channel is gone, that means nothing, and saying it would be an error. */
+/**
+ * Acknowledges deliveries of one channel. Acknowledgements for a closed channel are dropped and counted, since sending them
+ * would be a protocol error; the broker delivers those messages again.
+ */
 export class AckBatcher {
-  readonly #open: Open<Channel>;
+  readonly #channel: OpenChannel<Channel>;
   readonly #recorder: HealthRecorder;
-  /** Deliveries that the broker waits for, in their order. */
+  /** Tags of unsettled deliveries, in the order of delivery. */
   readonly #unsettled = new Set<number>();
-  #due = new Set<number>();
+  /** Tags that are acknowledged, and not sent yet. */
+  #acknowledged = new Set<number>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #flushing = false;
 
-  /** Of a channel. */
-  constructor(open: Open<Channel>, recorder: HealthRecorder) {
-    this.#open = open;
+  /** `recorder` counts the dropped acknowledgements. */
+  constructor(channel: OpenChannel<Channel>, recorder: HealthRecorder) {
+    this.#channel = channel;
     this.#recorder = recorder;
   }
 
-  /** False once the channel is gone: what was not settled is back in its queue. */
+  /** False once the channel is closed: the broker has requeued unsettled messages. */
   get alive(): boolean {
-    return this.#open.alive;
+    return this.#channel.alive;
   }
 
-  /** One has come. */
+  /** Records a delivery. */
   delivered(tag: number): void {
     this.#unsettled.add(tag);
   }
 
-  /** Acknowledged at the end of this turn, or a little later. */
+  /** Acknowledges a delivery at the end of this turn of the event loop, or with `lazy` a little later. */
   ack(tag: number, lazy = false): void {
-    if (!this.#open.alive) return void this.#recorder.stale++;
-    this.#due.add(tag);
-    if (lazy && this.#due.size < MAX_BATCH) {
+    if (!this.#channel.alive) return void this.#recorder.stale++;
+    this.#acknowledged.add(tag);
+    if (lazy && this.#acknowledged.size < MAX_BATCH) {
       this.#timer ??= setTimeout(this.flush, FLUSH_DELAY_MS);
     } else if (!this.#flushing) {
       this.#flushing = true;
@@ -102,32 +119,32 @@ export class AckBatcher {
     }
   }
 
-  /** Refused, before all that is acknowledged later. */
+  /** Rejects a delivery, before any acknowledgement that is sent later. */
   reject(tag: number, requeue: boolean): void {
-    if (!this.#open.alive) return void this.#recorder.stale++;
+    if (!this.#channel.alive) return void this.#recorder.stale++;
     this.#unsettled.delete(tag);
-    this.#open.outgoing.reject(this.#open.channel, tag, requeue);
+    this.#channel.writer.reject(this.#channel.channel, tag, requeue);
   }
 
-  /** Sends what is due. */
+  /** Sends all acknowledgements; one with `multiple` for the oldest deliveries up to the first unsettled one. */
   flush = (): void => {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#flushing = false;
-    const due = this.#due;
-    if (due.size === 0) return;
-    this.#due = new Set();
-    if (!this.#open.alive) return void (this.#recorder.stale += due.size);
+    const tags = this.#acknowledged;
+    if (tags.size === 0) return;
+    this.#acknowledged = new Set();
+    if (!this.#channel.alive) return void (this.#recorder.stale += tags.size);
     let last = 0;
     for (const tag of this.#unsettled) {
-      if (!due.delete(tag)) break;
+      if (!tags.delete(tag)) break;
       this.#unsettled.delete(last = tag);
     }
-    const { channel, outgoing } = this.#open;
-    if (last > 0) outgoing.ack(channel, last, true); // it, and all before it
-    for (const tag of due) {
+    const { channel, writer } = this.#channel;
+    if (last > 0) writer.ack(channel, last, true);
+    for (const tag of tags) {
       this.#unsettled.delete(tag);
-      outgoing.ack(channel, tag, false);
+      writer.ack(channel, tag, false);
     }
   };
 }

@@ -1,95 +1,142 @@
-/** What one consumer does with what comes to it. @module */
+/** One consumer on a channel: `basic.consume`, and the receiver that makes deliveries of its messages. @module */
 import type { Channel } from "npm:amqplib@2.3.1";
 import { logger } from "../../../logging.ts";
 import { bodyBudget } from "../../oversized_body.ts";
 import type { Delivery, Message } from "../../transport.ts";
-import { type AckBatcher, RabbitDelivery } from "./deliveries.ts";
-import type { Receive } from "../amqplib/channel_reader.ts";
-import type { Open } from "../amqplib/channel.ts";
 import {
+  type AckBatcher,
+  type DeliveryConsumer,
+  RabbitDelivery,
+} from "./deliveries.ts";
+import type { Receive } from "../amqplib/channel_reader.ts";
+import type { OpenChannel } from "../amqplib/channel.ts";
+import {
+  argumentsOf,
   type ConsumerSpec,
   countsDeliveries,
   isRenewable,
+  prefetchOf,
 } from "./consumer_spec.ts";
 import type { Renewals } from "./consumer_renewal.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
 
-/** A channel, and what is acknowledged on it. */
-export interface Consuming {
-  /** The channel. */
-  readonly open: Open<Channel>;
-  /** Acknowledgements. */
+/** A channel with its acknowledgements. */
+export interface ConsumingChannel {
+  readonly channel: OpenChannel<Channel>;
   readonly acks: AckBatcher;
 }
 
-/** What a consumer is of. */
-export interface Receiving {
-  /** Its channel. */
-  readonly consuming: Consuming;
-  /** Health of its connection. */
+/** Collaborators of a receiver. */
+export interface ReceiverOptions {
+  /** Channel of the consumer. */
+  readonly consuming: ConsumingChannel;
+  /** Health of the connection. */
   readonly recorder: HealthRecorder;
-  /** Of its channel. */
+  /** Renewals of the consumers on the channel. */
   readonly renewals: Renewals;
-  /** Its tag. */
+  /** Tag of the consumer. */
   readonly tag: string;
 }
 
-/** It comes again when there is room for its body; until then it is unacknowledged, and takes its place in the prefetch. */
-function postpone(open: Open<Channel>, delivery: Delivery): void {
+/** Requeues a delivery when there is room for its body; until then it is unacknowledged and counts against the prefetch. */
+function postpone(channel: OpenChannel<Channel>, delivery: Delivery): void {
   bodyBudget.postpone({
     get alive() {
-      return open.alive;
+      return channel.alive;
     },
-    giveBack: () => delivery.reject(true),
+    requeue: () => delivery.reject(true),
   });
 }
 
-/** Takes what comes to a consumer; must not throw. */
-export function receiver(
-  { consuming: { acks, open }, recorder, renewals, tag }: Receiving,
+const releaseBudget = () => bodyBudget.release();
+
+/** Creates the receiver of a consumer; a receiver must not throw. */
+function receiverOf(
+  { consuming: { acks, channel }, recorder, renewals, tag }: ReceiverOptions,
   spec: ConsumerSpec,
 ): Receive {
   const prefetch = isRenewable(spec) ? spec.options.prefetch : Infinity;
   const counted = countsDeliveries(spec.route);
-  return (message, key, number, redelivered, body) => {
-    recorder.proven();
+  const consumer: DeliveryConsumer = {
+    acks,
+    exempt: (bytes, evict) => renewals.add(tag, { prefetch, bytes, evict }),
+  };
+  return (message, key, deliveryTag, redelivered, body) => {
+    recorder.recordProof();
     const offset = message.headers["x-stream-offset"];
     if (typeof offset === "number") spec.offset = offset;
-    acks.delivered(number);
-    const waits = (evict: () => void) =>
-      renewals.wait(tag, prefetch, message.body.length, evict);
+    acks.delivered(deliveryTag);
     const delivery = new RabbitDelivery(
       message,
-      key,
-      redelivered,
-      acks,
-      number,
-      waits,
+      { key, tag: deliveryTag, redelivered },
+      consumer,
+      body === "whole" ? releaseBudget : undefined,
     );
-    if (counted) delivery.deliveryCount = countOf(message.headers);
-    if (body === "later") return postpone(open, delivery);
-    if (body === "whole") delivery.settled = () => bodyBudget.give();
+    if (counted) delivery.deliveryCount = deliveryCountOf(message.headers);
+    if (body === "later") return postpone(channel, delivery);
     try {
-      spec.receive(delivery);
+      spec.onDelivery(delivery);
     } catch (error) {
       logger("bus").error("A receiver threw: {error}", { error });
     }
   };
 }
 
-/** Takes what comes to a consumer that nobody handles any more; all of it goes back once the consumer is cancelled. */
-export function giveBack(acks: AckBatcher, cancelled: Promise<void>): Receive {
-  const held: number[] = [];
+/**
+ * Starts a consumer of a queue. `onCancelled` is called when the broker has cancelled the consumer, because its queue was
+ * deleted.
+ *
+ * @throws {Error} the channel was closed, or the consumer was cancelled together with `consume-ok`.
+ */
+export async function startConsumer(
+  spec: ConsumerSpec,
+  queue: string,
+  options: ReceiverOptions,
+  onCancelled: () => void,
+): Promise<void> {
+  const { consuming: { channel }, tag } = options;
+  const { exclusive = false, limit } = spec.options;
+  const { consumers } = channel.input;
+  const prefetch = prefetchOf(spec);
+  const args = argumentsOf(spec);
+  let cancelled = false;
+  const cancel = () => {
+    cancelled = true;
+    consumers.delete(tag);
+    onCancelled();
+  };
+  consumers.set(tag, { receive: receiverOf(options, spec), limit });
+  // Both are sent in the same turn, because the prefetch applies to the next consumer on the channel.
+  await Promise.all([
+    channel.channel.prefetch(prefetch),
+    channel.channel.consume(queue, cancel, {
+      consumerTag: tag,
+      exclusive,
+      arguments: args,
+    }),
+  ]);
+  if (!channel.alive) throw new Error("channel lost");
+  if (cancelled) throw new Error("queue lost");
+}
+
+/** Creates the receiver of a consumer that was cancelled: requeues all messages once the broker has confirmed the cancellation. */
+export function requeueAfterCancel(
+  acks: AckBatcher,
+  cancelled: Promise<void>,
+): Receive {
+  const tags: number[] = [];
   void cancelled.then(() => {
-    for (const number of held) acks.reject(number, true);
+    for (const tag of tags) acks.reject(tag, true);
   });
-  return (_message, _key, number) => {
-    acks.delivered(number);
-    held.push(number);
+  return (_message, _key, tag) => {
+    acks.delivered(tag);
+    tags.push(tag);
   };
 }
 
-/** A quorum queue says nothing at the first delivery, and counts from the second. */
-function countOf({ "x-delivery-count": count }: Message["headers"]): number {
+/** Returns the number of earlier deliveries. A quorum queue sends no count with the first delivery. */
+function deliveryCountOf(
+  { "x-delivery-count": count }: Message["headers"],
+): number {
   return Number.isSafeInteger(count) ? Number(count) : 0;
 }

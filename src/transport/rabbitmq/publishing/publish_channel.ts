@@ -1,178 +1,183 @@
-/** A channel for sending: opened when it is needed, and again after a loss. @module */
+/** Channel for publishing: opened when it is first needed, and again after a loss. @module */
 import type {
   Channel,
   ConfirmChannel,
-  Message as Returned,
+  Message as AmqpMessage,
 } from "npm:amqplib@2.3.1";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
-import type { Route } from "../connection/routes.ts";
+import type { Route } from "../connection/entities.ts";
 import type { Message } from "../../transport.ts";
 import {
-  type Open,
+  type OpenChannel,
   openChannel,
   openConfirmChannel,
 } from "../amqplib/channel.ts";
-import { openChannelOn } from "../connection/open_channel.ts";
 import type { Confirmation } from "../amqplib/publisher_confirms.ts";
-import { disposed, late, unsendable } from "./publish_errors.ts";
+import {
+  disposedError,
+  invalidMessageError,
+  publishTimeoutError,
+} from "./publish_errors.ts";
 import { checkHeaders } from "../amqplib/properties.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 import type { Topology } from "../connection/topology.ts";
 
-/** An open channel for sending. */
-export type Sending = Open<Channel | ConfirmChannel>;
+/** An open channel for publishing. */
+export type WritableChannel = OpenChannel<Channel | ConfirmChannel>;
 
-/** What it works with. */
-export interface PublishingParts {
-  /** The connection. */
+/** Collaborators of a channel for publishing. */
+export interface PublishChannelOptions {
+  /** Connection on which the channel is opened. */
   readonly connection: SupervisedConnection;
-  /** Declares the exchange of a route. */
+  /** Declares the exchanges of routes. */
   readonly topology: Topology;
-  /** Told of mandatory messages that came back. */
-  readonly returned: (message: Returned) => void;
+  /** Called with each mandatory message that reached no queue. */
+  readonly onReturned: (message: AmqpMessage) => void;
 }
 
-/** One channel, with or without confirms. */
+/** A channel for publishing, with or without confirms. */
 export class PublishChannel {
-  readonly #parts: PublishingParts;
+  readonly #options: PublishChannelOptions;
   readonly #confirms: boolean;
   readonly #closing = new AbortController();
-  /** Ends of what is waited for. */
-  readonly #waiting = new Set<() => void>();
-  #open: Sending | undefined;
-  #opening: Promise<Sending> | undefined;
+  /** Functions that end the waits of `waitFor`. */
+  readonly #waiters = new Set<() => void>();
+  #current: WritableChannel | undefined;
+  #opening: Promise<WritableChannel> | undefined;
 
   /** Opens nothing yet. */
-  constructor(parts: PublishingParts, confirms: boolean) {
-    this.#parts = parts;
+  constructor(options: PublishChannelOptions, confirms: boolean) {
+    this.#options = options;
     this.#confirms = confirms;
   }
 
-  /** True once it is closed. */
+  /** True once `close` was called. */
   get closed(): boolean {
     return this.#closing.signal.aborted;
   }
 
-  /** Closes it; what is under way fails. */
+  /** Closes the channel; messages in flight fail. */
   async close(): Promise<void> {
-    this.#closing.abort(disposed(false));
-    for (const end of this.#waiting) end();
+    this.#closing.abort(disposedError(false));
+    for (const end of this.#waiters) end();
     await (await this.#opening?.catch(() => undefined))?.close();
-    await this.#open?.close();
+    await this.#current?.close();
   }
 
-  /** The channel if it can be written to at once: the usual case, without a turn of the event loop. */
-  tryGet(route: Route): Sending | undefined {
-    const open = this.#open;
-    const free = open?.alive && !open.outgoing.full &&
-      !open.outgoing.busy(open.channel) &&
-      !this.#parts.connection.blocked && !this.#closing.signal.aborted;
+  /** Returns the channel if it can be written to at once: the usual case, without a turn of the event loop. */
+  tryGet(route: Route): WritableChannel | undefined {
+    const channel = this.#current;
+    const free = channel?.alive && !channel.writer.full &&
+      !channel.writer.busy(channel.channel) &&
+      !this.#options.connection.blocked && !this.#closing.signal.aborted;
     const declared = !route.exchange ||
-      this.#parts.topology.knows(route.exchange);
-    return free && declared ? this.#open : undefined;
+      this.#options.topology.knows(route.exchange);
+    return free && declared ? this.#current : undefined;
   }
 
-  /** The channel when it can be written to; see `Transport.publish` for what it throws. `sent`: whether the message may be with the broker. */
+  /**
+   * Waits until the channel can be written to; throws as `Session.publish`. `sent`: true if the broker may have received the
+   * message in an earlier attempt.
+   */
   async get(
     route: Route,
     deadline: Deadline,
     sent: boolean,
-  ): Promise<Sending> {
-    const { connection, topology } = this.#parts;
+  ): Promise<WritableChannel> {
+    const { connection, topology } = this.#options;
+    const wait = <T>(promise: Promise<T>) =>
+      this.waitFor(promise, route, deadline, sent);
     for (;;) {
-      if (this.#closing.signal.aborted) throw disposed(sent);
+      if (this.#closing.signal.aborted) throw disposedError(sent);
       if (connection.failure) throw connection.failure;
       if (connection.blocked || !connection.socket) {
-        await this.until(connection.changed(), route, deadline, sent);
+        await wait(connection.stateChange());
         continue;
       }
-      if (route.exchange) {
-        await this.until(
-          topology.exchange(route.exchange, deadline),
-          route,
-          deadline,
-          sent,
-        );
-      }
-      const open = await this.until(this.#opened(), route, deadline, sent);
-      const full = open.outgoing.busy(open.channel) ?? open.outgoing.full;
-      if (full) await this.until(full, route, deadline, sent);
-      else if (open.alive && !connection.blocked) return open;
+      const { exchange } = route;
+      if (exchange) await wait(topology.exchange(exchange, deadline));
+      const channel = await wait(this.#getOrOpen());
+      const { writer } = channel;
+      const full = writer.busy(channel.channel) ?? writer.full;
+      if (full) await wait(full);
+      else if (channel.alive && !connection.blocked) return channel;
       else await delay(0, deadline);
     }
   }
 
-  /** Waits for what may take long, at most until the deadline or the publisher's own end. */
-  async until<T>(
+  /** Waits for a promise until the deadline, or until this channel is closed. */
+  async waitFor<T>(
     promise: Promise<T>,
     route: Route,
     { at, signal }: Deadline,
     sent: boolean,
   ): Promise<T> {
-    // Thousands may wait: as many listeners at one signal would cost their square.
+    // Each wait has a signal of its own: adding thousands of listeners to one signal takes quadratic time.
     const ending = new AbortController();
     const end = () => ending.abort();
     const either = signal
       ? AbortSignal.any([ending.signal, signal])
       : ending.signal;
-    this.#waiting.add(end);
+    this.#waiters.add(end);
     if (this.closed) end();
     try {
-      const wait = { at: at, signal: either };
       return await withDeadline(
         promise,
-        wait,
-        () => late(this.#parts.connection, route, sent),
+        { at, signal: either },
+        () => publishTimeoutError(this.#options.connection, route, sent),
       );
     } catch (error) {
-      throw this.closed ? disposed(sent) : error;
+      throw this.closed ? disposedError(sent) : error;
     } finally {
-      this.#waiting.delete(end);
+      this.#waiters.delete(end);
     }
   }
 
-  /** The open channel, or a new one; several who ask get the same. */
-  #opened(): Promise<Sending> {
-    if (this.#open?.alive) return Promise.resolve(this.#open);
+  /** Returns the open channel, or opens one; concurrent callers get the same. */
+  #getOrOpen(): Promise<WritableChannel> {
+    if (this.#current?.alive) return Promise.resolve(this.#current);
     return this.#opening ??= this.#reopen().finally(() =>
       this.#opening = undefined
     );
   }
 
-  async #reopen(): Promise<Sending> {
-    const { connection, topology } = this.#parts;
-    const open = await openChannelOn<Channel | ConfirmChannel>(
-      connection,
+  async #reopen(): Promise<WritableChannel> {
+    const { connection, topology, onReturned } = this.#options;
+    const channel = await connection.openChannel<Channel | ConfirmChannel>(
       this.#confirms ? openConfirmChannel : openChannel,
       this.#closing.signal,
     );
-    open.channel.on("return", this.#parts.returned);
-    void open.ended.then(({ code }) => {
-      if (code === 404) topology.forget(); // an exchange is gone
+    channel.channel.on("return", onReturned);
+    void channel.ended.then(({ code }) => {
+      if (code === 404) topology.forget(); // an exchange was deleted
     });
-    this.#open = open;
-    return open;
+    this.#current = channel;
+    return channel;
   }
+}
 
-  /** False if the channel is gone: nothing was sent. */
-  write(
-    open: Sending,
-    route: Route,
-    message: Message,
-    told?: (word: Confirmation) => void,
-  ): boolean {
-    const { channel, outgoing, reader } = open;
-    if (!open.alive) return false;
-    checkHeaders(message.headers);
-    const to = { exchange: route.exchange?.name ?? "", key: route.key };
-    try {
-      const large = message.oversized !== undefined;
-      if (large) outgoing.stream(channel, to, message, () => !open.gone);
-      else outgoing.publish(channel, to, message);
-      if (told) reader.confirms.add(told);
-      return true;
-    } catch (error) {
-      throw unsendable(route, error as Error);
-    }
+/**
+ * Writes a message. Returns false, and writes nothing, if the channel is closed.
+ *
+ * @throws {InvalidValueError} AMQP cannot encode the message.
+ */
+export function writeMessage(
+  channel: WritableChannel,
+  route: Route,
+  message: Message,
+  onConfirm?: (confirmation: Confirmation) => void,
+): boolean {
+  const { channel: raw, writer, input } = channel;
+  if (!channel.alive) return false;
+  checkHeaders(message.headers);
+  const to = { exchange: route.exchange?.name ?? "", key: route.key };
+  try {
+    const large = message.oversized !== undefined;
+    if (large) writer.stream(raw, to, message, () => !channel.closed);
+    else writer.publish(raw, to, message);
+    if (onConfirm) input.confirms.add(onConfirm);
+    return true;
+  } catch (error) {
+    throw invalidMessageError(route, error as Error);
   }
 }

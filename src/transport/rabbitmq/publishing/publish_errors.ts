@@ -1,4 +1,4 @@
-/** What may become of a message on its way to the broker, in words and as errors. @module */
+/** Outcomes of a publish, and their errors. @module */
 import type { Message as Returned } from "npm:amqplib@2.3.1";
 import {
   BlockedError,
@@ -11,96 +11,101 @@ import {
   UnconfirmedError,
 } from "../../../errors.ts";
 import { oneLine } from "../../../logging.ts";
-import type { Route } from "../connection/routes.ts";
+import type { Route } from "../connection/entities.ts";
 import type { ChannelEnd } from "../amqplib/channel.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 
-/** What became of one attempt to send. */
-export type PublishOutcome = "taken" | "returned" | "refused" | ChannelEnd;
+/** Outcome of one attempt to publish; the end of the channel if the broker did not settle the message. */
+export type PublishOutcome = "ack" | "returned" | "nack" | ChannelEnd;
 
-const where = (route: Route) =>
+const destination = (route: Route) =>
   route.exchange
     ? `exchange ${route.exchange.name}, key ${oneLine(route.key)}`
-    : `queue ${oneLine(route.key)}`; // a reply's is what the caller said
+    : `queue ${oneLine(route.key)}`; // a reply queue is named by its caller, so that its name may hold any character
 
-/** No queue takes it. */
-export function unroutable(route: Route): Error {
+/** Creates the error for a message that reached no queue. */
+export function noRouteError(route: Route): Error {
   return new NoRouteError(
-    `No queue takes a message for ${where(route)}: nobody has served it yet`,
+    `No queue takes a message for ${
+      destination(route)
+    }: nobody has served it yet`,
     { data: { key: route.key } },
   );
 }
 
-/** The broker said no, by a negative confirm or by the end of the channel. */
-export function rejected(route: Route, end?: ChannelEnd): Error {
-  const why = end?.reason ?? "its queue is full, or cannot store it";
+/** Creates the error for a message that the broker rejected, by `basic.nack` or by closing the channel. */
+export function rejectedError(route: Route, end?: ChannelEnd): Error {
+  const why = end?.reason ?? "a queue is full, or cannot store the message";
   return new RejectedError(
-    `The broker refused a message for ${where(route)}: ${why}`,
+    `The broker refused a message for ${destination(route)}: ${why}`,
     { data: end ? { reason: reasonOf(end), replyCode: end.code } : {} },
   );
 }
 
-/** `content`: the broker refuses the message for what it holds (precondition failed). */
+/** Returns `content` if the broker rejects the message because of its content (406, precondition failed). */
 const reasonOf = ({ code }: ChannelEnd) => code === 406 ? "content" : "refused";
 
-/** AMQP cannot carry it. */
-export function unsendable(route: Route, error: Error): Error {
+/** Creates the error for a message that AMQP cannot encode. */
+export function invalidMessageError(route: Route, error: Error): Error {
   return new InvalidValueError(
-    `Cannot send a message for ${where(route)}: ${error.message}`,
+    `Cannot send a message for ${destination(route)}: ${error.message}`,
     { cause: error },
   );
 }
 
-/** The publisher was closed. */
-export function disposed(sent: boolean): Error {
+/** Creates the error for a publisher that was closed. */
+export function disposedError(sent: boolean): Error {
   return new ConnectionDisposedError(
     "Cannot send: the connection was disposed",
     { inDoubt: sent },
   );
 }
 
-/** The deadline passed, for a reason that the side knows. */
-export function late(
+/** Creates the error for a deadline that has passed, by the state of the connection. */
+export function publishTimeoutError(
   connection: SupervisedConnection,
   route: Route,
   sent: boolean,
 ): Error {
-  const what = `a message for ${where(route)}`;
+  const subject = `a message for ${destination(route)}`;
   if (connection.blocked) {
     return new BlockedError(
-      `The broker takes no messages (${connection.blocked}): ${what} was not taken in time`,
+      `The broker accepts no messages (${connection.blocked}): ${subject} was not accepted in time`,
       { inDoubt: sent },
     );
   }
   if (sent) {
     return new UnconfirmedError(
-      `The broker did not confirm ${what} in time; it may have it`,
+      `The broker did not confirm ${subject} in time; the message may have arrived`,
     );
   }
   if (!connection.socket) {
     return new ConnectionFailedError(
-      `Cannot send ${what}: ${connection.reason}`,
+      `Cannot send ${subject}: ${connection.reason}`,
     );
   }
   return new TimeoutError(
-    `Cannot send ${what} in time: the connection is slower than what is sent`,
+    `Cannot send ${subject} in time: the connection is too slow for the messages that are sent`,
     { inDoubt: false },
   );
 }
 
-/** Confirmed sends that came back. A return comes before its confirm, but one confirm may stand for many sends. */
-export class Returns {
+/**
+ * Mandatory messages that were returned. RabbitMQ sends `basic.return` before the confirm of a message, but one confirm
+ * may settle many messages.
+ */
+export class ReturnedMessages {
   readonly #counts = new Map<string, number>();
 
-  /** One came back. */
+  /** Records a returned message. */
   add({ fields, properties }: Returned): void {
-    const sent =
+    const id =
       `${properties.messageId} ${fields.exchange} ${fields.routingKey}`;
-    this.#counts.set(sent, (this.#counts.get(sent) ?? 0) + 1);
+    this.#counts.set(id, (this.#counts.get(id) ?? 0) + 1);
   }
 
-  /** Whether the send that is now confirmed had come back. */
-  take(id: string, exchange: string, key: string): boolean {
+  /** Removes the record of a message that is now confirmed; returns true if the message was returned. */
+  tryRemove(id: string, exchange: string, key: string): boolean {
     if (this.#counts.size === 0) return false;
     const sent = `${id} ${exchange} ${key}`;
     const count = this.#counts.get(sent);

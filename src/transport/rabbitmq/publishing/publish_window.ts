@@ -1,41 +1,41 @@
-/** Bounds what is sent and not settled by the broker: who sends faster waits its turn. @module */
+/** In-flight window: limits the messages that the broker has not settled. @module */
 
 import { IndexedQueue } from "../../../slot_map.ts";
 
-/** Bounds of a window. */
+/** Limits of a window. */
 export interface WindowLimits {
-  /** Messages in flight at most. */
+  /** Maximum number of messages in flight; default 1000. */
   readonly messages?: number;
-  /** Bytes of their bodies at most; a larger message goes alone. */
+  /** Maximum number of bytes of their bodies; default 16 MiB. A larger message is sent alone. */
   readonly bytes?: number;
 }
 
-/** A place in the queue before a window. */
+/** Request for room in a window. */
 export interface Reservation {
-  /** Resolves when the room is taken. */
+  /** Resolves when the room is acquired. */
   readonly granted: Promise<void>;
-  /** Gives the place up, or the room if that has just been taken. */
+  /** Cancels the request, and releases the room if it has been acquired in the same turn. */
   cancel(): void;
 }
 
 interface Waiter {
   readonly bytes: number;
-  readonly come: () => void;
+  readonly grant: () => void;
 }
 
-/** Room for messages in flight, given in the order of asking. */
+/** Room for messages in flight, granted in the order of the requests. */
 export class InFlightWindow {
   readonly #limits: Required<WindowLimits>;
   readonly #waiters = new IndexedQueue<Waiter>();
   #messages = 0;
   #bytes = 0;
 
-  /** Default: 1000 messages, 16 MiB. */
+  /** Creates an empty window. */
   constructor({ messages = 1_000, bytes = 16 * 2 ** 20 }: WindowLimits = {}) {
     this.#limits = { messages, bytes };
   }
 
-  /** Takes room at once; false if there is none, or others wait. */
+  /** Acquires room at once; returns false if there is none, or if others wait. */
   tryAcquire(bytes: number): boolean {
     if (this.#waiters.size > 0 || !this.#fits(bytes)) return false;
     this.#messages++;
@@ -43,19 +43,19 @@ export class InFlightWindow {
     return true;
   }
 
-  /** Waits for room. */
+  /** Requests room. */
   acquire(bytes: number): Reservation {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const waiter = { bytes, come: resolve };
+    const waiter = { bytes, grant: resolve };
     const place = this.#waiters.add(waiter);
     const leave = () => {
-      if (this.#waiters.delete(place)) this.#admit(); // it may have been in the way of a smaller one
+      if (this.#waiters.delete(place)) this.#admit(); // the cancelled request may have blocked a smaller one
       else this.release(bytes);
     };
     return { granted: promise, cancel: leave };
   }
 
-  /** Gives room back: the broker has settled a message. */
+  /** Releases room, when the broker has settled a message. */
   release(bytes: number): void {
     this.#messages--;
     this.#bytes -= bytes;
@@ -63,9 +63,9 @@ export class InFlightWindow {
   }
 
   #fits(bytes: number): boolean {
-    const { messages, bytes: most } = this.#limits;
+    const { messages, bytes: maxBytes } = this.#limits;
     return this.#messages === 0 ||
-      this.#messages < messages && this.#bytes + bytes <= most;
+      this.#messages < messages && this.#bytes + bytes <= maxBytes;
   }
 
   #admit(): void {
@@ -76,7 +76,7 @@ export class InFlightWindow {
       waiters.delete(head);
       this.#messages++;
       this.#bytes += first.bytes;
-      first.come();
+      first.grant();
     }
   }
 }

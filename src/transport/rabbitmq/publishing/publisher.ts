@@ -1,278 +1,284 @@
-/** Publishing: with confirms, returns, attempts and back-pressure. @module */
-import type { Message as Returned } from "npm:amqplib@2.3.1";
+/** Publisher: confirms, returned messages, retries and back-pressure. @module */
+import type { Message as AmqpMessage } from "npm:amqplib@2.3.1";
 import { clearDeadline, setDeadline } from "../../../async/timer_wheel.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
-import type { Route } from "../connection/routes.ts";
+import type { Route } from "../connection/entities.ts";
 import type { Message } from "../../transport.ts";
 import type { Confirmation } from "../amqplib/publisher_confirms.ts";
 import {
-  disposed,
-  late,
+  disposedError,
+  noRouteError,
   type PublishOutcome,
-  rejected,
-  Returns,
-  unroutable,
+  publishTimeoutError,
+  rejectedError,
+  ReturnedMessages,
 } from "./publish_errors.ts";
 import { fromAmqp } from "../amqplib/properties.ts";
 import {
   PublishChannel,
-  type PublishingParts,
-  type Sending,
+  type PublishChannelOptions,
+  type WritableChannel,
+  writeMessage,
 } from "./publish_channel.ts";
 import { isFatal } from "../connection/topology_errors.ts";
 import { backoff } from "../../../async/backoff.ts";
 import type { InFlightWindow } from "./publish_window.ts";
 
-/** The attempts at a message so far. */
-interface Sent {
-  /** True if the broker may have it. */
-  before: boolean;
-  /** The attempt that the broker has not settled. */
-  underway: Promise<PublishOutcome> | undefined;
+/** Outcome of an attempt that did not succeed. */
+type Failure = Exclude<PublishOutcome, "ack">;
+
+/** A message and the state of its attempts. */
+interface Publication {
+  readonly route: Route;
+  readonly message: Message;
+  readonly deadline: Deadline;
+  /** True if the broker may have received the message. */
+  sent: boolean;
+  /** Attempt that the broker has not settled yet. */
+  pending: Promise<PublishOutcome> | undefined;
+  /** True if the message may be the reason why the broker closed a channel. */
+  suspect: boolean;
 }
 
-/** What a publisher works with. */
-export interface PublisherParts extends Omit<PublishingParts, "returned"> {
-  /** Room for confirmed messages in flight. */
+/** Collaborators of a publisher. */
+export interface PublisherOptions
+  extends Omit<PublishChannelOptions, "onReturned"> {
+  /** Window for confirmed messages in flight. */
   readonly window: InFlightWindow;
-  /** Told of mandatory messages that were posted and came back. */
-  readonly returned: (message: Message) => void;
+  /** Called with each mandatory message that was sent without confirms and reached no queue. */
+  readonly onReturned: (message: Message) => void;
 }
 
-/** One channel for sending. */
+/** Publishes on a channel of its own. */
 export class Publisher {
-  readonly #parts: PublisherParts;
+  readonly #options: PublisherOptions;
   readonly #channel: PublishChannel;
-  /** For messages that may be why the broker ended the other channel. They are sent one at a time, so that the next end tells. */
-  readonly #apart: PublishChannel;
-  #turn: Promise<unknown> = Promise.resolve();
-  readonly #returns = new Returns();
+  /**
+   * Channel for messages that may be the reason why the broker closed the other one. They are sent one at a time, so that
+   * the next closed channel shows which message is at fault.
+   */
+  readonly #suspectChannel: PublishChannel;
+  #suspectTurn: Promise<unknown> = Promise.resolve();
+  readonly #returned = new ReturnedMessages();
 
-  /** With or without confirms. */
-  constructor(parts: PublisherParts, confirms: boolean) {
-    this.#parts = parts;
-    const returned = (message: Returned) => {
-      if (confirms) this.#returns.add(message);
-      else parts.returned(fromAmqp(message));
+  /** `confirms`: true for a channel with publisher confirms. */
+  constructor(options: PublisherOptions, confirms: boolean) {
+    this.#options = options;
+    const onReturned = (message: AmqpMessage) => {
+      if (confirms) this.#returned.add(message);
+      else options.onReturned(fromAmqp(message));
     };
-    this.#channel = new PublishChannel({ ...parts, returned }, confirms);
-    this.#apart = new PublishChannel({ ...parts, returned }, confirms);
+    const channelOptions = { ...options, onReturned };
+    this.#channel = new PublishChannel(channelOptions, confirms);
+    this.#suspectChannel = new PublishChannel(channelOptions, confirms);
   }
 
-  /** Sends when there is room, and waits for the broker's word; see `Transport.publish`. */
+  /** Publishes when the window has room, and waits for the confirm; see `Session.publish`. */
   publish(route: Route, message: Message, deadline: Deadline): Promise<void> {
     const { messageId, body } = message;
-    const room = this.#parts.window.tryAcquire(body.byteLength);
-    const open = room && messageId && !deadline.signal &&
+    const acquired = this.#options.window.tryAcquire(body.byteLength);
+    const channel = acquired && messageId && !deadline.signal &&
       this.#channel.tryGet(route);
-    if (open) return this.#publishFast(open, route, message, deadline);
-    return room
+    if (channel) return this.#publishFast(channel, route, message, deadline);
+    return acquired
       ? this.#publishWithRetries(route, message, deadline)
-      : this.#queue(route, message, deadline);
+      : this.#publishWhenRoom(route, message, deadline);
   }
 
-  /** The usual case: sent at once, and taken. */
+  /** Publishes on a channel that can be written to at once, which is the usual case. */
   #publishFast(
-    open: Sending,
+    channel: WritableChannel,
     route: Route,
     message: Message,
     deadline: Deadline,
   ): Promise<void> {
     return new Promise((resolve, reject) => {
-      const give = () => this.#parts.window.release(message.body.byteLength);
-      let waits = true;
-      const expiry = setDeadline(deadline.at, () => {
-        waits = false;
-        reject(late(this.#parts.connection, route, true));
+      const release = () =>
+        this.#options.window.release(message.body.byteLength);
+      let waiting = true;
+      const timer = setDeadline(deadline.at, () => {
+        waiting = false;
+        reject(publishTimeoutError(this.#options.connection, route, true));
       });
-      const told = (outcome: PublishOutcome) => {
-        clearDeadline(expiry);
-        if (outcome !== "taken" && waits) {
+      const onOutcome = (outcome: PublishOutcome) => {
+        clearDeadline(timer);
+        if (outcome !== "ack" && waiting) {
           return resolve(
             this.#publishWithRetries(route, message, deadline, outcome),
           );
         }
-        give();
+        release();
         resolve();
       };
       try {
-        this.#send(this.#channel, open, route, message, told);
+        this.#write(channel, route, message, onOutcome);
       } catch (error) {
-        clearDeadline(expiry);
-        give();
-        reject(error); // AMQP cannot carry it
+        clearDeadline(timer);
+        release();
+        reject(error); // AMQP cannot encode the message
       }
     });
   }
 
-  async #queue(
+  async #publishWhenRoom(
     route: Route,
     message: Message,
     deadline: Deadline,
   ): Promise<void> {
-    const turn = this.#parts.window.acquire(message.body.byteLength);
+    const room = this.#options.window.acquire(message.body.byteLength);
     try {
-      await this.#channel.until(turn.granted, route, deadline, false);
+      await this.#channel.waitFor(room.granted, route, deadline, false);
     } catch (error) {
-      turn.cancel();
+      room.cancel();
       throw error;
     }
     await this.#publishWithRetries(route, message, deadline);
   }
 
   /**
-   * There is room for it, which it gives back when the broker has settled it, however short its caller waits; `first` is what
-   * became of a first attempt.
+   * Publishes until the broker confirms. The caller has acquired room in the window, which is released when the broker has
+   * settled the message, even if that is after the deadline. `failure` is the outcome of a first attempt.
    */
   async #publishWithRetries(
     route: Route,
     message: Message,
     deadline: Deadline,
-    first?: Exclude<PublishOutcome, "taken">,
+    failure?: Failure,
   ): Promise<void> {
     const { messageId = crypto.randomUUID() } = message;
-    const told = message.messageId === messageId
-      ? message
-      : { ...message, messageId }; // what comes back is told by it
-    const sent: Sent = { before: first !== undefined, underway: undefined };
-    let suspect = false;
-    const attempt = () =>
-      this.#attempt(
-        suspect ? this.#apart : this.#channel,
-        route,
-        told,
-        deadline,
-        sent,
-      );
+    const publication: Publication = {
+      route,
+      // A returned message is recognised by its id.
+      message: message.messageId === messageId
+        ? message
+        : { ...message, messageId },
+      deadline,
+      sent: failure !== undefined,
+      pending: undefined,
+      suspect: false,
+    };
     try {
-      for (
-        let n = first ? 0 : -1, outcome: PublishOutcome | undefined = first;;
-        n++
-      ) {
-        if (outcome) {
-          suspect = await this.#again(outcome, n, suspect, route, deadline);
-        }
-        const tried = await (suspect
-          ? this.#alone(attempt, route, deadline, sent)
-          : attempt());
-        if (tried === "taken") {
+      let last = failure;
+      for (let retry = last ? 0 : -1;; retry++) {
+        if (last) await this.#prepareRetry(publication, last, retry);
+        const outcome = await (publication.suspect
+          ? this.#attemptSuspect(publication)
+          : this.#attempt(publication, this.#channel));
+        if (outcome === "ack") {
           return;
         }
-        outcome = tried;
+        last = outcome;
       }
     } finally {
-      this.#settle(message.body.byteLength, sent.underway);
+      this.#releaseRoom(message.body.byteLength, publication.pending);
     }
   }
 
-  /** One attempt on a channel. */
+  /** Makes one attempt on a channel. */
   async #attempt(
-    channel: PublishChannel,
-    route: Route,
-    message: Message,
-    deadline: Deadline,
-    sent: Sent,
+    publication: Publication,
+    publishChannel: PublishChannel,
   ): Promise<PublishOutcome> {
-    const open = channel.tryGet(route) ??
-      await channel.get(route, deadline, sent.before);
-    sent.before = true;
-    sent.underway = new Promise((resolve) =>
-      this.#send(channel, open, route, message, resolve)
+    const { route, message, deadline, sent } = publication;
+    const channel = publishChannel.tryGet(route) ??
+      await publishChannel.get(route, deadline, sent);
+    publication.sent = true;
+    publication.pending = new Promise((resolve) =>
+      this.#write(channel, route, message, resolve)
     );
     const outcome = await withDeadline(
-      sent.underway,
+      publication.pending,
       deadline,
-      () => late(this.#parts.connection, route, true),
+      () => publishTimeoutError(this.#options.connection, route, true),
     );
-    sent.underway = undefined;
+    publication.pending = undefined;
     return outcome;
   }
 
-  /** An attempt while no other message is under way on the channel apart. */
-  async #alone(
-    attempt: () => Promise<PublishOutcome>,
-    route: Route,
-    deadline: Deadline,
-    { before }: Sent,
-  ): Promise<PublishOutcome> {
-    const { promise: over, resolve: done } = Promise.withResolvers<void>();
-    const turn = this.#turn;
-    this.#turn = turn.then(() => over);
+  /** Makes one attempt while no other message is in flight on the channel for suspect messages. */
+  async #attemptSuspect(publication: Publication): Promise<PublishOutcome> {
+    const { route, deadline, sent } = publication;
+    const { promise: finished, resolve: finish } = Promise.withResolvers<
+      void
+    >();
+    const turn = this.#suspectTurn;
+    this.#suspectTurn = turn.then(() => finished);
     try {
       await withDeadline(
         turn,
         deadline,
-        () => late(this.#parts.connection, route, before),
+        () => publishTimeoutError(this.#options.connection, route, sent),
       );
-      return await attempt();
+      return await this.#attempt(publication, this.#suspectChannel);
     } finally {
-      done();
+      finish();
     }
   }
 
-  #settle(bytes: number, sending: Promise<unknown> | undefined): void {
-    const { window } = this.#parts;
-    if (!sending) return window.release(bytes);
-    const give = () => window.release(bytes);
-    void sending.then(give, give);
+  #releaseRoom(bytes: number, pending: Promise<unknown> | undefined): void {
+    const { window } = this.#options;
+    if (!pending) return window.release(bytes);
+    const release = () => window.release(bytes);
+    void pending.then(release, release);
   }
 
-  /** Sends and does not wait; see `Transport.post`. */
-  async post(
+  /** Sends without waiting for the broker; see `Session.send`. */
+  async send(
     route: Route,
     message: Message,
     deadline: Deadline,
   ): Promise<void> {
     for (;;) {
-      const open = this.#channel.tryGet(route) ??
+      const channel = this.#channel.tryGet(route) ??
         await this.#channel.get(route, deadline, false);
-      if (this.#channel.write(open, route, message)) return;
-      await delay(0, deadline); // it is gone, and will say so
+      if (writeMessage(channel, route, message)) return;
+      await delay(0, deadline); // the channel is closed, and emits its end in a later turn
     }
   }
 
-  /** Closes the channel; what is under way fails. */
+  /** Closes both channels; messages in flight fail. */
   async close(): Promise<void> {
-    await Promise.all([this.#channel.close(), this.#apart.close()]);
+    await Promise.all([this.#channel.close(), this.#suspectChannel.close()]);
   }
 
-  /** Throws unless the message may be sent again. True if it may be why its channel has ended. */
-  async #again(
-    outcome: Exclude<PublishOutcome, "taken">,
-    attempt: number,
-    suspect: boolean,
-    route: Route,
-    deadline: Deadline,
-  ): Promise<boolean> {
-    if (outcome === "returned") throw unroutable(route);
-    if (outcome === "refused") throw rejected(route);
-    if (this.#channel.closed) throw disposed(true);
-    if (suspect && isFatal(outcome.code)) throw rejected(route, outcome);
-    await delay(attempt === 0 ? 0 : backoff(attempt), deadline);
-    return isFatal(outcome.code);
+  /** Throws if the message must not be sent again; otherwise waits for the back-off and decides which channel is used. */
+  async #prepareRetry(
+    publication: Publication,
+    outcome: Failure,
+    retry: number,
+  ): Promise<void> {
+    const { route, deadline, suspect } = publication;
+    if (outcome === "returned") throw noRouteError(route);
+    if (outcome === "nack") throw rejectedError(route);
+    if (this.#channel.closed) throw disposedError(true);
+    const fatal = isFatal(outcome.code);
+    if (suspect && fatal) throw rejectedError(route, outcome);
+    await delay(retry === 0 ? 0 : backoff(retry), deadline);
+    publication.suspect = fatal;
   }
 
-  /** `told` is called when the broker has spoken, or the channel is gone. Throws if AMQP cannot carry it. */
-  #send(
-    channel: PublishChannel,
-    open: Sending,
+  /** Writes a message. `onOutcome` is called when the broker has settled it or the channel has ended. Throws if AMQP cannot encode it. */
+  #write(
+    channel: WritableChannel,
     route: Route,
     message: Message,
-    told: (outcome: PublishOutcome) => void,
+    onOutcome: (outcome: PublishOutcome) => void,
   ): void {
     const { messageId = "" } = message;
-    const confirmed = (word: Confirmation) => {
-      if (word === "taken") this.#parts.connection.recorder.proven();
-      const back = this.#returns.take(
+    const onConfirm = (confirmation: Confirmation) => {
+      if (confirmation === "ack") {
+        this.#options.connection.recorder.recordProof();
+      }
+      const returned = this.#returned.tryRemove(
         messageId,
         route.exchange?.name ?? "",
         route.key,
       );
-      if (back) told("returned");
-      else if (word === "gone") void open.ended.then(told);
-      else told(word);
+      if (returned) onOutcome("returned");
+      else if (confirmation === "lost") void channel.ended.then(onOutcome);
+      else onOutcome(confirmation);
     };
-    const sent = channel.write(open, route, message, confirmed);
-    if (!sent) void open.ended.then(told);
+    const written = writeMessage(channel, route, message, onConfirm);
+    if (!written) void channel.ended.then(onOutcome);
   }
 }

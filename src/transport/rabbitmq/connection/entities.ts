@@ -1,0 +1,49 @@
+/** Exchanges, queues and routes, as data: the AMQP entities that the driver declares. @module */
+
+/** An exchange as it is declared. */
+export interface Exchange {
+  readonly name: string;
+  readonly type: "topic" | "fanout" | "direct";
+  readonly durable: boolean;
+  /** Deleted by the broker with its last binding. */
+  readonly autoDelete: boolean;
+  /** Checked by a passive declaration, and never created. */
+  readonly passive?: true;
+}
+
+/** A queue as it is declared. */
+export interface Queue {
+  /** Name of the queue. With `unique`, the part before a suffix that is new each time the queue is declared. */
+  readonly name: string;
+  readonly durable: boolean;
+  /** Reserved to the connection that declared it, and deleted with it. */
+  readonly exclusive: boolean;
+  /** Deleted by the broker with its last consumer. */
+  readonly autoDelete: boolean;
+  /** `x-…` arguments. */
+  readonly arguments: Readonly<Record<string, string | number | boolean>>;
+  /**
+   * Gives a queue of one process a new name each time, so that a queue with the same name cannot be in the way. A text
+   * stands in the name before a counter, in place of random characters.
+   */
+  readonly unique?: true | string | undefined;
+  /** True if the queue keeps its name when it is restored after a loss, and is deleted when its consumer is cancelled. */
+  readonly temporary?: boolean;
+  /** Checked by a passive declaration with the bindings that it has, and never created. */
+  readonly passive?: true;
+}
+
+/** Route of a message, and the queue that it reaches. */
+export interface Route {
+  /** Exchange; undefined = the default exchange, whose routing key is the name of the queue. */
+  readonly exchange?: Exchange;
+  /** Routing key of messages, and of the binding of the queue. */
+  readonly key: string;
+  /** Routing key of the binding where it differs from `key`. */
+  readonly binding?: string;
+  /** Queue of the address; undefined for a queue that is known by its name only. */
+  readonly queue?: Queue;
+}
+
+/** A route whose queue is consumed. */
+export type QueueRoute = Route & { readonly queue: Queue };

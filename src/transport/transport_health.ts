@@ -1,0 +1,48 @@
+/** Health of a transport: the states of its connections and their last confirmed activity. @module */
+
+/**
+ * `blocked`: the broker accepts no messages from this connection. `recovering`: the connection is not open, or a
+ * consumer is not restored yet. `failed`: given up for good.
+ * @category Connections
+ */
+export type ConnectionState = "up" | "blocked" | "recovering" | "failed";
+
+/**
+ * Health of one of the two connections of a transport.
+ * @category Connections
+ */
+export interface ConnectionHealth {
+  /** Current state. */
+  readonly state: ConnectionState;
+  /** Time of the last change of state. */
+  readonly since: Date;
+  /**
+   * Time at which the broker last proved that it works: for the publishing connection by a confirm or a liveness probe,
+   * for the consuming connection by a delivery, the start of a consumer or a liveness probe.
+   */
+  readonly lastProof: Date | undefined;
+  /** Number of times that the connection was lost. */
+  readonly losses: number;
+}
+
+/**
+ * Health of the consuming connection.
+ * @category Connections
+ */
+export interface ConsumingHealth extends ConnectionHealth {
+  /** Consumers that should exist, and those that consume now. */
+  readonly consumers: { readonly wanted: number; readonly consuming: number };
+}
+
+/**
+ * Health of a transport.
+ * @category Connections
+ */
+export interface TransportHealth {
+  /** The connection that publishes. */
+  readonly publishing: ConnectionHealth;
+  /** The connection that consumes. */
+  readonly consuming: ConsumingHealth;
+  /** Deliveries that were settled after their channel was closed: the broker delivers them again. */
+  readonly stale: number;
+}
