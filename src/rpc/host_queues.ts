@@ -1,4 +1,9 @@
-/** The queues of one host of a topic: kept while its services start, removed when it has left and nothing is in them. @module */
+/**
+ * Queues of one host of a topic: kept while services of the host start, removed when the host has left and the queues
+ * are empty.
+ *
+ * @module
+ */
 import { TopologyError } from "../errors.ts";
 import { logger } from "../logging.ts";
 import { delay } from "../async/deadline.ts";
@@ -11,41 +16,44 @@ import {
 import type { Consumer, Session, Transport } from "../transport/transport.ts";
 import { RETRY_DELAYS_MS } from "../contract/retry_policy.ts";
 
-/** Milliseconds that a step may take. */
+/** Milliseconds that one request to the broker may take. */
 const TIMEOUT_MS = 10_000;
-/** Milliseconds until a binding has to be there again, also after an outage of the broker. */
-const LONGEST_BINDING = 60_000;
-/** Milliseconds until what was routed before the binding went is in the queue. */
+/** Milliseconds that a binding may take to be restored, also after an outage of the broker. */
+const REBIND_TIMEOUT_MS = 60_000;
+/** Milliseconds until messages that were routed before the binding was removed have arrived in the queue. */
 const SETTLE_MS = 500;
-/** Milliseconds between two attempts to start, while another process removes the queues; and how long that may take. */
+/**
+ * Milliseconds between two attempts to hold the host while another process removes its queues, and the maximum of such
+ * waiting.
+ */
 const RETRY_INTERVAL_MS = 200;
-const LONGEST = 30_000;
+const HOLD_TIMEOUT_MS = 30_000;
 
-/** What it works with. */
-export interface HostParts {
-  /** Its channels. */
+/** Access to the queues of a broker. */
+export interface HostQueueAccess {
+  /** Channels for declarations and consumers. */
   readonly session: Session;
-  /** To inspect queues. */
+  /** Transport that inspects queues. */
   readonly transport: Transport;
 }
 
 /** A host of a topic. */
-export interface HostOf {
+export interface TopicHost {
   /** Topic. */
   readonly topic: string;
   /** Host. */
   readonly host: string;
 }
 
-/** The right to remove the queues of a host, until disposed. */
-export interface HostLock extends HostOf, AsyncDisposable {
-  /** Fires when the right is lost. */
+/** Lock: the right to remove the queues of a host, until disposed. */
+export interface HostLock extends TopicHost, AsyncDisposable {
+  /** Fires when the lock is lost. */
   readonly lost: AbortSignal;
 }
 
 function consumeLock(
-  { session }: HostParts,
-  { topic, host }: HostOf,
+  { session }: HostQueueAccess,
+  { topic, host }: TopicHost,
   signal: AbortSignal | undefined,
   exclusive: boolean,
 ): Promise<Consumer> {
@@ -57,15 +65,17 @@ function consumeLock(
   );
 }
 
-/** Takes the right to remove the queues of a host; undefined while services start there, or another removes them. */
+/**
+ * Acquires the lock of a host; resolves to undefined while services of the host start, or another process has the lock.
+ */
 export async function lockHost(
-  parts: HostParts,
-  host: HostOf,
+  access: HostQueueAccess,
+  host: TopicHost,
   signal?: AbortSignal,
 ): Promise<HostLock | undefined> {
   if (!isLockable(host)) return undefined;
   try {
-    const consumer = await consumeLock(parts, host, signal, true);
+    const consumer = await consumeLock(access, host, signal, true);
     const lost = new AbortController();
     void consumer.ended.then(() => lost.abort());
     return {
@@ -84,26 +94,28 @@ export async function lockHost(
   }
 }
 
-/** Bytes of a queue's name at most. Whoever has longer names has no lock, so that nothing is removed. */
-const LONGEST_NAME = 255;
+/**
+ * Maximum length of a queue name in AMQP. A host with longer names cannot be locked, so that its queues are not removed.
+ */
+const MAX_NAME_BYTES = 255;
 
 /** True if the host can be locked. */
-export const isLockable = ({ topic, host }: HostOf): boolean =>
-  queueName({ kind: "hostLock", topic, host }).length <= LONGEST_NAME;
+export const isLockable = ({ topic, host }: TopicHost): boolean =>
+  queueName({ kind: "hostLock", topic, host }).length <= MAX_NAME_BYTES;
 
 const isLocked = (error: unknown) =>
   error instanceof TopologyError && error.data.reason === "inUse";
 
-/** Keeps the queues of a host from being removed until disposed; waits while they are being removed. */
+/** Keeps the queues of a host from being removed until disposed; waits while another process has the lock. */
 export async function holdHost(
-  parts: HostParts,
-  host: HostOf,
+  access: HostQueueAccess,
+  host: TopicHost,
   signal?: AbortSignal,
 ): Promise<AsyncDisposable> {
-  const deadline = performance.now() + LONGEST;
+  const deadline = performance.now() + HOLD_TIMEOUT_MS;
   for (;;) {
     try {
-      const consumer = await consumeLock(parts, host, signal, false);
+      const consumer = await consumeLock(access, host, signal, false);
       return { [Symbol.asyncDispose]: () => consumer.cancel() };
     } catch (error) {
       if (!isLocked(error) || performance.now() > deadline) throw error;
@@ -112,83 +124,97 @@ export async function holdHost(
   }
 }
 
-/** All queues that workers of a host consume or make, in the order of their removal: what feeds another goes before it. */
-function queuesOf(queue: QueueAddress): readonly Address[] {
+/**
+ * Returns all queues that workers of a host consume or declare, in the order of their removal: a queue whose messages
+ * move to another is removed before it.
+ */
+function queuesOf(hostQueue: QueueAddress): readonly Address[] {
   return [
-    ...RETRY_DELAYS_MS.map((ms) => ({ kind: "delay", of: queue, ms } as const)),
-    { kind: "quarantine", of: queue },
-    queue,
-    { kind: "deadLetter", of: queue },
+    ...RETRY_DELAYS_MS.map((
+      ms,
+    ) => ({ kind: "delay", of: hostQueue, ms } as const)),
+    { kind: "quarantine", of: hostQueue },
+    hostQueue,
+    { kind: "deadLetter", of: hostQueue },
   ];
 }
 
-/** True if a host has no message in any queue, and no consumer: most that must stay are known by that. */
+/**
+ * Resolves to true if no queue of a host has a message or a consumer. The check is cheap, and rules out most hosts
+ * before they are locked.
+ */
 export async function isEmpty(
-  { transport }: HostParts,
-  { topic, host }: HostOf,
+  { transport }: HostQueueAccess,
+  { topic, host }: TopicHost,
   signal: AbortSignal,
 ): Promise<boolean> {
   const queues = queuesOf({ kind: "host", topic, host });
-  return await emptyOnes(transport, queues, signal) !== undefined;
+  return await existingQueues(transport, queues, signal) !== undefined;
 }
 
 /**
- * Removes the queues of a locked host if nothing is in any of them; true if none is left. Its binding goes first, and comes
- * back if the queue stays: so what is sent meanwhile is refused, or keeps the queue.
+ * Removes the queues of a locked host if all are empty; resolves to true if none is left. The binding is removed first,
+ * and restored if the queue stays: messages that are sent meanwhile are returned to their sender, or keep the queue.
  *
- * @throws {RpcError} the broker does not answer, refuses it, or has a queue in another form.
+ * @throws {RpcError} the broker does not reply, refuses a request, or has a queue with other settings.
  */
 export async function removeQueues(
-  { session, transport }: HostParts,
+  { session, transport }: HostQueueAccess,
   { topic, host, lost }: HostLock,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const shared: QueueAddress = { kind: "host", topic, host };
-  const ending = AbortSignal.any([lost, signal]);
-  let kept = true;
+  const hostQueue: QueueAddress = { kind: "host", topic, host };
+  const stopping = AbortSignal.any([lost, signal]);
+  let needsBinding = true;
   try {
-    await session.unbind(shared, soon(ending));
-    await delay(SETTLE_MS, soon(ending));
-    const empty = await emptyOnes(transport, queuesOf(shared), ending);
-    kept = empty?.includes(shared) ?? true;
+    await session.unbind(hostQueue, stepDeadline(stopping));
+    await delay(SETTLE_MS, stepDeadline(stopping));
+    const empty = await existingQueues(
+      transport,
+      queuesOf(hostQueue),
+      stopping,
+    );
+    needsBinding = empty?.includes(hostQueue) ?? true;
     for (const queue of empty ?? []) {
-      if (!await session.removeEmpty(queue, soon(ending))) return false;
-      if (queue === shared) kept = false;
+      if (!await session.removeEmpty(queue, stepDeadline(stopping))) {
+        return false;
+      }
+      if (queue === hostQueue) needsBinding = false;
     }
     return empty !== undefined;
   } finally {
-    if (kept) await bindAgain(session, shared);
+    if (needsBinding) await rebind(session, hostQueue);
   }
 }
 
-function soon(signal?: AbortSignal) {
+function stepDeadline(signal?: AbortSignal) {
   return { at: performance.now() + TIMEOUT_MS, signal };
 }
 
-/** Those of the queues that exist; undefined if one of them has a message or a consumer. */
-async function emptyOnes(
+/** Returns the queues that exist; undefined if one of them has a message or a consumer. */
+async function existingQueues(
   transport: Transport,
   queues: readonly Address[],
   signal: AbortSignal,
 ): Promise<readonly Address[] | undefined> {
-  const found: Address[] = [];
-  // RabbitMQ logs each question for a queue that does not exist: those that most often exist are first.
+  const existing: Address[] = [];
+  // RabbitMQ logs each check of a queue that does not exist: the queues that exist most often are checked first.
   for (const queue of queues.toReversed()) {
-    const counts = await transport.inspect(queue, soon(signal));
+    const counts = await transport.inspect(queue, stepDeadline(signal));
     if (!counts) continue;
     if (counts.messages > 0 || counts.consumers > 0) return undefined;
-    found.unshift(queue);
+    existing.unshift(queue);
   }
-  return found;
+  return existing;
 }
 
-/** Also makes it again where it is not known whether it was removed. */
-async function bindAgain(
+/** Restores the binding of a queue, also if its removal may have failed. */
+async function rebind(
   session: Session,
   address: QueueAddress,
 ): Promise<void> {
-  const wait = { at: performance.now() + LONGEST_BINDING };
-  await session.declare(address, wait).catch((error) => {
+  const deadline = { at: performance.now() + REBIND_TIMEOUT_MS };
+  await session.declare(address, deadline).catch((error) => {
     logger("rpc").error(
       "The queue {queue} stays without its binding: {error}",
       {

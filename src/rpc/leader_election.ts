@@ -1,4 +1,9 @@
-/** One leader in a fleet: the only consumer of a queue that holds no message. A hint, not a lock. @module */
+/**
+ * Leader election among the workers of a topic: the leader is the exclusive consumer of a queue that holds no message.
+ * Leadership is a hint, not a lock: two workers may lead for a moment.
+ *
+ * @module
+ */
 import { logger } from "../logging.ts";
 import { delay } from "../async/deadline.ts";
 import type { Consumer, Session } from "../transport/transport.ts";
@@ -9,7 +14,7 @@ const RETRY_INTERVAL_MS = 4_000;
 const ATTEMPT_TIMEOUT_MS = 10_000;
 
 /**
- * Stands for election until disposed.
+ * Candidate in an election until disposed.
  * @category Fleet
  */
 export class Leadership implements AsyncDisposable {
@@ -20,7 +25,7 @@ export class Leadership implements AsyncDisposable {
   readonly #running: Promise<void>;
   #term: AbortController | undefined;
 
-  /** Used by `connection.lead`. */
+  /** Created by `connection.lead`. */
   constructor(session: Session, topic: string, task: string) {
     this.#session = session;
     this.#topic = topic;
@@ -28,12 +33,12 @@ export class Leadership implements AsyncDisposable {
     this.#running = this.#run();
   }
 
-  /** Fires when this member leads no more; undefined while it does not lead. */
+  /** Signal that fires when this candidate no longer leads; undefined while it does not lead. */
   get leading(): AbortSignal | undefined {
     return this.#term?.signal;
   }
 
-  /** Resigns, and stands no more. */
+  /** Resigns, and ends the candidacy. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await this.#running;
@@ -42,15 +47,15 @@ export class Leadership implements AsyncDisposable {
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      const consumer = await this.#stand().catch(() => undefined); // another leads, or the broker is away
+      const consumer = await this.#tryConsume().catch(() => undefined); // another worker leads, or the broker is unreachable
       if (consumer) await this.#lead(consumer);
-      const wait = RETRY_INTERVAL_MS / 2 + Math.random() * RETRY_INTERVAL_MS;
-      await delay(wait, { at: Infinity, signal }).catch(() => {});
+      const pauseMs = RETRY_INTERVAL_MS / 2 + Math.random() * RETRY_INTERVAL_MS;
+      await delay(pauseMs, { at: Infinity, signal }).catch(() => {});
     }
   }
 
-  #stand(): Promise<Consumer> {
-    const wait = {
+  #tryConsume(): Promise<Consumer> {
+    const deadline = {
       at: performance.now() + ATTEMPT_TIMEOUT_MS,
       signal: this.#stop.signal,
     };
@@ -59,11 +64,11 @@ export class Leadership implements AsyncDisposable {
       { kind: "leader", topic: this.#topic, task: this.#task },
       (stray) => stray.reject(false),
       options,
-      wait,
+      deadline,
     );
   }
 
-  /** Leads until the consumer is lost, or this member stands no more. */
+  /** Leads until the consumer is lost or the candidacy ends. */
   async #lead(consumer: Consumer): Promise<void> {
     const { signal } = this.#stop;
     const term = new AbortController();
@@ -77,7 +82,7 @@ export class Leadership implements AsyncDisposable {
     await Promise.race([consumer.ended, resigned]);
     this.#term = undefined;
     term.abort();
-    logger("rpc").info("Leads {what} no more", { what }, what);
+    logger("rpc").info("No longer leads {what}", { what }, what);
     await consumer.cancel();
   }
 }

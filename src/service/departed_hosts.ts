@@ -1,7 +1,7 @@
 /** Departed hosts of the topics of a service, by the records in its store. @module */
 import { withDeadline } from "../async/deadline.ts";
 import { queueFor } from "../transport/address.ts";
-import type { HostOf } from "../rpc/host_queues.ts";
+import type { TopicHost } from "../rpc/host_queues.ts";
 import { checkHost } from "../names.ts";
 import { serviceKey } from "../rpc/discovery/service_contract.ts";
 import type {
@@ -14,7 +14,7 @@ import { managersOf, type ServiceOptions } from "./service_options.ts";
 const STORE_TIMEOUT_MS = 5_000;
 
 /** Departed host of a topic, with its records in the store. */
-export interface DepartedHost extends HostOf {
+export interface DepartedHost extends TopicHost {
   /** Records of the services of the host. */
   readonly records: readonly ServiceRecord[];
 }

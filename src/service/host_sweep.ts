@@ -12,11 +12,11 @@ import type {
 import {
   holdHost,
   type HostLock,
-  type HostOf,
   isEmpty,
   isLockable,
   lockHost,
   removeQueues,
+  type TopicHost,
 } from "../rpc/host_queues.ts";
 import type { ServiceStatus } from "../rpc/discovery/service_report.ts";
 import { checkConnectionOptions } from "../connection/checked_options.ts";
@@ -182,7 +182,7 @@ interface RemoveOptions {
  * starts: first the hosts are locked, so that no service can start on them; then all services are queried; then the queues
  * of hosts without a reply are removed.
  */
-async function removeUnservedQueues<H extends HostOf>(
+async function removeUnservedQueues<H extends TopicHost>(
   resources: ConnectionResources,
   connection: ConnectionContext,
   hosts: readonly H[],
@@ -216,7 +216,7 @@ async function removeUnservedQueues<H extends HostOf>(
 /** True if a service uses the queue of a host: it serves the topic on this host, or a topic named as the queue. */
 function isServedBy(
   { topic, host, state }: ServiceStatus,
-  departed: HostOf,
+  departed: TopicHost,
 ): boolean {
   if (state === "stopped" || state === "removed") return false;
   return topic === departed.topic && host === departed.host ||
@@ -225,7 +225,7 @@ function isServedBy(
 
 /** Returns the result of `work`, or false after an error, so that the queues stay. */
 async function falseOnError(
-  { topic, host }: HostOf,
+  { topic, host }: TopicHost,
   signal: AbortSignal,
   work: () => Promise<boolean>,
 ): Promise<boolean> {

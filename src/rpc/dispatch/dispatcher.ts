@@ -1,4 +1,9 @@
-/** From a request to a handler: by namespace, version and listed name alone (Nova: `rpc/dispatcher.py`). @module */
+/**
+ * Dispatcher: finds the handler of a request by namespace, version and the names that the contract lists (Nova:
+ * `rpc/dispatcher.py`).
+ *
+ * @module
+ */
 import {
   InvalidValueError,
   NoSuchMethodError,
@@ -25,13 +30,13 @@ import { observerOf } from "../served_context.ts";
 import { handlerStream } from "./handler_stream.ts";
 
 /**
- * Anything that takes a request: wrap one in another to add behaviour around handlers.
+ * Dispatcher of requests. Wrap a dispatcher in another to add behaviour around all handlers.
  * @category Nova's low-level steps
  */
 export interface Dispatcher {
-  /** Topics of what it serves. */
+  /** Topics that are served. */
   readonly topics: readonly string[];
-  /** Serves one request; resolves to the result, or to an async iterable for a stream. */
+  /** Dispatches one request; resolves to the result, or to an async iterable for a stream. */
   dispatch(
     context: RequestContext,
     version: string,
@@ -41,7 +46,11 @@ export interface Dispatcher {
   ): Promise<unknown>;
 }
 
-/** Throws unless it can dispatch: who writes JavaScript may give a manager. */
+/**
+ * Checks a dispatcher at run time, since a caller in JavaScript may pass a manager.
+ *
+ * @throws {InvalidValueError} the value is not a dispatcher.
+ */
 export function checkDispatcher(dispatcher: Dispatcher): void {
   if (typeof dispatcher?.dispatch === "function") return;
   throw new InvalidValueError(
@@ -53,28 +62,28 @@ type Handler = (args: unknown, context: RequestContext) => unknown;
 
 /** A procedure that a dispatcher serves. */
 export interface ServedProcedure {
-  /** Name, as `topic.name`. */
-  readonly what: string;
-  /** Contract that lists it. */
+  /** Name for errors and logs, `<topic>.<name>`. */
+  readonly qualifiedName: string;
+  /** Contract that lists the procedure. */
   readonly contract: Contract;
-  /** Its entry there. */
+  /** Entry of the contract. */
   readonly procedure: Procedure;
 }
 
-/** One procedure, ready to run. */
+/** Served procedure with its handler. */
 interface BoundProcedure extends ServedProcedure {
   readonly name: string;
   readonly run: Handler;
 }
 
-/** One endpoint: a contract in one version. */
+/** Endpoint: the handlers of a contract in one version. */
 interface EndpointVersion {
   readonly version: Version;
   readonly contract: Contract;
   readonly methods: ReadonlyMap<string, BoundProcedure>;
 }
 
-function entry(endpoint: Endpoint): EndpointVersion {
+function bindEndpoint(endpoint: Endpoint): EndpointVersion {
   const { contract } = endpoint;
   checkContract(contract);
   const version = parseVersion(contract.version) as Version;
@@ -91,24 +100,24 @@ function entry(endpoint: Endpoint): EndpointVersion {
     }
     const run: Handler = (args, context) =>
       Reflect.apply(handler, endpoint, [args, context]);
-    const what = `${contract.topic}.${name}`;
-    methods.set(name, { name, what, contract, procedure, run });
+    const qualifiedName = `${contract.topic}.${name}`;
+    methods.set(name, { name, qualifiedName, contract, procedure, run });
   }
   return { version, contract, methods };
 }
 
-/** Tells the endpoints of a namespace that serve a version. */
+/** Returns a predicate for the endpoints of a namespace that serve a version. */
 function matching(
   version: string,
   namespace: string | undefined,
 ): (endpoint: EndpointVersion) => boolean {
-  const want = parseVersion(version);
+  const requested = parseVersion(version);
   return (endpoint) =>
-    want !== undefined && endpoint.contract.namespace === namespace &&
-    isCompatible(endpoint.version, want);
+    requested !== undefined && endpoint.contract.namespace === namespace &&
+    isCompatible(endpoint.version, requested);
 }
 
-/** What a request names of a procedure. */
+/** Names in a request that select a procedure. */
 interface ProcedureName {
   readonly version: string;
   readonly method: string;
@@ -120,7 +129,10 @@ let find: (
   name: ProcedureName,
 ) => ServedProcedure | undefined;
 
-/** The procedure that a dispatcher would run; undefined where it would refuse the request, or is one of a user's own. */
+/**
+ * Returns the procedure that a dispatcher would run; undefined if it would reject the request, or is not a
+ * `RpcDispatcher`.
+ */
 export function findProcedure(
   dispatcher: Dispatcher,
   name: ProcedureName,
@@ -131,12 +143,12 @@ export function findProcedure(
 }
 
 /**
- * Serves the endpoints of a topic: several contracts, namespaces and major versions side by side.
+ * Dispatcher for the endpoints of a topic, which may have several contracts, namespaces and major versions.
  * @category Nova's low-level steps
  */
 export class RpcDispatcher implements Dispatcher {
   readonly topics: readonly string[];
-  readonly #entries: readonly EndpointVersion[];
+  readonly #endpoints: readonly EndpointVersion[];
 
   static {
     find = (dispatcher, { version, method, namespace }) =>
@@ -144,17 +156,17 @@ export class RpcDispatcher implements Dispatcher {
   }
 
   /**
-   * Serves endpoints; the first that fits a request takes it.
+   * Creates a dispatcher; the first endpoint that matches a request serves it.
    *
-   * @throws {InvalidValueError} if an endpoint lacks a method that its contract lists.
+   * @throws {InvalidValueError} an endpoint lacks a method that its contract lists.
    */
   constructor(endpoints: readonly Endpoint[]) {
-    this.#entries = endpoints.map(entry);
+    this.#endpoints = endpoints.map(bindEndpoint);
     this.topics = [...new Set(endpoints.map(({ contract }) => contract.topic))];
   }
 
   /**
-   * Finds the procedure, parses its arguments, runs it, parses what it returns.
+   * Finds the procedure, parses the arguments, runs the handler and parses its result.
    *
    * @throws {UnsupportedVersionError} no endpoint of that namespace has the version.
    * @throws {NoSuchMethodError} no such endpoint lists the method.
@@ -169,17 +181,17 @@ export class RpcDispatcher implements Dispatcher {
     namespace?: string,
   ): Promise<unknown> {
     const served = this.#find(version, method, namespace);
-    const { procedure, contract, what } = served;
+    const { procedure, contract, qualifiedName } = served;
     const server = observerOf(context);
-    server?.found(procedure, what);
+    server?.found(procedure, qualifiedName);
     if (procedure.maxArgsSize !== undefined) {
-      asDispatchError(() => checkArgsSize(procedure, args, what));
+      asDispatchError(() => checkArgsSize(procedure, args, qualifiedName));
     }
     const parsed = procedure.args
-      ? await parseArgs(procedure.args, args, `arguments of ${what}`)
+      ? await parseArgs(procedure.args, args, `arguments of ${qualifiedName}`)
       : {};
-    const begun = server?.starting(procedure);
-    if (begun) await begun;
+    const starting = server?.starting(procedure);
+    if (starting) await starting;
     if (!server) context.signal.throwIfAborted();
     const run = () => served.run(parsed, context);
     const result = await callHandler(contract, context, run);
@@ -187,7 +199,7 @@ export class RpcDispatcher implements Dispatcher {
       return handlerStream(contract, served.name, result, context);
     }
     return procedure.result
-      ? await resultOf(procedure.result, result, what, context)
+      ? await resultOf(procedure.result, result, qualifiedName, context)
       : undefined;
   }
 
@@ -195,7 +207,7 @@ export class RpcDispatcher implements Dispatcher {
     matches: (endpoint: EndpointVersion) => boolean,
     method: string,
   ): BoundProcedure | undefined {
-    for (const endpoint of this.#entries) {
+    for (const endpoint of this.#endpoints) {
       const served = endpoint.methods.get(method);
       if (served && matches(endpoint)) return served;
     }
@@ -210,40 +222,49 @@ export class RpcDispatcher implements Dispatcher {
     const fits = matching(version, namespace);
     const served = this.#bound(fits, method);
     if (served) return served;
-    const compatible = this.#entries.filter(fits);
-    const asked = `${
-      namespace ? `namespace ${oneLine(namespace, 60)}, ` : ""
-    }version ${oneLine(version, 20)}`;
-    if (compatible.length === 0) {
-      const have = this.#entries.map(({ contract }) =>
-        `${
-          contract.namespace ? `${contract.namespace} ` : ""
-        }${contract.version}`
-      );
-      throw markDispatchError(
-        new UnsupportedVersionError(
-          `No endpoint for ${asked} of ${this.topics.join(", ")}; served: ${
-            have.join(", ")
-          }. Attempted method: ${oneLine(method, 60)}`,
-          {
-            data: {
-              version: oneLine(version, 20),
-              method: oneLine(method, 60),
-              served: have,
-            },
-          },
-        ),
-      );
-    }
     throw markDispatchError(
-      new NoSuchMethodError(
-        `No procedure ${oneLine(method, 60)} in ${
-          this.topics.join(", ")
-        }, ${asked}`,
-        {
-          data: { method: oneLine(method) },
-        },
-      ),
+      this.#endpoints.some(fits)
+        ? this.#noSuchMethod(version, method, namespace)
+        : this.#unsupportedVersion(version, method, namespace),
     );
   }
+
+  #noSuchMethod(
+    version: string,
+    method: string,
+    namespace: string | undefined,
+  ): NoSuchMethodError {
+    const requested = formatRequested(version, namespace);
+    const topics = this.topics.join(", ");
+    return new NoSuchMethodError(
+      `No procedure ${oneLine(method, 60)} in ${topics}, ${requested}`,
+      { data: { method: oneLine(method) } },
+    );
+  }
+
+  #unsupportedVersion(
+    version: string,
+    method: string,
+    namespace: string | undefined,
+  ): UnsupportedVersionError {
+    const served = this.#endpoints.map(({ contract }) =>
+      `${contract.namespace ? `${contract.namespace} ` : ""}${contract.version}`
+    );
+    const name = oneLine(method, 60);
+    const requested = formatRequested(version, namespace);
+    return new UnsupportedVersionError(
+      `No endpoint for ${requested} of ${this.topics.join(", ")}; served: ${
+        served.join(", ")
+      }. Attempted method: ${name}`,
+      { data: { version: oneLine(version, 20), method: name, served } },
+    );
+  }
+}
+
+function formatRequested(
+  version: string,
+  namespace: string | undefined,
+): string {
+  const prefix = namespace ? `namespace ${oneLine(namespace, 60)}, ` : "";
+  return `${prefix}version ${oneLine(version, 20)}`;
 }

@@ -1,4 +1,9 @@
-/** What the server must know of a dispatch beyond its result: who refused, whose errors, what was given. @module */
+/**
+ * Metadata of a dispatch: whether the dispatcher or the handler failed, which error classes apply, and the raw result of
+ * the handler.
+ *
+ * @module
+ */
 import {
   type ErrorClass,
   InvalidResultError,
@@ -17,26 +22,28 @@ import {
 } from "../../contract/schema.ts";
 import { observerOf } from "../served_context.ts";
 
-// Kept beside the errors and not in them, so that whoever wraps a dispatcher sees plain ones.
+// Stored beside the errors and not in them, so that a dispatcher that wraps another sees plain errors.
 const dispatchErrors = new WeakSet<Error>();
 const classesOf = new WeakMap<object, Readonly<Record<string, ErrorClass>>>();
 
 const isObject = (value: unknown): value is object =>
   typeof value === "object" && value !== null;
 
-/** True for an error by which a dispatcher refused a request: no handler threw it. */
+/** True for an error with which the dispatcher rejected a request, so that no handler threw it. */
 export function isDispatchError(error: unknown): boolean {
   return error instanceof Error && dispatchErrors.has(error);
 }
 
-/** Error classes of the contract whose handler threw; none for an error from elsewhere. */
+/** Returns the error classes of the contract whose handler threw the error; none for any other error. */
 export function errorClassesOf(
   error: unknown,
 ): Readonly<Record<string, ErrorClass>> {
   return isObject(error) ? classesOf.get(error) ?? {} : {};
 }
 
-/** Marks an error that was thrown around a handler with the classes of its contract, unless it is marked already. */
+/**
+ * Marks an error that was thrown around a handler with the error classes of the contract, unless it is marked already.
+ */
 export function markHandlerError(
   error: unknown,
   errors: Contract["errors"],
@@ -45,7 +52,7 @@ export function markHandlerError(
   if (!classesOf.has(error)) classesOf.set(error, errors);
 }
 
-/** Marks an error as the dispatcher's refusal. */
+/** Marks an error as one of the dispatcher. */
 export function markDispatchError<E extends RpcError>(error: E): E {
   dispatchErrors.add(error);
   return error;
@@ -54,7 +61,7 @@ export function markDispatchError<E extends RpcError>(error: E): E {
 const dispatchError = (error: unknown) =>
   error instanceof RpcError ? markDispatchError(error) : error;
 
-/** Checks for the dispatcher: what the check throws is its refusal. */
+/** Runs a check and marks the error that it throws as one of the dispatcher. */
 export function asDispatchError<T>(check: () => T): T {
   try {
     return check();
@@ -63,14 +70,17 @@ export function asDispatchError<T>(check: () => T): T {
   }
 }
 
-/** Parses for the dispatcher: what does not fit is its refusal. A promise only where the schema needs one. */
+/**
+ * Parses a value and marks the error for an invalid one as one of the dispatcher. Returns a promise only where the
+ * schema is asynchronous.
+ */
 function parseForDispatch(
   schema: Schema,
-  given: unknown,
+  value: unknown,
   what: string,
   errorClass: InvalidClass,
 ): unknown {
-  const parsed = asDispatchError(() => parse(schema, given, what, errorClass));
+  const parsed = asDispatchError(() => parse(schema, value, what, errorClass));
   if (!(parsed instanceof Promise)) return parsed;
   return parsed.catch((error) => {
     throw dispatchError(error);
@@ -86,49 +96,55 @@ export function parseArgs(
   return parseForDispatch(schema, args, what, InvalidValueError);
 }
 
-/** Lets a handler do something; what it throws is marked with its contract's list of errors. */
+/** Runs a step of a handler and marks the error that it throws with the error classes of the contract. */
 export function callHandler<T>(
   { errors }: Contract,
   context: RequestContext,
   work: () => T | PromiseLike<T>,
 ): Promise<T> {
   return runWithContext(context, work, (error) => {
-    if (error instanceof Error) dispatchErrors.delete(error); // of another dispatcher, which the handler asked
+    if (error instanceof Error) dispatchErrors.delete(error); // the handler called another dispatcher
     if (errors && isObject(error)) classesOf.set(error, errors);
   });
 }
 
-/** The parsed value; its server is told what was given, in case JSON cannot carry it. A promise only where the schema needs one. */
+/**
+ * Parses a value that a handler returned, and reports both to the observer, in case the parsed one is not serializable.
+ * Returns a promise only where the schema is asynchronous.
+ */
 export function parseResult(
   schema: Schema,
-  given: unknown,
+  returned: unknown,
   what: string,
   context: RequestContext,
 ): unknown {
   const accept = (parsed: unknown) => {
-    observerOf(context)?.parsed(parsed, given);
+    observerOf(context)?.parsed(parsed, returned);
     return parsed;
   };
-  const parsed = parseForDispatch(schema, given, what, InvalidResultError);
+  const parsed = parseForDispatch(schema, returned, what, InvalidResultError);
   return parsed instanceof Promise ? parsed.then(accept) : accept(parsed);
 }
 
-/** The parsed result. Nobody gets that of a cast, whose work is done: one that does not fit is a line of the log. */
+/**
+ * Parses the result of a handler. An invalid result of a cast is only logged, since nobody receives it and the work is
+ * done.
+ */
 export async function resultOf(
   schema: Schema,
-  given: unknown,
+  returned: unknown,
   what: string,
   context: RequestContext,
 ): Promise<unknown> {
   const server = observerOf(context);
   const cast = server !== undefined && !server.request.reply;
   try {
-    return await parseResult(schema, given, `result of ${what}`, context);
+    return await parseResult(schema, returned, `result of ${what}`, context);
   } catch (error) {
     if (!cast) throw error;
     const reason = error instanceof Error ? error.message : `${error}`;
     logger("rpc").warn(
-      "The cast {what} was done, its result does not fit: {reason}",
+      "The cast {what} was done, but its result does not fit the contract: {reason}",
       {
         what,
         reason: oneLine(redactText(reason)),
@@ -138,41 +154,47 @@ export async function resultOf(
   }
 }
 
-/** True for what is no object and travels as it is. */
-const isCarried = (value: unknown) =>
+/** True for a value other than an object that JSON can represent. */
+const isJsonScalar = (value: unknown) =>
   value === null || value === undefined || typeof value === "string" ||
   typeof value === "boolean" || Number.isFinite(value);
 
-/** Number of values of a stream that are no objects and that JSON cannot carry, at most. The latest are remembered. */
+/**
+ * Maximum number of stream items that are remembered, of those that are neither objects nor values of JSON. The oldest
+ * are forgotten.
+ */
 const MAX_RESULTS = 1_000;
 
-/** Remembers of one request. */
+/**
+ * Maps the parsed results of one request back to the values that the handler returned, for results that JSON cannot
+ * represent.
+ */
 export class RawResults {
-  #last: { readonly parsed: unknown; readonly given: unknown } | undefined;
-  #items: WeakMap<object, unknown> | undefined;
-  #others: Map<unknown, unknown> | undefined;
+  #last: { readonly parsed: unknown; readonly returned: unknown } | undefined;
+  #byObject: WeakMap<object, unknown> | undefined;
+  #byValue: Map<unknown, unknown> | undefined;
 
-  /** Only the last one, but of a stream all: whoever wraps its dispatcher may read ahead. */
-  remember(parsed: unknown, given: unknown, stream: boolean): void {
-    this.#last = { parsed, given };
+  /** Remembers a result; of a stream all items, since a dispatcher that wraps another may read ahead. */
+  remember(parsed: unknown, returned: unknown, stream: boolean): void {
+    this.#last = { parsed, returned };
     if (!stream) return;
     if (isObject(parsed)) {
-      this.#items ??= new WeakMap();
-      this.#items.set(parsed, given);
-    } else if (!isCarried(parsed)) {
-      this.#others ??= new Map();
-      this.#others.set(parsed, given);
-      if (this.#others.size <= MAX_RESULTS) return;
-      this.#others.delete(this.#others.keys().next().value);
+      this.#byObject ??= new WeakMap();
+      this.#byObject.set(parsed, returned);
+    } else if (!isJsonScalar(parsed)) {
+      this.#byValue ??= new Map();
+      this.#byValue.set(parsed, returned);
+      if (this.#byValue.size <= MAX_RESULTS) return;
+      this.#byValue.delete(this.#byValue.keys().next().value);
     }
   }
 
-  /** What was given for a value; undefined if nothing was. */
-  for(value: unknown): { readonly given: unknown } | undefined {
+  /** Returns what the handler returned for a parsed value; undefined if that is unknown. */
+  for(value: unknown): { readonly returned: unknown } | undefined {
     if (this.#last && Object.is(this.#last.parsed, value)) return this.#last;
-    const known = isObject(value) ? this.#items : this.#others;
-    return known?.has(value as object)
-      ? { given: known.get(value as object) }
+    const returnedValues = isObject(value) ? this.#byObject : this.#byValue;
+    return returnedValues?.has(value as object)
+      ? { returned: returnedValues.get(value as object) }
       : undefined;
   }
 }

@@ -1,4 +1,4 @@
-/** Streams on the worker's side. @module */
+/** Streams of items that a handler returns. @module */
 import { InvalidResultError, InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
 import { withDeadline } from "../../async/deadline.ts";
@@ -12,22 +12,25 @@ import {
 } from "./handler_result.ts";
 import type { Schema } from "../../contract/schema.ts";
 
-/** Milliseconds that a source has to clean up, where its reader leaves while an item is awaited. */
+/** Milliseconds that a source may take to clean up, where the stream was cancelled while an item was awaited. */
 const RETURN_TIMEOUT_MS = 1_000;
 
-/** Starts a source. The iterator of a `ReadableStream` would cancel it only after its next chunk; a reader does so at once. */
-function begin(items: unknown, what: string): AsyncIterator<unknown> {
+/**
+ * Returns the iterator of a source. A `ReadableStream` is read by a reader, because its own iterator cancels the stream
+ * only after the next chunk.
+ */
+function iteratorOf(items: unknown, what: string): AsyncIterator<unknown> {
   if (items instanceof ReadableStream) {
     const reader = items.getReader();
-    const over = { done: true, value: undefined } as const;
+    const end = { done: true, value: undefined } as const;
     return {
       next: async () => {
         const { done, value } = await reader.read();
-        return done ? over : { done, value };
+        return done ? end : { done, value };
       },
       return: async () => {
         await reader.cancel();
-        return over;
+        return end;
       },
     };
   }
@@ -42,9 +45,10 @@ function begin(items: unknown, what: string): AsyncIterator<unknown> {
 }
 
 /**
- * The items of a handler's stream, parsed. Each step runs in the request's own context: a generator's body would see
- * that of whoever pulls it. When the request's signal fires, the stream ends at once, also while an item is awaited: the
- * source is told to return, and has a second to do so, since a generator returns only after its pending step.
+ * Yields the parsed items of a handler's stream. Each step runs in the context of the request: the body of a generator
+ * would otherwise run in the context of its consumer. When the signal of the request fires, the stream ends at once,
+ * also while an item is awaited; the source is told to return, and has a second to do so, since a generator returns only
+ * after its pending step.
  */
 export async function* handlerStream(
   contract: Contract,
@@ -54,17 +58,17 @@ export async function* handlerStream(
 ): AsyncGenerator<unknown, void, undefined> {
   const schema = contract.procedures[name]?.yields as Schema;
   const what = `${contract.topic}.${name}`;
-  const iterator = begin(items, what);
+  const iterator = iteratorOf(items, what);
   const { signal } = context;
-  const late = () => undefined;
-  let ended = false, left = false;
+  const limit = { at: Infinity, signal };
+  let ended = false, cancelled = false;
   try {
     while (!signal.aborted) {
       const pending = callHandler(contract, context, () => iterator.next());
-      const told = withDeadline(pending, { at: Infinity, signal }, late);
-      const step = await told.catch((error) => {
-        left = signal.aborted && error === signal.reason;
-        if (!left) throw error;
+      const racing = withDeadline(pending, limit, () => undefined);
+      const step = await racing.catch((error) => {
+        cancelled = signal.aborted && error === signal.reason;
+        if (!cancelled) throw error;
       });
       if (!step) return;
       ended = step.done === true;
@@ -76,21 +80,26 @@ export async function* handlerStream(
     throw error;
   } finally {
     if (!ended) {
-      const over = callHandler(contract, context, () => iterator.return?.());
-      const wait = { at: performance.now() + RETURN_TIMEOUT_MS };
-      if (left) await withDeadline(over, wait, late).catch(() => {});
-      else await over;
+      const end = () => iterator.return?.();
+      const returned = callHandler(contract, context, end);
+      await (cancelled ? withReturnTimeout(returned) : returned);
     }
   }
 }
 
-/** True for what a procedure that streams gives. */
+/** Waits for a source to clean up, for a limited time; never rejects. */
+async function withReturnTimeout(returned: Promise<unknown>): Promise<void> {
+  const deadline = { at: performance.now() + RETURN_TIMEOUT_MS };
+  await withDeadline(returned, deadline, () => undefined).catch(() => {});
+}
+
+/** True for the result of a procedure that streams. */
 export function isStream(result: unknown): result is AsyncIterable<unknown> {
   return typeof result === "object" && result !== null &&
     Symbol.asyncIterator in result;
 }
 
-/** A stream that nobody reads has no end: it is not begun. */
+/** Creates the error for a cast of a procedure that streams: its stream would never end, since nobody reads it. */
 export function castOfStreamError(method: string): InvalidValueError {
   const what = oneLine(method, 60);
   return new InvalidValueError(`Cannot cast ${what}: it is a stream`);

@@ -1,4 +1,4 @@
-/** A dispatcher with interceptors around its handlers. @module */
+/** Dispatcher with interceptors around the handlers of another dispatcher. @module */
 import type { RequestContext } from "../../contract/request_context.ts";
 import {
   intercept,
@@ -11,9 +11,9 @@ import { type Dispatcher, findProcedure } from "./dispatcher.ts";
 import { markHandlerError } from "./handler_result.ts";
 
 /**
- * Puts interceptors around a dispatcher: all requests pass through them, also those that the dispatcher will refuse. Where
- * it is known which procedure is asked for, an error of an interceptor is treated as one of its handler: it keeps its class
- * if the contract lists it, and a cast is tried again as the procedure's `retry` says.
+ * Wraps a dispatcher with interceptors, through which all requests pass, also those that the dispatcher will reject.
+ * Where the procedure of a request is known, an error of an interceptor is treated like one of the handler: the error
+ * keeps its class if the contract lists that class, and a cast is retried as the `retry` of the procedure says.
  */
 export function withInterceptors(
   inner: Dispatcher,
@@ -22,32 +22,34 @@ export function withInterceptors(
   return {
     topics: inner.topics,
     dispatch: (context, version, method, args, namespace) => {
-      const known = findProcedure(inner, { version, method, namespace });
-      if (known) observerOf(context)?.found(known.procedure, known.what);
-      const topic = known?.contract.topic ?? inner.topics[0] ?? "";
+      const served = findProcedure(inner, { version, method, namespace });
+      if (served) {
+        observerOf(context)?.found(served.procedure, served.qualifiedName);
+      }
+      const topic = served?.contract.topic ?? inner.topics[0] ?? "";
       const request = { topic, procedure: method, version, args };
       const dispatch = (changed: ServiceRequest) =>
         inner.dispatch(context, version, method, changed.args, namespace);
       return runWithContext(
         context,
-        () => intercept(interceptors, received(context, request), dispatch),
-        (error) => markHandlerError(error, known?.contract.errors),
+        () => intercept(interceptors, requestFor(context, request), dispatch),
+        (error) => markHandlerError(error, served?.contract.errors),
       );
     },
   };
 }
 
-/** The request as interceptors see it. */
-function received(
+/** Creates the request that interceptors see. */
+function requestFor(
   context: RequestContext,
-  asked: Pick<ServiceRequest, "topic" | "procedure" | "version" | "args">,
+  request: Pick<ServiceRequest, "topic" | "procedure" | "version" | "args">,
 ): ServiceRequest {
-  const server = observerOf(context);
+  const observed = observerOf(context);
   return {
-    ...asked,
-    kind: server?.kind ?? "call",
-    version: server ? server.request.version : asked.version,
-    headers: server?.headers ?? {},
+    ...request,
+    kind: observed?.kind ?? "call",
+    version: observed ? observed.request.version : request.version,
+    headers: observed?.headers ?? {},
     attempt: context.attempt,
     context,
   };

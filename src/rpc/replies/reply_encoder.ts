@@ -110,7 +110,7 @@ export class ReplyEncoder {
         incoming.run.rawResults.for(value);
       if (!raw) throw notSerializable(incoming, error);
       try {
-        return this.#result(incoming, { ...fields, result: raw.given });
+        return this.#result(incoming, { ...fields, result: raw.returned });
       } catch (error) {
         throw notSerializable(incoming, error);
       }
