@@ -76,7 +76,6 @@ export type {
   RpcErrorOptions,
 } from "./src/errors.ts";
 export type { ConsumerOptions } from "./src/rpc/server/subscriptions.ts";
-export type { AnyArgs } from "./src/connection/connection_context.ts";
 export type {
   ConnectionEventMap,
   ConnectionEvents,
@@ -115,6 +114,7 @@ export type { WithNotificationsOptions } from "./src/connection/with_notificatio
 export type { NotifyOptions } from "./src/rpc/notifications/notifier.ts";
 export type { NotificationPriority } from "./src/rpc/notifications/priority.ts";
 export type {
+  AnyArgs,
   CallOptions,
   CastOptions,
   SendOptions,
@@ -169,13 +169,13 @@ export type {
   ArgumentValues,
   QueueArguments,
 } from "./src/transport/profile.ts";
-export type { Credentials, TlsOptions } from "./src/transport/transport.ts";
 export type {
   ConnectionHealth,
   ConnectionState,
   ConsumingHealth,
   TransportHealth,
 } from "./src/transport/transport_health.ts";
+export type { Credentials, TlsOptions } from "./src/transport/transport.ts";
 export type { LaunchOptions } from "./src/service/process/launcher.ts";
 export type {
   Capabilities,

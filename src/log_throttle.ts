@@ -27,7 +27,7 @@ interface Kind {
   /** Number of lines that were suppressed since the last one. */
   suppressed: number;
   /** Writes the last suppressed line. */
-  write: Write;
+  readonly write: Write;
 }
 
 /**
@@ -54,8 +54,8 @@ export class LogThrottle {
     if (existing && existing.silentUntil > now) {
       this.#suppressed++;
       this.#flushAt = Math.min(this.#flushAt, existing.silentUntil);
-      existing.suppressed++;
-      existing.write = write;
+      const suppressed = existing.suppressed + 1;
+      this.#kinds.set(kind, { ...existing, suppressed, write });
       return;
     }
     if (!existing && this.#kinds.size >= MAX_KINDS && kind !== text) {

@@ -65,11 +65,13 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/retries/version_survey.ts infos": "answers, see its MAX_REPLIES",
   "rpc/replies/reply_publisher.ts #until":
     "200 queues for a minute (driven below)",
-  "rpc/inbox.ts #asked": CALLS,
+  "rpc/inbox.ts #inspections": CALLS,
   "rpc/inbox.ts #unmatchedListeners": OWN,
   "rpc/inbox.ts #unknownListeners": OWN,
   "rpc/inbox.ts pending": CALLS,
-  "rpc/propagation.ts running": HANDLERS,
+  "rpc/notifications/listener.ts #active": PREFETCH,
+  "rpc/notifications/listener.ts #consumers": OWN,
+  "rpc/propagation.ts activeContexts": HANDLERS,
   "rpc/streams/stream_receiver.ts #unread":
     "the credit of 32, or 10 000 items of other peers (driven below)",
   "rpc/request/incoming_request.ts #replies": "what its handler gives",
@@ -84,14 +86,15 @@ const BOUNDS: Readonly<Record<string, string>> = {
     "1 000 answers, beyond that the prefetch",
   "rpc/control_targets.ts #calls":
     "requests in hand, and the streams that are kept",
-  "rpc/streams/replay_buffer.ts #kept":
+  "rpc/streams/replay_buffer.ts #unread":
     "the window of credit and an ending (tests/rpc/streams/gap_recovery_test.ts)",
   "rpc/streams/replay_buffer.ts #streams":
     "16 MiB for a minute (tests/rpc/streams/gap_recovery_test.ts)",
   "rpc/server/server.ts #requests": PREFETCH,
   "rpc/server/server.ts #recent": OWN,
   "rpc/discovery/service_tracker.ts #alive": "20 000 services (driven below)",
-  "rpc/discovery/service_tracker.ts #known": "20 000 services (driven below)",
+  "rpc/discovery/service_tracker.ts #reported":
+    "20 000 services (driven below)",
   "rpc/discovery/service_tracker.ts #newest":
     "one of each service that is kept",
   "rpc/server/subscriptions.ts #consumers": OWN,

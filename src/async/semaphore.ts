@@ -28,7 +28,7 @@ export class Permit {
   }
 
   /** Releases the permit, if it is held. */
-  release = (): void => {
+  readonly release = (): void => {
     if (this.#held) this.#semaphore.release();
     this.#held = false;
   };

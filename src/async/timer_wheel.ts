@@ -15,12 +15,21 @@ export class Timer {
   /** Bucket of the wheel; undefined = never expires. */
   readonly bucket: number | undefined;
   /** Handle in the bucket; -1 once the timer has expired or was cleared. */
-  handle = -1;
+  #handle = -1;
 
-  /** Creates a timer that is not in the wheel yet. */
-  constructor(expire: () => void, bucket: number | undefined) {
+  /** Creates a timer, and adds it to the timers of its bucket, if it has one. */
+  constructor(expire: () => void, bucket?: number, timers?: SlotMap<Timer>) {
     this.expire = expire;
     this.bucket = bucket;
+    if (timers) this.#handle = timers.add(this);
+  }
+
+  /** Removes the timer from the timers of its bucket; false if it was removed before. */
+  remove(timers: SlotMap<Timer> | undefined): boolean {
+    if (this.#handle < 0) return false;
+    timers?.delete(this.#handle);
+    this.#handle = -1;
+    return true;
   }
 }
 
@@ -68,11 +77,10 @@ function expireDue(): void {
  * `Infinity`.
  */
 export function setDeadline(deadline: number, expire: () => void): Timer {
-  if (deadline === Infinity) return new Timer(expire, undefined);
+  if (deadline === Infinity) return new Timer(expire);
   const bucket = Math.ceil(deadline / RESOLUTION_MS);
   const timers = wheel.get(bucket) ?? new SlotMap();
-  const timer = new Timer(expire, bucket);
-  timer.handle = timers.add(timer);
+  const timer = new Timer(expire, bucket, timers);
   if (timers.size === 1) wheel.set(bucket, timers);
   if (bucket < armedBucket) arm();
   return timer;
@@ -80,11 +88,9 @@ export function setDeadline(deadline: number, expire: () => void): Timer {
 
 /** Removes a timer. The platform timer is cleared with the last one, so that nothing keeps the process alive. */
 export function clearDeadline(timer: Timer): void {
-  if (timer.bucket === undefined || timer.handle < 0) return;
+  if (timer.bucket === undefined) return;
   const timers = wheel.get(timer.bucket);
-  timers?.delete(timer.handle);
-  timer.handle = -1;
-  if (!timers || timers.size > 0) return;
+  if (!timer.remove(timers) || (timers && timers.size > 0)) return;
   wheel.delete(timer.bucket);
   if (wheel.size === 0) arm();
 }

@@ -32,31 +32,29 @@ export interface Field<T> {
   format(value: T): string;
 }
 
-/** Creates a field; `overrides` replaces members that differ from the usual ones. */
+/** Definition of a field without the members for which the usual ones serve. */
+export type FieldDefinition<T> =
+  & Pick<Field<T>, "schema" | "allowed" | "fallback">
+  & Partial<Omit<Field<T>, "variable">>;
+
+/** Creates a field: a text stays a text, and values are formatted by `String`, unless the definition says otherwise. */
 export function field<T>(
   variable: string,
-  schema: z.ZodType<T>,
-  allowed: string,
-  fallback: T,
-  overrides: Partial<Field<T>> = {},
+  definition: FieldDefinition<T>,
 ): Field<T> {
-  const fromText = (text: string): unknown => text;
   return {
     variable,
-    schema,
-    allowed,
-    fallback,
-    fromText,
+    fromText: (text) => text,
     display: displayValue,
     format: String,
-    ...overrides,
+    ...definition,
   };
 }
 
 /** Formatting that prints `absent` in place of `undefined`. */
 export const defaultText = (
   absent: string,
-): { format: (value: unknown) => string } => ({
+): Pick<Field<unknown>, "format"> => ({
   format: (value) => String(value ?? absent),
 });
 
@@ -101,7 +99,10 @@ export const labelText: z.ZodType<string | undefined> = z.string().regex(LABEL);
 /** Creates a field for a boolean. */
 export function flagField(variable: string, fallback: boolean): Field<boolean> {
   const words: Record<string, boolean> = { true: true, false: false };
-  return field(variable, z.boolean(), "true or false", fallback, {
+  return field(variable, {
+    schema: z.boolean(),
+    allowed: "true or false",
+    fallback,
     fromText: (word) => Object.hasOwn(words, word) ? words[word] : word,
   });
 }
@@ -159,14 +160,11 @@ export const hostName: z.ZodType<string | undefined> = z.string()
 
 /** Creates a field for PEM or the path of a PEM file; its value is never displayed. */
 export function pemField(variable: string): Field<string | undefined> {
-  return field(
-    variable,
-    nonEmptyText,
-    "PEM, or the path of a file with it",
-    undefined,
-    {
-      display: () => "(hidden)",
-      format: (value) => value === undefined ? "none" : "(PEM)",
-    },
-  );
+  return field(variable, {
+    schema: nonEmptyText,
+    allowed: "PEM, or the path of a file with it",
+    fallback: undefined,
+    display: () => "(hidden)",
+    format: (value) => value === undefined ? "none" : "(PEM)",
+  });
 }

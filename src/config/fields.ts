@@ -38,154 +38,135 @@ const LOG_LEVELS = [
 
 /** Fields by their keys, in the order of `describeConfig`. */
 export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
-  url: field<readonly string[]>(
-    "AMQP_URL",
-    urlList,
-    "amqp://user:password@host:port/vhost, amqps://… or memory:name, or several of one cluster, or rabbit://… as in oslo.messaging",
-    ["amqp://localhost"],
-    {
-      fromText: urlsOfList,
-      explainError: urlsError,
-      display: displayUrls,
-      format: redactUrls,
-    },
-  ),
-  host: field<string | undefined>(
-    "WARREN_HOST",
-    hostName,
-    '1 to 200 of the characters A-Z a-z 0-9 _ . -, without a leading "amq."',
-    undefined,
-    defaultText("the machine's name"),
-  ),
-  concurrency: field(
-    "WARREN_CONCURRENCY",
-    wholeNumber(65_535),
-    "a whole number from 1 to 65535",
-    64,
-    numeric,
-  ),
-  prefetch: field<number | undefined>(
-    "WARREN_PREFETCH",
-    wholeNumber(65_535),
-    "a whole number from 1 to 65535",
-    undefined,
-    { ...numeric, ...defaultText("as concurrency") },
-  ),
-  profile: field<"warren" | "nova" | NovaProfile>(
-    "WARREN_PROFILE",
-    profileValue,
-    "warren, nova, or an object with variants of nova",
-    "warren",
-    {
-      format: (value) =>
-        typeof value === "string" ? value : JSON.stringify(value),
-    },
-  ),
-  dialect: field<"grizzly" | "folsom" | "oslo">(
-    "WARREN_DIALECT",
-    z.enum(["grizzly", "folsom", "oslo"]),
-    "grizzly, folsom or oslo",
-    "grizzly",
-  ),
-  queueType: field<"classic" | "quorum">(
-    "WARREN_QUEUE_TYPE",
-    z.enum(["classic", "quorum"]),
-    "classic or quorum",
-    "classic",
-  ),
-  timeout: field(
-    "WARREN_TIMEOUT",
-    milliseconds((ms) => ms > 0),
-    "milliseconds above 0",
-    60_000,
-    numeric,
-  ),
-  grace: field(
-    "WARREN_GRACE",
-    milliseconds((ms) => ms >= 0),
-    "milliseconds, 0 or more",
-    30_000,
-    numeric,
-  ),
-  heartbeat: field(
-    "WARREN_HEARTBEAT",
-    wholeNumber(65_535),
-    "whole seconds from 1 to 65535",
-    10,
-    numeric,
-  ),
-  consumerTimeout: field(
-    "WARREN_CONSUMER_TIMEOUT",
-    milliseconds((ms) => ms > 0),
-    "milliseconds above 0",
-    CONSUMER_TIMEOUT_MS,
-    numeric,
-  ),
-  longRunning: field(
-    "WARREN_LONG_RUNNING",
-    milliseconds((ms) => ms > 0),
-    "milliseconds above 0",
-    DEFAULT_LONG_RUNNING_MS,
-    numeric,
-  ),
-  maxMessageSize: field(
-    "WARREN_MAX_MESSAGE_SIZE",
-    wholeNumber(536_870_912), // the maximum that RabbitMQ can be configured to accept
-    "whole bytes from 1 to 536870912",
-    defaultLimits.bytes,
-    numeric,
-  ),
+  url: field<readonly string[]>("AMQP_URL", {
+    schema: urlList,
+    allowed:
+      "amqp://user:password@host:port/vhost, amqps://… or memory:name, or several of one cluster, or rabbit://… as in oslo.messaging",
+    fallback: ["amqp://localhost"],
+    fromText: urlsOfList,
+    explainError: urlsError,
+    display: displayUrls,
+    format: redactUrls,
+  }),
+  host: field<string | undefined>("WARREN_HOST", {
+    schema: hostName,
+    allowed:
+      '1 to 200 of the characters A-Z a-z 0-9 _ . -, without a leading "amq."',
+    fallback: undefined,
+    ...defaultText("the machine's name"),
+  }),
+  concurrency: field("WARREN_CONCURRENCY", {
+    schema: wholeNumber(65_535),
+    allowed: "a whole number from 1 to 65535",
+    fallback: 64,
+    ...numeric,
+  }),
+  prefetch: field<number | undefined>("WARREN_PREFETCH", {
+    schema: wholeNumber(65_535),
+    allowed: "a whole number from 1 to 65535",
+    fallback: undefined,
+    ...numeric,
+    ...defaultText("as concurrency"),
+  }),
+  profile: field<"warren" | "nova" | NovaProfile>("WARREN_PROFILE", {
+    schema: profileValue,
+    allowed: "warren, nova, or an object with variants of nova",
+    fallback: "warren",
+    format: (value) =>
+      typeof value === "string" ? value : JSON.stringify(value),
+  }),
+  dialect: field<"grizzly" | "folsom" | "oslo">("WARREN_DIALECT", {
+    schema: z.enum(["grizzly", "folsom", "oslo"]),
+    allowed: "grizzly, folsom or oslo",
+    fallback: "grizzly",
+  }),
+  queueType: field<"classic" | "quorum">("WARREN_QUEUE_TYPE", {
+    schema: z.enum(["classic", "quorum"]),
+    allowed: "classic or quorum",
+    fallback: "classic",
+  }),
+  timeout: field("WARREN_TIMEOUT", {
+    schema: milliseconds((ms) => ms > 0),
+    allowed: "milliseconds above 0",
+    fallback: 60_000,
+    ...numeric,
+  }),
+  grace: field("WARREN_GRACE", {
+    schema: milliseconds((ms) => ms >= 0),
+    allowed: "milliseconds, 0 or more",
+    fallback: 30_000,
+    ...numeric,
+  }),
+  heartbeat: field("WARREN_HEARTBEAT", {
+    schema: wholeNumber(65_535),
+    allowed: "whole seconds from 1 to 65535",
+    fallback: 10,
+    ...numeric,
+  }),
+  consumerTimeout: field("WARREN_CONSUMER_TIMEOUT", {
+    schema: milliseconds((ms) => ms > 0),
+    allowed: "milliseconds above 0",
+    fallback: CONSUMER_TIMEOUT_MS,
+    ...numeric,
+  }),
+  longRunning: field("WARREN_LONG_RUNNING", {
+    schema: milliseconds((ms) => ms > 0),
+    allowed: "milliseconds above 0",
+    fallback: DEFAULT_LONG_RUNNING_MS,
+    ...numeric,
+  }),
+  maxMessageSize: field("WARREN_MAX_MESSAGE_SIZE", {
+    schema: wholeNumber(536_870_912), // the maximum that RabbitMQ can be configured to accept
+    allowed: "whole bytes from 1 to 536870912",
+    fallback: defaultLimits.bytes,
+    ...numeric,
+  }),
   tracebacks: flagField("WARREN_TRACEBACKS", false),
   waitForRoute: flagField("WARREN_WAIT_FOR_ROUTE", false),
   pooled: flagField("WARREN_POOLED", false),
   signals: flagField("WARREN_SIGNALS", true),
-  publisherId: field<string | undefined>(
-    "WARREN_PUBLISHER_ID",
-    nonEmptyText,
-    "a text that is not empty",
-    undefined,
-    defaultText("the service's own name"),
-  ),
-  reportInterval: field(
-    "WARREN_REPORT_INTERVAL",
-    milliseconds((ms) => ms >= 0 && ms <= 86_400_000),
-    "milliseconds from 0 to 86400000",
-    10_000,
-    numeric,
-  ),
-  binary: field<string | undefined>(
-    "WARREN_BINARY",
-    labelText,
-    "1 to 200 printable ASCII characters",
-    undefined,
-    defaultText("the first topic"),
-  ),
-  zone: field<string | undefined>(
-    "WARREN_ZONE",
-    labelText,
-    "1 to 200 printable ASCII characters",
-    undefined,
-    defaultText("none"),
-  ),
-  healthPort: field<number | undefined>(
-    "WARREN_HEALTH_PORT",
-    z.int().min(0).max(65_535),
-    "a whole number from 0 to 65535",
-    undefined,
-    { ...numeric, ...defaultText("none") },
-  ),
-  healthHostname: field<string>(
-    "WARREN_HEALTH_HOSTNAME",
-    z.string().min(1),
-    "an address of this machine",
-    LOOPBACK,
-  ),
+  publisherId: field<string | undefined>("WARREN_PUBLISHER_ID", {
+    schema: nonEmptyText,
+    allowed: "a text that is not empty",
+    fallback: undefined,
+    ...defaultText("the service's own name"),
+  }),
+  reportInterval: field("WARREN_REPORT_INTERVAL", {
+    schema: milliseconds((ms) => ms >= 0 && ms <= 86_400_000),
+    allowed: "milliseconds from 0 to 86400000",
+    fallback: 10_000,
+    ...numeric,
+  }),
+  binary: field<string | undefined>("WARREN_BINARY", {
+    schema: labelText,
+    allowed: "1 to 200 printable ASCII characters",
+    fallback: undefined,
+    ...defaultText("the first topic"),
+  }),
+  zone: field<string | undefined>("WARREN_ZONE", {
+    schema: labelText,
+    allowed: "1 to 200 printable ASCII characters",
+    fallback: undefined,
+    ...defaultText("none"),
+  }),
+  healthPort: field<number | undefined>("WARREN_HEALTH_PORT", {
+    schema: z.int().min(0).max(65_535),
+    allowed: "a whole number from 0 to 65535",
+    fallback: undefined,
+    ...numeric,
+    ...defaultText("none"),
+  }),
+  healthHostname: field<string>("WARREN_HEALTH_HOSTNAME", {
+    schema: z.string().min(1),
+    allowed: "an address of this machine",
+    fallback: LOOPBACK,
+  }),
   taskIntervals: field<Readonly<Record<string, number>>>(
     "WARREN_TASK_INTERVALS",
-    intervalsByTask,
-    "milliseconds above 0 by the name of a task",
-    {},
     {
+      schema: intervalsByTask,
+      allowed: "milliseconds above 0 by the name of a task",
+      fallback: {},
       fromText: (text) => parsePairs(text),
       format: (intervals) =>
         Object.entries(intervals).map((pair) => pair.join("=")).join(",") ||
@@ -195,19 +176,17 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   "tls.ca": pemField("WARREN_TLS_CA"),
   "tls.cert": pemField("WARREN_TLS_CERT"),
   "tls.key": pemField("WARREN_TLS_KEY"),
-  "tls.servername": field<string | undefined>(
-    "WARREN_TLS_SERVERNAME",
-    nonEmptyText,
-    "a host name",
-    undefined,
-    defaultText("the host of the URL"),
-  ),
-  logLevel: field<LogLevel>(
-    "WARREN_LOG_LEVEL",
-    z.enum(LOG_LEVELS),
-    `one of ${LOG_LEVELS.join(", ")}`,
-    "info",
-  ),
+  "tls.servername": field<string | undefined>("WARREN_TLS_SERVERNAME", {
+    schema: nonEmptyText,
+    allowed: "a host name",
+    fallback: undefined,
+    ...defaultText("the host of the URL"),
+  }),
+  logLevel: field<LogLevel>("WARREN_LOG_LEVEL", {
+    schema: z.enum(LOG_LEVELS),
+    allowed: `one of ${LOG_LEVELS.join(", ")}`,
+    fallback: "info",
+  }),
 };
 
 /** Keys of all fields, in the order of `describeConfig`. */

@@ -1,24 +1,24 @@
-/** Whose bus it is: Warren's own, or OpenStack's, in one of its forms. @module */
+/** Bus profile: whose names and flags are declared on the broker, Warren's or a variant of OpenStack's. @module */
 import { InvalidValueError } from "../errors.ts";
 import type { BusProfile, QueueArguments } from "../transport/profile.ts";
 import { checkName } from "../names.ts";
 import { oneLine } from "../logging.ts";
 
 /**
- * The forms of an OpenStack bus. Without any of them it is what Folsom, Grizzly and oslo.messaging declare by default. All
- * peers of a bus must be set up alike: the broker refuses what differs.
+ * Variants of an OpenStack bus. The default is the bus that Folsom, Grizzly and oslo.messaging declare without configuration. All
+ * peers of a bus need the same settings, because the broker rejects declarations that differ.
  * @category Connections
  */
 export interface NovaProfile {
   /** Name of the control exchange (`control_exchange`); default `nova`. Other projects have their own, e.g. `cinder`. */
   readonly exchange?: string | undefined;
-  /** Whether the control exchange and the shared queues outlive the broker (`amqp_durable_queues`); default false. */
+  /** True if the control exchange and the shared queues survive a restart of the broker (`amqp_durable_queues`); default false. */
   readonly durable?: boolean | undefined;
-  /** Whether they go when nobody uses them any more (`amqp_auto_delete`); default false. */
+  /** True if the broker deletes them once they are unused (`amqp_auto_delete`); default false. */
   readonly autoDelete?: boolean | undefined;
-  /** Whether reply and fanout queues are quorum queues (`rabbit_transient_quorum_queue`); default false. */
+  /** True if reply and fanout queues are quorum queues (`rabbit_transient_quorum_queue`); default false. */
   readonly transientQuorum?: boolean | undefined;
-  /** Whether fanouts are read from a stream (`rabbit_stream_fanout`); default false. */
+  /** True if fanouts are read from a stream (`rabbit_stream_fanout`); default false. */
   readonly streamFanout?: boolean | undefined;
   /**
    * `<hostname>:<process>`, in the names of reply and fanout queues in place of random characters (`use_queue_manager`);
@@ -26,14 +26,14 @@ export interface NovaProfile {
    */
   readonly member?: string | undefined;
   /**
-   * `passive`: the control exchange, the queues of topics, hosts, pools and events, and the streams of fanouts are taken as
-   * they are, with the bindings that they have; one that is missing is a `TopologyError`. What belongs to one process, and
-   * the queues beside those for failed casts, are made all the same. Default `active`: all is made that is missing.
+   * `passive`: the control exchange, the queues of topics, hosts, pools and events, and the streams of fanouts are used as they
+   * are, with their bindings; a missing one is a `TopologyError`. Queues of one process, and the derived queues for failed
+   * casts, are declared nevertheless. Default `active`: all that is missing is declared.
    */
   readonly declare?: "active" | "passive" | undefined;
   /**
-   * Arguments (`x-…`) of queues, by their kind, in place of or beside those that the queues have anyway; `null` leaves one
-   * out. `x-queue-type` follows from other options.
+   * Arguments (`x-…`) of queues by the kind of queue, which replace or extend the usual ones; `null` removes one.
+   * `x-queue-type` follows from other options.
    */
   readonly arguments?: QueueArguments | undefined;
 }
@@ -44,68 +44,72 @@ const KEYS = ["exchange", "member", "arguments", "declare", ...FLAGS];
 const KINDS = ["shared", "fanout", "reply"];
 const ARGUMENT = /^x-[a-z0-9-]{1,100}$/;
 
-function wrong(what: string, value: unknown, allowed: string) {
-  const shown = typeof value === "string"
+function invalid(what: string, value: unknown, allowed: string) {
+  const displayed = typeof value === "string"
     ? JSON.stringify(oneLine(value, 60))
     : typeof value;
   return new InvalidValueError(
-    `Invalid option ${what} ${shown}: give ${allowed}`,
+    `Invalid option ${what} ${displayed}: give ${allowed}`,
     { data: { path: what } },
   );
 }
 
-/** The broker says what an argument may be; here it is checked that it is one. */
-function checkArguments(given: QueueArguments): void {
-  for (const [kind, list] of entries("profile.arguments", given)) {
+/** Checks the form of arguments. The broker checks their meaning. */
+function checkArguments(byKind: QueueArguments): void {
+  for (const [kind, list] of entries("profile.arguments", byKind)) {
     const path = `profile.arguments.${oneLine(kind, 60)}`;
-    if (!KINDS.includes(kind)) throw wrong(path, list, KINDS.join(", "));
+    if (!KINDS.includes(kind)) throw invalid(path, list, KINDS.join(", "));
     if (list === undefined) continue;
     for (const [name, value] of entries(path, list)) {
       const which = `${path}.${oneLine(name, 60)}`;
-      if (!ARGUMENT.test(name)) throw wrong(which, value, "names x-…");
+      if (!ARGUMENT.test(name)) throw invalid(which, value, "names x-…");
       if (name === "x-queue-type") {
-        throw wrong(which, value, "queueType, transientQuorum or streamFanout");
+        throw invalid(
+          which,
+          value,
+          "queueType, transientQuorum or streamFanout",
+        );
       }
       const fits = value === null ||
         ["string", "boolean"].includes(typeof value) ||
         Number.isFinite(value);
       if (!fits) {
-        throw wrong(which, value, "a text, a number, a boolean or null");
+        throw invalid(which, value, "a text, a number, a boolean or null");
       }
     }
   }
 }
 
-function entries(path: string, given: unknown): [string, unknown][] {
-  if (typeof given === "object" && given !== null) return Object.entries(given);
-  throw wrong(path, given, "an object");
+function entries(path: string, value: unknown): [string, unknown][] {
+  if (typeof value === "object" && value !== null) return Object.entries(value);
+  throw invalid(path, value, "an object");
 }
 
-function check(forms: NovaProfile): void {
-  for (const [key, value] of Object.entries(forms)) {
+function checkVariants(variants: NovaProfile): void {
+  for (const [key, value] of Object.entries(variants)) {
     if (!KEYS.includes(key)) {
-      throw wrong(`profile.${oneLine(key, 60)}`, value, KEYS.join(", "));
+      throw invalid(`profile.${oneLine(key, 60)}`, value, KEYS.join(", "));
     }
     if (value === undefined || !FLAGS.includes(key)) continue;
     if (typeof value !== "boolean") {
-      throw wrong(`profile.${key}`, value, "true or false");
+      throw invalid(`profile.${key}`, value, "true or false");
     }
   }
-  const { exchange, member, declare = "active" } = forms;
+  const { exchange, member, declare = "active" } = variants;
   if (declare !== "active" && declare !== "passive") {
-    throw wrong("profile.declare", declare, "active or passive");
+    throw invalid("profile.declare", declare, "active or passive");
   }
-  if (forms.arguments !== undefined) checkArguments(forms.arguments);
+  if (variants.arguments !== undefined) checkArguments(variants.arguments);
   if (exchange !== undefined) checkName("profile.exchange", exchange);
   if (member !== undefined && !MEMBER.test(member)) {
-    throw wrong("profile.member", member, "1 to 150 of A-Z a-z 0-9 _ . : -");
+    throw invalid("profile.member", member, "1 to 150 of A-Z a-z 0-9 _ . : -");
   }
 }
 
 /**
- * The profile of a connection.
+ * Creates the profile of a connection.
  *
- * @throws {InvalidValueError} it is none.
+ * @throws {InvalidValueError} the options are invalid.
  */
 export function busProfile(
   profile: "warren" | "nova" | NovaProfile = "warren",
@@ -114,23 +118,23 @@ export function busProfile(
   if (profile === "warren") {
     return { exchange: "warren", durable: true, autoDelete: false, queueType };
   }
-  const forms = profile === "nova" ? {} : profile;
-  if (typeof forms !== "object" || forms === null) {
-    throw wrong("profile", profile, "warren, nova, or the forms of nova");
+  const variants = profile === "nova" ? {} : profile;
+  if (typeof variants !== "object" || variants === null) {
+    throw invalid("profile", profile, "warren, nova, or the variants of nova");
   }
-  check(forms);
+  checkVariants(variants);
   return {
-    exchange: forms.exchange ?? "nova",
-    durable: forms.durable ?? false,
-    autoDelete: forms.autoDelete ?? false,
+    exchange: variants.exchange ?? "nova",
+    durable: variants.durable ?? false,
+    autoDelete: variants.autoDelete ?? false,
     queueType,
     nova: {
-      transientQuorum: forms.transientQuorum ?? false,
-      streamFanout: forms.streamFanout ?? false,
-      // Two processes of one name would read each other's answers.
-      member: forms.member && `${forms.member}.${Deno.pid}`,
-      arguments: forms.arguments,
-      passive: forms.declare === "passive",
+      transientQuorum: variants.transientQuorum ?? false,
+      streamFanout: variants.streamFanout ?? false,
+      // Two processes of the same name would consume each other's replies.
+      member: variants.member && `${variants.member}.${Deno.pid}`,
+      arguments: variants.arguments,
+      passive: variants.declare === "passive",
     },
   };
 }

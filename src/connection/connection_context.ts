@@ -7,16 +7,16 @@ import type { Client, ClientOptions } from "../rpc/client/client.ts";
 import { ConnectionEvents, relayEvents } from "./connection_events.ts";
 import {
   type ConnectionDependencies,
+  createConsumerResources,
   createServer,
-  createSubscriptions,
+  discoveryResources,
   notificationResources,
 } from "./dependencies.ts";
 import {
-  type ConsumedQueue,
   consumerOf,
   type ConsumerOptions,
+  type ConsumerResources,
   planConsumers,
-  type Subscriptions,
   workerOf,
 } from "../rpc/server/subscriptions.ts";
 import type { Contract } from "../contract/types.ts";
@@ -33,6 +33,7 @@ import {
 import { notify, type NotifyOptions } from "../rpc/notifications/notifier.ts";
 import {
   addressed,
+  type AnyArgs,
   type CallOptions,
   type CastOptions,
   limitsOfCast,
@@ -44,25 +45,19 @@ import type { Server } from "../rpc/server/server.ts";
 import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceStatus } from "../rpc/discovery/service_report.ts";
 
-/**
- * Any keyword arguments.
- * @category Calling
- */
-export type AnyArgs = Readonly<Record<string, unknown>>;
-
 const disposed = () =>
   new ConnectionDisposedError("Cannot use the connection: it was disposed");
 
-/** Creates a context; users call `createConnection`. */
+/** Creates a context. Users call `createConnection`. */
 export let createContext: (
   dependencies: ConnectionDependencies,
 ) => ConnectionContext;
 
 /**
- * Client and server over channels of their own on the process's link to the broker. Made by `createConnection`.
+ * Client and server with a session of their own on the transport of the process. `createConnection` creates it.
  *
- * Disposal stops consuming, lets handlers finish, fails the calls that still wait with `ConnectionDisposedError`, and
- * gives the channels back. Any use after it throws the same error.
+ * Disposal stops consuming, waits for handlers, fails the calls that are still pending with `ConnectionDisposedError`, and
+ * returns the session. Any use after it throws the same error.
  * @category Connections
  */
 export class ConnectionContext extends ConnectionEvents
@@ -70,14 +65,14 @@ export class ConnectionContext extends ConnectionEvents
   readonly #dependencies: ConnectionDependencies;
   readonly #client: RpcClient;
   readonly #server: Server;
-  readonly #watching: Disposable;
-  readonly #subscriptions: Subscriptions;
-  /** Ends the setup of consumers when the context is drained. */
-  readonly #ending = new AbortController();
+  readonly #consumers: ConsumerResources;
+  readonly #eventRelay: Disposable;
+  /** Aborts the setup of consumers when the context is drained. */
+  readonly #stopping = new AbortController();
   #draining: Promise<void> | undefined;
-  /** Fires when disposal has waited for the handlers. */
+  /** Fires when the handlers have ended, or the time for them is over. */
   readonly #closing = new AbortController();
-  /** Whether the transport is as new, and may go back to a pool. */
+  /** True while nothing was consumed on the session, so that a pool may take it back. */
   #reusable = true;
   #disposing: Promise<void> | undefined;
 
@@ -91,17 +86,17 @@ export class ConnectionContext extends ConnectionEvents
     const { resources, messages } = dependencies;
     this.#client = new RpcClient(resources, messages);
     this.#server = createServer(dependencies, this.#client);
-    this.#subscriptions = createSubscriptions(dependencies);
-    this.#watching = relayEvents(resources.transport, this);
+    this.#consumers = createConsumerResources(dependencies, this.#server);
+    this.#eventRelay = relayEvents(resources.transport, this);
   }
 
-  /** The typed verbs of a contract; `defaults` hold for all its calls. */
+  /** Creates the typed client of a contract; `defaults` are options of all its calls. */
   client<C extends Contract>(contract: C, defaults?: ClientOptions): Client<C> {
     this.#check();
     return createTypedClient(this.#client, contract, defaults);
   }
 
-  /** One answer, untyped: the last result where the procedure streams (Nova: `call`). See {@linkcode Client}. */
+  /** Untyped call; returns the last item if the procedure has a stream (Nova: `call`). See {@linkcode Client}. */
   async call(
     target: Target,
     method: string,
@@ -113,7 +108,7 @@ export class ConnectionContext extends ConnectionEvents
     return (await this.#client.call(request)).value;
   }
 
-  /** No answer, untyped. See {@linkcode Client}. */
+  /** Untyped cast: a request without a reply. See {@linkcode Client}. */
   async cast(
     target: Target,
     method: string,
@@ -125,7 +120,7 @@ export class ConnectionContext extends ConnectionEvents
     await this.#client.cast(request);
   }
 
-  /** No answer, to every worker, untyped. See {@linkcode Client}. */
+  /** Untyped cast to every worker. See {@linkcode Client}. */
   async fanoutCast(
     target: Target,
     method: string,
@@ -137,7 +132,7 @@ export class ConnectionContext extends ConnectionEvents
     await this.#client.fanoutCast(request);
   }
 
-  /** A stream, untyped; a procedure that does not stream yields its one result. See {@linkcode Client}. */
+  /** Untyped call with a stream of replies; a procedure without a stream yields its one result. See {@linkcode Client}. */
   multicall(
     target: Target,
     method: string,
@@ -149,7 +144,7 @@ export class ConnectionContext extends ConnectionEvents
     return this.#client.multicall(request, untypedStream);
   }
 
-  /** Sends an event to whoever listens, now or later: it waits in the queue of its priority. */
+  /** Sends an event, which waits in the queue of its priority for listeners. */
   async notify(
     eventType: string,
     payload: unknown,
@@ -160,7 +155,7 @@ export class ConnectionContext extends ConnectionEvents
     await notify(resources, { eventType, payload, options });
   }
 
-  /** The other end of `notify`; events are acknowledged after the handler. */
+  /** Consumes events; each is acknowledged after the handler. */
   async createListener(
     handler: NotificationHandler,
     options: ListenerOptions = {},
@@ -169,15 +164,14 @@ export class ConnectionContext extends ConnectionEvents
     const deadline = this.#setUp();
     const resources = notificationResources(this.#dependencies);
     const stop = await startListener(resources, handler, options, deadline);
-    this.#subscriptions.addListener(stop);
+    this.#consumers.subscriptions.addListener(stop);
   }
 
   /**
-   * Makes the queue of a topic (`compute`), of one host (`host: "gb07"`, or joined: `compute.gb07`), or of this process for a
+   * Declares the queue of a topic (`compute`), of one host (`host: "gb07"`, or joined: `compute.gb07`), or of this process for a
    * fanout. Requests wait there until `consume`.
    *
-   * @throws {TopologyError} if the queue or exchange exists in another form.
-   * @category Nova's low-level steps
+   * @throws {TopologyError} the queue or exchange exists with other properties.
    */
   async createConsumer(
     topic: string,
@@ -185,13 +179,12 @@ export class ConnectionContext extends ConnectionEvents
     options: ConsumerOptions = {},
   ): Promise<void> {
     const consumed = consumerOf(topic, dispatcher, options);
-    await this.#createConsumers(consumed, dispatcher);
+    await planConsumers(this.#consumers, consumed, dispatcher, this.#setUp());
   }
 
   /**
-   * Joins a pool of workers: each pool gets every message of the topic, one member of it handles each. As in Nova, the
-   * pool's name is its queue's: choose one that is no topic.
-   * @category Nova's low-level steps
+   * Declares the queue of a pool of workers: each pool gets every message of the topic, and one worker of the pool handles it. As
+   * in Nova, the name of the pool is the name of its queue: choose one that is no topic.
    */
   async createWorker(
     topic: string,
@@ -199,26 +192,22 @@ export class ConnectionContext extends ConnectionEvents
     pool: string,
   ): Promise<void> {
     const consumed = workerOf(topic, dispatcher, pool);
-    await this.#createConsumers(consumed, dispatcher);
+    await planConsumers(this.#consumers, consumed, dispatcher, this.#setUp());
   }
 
-  /**
-   * Starts all consumers; later ones start at once.
-   * @category Nova's low-level steps
-   */
+  /** Starts the inbox, for control commands of callers, and all consumers. Consumers that are created later start at once. */
   async consume(): Promise<void> {
     this.#check();
     const deadline = this.#setUp();
-    const { inbox } = this.#dependencies.resources;
-    await inbox.ready(deadline); // callers must be able to cancel
-    await this.#subscriptions.start(deadline);
+    await this.#dependencies.resources.inbox.ready(deadline);
+    await this.#consumers.subscriptions.start(deadline);
   }
 
   /**
-   * The services of the fleet, as they answer; then those of a store that did not; with `watch`, also what changes from
-   * then on. Every service answers, also while all its handlers are busy.
+   * Yields all services as they reply, then those of a store that did not; with `watch`, also later changes. Services reply
+   * even while all their handlers are busy.
    *
-   * @throws {InvalidValueError} an option is wrong.
+   * @throws {InvalidValueError} an option is invalid.
    * @throws {ConnectionDisposedError} the connection is disposed while services are watched.
    */
   services(
@@ -226,15 +215,16 @@ export class ConnectionContext extends ConnectionEvents
   ): AsyncGenerator<ServiceStatus, void, undefined> {
     this.#check();
     this.#reusable = false;
-    const [client, closing] = [this.#client, this.#closing.signal];
-    const { session } = this.#dependencies.resources;
-    const { limits } = this.#dependencies.messages;
-    return discover({ client, session, limits, closing }, options);
+    const { signal } = this.#closing;
+    return discover(
+      discoveryResources(this.#dependencies, this.#client, signal),
+      options,
+    );
   }
 
   /**
-   * Stands for the leadership of a topic's workers in one task, until disposed. At most one of those who are connected
-   * leads at a time, but a leader that is cut off learns of it later than its successor: a hint, not a lock.
+   * Takes part in the election of a leader among a topic's workers for one task, until disposed. At most one of the connected
+   * workers leads at a time. A leader that lost its connection learns of that later than its successor: a hint, not a lock.
    */
   lead(topic: string, task: string): Leadership {
     this.#check(this.#draining !== undefined);
@@ -243,77 +233,67 @@ export class ConnectionContext extends ConnectionEvents
     return new Leadership(this.#dependencies.resources.session, topic, task);
   }
 
-  /** How the process's link to the broker is, shared by all its connections; memory is always up. */
+  /** Health of the transport, which all connections of the process to this broker share; memory is always up. */
   health(): TransportHealth {
     return this.#dependencies.resources.transport.health();
   }
 
-  /** What the server half has done so far. */
+  /** Counters of the server half. */
   get stats(): ServerStats {
     return this.#server.stats;
   }
 
-  /** Handlers at once, over all consumers. */
+  /** Maximum number of handlers that run at once, over all consumers. */
   get concurrency(): number {
     return this.#server.concurrency;
   }
 
-  /** 1 to 65535; holds from now on. A consumer keeps the `prefetch` with which it began. */
+  /** Sets the maximum, 1 to 65535, from now on. Consumers keep the `prefetch` with which they started. */
   set concurrency(handlers: number) {
     this.#server.concurrency = checkInteger("concurrency", handlers, 1, 65_535);
   }
 
   /**
-   * Takes no more messages; resolves when all that is in hand is done, or after `grace` milliseconds. The verbs go on,
-   * nothing new can be consumed. Disposal begins with it. Safe to call twice.
+   * Stops consuming for good; resolves when all active requests have ended, or after `grace` milliseconds. Calls and casts remain
+   * possible. Disposal starts with this. A second call is safe.
    */
   drain(grace: number = this.#dependencies.server.grace): Promise<void> {
     return this.#draining ??= this.#drain(grace);
   }
 
-  /** Ends it; see the class. Safe at any time, and twice. */
+  /** Disposes of the context; see the class. Safe at any time, also twice. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.#disposing ??= this.#dispose();
   }
 
-  async #createConsumers(
-    consumed: ConsumedQueue,
-    dispatcher: Dispatcher,
-  ): Promise<void> {
-    const { openstack } = this.#dependencies.notifications;
-    const [server, subscriptions] = [this.#server, this.#subscriptions];
-    const consuming = { server, subscriptions, openstack };
-    await planConsumers(consuming, consumed, dispatcher, this.#setUp());
-  }
-
-  /** Bounds of making a consumer, after which the transport is no longer as new. */
+  /** Returns the deadline for the setup of a consumer. The session cannot go back to a pool after it. */
   #setUp(): Deadline {
     this.#check(this.#draining !== undefined);
     this.#reusable = false;
-    return limitsOfCast({ signal: this.#ending.signal }).deadline;
+    return limitsOfCast({ signal: this.#stopping.signal }).deadline;
   }
 
-  /** Handlers finish first, since they may call others on this connection. */
+  /** Waits for handlers first, because they may make calls on this connection. */
   async #dispose(): Promise<void> {
     try {
       await this.drain();
     } finally {
       this.#closing.abort(disposed());
       await this.#client.dispose();
-      this.#watching[Symbol.dispose]();
+      this.#eventRelay[Symbol.dispose]();
       await this.#dependencies.resources.release(this.#reusable);
     }
   }
 
   async #drain(grace: number): Promise<void> {
-    this.#ending.abort(disposed());
+    this.#stopping.abort(disposed());
     const deadline = performance.now() + grace;
-    const listeners = this.#subscriptions.stopListeners(deadline);
-    await this.#subscriptions.cancel(deadline);
+    const listeners = this.#consumers.subscriptions.stopListeners(deadline);
+    await this.#consumers.subscriptions.cancel(deadline);
     await Promise.all([this.#server.drain(deadline, grace > 0), listeners]);
   }
 
-  /** Handlers that still finish may call, cast and notify. */
+  /** Throws if the context is closed. While it is drained, handlers may still call, cast and notify. */
   #check(closed = this.#closing.signal.aborted): void {
     if (closed) throw disposed();
   }

@@ -1,4 +1,4 @@
-/** How to connect: URLs and options, and what is checked of them. @module */
+/** URLs and options of a connection, and the checks of URLs. @module */
 import { type ErrorClass, InvalidValueError } from "../errors.ts";
 import type { Credentials, TlsOptions } from "../transport/transport.ts";
 import type { LedgerStore } from "../ledger/ledger_store.ts";
@@ -7,34 +7,34 @@ import { brokerUrls } from "./broker_url.ts";
 import type { NovaProfile } from "./bus_profile.ts";
 
 /**
- * One broker, or the nodes of a cluster: `amqp://user:password@host:5672/vhost`, `amqps://…`, `memory:name`; or as
- * oslo.messaging has it, `rabbit://user:password@host1:5672,user:password@host2:5672/vhost`.
+ * URL of a broker, or URLs of the nodes of a cluster: `amqp://user:password@host:5672/vhost`, `amqps://…`, `memory:name`; or in
+ * the form of oslo.messaging, `rabbit://user:password@host1:5672,user:password@host2:5672/vhost`.
  * @category Connections
  */
 export type BrokerUrl = string | URL | readonly (string | URL)[];
 
 /**
- * Tells the broker, anew at each attempt to connect; `memory:` only as a text. It has 10 000 ms, then its signal fires and the
- * attempt has failed. Connections with the same function share a link.
+ * Returns the URLs of the broker; called for each attempt to connect. `memory:` is possible as a text only. After 10 000 ms its
+ * signal fires, and the attempt fails. Connections with the same function share a transport.
  * @category Connections
  */
 export type AskedUrls = (signal: AbortSignal) => BrokerUrl | Promise<BrokerUrl>;
 
 /**
- * The broker, or who tells it.
+ * URLs of the broker, or a function that returns them.
  * @category Connections
  */
 export type BrokerUrls = BrokerUrl | AskedUrls;
 
 /**
- * Tells whom to log in as, anew at each attempt to connect, and before the credentials of an open connection expire. It has
- * 10 000 ms, then its signal fires and the attempt has failed. Connections with the same function share a link.
+ * Returns the credentials for the login; called for each attempt to connect, and before the credentials of an open connection
+ * expire. After 10 000 ms its signal fires, and the attempt fails. Connections with the same function share a transport.
  *
  * @example
  * ```ts
  * import { type AskedCredentials, createConnection } from "@warren/runtime";
  *
- * const file = "/run/secrets/amqp"; // something else writes a new password to it
+ * const file = "/run/secrets/amqp"; // another program writes new passwords to it
  * const credentials: AskedCredentials = async (signal) => ({
  *   username: "compute",
  *   password: (await Deno.readTextFile(file, { signal })).trim(),
@@ -48,81 +48,81 @@ export type AskedCredentials = (
 ) => Credentials | Promise<Credentials>;
 
 /**
- * How to connect, and what holds for the connection.
+ * Options of a connection.
  * @category Connections
  */
 export interface ConnectionOptions {
-  /** Takes its channels from a pool and gives them back; default false: channels of its own, closed with it. */
+  /** Takes channels from a pool and returns them; default false: the connection has channels of its own, and closes them. */
   readonly pooled?: boolean | undefined;
-  /** Milliseconds until connecting is given up; default 60 000. */
+  /** Milliseconds after which an attempt to connect fails; default 60 000. */
   readonly timeout?: number | undefined;
-  /** Gives up connecting sooner. */
+  /** Aborts connecting. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * Whose bus it is: `warren` (default), or OpenStack's, `nova`: its names, its flags, its exchange `nova`; or the forms in
-   * which a cloud differs from that.
+   * Names and flags on the broker: `warren` (default); `nova`, as OpenStack declares them by default, with the exchange `nova`;
+   * or an object with the variants in which a cloud differs from `nova`.
    */
   readonly profile?: "warren" | "nova" | NovaProfile | undefined;
   /**
-   * How requests and events are said. `grizzly` (default): as Folsom, Grizzly and oslo.messaging servers all answer;
-   * `folsom`; `oslo`, in an envelope. Answers are always said as the request was.
+   * Dialect of requests and events. `grizzly` (default) is understood by servers of Folsom, Grizzly and oslo.messaging; `folsom`;
+   * `oslo` has an envelope. A reply always has the dialect of its request.
    */
   readonly dialect?: "grizzly" | "folsom" | "oslo" | undefined;
   /** Queue type of topic and host queues; default `classic`. `quorum` for clusters. */
   readonly queueType?: "classic" | "quorum" | undefined;
-  /** Wait until the deadline for a queue to appear, instead of `NoRouteError` at once; default false. */
+  /** Waits until the deadline for a queue to appear, instead of throwing `NoRouteError` at once; default false. */
   readonly waitForRoute?: boolean | undefined;
-  /** Error classes that keep their identity over the wire, by `module.Class`; a contract may list more. */
+  /** Error classes that errors of peers are restored to, by `module.Class`; a contract may list more. */
   readonly errors?: Readonly<Record<string, ErrorClass>> | undefined;
-  /** Handlers at once, over all consumers; default 64. */
+  /** Maximum number of handlers that run at once, over all consumers; default 64. */
   readonly concurrency?: number | undefined;
-  /** Unacknowledged requests for each consumer; default: concurrency. */
+  /** Maximum number of unacknowledged requests of each consumer; default: `concurrency`. */
   readonly prefetch?: number | undefined;
-  /** Bytes of a message at most, sent or received; of answers that come together, of each. Default 1 MiB. */
+  /** Maximum size of a message in bytes, sent or received; of a batch of replies, the maximum of each reply. Default 1 MiB. */
   readonly maxMessageSize?: number | undefined;
-  /** Whether callers see the stacks of errors that handlers throw; default false. */
+  /** Sends callers the stacks of errors that handlers throw; default false. */
   readonly tracebacks?: boolean | undefined;
-  /** Milliseconds that disposal gives to requests in hand; default 30 000. */
+  /** Milliseconds that disposal waits for active requests; default 30 000. */
   readonly grace?: number | undefined;
   /**
-   * Where the workers of a fleet remember, together, what they have in hand and have done, so that no request is recorded
-   * twice; default: each process remembers its own. All workers of a topic must have the same one.
+   * Shared store of the requests that the workers of a topic run and have done, so that no request is recorded twice. All
+   * workers of a topic need the same store. Default: each process remembers its own requests alone.
    */
   readonly ledger?: LedgerStore | undefined;
   /**
-   * Milliseconds that the broker leaves a message unacknowledged (`consumer_timeout` in rabbitmq.conf); default 1 800 000,
-   * as RabbitMQ's. Procedures whose `maxDuration` is as long need a `ledger`.
+   * Milliseconds after which the broker takes back an unacknowledged message (`consumer_timeout` in rabbitmq.conf); default
+   * 1 800 000, which is RabbitMQ's. Procedures with a `maxDuration` of as much or more need a `ledger`.
    */
   readonly consumerTimeout?: number | undefined;
   /**
-   * Milliseconds after which a handler that still runs is named: in the log, in `stats.longRunning` and by `/readyz`, which
-   * says 503 while such handlers take all of `concurrency`; default 600 000, `Infinity` = never. It ends none: a
-   * procedure's `maxDuration` does.
+   * Milliseconds after which a handler that still runs is reported in the log, in `stats.longRunning` and by `/readyz`, which
+   * returns 503 while such handlers take up all of `concurrency`; default 600 000, `Infinity` = never. The handler is not
+   * ended; the `maxDuration` of a procedure does that.
    */
   readonly longRunning?: number | undefined;
-  /** Who sends notifications, `service.host`; default `warren`. */
+  /** Publisher of notifications as `service.host`; default `warren`. */
   readonly publisherId?: string | undefined;
-  /** Where events go, and how they are said. */
+  /** Drivers and topics of notifications. */
   readonly notifications?: NotificationSettings | undefined;
-  /** In place of the user and the password of every URL; `memory:` needs none, and asks for none. */
+  /** Credentials in place of the user and the password of every URL; not called for `memory:`. */
   readonly credentials?: AskedCredentials | undefined;
-  /** For `amqps:`. Certificates are always verified. */
+  /** TLS options of `amqps:`. Certificates are always verified. */
   readonly tls?: TlsOptions | undefined;
-  /** Seconds between heartbeats; default 10. A dead broker is noticed within three. */
+  /** Seconds between heartbeats; default 10. A dead broker is detected within three of them. */
   readonly heartbeat?: number | undefined;
 }
 
 /** Milliseconds after which a handler that still runs is logged, unless said otherwise. */
 export const DEFAULT_LONG_RUNNING_MS = 600_000;
 
-/** The schemes of brokers; a network's needs a host. */
+/** True for the scheme of a broker; a URL of AMQP needs a host. */
 function isBroker({ protocol, host }: URL): boolean {
   return protocol === "memory:" ||
     (["amqp:", "amqps:"].includes(protocol) && host !== "");
 }
 
-/** False where a part of it is not well encoded. */
-function decodes({ username, password }: URL): boolean {
+/** True if the percent-encoding of user and password can be decoded. */
+function isDecodable({ username, password }: URL): boolean {
   try {
     decodeURIComponent(username + password);
     return true;
@@ -133,8 +133,8 @@ function decodes({ username, password }: URL): boolean {
 
 function parseUrl(url: string): URL {
   const parsed = URL.parse(url);
-  if (parsed && isBroker(parsed) && decodes(parsed)) return parsed;
-  // The URL itself is not shown: it may hold a password, even where it is malformed.
+  if (parsed && isBroker(parsed) && isDecodable(parsed)) return parsed;
+  // The message does not quote the URL, because even a malformed one may contain a password.
   const scheme = parsed ? ` with scheme ${parsed.protocol.slice(0, -1)}` : "";
   throw new InvalidValueError(
     `Invalid broker URL${scheme}: give amqp://user:password@host:port/vhost, amqps://… or memory:name, with the special characters of user and password as %xx`,
@@ -143,9 +143,9 @@ function parseUrl(url: string): URL {
 }
 
 /**
- * The URLs of a broker.
+ * Parses and checks the URLs of a broker.
  *
- * @throws {InvalidValueError} without the URL, which may hold a password.
+ * @throws {InvalidValueError} a URL is invalid. The message does not quote it, because it may contain a password.
  */
 export function parseUrls(url: BrokerUrl): readonly URL[] {
   const texts = (Array.isArray(url) ? url : [url]).map(String);

@@ -1,4 +1,4 @@
-/** The resources and settings of a connection context, and what it makes of them. @module */
+/** Resources and settings of a connection context, and the objects that it creates from them. @module */
 import type { MessageSettings, MessagingResources } from "../rpc/messaging.ts";
 import type { LedgerStore } from "../ledger/ledger_store.ts";
 import type { Transport } from "../transport/transport.ts";
@@ -8,35 +8,39 @@ import type {
   NotificationResources,
 } from "../rpc/notifications/drivers.ts";
 import { Server } from "../rpc/server/server.ts";
-import { Subscriptions } from "../rpc/server/subscriptions.ts";
+import {
+  type ConsumerResources,
+  Subscriptions,
+} from "../rpc/server/subscriptions.ts";
+import type { DiscoveryResources } from "../rpc/discovery/discover.ts";
 
-/** Leased channels, and what the process shares. */
+/** Leased session, and the objects that the process shares. */
 export interface ConnectionResources extends MessagingResources {
   /** Transport of the process. */
   readonly transport: Transport;
-  /** Gives the channels back; `reusable` if nothing was consumed on them. */
+  /** Returns the session; `reusable` if it consumed nothing. */
   readonly release: (reusable: boolean) => Promise<void>;
 }
 
 /** Settings of the server half. */
 export interface ServerSettings {
-  /** Handlers at once. */
+  /** Maximum number of handlers that run at once. */
   readonly concurrency: number;
-  /** Unacknowledged requests of each consumer. */
+  /** Maximum number of unacknowledged requests of each consumer. */
   readonly prefetch: number;
-  /** Whether callers see the stacks of errors. */
+  /** True if callers see the stacks of errors. */
   readonly tracebacks: boolean;
-  /** Milliseconds that disposal gives to active requests. */
+  /** Milliseconds that disposal waits for active requests. */
   readonly grace: number;
-  /** Ledger that the workers of the fleet share. */
+  /** Ledger that the workers of a topic share. */
   readonly ledger: LedgerStore | undefined;
-  /** Milliseconds that the broker leaves a message unacknowledged. */
+  /** Milliseconds after which the broker takes back an unacknowledged message. */
   readonly consumerTimeout: number;
   /** Milliseconds after which a handler that still runs is logged. */
   readonly longRunning: number;
 }
 
-/** Everything that a connection context is made of. */
+/** Resources and settings of a connection context. */
 export interface ConnectionDependencies {
   /** Channels, inbox and transport. */
   readonly resources: ConnectionResources;
@@ -63,15 +67,30 @@ export function createServer(
   );
 }
 
-/** Creates the consumers of the server half. */
-export function createSubscriptions(
-  { resources: { session }, messages, server }: ConnectionDependencies,
-): Subscriptions {
-  const { prefetch } = server;
-  return new Subscriptions({ session, prefetch, limits: messages.limits });
+/** Creates the subscriptions of the server half, and names what its consumers need. */
+export function createConsumerResources(
+  { resources, messages, server: settings, notifications }:
+    ConnectionDependencies,
+  server: Server,
+): ConsumerResources {
+  const { session } = resources;
+  const { prefetch } = settings;
+  const { limits } = messages;
+  const subscriptions = new Subscriptions({ session, prefetch, limits });
+  return { server, subscriptions, openstack: notifications.openstack };
 }
 
-/** The collaborators of notifications. */
+/** Collaborators of service discovery; `closing` fires when the connection is disposed. */
+export function discoveryResources(
+  { resources, messages }: ConnectionDependencies,
+  client: RpcClient,
+  closing: AbortSignal,
+): DiscoveryResources {
+  const { session } = resources;
+  return { client, session, limits: messages.limits, closing };
+}
+
+/** Collaborators of notifications. */
 export function notificationResources(
   { resources, messages, notifications }: ConnectionDependencies,
 ): NotificationResources {

@@ -1,4 +1,4 @@
-/** The links of this process: one for each broker, however many connections there are. @module */
+/** Transports of this process: connections to one broker with equal settings share one. @module */
 import { type PoolOptions, SessionPool } from "../transport/session_pool.ts";
 import type { BusProfile } from "../transport/profile.ts";
 import type { Transport } from "../transport/transport.ts";
@@ -7,29 +7,29 @@ import { Inbox } from "../rpc/inbox.ts";
 import { defaultLimits, type Limits } from "../wire/mod.ts";
 import type { AskedUrls, ConnectionOptions } from "./connection_options.ts";
 
-/** A link of this process, with what is shared by all who use it. */
+/** Transport of this process, with the objects that its connections share. */
 export interface SharedTransport {
-  /** Who uses it. */
+  /** Sessions, in use and idle. */
   readonly pool: SessionPool;
-  /** What comes for them. */
+  /** Reply queue of the process. */
   readonly inbox: Inbox;
 }
 
 const transports = new Map<string, SharedTransport>();
 
-/** The bounds of every link's pool. */
+/** Limits of the pool of each transport: idle sessions, and milliseconds that they are kept. */
 const pool: PoolOptions = { size: 30, idle: 60_000 };
 
-/** The bus of a memory URL: `memory:name` and `memory://name` are one. */
+/** Name of the bus of a memory URL: `memory:name` and `memory://name` are the same. */
 const busName = (url: URL) => url.host || url.pathname.replace(/^\/+/, "");
 
 const numbers = new WeakMap<object, number>();
 let functions = 0;
 
-/** A number that no other function has. */
-function numberOf(given: object | undefined): number | undefined {
-  if (given && !numbers.has(given)) numbers.set(given, ++functions);
-  return given && numbers.get(given);
+/** Number that tells a function apart from all others; undefined without a function. */
+function numberOf(target: object | undefined): number | undefined {
+  if (target && !numbers.has(target)) numbers.set(target, ++functions);
+  return target && numbers.get(target);
 }
 
 /** Key of a transport: connections with the same settings share one. */
@@ -55,7 +55,7 @@ export function transportKey(
   ]);
 }
 
-/** The link of that key; made if there is none. */
+/** Returns the transport of a key, and creates one with `make` if there is none. */
 export function sharedTransport(
   key: string,
   make: () => Transport,
@@ -65,20 +65,20 @@ export function sharedTransport(
   if (known) return known;
   const transport = runDetached(make);
   const forget = () => {
-    if (transports.get(key) === made) transports.delete(key);
+    if (transports.get(key) === shared) transports.delete(key);
   };
-  const made: SharedTransport = {
+  const shared: SharedTransport = {
     pool: new SessionPool(transport, forget, pool),
     inbox: new Inbox(transport, limits),
   };
-  transports.set(key, made);
-  // Whoever connects after a failure for good gets a new link, which may do better.
+  transports.set(key, shared);
+  // A connection that is made after a final failure gets a new transport, which may succeed.
   transport.onEvent(({ type }) => type === "failed" && forget());
-  return made;
+  return shared;
 }
 
 /**
- * Closes all that is idle in the pools of this process (Nova: `rpc.cleanup`); what is in use stays.
+ * Closes all idle sessions of this process (Nova: `rpc.cleanup`). Sessions in use stay open.
  * @category Nova's low-level steps
  */
 export async function cleanup(): Promise<void> {

@@ -1,4 +1,4 @@
-/** Functions that tell of themselves (Nova: `notifier/api.py`, `notify_decorator`; `exception.py`, `wrap_exception`). @module */
+/** Functions that send notifications about their calls (Nova: `notifier/api.py`, `notify_decorator`; `exception.py`, `wrap_exception`). @module */
 import { logger } from "../logging.ts";
 import type { ConnectionContext } from "./connection_context.ts";
 import {
@@ -9,12 +9,12 @@ import {
 import { checkNames, namesOf } from "../option_names.ts";
 
 /**
- * What is told of a call of a function.
+ * Options of the notifications of a function.
  * @category Events
  */
 export interface WithNotificationsOptions<A extends readonly unknown[]>
   extends NotifyOptions {
-  /** Payload of the events, from the arguments; default: `{}`, since arguments may hold secrets. */
+  /** Payload of the events, made of the arguments; default: `{}`, because arguments may contain secrets. */
   readonly payload?: ((...args: A) => object) | undefined;
 }
 
@@ -24,19 +24,19 @@ const optionNames = namesOf<{ readonly payload: unknown }>(
 );
 
 /**
- * A function that notifies `<eventType>.start` before it works and `<eventType>.end` after it, or `<eventType>.error` with
- * priority `error`, what was thrown and `exception: { type, message }`. An event that cannot be sent is logged, and changes
- * nothing of the work.
+ * Wraps a function: it sends the event `<eventType>.start` before its work and `<eventType>.end` after it, or `<eventType>.error`
+ * with priority `error` and `exception: { type, message }` if the work throws. An event that cannot be sent is logged, and does
+ * not affect the work.
  *
- * @throws {InvalidValueError} the type of the events is none.
+ * @throws {InvalidValueError} the event type is invalid.
  * @example
  * ```ts
  * import { createConnection, withNotifications } from "@warren/runtime";
  *
  * await using connection = await createConnection("memory:notified");
  * const grow = (id: string, by: number) => Promise.resolve(`${id} +${by}`);
- * const told = withNotifications(connection, "volume.grow", grow, { payload: (id) => ({ id }) });
- * console.log(await told("v1", 5)); // volume.grow.start, volume.grow.end { id: "v1" }
+ * const notified = withNotifications(connection, "volume.grow", grow, { payload: (id) => ({ id }) });
+ * console.log(await notified("v1", 5)); // volume.grow.start, volume.grow.end { id: "v1" }
  * ```
  * @category Events
  */
@@ -49,7 +49,7 @@ export function withNotifications<A extends readonly unknown[], R>(
   checkEventType(eventType);
   checkNames(options, optionNames);
   const { payload, ...notify } = options;
-  const tell = (phase: string, body: object, more: NotifyOptions = {}) => {
+  const send = (phase: string, body: object, more: NotifyOptions = {}) => {
     const type = `${eventType}.${phase}`;
     return connection.notify(type, body, { ...notify, ...more })
       .catch((error) => {
@@ -59,17 +59,17 @@ export function withNotifications<A extends readonly unknown[], R>(
   };
   return async (...args) => {
     const body = payload?.(...args) ?? {};
-    await tell("start", body);
+    await send("start", body);
     try {
       const result = await work(...args);
-      await tell("end", body);
+      await send("end", body);
       return result;
     } catch (error) {
       const { name: type, message } = error instanceof Error
         ? error
         : { name: typeof error, message: "" };
       const failed = { ...body, exception: { type, message } };
-      await tell("error", failed, { priority: "error" });
+      await send("error", failed, { priority: "error" });
       throw error;
     }
   };

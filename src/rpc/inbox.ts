@@ -1,10 +1,8 @@
-/** The private inbox of a link: replies for those who wait, controls for those who work. One for each link. @module */
+/** Inbox: the reply queue of the process. It gives replies to pending calls, and control commands to running work. @module */
 import {
   ConnectionFailedError,
   InvalidResultError,
   NoRouteError,
-  TimeoutError,
-  TopologyError,
 } from "../errors.ts";
 import { logger } from "../logging.ts";
 import { direct } from "../transport/address.ts";
@@ -13,7 +11,6 @@ import type {
   Delivery,
   Message,
   QueueState,
-  Session,
   Transport,
   TransportEvent,
 } from "../transport/transport.ts";
@@ -27,25 +24,25 @@ import {
   type Reply,
 } from "../wire/mod.ts";
 import { KeyedSlotMap } from "../slot_map.ts";
-import { withDeadline } from "../async/deadline.ts";
+import { CallQueues } from "./call_queues.ts";
 import { ControlTargets } from "./control_targets.ts";
 
-/** Someone who waits for the answers to one call. */
+/** Receiver of the replies to one call. */
 export interface PendingReply {
-  /** Inbox of the worker that has the call, once it has shown itself. */
+  /** Inbox of the worker that has the call, once a reply has named it. */
   readonly worker: string | undefined;
-  /** Takes an answer, or a part of one. */
+  /** Takes a reply, or a part of one. */
   receive(reply: Reply): void;
-  /** Ends the wait with an error. */
+  /** Ends the call with an error. */
   fail(error: unknown): void;
-  /** The request found no queue. */
+  /** Notes that no queue took the request. */
   unrouted(error: unknown): void;
 }
 
-/** Tells a worker that nobody waits for the replies to its call. */
+/** Called when a worker sends replies to a call that is not pending here. */
 export type UnmatchedReplyListener = (call: string, worker: string) => void;
 
-/** Tells a reader that the stream of which it misses items, from a number on, is not known here. */
+/** Called when a reader asks for the items of a stream, from a number on, that is not known here. */
 export type UnknownStreamListener = (
   call: string,
   from: number,
@@ -58,33 +55,23 @@ function listen<T>(listeners: Set<T>, listener: T): Disposable {
   return { [Symbol.dispose]: () => void listeners.delete(listener) };
 }
 
-/** Who waits for the answers to a call. */
-export interface Waiter {
+/** Pending call, with the receiver of its replies. */
+export interface PendingCall {
   /** Id of the call. */
   readonly call: string;
-  /** Takes the answers. */
+  /** Receiver of the replies. */
   readonly pending: PendingReply;
-  /** Whose call it is. */
+  /** Client that made the call. */
   readonly owner: object;
 }
 
-/** Milliseconds in which what the broker has forbidden is not asked for again. */
-const FORBIDDEN = 60_000;
-
-/** Unread messages at most of the reply queue of one call. */
-const CALL_QUEUE_PREFETCH = 1_000;
-
-/** The user lacks a permission. */
-const isForbidden = (error: unknown) =>
-  error instanceof TopologyError && error.data.reason === "forbidden";
-
-/** That a link is given up. */
+/** Event of a transport that has failed for good. */
 type Failed = Pick<
   Extract<TransportEvent, { reason: string }>,
   "reason" | "error"
 >;
 
-const noAnswer = (cause: Error, inDoubt: boolean) =>
+const noReplyError = (cause: Error, inDoubt: boolean) =>
   new ConnectionFailedError(
     `No answer can come, since the link is given up: ${cause.message}`,
     { cause, inDoubt },
@@ -92,33 +79,35 @@ const noAnswer = (cause: Error, inDoubt: boolean) =>
 
 const LAZY = { lazy: true };
 
-/** Reads one inbox. */
+/** Consumes the inbox of a transport. */
 export class Inbox {
-  /** Calls that wait, by their id. */
-  readonly pending: KeyedSlotMap<string, Waiter> = new KeyedSlotMap();
-  /** What runs here. */
+  /** Pending calls by their ids. */
+  readonly pending: KeyedSlotMap<string, PendingCall> = new KeyedSlotMap();
+  /** Running work, which receives control commands. */
   readonly targets: ControlTargets = new ControlTargets();
-  /** Replies that nobody waited for, and messages that were none. */
+  /** Numbers of replies without a pending call, and of messages that were rejected. */
   readonly unmatched = { late: 0, refused: 0 };
+  /** Reply queues of single calls. */
+  readonly callQueues: CallQueues;
   readonly #unmatchedListeners = new Set<UnmatchedReplyListener>();
   readonly #unknownListeners = new Set<UnknownStreamListener>();
   readonly #transport: Transport;
   readonly #limits: Limits;
-  /** No queue for the answers of one call is declared before this time, in milliseconds of the monotonic clock. */
-  #forbidden = -Infinity;
-  /** Settles when it is known whether such queues may be made; undefined while nobody has asked. */
-  #trial: Promise<void> | undefined;
-  readonly #asked = new Map<string, Promise<number | undefined>>();
-  /** Session that reads the reply queues of single calls. */
-  #callQueues: Promise<Session> | undefined;
-  #read = false;
-  /** Why nothing comes any more. */
+  /** Checks of queues that are under way, by the names of the queues. */
+  readonly #inspections = new Map<string, Promise<number | undefined>>();
+  #consuming = false;
+  /** Error of the transport that has failed for good: no reply can be received any more. */
   #failure: Error | undefined;
 
-  /** Reads the inbox of a link, from the first `ready`. */
+  /** Consumes nothing until the first `ready`. */
   constructor(transport: Transport, limits: Limits) {
     this.#transport = transport;
     this.#limits = limits;
+    this.callQueues = new CallQueues(
+      transport,
+      limits,
+      (delivery) => this.#receive(delivery),
+    );
     transport.onEvent((event) => event.type === "failed" && this.#fail(event));
   }
 
@@ -127,14 +116,14 @@ export class Inbox {
     return this.#transport.inbox;
   }
 
-  /** True once it is being read. */
+  /** True once the inbox is consumed. */
   get read(): boolean {
-    return this.#read;
+    return this.#consuming;
   }
 
   /**
-   * Listens for replies to calls that nobody waits for, until disposed. The connection contexts of a process share its
-   * inbox: one listener is called for each reply, whichever context it belongs to.
+   * Listens for replies to calls that are not pending, until disposed. The connection contexts of a process share its inbox:
+   * one listener is called for each reply, whichever context it belongs to.
    */
   onUnmatchedReply(listener: UnmatchedReplyListener): Disposable {
     return listen(this.#unmatchedListeners, listener);
@@ -146,63 +135,34 @@ export class Inbox {
   }
 
   /**
-   * Answers to a call go to its waiter from now on.
+   * Adds a pending call, which gets its replies from now on.
    *
-   * @throws {ConnectionFailedError} nothing comes any more, since the link is given up.
+   * @throws {ConnectionFailedError} the transport has failed for good, so no reply can be received.
    */
-  expect(waiter: Waiter): void {
-    if (this.#failure) throw noAnswer(this.#failure, false);
-    this.pending.set(waiter.call, waiter);
+  expect(call: PendingCall): void {
+    if (this.#failure) throw noReplyError(this.#failure, false);
+    this.pending.set(call.call, call);
   }
 
-  /** Resolves when it is being read. */
+  /** Resolves when the inbox is consumed. */
   async ready(deadline: Deadline): Promise<void> {
-    if (this.#read) return;
+    if (this.#consuming) return;
     await this.#transport.startInbox({
       limit: this.#limits.bytes,
       onDelivery: (delivery) => this.#receive(delivery),
       onReturned: (message) => this.#returned(message),
     }, deadline);
-    this.#read = true;
+    this.#consuming = true;
   }
 
-  /**
-   * Answers to a call come here that are sent to a queue or an exchange of its name, until disposed. Resolves to undefined
-   * where the user of this connection may not declare it: the broker is then not asked again for a minute.
-   */
-  async answersTo(
-    call: string,
-    deadline: Deadline,
-  ): Promise<Disposable | undefined> {
-    const late = () => new TimeoutError("no answer in time");
-    if (this.#trial) {
-      await withDeadline(this.#trial, deadline, late).catch(() => {});
-    }
-    if (performance.now() < this.#forbidden) return undefined;
-    const asked = this.#readCallQueue(call, deadline);
-    // Calls that come together wait for the first: each refusal costs a channel.
-    this.#trial ??= asked.then(() => {}, () => void (this.#trial = undefined));
-    try {
-      return await asked;
-    } catch (error) {
-      if (!isForbidden(error)) throw error;
-      this.#forbidden = performance.now() + FORBIDDEN;
-      logger("rpc").warn(
-        "Calls go on without a queue for answers of Folsom's servers, which this user may not declare: {error}",
-        { error },
-      );
-      return undefined;
-    }
-  }
-
-  /** Consumers of a queue, for the text of a timeout; asked once for all the calls that time out together. */
+  /** Returns the number of consumers of a queue, for the message of a timeout. Calls that time out together share one check. */
   consumers(queue: string, deadline: Deadline): Promise<number | undefined> {
-    const asked = this.#asked.get(queue) ??
+    const inspection = this.#inspections.get(queue) ??
       this.#consumersOf(queue, deadline).finally(() =>
-        this.#asked.delete(queue)
+        this.#inspections.delete(queue)
       );
-    this.#asked.set(queue, asked);
-    return asked;
+    this.#inspections.set(queue, inspection);
+    return inspection;
   }
 
   /** See `Transport.inspect`. */
@@ -218,41 +178,22 @@ export class Inbox {
     return state?.consumers;
   }
 
-  async #readCallQueue(call: string, deadline: Deadline): Promise<Disposable> {
-    const opening = this.#callQueues ??= this.#transport.openSession(deadline)
-      .catch((error) => {
-        this.#callQueues = undefined;
-        throw error;
-      });
-    const session = await opening;
-    const consumer = await session.consume(
-      { kind: "callQueue", call },
-      (delivery) => this.#receive(delivery),
-      {
-        prefetch: CALL_QUEUE_PREFETCH,
-        limit: { bytes: this.#limits.bytes, allowWhole: false },
-      },
-      deadline,
-    );
-    return { [Symbol.dispose]: () => void consumer.cancel() };
-  }
-
-  /** The link is given up: whoever waits, waits in vain. */
+  /** Fails all pending calls, because the transport has failed for good. */
   #fail({ reason, error = new ConnectionFailedError(reason) }: Failed): void {
     this.#failure ??= error;
     for (const { pending } of [...this.pending]) {
-      pending.fail(noAnswer(error, true));
+      pending.fail(noReplyError(error, true));
     }
   }
 
   #receive(delivery: Delivery): void {
-    delivery.ack(LAZY); // what it tells is kept in memory alone, so it is of no use to another process
+    delivery.ack(LAZY); // its content is of use to this process alone, so it need not survive it
     const { message, key } = delivery;
     const { body, oversized = body.length } = message;
-    const whole = oversized === body.length; // the limit holds for each answer of a batch alone
+    const whole = oversized === body.length; // in a batch, the limit holds for each reply
     if (!whole || !isBatch(message.headers)) return this.#take(message, key);
     const parts = decodeBatch(message);
-    if (!parts) return this.#refuse("a batch of answers that is none");
+    if (!parts) return this.#reject("a batch of answers that is none");
     for (const part of parts) this.#take(part, key);
   }
 
@@ -263,20 +204,22 @@ export class Inbox {
     const { body, headers, correlationId, replyTo } = message;
     const decoded = decode(body, headers, this.#limits, message);
     if ("error" in decoded) {
-      return this.#refused(decoded.error, correlationId, key);
+      return this.#rejectReply(decoded.error, correlationId, key);
     }
-    const { message: said } = decoded;
-    if (said.kind === "reply") {
-      // Folsom says the call only by where it answers.
-      const call = said.call ?? correlationId ?? key;
-      return this.#reply(said, call);
+    const { message: content } = decoded;
+    if (content.kind === "reply") {
+      // A server of Folsom names the call by the queue of its reply alone.
+      return this.#reply(content, content.call ?? correlationId ?? key);
     }
-    if (said.kind !== "control") return this.#refuse(`a ${said.kind}`);
-    this.#control(said, replyTo);
+    if (content.kind !== "control") return this.#reject(`a ${content.kind}`);
+    this.#control(content, replyTo);
   }
 
-  /** An answer that cannot be read ends its call at once. One above the limit is told by what is left of it, for peers that say the call there. */
-  #refused(
+  /**
+   * Fails the call of a reply that cannot be decoded. The call of one above the size limit is found in what is left of its
+   * body, for peers that name it there.
+   */
+  #rejectReply(
     { reason, oversized }: DecodeError,
     correlationId: string | undefined,
     key: string,
@@ -284,14 +227,14 @@ export class Inbox {
     const ids = [correlationId, oversized?.call, oversized && key];
     const [waiter] = ids.map((id) => this.pending.get(id ?? ""))
       .filter((waiter) => waiter !== undefined);
-    const more = oversized
+    const advice = oversized
       ? "; answer with less, or raise the option maxMessageSize at both ends"
       : "";
     const data = oversized &&
       { bytes: oversized.bytes, limit: this.#limits.bytes };
-    const text = `Refused the answer: ${reason}${more}`;
+    const text = `Refused the answer: ${reason}${advice}`;
     waiter?.pending.fail(new InvalidResultError(text, { data }));
-    this.#refuse(reason);
+    this.#reject(reason);
   }
 
   #control(
@@ -312,20 +255,23 @@ export class Inbox {
     this.unmatched.late++;
     logger("rpc").debug("A reply came that nobody waits for");
     const [listener] = this.#unmatchedListeners;
-    const goesOn = reply.inbox !== undefined && !reply.ending;
-    if (goesOn) listener?.(call, reply.inbox);
+    const continues = reply.inbox !== undefined && !reply.ending;
+    if (continues) listener?.(call, reply.inbox);
   }
 
-  #refuse(reason: string): void {
+  #reject(reason: string): void {
     this.unmatched.refused++;
     logger("rpc").warn("Refused a message in the inbox: {reason}", { reason });
   }
 
-  /** A request that found no queue fails its call; a worker's sign of life that found none says that its caller may be gone. */
+  /**
+   * Takes a message that no queue took: a request fails its call; a heartbeat of a worker shows that its caller may have
+   * stopped.
+   */
   #returned({ correlationId: call = "", messageId }: Message): void {
     const text =
       "No queue takes the request: nobody has served this topic or host yet";
-    // Only a request is named as its call is; what a worker in this process says to a caller in it is not.
+    // Only a request has the id of its call as its own id. A heartbeat between a worker and a caller of this process has not.
     const waiter = messageId === call ? this.pending.get(call) : undefined;
     waiter?.pending.unrouted(new NoRouteError(text));
     this.targets.returned(call, messageId);

@@ -29,8 +29,8 @@ export interface MessageSettings {
   readonly limits: Limits;
   /** Error classes of the connection, by `module.Class`. */
   readonly errors: ErrorClasses;
-  /** Whether a request waits for a queue in place of failing at once. */
+  /** True if a request waits for its queue to appear, instead of failing at once. */
   readonly waitForRoute: boolean;
-  /** Use of servers that know no reply queue. */
+  /** Handling of servers that do not know the reply queue of a process. */
   readonly legacyPeers: LegacyPeers;
 }

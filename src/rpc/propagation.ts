@@ -1,4 +1,4 @@
-/** What a handler's own calls inherit from the request that it serves. @module */
+/** Propagation of a request's context to the calls that its handler makes. @module */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { KeyedSlotMap } from "../slot_map.ts";
 import {
@@ -9,8 +9,8 @@ import {
 import { deadlineOf, observerOf } from "./served_context.ts";
 
 /**
- * What follows a handler through all that it begins: the number of its run, with the values where there are any. Nothing more:
- * Deno keeps what is stored here until a full collection.
+ * Value of the `AsyncLocalStorage`: the number of a handler's run, with the context values if there are any. It must be small,
+ * because Deno keeps it until a full garbage collection.
  */
 type PropagatedContext = number | {
   readonly run: number;
@@ -18,53 +18,56 @@ type PropagatedContext = number | {
 };
 
 const storage = new AsyncLocalStorage<PropagatedContext | undefined>();
-/** Handlers at work. */
-const running = new KeyedSlotMap<number, RequestContext>();
+/** Contexts of the handlers that run, by the numbers of their runs. */
+const activeContexts = new KeyedSlotMap<number, RequestContext>();
 let runs = 0;
 
-function paced<T>(context: RequestContext, work: () => T): T {
-  const began = performance.now();
+/** Runs the synchronous part of a handler, and reports how long it blocked the event loop. */
+function timed<T>(context: RequestContext, work: () => T): T {
+  const startedAt = performance.now();
   try {
     return work();
   } finally {
-    observerOf(context)?.paused(performance.now() - began);
+    observerOf(context)?.paused(performance.now() - startedAt);
   }
 }
 
-/** Runs a handler: its calls inherit from `context` until it ends. What it throws is told to `threw`. */
+/** Runs a handler, whose calls inherit from `context` until it ends. `onError` is called with an error that it throws. */
 export async function runWithContext<T>(
   context: RequestContext,
   work: () => T | PromiseLike<T>,
-  threw: (error: unknown) => void = () => {},
+  onError: (error: unknown) => void = () => {},
 ): Promise<T> {
   const run = ++runs;
   const { values } = context;
-  running.set(run, context);
-  deadlineOf(context); // of a context that no server made it is fixed now
+  activeContexts.set(run, context);
+  deadlineOf(context); // fixes the deadline of a context that no server created
   try {
     return await storage.run(
       Object.keys(values).length > 0 ? { run, values } : run,
-      paced,
+      timed,
       context,
       work,
     );
   } catch (error) {
-    threw(error);
+    onError(error);
     throw error;
   } finally {
-    running.delete(run); // what it began in the background goes on without its deadline
+    activeContexts.delete(run); // background work of the handler continues without its deadline
   }
 }
 
-/** Runs what outlives a request, e.g. a link: its events must not seem to belong to the request that made it. */
+/** Runs work that outlives a request, e.g. opens a transport, whose events must not inherit the context of that request. */
 export function runDetached<T>(work: () => T): T {
   return storage.run(undefined, work);
 }
 
-/** The request that is being served here; undefined outside a handler. Of one that has ended, its values alone. */
+/** Context of the handler that runs here; undefined outside a handler. After the end of a handler, it has the values alone. */
 export function currentContext(): RequestContext | undefined {
-  const left = storage.getStore();
-  if (left === undefined) return undefined;
-  const known = typeof left === "number" ? { run: left, values: {} } : left;
-  return running.get(known.run) ?? requestContext(known.values);
+  const stored = storage.getStore();
+  if (stored === undefined) return undefined;
+  const { run, values } = typeof stored === "number"
+    ? { run: stored, values: {} }
+    : stored;
+  return activeContexts.get(run) ?? requestContext(values);
 }

@@ -1,5 +1,5 @@
 /** Context of a request that a server runs. @module */
-import type { ApplicationHeaders } from "../wire/mod.ts";
+import type { ApplicationHeaders } from "../contract/application_headers.ts";
 import type { Request } from "../wire/mod.ts";
 import type {
   ContextValues,

@@ -45,7 +45,7 @@ export function sendingSpan(
 
 /** A message that is handled, with what its delivery adds. */
 export interface TracedDelivery extends TracedMessage {
-  /** Whether its sender waits for a reply. */
+  /** True if its sender waits for a reply. */
   readonly waits: boolean;
   /** Headers of the message. */
   readonly headers: TraceHeaders;

@@ -61,7 +61,7 @@ export interface ServiceOptions<M extends Managers = Managers>
   readonly signals?: boolean | undefined;
   /** Functions around all handlers, the first outermost: authorization, audit, transactions. Default: none. */
   readonly interceptors?: readonly ServiceInterceptor[] | undefined;
-  /** Whether `oslo_rpc_server_ping`, and `ping` of Nova's namespace `baseapi`, are answered, without `interceptors`; default true. */
+  /** True to reply to `oslo_rpc_server_ping` and to `ping` of Nova's namespace `baseapi`, without `interceptors`; default true. */
   readonly baseApi?: boolean | undefined;
   /** Servers that start after the managers and stop before them. */
   readonly companions?: readonly Companion[] | undefined;

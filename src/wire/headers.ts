@@ -5,15 +5,11 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { InvalidValueError } from "../errors.ts";
 import type { JsonObject, Reply, Request } from "./rpc_message.ts";
 import type { BodyMessage } from "./dialect.ts";
 
 /** Headers as Warren sends them. */
 export type WireHeaders = Readonly<Record<string, string>>;
-
-/** Headers of the application: they travel beside Warren's own, and Warren reads none of them. */
-export type ApplicationHeaders = Readonly<Record<string, string>>;
 
 /** Names of Warren's headers. They keep their first names, whatever the members are called. */
 export const header = {
@@ -217,39 +213,31 @@ export const isShortString = (text: string): boolean =>
   (text.length * 3 <= MAX_SHORT_STRING_BYTES ||
     Buffer.byteLength(text) <= MAX_SHORT_STRING_BYTES);
 
+/** Headers of a single attempt. */
+const ATTEMPT_HEADERS: ReadonlySet<string> = new Set([
+  ...[header.attempt, header.interruptions, header.attempts, header.expires],
+  ...[header.deferred, header.reason, header.queue],
+]);
+
+const isForwardable = ([name]: readonly [string, string]) =>
+  !ATTEMPT_HEADERS.has(name) && !ROUTING_HEADERS.has(name) &&
+  !name.startsWith("x-") && isShortString(name);
+
 /**
  * Returns the headers that a copy of a message keeps: without those of a single attempt, and within the limits.
  * Warren's own headers come first, so that others cannot displace them.
  */
 export function forwardedHeaders(headers: JsonObject): WireHeaders {
-  const { attempt, interruptions, attempts, expires, reason, queue } = header;
-  const attempted = [
-    attempt,
-    interruptions,
-    attempts,
-    expires,
-    header.deferred,
-  ];
-  const perAttempt = new Set<string>([...attempted, reason, queue]);
-  const forwardable = Object.entries(headers).filter(isTextEntry).filter((
-    [name],
-  ) =>
-    !perAttempt.has(name) && !ROUTING_HEADERS.has(name) &&
-    !name.startsWith("x-") &&
-    isShortString(name)
-  );
-  const warrenEntries = forwardable.filter(([name]) => OWN_NAMES.has(name))
+  const entries = Object.entries(headers).filter(isTextEntry)
+    .filter(isForwardable);
+  const own = entries.filter(([name]) => OWN_NAMES.has(name))
     .filter(isShortEntry);
-  const foreignEntries = forwardable.filter(([name]) => !OWN_NAMES.has(name))
-    .slice(
-      0,
-      MAX_FOREIGN_HEADERS,
-    );
+  const foreign = entries.filter(([name]) => !OWN_NAMES.has(name))
+    .slice(0, MAX_FOREIGN_HEADERS);
   let bytes = 0;
-  const fitting = [...warrenEntries, ...foreignEntries].filter((
-    [name, value],
-  ) => (bytes += Buffer.byteLength(name + value)) <= MAX_FORWARDED_BYTES);
-  return Object.fromEntries(fitting);
+  const fits = ([name, value]: readonly [string, string]) =>
+    (bytes += Buffer.byteLength(name + value)) <= MAX_FORWARDED_BYTES;
+  return Object.fromEntries([...own, ...foreign].filter(fits));
 }
 
 /**
@@ -270,53 +258,6 @@ export function deferralHeaders(
     ...(expires !== undefined && { [header.expires]: `${expires}` }),
     ...(timeout !== undefined && { [header.timeout]: `${timeout}` }),
   };
-}
-
-/** Application headers of one message at most, and the bytes of all their names and values. */
-const MAX_APPLICATION_HEADERS = 64;
-const MAX_APPLICATION_BYTES = 8 * 1024;
-
-/** Names of application headers. `x-` and `amq` are the broker's. */
-const APPLICATION_NAME =
-  /^(?!warren(-|$)|x-|amq|CC$|BCC$)[A-Za-z0-9_.-]{1,128}$/i;
-
-/**
- * Checks application headers; undefined if there are none.
- *
- * @throws {InvalidValueError} a name or a value is wrong, or there are too many.
- */
-export function checkApplicationHeaders(
-  headers: ApplicationHeaders,
-): ApplicationHeaders | undefined {
-  const entries = Object.entries(headers);
-  let bytes = 0;
-  for (const [name, value] of entries) {
-    if (!APPLICATION_NAME.test(name) || typeof value !== "string") {
-      throw new InvalidValueError(
-        `Invalid header ${
-          JSON.stringify(name.slice(0, 128))
-        }: give a string, under a name of 1 to 128 of A-Z a-z 0-9 - _ . that does not begin with warren-, x- or amq`,
-        { data: { path: `headers.${name.slice(0, 128)}` } },
-      );
-    }
-    bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
-  }
-  if (
-    entries.length <= MAX_APPLICATION_HEADERS && bytes <= MAX_APPLICATION_BYTES
-  ) return entries.length > 0 ? headers : undefined;
-  throw new InvalidValueError(
-    `Cannot send ${entries.length} headers of ${bytes} bytes: give ${MAX_APPLICATION_HEADERS} of ${MAX_APPLICATION_BYTES} bytes in all at most`,
-    { data: { path: "headers" } },
-  );
-}
-
-/** The application headers of a message that was received. */
-export function applicationHeaders(headers: JsonObject): ApplicationHeaders {
-  return Object.fromEntries(
-    Object.entries(headers).filter(isTextEntry).filter(([name]) =>
-      APPLICATION_NAME.test(name)
-    ),
-  );
 }
 
 const isTextEntry = (

@@ -3,10 +3,8 @@ export { decode, encode, encodeControl } from "./codec.ts";
 export { copyForCall, dialects, grizzly, oslo } from "./dialect.ts";
 export { fromFailure, toFailure } from "./failure.ts";
 export {
-  applicationHeaders,
   attemptOf,
   BATCH_VERSION,
-  checkApplicationHeaders,
   deadLetterCountOf,
   deadLetterHeaders,
   deferralHeaders,
@@ -25,7 +23,6 @@ export { decodeBatch, isBatch, ReplyBatch } from "./reply_batch.ts";
 export type { DecodeError } from "./codec.ts";
 export type { Dialect } from "./dialect.ts";
 export type { ErrorClasses } from "./failure.ts";
-export type { ApplicationHeaders } from "./headers.ts";
 export type { Limits } from "./json.ts";
 export type {
   Control,

@@ -10,7 +10,7 @@ import {
   type RequestContext,
 } from "../../contract/request_context.ts";
 import type { Contract } from "../../contract/types.ts";
-import type { ApplicationHeaders } from "../../wire/mod.ts";
+import type { ApplicationHeaders } from "../../contract/application_headers.ts";
 import { currentContext } from "../propagation.ts";
 import { checkHost, checkName, checkTopic } from "../../names.ts";
 import { checkNames, namesOf, type OptionNames } from "../../option_names.ts";
@@ -34,7 +34,7 @@ export interface SendOptions {
  * @category Calling
  */
 export interface CallOptions extends SendOptions {
-  /** Only that host. */
+  /** Host; default: any worker of the topic. */
   readonly host?: string | undefined;
   /**
    * For `call`: fails as soon as the worker has given no sign of life for so many milliseconds, 2000 or more, while
@@ -50,20 +50,26 @@ export interface CallOptions extends SendOptions {
  * @category Calling
  */
 export interface CastOptions extends SendOptions {
-  /** Only that host. */
+  /** Host; default: any worker of the topic. */
   readonly host?: string | undefined;
-  /** Milliseconds that the message may wait for a worker; default: for ever. */
+  /** Milliseconds that the message may wait for a worker; default: no limit. */
   readonly ttl?: number | undefined;
 }
 
 /**
- * Whom a verb addresses.
+ * Keyword arguments of an untyped call.
+ * @category Calling
+ */
+export type AnyArgs = Readonly<Record<string, unknown>>;
+
+/**
+ * Target of a request.
  * @category Calling
  */
 export interface Target {
   /** Topic. */
   readonly topic: string;
-  /** Only that host. */
+  /** Host; default: any worker of the topic. */
   readonly host?: string | undefined;
   /** Contract version that the worker must serve, `major.minor`. */
   readonly version?: string | undefined;
@@ -133,7 +139,7 @@ export interface CallLimits {
 export interface CallHints {
   /** Context values that travel with the request. */
   readonly values: ContextValues;
-  /** Whether the request may be sent a second time after the broker was lost. */
+  /** True if the request may be sent a second time after the broker was lost. */
   readonly idempotent?: boolean | undefined;
   /** Milliseconds that a cast may wait in its queue; undefined = no limit. */
   readonly ttl?: number | undefined;

@@ -32,8 +32,8 @@ export class LegacyReplyQueues {
     call: string,
     deadline: Deadline,
   ): Promise<Disposable | undefined> {
-    const made = await this.#inbox.answersTo(call, deadline);
-    if (made || this.#mode !== "always") return made;
+    const queue = await this.#inbox.callQueues.open(call, deadline);
+    if (queue || this.#mode !== "always") return queue;
     throw new TopologyError(
       `Cannot declare exchange and queue ${call}, where servers of Folsom answer: the user lacks the permission; grant it, or use another dialect`,
       { data: { entity: `exchange ${call}`, reason: "forbidden" } },

@@ -1,29 +1,29 @@
-/** What `multicall` gives: lazy, iterated once, and left at once, also while an item is awaited. @module */
+/** Iterator of `multicall`: lazy, for one iteration, and left at once, even while an item is awaited. @module */
 import { NoRouteError } from "../../errors.ts";
 import type { Reply } from "../../wire/mod.ts";
 import type { StreamCall } from "./stream_call.ts";
 
-/** Where the items come from, and what becomes of them. */
+/** Source of the items of a stream. */
 export interface StreamSource<T> {
-  /** Sends the request; tells the stream as soon as it is open, and resolves to the first reply. */
+  /** Sends the request; calls `opened` as soon as the stream is open, and resolves to the first reply. */
   begin(opened: (stream: StreamCall) => void): Promise<Reply>;
-  /** The item in a reply. */
+  /** Returns the item in a reply. */
   item(reply: Reply): T | Promise<T>;
-  /** The stream is over: all items were read, the reader left, or with an error. Called once. */
+  /** Called once at the end of the stream: all items were read, the reader left, or the stream failed. */
   end(error?: { readonly cause: unknown }): void;
 }
 
 type Step<T> = IteratorResult<T, void>;
 
-/** True where a reply carries an item: its ending does only if the answer is a single message. */
+/** True if a reply has an item. The ending of a stream has one only if the reply is a single message. */
 function hasItem({ ending, failure, sequence, result }: Reply): boolean {
   if (!ending || failure) return true;
   return sequence === undefined && result !== null && result !== undefined;
 }
 
 /**
- * A stream of items. An async generator in all but one thing: `return()` does not wait for a `next()` that is under way,
- * but ends it.
+ * Iterator over the items of a stream. It differs from an async generator in one point: `return()` ends a pending `next()`
+ * instead of waiting for it.
  */
 export class StreamIterator<T> implements AsyncGenerator<T, void, undefined> {
   readonly #source: StreamSource<T>;

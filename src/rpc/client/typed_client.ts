@@ -6,7 +6,7 @@ import {
   UnsupportedVersionError,
 } from "../../errors.ts";
 import { checkArgsSize } from "../../contract/args_size.ts";
-import { checkApplicationHeaders } from "../../wire/mod.ts";
+import { checkApplicationHeaders } from "../../contract/application_headers.ts";
 import {
   checkInterceptors,
   type ClientInterceptor,

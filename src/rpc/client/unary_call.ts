@@ -240,12 +240,16 @@ export class ReplyFuture implements PendingReply {
   readonly #listener: ReplyListener | undefined;
   readonly #settled = Promise.withResolvers<Reply>();
   #last: Reply | undefined;
-  /** Inbox of the worker that has the call, once a reply has told it. */
-  worker: string | undefined;
+  #worker: string | undefined;
 
   /** Without a listener, an unroutable request fails at once. */
   constructor(listener?: ReplyListener) {
     this.#listener = listener;
+  }
+
+  /** Inbox of the worker that has the call, once a reply has named it. */
+  get worker(): string | undefined {
+    return this.#worker;
   }
 
   /** The answer: a reply with the result, or with a failure. */
@@ -254,7 +258,7 @@ export class ReplyFuture implements PendingReply {
   }
 
   receive(reply: Reply): void {
-    this.worker = reply.inbox ?? this.worker;
+    this.#worker = reply.inbox ?? this.#worker;
     this.#listener?.onReply();
     if (reply.heartbeat) return;
     const empty = reply.result === null || reply.result === undefined;

@@ -1,4 +1,4 @@
-/** Who serves: by asking, by listening, and by what a store remembers (Nova: `nova-manage service list`). @module */
+/** Service discovery: by queries, by reports, and by the records of a store (Nova: `nova-manage service list`). @module */
 import { InvalidValueError } from "../../errors.ts";
 import { logger, oneLine } from "../../logging.ts";
 import { withDeadline } from "../../async/deadline.ts";
@@ -21,19 +21,19 @@ import type { ServiceStatus, ServiceStore } from "./service_report.ts";
 import { ServiceTracker } from "./service_tracker.ts";
 
 /**
- * Which services, and what of them.
+ * Options of service discovery.
  * @category Fleet
  */
 export interface ServicesOptions extends ServiceFilter {
-  /** What to ask them: for their state alone (default), for what they serve, or for what they have done. */
+  /** Query: for their state alone (`ping`, default), for what they serve (`info`), or for their counters (`stats`). */
   readonly ask?: ServiceQuery | undefined;
-  /** Milliseconds that answers are waited for; default 1000. */
+  /** Milliseconds that replies are waited for; default 1000. */
   readonly timeout?: number | undefined;
-  /** Goes on after that: a service that comes, changes its state or falls silent is told as it happens; default false. */
+  /** Continues after that, and yields a service whenever it starts, changes its state or stops reporting; default false. */
   readonly watch?: boolean | undefined;
-  /** Tells also of services that did not answer, e.g. since they are down. */
+  /** Store with the records of services that do not reply, e.g. because they are down. */
   readonly store?: Pick<ServiceStore, "list"> | undefined;
-  /** Ends it sooner, with its reason. */
+  /** Ends discovery, with its reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -65,8 +65,8 @@ const DEFAULT_TIMEOUT_MS = 1_000;
 /** Milliseconds that a store may take. */
 const STORE_TIMEOUT_MS = 5_000;
 
-/** Hands what services broadcast to `sightings`. */
-function startTracker(
+/** Returns the consumer of the reports that services broadcast. */
+function reportConsumer(
   { limits }: DiscoveryResources,
   tracker: ServiceTracker,
 ): (delivery: Delivery) => void {
@@ -87,7 +87,7 @@ async function listen(
 ): Promise<Consumer> {
   return await resources.session.consume(
     { kind: "fanout", topic: REPORTS.topic },
-    startTracker(resources, tracker),
+    reportConsumer(resources, tracker),
     {
       prefetch: 0,
       limit: { bytes: resources.limits.bytes, allowWhole: false },
@@ -96,16 +96,18 @@ async function listen(
   );
 }
 
-/** What a store knows; nothing, where it cannot be reached. */
+/** Hands the records of a store to the tracker; a store that fails is logged. */
 async function readStore(
   store: Pick<ServiceStore, "list">,
   tracker: ServiceTracker,
   signal: AbortSignal,
 ): Promise<void> {
-  const wait = { at: performance.now() + STORE_TIMEOUT_MS, signal };
+  const deadline = { at: performance.now() + STORE_TIMEOUT_MS, signal };
   try {
-    const late = () => new Error(`no answer within ${STORE_TIMEOUT_MS} ms`);
-    tracker.onRecord(await withDeadline(store.list(), wait, late));
+    const timeoutError = () =>
+      new Error(`no answer within ${STORE_TIMEOUT_MS} ms`);
+    const records = await withDeadline(store.list(), deadline, timeoutError);
+    tracker.onRecord(records);
   } catch (error) {
     if (signal.aborted) throw error;
     logger("rpc").warn("The store of services cannot be read: {error}", {
@@ -114,7 +116,8 @@ async function readStore(
   }
 }
 
-function answered(tracker: ServiceTracker, ask: ServiceQuery) {
+/** Returns the listener of the replies to a query. */
+function replyListener(tracker: ServiceTracker, ask: ServiceQuery) {
   return ({ result, failure }: Reply, roundTrip: number): void => {
     if (failure) {
       const reason = oneLine(`${failure.type}: ${failure.message}`);
@@ -130,7 +133,7 @@ function answered(tracker: ServiceTracker, ask: ServiceQuery) {
   };
 }
 
-/** Checks what nobody else checks on the way. */
+/** Checks the options that no later step checks. */
 function check(options: ServicesOptions): void {
   checkNames(options, servicesNames);
   const { ask, topic, host } = options;
@@ -145,20 +148,20 @@ function check(options: ServicesOptions): void {
   );
 }
 
-/** Services as they are found; those that are watched go on as they change. */
+/** Yields services as they reply; with `watch`, each of them again whenever it changes. */
 export function discover(
   resources: DiscoveryResources,
   options: ServicesOptions,
 ): AsyncGenerator<ServiceStatus, void, undefined> {
   const left = new AbortController();
-  const found = run(resources, options, left);
-  const { return: end } = found;
-  // A generator's own `return` would wait for a `next` under way, and that for the next change.
-  found.return = (value) => {
+  const statuses = run(resources, options, left);
+  const { return: end } = statuses;
+  // The generator's own `return` would wait for a pending `next`, which waits for the next change of a service.
+  statuses.return = (value) => {
     left.abort();
-    return end.call(found, value);
+    return end.call(statuses, value);
   };
-  return found;
+  return statuses;
 }
 
 async function* run(
@@ -166,41 +169,49 @@ async function* run(
   options: ServicesOptions,
   left: AbortController,
 ): AsyncGenerator<ServiceStatus, void, undefined> {
-  const { ask = "ping", watch = false, timeout = DEFAULT_TIMEOUT_MS, store } =
-    options;
-  const { topic, host } = options;
+  const { topic, host, watch = false } = options;
   check(options);
-  const arrivals = new AsyncQueue<ServiceStatus>();
+  const statuses = new AsyncQueue<ServiceStatus>();
   const signals = [left.signal, resources.closing, options.signal];
   const signal = AbortSignal.any(signals.filter((each) => each !== undefined));
   signal.throwIfAborted();
   signal.addEventListener("abort", () => {
-    arrivals.end(left.signal.aborted ? {} : { error: signal.reason });
+    statuses.end(left.signal.aborted ? {} : { error: signal.reason });
   });
   using tracker = new ServiceTracker(
     { topic, host },
     watch,
-    (status) => arrivals.push(status),
+    (status) => statuses.push(status),
   );
-  const survey = async () => {
-    const found = answered(tracker, ask);
-    const filter = { topic, host };
-    const limits = { timeout, signal };
-    await resources.client.gather(
-      { target: registryContract, method: ask, args: filter, options: limits },
-      found,
-    );
-    if (store) await readStore(store, tracker, signal);
-    else tracker.alone();
-    if (!watch) arrivals.end();
-  };
   const consumer = watch ? await listen(resources, tracker, signal) : undefined;
-  const surveyed = survey().catch((error) => arrivals.end({ error }));
+  const surveyed = survey(resources, options, tracker, signal)
+    .then(() => watch || statuses.end())
+    .catch((error) => statuses.end({ error }));
   try {
-    yield* arrivals;
+    yield* statuses;
   } finally {
     left.abort();
     await surveyed;
     await consumer?.cancel();
   }
+}
+
+/** Queries the services, then reads the store for those that have not replied. */
+async function survey(
+  { client }: DiscoveryResources,
+  options: ServicesOptions,
+  tracker: ServiceTracker,
+  signal: AbortSignal,
+): Promise<void> {
+  const { ask = "ping", timeout = DEFAULT_TIMEOUT_MS, store } = options;
+  const { topic, host } = options;
+  const query = {
+    target: registryContract,
+    method: ask,
+    args: { topic, host },
+    options: { timeout, signal },
+  };
+  await client.gather(query, replyListener(tracker, ask));
+  if (store) await readStore(store, tracker, signal);
+  else tracker.alone();
 }

@@ -1,4 +1,4 @@
-/** What services say of themselves, and what they can be asked: both ends on one page. @module */
+/** Messages of service discovery: reports, queries and replies, with their schemas for both ends. @module */
 import { z } from "npm:zod@^4.6.7";
 import type { Contract, Procedure } from "../../contract/types.ts";
 import type {
@@ -9,23 +9,24 @@ import type {
   ServiceStats,
 } from "./service_report.ts";
 
-/** Milliseconds, or a number of things. */
+/** Schema of milliseconds, or of a count. */
 const amount = z.number().nonnegative();
-/** What an older service does not count. */
-const newer = amount.default(0);
-const words = z.string().max(255);
+/** Schema of a count that older services do not send. */
+const addedLater = amount.default(0);
+/** Schema of a name or a version. */
+const shortText = z.string().max(255);
 
-/** Fields of a newer service are not kept. */
+/** Schema of a report. Fields that only newer services send are dropped. */
 const reportSchema: z.ZodType<ServiceReport> = z.object({
-  id: words.min(1),
-  host: words,
-  topic: words,
-  binary: words,
-  version: words,
+  id: shortText.min(1),
+  host: shortText,
+  topic: shortText,
+  binary: shortText,
+  version: shortText,
   reportCount: amount,
-  zone: words.optional(),
+  zone: shortText.optional(),
   worker: amount.optional(),
-  // A newer service may have more states; it is there, whatever it calls it.
+  // A newer service may send a state that is unknown here; it is running in any case.
   state: z.enum(["starting", "up", "stopping", "stopped", "removed"])
     .catch("up"),
   interval: amount,
@@ -36,16 +37,16 @@ const procedureSchema = z.object({
   args: z.looseObject({}).optional(),
   result: z.looseObject({}).optional(),
   yields: z.looseObject({}).optional(),
-  since: words,
+  since: shortText,
   delivery: z.enum(["at-least-once", "at-most-once"]).catch("at-least-once"),
 });
 
 const infoSchema: z.ZodType<ServiceInfo> = z.object({
-  process: z.object({ pid: amount, runtime: words }),
+  process: z.object({ pid: amount, runtime: shortText }),
   contracts: z.array(z.object({
-    topic: words,
-    version: words,
-    namespace: words.optional(),
+    topic: shortText,
+    version: shortText,
+    namespace: shortText.optional(),
     procedures: z.record(z.string(), procedureSchema),
   })),
   consumers: z.array(z.string()),
@@ -64,20 +65,20 @@ const taskSchema = z.object({
   lastError: z.string().optional(),
 });
 
-/** Counters as they are sent: two have other names there than in {@linkcode ServiceStats}. */
+/** Schema of counters as they are sent. */
 const statsSchema: z.ZodType<SentStats> = z.object({
   handled: amount,
   failed: amount,
   refused: amount,
   dropped: amount,
   redelivered: amount,
-  interrupted: newer,
+  interrupted: addedLater,
   repeated: amount,
   retried: amount,
   dead: amount,
-  fenced: newer,
-  cut: newer,
-  blocked: newer,
+  fenced: addedLater,
+  cut: addedLater,
+  blocked: addedLater,
   inHand: amount,
   longRunning: z.object({
     count: amount,
@@ -95,13 +96,13 @@ const statsSchema: z.ZodType<SentStats> = z.object({
   tasks: z.array(taskSchema),
 });
 
-/** Counters of a service as they are sent. */
+/** Counters of a service as they are sent: two have other names than in {@linkcode ServiceStats}. */
 export type SentStats = Omit<ServiceStats, "evicted" | "active"> & {
   readonly cut: number;
   readonly inHand: number;
 };
 
-/** The form in which counters are sent. */
+/** Encodes counters. */
 export function sentStats(
   { evicted, active, ...stats }: ServiceStats,
 ): SentStats {
@@ -112,33 +113,33 @@ function receivedStats({ cut, inHand, ...stats }: SentStats): ServiceStats {
   return { ...stats, evicted: cut, active: inHand };
 }
 
-/** What a service answers: a report for each of its topics, and what was asked for. */
+/** Reply of a service: a report for each of its topics, and the details that were queried. */
 export interface ServiceAnswer {
-  /** Those of its topics that were asked for. */
+  /** Reports for the topics that match the filter. */
   readonly reports: readonly ServiceReport[];
-  /** To `info`. */
+  /** Reply to `info`. */
   readonly info?: ServiceInfo | undefined;
-  /** To `stats`. */
+  /** Reply to `stats`. */
   readonly stats?: ServiceStats | undefined;
 }
 
 /**
- * Who is meant by a question.
+ * Filter of a query for services.
  * @category Fleet
  */
 export interface ServiceFilter {
-  /** Only who serves it. */
+  /** Only services of this topic. */
   readonly topic?: string | undefined;
-  /** Only there. */
+  /** Only services of this host. */
   readonly host?: string | undefined;
 }
 
-/** An answer as it is sent. */
+/** Reply of a service as it is sent. */
 export type SentAnswer = Omit<ServiceAnswer, "stats"> & {
   readonly stats?: SentStats | undefined;
 };
 
-/** Checks an answer, as it is sent. */
+/** Schema of a reply as it is sent. */
 const answerSchema: z.ZodType<SentAnswer> = z.looseObject({
   reports: z.array(reportSchema),
   info: infoSchema.optional(),
@@ -147,14 +148,14 @@ const answerSchema: z.ZodType<SentAnswer> = z.looseObject({
 
 const reportsSchema = z.looseObject({ reports: z.array(z.unknown()) });
 
-/** The reports in what came: those that can be read. */
+/** Decodes the reports of a received value; reports that cannot be decoded are left out. */
 export function reportsIn(value: unknown): readonly ServiceReport[] {
   const { reports = [] } = reportsSchema.safeParse(value).data ?? {};
   return reports.map((report) => reportSchema.safeParse(report).data)
     .filter((report) => report !== undefined);
 }
 
-/** A record that was kept; undefined where it cannot be read. */
+/** Decodes a stored record; undefined if it cannot be decoded. */
 export function recordIn(value: unknown): ServiceRecord | undefined {
   const { updatedAt } = Object(value);
   const report = reportSchema.safeParse(value).data;
@@ -163,7 +164,7 @@ export function recordIn(value: unknown): ServiceRecord | undefined {
     : undefined;
 }
 
-/** What is in an answer that came: what cannot be read, e.g. of a newer service, is left out. */
+/** Decodes a received reply; members that cannot be decoded, e.g. of a newer service, are left out. */
 export function answerIn(value: unknown): ServiceAnswer {
   const { info, stats } = Object(value);
   return {
@@ -174,19 +175,22 @@ export function answerIn(value: unknown): ServiceAnswer {
 }
 
 const filterSchema: z.ZodType<ServiceFilter, object> = z.looseObject({
-  topic: words.optional(),
-  host: words.optional(),
+  topic: shortText.optional(),
+  host: shortText.optional(),
 });
 
 /**
- * What can be asked.
+ * Query for services: `ping` for their reports alone, `info` and `stats` for details.
  * @category Fleet
  */
 export type ServiceQuery = "ping" | "info" | "stats";
 
 const serviceQuery = { args: filterSchema, result: answerSchema };
 
-/** What every service answers, whatever its handlers do. It is asked by a fanout: nobody knows who is there. */
+/**
+ * Contract of queries that every service replies to, even while all its handlers are busy. A fanout sends them, because the
+ * sender does not know which services run.
+ */
 export const registryContract: Contract<
   Readonly<Record<ServiceQuery, Procedure>>
 > = {
@@ -195,12 +199,12 @@ export const registryContract: Contract<
   procedures: { ping: serviceQuery, info: serviceQuery, stats: serviceQuery },
 };
 
-/** Where services report: a fanout to whoever watches them, which are few. */
+/** Topic of reports: a fanout to the processes that watch services. */
 export const REPORTS = { topic: "warren.reports", version: "1.0" } as const;
-/** The procedure of a report. */
+/** Procedure of a report. */
 export const REPORT = "report";
 
-/** True if a report is of a service that is meant. */
+/** True if a report is of a service that the filter matches. */
 export function matchesFilter(
   { topic, host }: ServiceFilter,
   report: Pick<ServiceReport, "topic" | "host">,
@@ -209,7 +213,7 @@ export function matchesFilter(
     (host === undefined || host === report.host);
 }
 
-/** What names a service over all its runs, as one text. */
+/** Key of a service as one text; the same over all its restarts. */
 export function serviceKey(
   { host, topic, binary, worker }: ServiceKey,
 ): string {

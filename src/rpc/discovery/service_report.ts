@@ -1,9 +1,9 @@
-/** What a service tells of itself, to its fleet and to whoever asks. @module */
+/** Reports of services: what a service broadcasts about itself, and how it replies to queries. @module */
 import type { ServerStats } from "../server_stats.ts";
 
 /**
- * Where a service is in its life, by its own word: `removed` is the last one of a service that was ended by `kill`. A
- * service that says nothing any more is `down` to those who listen.
+ * State of a service as it reports it. `removed` is the last one of a service that was ended by `kill`. A service whose
+ * reports stop is `down` for those that watch it.
  * @category Fleet
  */
 export type ServiceState =
@@ -14,152 +14,152 @@ export type ServiceState =
   | "removed";
 
 /**
- * What a service broadcasts at an interval, once for each of its topics (Nova: `service.py`, `report_state`).
+ * Report that a service broadcasts at an interval, once for each of its topics (Nova: `service.py`, `report_state`).
  * @category Fleet
  */
 export interface ServiceReport {
-  /** Which run of the program: another one after each restart. */
+  /** Id of the run of the program; each restart has a new one. */
   readonly id: string;
   /** Name of the host. */
   readonly host: string;
-  /** What it serves. */
+  /** Topic that it serves. */
   readonly topic: string;
   /** Name of the program. */
   readonly binary: string;
-  /** Version of the program; by default that of its contract. */
+  /** Version of the program; default: the version of its contract. */
   readonly version: string;
-  /** Reports so far. With a store they are counted on over restarts. */
+  /** Number of reports so far. With a store, restarts do not reset it. */
   readonly reportCount: number;
-  /** Where it runs, e.g. an availability zone. */
+  /** Place where it runs, e.g. an availability zone. */
   readonly zone?: string | undefined;
   /** Number of the worker of `launch`. */
   readonly worker?: number | undefined;
-  /** Where it is in its life. */
+  /** State. */
   readonly state: ServiceState;
-  /** Milliseconds between two reports; 0 = it sends none. */
+  /** Milliseconds between two reports; 0 = it sends no reports. */
   readonly interval: number;
-  /** When it started: epoch milliseconds of its clock. */
+  /** Time of its start, in epoch milliseconds of its clock. */
   readonly startedAt: number;
 }
 
 /**
- * A procedure of a contract, as it is told. A schema that has no JSON Schema is `{}`.
+ * Description of a procedure. A schema that has no equivalent in JSON Schema is `{}`.
  * @category Fleet
  */
 export interface ProcedureInfo {
-  /** JSON Schema (draft 2020-12) of the arguments; undefined if it takes none. */
+  /** JSON Schema (draft 2020-12) of the arguments; undefined if the procedure takes none. */
   readonly args?: object | undefined;
   /** JSON Schema of the result. */
   readonly result?: object | undefined;
-  /** JSON Schema of an item, if it streams. */
+  /** JSON Schema of an item, if the procedure has a stream. */
   readonly yields?: object | undefined;
-  /** First version of the contract that has it. */
+  /** First version of the contract that has the procedure. */
   readonly since: string;
-  /** When it is acknowledged. */
+  /** Acknowledgement after the handler (`at-least-once`) or before it (`at-most-once`). */
   readonly delivery: "at-least-once" | "at-most-once";
 }
 
 /**
- * A contract, as it is told.
+ * Description of a contract.
  * @category Fleet
  */
 export interface ContractInfo {
-  /** Where it is served. */
+  /** Topic. */
   readonly topic: string;
-  /** `major.minor`. */
+  /** Version as `major.minor`. */
   readonly version: string;
-  /** Tells apart contracts of one topic. */
+  /** Namespace, which tells contracts of one topic apart. */
   readonly namespace?: string | undefined;
-  /** By name. */
+  /** Procedures by their names. */
   readonly procedures: Readonly<Record<string, ProcedureInfo>>;
 }
 
 /**
- * What a service answers to `info`.
+ * Reply of a service to `info`.
  * @category Fleet
  */
 export interface ServiceInfo {
-  /** Of its program. */
+  /** Process of the service. */
   readonly process: {
-    /** Its number on the host. */
+    /** Process id. */
     readonly pid: number;
-    /** The runtime and its version. */
+    /** Runtime and its version. */
     readonly runtime: string;
   };
-  /** What it serves. */
+  /** Contracts that it serves. */
   readonly contracts: readonly ContractInfo[];
-  /** Names of what it consumes: `<topic>`, `<topic>.<host>`, `<topic>_fanout`. */
+  /** Names of the queues that it consumes: `<topic>`, `<topic>.<host>`, `<topic>_fanout`. */
   readonly consumers: readonly string[];
-  /** Handlers at once. */
+  /** Maximum number of handlers that run at once. */
   readonly concurrency: number;
-  /** Unacknowledged requests for each consumer. */
+  /** Maximum number of unacknowledged requests of each consumer. */
   readonly prefetch: number;
 }
 
 /**
- * A periodic task, as it is told: see `TaskState`.
+ * Description of a periodic task: see `TaskState`.
  * @category Fleet
  */
 export interface TaskInfo {
-  /** Its name. */
+  /** Name. */
   readonly name: string;
-  /** Runs that ended. */
+  /** Number of finished runs. */
   readonly runs: number;
-  /** Those of them that threw. */
+  /** Number of finished runs that threw. */
   readonly failures: number;
-  /** True while it runs. */
+  /** True while the task runs. */
   readonly running: boolean;
-  /** Start of the last run, epoch milliseconds. */
+  /** Start of the last run, in epoch milliseconds. */
   readonly lastRun?: number | undefined;
-  /** Start of the next run, epoch milliseconds. */
+  /** Start of the next run, in epoch milliseconds. */
   readonly nextRun?: number | undefined;
   /** Milliseconds that the last run took. */
   readonly duration?: number | undefined;
-  /** What the last run threw, in one line; undefined if it went well. */
+  /** Error of the last run, in one line; undefined if the run succeeded. */
   readonly lastError?: string | undefined;
 }
 
 /**
- * What a service answers to `stats`, over all its topics since its start.
+ * Reply of a service to `stats`: counters of all its topics since its start.
  * @category Fleet
  */
 export interface ServiceStats extends ServerStats {
-  /** What its managers do again and again. */
+  /** Periodic tasks of its managers. */
   readonly tasks: readonly TaskInfo[];
 }
 
 /**
- * A service as others see it.
+ * Service as other processes see it.
  * @category Fleet
  */
 export interface ServiceStatus extends Omit<ServiceReport, "state"> {
-  /** Where it is in its life; `down` if it has said nothing for too long. */
+  /** State; `down` if its reports have stopped. */
   readonly state: ServiceState | "down";
-  /** Milliseconds from the question to the answer, where it was asked. */
+  /** Milliseconds from the query to the reply, if the service was queried. */
   readonly roundTrip?: number | undefined;
-  /** With `ask: "info"`. */
+  /** Details of `ask: "info"`. */
   readonly info?: ServiceInfo | undefined;
-  /** With `ask: "stats"`. */
+  /** Counters of `ask: "stats"`. */
   readonly stats?: ServiceStats | undefined;
 }
 
 /**
- * A report as a store keeps it.
+ * Report in a store.
  * @category Fleet
  */
 export interface ServiceRecord extends ServiceReport {
-  /** When it was written: epoch milliseconds of the service's clock. */
+  /** Time when it was written, in epoch milliseconds of the service's clock. */
   readonly updatedAt: number;
 }
 
 /**
- * What names a record: one service of one host, over all its runs.
+ * Key of a record: one service of one host, over all its restarts.
  * @category Fleet
  */
 export interface ServiceKey {
   /** Name of the host. */
   readonly host: string;
-  /** What it serves. */
+  /** Topic that it serves. */
   readonly topic: string;
   /** Name of the program. */
   readonly binary: string;
@@ -168,17 +168,17 @@ export interface ServiceKey {
 }
 
 /**
- * Where services leave their records, so that others find those that are not there any more (Nova: the `services` table).
- * What it throws is logged, and never a failure of the service.
+ * Store of service records, in which services that have stopped can still be found (Nova: the `services` table). Errors that
+ * it throws are logged, and never fail the service.
  * @category Fleet
  */
 export interface ServiceStore {
-  /** The record of that key; undefined if there is none. */
+  /** Returns the record of a key; undefined if there is none. */
   get(key: ServiceKey): Promise<ServiceRecord | undefined>;
-  /** Writes a record in place of the one with its key, if there is one. */
+  /** Writes a record, in place of an older one with the same key. */
   put(record: ServiceRecord): Promise<void>;
-  /** Removes the record of that key; false if there is none. */
+  /** Removes the record of a key; false if there is none. */
   remove(key: ServiceKey): Promise<boolean>;
-  /** All records. */
+  /** Returns all records. */
   list(): Promise<readonly ServiceRecord[]>;
 }

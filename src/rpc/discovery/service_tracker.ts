@@ -1,4 +1,4 @@
-/** Which services there are, as far as they were heard of: what is new of them is told once. @module */
+/** Service tracker: the live view of all services, by their reports. Each change of a service is notified once. @module */
 import { logger } from "../../logging.ts";
 import {
   clearDeadline,
@@ -19,107 +19,110 @@ import type {
 /** Intervals without a report after which a service is down (Nova: `service_down_time`, six of them). */
 const MISSED_REPORTS = 3;
 
-/** Services that are watched at once, at most. */
+/** Services that are tracked at once, at most. */
 const MAX_SERVICES = 20_000;
 
-/** A service that lives. */
+/** Service that has not stopped, with the timer that expires when its reports stop. */
 interface TrackedService {
   readonly report: ServiceReport;
-  readonly silence: Timer;
+  readonly downTimer: Timer;
 }
 
-const ended = ({ state }: ServiceReport) =>
+const hasStopped = ({ state }: ServiceReport) =>
   state === "stopped" || state === "removed";
 
-/** Milliseconds until a service that reported just now is down. */
-function patience({ interval }: ServiceReport): number {
+/** Milliseconds without a further report after which a service is down. */
+function downAfter({ interval }: ServiceReport): number {
   return interval === 0 ? Infinity : MISSED_REPORTS * interval;
 }
 
-/** Keeps what was heard last of each service that is meant. */
+/** Keeps the last report of each service that a filter matches. */
 export class ServiceTracker implements Disposable {
-  readonly #meant: ServiceFilter;
+  readonly #filter: ServiceFilter;
   readonly #watch: boolean;
-  readonly #tell: (status: ServiceStatus) => void;
+  readonly #notify: (status: ServiceStatus) => void;
   readonly #alive = new Map<string, TrackedService>();
-  /** When the newest run of each of them started. */
+  /** Start of the newest run of each service, in epoch milliseconds. */
   readonly #newest = new Map<string, number>();
   #flooded = false;
-  /** Who was heard of before the store was asked. */
-  #known: Set<string> | undefined = new Set();
+  /** Keys of services that reported before the store was read; undefined once it was read, or if there is none. */
+  #reported: Set<string> | undefined = new Set();
 
-  /** Tells of services that are meant; of their silence too, if they are watched. */
+  /** Notifies of services that the filter matches; also of those whose reports stop, if `watch` is true. */
   constructor(
-    meant: ServiceFilter,
+    filter: ServiceFilter,
     watch: boolean,
-    tell: (status: ServiceStatus) => void,
+    notify: (status: ServiceStatus) => void,
   ) {
-    this.#meant = meant;
+    this.#filter = filter;
     this.#watch = watch;
-    this.#tell = tell;
+    this.#notify = notify;
   }
 
-  /** A service said this, in answer to a question if there is more than the report: an answer is always told. */
+  /** Takes the report of a service. A reply to a query, which has `more` than the report, is always notified. */
   onReport(report: ServiceReport, more?: Partial<ServiceStatus>): void {
-    if (!matchesFilter(this.#meant, report)) return;
-    const before = this.#keep(report, patience(report));
+    if (!matchesFilter(this.#filter, report)) return;
+    const before = this.#keep(report, downAfter(report));
     if (more || before?.state !== report.state) {
-      this.#tell({ ...report, ...more });
+      this.#notify({ ...report, ...more });
     }
   }
 
-  /** There is no store: who was heard of need not be remembered for it. */
+  /** Notes that there is no store, so that keys need not be kept for it. */
   alone(): void {
-    this.#known = undefined;
+    this.#reported = undefined;
   }
 
-  /** What a store has of services that were not heard of themselves. One that should have reported since is down. */
+  /** Takes the records of a store, for services that have not reported themselves. One whose next reports are overdue is down. */
   onRecord(records: readonly ServiceRecord[]): void {
-    const known = this.#known;
-    this.#known = undefined;
+    const reported = this.#reported;
+    this.#reported = undefined;
     for (const { updatedAt, ...report } of records) {
-      if (!matchesFilter(this.#meant, report)) continue;
-      if (known?.has(serviceKey(report))) continue;
-      const left = updatedAt + MISSED_REPORTS * report.interval - Date.now();
-      const down = !ended(report) && left <= 0;
-      if (!down) this.#keep(report, left);
-      this.#tell(down ? { ...report, state: "down" } : report);
+      if (!matchesFilter(this.#filter, report)) continue;
+      if (reported?.has(serviceKey(report))) continue;
+      const remaining = updatedAt + MISSED_REPORTS * report.interval -
+        Date.now();
+      const down = !hasStopped(report) && remaining <= 0;
+      if (!down) this.#keep(report, remaining);
+      this.#notify(down ? { ...report, state: "down" } : report);
     }
   }
 
   [Symbol.dispose](): void {
-    for (const { silence } of this.#alive.values()) clearDeadline(silence);
+    for (const { downTimer } of this.#alive.values()) clearDeadline(downTimer);
     this.#alive.clear();
   }
 
-  /** Remembers it while it lives; gives what it said before. */
-  #keep(report: ServiceReport, silent: number): ServiceReport | undefined {
+  /** Keeps a report until its service stops or is down; returns the report before it. */
+  #keep(report: ServiceReport, remaining: number): ServiceReport | undefined {
     const run = JSON.stringify([report.id, report.topic]);
     const key = serviceKey(report);
     const before = this.#forget(run);
-    if (this.#known && this.#known.size < MAX_SERVICES) this.#known.add(key);
-    if (ended(report)) return before;
+    if (this.#reported && this.#reported.size < MAX_SERVICES) {
+      this.#reported.add(key);
+    }
+    if (hasStopped(report)) return before;
     const { startedAt } = report;
     const newest = this.#newest.get(key) ?? startedAt;
     this.#newest.set(key, Math.max(newest, startedAt));
-    const at = this.#watch ? performance.now() + silent : Infinity;
-    const silence = setDeadline(at, () => this.#markDown(run));
-    this.#alive.set(run, { report, silence });
+    const at = this.#watch ? performance.now() + remaining : Infinity;
+    const downTimer = setDeadline(at, () => this.#markDown(run));
+    this.#alive.set(run, { report, downTimer });
     if (this.#alive.size > MAX_SERVICES) this.#forgetOldest();
     return before;
   }
 
   #forget(run: string): ServiceReport | undefined {
-    const { report, silence } = this.#alive.get(run) ?? {};
-    if (!report || !silence) return undefined;
-    clearDeadline(silence);
+    const { report, downTimer } = this.#alive.get(run) ?? {};
+    if (!report || !downTimer) return undefined;
+    clearDeadline(downTimer);
     this.#alive.delete(run);
     const key = serviceKey(report);
     if (this.#newest.get(key) === report.startedAt) this.#newest.delete(key);
     return report;
   }
 
-  /** Nobody has so many services: somebody makes them up. */
+  /** Forgets the oldest service. No real bus has so many, so a sender must be inventing them. */
   #forgetOldest(): void {
     const [oldest] = this.#alive.keys();
     if (oldest !== undefined) this.#forget(oldest);
@@ -129,11 +132,11 @@ export class ServiceTracker implements Disposable {
     this.#flooded = true;
   }
 
-  /** One whose next run has reported is not down: it was replaced. */
+  /** Notifies that a service is down, unless a newer run of it has reported: then it was restarted. */
   #markDown(run: string): void {
     const report = this.#forget(run);
     if (!report) return;
     const newest = this.#newest.get(serviceKey(report)) ?? 0;
-    if (newest <= report.startedAt) this.#tell({ ...report, state: "down" });
+    if (newest <= report.startedAt) this.#notify({ ...report, state: "down" });
   }
 }

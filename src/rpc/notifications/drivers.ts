@@ -1,4 +1,5 @@
 /** Drivers of notifications: the destinations of events (Nova: `notifier/api.py`, `notification_driver`). @module */
+import type { ApplicationHeaders } from "../../contract/application_headers.ts";
 import { logger, oneLine } from "../../logging.ts";
 import type { Deadline, Message, Session } from "../../transport/transport.ts";
 import { NoRouteError, TimeoutError } from "../../errors.ts";
@@ -9,17 +10,18 @@ import {
   queueName,
 } from "../../transport/address.ts";
 import {
-  type ApplicationHeaders,
+  type Dialect,
   encode,
+  grizzly,
   type Limits,
+  type Notification,
+  oslo,
 } from "../../wire/mod.ts";
-import { type Dialect, grizzly, oslo } from "../../wire/mod.ts";
-import type { Notification } from "../../wire/mod.ts";
 import type { NotificationPriority } from "./priority.ts";
 
 /**
- * Takes events: `bus`, the queue of their priority; `log`, the log category `warren.notification`, with secrets masked;
- * `none`; or a function of yours.
+ * Destination of events: `bus`, the queue of their priority; `log`, the log category `warren.notification`, with secrets
+ * redacted; `none`; or a function of the user.
  * @category Events
  */
 export type NotificationDriver =
@@ -29,30 +31,30 @@ export type NotificationDriver =
   | ((event: Notification) => void | Promise<void>);
 
 /**
- * What is done with events.
+ * Settings of notifications.
  * @category Events
  */
 export interface NotificationSettings {
   /**
-   * Who takes them: all of those that are named. Where any are, one that fails is logged, and fails neither the caller nor the
-   * others. Default: the bus alone, whose failure is the caller's.
+   * Drivers, each of which gets every event. A failure of one is logged, and fails neither the sender nor the other drivers.
+   * Default: `bus` alone, whose failure is thrown to the sender.
    */
   readonly drivers?: readonly NotificationDriver[] | undefined;
-  /** Priority of an event that says none; default `info` (Nova: `default_notification_level`). */
+  /** Priority of an event without one; default `info` (Nova: `default_notification_level`). */
   readonly priority?: NotificationPriority | undefined;
-  /** `2.0` is in an envelope; default `1.0`, with `dialect: "oslo"` `2.0` (oslo.messaging: `messaging`, `messagingv2`). */
+  /** Format; `2.0` has an envelope. Default: `1.0`, or `2.0` with `dialect: "oslo"` (oslo.messaging: `messaging`, `messagingv2`). */
   readonly format?: "1.0" | "2.0" | undefined;
   /** Topics; default `["notifications"]` (Nova: `notification_topics`). */
   readonly topics?: readonly string[] | undefined;
 }
 
-/** What holds for the events of a connection unless a call says otherwise. */
+/** Defaults of the events of a connection. */
 export interface NotificationDefaults {
   /** Drivers, topics, format and priority. */
   readonly settings: NotificationSettings;
   /** Sender, `service.host`. */
   readonly publisherId: string;
-  /** Whether the bus is OpenStack's. */
+  /** True if the bus is OpenStack's. */
   readonly openstack: boolean;
 }
 
@@ -68,7 +70,7 @@ export interface NotificationResources {
   readonly defaults: NotificationDefaults;
 }
 
-/** An event on its way out. */
+/** Event to be sent. */
 export interface OutgoingNotification {
   /** The event. */
   readonly event: Notification;
@@ -79,16 +81,16 @@ export interface OutgoingNotification {
 }
 
 /**
- * A driver that keeps what it takes, for tests.
+ * Driver that stores events, for tests.
  * @category Testing
  */
 export type TestNotifier = ((event: Notification) => void) & {
-  /** What came. */
+  /** Events that it got. */
   readonly events: readonly Notification[];
 };
 
 /**
- * Makes a driver that keeps what it takes, for tests (Nova: `test_notifier`).
+ * Creates a driver that stores events, for tests (Nova: `test_notifier`).
  * @category Testing
  */
 export function testNotifier(): TestNotifier {
@@ -118,7 +120,7 @@ function logNotification(event: Notification): void {
   });
 }
 
-/** Nothing is lost before the first listener: what no queue takes waits in the shared one. */
+/** Publishes an event on the bus. Before the first listener, events wait in the queue of their priority. */
 async function publishToBus(
   { session, limits, dialect, defaults }: NotificationResources,
   { event, deadline, headers }: OutgoingNotification,
@@ -141,16 +143,16 @@ async function publishToBus(
       await session.publish(address, message, deadline);
     } else {
       const mandatory = { ...message, mandatory: true };
-      await offer(session, address, mandatory, deadline);
+      await publishOrStore(session, address, mandatory, deadline);
     }
   }
 }
 
 /**
- * To whoever listens. Where nobody does, the shared queue is made and gets the event, but is not bound: a listener of that
- * queue binds it. So it does not grow while all listeners have queues of their own.
+ * Publishes an event to all listeners. Without any, the queue of its priority is declared and gets the event, but it is not
+ * bound: a listener that consumes it binds it. So it does not grow while all listeners have queues of their own.
  */
-async function offer(
+async function publishOrStore(
   session: Session,
   address: QueueAddress,
   message: Message,
@@ -186,17 +188,18 @@ export async function deliverToDrivers(
   const { drivers } = resources.defaults.settings;
   if (!drivers) return await publishToBus(resources, outgoing);
   const { deadline } = outgoing;
-  const late = () => new TimeoutError("The driver takes too long");
+  const timeoutError = () => new TimeoutError("The driver takes too long");
   const deliveries = drivers.map((driver) =>
-    withDeadline(deliver(driver, resources, outgoing), deadline, late).catch(
-      (error) => {
-        const name = typeof driver === "string" ? driver : driver.name;
-        logger("notification").error("The driver {name} failed: {error}", {
-          name: oneLine(name || "function", 60),
-          error,
-        }, name);
-      },
-    )
+    withDeadline(deliver(driver, resources, outgoing), deadline, timeoutError)
+      .catch(
+        (error) => {
+          const name = typeof driver === "string" ? driver : driver.name;
+          logger("notification").error("The driver {name} failed: {error}", {
+            name: oneLine(name || "function", 60),
+            error,
+          }, name);
+        },
+      )
   );
   await Promise.all(deliveries);
 }

@@ -24,7 +24,7 @@ const DEFAULT_RETRY: RetryPolicy = { attempts: 6 };
 export interface EventFailureOptions {
   /** Queue of the listener. */
   readonly queue: EventAddress;
-  /** Whether the bus is OpenStack's, where an event is requeued until it is handled. */
+  /** True if the bus is OpenStack's, where an event is requeued until it is handled. */
   readonly openstack: boolean;
   /** Number of attempts, and the waits between them. */
   readonly retry?: RetryPolicy | undefined;

@@ -6,8 +6,8 @@ import {
   requestContext,
 } from "../../contract/request_context.ts";
 import type { Delivery } from "../../transport/transport.ts";
-import { applicationHeaders, attemptOf } from "../../wire/mod.ts";
-import type { Notification } from "../../wire/mod.ts";
+import { attemptOf, type Notification } from "../../wire/mod.ts";
+import { applicationHeaders } from "../../contract/application_headers.ts";
 import {
   intercept,
   type ServiceInterceptor,
@@ -18,13 +18,13 @@ import { handlingSpan } from "../spans.ts";
 import { type EventFailures, requeue } from "./event_failures.ts";
 
 /**
- * What becomes of an event: nothing more, or it comes again (oslo.messaging: `NotificationResult`).
+ * Result of a handler: nothing, or `"requeue"` for another delivery of the event (oslo.messaging: `NotificationResult`).
  * @category Events
  */
 export type NotificationResult = void | "requeue";
 
 /**
- * Handles an event; acknowledged when it returns. If it returns `"requeue"` the event comes again; if it throws, see `retry`.
+ * Handles an event, which is acknowledged when the handler returns. The option `retry` says what follows if it throws.
  * @category Events
  */
 export type NotificationHandler = (
@@ -32,7 +32,7 @@ export type NotificationHandler = (
   context: RequestContext,
 ) => NotificationResult | Promise<NotificationResult>;
 
-/** Handler of events, with what is around it. */
+/** Handler of events, with its interceptors. */
 export interface EventHandling {
   /** Topic of the events. */
   readonly topic: string;
@@ -44,7 +44,7 @@ export interface EventHandling {
   readonly signal: AbortSignal;
 }
 
-/** An event that was received. */
+/** Event that was received. */
 export interface ReceivedEvent {
   /** The event. */
   readonly event: Notification;
@@ -52,7 +52,7 @@ export interface ReceivedEvent {
   readonly delivery: Delivery;
 }
 
-/** An attempt at an event. */
+/** Attempt at an event. */
 interface EventAttempt extends ReceivedEvent {
   readonly topic: string;
   readonly attempt: number;

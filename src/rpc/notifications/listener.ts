@@ -1,14 +1,22 @@
-/** The other end of `notify` (Nova: notification listeners). @module */
+/** Listeners: the consumers of notifications (Nova: notification listeners). @module */
 import { withDeadline } from "../../async/deadline.ts";
 import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
 import { type EventAddress, publishKey } from "../../transport/address.ts";
 import { logger, oneLine } from "../../logging.ts";
-import type { Deadline, Delivery } from "../../transport/transport.ts";
+import type {
+  Consumer,
+  Deadline,
+  Delivery,
+} from "../../transport/transport.ts";
 import { decode } from "../../wire/mod.ts";
 import type { RetryPolicy } from "../../contract/types.ts";
 import { Republisher } from "../retries/republisher.ts";
 import { EventFailures } from "./event_failures.ts";
-import { handleEvent, type NotificationHandler } from "./event_handling.ts";
+import {
+  type EventHandling,
+  handleEvent,
+  type NotificationHandler,
+} from "./event_handling.ts";
 import { checkInterceptors, type ServiceInterceptor } from "../interceptors.ts";
 import { checkPool, checkTopic } from "../../names.ts";
 import { type NotificationResources, TOPIC } from "./drivers.ts";
@@ -20,7 +28,7 @@ import {
 } from "./priority.ts";
 import { retryPolicyError } from "../../contract/retry_policy.ts";
 
-/** Stops a listener; resolves when no event is in hand, or at a deadline in milliseconds of `performance.now()`. */
+/** Stops a listener; resolves when no event is active, or at a deadline in milliseconds of `performance.now()`. */
 export type StopListener = (deadline: number) => Promise<void>;
 
 /**
@@ -29,28 +37,28 @@ export type StopListener = (deadline: number) => Promise<void>;
  */
 export interface ListenerOptions {
   /**
-   * Only events of this type; `*` stands for any characters. Others are acknowledged and dropped: listeners that want
-   * different events need pools of their own.
+   * Pattern of event types; `*` stands for any characters. Other events are acknowledged and dropped, so listeners for different
+   * events need pools of their own. Default: all types.
    */
   readonly eventType?: string | undefined;
   /** Topic of the events; default `notifications`. Nova's versioned ones have `versioned_notifications`. */
   readonly topic?: string | undefined;
-  /** Only this priority; default: all. */
+  /** Priority of the events; default: all. */
   readonly priority?: NotificationPriority | undefined;
   /**
-   * Listeners with one name share the events; each name gets all of them. Default: one pool for all. As in
+   * Pool: listeners of one pool share the events, and each pool gets all of them. Default: one pool for all. As in
    * oslo.messaging, the name is that of the pool's queue: choose one that is no topic.
    */
   readonly pool?: string | undefined;
   /**
-   * Queues of its own, gone with it: it gets all events from now on, and takes none from others. Default false. Without a
-   * pool.
+   * Consumes queues of its own, which are deleted with the listener: it gets all events from now on, and takes none from other
+   * listeners. Default false; not possible with a pool.
    */
   readonly exclusive?: boolean | undefined;
   /**
-   * Attempts at an event whose handler throws, and the waits between them, as those of a cast; default: 6, within 13 minutes.
-   * After the last one it is a dead letter in `<queue>.dead`. An exclusive listener tries again after a second at most, and drops
-   * it then. With the profile `nova` an event comes again until it is handled.
+   * Attempts at an event whose handler throws, and the delays between them, as of a cast; default: 6, within 13 minutes. After
+   * the last one the event is a dead letter in `<queue>.dead`. An exclusive listener waits a second at most between attempts, and
+   * drops the event after the last one. With the profile `nova` an event is requeued until it is handled.
    */
   readonly retry?: RetryPolicy | undefined;
   /** Functions around the handler, the first outermost; default: none. */
@@ -68,10 +76,13 @@ const listenerNames = namesOf<ListenerOptions>({
   interceptors: true,
 });
 
-/** Events that a listener has in hand at most. */
+/** Unacknowledged events of a consumer at most. */
 const PREFETCH = 64;
 
-/** A test for event types, in which `*` stands for any characters. It takes linear time, since strangers send event types. */
+/**
+ * Returns a test for event types by a pattern, in which `*` stands for any characters. The test takes linear time, because
+ * event types come from peers.
+ */
 export function matcher(
   pattern: string | undefined,
 ): (type: string) => boolean {
@@ -83,7 +94,7 @@ export function matcher(
     if (!type.startsWith(first) || !type.endsWith(last)) return false;
     let at = first.length;
     for (const part of rest) {
-      const found = type.indexOf(part, at); // the leftmost place leaves most to the others
+      const found = type.indexOf(part, at); // the leftmost match leaves the longest rest for the other parts
       if (found < 0) return false;
       at = found + part.length;
     }
@@ -91,7 +102,7 @@ export function matcher(
   };
 }
 
-/** The addresses of the priorities that are listened to. */
+/** Returns the addresses of the priorities that a listener consumes. */
 function addressesOf(
   { pool, topic = TOPIC, priority, exclusive }: ListenerOptions,
 ): readonly EventAddress[] {
@@ -127,8 +138,8 @@ function checkRetry(retry: RetryPolicy | undefined): void {
 }
 
 /**
- * Consumes events; resolves when it does, to how to stop: that resolves when no event is in hand, or at its deadline;
- * what is in hand then comes again, to this listener or another.
+ * Starts a listener; resolves once it consumes. The function that it resolves to stops it, and resolves when no event is
+ * active, or at its deadline; events that are still active then are delivered again, to this listener or another.
  */
 export async function startListener(
   resources: NotificationResources,
@@ -137,54 +148,87 @@ export async function startListener(
   deadline: Deadline,
 ): Promise<StopListener> {
   checkNames(options, listenerNames);
-  const { retry } = options;
-  checkRetry(retry);
+  checkRetry(options.retry);
   const { pool, topic = TOPIC } = options;
   const interceptors = checkInterceptors(options.interceptors);
-  const wanted = matcher(options.eventType);
-  const inHand = new Set<Promise<void>>();
-  const ending = new AbortController();
-  const { signal } = ending;
-  const handling = { topic, handler, interceptors, signal };
-  const republisher = new Republisher(resources.session);
-  const { openstack } = resources.defaults;
-  const keep = (work: Promise<void>) => {
-    const kept = work.finally(() => inHand.delete(kept));
-    inHand.add(kept);
-  };
-  const receiver = (failures: EventFailures) => (delivery: Delivery) => {
-    const { message } = delivery;
-    const { body, headers } = message;
-    const decoded = decode(body, headers, resources.limits, message);
+  const handling = { topic, handler, interceptors };
+  const listener = new EventListener(resources, handling, options);
+  const addresses = addressesOf(options);
+  for (const each of addresses) await resources.session.declare(each, deadline);
+  // A pool has one queue for all priorities.
+  const queues = pool === undefined ? addresses : addresses.slice(0, 1);
+  await listener.consume(queues, deadline);
+  return (deadline) => listener.stop(deadline);
+}
+
+/** Consumers of a listener, and the events that its handler has not finished. */
+class EventListener {
+  readonly #resources: NotificationResources;
+  readonly #handling: EventHandling;
+  readonly #matches: (type: string) => boolean;
+  readonly #retry: RetryPolicy | undefined;
+  readonly #republisher: Republisher;
+  readonly #active = new Set<Promise<void>>();
+  readonly #stopping = new AbortController();
+  #consumers: readonly Consumer[] = [];
+
+  constructor(
+    resources: NotificationResources,
+    handling: Omit<EventHandling, "signal">,
+    { eventType, retry }: ListenerOptions,
+  ) {
+    this.#resources = resources;
+    this.#handling = { ...handling, signal: this.#stopping.signal };
+    this.#matches = matcher(eventType);
+    this.#retry = retry;
+    this.#republisher = new Republisher(resources.session);
+  }
+
+  /** Consumes the queues of the listener. */
+  async consume(
+    queues: readonly EventAddress[],
+    deadline: Deadline,
+  ): Promise<void> {
+    const { session, limits, defaults: { openstack } } = this.#resources;
+    const limit = { bytes: limits.bytes, allowWhole: !openstack };
+    this.#consumers = await Promise.all(queues.map((queue) => {
+      const treatment = { queue, openstack, retry: this.#retry };
+      const failures = new EventFailures(this.#republisher, treatment);
+      const receive = (delivery: Delivery) => this.#receive(delivery, failures);
+      const options = { prefetch: PREFETCH, limit };
+      return session.consume(queue, receive, options, deadline);
+    }));
+  }
+
+  #receive(delivery: Delivery, failures: EventFailures): void {
+    const { body, headers } = delivery.message;
+    const { limits } = this.#resources;
+    const decoded = decode(body, headers, limits, delivery.message);
     const event = "message" in decoded ? decoded.message : undefined;
     if (event?.kind !== "notification") {
       logger("rpc").warn("Refused a message for {key}: no notification", {
         key: oneLine(delivery.key, 60),
       });
       const reason = "no notification where events are handled";
-      return keep(failures.refused(delivery, reason, ending.signal));
+      const { signal } = this.#stopping;
+      return this.#track(failures.refused(delivery, reason, signal));
     }
-    if (!wanted(event.eventType)) return delivery.ack();
-    keep(handleEvent({ delivery, event }, handling, failures));
-  };
-  const { session } = resources;
-  const addresses = addressesOf(options);
-  for (const each of addresses) await session.declare(each, deadline);
-  const consumed = pool === undefined ? addresses : addresses.slice(0, 1); // one queue for all
-  const consumers = await Promise.all(
-    consumed.map((queue) => {
-      const treatment = { queue, openstack, retry };
-      const failures = new EventFailures(republisher, treatment);
-      const receive = receiver(failures);
-      const limit = { bytes: resources.limits.bytes, allowWhole: !openstack };
-      const options = { prefetch: PREFETCH, limit };
-      return session.consume(queue, receive, options, deadline);
-    }),
-  );
-  return async (deadline) => {
-    await Promise.all(consumers.map((consumer) => consumer.cancel(deadline)));
-    const all = Promise.all(inHand);
+    if (!this.#matches(event.eventType)) return delivery.ack();
+    this.#track(handleEvent({ delivery, event }, this.#handling, failures));
+  }
+
+  #track(work: Promise<void>): void {
+    const active = work.finally(() => this.#active.delete(active));
+    this.#active.add(active);
+  }
+
+  /** Cancels the consumers, and waits for active events until the deadline, in milliseconds of `performance.now()`. */
+  async stop(deadline: number): Promise<void> {
+    await Promise.all(
+      this.#consumers.map((consumer) => consumer.cancel(deadline)),
+    );
+    const all = Promise.all(this.#active);
     await withDeadline(all, { at: deadline }, () => undefined).catch(() => {});
-    ending.abort(new ConnectionDisposedError("The listener stops"));
-  };
+    this.#stopping.abort(new ConnectionDisposedError("The listener stops"));
+  }
 }

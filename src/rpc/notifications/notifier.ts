@@ -30,9 +30,9 @@ import { checkPriority, type NotificationPriority } from "./priority.ts";
  * @category Events
  */
 export interface NotifyOptions extends SendOptions {
-  /** Default: the connection's, `info`. */
+  /** Priority; default: the one of the connection, `info` unless set. */
   readonly priority?: NotificationPriority | undefined;
-  /** Who says it, `service.host`; default: the connection's. */
+  /** Publisher as `service.host`; default: the one of the connection. */
   readonly publisherId?: string | undefined;
 }
 
@@ -49,7 +49,7 @@ const settingNames = namesOf<NotificationSettings>({
 });
 
 /**
- * The name of who sends events (Nova: `publisher_id`).
+ * Name of a publisher of events (Nova: `publisher_id`).
  *
  * @throws {InvalidValueError} one of them is no name.
  * @category Events
@@ -162,7 +162,7 @@ function eventSpan({ id, publisherId, eventType }: Notification): SpanOptions {
   }, false);
 }
 
-/** What oslo.messaging lets pass (`notify/notifier.py`, `_sanitize_context`). */
+/** Context values that oslo.messaging forwards (`notify/notifier.py`, `_sanitize_context`). */
 const OPENSTACK: ReadonlySet<string> = new Set([
   ...["user_id", "project_id", "domain_id", "user_domain_id"],
   ...["project_domain_id", "is_admin", "request_id", "roles", "user_name"],
@@ -174,7 +174,7 @@ const OPENSTACK: ReadonlySet<string> = new Set([
   ...["system_scope", "user", "domain", "user_domain", "project_domain"],
 ]);
 
-/** On an OpenStack bus what its listeners know; elsewhere all but secrets. */
+/** Context values of an event: on an OpenStack bus those that its listeners know, elsewhere all but secrets. */
 export function filterContext(
   values: ContextValues,
   openstack: boolean,

@@ -1,9 +1,9 @@
-/** How urgent an event is. @module */
+/** Priorities of notifications. @module */
 import { InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
 
 /**
- * How urgent an event is; each has a queue of its own.
+ * Priority of a notification; each priority has a queue of its own.
  * @category Events
  */
 export type NotificationPriority =
@@ -15,7 +15,7 @@ export type NotificationPriority =
   | "critical"
   | "sample";
 
-/** All of them. */
+/** All priorities. */
 export const priorities: readonly NotificationPriority[] = [
   "audit",
   "debug",
@@ -29,7 +29,7 @@ export const priorities: readonly NotificationPriority[] = [
 /**
  * Checks a priority.
  *
- * @throws {InvalidValueError}
+ * @throws {InvalidValueError} the priority is unknown.
  */
 export function checkPriority(
   priority: NotificationPriority,

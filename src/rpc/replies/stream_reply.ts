@@ -174,7 +174,7 @@ export class StreamReplies implements Disposable {
     const { call, queue: reader } = reply;
     return new ReplayBuffer({
       ...{ targets, call, reader, window },
-      again: async (messages) => {
+      resend: async (messages) => {
         const deadline = { at: performance.now() + RESEND_TIMEOUT_MS };
         if (messages.length > 0) {
           return await this.#publisher.resend(reader, messages, deadline);

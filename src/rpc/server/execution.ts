@@ -9,7 +9,10 @@ import type { Responder } from "../replies/responder.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import type { ServedQueue } from "../request/served_queue.ts";
 import { logStep } from "../request/request_log.ts";
-import { type ApplicationHeaders, applicationHeaders } from "../../wire/mod.ts";
+import {
+  type ApplicationHeaders,
+  applicationHeaders,
+} from "../../contract/application_headers.ts";
 import {
   type ExecutionObserver,
   ServedContext,

@@ -1,68 +1,75 @@
-/** How far a stream may run ahead of its reader. @module */
+/** Flow control of streams: how many items a worker may send that its reader has not read yet. @module */
 import type { Reply } from "../../wire/mod.ts";
 
-/** The last item of a stream that has been sent, and the run that it is of. */
+/** Position of a message in a stream: its sequence number, and the id of the run that sent it. */
 export type StreamPosition = Pick<Reply, "sequence" | "runId">;
 
-/** Items that a worker may send beyond those that were read. */
+/** Items that a worker may send beyond those that its reader has read. */
 export const INITIAL_CREDIT = 32;
-/** Items that are read before the worker is told so; a reader that holds as many has no cause to wonder at silence. */
-const STEP = INITIAL_CREDIT / 2;
+/**
+ * Items that are read between two grants of credit. A reader with as many unread items may not have granted more yet, so a
+ * worker that sends nothing may be waiting for credit.
+ */
+const GRANT_EVERY_ITEMS = INITIAL_CREDIT / 2;
 
-/** Items at most that a worker runs ahead of what its reader has last said, whatever that is. */
+/** Items at most that a worker sends beyond the last one granted, however much credit a reader claims to give. */
 const MAX_CREDIT = 10_000;
 
-/** The worker's side: the next item is not even asked of the handler before its reader has room for it. */
+/** Window of the worker: the handler is not asked for an item before the reader has room for it. */
 export class SendWindow {
   #granted: number;
-  /** The last item for which room was asked. */
+  /** Number of the item that is sent next. */
   #item = 0;
-  #more: (() => void) | undefined;
+  #onGrant: (() => void) | undefined;
 
-  /** Without `granted`, the reader takes whatever comes. */
+  /** Creates a window that is open up to item `granted`; without it, the window is never closed. */
   constructor(granted = Infinity) {
     this.#granted = granted === Infinity
       ? Infinity
       : Math.min(granted, MAX_CREDIT);
   }
 
-  /** Items up to that one may come. Said twice, or late, it changes nothing. */
+  /** Opens the window up to an item. A grant that arrives twice or late changes nothing. */
   grant(upTo: number): void {
-    const most = Math.min(upTo, this.#item + MAX_CREDIT);
-    this.#granted = Math.max(this.#granted, most);
-    this.#more?.();
+    const limit = Math.min(upTo, this.#item + MAX_CREDIT);
+    this.#granted = Math.max(this.#granted, limit);
+    this.#onGrant?.();
   }
 
-  /** Resolves when the item of that number may come; to false if the signal fires before. */
+  /** Resolves when the item of this number may be sent; to false if the signal fires first. */
   async room(item: number, signal: AbortSignal): Promise<boolean> {
     this.#item = item;
     while (item > this.#granted && !signal.aborted) {
       const { promise, resolve } = Promise.withResolvers<void>();
-      const more = this.#more = () => resolve();
-      signal.addEventListener("abort", more);
+      const wake = this.#onGrant = () => resolve();
+      signal.addEventListener("abort", wake);
       await promise;
-      signal.removeEventListener("abort", more);
+      signal.removeEventListener("abort", wake);
     }
     return !signal.aborted;
   }
 }
 
-/** The reader's side. */
+/** Window of the reader: counts what was read, and how much more the worker may send. */
 export class ReceiveWindow {
-  /** Items up to that one may come. */
-  granted = INITIAL_CREDIT;
+  #granted = INITIAL_CREDIT;
   #read = 0;
 
-  /** One more was read. True if the worker should be told so. */
+  /** Number of the last item that the worker may send. */
+  get granted(): number {
+    return this.#granted;
+  }
+
+  /** Counts an item that was read. True if the worker should be granted more. */
   read(): boolean {
     this.#read++;
-    if (this.granted - this.#read > STEP) return false;
-    this.granted = this.#read + INITIAL_CREDIT;
+    if (this.#granted - this.#read > GRANT_EVERY_ITEMS) return false;
+    this.#granted = this.#read + INITIAL_CREDIT;
     return true;
   }
 
-  /** Whether a worker may be waiting for room while so many items wait to be read. */
+  /** True if a worker may be waiting for credit while so many items are unread. */
   static full(unread: number): boolean {
-    return unread >= STEP;
+    return unread >= GRANT_EVERY_ITEMS;
   }
 }

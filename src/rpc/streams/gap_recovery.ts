@@ -6,21 +6,25 @@ import {
 } from "../../async/timer_wheel.ts";
 import type { StreamReceiver } from "./stream_receiver.ts";
 
-/** Milliseconds in which missing items must come, and between two requests for them. */
+/** Milliseconds in which missing items must be received. */
 const GAP_TIMEOUT_MS = 10_000;
+/** Milliseconds between two requests for missing items. */
 const RETRY_INTERVAL_MS = 500;
-/** Milliseconds in which a worker must be heard once another has begun the same request: it may have lost its broker for a moment. */
+/**
+ * Milliseconds in which the worker must send something once another worker has started the same request. It may have lost its
+ * broker for a moment only.
+ */
 const RIVAL_TIMEOUT_MS = 5_000;
 /** Milliseconds of silence after which the ending may be missing: a worker sends a heartbeat every five seconds. */
 const MAX_SILENCE_MS = 7_500;
 
-/** The reader's side; the worker's is in `replay_buffer.ts`. */
+/** Gap recovery of a reader. The worker answers from its `ReplayBuffer`. */
 export class GapRecovery implements Disposable {
   readonly #receiver: StreamReceiver;
   readonly #requestItems: () => void;
   readonly #gapTimeout: number;
   #heardAt = performance.now();
-  /** Until then, items that were on their way when the broker was lost are in doubt. */
+  /** Time until which items that were in transit when the broker was lost may still be received. */
   #doubtUntil = -Infinity;
   /** Number of the first missing item; 0 = none is missing. */
   #awaited = 0;

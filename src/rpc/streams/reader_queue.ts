@@ -1,43 +1,45 @@
-/** How far a stream may run ahead of a reader that says nothing of what it has read: the broker is asked for its queue. @module */
+/** Flow control of streams for readers that grant no credit: the worker asks the broker how much is in their queue. @module */
 import { InterruptedError, TopologyError } from "../../errors.ts";
 import { delay } from "../../async/deadline.ts";
 import type { Deadline, QueueState } from "../../transport/transport.ts";
 import { markDispatchError } from "../dispatch/handler_result.ts";
 
-/** Items between two looks at the queue, and messages that may wait there unread. */
+/** Items between two checks of the queue. */
 const CHECK_EVERY_ITEMS = 250;
+/** Unread messages in the queue above which the stream waits. */
 const MAX_UNREAD = 1_000;
-/** Items at most to a queue of which the broker does not say how much waits there. */
-const UNCOUNTED = 10_000;
-/** Milliseconds between two looks while the stream waits: they double up to the second figure. */
-const AGAIN = { first: 250, longest: 4_000 };
-/** Milliseconds that a queue may be without a reader, e.g. while that comes back after a loss. */
-const PATIENCE = 5_000;
-/** Milliseconds that the broker has for one answer. */
-const ANSWER = 5_000;
+/** Items at most to a queue whose messages the broker does not count for this connection. */
+const MAX_UNCOUNTED_ITEMS = 10_000;
+/** Milliseconds until the first check while the stream waits; they double with each further one, up to the maximum. */
+const MIN_CHECK_INTERVAL_MS = 250;
+const MAX_CHECK_INTERVAL_MS = 4_000;
+/** Milliseconds that a queue may be without a consumer, e.g. while its reader reconnects. */
+const READER_TIMEOUT_MS = 5_000;
+/** Milliseconds that one check of the queue may take. */
+const INSPECT_TIMEOUT_MS = 5_000;
 
-/** Who sends to it. */
+/** Sender of a stream. */
 export interface Sender {
-  /** Fires when nobody waits any more. */
+  /** Fires when the call has ended. */
   readonly signal: AbortSignal;
-  /** Nobody reads. */
+  /** Ends the stream. */
   end(reason: string): void;
 }
 
-/** Asks the broker for a queue. */
+/** Asks the broker for the state of a queue; undefined if the queue does not exist. */
 export type Inspect = (
   queue: string,
   deadline: Deadline,
 ) => Promise<QueueState | undefined>;
 
-/** The queue of a reader without credit. */
+/** Queue of a reader that grants no credit. */
 export class ReaderQueue {
   readonly #name: string;
   readonly #inspect: Inspect;
   readonly #sender: Sender;
   #counted = true;
 
-  /** Nothing is asked yet. */
+  /** Sends nothing to the broker yet. */
   constructor(name: string, inspect: Inspect, sender: Sender) {
     this.#name = name;
     this.#inspect = inspect;
@@ -45,16 +47,18 @@ export class ReaderQueue {
   }
 
   /**
-   * Resolves when an item of that number may come; to false if nobody waits for it any more.
+   * Resolves when the item of this number may be sent; to false if the call has ended.
    *
-   * @throws {InterruptedError} there are too many items for a queue whose messages cannot be counted.
+   * @throws {InterruptedError} the stream has too many items for a queue whose messages the broker does not count.
    */
   async room(item: number): Promise<boolean> {
     const { signal } = this.#sender;
     if (this.#counted && item % CHECK_EVERY_ITEMS === 1 && item > 1) {
-      await this.#look();
+      await this.#waitUntilRead();
     }
-    if (!this.#counted && item > UNCOUNTED) throw uncounted(item - 1);
+    if (!this.#counted && item > MAX_UNCOUNTED_ITEMS) {
+      throw uncountedError(item - 1);
+    }
     return !signal.aborted;
   }
 
@@ -71,32 +75,32 @@ export class ReaderQueue {
     }
   }
 
-  /** Waits while too much is unread; ends the sender if nobody reads. */
-  async #look(): Promise<void> {
+  /** Waits while the queue has too many unread messages; ends the stream if nobody consumes them. */
+  async #waitUntilRead(): Promise<void> {
     const { signal } = this.#sender;
     let end = Infinity;
-    for (let ms = AGAIN.first; !signal.aborted; ms *= 2) {
-      const deadline = performance.now() + ANSWER;
+    for (let ms = MIN_CHECK_INTERVAL_MS; !signal.aborted; ms *= 2) {
+      const deadline = performance.now() + INSPECT_TIMEOUT_MS;
       const state = await this.#stateBy({ at: deadline, signal });
       this.#counted = state !== "locked";
-      if (!this.#counted) return; // it goes with its owner, who lives
-      const read = typeof state === "object" && state.consumers > 0;
-      if (read && state.messages <= MAX_UNREAD) return;
-      // What cannot be told now does not end a stream.
-      end = read || state === "unknown"
+      if (!this.#counted) return; // an exclusive queue ends with the connection of its reader, which is alive
+      const isRead = typeof state === "object" && state.consumers > 0;
+      if (isRead && state.messages <= MAX_UNREAD) return;
+      // A broker that does not reply now does not end the stream.
+      end = isRead || state === "unknown"
         ? Infinity
-        : Math.min(end, performance.now() + PATIENCE);
+        : Math.min(end, performance.now() + READER_TIMEOUT_MS);
       if (performance.now() >= end) {
         return this.#sender.end("nobody reads its answers any more");
       }
-      const wait = { at: end, signal };
-      await delay(Math.min(ms, AGAIN.longest), wait).catch(() => {});
+      const interval = Math.min(ms, MAX_CHECK_INTERVAL_MS);
+      await delay(interval, { at: end, signal }).catch(() => {});
     }
   }
 }
 
-/** The reader is told, who may be one that reads all the same. */
-function uncounted(sequence: number): InterruptedError {
+/** Error for the reader, which may still be reading. */
+function uncountedError(sequence: number): InterruptedError {
   const text =
     `The stream was interrupted after item ${sequence}: the queue of its reader is exclusive, so it cannot be told how many items wait there`;
   return markDispatchError(new InterruptedError(text, { data: { sequence } }));

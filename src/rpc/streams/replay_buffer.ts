@@ -1,86 +1,89 @@
-/** What a worker has sent of a stream, for a reader that missed some of it. @module */
+/** Replay buffer of a worker: keeps the items of a stream that were not read yet, for a reader that missed some. @module */
 import type { Message } from "../../transport/transport.ts";
 import { INITIAL_CREDIT, type StreamPosition } from "./flow_control.ts";
 import { newId } from "../../ids.ts";
 import type { ControlTarget, ControlTargets } from "../control_targets.ts";
 
-/** Which stream it is, and how its messages are sent again; without any, a sign of life is given. */
-export interface SentParts {
-  /** Where its reader's words come. */
+/** Stream of a replay buffer, and how its messages are resent. */
+export interface ReplayOptions {
+  /** Control commands of readers, by calls. */
   readonly targets: ControlTargets;
   /** Id of the call. */
   readonly call: string;
-  /** Queue of its reader. */
+  /** Reply queue of the reader. */
   readonly reader: string;
-  /** Items that may come unread; 0 = its reader never asks again, so nothing is kept. */
+  /** Items that may be unread; 0 = the reader never asks for missing items, so nothing is kept. */
   readonly window: number;
-  /** Sends them again, in order. */
-  readonly again: (messages: readonly Message[]) => Promise<void>;
+  /** Resends messages in their order. Without any, a heartbeat is sent. */
+  readonly resend: (messages: readonly Message[]) => Promise<void>;
 }
 
-/** Milliseconds between two times that a stream is said again; a reader asks every 500. */
+/** Milliseconds at least between two resends of a stream. A reader asks every 500 ms. */
 const RESEND_INTERVAL_MS = 100;
 
-/** Numbers the messages of one run, and keeps those that were not read yet: the window of credit, and the ending. */
+/** Numbers the messages of one run of a stream, and keeps those that were not read yet: at most the window of credit and the ending. */
 export class ReplayBuffer implements ControlTarget, Disposable {
   readonly #run = newId();
-  readonly #parts: SentParts;
+  readonly #options: ReplayOptions;
   #last = 0;
-  #kept: Message[] = [];
-  #busy = false;
-  #saidAt = -Infinity;
+  #unread: Message[] = [];
+  #resending = false;
+  #resentAt = -Infinity;
 
-  /** Its reader is heard until it is disposed. */
-  constructor(parts: SentParts) {
-    this.#parts = parts;
-    parts.targets.add(parts.call, this);
+  /** Receives control commands of the reader until it is disposed. */
+  constructor(options: ReplayOptions) {
+    this.#options = options;
+    options.targets.add(options.call, this);
   }
 
-  /** Queue of its reader. */
+  /** Reply queue of the reader. */
   get reader(): string {
-    return this.#parts.reader;
+    return this.#options.reader;
   }
 
-  /** What the next message says of its place. */
+  /** Position of the next message. */
   get next(): StreamPosition {
     return { sequence: this.#last + 1, runId: this.#run };
   }
 
-  /** What is kept, in bytes. */
+  /** Bytes of the messages that are kept. */
   get bytes(): number {
-    return this.#kept.reduce((sum, { body }) => sum + body.length, 0);
+    return this.#unread.reduce((sum, { body }) => sum + body.length, 0);
   }
 
-  /** The next message. */
+  /** Adds the next message. The oldest one is dropped once there are more than the window and an ending. */
   add(message: Message): void {
     this.#last++;
-    const { window } = this.#parts;
-    if (window > 0) this.#kept.push(message);
-    if (this.#kept.length > Math.min(window, INITIAL_CREDIT) + 1) {
-      this.#kept.shift();
+    const { window } = this.#options;
+    if (window > 0) this.#unread.push(message);
+    if (this.#unread.length > Math.min(window, INITIAL_CREDIT) + 1) {
+      this.#unread.shift();
     }
   }
 
-  /** What is a window behind the credit was read. */
+  /** Drops the messages that were read: all that are further than a window behind the granted item. */
   grant(upTo: number): void {
-    const unread = this.#last - (upTo - this.#parts.window);
-    if (unread < this.#kept.length) {
-      this.#kept.splice(0, this.#kept.length - Math.max(0, unread));
+    const unread = this.#last - (upTo - this.#options.window);
+    if (unread < this.#unread.length) {
+      this.#unread.splice(0, this.#unread.length - Math.max(0, unread));
     }
   }
 
-  /** What was read is not asked for: who seems to do so has said it before he read. */
+  /**
+   * Resends the messages from `from` on; false if they are of another run. Items that were read are not resent: a request for
+   * them was sent before they arrived.
+   */
   resume(from: number, run: string | undefined): boolean {
     if ((run ?? this.#run) !== this.#run) return false;
     const now = performance.now();
-    const soon = now < this.#saidAt + RESEND_INTERVAL_MS;
-    if (this.#busy || soon) return true; // he asks once more
-    this.#busy = true;
-    this.#saidAt = now;
-    const first = this.#last - this.#kept.length + 1;
-    const missed = this.#kept.slice(Math.max(0, from - first));
-    void this.#parts.again(missed).catch(() => {}).finally(() =>
-      this.#busy = false
+    const isTooSoon = now < this.#resentAt + RESEND_INTERVAL_MS;
+    if (this.#resending || isTooSoon) return true; // the reader asks once more
+    this.#resending = true;
+    this.#resentAt = now;
+    const first = this.#last - this.#unread.length + 1;
+    const missed = this.#unread.slice(Math.max(0, from - first));
+    void this.#options.resend(missed).catch(() => {}).finally(() =>
+      this.#resending = false
     );
     return true;
   }
@@ -91,32 +94,35 @@ export class ReplayBuffer implements ControlTarget, Disposable {
 
   returned(): void {}
 
-  /** Nothing is kept any more. */
+  /** Drops all messages, and receives no more control commands. */
   [Symbol.dispose](): void {
-    this.#parts.targets.remove(this.#parts.call, this);
-    this.#kept = [];
+    this.#options.targets.remove(this.#options.call, this);
+    this.#unread = [];
   }
 }
 
-/** How long ended streams are kept in milliseconds, and how much of them in bytes: a stream counts as a little more than its messages. */
-const MAX_FINISHED = { ms: 60_000, bytes: 16 * 1024 * 1024, each: 1024 };
+/** Milliseconds that a finished stream is kept at most. */
+const MAX_FINISHED_MS = 60_000;
+/** Bytes of finished streams that are kept at most. */
+const MAX_FINISHED_BYTES = 16 * 1024 * 1024;
+/** Bytes that a finished stream takes beside its messages, by estimate. */
+const OVERHEAD_BYTES = 1024;
 
-/** Streams that have ended lately: their readers may have missed the ending. */
+/** Streams that finished recently, whose readers may have missed the ending. */
 export class FinishedStreams implements Disposable {
-  /** The oldest first. */
+  /** Streams, the oldest first. */
   readonly #streams = new Map<ReplayBuffer, { since: number; bytes: number }>();
   #bytes = 0;
 
-  /** One has ended; those that are too old, or too much, are forgotten. */
+  /** Adds a stream that has finished, and forgets the oldest ones beyond the limits of age and size. */
   add(stream: ReplayBuffer): void {
     const now = performance.now();
-    const bytes = stream.bytes + MAX_FINISHED.each;
+    const bytes = stream.bytes + OVERHEAD_BYTES;
     this.#streams.set(stream, { since: now, bytes });
     this.#bytes += bytes;
     for (const [oldest, { since }] of this.#streams) {
-      if (this.#bytes <= MAX_FINISHED.bytes && now - since <= MAX_FINISHED.ms) {
-        return;
-      }
+      const isRecent = now - since <= MAX_FINISHED_MS;
+      if (isRecent && this.#bytes <= MAX_FINISHED_BYTES) return;
       this.#forget(oldest);
     }
   }

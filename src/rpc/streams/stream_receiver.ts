@@ -42,12 +42,16 @@ export class StreamReceiver implements PendingReply {
   #ended = false;
   readonly #allowance = new ReceiveWindow();
   readonly #listener: StreamListener | undefined;
-  /** Inbox of the worker that has the call, once a reply has told it. */
-  worker: string | undefined;
+  #worker: string | undefined;
 
   /** Without a listener nobody grants credit, and nothing ends the stream but its worker. */
   constructor(listener?: StreamListener) {
     this.#listener = listener;
+  }
+
+  /** Inbox of the worker that has the call, once a reply has named it. */
+  get worker(): string | undefined {
+    return this.#worker;
   }
 
   receive(reply: Reply): void {
@@ -55,7 +59,7 @@ export class StreamReceiver implements PendingReply {
     if (!over && this.#rivals(reply)) {
       return this.#listener?.onRival(reply.inbox);
     }
-    this.worker = reply.inbox ?? this.worker;
+    this.#worker = reply.inbox ?? this.#worker;
     if (over) return;
     // A worker that lives and yields nothing is silent all the same.
     if (reply.heartbeat) return this.#heartbeat(reply);
@@ -88,7 +92,7 @@ export class StreamReceiver implements PendingReply {
   #rivals({ runId, inbox, heartbeat }: Reply): boolean {
     if (this.#sequence === 0) return false;
     if (runId !== undefined) return runId !== this.#run;
-    return heartbeat === true && inbox !== undefined && inbox !== this.worker;
+    return heartbeat === true && inbox !== undefined && inbox !== this.#worker;
   }
 
   /** Interrupts the stream: the worker of its run does not come back. */

@@ -283,7 +283,7 @@ Deno.test("of bodies above the limit that come at once, one is held in a process
   for (const { consumers } of arrivals) {
     consumers.set("c", {
       limit: { bytes: 10, allowWhole: true },
-      receive: ({ body, oversized }, _key, tag, _redelivered, held) =>
+      receive: ({ body, oversized }, { tag }, held) =>
         came.push([tag, held, body.length, oversized]),
     });
   }

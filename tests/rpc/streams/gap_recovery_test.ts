@@ -272,12 +272,12 @@ function sent(window: number, running = new ControlTargets()) {
     call: "c",
     reader: "r",
     window,
-    again: (messages) => Promise.resolve(void again.push(messages)),
+    resend: (messages) => Promise.resolve(void again.push(messages)),
   });
   return { items, again };
 }
 
-Deno.test("SentItems keeps no more than a window and the ending", () => {
+Deno.test("ReplayBuffer keeps no more than a window and the ending", () => {
   const { items } = sent(32);
   for (let n = 0; n < 1_000; n++) items.add(message(10));
   assert.equal(items.bytes, 330);
@@ -296,7 +296,7 @@ Deno.test("SentItems keeps no more than a window and the ending", () => {
   assert.equal(forgetful.bytes, 0);
 });
 
-Deno.test("SentItems says again what follows a number, of its own run, once in a while", () => {
+Deno.test("ReplayBuffer resends what follows a number, of its own run, once in 100 ms", () => {
   const five = () => {
     const { items, again } = sent(32);
     const messages = upTo(5).map(message);

@@ -46,9 +46,8 @@ interface Delivered {
   readonly redelivered: boolean;
 }
 
-const receiver =
-  (came: Came<Delivered>): Receive => (message, key, tag, redelivered) =>
-    came.add({ message, key, tag, redelivered });
+const receiver = (came: Came<Delivered>): Receive => (message, fields) =>
+  came.add({ message, ...fields });
 
 async function connected() {
   const url = new URL(await brokerUrl());
@@ -219,7 +218,7 @@ Deno.test("in whatever pieces bytes come, they are the same messages, and amqpli
     arrivals.consumers.set(
       "ours",
       {
-        receive: ({ body, headers }, _key, tag) =>
+        receive: ({ body, headers }, { tag }) =>
           came.push([JSON.stringify(headers), body.length, tag]),
       },
     );

@@ -22,12 +22,20 @@ import type { FieldReader } from "./field_reader.ts";
 
 const EMPTY = Buffer.alloc(0);
 
+/** Fields of `basic.deliver`. */
+export interface DeliveryFields {
+  /** Routing key. */
+  readonly key: string;
+  /** Delivery tag. */
+  readonly tag: number;
+  /** True if the broker may have delivered the message before. */
+  readonly redelivered: boolean;
+}
+
 /** Receives a message; must not throw. `body` tells which part of an oversized body is in memory. */
 export type Receive = (
   message: Message,
-  key: string,
-  tag: number,
-  redelivered: boolean,
+  fields: DeliveryFields,
   body?: LargeBody,
 ) => void;
 
@@ -62,9 +70,7 @@ class ContentAssembler implements Message {
   readonly #limit: BodyLimit | undefined;
   #large: LargeBody | undefined;
   #edges: BodyEdges | undefined;
-  readonly #tag: number;
-  readonly #redelivered: boolean;
-  readonly #key: string;
+  readonly #fields: DeliveryFields;
   /** Length of the body in bytes, and the number of bytes received. */
   #length = 0;
   #received = 0;
@@ -77,10 +83,10 @@ class ContentAssembler implements Message {
   constructor({ receive, limit }: ConsumerReader, octets: FieldReader) {
     this.#receive = receive;
     this.#limit = limit;
-    this.#tag = octets.u64();
-    this.#redelivered = octets.u8() !== 0;
+    const tag = octets.u64();
+    const redelivered = octets.u8() !== 0;
     octets.skip(); // exchange
-    this.#key = octets.name();
+    this.#fields = { key: octets.name(), tag, redelivered };
   }
 
   get properties(): Uint8Array {
@@ -165,13 +171,7 @@ class ContentAssembler implements Message {
 
   /** Hands the message to its consumer. */
   deliver(): void {
-    this.#receive(
-      this,
-      this.#key,
-      this.#tag,
-      this.#redelivered,
-      this.#large,
-    );
+    this.#receive(this, this.#fields, this.#large);
   }
 }
 

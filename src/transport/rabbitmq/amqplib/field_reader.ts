@@ -173,8 +173,6 @@ export class FieldReader {
     switch (type) {
       case 0x53: // S
         return this.#text(this.u32());
-      case 0x49: // I
-        return this.u32() | 0;
       case 0x74: // t
         return this.u8() !== 0;
       case 0x56: // V
@@ -183,6 +181,22 @@ export class FieldReader {
         return this.#table();
       case 0x41: // A
         return this.#array();
+      case 0x44: // D
+        return { places: this.u8(), digits: this.u32() };
+      case 0x78: { // x
+        const length = this.u32();
+        const at = this.#past(length);
+        return this.#bytes.subarray(at, at + length);
+      }
+      default:
+        return this.#number(type);
+    }
+  }
+
+  #number(type: number): number {
+    switch (type) {
+      case 0x49: // I
+        return this.u32() | 0;
       case 0x6c: // l
       case 0x4c: // L, signed as well
         return Number(this.#bytes.readBigInt64BE(this.#past(8)));
@@ -202,13 +216,6 @@ export class FieldReader {
         return this.u16();
       case 0x69: // i
         return this.u32();
-      case 0x44: // D
-        return { places: this.u8(), digits: this.u32() };
-      case 0x78: { // x
-        const length = this.u32();
-        const at = this.#past(length);
-        return this.#bytes.subarray(at, at + length);
-      }
       default:
         throw new TypeError(`it has a value of the unknown type ${type}`);
     }

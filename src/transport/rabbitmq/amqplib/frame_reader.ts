@@ -3,12 +3,12 @@ import { Buffer } from "node:buffer";
 import type { Channel } from "npm:amqplib@2.3.1";
 import { type AmqplibConnection, channelNumber } from "./private_members.ts";
 import { ChannelReader } from "./channel_reader.ts";
-import { BODY, END, HEADER, METHOD, OVERHEAD } from "./protocol.ts";
+import { BODY, END, FRAME_OVERHEAD_BYTES, HEADER, METHOD } from "./protocol.ts";
 import type { GracefulClose } from "./graceful_close.ts";
 import { FieldReader } from "./field_reader.ts";
 
 /** Bytes of a frame before its payload. */
-const HEAD_BYTES = OVERHEAD - 1;
+const HEAD_BYTES = FRAME_OVERHEAD_BYTES - 1;
 /**
  * Maximum number of bytes of a frame, as in amqplib: RabbitMQ does not keep to the agreed maximum where headers are
  * long.
@@ -84,7 +84,7 @@ export class FrameReader {
     const have = bytes.length - at;
     const length = have < HEAD_BYTES
       ? 0
-      : OVERHEAD + bytes.readUInt32BE(at + 3);
+      : FRAME_OVERHEAD_BYTES + bytes.readUInt32BE(at + 3);
     const end = at + length - 1;
     if (
       length > MAX_FRAME_BYTES || (length > 0 && (bytes[end] ?? END) !== END)

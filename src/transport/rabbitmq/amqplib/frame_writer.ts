@@ -11,11 +11,11 @@ import {
   DELIVERY_MODE,
   END,
   EXPIRATION,
+  FRAME_OVERHEAD_BYTES,
   HEADER,
   HEADERS,
   MESSAGE_ID,
   METHOD,
-  OVERHEAD,
   PUBLISH,
   REJECT,
   REPLY_TO,
@@ -50,7 +50,7 @@ export class FrameWriter {
 
   /** `frameMax`: maximum number of bytes of a frame, as agreed with the broker; 0 = no limit. */
   constructor(frameMax: number) {
-    this.#maxBodyBytes = (frameMax || SLAB_BYTES) - OVERHEAD;
+    this.#maxBodyBytes = (frameMax || SLAB_BYTES) - FRAME_OVERHEAD_BYTES;
   }
 
   /** Number of bytes that were not taken yet. */
@@ -122,7 +122,7 @@ export class FrameWriter {
 
   /** Returns the number of bytes that frames add to a body. */
   #extra(length: number): number {
-    return OVERHEAD * Math.ceil(length / this.#maxBodyBytes);
+    return FRAME_OVERHEAD_BYTES * Math.ceil(length / this.#maxBodyBytes);
   }
 
   #method(

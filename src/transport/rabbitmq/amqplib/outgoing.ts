@@ -4,7 +4,7 @@ import process from "node:process";
 import type { Channel } from "npm:amqplib@2.3.1";
 import type { Message } from "../../transport.ts";
 import { type AmqplibConnection, channelNumber } from "./private_members.ts";
-import { BODY, END, OVERHEAD } from "./protocol.ts";
+import { BODY, END, FRAME_OVERHEAD_BYTES } from "./protocol.ts";
 import { FrameWriter, type PublishAddress } from "./frame_writer.ts";
 
 /**
@@ -76,7 +76,8 @@ export class SocketWriter {
     body: Uint8Array,
     alive: () => boolean,
   ): Promise<void> {
-    const most = (this.#connection.frameMax || MAX_BUFFERED_BYTES) - OVERHEAD;
+    const most = (this.#connection.frameMax || MAX_BUFFERED_BYTES) -
+      FRAME_OVERHEAD_BYTES;
     for (let from = 0; from < body.length; from += most) {
       while (this.full) await this.full;
       if (!alive() || this.#connection.stream.destroyed) return;
@@ -145,11 +146,11 @@ export class SocketWriter {
 
 /** Encodes a body frame. */
 function bodyFrame(channel: number, part: Uint8Array): Buffer {
-  const frame = Buffer.allocUnsafeSlow(part.length + OVERHEAD);
+  const frame = Buffer.allocUnsafeSlow(part.length + FRAME_OVERHEAD_BYTES);
   frame.writeUInt8(BODY, 0);
   frame.writeUInt16BE(channel, 1);
   frame.writeUInt32BE(part.length, 3);
-  frame.set(part, OVERHEAD - 1);
+  frame.set(part, FRAME_OVERHEAD_BYTES - 1);
   frame.writeUInt8(END, frame.length - 1);
   return frame;
 }

@@ -3,7 +3,7 @@
 /** Types of frames, and the octet at the end of each frame. */
 export const METHOD = 1, HEADER = 2, BODY = 3, END = 0xce;
 /** Bytes of a frame besides its payload: type, channel and length before it, and the end octet. */
-export const OVERHEAD = 8;
+export const FRAME_OVERHEAD_BYTES = 8;
 
 /** The class `basic`, and its methods. */
 export const BASIC = 60,

@@ -11,12 +11,9 @@ const dateOf = (moment: number) =>
 
 /** Records health as plain numbers, which is cheap enough for every message; dates are computed when health is read. */
 export class HealthRecorder {
-  /** Number of times that the connection was lost. */
-  losses = 0;
-  /** Number of deliveries that were settled after their channel was closed. */
-  stale = 0;
-  /** Time at which the broker last proved that it works, in milliseconds of `performance.now()`. */
-  lastProof: number | undefined;
+  #losses = 0;
+  #stale = 0;
+  #lastProof: number | undefined;
   readonly #onRecovered: () => void;
   readonly #consumers = { wanted: 0, consuming: 0 };
   #socket: ConnectionState = "recovering";
@@ -26,6 +23,16 @@ export class HealthRecorder {
   /** `onRecovered` is called whenever the connection is open and all its consumers run. */
   constructor(recovered: () => void) {
     this.#onRecovered = recovered;
+  }
+
+  /** Time at which the broker last proved that it works, in milliseconds of `performance.now()`. */
+  get lastProof(): number | undefined {
+    return this.#lastProof;
+  }
+
+  /** Number of deliveries that were settled after their channel was closed. */
+  get stale(): number {
+    return this.#stale;
   }
 
   /** Sets the state of the connection without regard to its consumers. */
@@ -43,7 +50,18 @@ export class HealthRecorder {
 
   /** Records that the broker has done what was requested. */
   recordProof(): void {
-    this.lastProof = performance.now();
+    this.#lastProof = performance.now();
+  }
+
+  /** Records that the connection was lost. */
+  recordLoss(): void {
+    this.#losses++;
+    this.setState("recovering");
+  }
+
+  /** Records deliveries that were settled after their channel was closed. */
+  recordStale(deliveries: number): void {
+    this.#stale += deliveries;
   }
 
   /** Health with dates and numbers. */
@@ -51,10 +69,10 @@ export class HealthRecorder {
     return {
       state: this.#state,
       since: dateOf(this.#since),
-      lastProof: this.lastProof === undefined
+      lastProof: this.#lastProof === undefined
         ? undefined
-        : dateOf(this.lastProof),
-      losses: this.losses,
+        : dateOf(this.#lastProof),
+      losses: this.#losses,
       consumers: { ...this.#consumers },
     };
   }

@@ -1,4 +1,6 @@
 /** URLs and credentials of a connection, which are read again at each attempt. @module */
+import { logger } from "../../../logging.ts";
+import { ConnectionFailedError } from "../../../errors.ts";
 import type { Credentials } from "../../transport.ts";
 
 /** URLs of the nodes, and the credentials for all of them. */
@@ -61,14 +63,27 @@ export class LoginRejections {
     this.#limits = bounds;
   }
 
-  /** True if the broker has rejected no login since it last accepted one. */
-  get none(): boolean {
-    return this.#times === 0;
-  }
-
   /** Records that the broker has accepted a login. */
   clear(): void {
     this.#times = 0;
+  }
+
+  /**
+   * Records the error of a rejection; returns the error with which to give up once the limits are reached. The broker may only
+   * be starting, or a new password may be on its way to it.
+   */
+  record(error: Error): ConnectionFailedError | undefined {
+    if (this.#times === 0) {
+      logger("bus").warn(
+        "The broker rejects a login that it accepted before: {error}",
+        { error: error.message },
+      );
+    }
+    const exhausted = this.add();
+    if (exhausted === undefined) return undefined;
+    const { data } = error as ConnectionFailedError;
+    const text = `${error.message}; ${exhausted}`;
+    return new ConnectionFailedError(text, { data });
   }
 
   /** Records a rejection; returns a text about all of them once the limits are reached. */

@@ -1,7 +1,6 @@
 /** Supervised connection of a transport: reconnects, one attempt at a time, unless its login is rejected. @module */
 import type { Channel } from "npm:amqplib@2.3.1";
 import { backoff } from "../../../async/backoff.ts";
-import { logger } from "../../../logging.ts";
 import {
   ConnectionDisposedError,
   ConnectionFailedError,
@@ -49,16 +48,12 @@ export interface SupervisionListener {
 
 /** A connection that is opened again after every loss. */
 export class SupervisedConnection {
-  /** The open connection, while there is one. */
-  socket: Socket | undefined;
-  /** Reason why the broker accepts no messages; undefined while it accepts them. */
-  blocked: string | undefined;
-  /** Reason of the last failed attempt or loss. */
-  reason = "not connected yet";
-  /** Error with which the connection was given up. */
-  failure: Error | undefined;
   /** Health record of this connection: state, losses, last confirmed activity. */
   readonly recorder: HealthRecorder;
+  #socket: Socket | undefined;
+  #blocked: string | undefined;
+  #reason = "not connected yet";
+  #failure: Error | undefined;
   readonly #access: Access;
   readonly #rejections: LoginRejections;
   readonly #settings: SocketSettings;
@@ -90,10 +85,30 @@ export class SupervisedConnection {
     this.#running ??= this.#run();
   }
 
+  /** The open connection, while there is one. */
+  get socket(): Socket | undefined {
+    return this.#socket;
+  }
+
+  /** Reason why the broker accepts no messages; undefined while it accepts them. */
+  get blocked(): string | undefined {
+    return this.#blocked;
+  }
+
+  /** Reason of the last failed attempt or loss. */
+  get reason(): string {
+    return this.#reason;
+  }
+
+  /** Error with which the connection was given up. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
   /** Reason why an operation has to wait, for timeout errors. */
   get waitReason(): string {
-    return this.blocked ??
-      (this.socket ? "the broker does not answer" : this.reason);
+    return this.#blocked ??
+      (this.#socket ? "the broker does not answer" : this.#reason);
   }
 
   /** Resolves at the next change of state: open, closed, blocked, unblocked or failed. */
@@ -108,8 +123,8 @@ export class SupervisedConnection {
    * @throws {ConnectionDisposedError} the connection is closed for good.
    */
   async waitForSocket(deadline: Deadline): Promise<Socket> {
-    while (!this.socket) {
-      if (this.failure) throw this.failure;
+    while (!this.#socket) {
+      if (this.#failure) throw this.#failure;
       if (this.#stop.signal.aborted) {
         throw new ConnectionDisposedError(
           "Cannot send: the connection is closed",
@@ -118,10 +133,10 @@ export class SupervisedConnection {
       await withDeadline(
         this.stateChange(),
         deadline,
-        () => new ConnectionFailedError(this.reason),
+        () => new ConnectionFailedError(this.#reason),
       );
     }
-    return this.socket;
+    return this.#socket;
   }
 
   /** Opens a channel, and retries until it is open; `signal` ends that, and leaves no channel open. */
@@ -144,29 +159,29 @@ export class SupervisedConnection {
 
   /** Gives the connection up for good. */
   fail(error: Error): void {
-    if (this.failure || this.#stop.signal.aborted) return;
-    this.failure = error;
+    if (this.#failure || this.#stop.signal.aborted) return;
+    this.#failure = error;
     this.recorder.setState("failed");
     this.#stop.abort();
     this.#listener.failed(error);
     this.#notifyWaiters();
-    void this.socket?.close();
+    void this.#socket?.close();
   }
 
   /** Closes the socket, although no error was reported; the connection is then opened again. */
   drop(reason: string): void {
-    this.socket?.drop(reason);
+    this.#socket?.drop(reason);
   }
 
   /** Keeps the process alive while the connection is open, which is the default. */
   ref(): void {
-    this.socket?.setRef(true);
+    this.#socket?.setRef(true);
     this.#needed.resolve();
   }
 
   /** Lets the process exit while the connection is open; a lost connection is not opened again before `ref`. */
   unref(): void {
-    this.socket?.setRef(false);
+    this.#socket?.setRef(false);
     this.#needed = Promise.withResolvers();
   }
 
@@ -175,7 +190,7 @@ export class SupervisedConnection {
     this.#stop.abort();
     this.#needed.resolve();
     this.#notifyWaiters();
-    await this.socket?.close();
+    await this.#socket?.close();
     await this.#running;
   }
 
@@ -209,32 +224,18 @@ export class SupervisedConnection {
   }
 
   #failedAttempt(error: Error, connected: boolean): void {
-    this.reason = error.message;
+    this.#reason = error.message;
     this.#listener.unreachable(error.message);
     const { fatal, refused } = error instanceof ConnectionFailedError
       ? error.data
       : { fatal: error instanceof InvalidValueError };
-    if (fatal === true && !connected) this.fail(error);
-    else if (refused === true) this.#recordRejection(error);
+    const failure = fatal === true && !connected
+      ? error
+      : refused === true
+      ? this.#rejections.record(error)
+      : undefined;
+    if (failure) this.fail(failure);
     this.#notifyWaiters();
-  }
-
-  /** Counts a rejection: the broker may only be starting, or a new password may be on its way. */
-  #recordRejection(error: Error): void {
-    if (this.#rejections.none) {
-      logger("bus").warn(
-        "The broker rejects a login that it accepted before: {error}",
-        {
-          error: error.message,
-        },
-      );
-    }
-    const exhausted = this.#rejections.add();
-    if (exhausted === undefined) return;
-    const { data } = error as ConnectionFailedError;
-    this.fail(
-      new ConnectionFailedError(`${error.message}; ${exhausted}`, { data }),
-    );
   }
 
   /** Supervises an open socket until it is lost. */
@@ -244,18 +245,18 @@ export class SupervisedConnection {
   ): Promise<void> {
     if (this.#stop.signal.aborted) return await socket.close();
     socket.model.on("blocked", (reason: string) => {
-      this.blocked = reason;
+      this.#blocked = reason;
       this.recorder.setState("blocked");
       this.#listener.blocked(reason);
       this.#notifyWaiters();
     });
     socket.model.on("unblocked", () => {
-      this.blocked = undefined;
+      this.#blocked = undefined;
       this.recorder.setState("up");
       this.#listener.unblocked();
       this.#notifyWaiters();
     });
-    this.socket = socket;
+    this.#socket = socket;
     this.recorder.setState("up");
     this.#listener.connected();
     this.#notifyWaiters();
@@ -263,9 +264,9 @@ export class SupervisedConnection {
     this.#renewCredentials(socket, credentials, socketClosed.signal);
     const reason = await socket.lost;
     socketClosed.abort();
-    this.socket = undefined;
-    this.blocked = undefined;
-    this.reason = `Connection to ${displayUrl(url)} lost: ${reason.message}`;
+    this.#socket = undefined;
+    this.#blocked = undefined;
+    this.#reason = `Connection to ${displayUrl(url)} lost: ${reason.message}`;
     if (!this.#stop.signal.aborted) this.#recordLoss();
     this.#notifyWaiters();
     await socket.close();
@@ -287,8 +288,7 @@ export class SupervisedConnection {
   }
 
   #recordLoss(): void {
-    this.recorder.losses++;
-    this.recorder.setState("recovering");
-    this.#listener.disconnected(this.reason);
+    this.recorder.recordLoss();
+    this.#listener.disconnected(this.#reason);
   }
 }

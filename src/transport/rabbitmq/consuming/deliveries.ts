@@ -2,22 +2,16 @@
 import process from "node:process";
 import type { Channel } from "npm:amqplib@2.3.1";
 import type { OpenChannel } from "../amqplib/channel.ts";
+import type { DeliveryFields } from "../amqplib/channel_reader.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
 import type { AckOptions, Delivery, Message } from "../../transport.ts";
-
-/** Fields of `basic.deliver`. */
-export interface DeliveryFields {
-  /** Routing key. */
-  readonly key: string;
-  /** Delivery tag. */
-  readonly tag: number;
-  readonly redelivered: boolean;
-}
 
 /** Consumer of a delivery. */
 export interface DeliveryConsumer {
   /** Acknowledgements of its channel. */
   readonly acks: AckBatcher;
+  /** True if the queue counts the deliveries of its messages. */
+  readonly countsDeliveries: boolean;
   /** Exempts a delivery with a body of so many bytes from the prefetch; see `Delivery.exemptFromPrefetch`. */
   exempt(bytes: number, evict: () => void): Disposable;
 }
@@ -31,7 +25,7 @@ export class RabbitDelivery implements Delivery {
   readonly #tag: number;
   readonly #onSettled: (() => void) | undefined;
   /** See `Delivery.deliveryCount`. */
-  deliveryCount: number | undefined;
+  readonly deliveryCount: number | undefined;
   #settled = false;
 
   /** `onSettled` is called once, when the delivery is settled. */
@@ -44,6 +38,9 @@ export class RabbitDelivery implements Delivery {
     this.message = message;
     this.key = key;
     this.redelivered = redelivered;
+    this.deliveryCount = consumer.countsDeliveries
+      ? deliveryCountOf(message.headers)
+      : undefined;
     this.#consumer = consumer;
     this.#tag = tag;
     this.#onSettled = onSettled;
@@ -70,6 +67,13 @@ export class RabbitDelivery implements Delivery {
     this.#consumer.acks.reject(this.#tag, requeue);
     this.#onSettled?.();
   }
+}
+
+/** Returns the number of earlier deliveries. A quorum queue sends no count with the first delivery. */
+function deliveryCountOf(
+  { "x-delivery-count": count }: Message["headers"],
+): number {
+  return Number.isSafeInteger(count) ? Number(count) : 0;
 }
 
 /** Milliseconds that a lazy acknowledgement waits for others. */
@@ -109,7 +113,7 @@ export class AckBatcher {
 
   /** Acknowledges a delivery at the end of this turn of the event loop, or with `lazy` a little later. */
   ack(tag: number, lazy = false): void {
-    if (!this.#channel.alive) return void this.#recorder.stale++;
+    if (!this.#channel.alive) return this.#recorder.recordStale(1);
     this.#acknowledged.add(tag);
     if (lazy && this.#acknowledged.size < MAX_BATCH) {
       this.#timer ??= setTimeout(this.flush, FLUSH_DELAY_MS);
@@ -121,20 +125,22 @@ export class AckBatcher {
 
   /** Rejects a delivery, before any acknowledgement that is sent later. */
   reject(tag: number, requeue: boolean): void {
-    if (!this.#channel.alive) return void this.#recorder.stale++;
+    if (!this.#channel.alive) return this.#recorder.recordStale(1);
     this.#unsettled.delete(tag);
     this.#channel.writer.reject(this.#channel.channel, tag, requeue);
   }
 
   /** Sends all acknowledgements; one with `multiple` for the oldest deliveries up to the first unsettled one. */
-  flush = (): void => {
+  readonly flush = (): void => {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#flushing = false;
     const tags = this.#acknowledged;
     if (tags.size === 0) return;
     this.#acknowledged = new Set();
-    if (!this.#channel.alive) return void (this.#recorder.stale += tags.size);
+    if (!this.#channel.alive) {
+      return this.#recorder.recordStale(tags.size);
+    }
     let last = 0;
     for (const tag of this.#unsettled) {
       if (!tags.delete(tag)) break;

@@ -2,7 +2,7 @@
 import type { Channel } from "npm:amqplib@2.3.1";
 import { logger } from "../../../logging.ts";
 import { bodyBudget } from "../../oversized_body.ts";
-import type { Delivery, Message } from "../../transport.ts";
+import type { Delivery } from "../../transport.ts";
 import {
   type AckBatcher,
   type DeliveryConsumer,
@@ -56,23 +56,22 @@ function receiverOf(
   spec: ConsumerSpec,
 ): Receive {
   const prefetch = isRenewable(spec) ? spec.options.prefetch : Infinity;
-  const counted = countsDeliveries(spec.route);
   const consumer: DeliveryConsumer = {
     acks,
+    countsDeliveries: countsDeliveries(spec.route),
     exempt: (bytes, evict) => renewals.add(tag, { prefetch, bytes, evict }),
   };
-  return (message, key, deliveryTag, redelivered, body) => {
+  return (message, fields, body) => {
     recorder.recordProof();
     const offset = message.headers["x-stream-offset"];
     if (typeof offset === "number") spec.offset = offset;
-    acks.delivered(deliveryTag);
+    acks.delivered(fields.tag);
     const delivery = new RabbitDelivery(
       message,
-      { key, tag: deliveryTag, redelivered },
+      fields,
       consumer,
       body === "whole" ? releaseBudget : undefined,
     );
-    if (counted) delivery.deliveryCount = deliveryCountOf(message.headers);
     if (body === "later") return postpone(channel, delivery);
     try {
       spec.onDelivery(delivery);
@@ -128,15 +127,8 @@ export function requeueAfterCancel(
   void cancelled.then(() => {
     for (const tag of tags) acks.reject(tag, true);
   });
-  return (_message, _key, tag) => {
+  return (_message, { tag }) => {
     acks.delivered(tag);
     tags.push(tag);
   };
-}
-
-/** Returns the number of earlier deliveries. A quorum queue sends no count with the first delivery. */
-function deliveryCountOf(
-  { "x-delivery-count": count }: Message["headers"],
-): number {
-  return Number.isSafeInteger(count) ? Number(count) : 0;
 }
