@@ -17,7 +17,7 @@ const CHECKS: Record<string, string[]> = {
   "types": ["check", "--doc", ".", ...markdown],
   "types, by a user's options": ["check", "--no-config", "--no-lock", "mod.ts"],
   "documentation": ["doc", "--lint", "mod.ts"],
-  "house (floors, budgets)": ["test", "-A", "tests/architecture_test.ts"],
+  "architecture": ["test", "-A", "tests/architecture_test.ts"],
   "publish (dry run)": ["publish", "--dry-run", "--allow-dirty"],
 };
 
