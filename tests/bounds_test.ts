@@ -22,8 +22,10 @@ const MEMORY_BUS = "the bus of one process, which only that process fills";
 
 /** Of each collection that lives longer than a function: what bounds it. */
 const BOUNDS: Readonly<Record<string, string>> = {
-  "transport/memory/broker.ts #bindings": MEMORY_BUS,
-  "transport/memory/broker.ts #queues": MEMORY_BUS,
+  "transport/memory/bus.ts bindings": MEMORY_BUS,
+  "transport/memory/bus.ts buses": MEMORY_BUS,
+  "transport/memory/bus.ts exchanges": MEMORY_BUS,
+  "transport/memory/bus.ts queues": MEMORY_BUS,
   "transport/memory/transport.ts #sessions": OWN,
   "transport/memory/queue.ts #items": MEMORY_BUS,
   "transport/memory/queue.ts #subscribers": OWN,

@@ -1,5 +1,6 @@
 /** From a URL to a connection: the one place that picks a concrete transport. @module */
 import { logger } from "../logging.ts";
+import { sharedBus } from "../transport/memory/bus.ts";
 import { MemoryTransport } from "../transport/memory/transport.ts";
 import { RabbitTransport } from "../transport/rabbitmq/transport.ts";
 import type { BusProfile } from "../transport/profile.ts";
@@ -20,7 +21,11 @@ import {
 } from "./connection_options.ts";
 import type { ConnectionDependencies } from "./dependencies.ts";
 import { checkConnectionNames } from "./option_names.ts";
-import { sharedTransport, transportKey } from "./transport_registry.ts";
+import {
+  busName,
+  sharedTransport,
+  transportKey,
+} from "./transport_registry.ts";
 
 function createTransport(
   where: readonly URL[] | AskedUrls,
@@ -36,7 +41,10 @@ function createTransport(
       urls: askedUrls(where, warnOpen()),
     });
   }
-  if (where[0]?.protocol === "memory:") return new MemoryTransport(profile);
+  const [first] = where;
+  if (first?.protocol === "memory:") {
+    return new MemoryTransport(profile, sharedBus(busName(first)));
+  }
   warnOpen()(where);
   return new RabbitTransport({ ...rabbit, urls: where });
 }

@@ -21,7 +21,8 @@ const transports = new Map<string, SharedTransport>();
 const pool: PoolOptions = { size: 30, idle: 60_000 };
 
 /** Name of the bus of a memory URL: `memory:name` and `memory://name` are the same. */
-const busName = (url: URL) => url.host || url.pathname.replace(/^\/+/, "");
+export const busName = (url: URL): string =>
+  url.host || url.pathname.replace(/^\/+/, "");
 
 const numbers = new WeakMap<object, number>();
 let functions = 0;

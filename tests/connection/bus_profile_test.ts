@@ -207,3 +207,40 @@ for (const dialect of ["folsom", "grizzly", "oslo"] as const) {
     );
   }
 }
+
+onEachBus(
+  "connections of different settings on one URL share its queues, and a queue of another form is refused",
+  async (bus) => {
+    const served = sums(bus.topic);
+    await using worker = await bus.serve(served, sumHandlers());
+    await using other = await bus.connect({ queueType: "quorum" });
+    const client = other.client(served);
+    assert.equal(await client.call("add", { a: 1, b: 1 }), 2);
+    const dispatcher = implement(served, sumHandlers()).createRpcDispatcher();
+    const error = await failureOf(other.createConsumer(bus.topic, dispatcher));
+    assert.ok(error instanceof TopologyError, String(error));
+    assert.equal(error.data.reason, "inequivalent");
+    assert.equal(worker.stats.handled, 1);
+  },
+);
+
+onEachBus(
+  "a passive caller reaches what an active worker has made, and misses what nobody has made",
+  async (bus) => {
+    const exchange = `${bus.topic}_control`;
+    const profile = { exchange, durable: true, autoDelete: true };
+    const passive = { profile: { ...profile, declare: "passive" } } as const;
+    const served = sums(bus.topic);
+    {
+      await using early = await bus.connect(passive);
+      const error = await failureOf(
+        early.client(served).call("add", { a: 1, b: 1 }),
+      );
+      assert.ok(error instanceof TopologyError, String(error));
+      assert.equal(error.data.entity, `exchange ${exchange}`);
+    }
+    await using _worker = await bus.serve(served, sumHandlers(), { profile });
+    await using caller = await bus.connect(passive);
+    assert.equal(await caller.client(served).call("add", { a: 1, b: 1 }), 2);
+  },
+);

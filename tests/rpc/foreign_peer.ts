@@ -10,11 +10,13 @@ import type {
   Session,
 } from "../../src/transport/transport.ts";
 import {
+  busName,
   sharedTransport,
   transportKey,
 } from "../../src/connection/transport_registry.ts";
 import { busProfile } from "../../src/connection/bus_profile.ts";
 import { defaultLimits } from "../../src/wire/json.ts";
+import { sharedBus } from "../../src/transport/memory/bus.ts";
 import { MemoryTransport } from "../../src/transport/memory/transport.ts";
 import { until } from "../setup/probe.ts";
 import type { Bus } from "./support.ts";
@@ -37,7 +39,9 @@ export class Stranger implements AsyncDisposable {
   static async on({ url }: Bus): Promise<Stranger> {
     const profile = busProfile(undefined, "classic");
     const key = transportKey([new URL(url)], {}, profile);
-    const make = () => new MemoryTransport(); // nobody is connected
+    const make = () =>
+      // nobody is connected
+      new MemoryTransport(profile, sharedBus(busName(new URL(url))));
     const { pool } = sharedTransport(key, make, defaultLimits);
     const transport = await pool.acquire(false, soon());
     const release = () => pool.release(transport, false, false);

@@ -8,7 +8,9 @@ import {
 } from "../address.ts";
 import { type BusProfile, missingEntityError } from "../profile.ts";
 import type { Message, QueueState } from "../transport.ts";
-import { MemoryQueue, type Owner, type QueueSettings } from "./queue.ts";
+import type { Bus } from "./bus.ts";
+import { MemoryQueue, type Owner } from "./queue.ts";
+import { checkForm, type QueueSettings } from "./queue_settings.ts";
 
 /** Address of a queue that has a binding: messages reach it by a routing key, not by the name of the queue. */
 type BoundAddress = QueueAddress | Extract<Address, { kind: "fanout" }>;
@@ -24,42 +26,40 @@ const isUnique = (address: Address): boolean =>
   address.kind === "fanout" ||
   address.kind === "event" && address.exclusive === true;
 
-/** Returns the binding key. Names have no spaces, so the key of a fanout never equals that of a topic. */
-const bindingKey = (address: BoundAddress): string =>
-  address.kind === "fanout" ? `fanout ${address.topic}` : publishKey(address);
-
 /** Returns the routing key that deliveries show; empty for a fanout, as with AMQP. */
 const deliveryKey = (address: Address): string =>
   address.kind === "fanout" ? "" : publishKey(address);
 
-/** Queues and bindings of one bus. */
+/** A bus as the transports of one profile see it. */
 export class Broker {
   readonly #profile: BusProfile;
-  readonly #queues = new Map<string, MemoryQueue>();
-  readonly #bindings = new Map<string, Set<MemoryQueue>>();
+  readonly #bus: Bus;
 
-  constructor(profile: BusProfile) {
+  constructor(profile: BusProfile, bus: Bus) {
     this.#profile = profile;
+    this.#bus = bus;
   }
 
   /**
    * Returns the queue of an address, and creates it if it does not exist; a queue of one consumer is removed with its
    * `owner`.
    *
-   * @throws {TopologyError} the profile is passive, and the queue does not exist.
+   * @throws {TopologyError} the profile is passive and the queue does not exist, or the queue has another form.
    */
   queue(address: Address, owner: Owner, bind = true): MemoryQueue {
     const name = isUnique(address)
       ? uniqueName(queueName(address), true)
       : queueName(address);
-    const known = this.#queues.get(name);
+    this.#declareExchange(address);
+    const known = this.#bus.queues.get(name);
     if (this.#profile.nova?.passive && isShared(address)) {
       if (known) return known;
       throw missingEntityError(`queue ${name}`);
     }
-    const queue = known ??
-      this.createQueue(name, owner, this.#settingsOf(address));
-    if (bind && isBound(address)) this.#bind(bindingKey(address), queue);
+    const settings = this.#settingsOf(address);
+    if (known) checkForm(name, known.settings.form, settings.form);
+    const queue = known ?? this.createQueue(name, owner, settings);
+    if (bind && isBound(address)) this.#bind(this.#bindingKey(address), queue);
     return queue;
   }
 
@@ -71,21 +71,23 @@ export class Broker {
   ): MemoryQueue {
     const queue = new MemoryQueue(name, settings, owner, {
       removed: () => this.#remove(queue),
-      deadLetter: (key, message) => this.#queues.get(key)?.push(message, key),
+      deadLetter: (key, message) =>
+        this.#bus.queues.get(key)?.push(message, key),
     });
-    this.#queues.set(name, queue);
+    this.#bus.queues.set(name, queue);
     return queue;
   }
 
   /** Publishes a message; returns true if it reached a queue. */
   publish(address: Address, message: Message): boolean {
     const key = deliveryKey(address);
+    this.#declareExchange(address);
     if (!isBound(address)) {
-      const queue = this.#queues.get(key);
+      const queue = this.#bus.queues.get(key);
       queue?.push(message, key);
       return queue !== undefined;
     }
-    const queues = this.#bindings.get(bindingKey(address)) ?? [];
+    const queues = this.#bus.bindings.get(this.#bindingKey(address)) ?? [];
     let routed = false;
     for (const queue of [...queues]) {
       queue.push(message, key);
@@ -96,18 +98,18 @@ export class Broker {
 
   /** Returns the numbers of messages and consumers of a queue; undefined if the queue does not exist. */
   inspect(address: Address): QueueState | undefined {
-    const queue = this.#queues.get(queueName(address));
+    const queue = this.#bus.queues.get(queueName(address));
     return queue && { messages: queue.messages, consumers: queue.consumers };
   }
 
   unbind(address: QueueAddress): void {
-    const queue = this.#queues.get(queueName(address));
-    if (queue) this.#bindings.get(bindingKey(address))?.delete(queue);
+    const queue = this.#bus.queues.get(queueName(address));
+    if (queue) this.#bus.bindings.get(this.#bindingKey(address))?.delete(queue);
   }
 
   /** Removes a queue; returns false, and removes nothing, if the queue has a message or a consumer. */
   removeEmpty(address: Address): boolean {
-    const queue = this.#queues.get(queueName(address));
+    const queue = this.#bus.queues.get(queueName(address));
     const used = queue && queue.messages + queue.consumers > 0;
     if (!used) queue?.remove();
     return !used;
@@ -115,52 +117,69 @@ export class Broker {
 
   /** Removes the queues that a session owns. */
   removeOwned(owner: Owner): void {
-    for (const queue of this.#queues.values()) {
+    for (const queue of this.#bus.queues.values()) {
       if (queue.owner === owner && queue.settings.owned) queue.remove();
     }
   }
 
-  /** Removes all queues with their messages. */
-  clear(): void {
-    for (const queue of this.#queues.values()) queue.remove();
+  /**
+   * Binding key. Each control exchange has its own keys. Names have no spaces, so the key of a fanout never equals that of a
+   * topic.
+   */
+  #bindingKey(address: BoundAddress): string {
+    return address.kind === "fanout"
+      ? `fanout ${address.topic}`
+      : `${this.#profile.exchange} ${publishKey(address)}`;
   }
 
-  /** Number of consumers of all queues. */
-  get consumers(): number {
-    return [...this.#queues.values()].reduce(
-      (sum, { consumers }) => sum + consumers,
-      0,
-    );
-  }
-
-  /** Names of all queues. */
-  get queues(): readonly string[] {
-    return [...this.#queues.keys()];
+  /** A passive profile expects the control exchange of its addresses; any other creates it. */
+  #declareExchange(address: Address): void {
+    if (!isShared(address)) return;
+    const { exchange, nova } = this.#profile;
+    const { exchanges } = this.#bus;
+    if (!nova?.passive) exchanges.add(exchange);
+    else if (!exchanges.has(exchange)) {
+      throw missingEntityError(`exchange ${exchange}`);
+    }
   }
 
   #settingsOf(address: Address): QueueSettings {
     if (isUnique(address)) return { owned: true, transient: true };
+    const { autoDelete, durable, queueType: type } = this.#profile;
     switch (address.kind) {
-      case "delay":
-        return { ttl: address.ms, deadLetterTo: queueName(address.of) };
+      case "delay": {
+        const deadLetterTo = queueName(address.of);
+        return { ttl: address.ms, deadLetterTo, form: { type } };
+      }
+      case "deadLetter":
+      case "quarantine":
+        return { form: { type } };
       case "callQueue":
       case "hostLock":
         return { transient: true };
-      default:
-        return { transient: isShared(address) && this.#profile.autoDelete };
+      case "leader":
+      case "direct":
+        return {};
+      default: {
+        const lasting = durable || type === "quorum";
+        const form = { type, durable: lasting, autoDelete };
+        return { transient: autoDelete, form };
+      }
     }
   }
 
   #bind(key: string, queue: MemoryQueue): void {
-    const bound = this.#bindings.get(key);
+    const bound = this.#bus.bindings.get(key);
     if (bound) bound.add(queue);
-    else this.#bindings.set(key, new Set([queue]));
+    else this.#bus.bindings.set(key, new Set([queue]));
   }
 
   #remove(queue: MemoryQueue): void {
-    this.#queues.delete(queue.name);
-    for (const [key, bound] of this.#bindings) {
-      if (bound.delete(queue) && bound.size === 0) this.#bindings.delete(key);
+    this.#bus.queues.delete(queue.name);
+    for (const [key, bound] of this.#bus.bindings) {
+      if (bound.delete(queue) && bound.size === 0) {
+        this.#bus.bindings.delete(key);
+      }
     }
   }
 }

@@ -7,22 +7,11 @@ import {
 import { TopologyError } from "../../errors.ts";
 import { SlotMap } from "../../slot_map.ts";
 import { WaitingReserve } from "../waiting_reserve.ts";
+import type { QueueSettings } from "./queue_settings.ts";
 import type { ConsumeOptions, Delivery, Message } from "../transport.ts";
 
 /** The session that created a queue. */
 export type Owner = object;
-
-/** Settings of a queue. */
-export interface QueueSettings {
-  /** Milliseconds after which a message expires; default: never. */
-  readonly ttl?: number;
-  /** Name of the queue that expired messages move to; default: they are dropped. */
-  readonly deadLetterTo?: string;
-  /** Removed with its last consumer; default false. */
-  readonly transient?: boolean;
-  /** Removed with the session that created it; default false. */
-  readonly owned?: boolean;
-}
 
 interface QueuedMessage {
   readonly message: Message;

@@ -13,20 +13,25 @@ import type {
 } from "../transport.ts";
 import type { TransportHealth } from "../transport_health.ts";
 import { Broker } from "./broker.ts";
+import { Bus } from "./bus.ts";
 import { MemorySession } from "./session.ts";
 
-/** Transport inside the process, with a broker of its own. */
+/** Transport inside the process. */
 export class MemoryTransport implements Transport {
   readonly inbox: string;
   readonly #broker: Broker;
+  readonly #bus: Bus;
   readonly #since = new Date();
   readonly #sessions = new Set<MemorySession>();
+  #left = false;
   #inboxListener: InboxListener | undefined;
   #inboxSession: MemorySession | undefined;
 
-  /** Creates an empty broker. */
-  constructor(profile: BusProfile = defaultProfile) {
-    this.#broker = new Broker(profile);
+  /** Transport on a bus; default: a new one. */
+  constructor(profile: BusProfile = defaultProfile, bus: Bus = new Bus()) {
+    bus.join();
+    this.#bus = bus;
+    this.#broker = new Broker(profile, bus);
     this.inbox = uniqueName("reply", profile.nova?.member ?? true);
   }
 
@@ -71,7 +76,7 @@ export class MemoryTransport implements Transport {
       lastProof,
       losses: 0,
     } as const;
-    const consumers = this.#broker.consumers;
+    const consumers = this.#bus.consumers;
     const counts = { wanted: consumers, consuming: consumers };
     return {
       publishing: connection,
@@ -86,14 +91,15 @@ export class MemoryTransport implements Transport {
 
   /** Names of all queues, for tests. */
   get queues(): readonly string[] {
-    return this.#broker.queues;
+    return [...this.#bus.queues.keys()];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(
       [...this.#sessions].map((session) => session[Symbol.asyncDispose]()),
     );
-    this.#broker.clear();
+    if (!this.#left) this.#bus.leave();
+    this.#left = true;
     flushLog();
   }
 
