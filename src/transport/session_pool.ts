@@ -40,13 +40,13 @@ export class SessionPool {
   /** `onClose` is called when the transport begins to close; later callers need a new transport. */
   constructor(
     transport: Transport,
-    closed: () => void,
+    onClose: () => void,
     { size = 30, idle = 60_000 }: PoolOptions = {},
   ) {
     this.transport = transport;
     this.#size = size;
     this.#idleLimit = idle;
-    this.#onClose = closed;
+    this.#onClose = onClose;
   }
 
   /**

@@ -101,7 +101,7 @@ export class Settlement {
     this.#fenced = true;
   }
 
-  /** Lets another delivery take the place of this one in the prefetch while the request waits; see `Delivery.waits`. */
+  /** Lets another delivery take the place of this one in the prefetch while the request waits; see `Delivery.exemptFromPrefetch`. */
   waits(evict: () => void): Disposable {
     return this.#delivery.exemptFromPrefetch(evict);
   }

@@ -2,7 +2,7 @@
 import { RpcError } from "../../errors.ts";
 import type { Delivery } from "../../transport/transport.ts";
 
-/** Unsettled message; see `Delivery.waits`. */
+/** Unsettled message; see `Delivery.exemptFromPrefetch`. */
 export type Waiter = Pick<Delivery, "exemptFromPrefetch">;
 
 /** Runs `work` while other messages may take the place of this one. The signal of `work` fires with `signal`, and when too many messages wait. */

@@ -25,7 +25,7 @@ import {
 const CONFIRM_TIMEOUT_MS = 30_000;
 /** Bytes of a copy that prolong this time by a millisecond. */
 const MIN_BYTES_PER_MS = 1_024;
-/** Milliseconds before a message that could not be copied goes back into its queue. They double with each such message. */
+/** Milliseconds before a message that could not be copied goes back into its queue. They double with each such message, until a copy is taken again. */
 const REQUEUE_DELAY_MS = 1_000;
 const MAX_REQUEUE_DELAY_MS = 60_000;
 /** Bytes of the original properties that a dead letter holds, so that its headers fit into one frame. */
@@ -124,7 +124,9 @@ export class Republisher {
       this.#declared.add(name);
       try {
         await this.#session.publish(address, copy, deadline);
-        this.#requeueDelay = REQUEUE_DELAY_MS;
+        // A message that goes back into its queue proves nothing: its next attempt may fail as this one did.
+        const moved = address.kind === "delay" || address.kind === "deadLetter";
+        if (moved) this.#requeueDelay = REQUEUE_DELAY_MS;
         return;
       } catch (error) {
         if (!known || !(error instanceof NoRouteError)) throw error;

@@ -5,6 +5,7 @@ import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
 import { InvalidValueError, RejectedError } from "../../../mod.ts";
 import type { Message, Session } from "../../../src/transport/transport.ts";
+import { direct } from "../../../src/transport/address.ts";
 import {
   newAttempt,
   Republisher,
@@ -232,4 +233,17 @@ Deno.test("no other refusal of a dead letter settles its message", async () => {
     copies.deadLetter(queue, message, {}),
     InvalidValueError,
   );
+});
+
+Deno.test("the pause of messages that cannot be copied doubles, though they go back into their queue meanwhile", async () => {
+  const { copies } = refusing([]);
+  await copies.backOff(AbortSignal.abort());
+  await copies.send(direct("t"), message);
+  const began = performance.now();
+  await copies.backOff(new AbortController().signal);
+  assert.ok(performance.now() - began >= 1_950);
+  await copies.send({ kind: "deadLetter", of: queue }, message);
+  const again = performance.now();
+  await copies.backOff(new AbortController().signal);
+  assert.ok(performance.now() - again < 1_900);
 });
