@@ -65,8 +65,7 @@ const FLOORS: Readonly<Record<string, string>> = {
 const FACES: ReadonlySet<string> = new Set(["src/wire"]);
 
 /** The parts that know one kind of broker, or are one. */
-const isConcrete = (path: string) =>
-  /^src\/transport\/(memory|rabbitmq)\//.test(path);
+const isConcrete = (path: string) => /^src\/transport\/[^/]+\//.test(path);
 
 const folderOf = (path: string) => path.slice(0, path.lastIndexOf("/"));
 const within = (...prefixes: string[]) => (path: string) =>
