@@ -9,7 +9,9 @@ export type ApplicationHeaders = Readonly<Record<string, string>>;
 const MAX_HEADERS = 64;
 const MAX_HEADER_BYTES = 8 * 1024;
 
-/** Names of application headers. Names that begin with `warren-` are Warren's, with `x-` and `amq` the broker's. */
+/** Names of Warren's own headers (`warren-…`) and of the broker's, which no application header may have. */
+const RESERVED_NAME = /^(warren(-|$)|x-|amq|CC$|BCC$)/i;
+/** Names of application headers. */
 const NAME = /^(?!warren(-|$)|x-|amq|CC$|BCC$)[A-Za-z0-9_.-]{1,128}$/i;
 
 /**
@@ -29,20 +31,26 @@ export function checkApplicationHeaders(
   if (entries.length <= MAX_HEADERS && bytes <= MAX_HEADER_BYTES) {
     return entries.length > 0 ? headers : undefined;
   }
-  throw new InvalidValueError(
-    `Cannot send ${entries.length} headers of ${bytes} bytes: give ${MAX_HEADERS} of ${MAX_HEADER_BYTES} bytes in all at most`,
-    { data: { path: "headers" } },
-  );
+  const text = bytes > MAX_HEADER_BYTES
+    ? `The application headers have ${bytes} bytes; the limit is ${MAX_HEADER_BYTES}`
+    : `There are ${entries.length} application headers; the limit is ${MAX_HEADERS}`;
+  throw new InvalidValueError(text, { data: { path: "headers" } });
 }
 
 function invalid(name: string): InvalidValueError {
   const start = name.slice(0, 128);
   return new InvalidValueError(
-    `Invalid header ${
-      JSON.stringify(start)
-    }: give a string, under a name of 1 to 128 of A-Z a-z 0-9 - _ . that does not begin with warren-, x- or amq`,
+    `Invalid header ${JSON.stringify(start)}: ${brokenRule(name)}`,
     { data: { path: `headers.${start}` } },
   );
+}
+
+/** Describes the rule that a name, or else its value, breaks. */
+function brokenRule(name: string): string {
+  if (NAME.test(name)) return "the value must be a string";
+  return RESERVED_NAME.test(name)
+    ? "names that begin with warren-, x- or amq are reserved, as are CC and BCC"
+    : "a name has 1 to 128 characters of A-Z a-z 0-9 - _ .";
 }
 
 /** Returns the application headers of a received message. */

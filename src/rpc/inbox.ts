@@ -73,7 +73,7 @@ type Failed = Pick<
 
 const noReplyError = (cause: Error, inDoubt: boolean) =>
   new ConnectionFailedError(
-    `No answer can come, since the link is given up: ${cause.message}`,
+    `No reply can arrive, since the connection has failed for good: ${cause.message}`,
     { cause, inDoubt },
   );
 

@@ -57,6 +57,8 @@ onEachBus(
     assert.ok(error instanceof InterruptedError, String(error));
     assert.equal(error.code, "INTERRUPTED");
     assert.deepEqual(items, [1, 2, 3]);
+    assert.deepEqual(error.data, { sequence: 3 });
+    assert.match(error.message, /after item 3: the worker stops$/);
     // The second worker has had its turn at whatever waits.
     await connection.client(contract).call("add", { a: 1, b: 2 });
     assert.deepEqual(begun, ["one"]);

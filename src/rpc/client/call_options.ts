@@ -288,8 +288,8 @@ export function noRouteError(
   const queue = queueFor(topic, host);
   const remedy = waited === undefined
     ? "start a worker, or connect with waitForRoute"
-    : `none came within ${Math.round(waited)} ms; start a worker`;
+    : `none did within ${Math.round(waited)} ms; start one`;
   const text =
-    `Nobody serves ${whom}: no queue is bound for it (${queue}, which its worker makes); ${remedy}`;
+    `The queue ${queue} does not exist yet: no worker has served ${whom}; ${remedy}`;
   return new NoRouteError(text, { cause, data: { topic, host } });
 }

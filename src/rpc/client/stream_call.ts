@@ -11,7 +11,7 @@ import {
   StreamReceiver,
 } from "../streams/stream_receiver.ts";
 import type { OutgoingRequest } from "./request_encoder.ts";
-import type { CallResources } from "./unary_call.ts";
+import { type CallResources, timeoutError } from "./unary_call.ts";
 
 /**
  * A stream that was called for. It ends when nothing comes for too long while there is room for items, or when its signal
@@ -112,12 +112,22 @@ export class StreamCall implements StreamListener {
 
   #expire(): void {
     if (this.receiver.missing) return this.receiver.lost();
-    const { method, target, limits } = this.#outgoing;
-    const text = `Nothing came from ${method} of ${target.topic} for ${
-      Math.round(limits.timeout)
-    } ms`;
-    this.receiver.fail(new TimeoutError(text));
+    const { method, destination: { queue }, limits } = this.#outgoing;
+    const within = `${Math.round(limits.timeout)} ms`;
     this.#cancel();
+    if (this.receiver.worker === undefined) {
+      const text = `No item of ${method} from ${queue} within ${within}`;
+      return void this.#expireUnheard(text);
+    }
+    const text = `No further item of ${method} from ${queue} for ${within}`;
+    this.receiver.fail(new TimeoutError(text));
+  }
+
+  /** Fails a stream whose worker was never heard: perhaps none runs. */
+  async #expireUnheard(text: string): Promise<void> {
+    const { inbox } = this.#resources;
+    const { queue } = this.#outgoing.destination;
+    this.receiver.fail(await timeoutError(inbox, queue, text));
   }
 
   #cancel(): void {

@@ -7,7 +7,7 @@ import {
   type Timer,
 } from "../../async/timer_wheel.ts";
 import type { Reply } from "../../wire/mod.ts";
-import type { PendingReply } from "../inbox.ts";
+import type { Inbox, PendingReply } from "../inbox.ts";
 import type { MessagingResources } from "../messaging.ts";
 import type { LegacyReplyQueues } from "./legacy_reply_queues.ts";
 import type { PendingCalls } from "./pending_calls.ts";
@@ -143,26 +143,33 @@ function silent(
   );
 }
 
-/** Fails a call with a timeout that tells the number of consumers, if the broker answers in time. */
+/** Fails a call with a timeout error that names the number of consumers. */
 async function expire(
   { inbox }: CallResources,
   { destination: { queue }, method, limits: { timeout } }: OutgoingRequest,
   future: ReplyFuture,
 ): Promise<void> {
+  const text = `No answer to ${method} from ${queue} within ${
+    Math.round(timeout)
+  } ms`;
+  future.fail(await timeoutError(inbox, queue, text));
+}
+
+/** Creates a timeout error that names the number of consumers of a queue, if the broker answers in time. */
+export async function timeoutError(
+  inbox: Inbox,
+  queue: string,
+  text: string,
+): Promise<TimeoutError> {
   const consumers = await inbox.consumers(queue, {
     at: performance.now() + CONSUMER_COUNT_TIMEOUT_MS,
   });
   const who = consumers === 0
     ? "nobody consumes its queue"
     : `its queue has ${consumers} consumers`;
-  const text = `No answer to ${method} from ${queue} within ${
-    Math.round(timeout)
-  } ms`;
-  future.fail(
-    new TimeoutError(consumers === undefined ? text : `${text}; ${who}`, {
-      consumers,
-    }),
-  );
+  return new TimeoutError(consumers === undefined ? text : `${text}; ${who}`, {
+    consumers,
+  });
 }
 
 /**

@@ -79,15 +79,16 @@ export class StreamReplies implements Disposable {
     }
   }
 
-  /** Tells the caller that the worker stops in the middle of its stream. */
+  /** Tells the caller that the worker stops in the middle of its stream, and after which item. */
   async interrupt(incoming: IncomingRequest): Promise<void> {
-    const { request: { reply, warren }, dialect } = incoming;
+    const { request: { reply, warren }, dialect, stream } = incoming;
     if (!reply) return;
     const target = { reply, dialect, warren, until: incoming };
-    await this.#sendInterruption(
-      target,
-      new InterruptedError("The worker stopped"),
-    );
+    const { sequence: next } = stream?.replay?.next ?? {};
+    const error = next === undefined // a peer that is not Warren gets no numbers
+      ? new InterruptedError("The stream was interrupted: the worker stops")
+      : interruptedAfter(next - 1, "the worker stops");
+    await this.#sendInterruption(target, error);
   }
 
   /** Sends the items while at most 32 of them are unconfirmed, and while the reader has room for more. */
@@ -190,10 +191,7 @@ export class StreamReplies implements Disposable {
   #replyNotFound(call: string, from: number, queue: string): void {
     if (this.#notFoundReplies >= MAX_NOT_FOUND_REPLIES) return;
     this.#notFoundReplies++;
-    const text = `The stream was interrupted after item ${
-      from - 1
-    }: the worker does not know it any more`;
-    const data = { sequence: from - 1 };
+    const why = "the worker does not know it any more";
     const target: ReplyTarget = {
       reply: { call, queue, form: "oneMessage" },
       dialect: grizzly,
@@ -201,7 +199,7 @@ export class StreamReplies implements Disposable {
     };
     const sent = this.#sendInterruption(
       target,
-      new InterruptedError(text, { data }),
+      interruptedAfter(from - 1, why),
     );
     void sent.catch(() => {}).finally(() => this.#notFoundReplies--);
   }
@@ -215,6 +213,12 @@ export class StreamReplies implements Disposable {
     const fields = { failure, ending: true };
     await this.#publisher.send(target, fields, deadline);
   }
+}
+
+/** Error for a stream that ends after an item before its handler has. */
+function interruptedAfter(sequence: number, why: string): InterruptedError {
+  const text = `The stream was interrupted after item ${sequence}: ${why}`;
+  return new InterruptedError(text, { data: { sequence } });
 }
 
 /** False for the items of a cast, which nobody reads, and for empty items to other peers, which would take them for heartbeats. */
