@@ -1,6 +1,6 @@
 /**
  * HTTP in front of the compute service: calls become requests, error codes become statuses, and a stream becomes
- * Server-Sent Events. A client that disconnects cancels the handler.
+ * Server-Sent Events. A client that disconnects cancels the handler. The token of an HTTP request goes with its calls.
  *
  *     AMQP_URL=amqp://localhost deno run -A examples/http_gateway.ts
  *
@@ -8,11 +8,18 @@
  */
 import {
   type Client,
+  type ClientInterceptor,
+  type ConnectionContext,
   createConnection,
   RpcError,
   type RpcErrorCode,
 } from "../mod.ts";
-import { compute, InstanceNotFound } from "./compute/contract.ts";
+import {
+  compute,
+  Forbidden,
+  InstanceNotFound,
+  Unauthenticated,
+} from "./compute/contract.ts";
 
 /** HTTP status of each code; all others are 500. */
 const STATUS: Partial<Record<RpcErrorCode, number>> = {
@@ -30,17 +37,36 @@ const STATUS: Partial<Record<RpcErrorCode, number>> = {
   UNCONFIRMED: 504,
 };
 
-/** Body and status of an error. Errors that are not listed may hold internals, so their messages stay here. */
+/** Code and status of each error that the contract lists. */
+const CONTRACT_ERRORS = [
+  { type: InstanceNotFound, code: "INSTANCE_NOT_FOUND", status: 404 },
+  { type: Unauthenticated, code: "UNAUTHENTICATED", status: 401 },
+  { type: Forbidden, code: "FORBIDDEN", status: 403 },
+];
+
+/**
+ * Body and status of an error. Messages go out only if they are meant for the client: those of the contract's errors, and
+ * of INVALID, which is the client's own mistake. All others may name hosts, queues, or internals of a handler.
+ */
 function describeError(error: unknown): [body: object, status: number] {
-  if (error instanceof InstanceNotFound) {
-    return [{ code: "INSTANCE_NOT_FOUND", message: error.message }, 404];
+  const listed = CONTRACT_ERRORS.find(({ type }) => error instanceof type);
+  if (listed) {
+    const { message } = error as Error;
+    return [{ code: listed.code, message }, listed.status];
   }
   if (!(error instanceof RpcError)) return [{ code: "INTERNAL" }, 500];
   const { code, message, inDoubt } = error;
-  const status = STATUS[code];
-  return status === undefined
-    ? [{ code, inDoubt }, 500]
-    : [{ code, message, inDoubt }, status];
+  const body = { code, inDoubt, ...(code === "INVALID" && { message }) };
+  return [body, STATUS[code] ?? 500];
+}
+
+/** Adds the token of an HTTP request to each call that is made for it. The services verify it, not the gateway. */
+function withTokenOf(request: Request): ClientInterceptor {
+  const authorization = request.headers.get("authorization");
+  return (call, next) =>
+    authorization === null
+      ? next(call)
+      : next({ ...call, headers: { ...call.headers, authorization } });
 }
 
 const encoder = new TextEncoder();
@@ -108,16 +134,20 @@ async function route(
   return Response.json({ code: "NOT_FOUND" }, { status: 404 });
 }
 
-/** Makes the handler for `Deno.serve`. */
+/** Makes the handler for `Deno.serve`. Each HTTP request has a client of its own, which costs about a microsecond. */
 export function gateway(
-  client: Client<typeof compute>,
+  connection: ConnectionContext,
 ): (request: Request) => Promise<Response> {
   return async (request) => {
+    const interceptors = [withTokenOf(request)];
     try {
-      return await route(request, client);
+      return await route(request, connection.client(compute, { interceptors }));
     } catch (error) {
       const [body, status] = describeError(error);
-      return Response.json(body, { status });
+      const headers: HeadersInit = status === 401
+        ? { "www-authenticate": "Bearer" }
+        : {};
+      return Response.json(body, { status, headers });
     }
   };
 }
@@ -125,10 +155,7 @@ export function gateway(
 if (import.meta.main) {
   const url = Deno.env.get("AMQP_URL") ?? "amqp://localhost";
   await using connection = await createConnection(url);
-  const server = Deno.serve(
-    { port: 8000 },
-    gateway(connection.client(compute)),
-  );
+  const server = Deno.serve({ port: 8000 }, gateway(connection));
   const stop = () => void server.shutdown(); // answers what is under way first
   Deno.addSignalListener("SIGINT", stop);
   Deno.addSignalListener("SIGTERM", stop);

@@ -14,6 +14,16 @@ export class InstanceNotFound extends Error {
   }
 }
 
+/** Error for a request without a valid token. */
+export class Unauthenticated extends Error {
+  override readonly name = "Unauthenticated";
+}
+
+/** Error for a user who may not do this. */
+export class Forbidden extends Error {
+  override readonly name = "Forbidden";
+}
+
 const Id = z.object({ id: z.string() });
 
 /** An instance, as callers see it. */
@@ -30,7 +40,11 @@ const Instance = z.object({
 export const compute = contract({
   topic: "compute",
   version: "1.0",
-  errors: { "compute.InstanceNotFound": InstanceNotFound },
+  errors: {
+    "compute.InstanceNotFound": InstanceNotFound,
+    "compute.Unauthenticated": Unauthenticated,
+    "compute.Forbidden": Forbidden,
+  },
   procedures: {
     /** Starts an instance. It counts the primes below `upTo`. */
     runInstance: {

@@ -1,8 +1,19 @@
 /** The guides of `examples/` as their readers run them. */
 import assert from "node:assert/strict";
-import { contract, createConnection, implement, Service } from "../../mod.ts";
+import {
+  contract,
+  createConnection,
+  implement,
+  Service,
+  type ServiceInterceptor,
+} from "../../mod.ts";
 import { resizer } from "../../examples/container_worker.ts";
-import { compute, InstanceNotFound } from "../../examples/compute/contract.ts";
+import {
+  compute,
+  Forbidden,
+  InstanceNotFound,
+  Unauthenticated,
+} from "../../examples/compute/contract.ts";
 import { gateway } from "../../examples/http_gateway.ts";
 import { Raw } from "../rpc/support.ts";
 import { brokerUrl } from "../setup/broker.ts";
@@ -27,24 +38,33 @@ function example(
   });
 }
 
-/** Lines that a program printed; it must end well and write no error. */
-async function linesOf(...words: readonly string[]): Promise<string[]> {
+/** Exit code and output of a program. */
+async function program(...words: readonly string[]) {
   const args = ["run", "-A", "--no-prompt", ...words];
   const { code, stdout, stderr } = await example(args).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  assert.equal(text(stderr), "");
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+/** Lines that a program printed; it must end well and write no error. */
+async function linesOf(...words: readonly string[]): Promise<string[]> {
+  const { code, stdout, stderr } = await program(...words);
+  assert.equal(stderr, "");
   assert.equal(code, 0);
-  return text(stdout).trimEnd().split("\n");
+  return stdout.trimEnd().split("\n");
 }
 
 Deno.test("rolling_deployment.ts serves old and new callers all the time", async () => {
   assert.deepEqual(await linesOf("examples/rolling_deployment.ts"), [
     "1 a 1.0",
     "1 Hello Ada",
+    "1 UNSUPPORTED",
+    '1 [ "en" ]',
     "2 a 1.0, b 1.1",
     "2 Hello Ada",
     "2 Hello Ada",
-    "3 Hello Alan",
+    '3 [ "en" ]',
+    "3 UNSUPPORTED",
     "3 UNSUPPORTED",
     "4 b 1.1",
     "4 Hello ALAN",
@@ -120,11 +140,24 @@ class Gateway implements AsyncDisposable {
     });
     const host = "gb07";
     const stack = opened.#stack;
-    stack.use(await Service.start({ url, host, manager, signals: false }));
+    // Any other token, and none, may do anything.
+    const authorize: ServiceInterceptor = (request, next) => {
+      const { authorization } = request.headers;
+      if (authorization === "Bearer stale") {
+        throw new Unauthenticated("The token has expired");
+      }
+      if (authorization === "Bearer guest") {
+        throw new Forbidden("A guest may not do this");
+      }
+      return next(request);
+    };
+    const interceptors = [authorize];
+    const options = { url, host, manager, interceptors, signals: false };
+    stack.use(await Service.start(options));
     const connection = stack.use(await createConnection(url));
     const server = Deno.serve(
       { port: 0, hostname: "127.0.0.1", onListen: () => {} },
-      gateway(connection.client(compute)),
+      gateway(connection),
     );
     stack.defer(() => server.shutdown());
     opened.url = `http://127.0.0.1:${server.addr.port}`;
@@ -149,15 +182,42 @@ Deno.test("http_gateway.ts answers calls, and refusals with a status for each co
 
   const invalid = await post({ name: "" });
   assert.equal(invalid.status, 400);
-  assert.equal((await invalid.json()).code, "INVALID");
+  const { code, message } = await invalid.json();
+  assert.equal(code, "INVALID");
+  assert.match(message, /name/);
   const get = async (path: string) => {
     const response = await fetch(`${opened.url}${path}`);
     return [response.status, (await response.json()).code];
   };
-  assert.deepEqual(await get("/hosts/gb99/instances"), [404, "NO_ROUTE"]);
+  const nowhere = await fetch(`${opened.url}/hosts/gb99/instances`);
+  assert.equal(nowhere.status, 404);
+  // The message of the error names a queue of the broker.
+  const body = { code: "NO_ROUTE", inDoubt: false };
+  assert.deepEqual(await nowhere.json(), body);
   const missing = [404, "INSTANCE_NOT_FOUND"];
   assert.deepEqual(await get("/hosts/gb07/console/none"), missing);
   assert.deepEqual(await get("/nothing"), [404, "NOT_FOUND"]);
+});
+
+Deno.test("http_gateway.ts passes the token of each request on, and refusals become 401 and 403", async () => {
+  await using opened = await Gateway.open();
+  const get = async (authorization: string) => {
+    const headers = { authorization };
+    return await fetch(`${opened.url}/hosts/gb07/console/short`, { headers });
+  };
+  const stale = await get("Bearer stale");
+  assert.equal(stale.status, 401);
+  assert.equal(stale.headers.get("www-authenticate"), "Bearer");
+  assert.deepEqual(await stale.json(), {
+    code: "UNAUTHENTICATED",
+    message: "The token has expired",
+  });
+  const guest = await get("Bearer guest");
+  assert.equal(guest.status, 403);
+  assert.equal((await guest.json()).code, "FORBIDDEN");
+  const known = await get("Bearer ada");
+  assert.equal(known.status, 200);
+  await known.body?.cancel();
 });
 
 Deno.test("http_gateway.ts sends a stream as Server-Sent Events, and keeps the messages of other errors", async () => {
@@ -257,13 +317,13 @@ Deno.test("container_worker.ts runs as its Dockerfile says, is ready, and SIGTER
   }
 });
 
-Deno.test("dead_letters.ts lists the dead letters of a queue, and puts them back", async () => {
+Deno.test("dead_letters.ts lists the dead letters of a queue, and puts a chosen one or all of them back", async () => {
   const url = await brokerUrl();
   const topic = `t${crypto.randomUUID().slice(0, 8)}`;
   const letters = contract({
     topic,
     version: "1.0",
-    procedures: { open: {} },
+    procedures: { open: {}, fold: {} },
   });
   let fails = true;
   let handled = 0;
@@ -272,24 +332,42 @@ Deno.test("dead_letters.ts lists the dead letters of a queue, and puts them back
     handled++;
   };
   {
-    const manager = implement(letters, { open });
+    const manager = implement(letters, { open, fold: open });
     const host = "one";
     const signals = false;
     await using service = await Service.start({ url, host, manager, signals });
     await using connection = await createConnection(url);
-    await connection.client(letters).cast("open");
-    await until("it is dead", () => service.stats.dead === 1);
     const words = [`${topic}.dead`, "--url", url];
-    const program = ["examples/dead_letters.ts"];
+    const run = (verb: string, ...options: string[]) =>
+      linesOf("examples/dead_letters.ts", verb, ...words, ...options);
+    const none = await program("examples/dead_letters.ts", "list", ...words);
+    assert.equal(none.code, 1);
+    const sentence =
+      `There is no queue ${topic}.dead: nothing has become a dead letter there\n`;
+    assert.equal(none.stderr, sentence);
+    const client = connection.client(letters);
+    for (const name of ["open", "open", "fold"] as const) {
+      await client.cast(name);
+    }
+    await until("they are dead", () => service.stats.dead === 3);
+    let id = "";
     for (const _ of ["list", "list again: nothing was taken"]) {
-      const [line] = await linesOf(...program, "list", ...words);
-      const said = `${topic}, 1 attempts, Error: the envelope is torn`;
-      assert.equal(line, said);
+      const lines = await run("list", "--procedure", "open");
+      const line = /^(\w+) open: 1 attempts, Error: the envelope is torn$/;
+      id = line.exec(`${lines[0]}`)?.[1] ?? "";
+      assert.notEqual(id, "");
+      assert.equal(lines.at(-1), "Dead letters found: 2");
     }
     fails = false;
-    await linesOf(...program, "requeue", ...words);
-    await until("it is handled", () => handled === 1);
-    assert.deepEqual(await linesOf(...program, "list", ...words), [""]);
+    assert.equal(
+      (await run("requeue", "--id", id)).at(-1),
+      "Dead letters requeued: 1",
+    );
+    await until("the chosen one is handled", () => handled === 1);
+    assert.equal((await run("list")).at(-1), "Dead letters found: 2");
+    await run("requeue");
+    await until("all are handled", () => handled === 3);
+    assert.deepEqual(await run("list"), ["Dead letters found: 0"]);
     await service.kill();
   }
   await using raw = await Raw.open(url);

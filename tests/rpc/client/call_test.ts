@@ -63,6 +63,9 @@ onEachBus(
     const unknown = await failureOf(client.call("add", args, options));
     assert.ok(unknown instanceof NoRouteError);
     assert.equal(unknown.inDoubt, false);
+    const text =
+      `The queue ${bus.topic} does not exist yet: no worker has served ${bus.topic}; start`;
+    assert.ok(unknown.message.startsWith(text), unknown.message);
     await using _worker = await bus.serve(sums(bus.topic), sumHandlers());
     const host = { ...options, host: "nowhere" };
     assert.ok(

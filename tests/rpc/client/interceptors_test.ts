@@ -219,6 +219,7 @@ onEachBus("headers that cannot travel are refused", async (bus) => {
     }],
   });
   const add = () => opened.client.call("add", { a: 1, b: 2 });
+  const messages: string[] = [];
   const many = (count: number) =>
     Object.fromEntries(Array.from({ length: count }, (_, n) => [`h${n}`, "v"]));
   const wrong = [
@@ -237,7 +238,17 @@ onEachBus("headers that cannot travel are refused", async (bus) => {
     const error = await failureOf(add());
     assert.ok(error instanceof InvalidValueError, Deno.inspect(headers));
     assert.match(`${error.data.path}`, /^headers/);
+    messages.push(error.message);
   }
+  for (
+    const text of [
+      /"x-death": names that begin with warren-, x- or amq are reserved/,
+      /"a b": a name has 1 to 128 characters/,
+      /"n": the value must be a string/,
+      /There are 65 application headers; the limit is 64/,
+      /The application headers have 8193 bytes; the limit is 8192/,
+    ]
+  ) assert.ok(messages.some((message) => text.test(message)), `${text}`);
   assert.deepEqual(received, []);
   for (headers of [many(64), { big: "ü".repeat(4 * 1024 - 2) }, {}]) {
     assert.equal(await add(), 3);

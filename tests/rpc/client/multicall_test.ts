@@ -169,6 +169,23 @@ onEachBus(
 );
 
 onEachBus(
+  "a stream that no worker runs ends at its deadline, and says that nobody listens",
+  async (bus) => {
+    const api = sums(bus.topic);
+    await using connection = await bus.connect();
+    await (await bus.serve(api, sumHandlers()))[Symbol.asyncDispose]();
+    const items = connection.client(api)
+      .multicall("count", { to: 1 }, { timeout: 300 });
+    const error = await failureOf(items.next());
+    assert.ok(error instanceof TimeoutError);
+    assert.equal(error.consumers, 0);
+    const text =
+      `No item of count from ${bus.topic} within 300 ms; nobody consumes its queue`;
+    assert.equal(error.message, text);
+  },
+);
+
+onEachBus(
   "the timeout of multicall is for each item, not for the whole",
   async (bus) => {
     const api = sums(bus.topic);
