@@ -192,8 +192,8 @@ export class UnconfirmedError extends RpcError {
 }
 
 /**
- * Items of a stream were lost, and `data.sequence` is the number of the last one that arrived; or a call was given up
- * because every worker that received it died before its end. In doubt.
+ * A stream ended before its handler had: its worker stopped or died, or items were lost. `data.sequence` is the number of
+ * the last item, from 1. Or a call was given up because every worker that received it died before its end. In doubt.
  * @category Errors
  */
 export class InterruptedError extends RpcError {

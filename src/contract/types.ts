@@ -37,7 +37,7 @@ export interface ProcedureOptions {
   readonly args?: Schema<object>;
   /**
    * First version of the contract that has the procedure in this form; callers request this version. Default
-   * `<major>.0`.
+   * `<major>.0`. Set it also when an argument is added: a worker of an earlier version would drop that argument.
    */
   readonly since?: string;
   /**
