@@ -85,7 +85,10 @@ Deno.test({
     assert.deepEqual([ping.code, ping.err], [0, ""]);
     const nobody = await run(["ping", "conductor"], url);
     assert.equal(nobody.code, 1);
-    assert.match(nobody.err, /^NO_ROUTE: Nobody serves conductor/);
+    assert.match(
+      nobody.err,
+      /^NO_ROUTE: The queue conductor\S* does not exist yet/,
+    );
 
     await using peer = await OsloPeer.start(url, "nova");
     const asked = {
