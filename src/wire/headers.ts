@@ -225,7 +225,8 @@ const isForwardable = ([name]: readonly [string, string]) =>
 
 /**
  * Returns the headers that a copy of a message keeps: without those of a single attempt, and within the limits.
- * Warren's own headers come first, so that others cannot displace them.
+ * Warren's own headers come first, so that others cannot displace them. Of the others, those with names that an
+ * application may give come first, and of these the shortest.
  */
 export function forwardedHeaders(headers: JsonObject): WireHeaders {
   const entries = Object.entries(headers).filter(isTextEntry)
@@ -233,12 +234,17 @@ export function forwardedHeaders(headers: JsonObject): WireHeaders {
   const own = entries.filter(([name]) => OWN_NAMES.has(name))
     .filter(isShortEntry);
   const foreign = entries.filter(([name]) => !OWN_NAMES.has(name))
-    .slice(0, MAX_FOREIGN_HEADERS);
-  let bytes = 0;
-  const fits = ([name, value]: readonly [string, string]) =>
-    (bytes += Buffer.byteLength(name + value)) <= MAX_FORWARDED_BYTES;
-  return Object.fromEntries([...own, ...foreign].filter(fits));
+    .sort((a, b) => rankOf(a) - rankOf(b)).slice(0, MAX_FOREIGN_HEADERS);
+  let room = MAX_FORWARDED_BYTES;
+  return Object.fromEntries([...own, ...foreign].filter(([name, value]) => {
+    const bytes = Buffer.byteLength(name) + Buffer.byteLength(value);
+    return bytes <= room && (room -= bytes, true); // a header that is left out takes no room
+  }));
 }
+
+/** Order of foreign headers: by length, and last those that no application can have set. */
+const rankOf = ([name, value]: readonly [string, string]) =>
+  value.length + (/^[\w.-]{1,128}$/.test(name) ? 0 : 2 ** 32);
 
 /**
  * Returns the headers of a request that is returned to its queue for a worker that serves its version: the number of
@@ -267,7 +273,7 @@ const isTextEntry = (
 const isShortEntry = (
   entry: readonly [string, unknown],
 ): entry is [string, string] =>
-  typeof entry[1] === "string" && entry[1].length <= MAX_HEADER_CHARACTERS;
+  isTextEntry(entry) && entry[1].length <= MAX_HEADER_CHARACTERS;
 
 /**
  * Returns the headers of a request that is delivered again because a worker did not finish it: the attempt stays the
@@ -277,10 +283,8 @@ export function redeliveryHeaders(
   headers: JsonObject,
   times: number,
 ): WireHeaders {
-  const requestEntries = REQUEST_HEADERS.map((name) =>
-    [name, headers[name]] as const
-  );
-  const present = requestEntries.filter(isShortEntry);
+  const present = REQUEST_HEADERS.map((name) => [name, headers[name]] as const)
+    .filter(isShortEntry);
   return {
     ...forwardedHeaders(headers),
     ...Object.fromEntries(present),

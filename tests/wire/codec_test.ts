@@ -9,6 +9,7 @@ import type {
   Request,
 } from "../../src/wire/rpc_message.ts";
 import { grizzly, oslo } from "../../src/wire/dialect.ts";
+import { forwardedHeaders } from "../../src/wire/headers.ts";
 
 const json = fc.jsonValue({ maxDepth: 4, noUnicodeString: false }).map(
   (value) => JSON.parse(JSON.stringify(value)), // without -0, which JSON has not
@@ -396,4 +397,29 @@ Deno.test("encode refuses what its receiver would refuse within an envelope", ()
   const list = Array(100_000).fill(0);
   const request: Request = { ...base, args: { list } };
   assert.throws(() => encode(request, oslo), /more than 100000 values/);
+});
+
+Deno.test("a header that a copy leaves out takes no room, and those of an application come first", () => {
+  const many = (count: number, name: string, length: number) =>
+    Object.fromEntries(
+      Array.from({ length: count }, (_, n) => [
+        `${name}${n}`,
+        "v".repeat(length),
+      ]),
+    );
+  const small = { tenant: "acme", traceparent: "00-1" };
+  const big = { baggage: "q".repeat(17_000) };
+  assert.deepEqual(forwardedHeaders({ ...big, ...small }), small);
+  const application = many(64, "a-b_c.", 110);
+  const strangers = [
+    many(80, "a name ", 1),
+    many(4, "long", 4_000),
+    many(80, "middle", 200),
+    big,
+  ];
+  for (const before of strangers) {
+    const kept = forwardedHeaders({ ...before, ...application, "x-y": "z" });
+    assert.deepEqual({ ...kept, ...application }, kept);
+    assert.ok(Object.keys(kept).length <= 72);
+  }
 });
