@@ -15,21 +15,41 @@ const RESERVED_NAME = /^(warren(-|$)|x-|amq|CC$|BCC$)/i;
 const NAME = /^(?!warren(-|$)|x-|amq|CC$|BCC$)[A-Za-z0-9_.-]{1,128}$/i;
 
 /**
- * Checks application headers; undefined if there are none.
+ * Checks that headers are a plain record.
+ *
+ * @throws {InvalidValueError} they are something else, e.g. a `Headers` object, whose entries are no properties.
+ */
+export function checkHeaderRecord(headers: unknown): void {
+  if (typeof headers === "object" && headers !== null) {
+    const prototype = Object.getPrototypeOf(headers);
+    // The prototype of a plain record has none itself, also in another realm.
+    if (prototype === null || Object.getPrototypeOf(prototype) === null) return;
+  }
+  throw new InvalidValueError(
+    "Invalid headers: give a plain record, e.g. Object.fromEntries(headers)",
+    { data: { path: "headers" } },
+  );
+}
+
+/**
+ * Copies application headers and checks the copy; undefined if there are none.
  *
  * @throws {InvalidValueError} a name or a value is wrong, or there are too many.
  */
 export function checkApplicationHeaders(
   headers: ApplicationHeaders,
 ): ApplicationHeaders | undefined {
-  const entries = Object.entries(headers);
+  checkHeaderRecord(headers);
+  const copy = { ...headers }; // a getter could return another value later
+  const entries = Object.entries(copy);
   let bytes = 0;
   for (const [name, value] of entries) {
-    if (!NAME.test(name) || typeof value !== "string") throw invalid(name);
+    const valid = typeof value === "string" && value.isWellFormed();
+    if (!NAME.test(name) || !valid) throw invalid(name);
     bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
   }
   if (entries.length <= MAX_HEADERS && bytes <= MAX_HEADER_BYTES) {
-    return entries.length > 0 ? headers : undefined;
+    return entries.length > 0 ? copy : undefined;
   }
   const text = bytes > MAX_HEADER_BYTES
     ? `The application headers have ${bytes} bytes; the limit is ${MAX_HEADER_BYTES}`
@@ -47,7 +67,9 @@ function invalid(name: string): InvalidValueError {
 
 /** Describes the rule that a name, or else its value, breaks. */
 function brokenRule(name: string): string {
-  if (NAME.test(name)) return "the value must be a string";
+  if (NAME.test(name)) {
+    return "the value must be a string, without lone surrogates";
+  }
   return RESERVED_NAME.test(name)
     ? "names that begin with warren-, x- or amq are reserved, as are CC and BCC"
     : "a name has 1 to 128 characters of A-Z a-z 0-9 - _ .";

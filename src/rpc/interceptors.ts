@@ -1,5 +1,6 @@
 /** Functions around the requests of clients and services: authorization, audit, transactions, headers. @module */
 import { InvalidValueError } from "../errors.ts";
+import { checkHeaderRecord } from "../contract/application_headers.ts";
 import { oneLine } from "../logging.ts";
 import type { RequestContext } from "../contract/request_context.ts";
 
@@ -80,7 +81,10 @@ export function checkInterceptors<I extends (...args: never[]) => unknown>(
   );
 }
 
-/** Calls interceptors, the first outermost, and `last` innermost. */
+/**
+ * Calls interceptors, the first outermost, and `last` innermost. A rejection of `next` counts as handled, since an
+ * interceptor may await something else before it awaits `next`.
+ */
 export async function intercept<R extends InterceptedRequest>(
   interceptors: readonly ((request: R, next: NextInterceptor<R>) => unknown)[],
   request: R,
@@ -88,8 +92,30 @@ export async function intercept<R extends InterceptedRequest>(
 ): Promise<unknown> {
   const [first, ...others] = interceptors;
   if (!first) return await last(request);
-  return await first(request, async (changed) => {
-    const { args, headers } = changed;
+  const proceed = async (changed: R) => {
+    const { args, headers } = checkChanged(changed);
     return await intercept(others, { ...request, args, headers }, last);
+  };
+  return await first(request, (changed) => {
+    const result = proceed(changed);
+    result.catch(() => {});
+    return result;
   });
+}
+
+/**
+ * Checks the request that an interceptor gives to `next`.
+ *
+ * @throws {InvalidValueError} it is no request.
+ */
+function checkChanged<R extends InterceptedRequest>(changed: R): R {
+  const { args, headers }: Partial<R> = changed ?? {};
+  if (typeof args !== "object" || args === null) {
+    throw new InvalidValueError(
+      "Cannot call next without a request: give next(request) or next({ ...request, args })",
+      { data: { path: "args" } },
+    );
+  }
+  checkHeaderRecord(headers);
+  return changed;
 }

@@ -179,7 +179,7 @@ class TypedClient {
     const facts = { kind, topic, procedure, version, attempt: 1 };
     return intercept(
       this.#interceptors ?? [],
-      { ...facts, args, headers: {} },
+      { ...facts, args: { ...args }, headers: {} }, // a copy, which an interceptor may write to
       ({ args, headers }) =>
         send({ ...request, args, headers: checkApplicationHeaders(headers) }),
     );

@@ -120,7 +120,7 @@ function callHandler(
     topic,
     procedure: event.eventType,
     version: undefined,
-    args: isRecord(payload) ? payload : { payload },
+    args: isRecord(payload) ? { ...payload } : { payload }, // a copy: there may be another attempt
     headers: applicationHeaders(delivery.message.headers),
     attempt,
     context,

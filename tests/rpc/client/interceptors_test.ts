@@ -209,10 +209,13 @@ onEachBus(
 );
 
 onEachBus("headers that cannot travel are refused", async (bus) => {
-  let headers: Record<string, string> = {};
+  let headers: unknown = {};
   const received: Readonly<Record<string, string>>[] = [];
   const opened = await open(bus, {
-    client: [(request, next) => next({ ...request, headers })],
+    client: [
+      (request, next) =>
+        next({ ...request, headers: headers as Record<string, string> }),
+    ],
     service: [(request, next) => {
       received.push(request.headers);
       return next(request);
@@ -230,8 +233,15 @@ onEachBus("headers that cannot travel are refused", async (bus) => {
     { "a b": "x" },
     { "": "x" },
     { ["n".repeat(129)]: "x" },
-    { n: 1 } as unknown as Record<string, string>,
+    { n: 1 },
     many(65),
+    { lone: "\ud800" },
+    new Headers({ a: "b" }),
+    new Map([["a", "b"]]),
+    "a",
+    ["a"],
+    null,
+    undefined,
     { big: "v".repeat(8 * 1024 - 2) },
   ];
   for (headers of wrong) {
@@ -254,8 +264,94 @@ onEachBus("headers that cannot travel are refused", async (bus) => {
     assert.equal(await add(), 3);
     assert.deepEqual(received.pop(), headers);
   }
+  let reads = 0;
+  headers = {
+    get a() {
+      return reads++ === 0 ? "checked" : 1;
+    },
+  };
+  assert.equal(await add(), 3);
+  assert.deepEqual(received.pop(), { a: "checked" });
   await close(opened);
 });
+
+onEachBus(
+  "what an interceptor writes to its request changes nothing of the caller's; next needs a request",
+  async (bus) => {
+    const opened = await open(bus, {
+      client: [async (request, next) => {
+        const none = undefined as unknown as InterceptedRequest;
+        await assert.rejects(next(none), InvalidValueError);
+        Object.assign(request.args, { b: 40 });
+        return await next(request);
+      }],
+    });
+    const args = { a: 1, b: 2 };
+    assert.equal(await opened.client.call("add", args), 41);
+    assert.deepEqual(args, { a: 1, b: 2 });
+    await close(opened);
+  },
+);
+
+type Around<R> = (
+  request: R,
+  next: (request: R) => Promise<unknown>,
+) => Promise<unknown>;
+
+/** Interceptors of which the outer one looks at `next` only after that has settled; `fails` = not at all. */
+function late<R extends InterceptedRequest>(fails = false): Around<R>[] {
+  const settled = Promise.withResolvers<void>();
+  return [async (request, next) => {
+    const result = next(request);
+    await settled.promise;
+    await new Promise((resolve) => setTimeout(resolve)); // unhandled rejections are reported before
+    if (fails) throw new Error("meanwhile");
+    return await result;
+  }, async (request, next) => {
+    try {
+      return await next(request);
+    } finally {
+      settled.resolve();
+    }
+  }];
+}
+
+onEachBus(
+  "an interceptor may await something else, or throw, while next rejects",
+  async (bus) => {
+    for (const fails of [false, true]) {
+      const opened = await open(bus, {
+        client: late(fails),
+        service: late(fails),
+        handlers: {
+          add: () => {
+            throw new Error("no");
+          },
+        },
+      });
+      const error = await failureOf(opened.client.call("add", { a: 1, b: 2 }));
+      assert.match(error.message, fails ? /meanwhile/ : /no/);
+      await close(opened);
+      await using listener = await bus.connect();
+      let failed = 0;
+      const [outer, inner] = late<ServiceRequest>(fails);
+      await listener.createListener(() => {
+        throw new Error("no");
+      }, {
+        eventType: `${bus.topic}.late`,
+        exclusive: true,
+        retry: { attempts: 1 },
+        interceptors: [
+          (request, next) => next(request).finally(() => failed++),
+          ...[outer, inner].filter((each) => each !== undefined),
+        ],
+      });
+      await using connection = await bus.connect();
+      await connection.notify(`${bus.topic}.late`, {});
+      await until("it has failed", () => failed === 1);
+    }
+  },
+);
 
 onEachBus(
   "headers are there at the next attempt at a cast, and in its dead letter",
