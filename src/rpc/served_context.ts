@@ -30,7 +30,9 @@ export interface ExecutionObserver {
   readonly deadline: number;
   /** Notes the procedure of the request, and its name as `topic.method`. */
   found(procedure: Procedure, name: string): void;
-  /** Starts the time of the handler, which waits for the promise if there is one. */
+  /** Starts the time of the run, unless it has begun: its `maxDuration`, if the procedure is known. */
+  startRun(procedure: Procedure | undefined): void;
+  /** Prepares the handler, and starts the time of its run. The handler waits for the promise if there is one. */
   starting(procedure: Procedure): Promise<void> | undefined;
   /** Notes that the handler, or its next item, has first awaited something or ended, after that many milliseconds. */
   paused(ms: number): void;

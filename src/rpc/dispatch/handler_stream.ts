@@ -6,7 +6,6 @@ import type { RequestContext } from "../../contract/request_context.ts";
 import type { Contract } from "../../contract/types.ts";
 import {
   callHandler,
-  isDispatchError,
   markDispatchError,
   parseResult,
 } from "./handler_result.ts";
@@ -44,13 +43,8 @@ function iteratorOf(items: unknown, what: string): AsyncIterator<unknown> {
   );
 }
 
-/**
- * Yields the parsed items of a handler's stream. Each step runs in the context of the request: the body of a generator
- * would otherwise run in the context of its consumer. When the signal of the request fires, the stream ends at once,
- * also while an item is awaited; the source is told to return, and has a second to do so, since a generator returns only
- * after its pending step.
- */
-export async function* handlerStream(
+/** Yields the parsed items of a handler's stream, each step of which runs in the context of the request. */
+export function handlerStream(
   contract: Contract,
   name: string,
   items: unknown,
@@ -58,37 +52,62 @@ export async function* handlerStream(
 ): AsyncGenerator<unknown, void, undefined> {
   const schema = contract.procedures[name]?.yields as Schema;
   const what = `${contract.topic}.${name}`;
-  const iterator = iteratorOf(items, what);
-  const { signal } = context;
+  return cancellableStream({
+    open: () => iteratorOf(items, what),
+    signal: context.signal,
+    step: (work) => callHandler(contract, context, work),
+    item: (value) => parseResult(schema, value, `item of ${what}`, context),
+  });
+}
+
+/** Source of a stream, and the way in which its steps run. */
+interface StreamSource {
+  /** Returns the iterator; called at the first step. */
+  readonly open: () => AsyncIterator<unknown>;
+  /** Signal of the request. */
+  readonly signal: AbortSignal;
+  /** Runs a step in the context of the request: the body of a generator would otherwise run in that of its consumer. */
+  readonly step: <T>(work: () => T | PromiseLike<T>) => Promise<T>;
+  /** Returns the item for a value of the source. */
+  readonly item: (value: unknown) => unknown;
+}
+
+/**
+ * Yields the items of a source. When the signal of the request fires, the stream ends at once, also while an item is
+ * awaited; the source is told to return, and has a second to do so, since a generator returns only after its pending step.
+ */
+export async function* cancellableStream(
+  { open, signal, step, item }: StreamSource,
+): AsyncGenerator<unknown, void, undefined> {
+  const iterator = open();
   const limit = { at: Infinity, signal };
   let ended = false, cancelled = false;
   try {
     while (!signal.aborted) {
-      const pending = callHandler(contract, context, () => iterator.next());
+      const pending = step(() => iterator.next());
       const racing = withDeadline(pending, limit, () => undefined);
-      const step = await racing.catch((error) => {
+      const next = await racing.catch((error) => {
         cancelled = signal.aborted && error === signal.reason;
+        ended = !cancelled;
         if (!cancelled) throw error;
       });
-      if (!step) return;
-      ended = step.done === true;
+      if (!next) return;
+      ended = next.done === true;
       if (ended) return;
-      yield await parseResult(schema, step.value, `item of ${what}`, context);
+      yield await item(next.value);
     }
-  } catch (error) {
-    ended = isDispatchError(error) ? ended : true;
-    throw error;
   } finally {
     if (!ended) {
-      const end = () => iterator.return?.();
-      const returned = callHandler(contract, context, end);
+      const returned = step(() => iterator.return?.());
       await (cancelled ? withReturnTimeout(returned) : returned);
     }
   }
 }
 
 /** Waits for a source to clean up, for a limited time; never rejects. */
-async function withReturnTimeout(returned: Promise<unknown>): Promise<void> {
+export async function withReturnTimeout(
+  returned: Promise<unknown>,
+): Promise<void> {
   const deadline = { at: performance.now() + RETURN_TIMEOUT_MS };
   await withDeadline(returned, deadline, () => undefined).catch(() => {});
 }

@@ -41,15 +41,15 @@ export class HandlerRun {
     return this.#work;
   }
 
-  /** Starts the handler's time. After `ms` milliseconds `expired` is called with the error for the handler's signal. */
+  /** Starts the handler's time, unless it has begun. After `ms` milliseconds `expired` is called with the error for the handler's signal. */
   start(
     name: string,
     ms: number | undefined,
     expired: (error: Error) => void,
   ): void {
-    const now = this.#startedAt = performance.now();
-    if (ms === undefined) return;
-    this.#timer = setDeadline(now + ms, () => {
+    const startedAt = this.#startedAt ??= performance.now();
+    if (ms === undefined || this.#timer) return;
+    this.#timer = setDeadline(startedAt + ms, () => {
       const text = `${name} has run for ${ms} ms, its maxDuration`;
       const error = this.#timeout = new TimeoutError(text);
       const end = performance.now() + Math.min(ms, UNWIND_TIMEOUT_MS);

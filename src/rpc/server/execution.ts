@@ -138,12 +138,19 @@ export class Execution implements ExecutionObserver {
     cancellation.setTimer(this.#defaultDeadline(procedure), () => this.#late());
   }
 
+  startRun(procedure: Procedure | undefined): void {
+    const { cancellation, name, run } = this.incoming;
+    cancellation.signal.throwIfAborted();
+    const limit = procedure?.maxDuration;
+    run.start(name, limit, (error) => cancellation.interrupt(error));
+  }
+
   starting(procedure: Procedure): Promise<void> | undefined {
     const once = procedure.delivery === "at-most-once";
     if (once) this.incoming.settlement.ack();
     const stored = once ? undefined : this.#store(procedure);
-    if (stored) return stored.then(() => this.#startRun(procedure));
-    this.#startRun(procedure);
+    if (stored) return stored.then(() => this.startRun(procedure));
+    this.startRun(procedure);
     return undefined;
   }
 
@@ -167,12 +174,6 @@ export class Execution implements ExecutionObserver {
       transaction,
       result,
     );
-  }
-
-  #startRun({ maxDuration }: Procedure): void {
-    const { cancellation, name, run } = this.incoming;
-    cancellation.signal.throwIfAborted();
-    run.start(name, maxDuration, (error) => cancellation.interrupt(error));
   }
 
   /**

@@ -498,6 +498,134 @@ onEachBus(
   },
 );
 
+onEachBus(
+  "what a service's interceptor does around the items of a stream is in the context of its request",
+  async (bus) => {
+    const api = contract({
+      topic: bus.topic,
+      version: "1.0",
+      errors: { "quota.QuotaError": QuotaError },
+      procedures: {
+        many: { yields: z.string() },
+        bad: { yields: z.string() },
+        who: { result: z.string() },
+        other: {},
+      },
+    });
+    await using connection = await bus.connect();
+    const client = connection.client(api);
+    const otherBegan = Promise.withResolvers<void>();
+    const otherEnds = Promise.withResolvers<void>();
+    await using _service = await Service.start({
+      url: bus.url,
+      host: "one",
+      signals: false,
+      manager: implement(api, {
+        async *many() {
+          yield await client.call("who");
+        },
+        async *bad() {
+          yield 1 as unknown as string;
+        },
+        who: (_args, { values }) => `${values.user}`,
+        other: () => (otherBegan.resolve(), otherEnds.promise),
+      }),
+      interceptors: [async (request, next) => {
+        const items = await next(request);
+        const { procedure } = request;
+        if (procedure !== "many" && procedure !== "bad") return items;
+        return (async function* () {
+          for await (const item of items as AsyncIterable<unknown>) {
+            yield `${await client.call("who")} around ${item}`;
+          }
+          throw new QuotaError("enough");
+        })();
+      }],
+    });
+    const other = client.call("other", {}, { context: { user: "eve" } });
+    await otherBegan.promise;
+    const options = { context: { user: "bob" } };
+    const stream = client.multicall("many", {}, options);
+    assert.equal((await stream.next()).value, "bob around bob");
+    assert.ok(await failureOf(stream.next()) instanceof QuotaError);
+    const invalid = await failureOf(client.multicall("bad").next());
+    assert.equal(invalid.name, "InvalidResultError");
+    otherEnds.resolve();
+    await other;
+  },
+);
+
+onEachBus(
+  "a service's interceptor that hangs inside of a stream keeps no request active",
+  async (bus) => {
+    let ended = false;
+    const hanging = Promise.withResolvers<void>();
+    const opened = await open(bus, {
+      service: [async (request, next) => {
+        const items = await next(request) as AsyncIterable<unknown>;
+        return (async function* () {
+          for await (const item of items) {
+            yield item;
+            hanging.resolve();
+            await new Promise(() => {});
+          }
+        })();
+      }],
+      handlers: {
+        async *count() {
+          try {
+            yield* [1, 2, 3];
+          } finally {
+            ended = true;
+          }
+        },
+      },
+    });
+    const { client, service } = opened;
+    const stream = client.multicall("count", { to: 3 });
+    assert.equal((await stream.next()).value, 1);
+    await hanging.promise;
+    assert.equal(service.stats.active, 1);
+    await stream.return();
+    await until("the request is over", () => service.stats.active === 0);
+    assert.equal(ended, true, "the handler's stream as well");
+    await close(opened);
+  },
+);
+
+onEachBus(
+  "maxDuration begins with the first interceptor, and next is called once where the delivery is at-most-once",
+  async (bus) => {
+    const api = contract({
+      topic: bus.topic,
+      version: "1.0",
+      procedures: {
+        slow: { maxDuration: 50, retry: { attempts: 1 } },
+        once: { delivery: "at-most-once", result: z.number() },
+      },
+    });
+    let runs = 0;
+    await using service = await Service.start({
+      url: bus.url,
+      host: "one",
+      signals: false,
+      manager: implement(api, { slow: () => {}, once: () => ++runs }),
+      interceptors: [async (request, next) => {
+        if (request.procedure === "slow") await new Promise(() => {});
+        await next(request);
+        return await next(request);
+      }],
+    });
+    await using connection = await bus.connect();
+    const client = connection.client(api);
+    await client.cast("slow");
+    await until("its time is over", () => service.stats.dead === 1);
+    const twice = await failureOf(client.call("once"));
+    assert.match(twice.message, /next a second time/);
+    assert.equal(runs, 1);
+  },
+);
+
 Deno.test("interceptors that are no functions are refused", async () => {
   const url = `memory:${crypto.randomUUID()}`;
   const api = sums("refused");
