@@ -62,11 +62,15 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/client/typed_client.ts #plans": OWN,
   "rpc/client/intercepted_stream.ts #opened":
     "one for each call of next() by an interceptor",
+  "rpc/dispatch/intercepted_streams.ts #opened":
+    "one for each call of next() by an interceptor",
   "rpc/retries/republisher.ts #declared": OWN,
   "rpc/retries/version_survey.ts #surveys": "queues, see its MAX_QUEUES",
   "rpc/retries/version_survey.ts infos": "answers, see its MAX_REPLIES",
   "rpc/replies/reply_publisher.ts #until":
     "200 queues for a minute (driven below)",
+  "rpc/dispatch/intercepted_streams.ts #opened":
+    "one for each call of next by the interceptors of one request",
   "rpc/inbox.ts #inspections": CALLS,
   "rpc/inbox.ts #unmatchedListeners": OWN,
   "rpc/inbox.ts #unknownListeners": OWN,

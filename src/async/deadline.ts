@@ -42,6 +42,15 @@ export function withDeadline<T>(
   });
 }
 
+/** Waits until a promise settles, for `ms` milliseconds at most; never rejects. */
+export async function settledWithin(
+  promise: Promise<unknown>,
+  ms: number,
+): Promise<void> {
+  const deadline = { at: performance.now() + ms };
+  await withDeadline(promise, deadline, () => undefined).catch(() => {});
+}
+
 /**
  * Resolves after `ms` milliseconds, or at the deadline if that is earlier; rejects with the signal's reason if the
  * signal fires.

@@ -1,5 +1,6 @@
 /** Functions around the requests of clients and services: authorization, audit, transactions, headers. @module */
-import { InvalidValueError } from "../errors.ts";
+import { type Deadline, withDeadline } from "../async/deadline.ts";
+import { InvalidValueError, TimeoutError } from "../errors.ts";
 import { checkHeaderRecord } from "../contract/application_headers.ts";
 import { oneLine } from "../logging.ts";
 import type { RequestContext } from "../contract/request_context.ts";
@@ -118,4 +119,46 @@ function checkChanged<R extends InterceptedRequest>(changed: R): R {
   }
   checkHeaderRecord(headers);
   return changed;
+}
+
+/** Milliseconds that interceptors have after the deadline, to handle the error with which `next` rejects then. */
+const GRACE_MS = 50;
+
+/** Limits of a request of a client with interceptors. */
+export interface InterceptedLimits {
+  /** Name for the text of errors, `<topic>.<procedure>`. */
+  readonly name: string;
+  /** End of the request. */
+  readonly deadline: Deadline;
+  /** Fires when the connection is disposed. */
+  readonly disposal: AbortSignal;
+}
+
+/**
+ * Runs the interceptors of a request until its end, whatever they wait for. `run` gets a function that returns the
+ * milliseconds that are left for the sending.
+ *
+ * @throws {TimeoutError} the deadline has passed.
+ */
+export function interceptWithin(
+  { name, deadline, disposal }: InterceptedLimits,
+  run: (left: () => number) => Promise<unknown>,
+): Promise<unknown> {
+  let inDoubt = false;
+  const lateError = () => {
+    const text = `The interceptors of ${name} have not ended by its deadline`;
+    return new TimeoutError(text, { inDoubt });
+  };
+  const running = run(() => {
+    const left = deadline.at - performance.now();
+    if (left <= 0) throw lateError();
+    inDoubt = true;
+    return left;
+  });
+  const { at, signal } = deadline;
+  return withDeadline(
+    withDeadline(running, { at: Infinity, signal: disposal }, lateError),
+    { at: at + GRACE_MS, signal },
+    lateError,
+  );
 }

@@ -50,7 +50,7 @@ export class RpcClient {
   readonly #destinations = new WeakMap<Target, Destination>();
   readonly #unaryCall = (outgoing: OutgoingRequest): Promise<Reply> =>
     unaryCall(this.#resources, outgoing);
-  #disposed = false;
+  readonly #disposal = new AbortController();
 
   /** Sends on the session, and receives replies from the inbox. */
   constructor(resources: MessagingResources, settings: MessageSettings) {
@@ -134,13 +134,25 @@ export class RpcClient {
     });
   }
 
+  /** Fires when the connection is disposed. */
+  get disposal(): AbortSignal {
+    return this.#disposal.signal;
+  }
+
+  /** @throws {ConnectionDisposedError} the connection must not be used any more. */
+  checkUsable(): void {
+    if (!this.#disposal.signal.aborted) return;
+    throw new ConnectionDisposedError(
+      "Cannot use the connection: it was disposed",
+    );
+  }
+
   /** Fails all calls that wait, tells their workers, and sends nothing more. */
   async dispose(): Promise<void> {
-    this.#disposed = true;
     const text = "The connection was disposed while the call was under way";
-    await this.#resources.pendingCalls.close(() =>
-      new ConnectionDisposedError(text, { inDoubt: true })
-    );
+    const error = () => new ConnectionDisposedError(text, { inDoubt: true });
+    this.#disposal.abort(error());
+    await this.#resources.pendingCalls.close(error);
   }
 
   /**
@@ -216,11 +228,7 @@ export class RpcClient {
   /** Destination of a target, and the check that the connection may be used. */
   #destination(target: Target, kind: RequestKind): Destination {
     const known = this.#destinations.get(target) ?? this.#resolve(target);
-    if (this.#disposed) {
-      throw new ConnectionDisposedError(
-        "Cannot use the connection: it was disposed",
-      );
-    }
+    this.checkUsable();
     if (kind !== "fanout" && kind !== "gather") return known;
     const { topic } = target;
     return { address: { kind: "fanout", topic }, queue: known.queue };
@@ -257,7 +265,7 @@ export class RpcClient {
       } catch (error) {
         if (!(error instanceof NoRouteError)) throw error;
         const now = performance.now();
-        const again = waitForRoute && !this.#disposed &&
+        const again = waitForRoute && !this.#disposal.signal.aborted &&
           now + ROUTE_POLL_MS < deadline.at;
         const waited = waitForRoute ? now - startedAt : undefined;
         if (!again) throw noRouteError(target, error, waited);

@@ -12,6 +12,7 @@ import {
   type ClientInterceptor,
   intercept,
   type InterceptedRequest,
+  interceptWithin,
 } from "../interceptors.ts";
 import type { CallResult, RpcClient, StreamDecoder } from "./rpc_client.ts";
 import { InterceptedStream } from "./intercepted_stream.ts";
@@ -25,6 +26,8 @@ import {
   castNames,
   type CastOptions,
   type ClientRequest,
+  limitsOfCall,
+  limitsOfCast,
   parentOf,
   sendNames,
   type SendOptions,
@@ -85,7 +88,7 @@ class TypedClient {
     const request = { target, method, args, options: merged };
     if (!this.#interceptors) return await this.#call(plan, request);
     const send = (changed: typeof request) => this.#call(plan, changed);
-    return await this.#intercept("call", request, send);
+    return await this.#interceptUnary("call", request, send);
   }
 
   async cast(
@@ -102,7 +105,7 @@ class TypedClient {
     const request = { target, method, args, options: merged };
     if (!this.#interceptors) return await this.#client.cast(request);
     const send = (changed: typeof request) => this.#client.cast(changed);
-    await this.#intercept("cast", request, send);
+    await this.#interceptUnary("cast", request, send);
   }
 
   async fanoutCast(
@@ -118,7 +121,7 @@ class TypedClient {
     const request = { target, method, args, options: merged };
     if (!this.#interceptors) return await this.#client.fanoutCast(request);
     const send = (changed: typeof request) => this.#client.fanoutCast(changed);
-    await this.#intercept("fanout", request, send);
+    await this.#interceptUnary("fanout", request, send);
   }
 
   multicall(
@@ -137,18 +140,17 @@ class TypedClient {
       return this.#client.multicall(request, { ...decoder, prepare });
     }
     const parent = parentOf(merged); // whoever pulls may serve another request
-    return new InterceptedStream(
-      `${target.topic}.${method}`,
-      async (opened) => {
+    return new InterceptedStream({
+      name: `${target.topic}.${method}`,
+      disposal: this.#client.disposal,
+      limits: () => (this.#client.checkUsable(), limitsOfCall(merged, parent)),
+      open: async (track) => {
         await prepare();
-        const send = (changed: typeof request) => {
-          const items = this.#client.multicall({ ...changed, parent }, decoder);
-          opened(items);
-          return Promise.resolve(items);
-        };
+        const send = (changed: typeof request) =>
+          track(this.#client.multicall({ ...changed, parent }, decoder));
         return await this.#intercept("multicall", request, send);
       },
-    );
+    });
   }
 
   async #call(
@@ -169,19 +171,49 @@ class TypedClient {
     };
   }
 
+  /** Calls the interceptors around the sending of a request, within its deadline. */
+  #interceptUnary<R extends ClientRequest>(
+    kind: "call" | "cast" | "fanout",
+    request: R,
+    send: (request: R) => Promise<unknown>,
+  ): Promise<unknown> {
+    const { options, target: { topic }, method } = request;
+    this.#client.checkUsable();
+    const limits = kind === "call"
+      ? limitsOfCall(options, parentOf(options))
+      : limitsOfCast(options);
+    const { disposal } = this.#client;
+    const { deadline } = limits;
+    const name = `${topic}.${method}`;
+    return interceptWithin(
+      { name, deadline, disposal },
+      (left) =>
+        this.#intercept(
+          kind,
+          request,
+          (changed) =>
+            send({ ...changed, options: { ...options, timeout: left() } }),
+        ),
+    );
+  }
+
   /** Calls the interceptors around the sending of a request. */
   #intercept<R extends ClientRequest>(
     kind: InterceptedRequest["kind"],
     request: R,
-    send: (request: R) => Promise<unknown>,
+    send: (request: R) => unknown,
   ): Promise<unknown> {
     const { target: { topic, version }, method: procedure, args } = request;
     const facts = { kind, topic, procedure, version, attempt: 1 };
     return intercept(
       this.#interceptors ?? [],
       { ...facts, args: { ...args }, headers: {} }, // a copy, which an interceptor may write to
-      ({ args, headers }) =>
-        send({ ...request, args, headers: checkApplicationHeaders(headers) }),
+      async ({ args, headers }) =>
+        await send({
+          ...request,
+          args,
+          headers: checkApplicationHeaders(headers),
+        }),
     );
   }
 

@@ -1,7 +1,7 @@
 /** Streams of items that a handler returns. @module */
 import { InvalidResultError, InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
-import { withDeadline } from "../../async/deadline.ts";
+import { settledWithin, withDeadline } from "../../async/deadline.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
 import type { Contract } from "../../contract/types.ts";
 import {
@@ -12,7 +12,7 @@ import {
 import type { Schema } from "../../contract/schema.ts";
 
 /** Milliseconds that a source may take to clean up, where the stream was cancelled while an item was awaited. */
-const RETURN_TIMEOUT_MS = 1_000;
+export const RETURN_TIMEOUT_MS = 1_000;
 
 /**
  * Returns the iterator of a source. A `ReadableStream` is read by a reader, because its own iterator cancels the stream
@@ -99,17 +99,9 @@ export async function* cancellableStream(
   } finally {
     if (!ended) {
       const returned = step(() => iterator.return?.());
-      await (cancelled ? withReturnTimeout(returned) : returned);
+      await (cancelled ? settledWithin(returned, RETURN_TIMEOUT_MS) : returned);
     }
   }
-}
-
-/** Waits for a source to clean up, for a limited time; never rejects. */
-export async function withReturnTimeout(
-  returned: Promise<unknown>,
-): Promise<void> {
-  const deadline = { at: performance.now() + RETURN_TIMEOUT_MS };
-  await withDeadline(returned, deadline, () => undefined).catch(() => {});
 }
 
 /** True for the result of a procedure that streams. */

@@ -1,4 +1,5 @@
 /** The streams of one request whose service has interceptors. @module */
+import { settledWithin } from "../../async/deadline.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
 import { runWithContext } from "../propagation.ts";
 import type { ServedProcedure } from "./dispatcher.ts";
@@ -6,7 +7,7 @@ import { markHandlerError } from "./handler_result.ts";
 import {
   cancellableStream,
   isStream,
-  withReturnTimeout,
+  RETURN_TIMEOUT_MS,
 } from "./handler_stream.ts";
 
 type Step = IteratorResult<unknown, unknown>;
@@ -97,7 +98,7 @@ export class InterceptedStreams {
     this.#left = true;
     if (this.#opened.length === 0) return;
     const returned = this.#opened.map((each) => each.return());
-    await withReturnTimeout(Promise.all(returned));
+    await settledWithin(Promise.all(returned), RETURN_TIMEOUT_MS);
   }
 }
 

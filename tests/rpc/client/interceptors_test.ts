@@ -4,6 +4,7 @@ import { z } from "npm:zod@^4.6.7";
 import {
   type ClientInterceptor,
   type ConnectionContext,
+  ConnectionDisposedError,
   contract,
   type Handlers,
   implement,
@@ -11,9 +12,11 @@ import {
   InvalidValueError,
   local,
   RpcError,
+  type SendOptions,
   Service,
   type ServiceInterceptor,
   type ServiceRequest,
+  TimeoutError,
 } from "../../../mod.ts";
 import { until } from "../../setup/probe.ts";
 import {
@@ -589,6 +592,145 @@ onEachBus(
     await stream.return();
     await until("the request is over", () => service.stats.active === 0);
     assert.equal(ended, true, "the handler's stream as well");
+    await close(opened);
+  },
+);
+
+onEachBus(
+  "deadline, signal and disposal end a verb whatever the interceptors of its client do",
+  async (bus) => {
+    let began = 0;
+    const opened = await open(bus, {
+      client: [() => {
+        began++;
+        return new Promise(() => {});
+      }],
+    });
+    const { client, connection } = opened;
+    const args = { a: 1, b: 2 };
+    const verbs = [
+      (options: SendOptions) => client.call("add", args, options),
+      (options: SendOptions) => client.cast("add", args, options),
+      (options: SendOptions) => client.fanoutCast("add", args, options),
+      (options: SendOptions) =>
+        client.multicall("count", { to: 1 }, options).next(),
+    ];
+    for (const verb of verbs) {
+      const late = await failureOf(verb({ timeout: 50 }));
+      assert.ok(late instanceof TimeoutError);
+      assert.equal(late.inDoubt, false);
+      const before = began;
+      const stopped = new Error("stopped");
+      const signal = AbortSignal.abort(stopped);
+      assert.equal(await failureOf(verb({ signal })), stopped);
+      assert.equal(began, before);
+      const stopping = new AbortController();
+      const pending = failureOf(verb({ signal: stopping.signal }));
+      await until("the interceptor has begun", () => began > before);
+      stopping.abort(stopped);
+      assert.equal(await pending, stopped);
+    }
+    const before = began;
+    const pending = verbs.map((verb) => failureOf(verb({})));
+    await until("all have begun", () => began === before + verbs.length);
+    await connection[Symbol.asyncDispose]();
+    for (const error of await Promise.all(pending)) {
+      assert.ok(error instanceof ConnectionDisposedError);
+    }
+    for (const verb of verbs) {
+      const error = await failureOf(verb({}));
+      assert.ok(error instanceof ConnectionDisposedError);
+      assert.equal(error.inDoubt, false);
+    }
+    assert.equal(began, before + verbs.length);
+    await opened.service.stop();
+  },
+);
+
+onEachBus(
+  "next gets what remains of the time, and an interceptor may answer for what came too late",
+  async (bus) => {
+    const lefts: number[] = [];
+    const release = Promise.withResolvers<void>();
+    const opened = await open(bus, {
+      client: [async (request, next) => {
+        if (request.args.a === 1) {
+          await new Promise((resolve) => setTimeout(resolve, 30));
+          return await next(request);
+        }
+        return await next(request).catch(() => 7);
+      }],
+      handlers: {
+        add: async (_args, { deadline }) => {
+          lefts.push(deadline - Date.now());
+          await release.promise;
+          return 3;
+        },
+      },
+    });
+    const { client } = opened;
+    const first = client.call("add", { a: 1, b: 2 }, { timeout: 5_000 });
+    await until("it is served", () => lefts.length === 1);
+    assert.ok(lefts[0] !== undefined && lefts[0] < 4_980, `${lefts}`);
+    const fallback = client.call("add", { a: 2, b: 2 }, { timeout: 200 });
+    assert.equal(await fallback, 7);
+    release.resolve();
+    assert.equal(await first, 3);
+    await close(opened);
+  },
+);
+
+onEachBus(
+  "leaving a stream ends what its interceptors await, also before it has begun",
+  async (bus) => {
+    const began = Promise.withResolvers<void>();
+    const slow = Promise.withResolvers<void>();
+    const returned = Promise.withResolvers<void>();
+    const items = {
+      next: () => Promise.resolve({ done: false, value: 42 }),
+      return: () => {
+        returned.resolve();
+        return Promise.resolve({ done: true, value: undefined });
+      },
+      [Symbol.asyncIterator]: () => items,
+    };
+    const opened = await open(bus, {
+      client: [async (request, next) => {
+        if (request.args.to === 1) {
+          began.resolve();
+          await slow.promise;
+          return items;
+        }
+        const inner = await next(request) as AsyncIterable<number>;
+        return (async function* () {
+          for await (const item of inner) {
+            if (item === 3) await new Promise(() => {});
+            if (item === 2) yield item;
+          }
+        })();
+      }],
+    });
+    const { client } = opened;
+    const done = { done: true, value: undefined };
+    const unbegun = client.multicall("count", { to: 1 });
+    const first = unbegun.next();
+    await began.promise;
+    assert.deepEqual(await unbegun.return(), done);
+    assert.deepEqual(await first, done);
+    slow.resolve();
+    await returned.promise;
+    const stream = client.multicall("count", { to: 3 }, { timeout: 1_000 });
+    assert.equal((await stream.next()).value, 2);
+    const second = stream.next();
+    const left = stream.return();
+    assert.deepEqual(await second, done);
+    assert.deepEqual(await left, done);
+    const silent = client.multicall("count", { to: 3 }, { timeout: 200 });
+    assert.equal((await silent.next()).value, 2);
+    const error = await failureOf(silent.next());
+    assert.ok(error instanceof TimeoutError);
+    assert.match(error.message, /the interceptors of/);
+    assert.deepEqual(await silent.next(), done);
     await close(opened);
   },
 );
