@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { z } from "npm:zod@^4.6.7";
-import { contract, implement, Service } from "../mod.ts";
+import { contract, implement, type RpcError, Service } from "../mod.ts";
 import {
   setTracer,
   type Span,
@@ -11,7 +11,7 @@ import {
   type Tracer,
 } from "../src/tracing.ts";
 import { until } from "./setup/probe.ts";
-import { all, type Bus, failureOf, onEachBus } from "./rpc/support.ts";
+import { aborted, all, type Bus, failureOf, onEachBus } from "./rpc/support.ts";
 
 /** A span that was recorded. */
 interface Recorded {
@@ -67,6 +67,8 @@ function api(topic: string) {
       tell: {},
       again: { retry },
       count: { yields: result },
+      breaks: { yields: result },
+      hangs: { yields: result },
     },
   });
 }
@@ -95,6 +97,14 @@ async function open(bus: Bus) {
       },
       async *count() {
         yield* [1, 2];
+      },
+      async *breaks() {
+        yield 1;
+        throw new Error("broken");
+      },
+      async *hangs(_args, { signal }) {
+        yield 1;
+        await aborted(signal);
       },
     }),
   });
@@ -190,6 +200,49 @@ onEachBus("the span of a stream lasts until its reader leaves", async (bus) => {
   await stream.return();
   assert.equal(sent?.ended, 1);
 });
+
+onEachBus(
+  "the span of a stream that fails ends with the error, also while nobody pulls",
+  async (bus) => {
+    await using opened = await open(bus);
+    const { tracer, client, connection } = opened;
+    const error = await failureOf(all(client.multicall("breaks")));
+    assert.deepEqual(tracer.of("breaks", "client")[0]?.errors, [error]);
+    const stopped = new Error("stopped");
+    const stopping = new AbortController();
+    const { signal } = stopping;
+    const failures = [
+      { options: { timeout: 200 }, end: () => {}, error: /TIMEOUT/ },
+      {
+        options: { signal },
+        end: () => stopping.abort(stopped),
+        error: /stopped/,
+      },
+      {
+        options: {},
+        end: () => connection[Symbol.asyncDispose](),
+        error: /DISPOSED/,
+      },
+    ];
+    for (const { options, end, error } of failures) {
+      tracer.spans.length = 0;
+      const stream = client.multicall("hangs", {}, options);
+      assert.equal((await stream.next()).value, 1);
+      await end();
+      const sent = () =>
+        tracer.spans.find(({ options: { kind, attributes } }) =>
+          kind === "client" && attributes["rpc.method"] === "hangs"
+        );
+      await until("it has ended", () => (sent()?.ended ?? 0) > 0);
+      const [cause, ...others] = sent()?.errors ?? [];
+      const { code = "", message } = cause as RpcError;
+      assert.match(`${code} ${message}`, error);
+      assert.deepEqual(others, []);
+      await stream.return();
+      assert.equal(sent()?.ended, 1);
+    }
+  },
+);
 
 onEachBus(
   "an event has a span at its sender and at each listener",

@@ -27,7 +27,7 @@ import { type CallResources, unaryCall } from "./unary_call.ts";
 import { newId } from "../../ids.ts";
 import { type GatherListener, scatterGather } from "./scatter_gather.ts";
 import { StreamIterator } from "./stream_iterator.ts";
-import { openStreamCall, type StreamCall } from "./stream_call.ts";
+import { openStreamCall, type StreamCaller } from "./stream_call.ts";
 import { LegacyReplyQueues } from "./legacy_reply_queues.ts";
 import {
   type Destination,
@@ -118,17 +118,17 @@ export class RpcClient {
       : parentOf(request.options); // whoever pulls may serve another request
     let span: Span | undefined;
     return new StreamIterator({
-      begin: (opened) =>
+      begin: (caller) =>
         this.#request("multicall", { ...request, parent }, async (outgoing) => {
           await decoder.prepare?.();
           return await this.#routed(
             outgoing,
-            (outgoing) => this.#openStream(outgoing, opened),
+            (outgoing) => this.#openStream(outgoing, caller),
           );
         }, (started) => span = started),
       item: (reply) => decoder.item(this.#result(reply, decoder.errors)),
-      end: (error) => {
-        if (error) span?.fail(error.cause);
+      end: (failure) => {
+        if (failure) span?.fail(failure.cause);
         span?.end();
       },
     });
@@ -210,10 +210,10 @@ export class RpcClient {
 
   async #openStream(
     outgoing: OutgoingRequest,
-    opened: (stream: StreamCall) => void,
+    caller: StreamCaller,
   ): Promise<Reply> {
-    const stream = await openStreamCall(this.#resources, outgoing);
-    opened(stream);
+    const stream = await openStreamCall(this.#resources, outgoing, caller);
+    caller.opened(stream);
     try {
       const reply = await stream.receiver.next();
       const { queue } = outgoing.destination;

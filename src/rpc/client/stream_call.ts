@@ -7,11 +7,20 @@ import {
 import { TimeoutError } from "../../errors.ts";
 import { GapRecovery } from "../streams/gap_recovery.ts";
 import {
+  type StreamFailure,
   type StreamListener,
   StreamReceiver,
 } from "../streams/stream_receiver.ts";
 import type { OutgoingRequest } from "./request_encoder.ts";
 import { type CallResources, timeoutError } from "./unary_call.ts";
+
+/** Gets a stream that was called for, and its end. */
+export interface StreamCaller {
+  /** The stream is open. */
+  readonly opened: (stream: StreamCall) => void;
+  /** Nothing more is received, also while nobody pulls; there may be unread items. */
+  readonly ended: (failure: StreamFailure | undefined) => void;
+}
 
 /**
  * A stream that was called for. It ends when nothing comes for too long while there is room for items, or when its signal
@@ -22,6 +31,7 @@ export class StreamCall implements StreamListener {
   readonly receiver: StreamReceiver = new StreamReceiver(this);
   readonly #resources: CallResources;
   readonly #outgoing: OutgoingRequest;
+  readonly #caller: StreamCaller;
   readonly #recovery: GapRecovery;
   readonly #watching: Disposable;
   #expiry: Timer;
@@ -30,9 +40,14 @@ export class StreamCall implements StreamListener {
   #closed = false;
 
   /** Receives replies from now on. */
-  constructor(resources: CallResources, outgoing: OutgoingRequest) {
+  constructor(
+    resources: CallResources,
+    outgoing: OutgoingRequest,
+    caller: StreamCaller,
+  ) {
     this.#resources = resources;
     this.#outgoing = outgoing;
+    this.#caller = caller;
     const { pendingCalls, transport } = resources;
     const { id, limits: { deadline: { at, signal }, timeout } } = outgoing;
     pendingCalls.add(id, this.receiver);
@@ -64,7 +79,7 @@ export class StreamCall implements StreamListener {
   close(cancel: boolean): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.onEnd();
+    this.#release();
     if (cancel) this.#cancel();
   }
 
@@ -93,7 +108,12 @@ export class StreamCall implements StreamListener {
     this.#resources.pendingCalls.credit(this.#outgoing.id, worker, upTo);
   }
 
-  onEnd(): void {
+  onEnd(failure: StreamFailure | undefined): void {
+    this.#release();
+    this.#caller.ended(failure);
+  }
+
+  #release(): void {
     this.#ended = true;
     clearDeadline(this.#expiry);
     const { id, limits: { deadline: { signal } } } = this.#outgoing;
@@ -140,9 +160,10 @@ export class StreamCall implements StreamListener {
 export async function openStreamCall(
   resources: CallResources,
   outgoing: OutgoingRequest,
+  caller: StreamCaller,
 ): Promise<StreamCall> {
   await resources.inbox.ready(outgoing.limits.deadline);
-  const call = new StreamCall(resources, outgoing);
+  const call = new StreamCall(resources, outgoing, caller);
   try {
     await call.send();
   } catch (error) {

@@ -1,16 +1,17 @@
 /** Iterator of `multicall`: lazy, for one iteration, and left at once, even while an item is awaited. @module */
 import { NoRouteError } from "../../errors.ts";
 import type { Reply } from "../../wire/mod.ts";
-import type { StreamCall } from "./stream_call.ts";
+import type { StreamFailure } from "../streams/stream_receiver.ts";
+import type { StreamCall, StreamCaller } from "./stream_call.ts";
 
 /** Source of the items of a stream. */
 export interface StreamSource<T> {
-  /** Sends the request; calls `opened` as soon as the stream is open, and resolves to the first reply. */
-  begin(opened: (stream: StreamCall) => void): Promise<Reply>;
+  /** Sends the request; passes the stream to `caller` as soon as it is open, and resolves to the first reply. */
+  begin(caller: StreamCaller): Promise<Reply>;
   /** Returns the item in a reply. */
   item(reply: Reply): T | Promise<T>;
-  /** Called once at the end of the stream: all items were read, the reader left, or the stream failed. */
-  end(error?: { readonly cause: unknown }): void;
+  /** Called once at the end of the stream: all items were read, the reader left, or the stream failed, pulled or not. */
+  end(failure: StreamFailure | undefined): void;
 }
 
 type Step<T> = IteratorResult<T, void>;
@@ -29,6 +30,7 @@ export class StreamIterator<T> implements AsyncGenerator<T, void, undefined> {
   readonly #source: StreamSource<T>;
   #open: StreamCall | undefined;
   #begun = false;
+  #ended = false;
   #done = false;
   /** Steps are taken one after the other, however they are asked for. */
   #tail: Promise<unknown> = Promise.resolve();
@@ -64,16 +66,21 @@ export class StreamIterator<T> implements AsyncGenerator<T, void, undefined> {
 
   async #step(): Promise<Step<T>> {
     if (this.#done) return { done: true, value: undefined };
+    let complete = false;
     try {
       const reply = await this.#reply();
-      if (reply.ending) this.#finish(false);
-      if (!hasItem(reply)) return { done: true, value: undefined };
-      return { done: false, value: await this.#source.item(reply) };
+      complete = reply.ending;
+      const step: Step<T> = hasItem(reply)
+        ? { done: false, value: await this.#source.item(reply) }
+        : { done: true, value: undefined };
+      if (complete) this.#finish(false);
+      return step;
     } catch (error) {
       if (this.#done && error === CLOSED) {
         return { done: true, value: undefined };
       }
-      this.#finish(!(error instanceof NoRouteError), { cause: error });
+      const cancel = !complete && !(error instanceof NoRouteError);
+      this.#finish(cancel, { cause: error });
       throw error;
     }
   }
@@ -81,16 +88,27 @@ export class StreamIterator<T> implements AsyncGenerator<T, void, undefined> {
   #reply(): Promise<Reply> {
     if (this.#begun && this.#open) return this.#open.receiver.next();
     this.#begun = true;
-    return this.#source.begin((stream) => {
-      this.#open = stream;
-      if (!this.#done) return;
-      stream.close(true);
-      throw CLOSED;
+    return this.#source.begin({
+      opened: (stream) => {
+        this.#open = stream;
+        if (!this.#done) return;
+        stream.close(true);
+        throw CLOSED;
+      },
+      ended: (failure) => {
+        // Where there is no route, the request may be sent again.
+        if (!(failure?.cause instanceof NoRouteError)) this.#end(failure);
+      },
     });
   }
 
-  #finish(cancel: boolean, error?: { readonly cause: unknown }): void {
-    if (!this.#done) this.#source.end(error);
+  #end(failure?: StreamFailure): void {
+    if (!this.#ended) this.#source.end(failure);
+    this.#ended = true;
+  }
+
+  #finish(cancel: boolean, failure?: StreamFailure): void {
+    this.#end(failure);
     this.#done = true;
     this.#open?.receiver.fail(CLOSED, true); // whoever awaits an item
     this.#open?.close(cancel);

@@ -16,6 +16,12 @@ function tooMuch({ sequence }: Reply, last: number): InterruptedError {
   return new InterruptedError(text, { data: { sequence: last } });
 }
 
+/** Failure of a stream. */
+export interface StreamFailure {
+  /** Error with which the stream ends. */
+  readonly cause: unknown;
+}
+
 /** Gets the events of a stream. */
 export interface StreamListener {
   /** An item was received, or there is room again for further items. */
@@ -26,8 +32,11 @@ export interface StreamListener {
   onRival(inbox: string | undefined): void;
   /** The worker may send items up to a number. */
   onCredit(upTo: number): void;
-  /** The stream has failed: no further item is awaited, whether somebody pulls or not. Called at each failure. */
-  onEnd(): void;
+  /**
+   * The stream has ended: no further item is awaited, whether somebody pulls or not. Called at each failure, which is
+   * undefined where all items have come before.
+   */
+  onEnd(failure: StreamFailure | undefined): void;
 }
 
 /** Waits for a stream, item by item. */
@@ -139,7 +148,8 @@ export class StreamReceiver implements PendingReply {
   fail(error: unknown, discardUnread = false): void {
     if (discardUnread) this.#unread = [];
     this.#failed ??= { error };
-    this.#listener?.onEnd();
+    const complete = this.#ended && !discardUnread;
+    this.#listener?.onEnd(complete ? undefined : { cause: error });
     this.#next?.reject(error);
     this.#next = undefined;
   }
