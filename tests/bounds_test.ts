@@ -69,8 +69,6 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/retries/version_survey.ts infos": "answers, see its MAX_REPLIES",
   "rpc/replies/reply_publisher.ts #until":
     "200 queues for a minute (driven below)",
-  "rpc/dispatch/intercepted_streams.ts #opened":
-    "one for each call of next by the interceptors of one request",
   "rpc/inbox.ts #inspections": CALLS,
   "rpc/inbox.ts #unmatchedListeners": OWN,
   "rpc/inbox.ts #unknownListeners": OWN,
