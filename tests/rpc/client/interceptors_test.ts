@@ -547,14 +547,17 @@ onEachBus(
     });
     const other = client.call("other", {}, { context: { user: "eve" } });
     await otherBegan.promise;
-    const options = { context: { user: "bob" } };
-    const stream = client.multicall("many", {}, options);
-    assert.equal((await stream.next()).value, "bob around bob");
-    assert.ok(await failureOf(stream.next()) instanceof QuotaError);
-    const invalid = await failureOf(client.multicall("bad").next());
-    assert.equal(invalid.name, "InvalidResultError");
-    otherEnds.resolve();
-    await other;
+    try {
+      const options = { context: { user: "bob" } };
+      const stream = client.multicall("many", {}, options);
+      assert.equal((await stream.next()).value, "bob around bob");
+      assert.ok(await failureOf(stream.next()) instanceof QuotaError);
+      const invalid = await failureOf(client.multicall("bad").next());
+      assert.equal(invalid.name, "InvalidResultError");
+    } finally {
+      otherEnds.resolve();
+      await other;
+    }
   },
 );
 
