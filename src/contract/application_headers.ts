@@ -19,7 +19,9 @@ const NAME = /^(?!warren(-|$)|x-|amq|CC$|BCC$)[A-Za-z0-9_.-]{1,128}$/i;
  *
  * @throws {InvalidValueError} they are something else, e.g. a `Headers` object, whose entries are no properties.
  */
-export function checkHeaderRecord(headers: unknown): void {
+export function checkHeaderRecord(
+  headers: unknown,
+): asserts headers is Readonly<Record<string, unknown>> {
   if (typeof headers === "object" && headers !== null) {
     const prototype = Object.getPrototypeOf(headers);
     // The prototype of a plain record has none itself, also in another realm.

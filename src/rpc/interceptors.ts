@@ -44,7 +44,8 @@ export type NextInterceptor<R> = (request: R) => Promise<unknown>;
 /**
  * A function around all requests of a client, after the check of their arguments. It may change `args` and `headers` by
  * giving `next` a changed request, change what comes back, answer without `next`, and throw; other members are facts, and
- * changes of them are ignored.
+ * changes of them are ignored. The deadline of the request, its signal and the disposal of the connection end the request
+ * whatever the interceptors wait for.
  * @category Calling
  */
 export type ClientInterceptor = (
@@ -109,8 +110,10 @@ export async function intercept<R extends InterceptedRequest>(
  *
  * @throws {InvalidValueError} it is no request.
  */
-function checkChanged<R extends InterceptedRequest>(changed: R): R {
-  const { args, headers }: Partial<R> = changed ?? {};
+function checkChanged(
+  changed: InterceptedRequest,
+): Pick<InterceptedRequest, "args" | "headers"> {
+  const { args, headers }: Partial<InterceptedRequest> = changed ?? {};
   if (typeof args !== "object" || args === null) {
     throw new InvalidValueError(
       "Cannot call next without a request: give next(request) or next({ ...request, args })",
@@ -118,7 +121,7 @@ function checkChanged<R extends InterceptedRequest>(changed: R): R {
     );
   }
   checkHeaderRecord(headers);
-  return changed;
+  return { args, headers };
 }
 
 /** Milliseconds that interceptors have after the deadline, to handle the error with which `next` rejects then. */
