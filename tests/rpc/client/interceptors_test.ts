@@ -562,6 +562,48 @@ onEachBus(
 );
 
 onEachBus(
+  "an interceptor may read ahead of a stream that fails",
+  async (bus) => {
+    /** Begins each step, and awaits it only after it has settled. */
+    const ahead = async <R>(
+      request: R,
+      next: (request: R) => Promise<unknown>,
+    ) => {
+      const items = await next(request) as AsyncIterable<number>;
+      const iterator = items[Symbol.asyncIterator]();
+      return (async function* () {
+        for (;;) {
+          const step = iterator.next();
+          await step.then(() => {}, () => {});
+          const again = iterator.next();
+          await new Promise((resolve) => setTimeout(resolve));
+          const { value, done } = await step;
+          if (done) return;
+          yield value;
+          const { done: ended } = await again;
+          if (ended) return;
+        }
+      })();
+    };
+    const opened = await open(bus, {
+      client: [ahead],
+      service: [ahead],
+      handlers: {
+        async *count() {
+          yield 1;
+          await undefined;
+          throw new Error("broken");
+        },
+      },
+    });
+    const stream = opened.client.multicall("count", { to: 1 });
+    assert.equal((await stream.next()).value, 1);
+    assert.match((await failureOf(stream.next())).message, /broken/);
+    await close(opened);
+  },
+);
+
+onEachBus(
   "a service's interceptor that hangs inside of a stream keeps no request active",
   async (bus) => {
     let ended = false;
