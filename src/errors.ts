@@ -1,11 +1,11 @@
 /** Errors that Warren throws: one class for each outcome that a caller handles differently. @module */
 
 /**
- * Error as it is described in a message, whoever sent it.
+ * Description of an error in a message.
  * @category Errors
  */
 export interface Failure {
-  /** Class name as the sender gave it, e.g. `InstanceNotFound`. */
+  /** Class name of the error, e.g. `InstanceNotFound`. */
   readonly type: string;
   /** Namespace of the class, e.g. `nova.exception`. */
   readonly module: string;
@@ -13,13 +13,13 @@ export interface Failure {
   readonly message: string;
   /** Data of the error (Python's `kwargs`). */
   readonly data: Readonly<Record<string, unknown>>;
-  /** Arguments of the error (Python's `args`); undefined if the sender names none, or its message alone. */
+  /** Arguments of the error (Python's `args`); undefined if there are none, or only the message. */
   readonly args?: readonly unknown[] | undefined;
-  /** Stack trace of the sender, line by line; empty unless the sender shares it. */
+  /** Stack trace of the sender, line by line; empty unless the sender sends it. */
   readonly traceback: readonly string[];
   /**
    * Scalar members of the error: `code`, `detail`, `constraint` and others of Node's and of databases' errors. This
-   * member and all below are absent where the error has none; only Warren sends them.
+   * member and all below are undefined if the error does not have them; only Warren sends them.
    */
   readonly details?: Readonly<Record<string, string | number | boolean>>;
   /** Cause of the error. At most 4 levels of causes and 32 errors in all are sent. */
@@ -41,12 +41,13 @@ export interface RpcErrorOptions {
   readonly cause?: unknown;
   /** Machine-readable details; values that JSON can represent. */
   readonly data?: Readonly<Record<string, unknown>> | undefined;
-  /** True if the work may have been done nevertheless. The default depends on the class. */
+  /** True if the work may have been done although the call failed. The default depends on the class. */
   readonly inDoubt?: boolean | undefined;
 }
 
 /**
- * Error class that caller and worker both know. The caller creates an instance from the message and data that came.
+ * Error class that the caller and the worker both know. The caller creates an instance from the received message and
+ * data.
  * @category Errors
  */
 export interface ErrorClass {
@@ -93,7 +94,7 @@ export class RpcError extends Error {
   readonly code: RpcErrorCode;
   /** Machine-readable details. */
   readonly data: Readonly<Record<string, unknown>>;
-  /** True if the work may have been done nevertheless. */
+  /** True if the work may have been done although the call failed. */
   readonly inDoubt: boolean;
   /** Creates the error. */
   constructor(code: RpcErrorCode, message: string, options?: RpcErrorOptions) {
@@ -142,7 +143,7 @@ export class NoRouteError extends RpcError {
 }
 
 /**
- * The deadline passed. In doubt, unless nothing had been sent.
+ * The deadline passed. `inDoubt` is true unless nothing had been sent.
  * @category Errors
  */
 export class TimeoutError extends RpcError {
@@ -159,7 +160,7 @@ export class TimeoutError extends RpcError {
 }
 
 /**
- * The broker accepts no messages because of a memory or disk alarm. In doubt if the message had been sent.
+ * The broker accepts no messages because of a memory or disk alarm. `inDoubt` is true if the message had been sent.
  * @category Errors
  */
 export class BlockedError extends RpcError {
@@ -181,7 +182,7 @@ export class RejectedError extends RpcError {
 }
 
 /**
- * The message was sent, but the broker did not confirm it. In doubt.
+ * The message was sent, but the broker did not confirm it. `inDoubt` is true.
  * @category Errors
  */
 export class UnconfirmedError extends RpcError {
@@ -193,7 +194,8 @@ export class UnconfirmedError extends RpcError {
 
 /**
  * A stream ended before its handler had: its worker stopped or died, or items were lost. `data.sequence` is the number of
- * the last item, from 1. Or a call was given up because every worker that received it died before its end. In doubt.
+ * the last item, from 1. Or a call was given up because every worker that received it died before its end. `inDoubt` is
+ * true.
  * @category Errors
  */
 export class InterruptedError extends RpcError {
@@ -204,7 +206,7 @@ export class InterruptedError extends RpcError {
 }
 
 /**
- * The connection context was disposed. In doubt for a call that had been sent.
+ * The connection context was disposed. `inDoubt` is true for a call that had been sent.
  * @category Errors
  */
 export class ConnectionDisposedError extends RpcError {
@@ -237,7 +239,7 @@ export class TopologyError extends RpcError {
 }
 
 /**
- * An argument, a name, an option or another value of the caller's is wrong. `data.path` names the wrong member.
+ * An argument, a name, an option or another value from the caller is invalid. `data.path` names the invalid member.
  * @category Errors
  */
 export class InvalidValueError extends RpcError {
@@ -248,9 +250,10 @@ export class InvalidValueError extends RpcError {
 }
 
 /**
- * The worker's result does not fit its contract, cannot be written as JSON, or is larger than a message may be. The fault is
- * the worker's, not the caller's: a gateway answers 500 to this error, and 400 to `InvalidValueError`. In doubt by default,
- * since the handler has run. `data.path` names the wrong member, if there is one.
+ * The worker's result does not fit its contract, cannot be represented in JSON, or exceeds the maximum size of a
+ * message. The fault is the worker's, not the caller's: a gateway answers 500 to this error, and 400 to
+ * `InvalidValueError`. `inDoubt` is true by default, since the handler has run. `data.path` names the invalid member,
+ * if there is one.
  * @category Errors
  */
 export class InvalidResultError extends RpcError {

@@ -1,6 +1,6 @@
 /**
- * Reads what an error holds besides its message: inner errors, and the scalar members of Node's and of databases'
- * errors.
+ * Reader of the contents of an error besides its message: inner errors, and the scalar members of Node's and of
+ * databases' errors.
  *
  * @module
  */

@@ -1,14 +1,14 @@
 /** Limits log lines of one kind to one a second, so that a peer cannot flood the log. @module */
 
-/** Work that needs no timer of its own: it is done whenever deadlines of the process have passed. */
+/** Functions that are called whenever deadlines of the process have passed, so that they need no timer of their own. */
 const followers: (() => void)[] = [];
 
-/** Calls `work` whenever deadlines have passed, for as long as the process lives. */
+/** Adds a function that is called whenever deadlines have passed, for as long as the process lives. */
 function addFollowUp(work: () => void): void {
   followers.push(work);
 }
 
-/** Does the work that waits for deadlines: they have passed. */
+/** Calls these functions, because deadlines have passed. */
 export function runFollowUps(): void {
   for (const work of followers) work();
 }

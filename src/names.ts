@@ -5,10 +5,7 @@ import { InvalidValueError } from "./errors.ts";
 const RESERVED_SUFFIX = /\.(dead|quarantine|delay\.\d+|leader\..+)$/;
 
 const NAME_PATTERN = /^[A-Za-z0-9_.-]+$/;
-/**
- * Default address of the health ports. Anyone who reaches such a port may query it, so by default only this machine
- * can.
- */
+/** Default address of the health ports: only this machine can query them, since they require no login. */
 export const LOOPBACK = "127.0.0.1";
 const MAX_NAME_BYTES = 200;
 

@@ -20,7 +20,7 @@ export function namesOf<T>(
  * Rejects an options object with an unknown name, even if its value is `undefined`. An instance of a user's class is
  * not checked, since it may have members of its own.
  *
- * @throws {InvalidValueError} naming the option and the allowed names.
+ * @throws {InvalidValueError} an option is unknown; the message contains its name and the allowed names.
  */
 export function checkNames(
   options: object,

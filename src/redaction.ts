@@ -13,7 +13,7 @@ const SECRET_ENDINGS =
 const SECRET = new RegExp(`${SECRET_ENDINGS}$`, "i");
 /** Text that replaces a secret. */
 export const MASK = "<SANITIZED>";
-/** Levels of nested values that are copied, and values in all. */
+/** Maximum depth of nested values that are copied, and maximum number of values. */
 const MAX_DEPTH = 64;
 const MAX_ITEMS = 10_000;
 
@@ -81,8 +81,8 @@ function withoutUser(url: string): string {
 }
 
 /**
- * Characters of a text that are shown by default, and how many more are inspected, so that no secret is cut in two and
- * missed.
+ * Number of characters of a text that are shown by default, and number of further characters that are inspected, so
+ * that a secret at the limit is recognised.
  */
 const MAX_TEXT_CHARACTERS = 10_000;
 const SECRET_TAIL_CHARACTERS = 4_000;
@@ -103,7 +103,7 @@ export function redactText(
     .slice(0, maxCharacters);
 }
 
-/** Stack frames that are shown. */
+/** Maximum number of stack frames that are shown. */
 const MAX_FRAMES = 10;
 /** Bytes of an error in all, of its message, and each of its stack and its data. */
 const MAX_ERROR_BYTES = 3_400;

@@ -41,7 +41,7 @@ function loggedBytesOf(character: string): number {
   return code < 0x10000 ? 3 : 4;
 }
 
-/** Bytes that a text takes in a log at most. */
+/** Returns the maximum number of bytes of a text in a log. */
 export function loggedBytes(text: string): number {
   let size = 0;
   for (const character of text) size += loggedBytesOf(character);

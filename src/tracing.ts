@@ -1,37 +1,37 @@
 /**
- * Spans of requests and events, as OpenTelemetry needs them. Nothing is traced before a tracer is set, and then a message
- * costs one comparison.
+ * Spans of requests and events, for OpenTelemetry. Nothing is traced before a tracer is set; until then, tracing costs
+ * one comparison for each message.
  *
  * @module
  */
 
-/** Headers by which a trace goes on at the other end, e.g. `traceparent`. */
+/** Headers that continue a trace in the receiver, e.g. `traceparent`. */
 export type TraceHeaders = Readonly<Record<string, string>>;
 
-/** Values of a span, by OpenTelemetry's semantic conventions. */
+/** Attributes of a span, by OpenTelemetry's semantic conventions. */
 export type SpanAttributes = Readonly<Record<string, string | number>>;
 
 /** Description of a span. */
 export interface SpanOptions {
   /** Name, the same for all requests of one kind. */
   readonly name: string;
-  /** Role in the trace: `client` and `server` wait for each other, `producer` and `consumer` do not. */
+  /** Role in the trace: `client` and `server` for messages with a reply, `producer` and `consumer` for messages without. */
   readonly kind: "client" | "producer" | "server" | "consumer";
-  /** Values. */
+  /** Attributes. */
   readonly attributes: SpanAttributes;
-  /** Headers of messages that the work follows from, without being a part of their traces. */
+  /** Headers of messages that caused the work, but whose traces it does not continue. */
   readonly links?: readonly TraceHeaders[] | undefined;
-  /** Headers of the message whose trace goes on; default: the trace of the code that starts the span. */
+  /** Headers of the message whose trace is continued; default: the trace of the code that starts the span. */
   readonly parent?: TraceHeaders | undefined;
 }
 
 /** Work that is being traced. */
 export interface Span {
-  /** Adds the headers by which the trace goes on at the other end. */
+  /** Adds the headers that continue the trace in the receiver. */
   inject(headers: Record<string, string>): void;
   /** Runs work whose own spans are children of this one. */
   run<T>(work: () => T): T;
-  /** Notes an error. */
+  /** Records an error. */
   fail(error: unknown): void;
   /** Ends the span. */
   end(): void;
@@ -39,7 +39,7 @@ export interface Span {
 
 /** Starts spans. */
 export interface Tracer {
-  /** Starts a span; undefined where the work is not to be traced. */
+  /** Starts a span; returns undefined if the work is not traced. */
   startSpan(options: SpanOptions): Span | undefined;
 }
 
@@ -51,8 +51,8 @@ export function setTracer(next: Tracer | undefined): void {
 }
 
 /**
- * Starts a span; `describe` is called with the subject, and what it needs beside it, only if there is a tracer: without one
- * nothing is allocated.
+ * Starts a span. `describe` is called with the subject only if there is a tracer, so that nothing is allocated without
+ * one.
  */
 export function startSpan<T, U = undefined>(
   describe: (subject: T, detail: U) => SpanOptions,
@@ -64,7 +64,7 @@ export function startSpan<T, U = undefined>(
     : tracer.startSpan(describe(subject, detail as U));
 }
 
-/** Runs work in a span, which ends with it and notes its error. */
+/** Runs work in a span, which records the error of the work and ends with it. */
 export async function runInSpan<T>(
   span: Span,
   work: () => Promise<T>,

@@ -1,6 +1,6 @@
 /** Queue between a producer that pushes and a reader that pulls. @module */
 
-/** Unread items that are kept. Above this number the oldest is dropped. */
+/** Maximum number of unread items. Above it, the oldest item is dropped. */
 const MAX_QUEUED_ITEMS = 20_000;
 
 /** Queue of one reader. */

@@ -7,7 +7,7 @@ import type { Config, Key } from "./types.ts";
 
 const MAX_LINE_CHARS = 1_000;
 
-/** Reads the value of a key; a dot in the key leads into a nested object. */
+/** Reads the value of a key; a key with a dot belongs to a nested object. */
 export function valueAt(config: Config, key: Key): unknown {
   let value: unknown = config;
   for (const part of key.split(".")) {
@@ -30,7 +30,7 @@ function displaySource(source: Source | undefined): string {
 
 /**
  * Lists all values of a configuration, one on each line, with the source of each: option, variable, file or default.
- * Secrets are redacted. The sources of a copy of a configuration are not known and are printed as `given`.
+ * Secrets are redacted. The sources of a copy of a configuration are unknown, and shown as `given`.
  *
  * @example
  * ```ts

@@ -24,7 +24,7 @@ export interface Field<T> {
   readonly fromText: (text: string) => unknown;
   /** Default. */
   readonly fallback: T;
-  /** Explains an invalid value, if there is more to say than what is allowed. The text must be free of secrets. */
+  /** Explains an invalid value, if `allowed` is not enough. The text must not contain secrets. */
   readonly explainError?: (value: unknown) => string | undefined;
   /** Formats an invalid value for an error message, without secrets. */
   readonly display: (value: unknown) => string;
@@ -32,12 +32,12 @@ export interface Field<T> {
   format(value: T): string;
 }
 
-/** Definition of a field without the members for which the usual ones serve. */
+/** Definition of a field without the members that have a default. */
 export type FieldDefinition<T> =
   & Pick<Field<T>, "schema" | "allowed" | "fallback">
   & Partial<Omit<Field<T>, "variable">>;
 
-/** Creates a field: a text stays a text, and values are formatted by `String`, unless the definition says otherwise. */
+/** Creates a field. By default, a text is not converted, and values are formatted by `String`. */
 export function field<T>(
   variable: string,
   definition: FieldDefinition<T>,
@@ -51,7 +51,7 @@ export function field<T>(
   };
 }
 
-/** Formatting that prints `absent` in place of `undefined`. */
+/** Formatting that prints `absent` instead of `undefined`. */
 export const defaultText = (
   absent: string,
 ): Pick<Field<unknown>, "format"> => ({
@@ -76,7 +76,7 @@ export function parsePairs(text: string): Record<string, unknown> {
 export const wholeNumber = (max: number): z.ZodType<number> =>
   z.int().min(1).max(max);
 
-/** Schema of milliseconds that `isAllowed` accepts; `Infinity` is possible. */
+/** Schema of milliseconds that `isAllowed` accepts; `Infinity` is a valid value. */
 export const milliseconds = (
   isAllowed: (value: number) => boolean,
 ): z.ZodType<number> =>

@@ -2,7 +2,7 @@
 import {
   type ConfigLayer,
   invalidValue,
-  isPlain,
+  isRecord,
   layerOf,
   type Source,
 } from "./layer.ts";
@@ -85,7 +85,7 @@ export function fileLayer(path: string, source: Source): ConfigLayer {
   } catch (error) {
     throw fileError(jsonErrorPosition(error));
   }
-  if (!isPlain(json)) throw fileError("its content is not an object");
+  if (!isRecord(json)) throw fileError("its content is not an object");
   const layer = layerOf(json, (name) => ({ kind: "key", name, file: path }));
   const secret = describeSecret(layer);
   if (secret !== undefined && read.exposed) warnOfExposedSecret(path, secret);

@@ -91,7 +91,7 @@ function* entriesByPath(
 ): Generator<[path: string, value: unknown]> {
   for (const [name, value] of Object.entries(object)) {
     if (name !== TLS) yield [name, value];
-    else if (isPlain(value)) {
+    else if (isRecord(value)) {
       for (const [part, inner] of Object.entries(value)) {
         yield [`${TLS}.${part}`, inner];
       }
@@ -107,7 +107,7 @@ function* entriesByPath(
 }
 
 /** True for an object that is no array. */
-export function isPlain(value: unknown): value is object {
+export function isRecord(value: unknown): value is object {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 

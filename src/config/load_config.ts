@@ -85,7 +85,7 @@ function namedFileLayer(option: unknown): ConfigLayer {
   throw invalidValue(source, displayValue(path), "the path of a JSON file");
 }
 
-/** Keys whose value may be the path of a PEM file in place of PEM. */
+/** Keys whose value may be the path of a PEM file instead of PEM. */
 const PEM_KEYS: readonly Key[] = ["tls.ca", "tls.cert", "tls.key"];
 
 /** Returns the value of the layer with the highest precedence, else the default. */
@@ -117,13 +117,13 @@ function configOf(flat: Flat): Config {
 }
 
 /**
- * Loads the configuration. Each value comes from `options`, else from the environment, else from the JSON file that
- * `WARREN_CONFIG` names, else it is the default. {@linkcode Config} lists the variables; the keys of the file are those of
- * the options. A variable that is empty, or that the program has no permission to read, counts as not set; there is no
- * permission prompt.
+ * Loads the configuration. A value is taken from `options`, or else from the environment, or else from the JSON file
+ * that `WARREN_CONFIG` names, or else it is the default. {@linkcode Config} lists the variables; the keys of the file
+ * are those of the options. A variable that is empty, or that the program has no permission to read, counts as not set;
+ * there is no permission prompt.
  *
- * @throws {InvalidValueError} a value is not allowed or a name is unknown, also if another source overrides the value. The
- * message is one sentence without secrets.
+ * @throws {InvalidValueError} a value is not allowed or a name is unknown, even if another source overrides the value.
+ * The message is one sentence without secrets.
  * @example
  * ```ts ignore
  * await using service = await Service.start({ ...loadConfig(), manager });

@@ -1,5 +1,5 @@
 /** Types of the configuration. @module */
-import type { UNREAD } from "../connection/option_names.ts";
+import type { IGNORED_NAMES } from "../connection/option_names.ts";
 import type { TlsOptions } from "../transport/transport.ts";
 import type { NovaProfile } from "../connection/bus_profile.ts";
 import type {
@@ -108,9 +108,9 @@ export interface ConfigOptions extends
   readonly file?: string | undefined;
 }
 
-/** Keys that neither connections nor services know. There must be none, since both accept a configuration as it is. */
+/** Keys that neither connections nor services accept. There must be none, since a configuration can be passed to both. */
 type Unknown = Exclude<
   keyof Config,
-  keyof ConnectionOptions | (typeof UNREAD)[number]
+  keyof ConnectionOptions | (typeof IGNORED_NAMES)[number]
 >;
 const _known: [Unknown] extends [never] ? true : Unknown = true;

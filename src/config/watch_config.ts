@@ -22,7 +22,7 @@ export interface ConfigReload {
   readonly config: Config;
   /** Keys whose new values took effect. */
   readonly applied: readonly string[];
-  /** Keys whose values differ from those that the program runs with, and need a restart. */
+  /** Keys whose values differ from those that the program uses, and need a restart. */
   readonly restart: readonly string[];
 }
 
@@ -42,9 +42,12 @@ export interface Reloadable {
  * @category Configuration
  */
 export interface WatchConfigOptions {
-  /** Services, which take over `concurrency` and `taskIntervals`, and connections, which take over `concurrency`. */
+  /**
+   * Services, to which new values of `concurrency` and `taskIntervals` are applied, and connections, to which new
+   * values of `concurrency` are applied.
+   */
   readonly services?: readonly Reloadable[] | undefined;
-  /** Sets the level of the program's log. */
+  /** Sets the log level of the program. */
   readonly logLevel?: ((level: LogLevel) => void) | undefined;
   /** Called after each successful reload. */
   readonly reloaded?: ((reload: ConfigReload) => void) | undefined;
@@ -117,7 +120,7 @@ class Watcher implements ConfigWatcher {
   #config: Config;
   readonly #options: WatchConfigOptions;
   readonly #live: LiveSettings;
-  /** Values that the program runs with now. */
+  /** Values that the program uses now. */
   readonly #current: Map<Key, string>;
   readonly #onSignal = () => this.reload();
 

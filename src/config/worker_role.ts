@@ -21,8 +21,8 @@ export const WORKER_VARIABLE = "WARREN_WORKER";
 let ownNumber: number | undefined;
 
 /**
- * Makes this process worker number `worker` of a launcher. It ignores the signals of the terminal from now on: the launcher
- * receives them as well, and decides alone.
+ * Makes this process worker number `worker` of a launcher. From now on it ignores the signals of the terminal, because
+ * the launcher receives them as well, and controls its workers.
  */
 export function becomeWorker(worker: number): void {
   if (ownNumber === undefined) {

@@ -1,4 +1,9 @@
-/** Functions of the user's that tell where to connect, and as whom: how long they may take, and what is checked of them. @module */
+/**
+ * Functions in options that return the URLs or the credentials of a connection: their time limit, and the checks of
+ * their results.
+ *
+ * @module
+ */
 import { ConnectionFailedError, InvalidValueError } from "../errors.ts";
 import { redactText } from "../redaction.ts";
 import { oneLine } from "../logging.ts";
@@ -10,94 +15,98 @@ import {
   parseUrls,
 } from "./connection_options.ts";
 
-/** Milliseconds that such a function has. */
+/** Time limit of such a function, in milliseconds. */
 const TIMEOUT_MS = 10_000;
 
 /**
- * The value that a function of the user's gives. Its signal fires when nobody waits for it any more.
+ * Returns the result of a function that was passed as an option. The signal that it receives fires when its result is
+ * not needed any more.
  *
- * @throws {ConnectionFailedError} it throws, or gives nothing in time.
+ * @throws {ConnectionFailedError} the function throws, or does not return in time.
  */
 export async function resolveOption<T>(
   option: string,
-  give: (signal: AbortSignal) => T | Promise<T>,
+  getValue: (signal: AbortSignal) => T | Promise<T>,
   stop: AbortSignal,
-  patience: number = TIMEOUT_MS,
+  timeoutMs: number = TIMEOUT_MS,
 ): Promise<T> {
-  const over = new AbortController();
+  const controller = new AbortController();
   const failed = (why: string) =>
     new ConnectionFailedError(
       `The function of the option ${option} ${why}`,
       { data: { path: option } },
     );
-  const late = failed(`gave nothing within ${patience} ms`);
-  const wait = { at: performance.now() + patience, signal: stop };
-  const asked = (async () => await give(over.signal))();
+  const timeoutError = failed(`gave nothing within ${timeoutMs} ms`);
+  const deadline = { at: performance.now() + timeoutMs, signal: stop };
+  const result = (async () => await getValue(controller.signal))();
   try {
-    return await withDeadline(asked, wait, () => late);
+    return await withDeadline(result, deadline, () => timeoutError);
   } catch (error) {
-    over.abort(error);
-    if (error === late || stop.aborted) throw error;
+    controller.abort(error);
+    if (error === timeoutError || stop.aborted) throw error;
     const reason = error instanceof Error ? error.message : error;
-    throw failed(`failed: ${redactText(oneLine(reason))}`); // without its cause, which may hold a secret
+    throw failed(`failed: ${redactText(oneLine(reason))}`); // without the cause, which may contain a secret
   }
 }
 
-/** Moments below, in milliseconds since 1970, are before March 1973: whoever gives one means seconds. */
-const SECONDS = 100_000_000_000;
+/** Smallest plausible time in milliseconds since 1970 (March 1973). A smaller value is probably in seconds. */
+const MIN_EPOCH_MS = 100_000_000_000;
 
-function wrong(option: string, what: string): InvalidValueError {
+function invalidResult(option: string, what: string): InvalidValueError {
   return new InvalidValueError(
     `The function of the option ${option} gave ${what}`,
     { data: { path: option } },
   );
 }
 
-/** The nodes as a function tells them; `look` sees them first. */
-export function askedUrls(
+/** Wraps a function that returns URLs: its result is parsed and checked, and passed to `onUrls`. */
+export function urlsFrom(
   urls: AskedUrls,
-  look: (urls: readonly URL[]) => void,
+  onUrls: (urls: readonly URL[]) => void,
 ): (signal: AbortSignal) => Promise<readonly URL[]> {
   return async (signal) => {
     const parsed = parseUrls(await resolveOption("url", urls, signal));
     if (parsed[0]?.protocol === "memory:") {
-      throw wrong("url", "the URL of a bus in memory; give that as a text");
+      throw invalidResult(
+        "url",
+        "the URL of a bus in memory; give that as a text",
+      );
     }
-    look(parsed);
+    onUrls(parsed);
     return parsed;
   };
 }
 
-/** The credentials as a function tells them. */
-export function askedCredentials(
+/** Wraps a function that returns credentials: its result is checked. */
+export function credentialsFrom(
   credentials: AskedCredentials,
 ): (signal: AbortSignal) => Promise<Credentials> {
   return async (signal) =>
-    checked(await resolveOption("credentials", credentials, signal));
+    checkCopy(await resolveOption("credentials", credentials, signal));
 }
 
-/** A text that SASL's PLAIN can carry. */
+/** True for a text that SASL's PLAIN mechanism can represent. */
 const isText = (value: unknown): value is string =>
   typeof value === "string" && !value.includes("\0");
 
-/** A copy, so that what its owner changes later changes nothing here. The values are never shown. */
-function checked(given: Credentials): Credentials {
-  const { username, password, expires } = given ?? {};
+/** Checks and copies credentials, so that later changes by their owner have no effect. Errors never contain the values. */
+function checkCopy(credentials: Credentials): Credentials {
+  const { username, password, expires } = credentials ?? {};
   if (!isText(username) || !isText(password)) {
     const what = "no username or no password; give both as texts without NUL";
-    throw wrong("credentials", what);
+    throw invalidResult("credentials", what);
   }
   if (expires === undefined) return { username, password };
   if (!Number.isFinite(expires)) {
     const shown = typeof expires === "number" ? expires : typeof expires;
     const what = `expires as ${shown}; give milliseconds since 1970`;
-    throw wrong("credentials", what);
+    throw invalidResult("credentials", what);
   }
   if (expires > Date.now()) return { username, password, expires };
-  if (expires < SECONDS) {
+  if (expires < MIN_EPOCH_MS) {
     const what =
       `expires as ${expires}, which looks like seconds; give milliseconds since 1970`;
-    throw wrong("credentials", what);
+    throw invalidResult("credentials", what);
   }
   throw new ConnectionFailedError(
     `The credentials have expired at ${expires}, in milliseconds since 1970`,
@@ -106,9 +115,9 @@ function checked(given: Credentials): Credentials {
 }
 
 /**
- * Refuses credentials that are no function.
+ * Rejects credentials that are not a function.
  *
- * @throws {InvalidValueError} without showing them.
+ * @throws {InvalidValueError} the option is not a function; the message does not contain the value.
  */
 export function checkCredentials(credentials: unknown): void {
   if (credentials === undefined || typeof credentials === "function") return;

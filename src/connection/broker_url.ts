@@ -1,33 +1,35 @@
-/** Texts that name brokers: URLs of AMQP, and the `transport_url` of oslo.messaging, which names several hosts at once. @module */
+/** Parser of broker URLs: AMQP URLs, and the `transport_url` of oslo.messaging, which may contain several hosts. @module */
 import { InvalidValueError } from "../errors.ts";
 
-/** Schemes of oslo.messaging's RabbitMQ driver, and the same with kombu's transport after a plus sign. */
-const OSLO = /^(?:rabbit|kombu)(?:\+(amqps?))?:\/\//i;
+/** Schemes of oslo.messaging's RabbitMQ driver, optionally with the scheme of a kombu transport after a plus sign. */
+const OSLO_SCHEME = /^(?:rabbit|kombu)(?:\+(amqps?))?:\/\//i;
 
-/** A comma between two URLs of a list. A comma within a `transport_url` stands between two hosts. */
-const BETWEEN =
+/** Comma between two URLs of a list. A comma within a `transport_url` separates two hosts instead. */
+const URL_SEPARATOR =
   /,(?=\s*(?:(?:amqps?|(?:rabbit|kombu)(?:\+amqps?)?):\/\/|memory:))/i;
 
-/** The URLs of a list with commas between them. */
+/** Splits a list of URLs that are separated by commas. */
 export function urlsOfList(list: string): string[] {
-  return list.split(BETWEEN).map((one) => one.trim());
+  return list.split(URL_SEPARATOR).map((one) => one.trim());
 }
 
 /**
- * The AMQP URLs that a text names: one for each host of a `transport_url` such as
- * `rabbit://user:password@host1:5672,user:password@host2:5672/vhost` (oslo.messaging `transport.py`, `TransportURL.parse`),
- * else the text itself.
+ * Returns the AMQP URLs of a text: for a `transport_url`, one for each host, e.g. of
+ * `rabbit://user:password@host1:5672,user:password@host2:5672/vhost` (oslo.messaging `transport.py`,
+ * `TransportURL.parse`); for any other text, the text itself.
  *
- * @throws {InvalidValueError} it has a query parameter that is not known, or cannot be read. The text is not shown.
+ * @throws {InvalidValueError} the text cannot be parsed, or has an unknown query parameter. The message does not
+ * contain the text.
  */
 export function brokerUrls(text: string): string[] {
-  const [start, amqps] = OSLO.exec(text) ?? [];
+  const [start, amqps] = OSLO_SCHEME.exec(text) ?? [];
   const [address = "", ...query] = text.split("?");
   const parameters = new URLSearchParams(query.join("?"));
   if (start === undefined) {
     const [first] = parameters.keys();
     if (first !== undefined) throw unknownParameter(parameters, first, "none");
-    // A password cannot hold a host: this is a list of hosts, whose first password would reach to the last host.
+    // Several hosts in one `amqp:` URL would be parsed as one host, with the other hosts as a part of the first
+    // password.
     const hosts = /:\/\/([^/]*)/.exec(address)?.[1] ?? "";
     if (/@.*,.*@/.test(hosts)) {
       throw invalid(
@@ -46,24 +48,30 @@ export function brokerUrls(text: string): string[] {
       "an unescaped / ends its hosts; give those of a password as %2F",
     );
   }
-  const named = hosts.split(",").filter((host) => host !== "");
-  if (named.length === 0) throw invalid("there is no host in it");
+  const nonEmpty = hosts.split(",").filter((host) => host !== "");
+  if (nonEmpty.length === 0) throw invalid("there is no host in it");
   const where = vhost === "" ? "" : `/${reencoded(vhost)}`;
-  return named.map((host) => `${scheme}://${authority(host)}${where}`);
+  return nonEmpty.map((host) => `${scheme}://${authority(host)}${where}`);
 }
 
-/** oslo.messaging reads options from the query; `ssl` is the one that says what the URL of a broker says too. */
+/**
+ * Returns true if the query asks for TLS. Of the options that oslo.messaging reads from a query, only `ssl` can be
+ * expressed in an AMQP URL.
+ */
 function tls(parameters: URLSearchParams): boolean {
   for (const name of parameters.keys()) {
     if (name !== "ssl") throw unknownParameter(parameters, name, "ssl");
   }
-  const said = parameters.get("ssl")?.toLowerCase() ?? "false";
-  if (["true", "1", "yes", "on"].includes(said)) return true;
-  if (["false", "0", "no", "off"].includes(said)) return false;
+  const ssl = parameters.get("ssl")?.toLowerCase() ?? "false";
+  if (["true", "1", "yes", "on"].includes(ssl)) return true;
+  if (["false", "0", "no", "off"].includes(ssl)) return false;
   throw invalid("its query parameter ssl is neither true nor false");
 }
 
-/** The last @ ends the password, as in oslo.messaging. Each host has a login of its own, or none. */
+/**
+ * Encodes a host with its login. The last `@` ends the password, as in oslo.messaging. Each host has its own login, or
+ * none.
+ */
 function authority(text: string): string {
   const at = text.lastIndexOf("@");
   const host = text.slice(at + 1);
@@ -75,7 +83,10 @@ function authority(text: string): string {
   return `${user}:${reencoded(login.slice(colon + 1))}@${host}`;
 }
 
-/** Percent-encoded throughout. A percent sign that begins no code stands for itself, as in Python. */
+/**
+ * Percent-encodes a text that may be encoded in part. A percent sign that begins no valid code is taken literally, as
+ * in Python.
+ */
 function reencoded(text: string): string {
   try {
     return encodeURIComponent(
@@ -91,7 +102,7 @@ function unknownParameter(
   name: string,
   allowed: string,
 ): InvalidValueError {
-  // A password with a question mark in it looks like a query, and an @ comes after it.
+  // The part after a question mark in a password looks like a query. It can be recognised by the `@` that follows it.
   const secret = /@|%40/.test(parameters.toString()) ||
     !/^\w{1,40}$/.test(name);
   const shown = secret ? "" : ` ${name}`;

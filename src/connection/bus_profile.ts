@@ -14,26 +14,30 @@ export interface NovaProfile {
   readonly exchange?: string | undefined;
   /** True if the control exchange and the shared queues survive a restart of the broker (`amqp_durable_queues`); default false. */
   readonly durable?: boolean | undefined;
-  /** True if the broker deletes them once they are unused (`amqp_auto_delete`); default false. */
+  /**
+   * True if the broker deletes the control exchange and the shared queues once they are unused (`amqp_auto_delete`);
+   * default false.
+   */
   readonly autoDelete?: boolean | undefined;
   /** True if reply and fanout queues are quorum queues (`rabbit_transient_quorum_queue`); default false. */
   readonly transientQuorum?: boolean | undefined;
   /** True if fanouts are read from a stream (`rabbit_stream_fanout`); default false. */
   readonly streamFanout?: boolean | undefined;
   /**
-   * `<hostname>:<process>`, in the names of reply and fanout queues in place of random characters (`use_queue_manager`);
-   * followed by the process's number and a number of the queue.
+   * `<hostname>:<process>`, which replaces random characters in the names of reply and fanout queues
+   * (`use_queue_manager`); followed by the number of the process and a number of the queue.
    */
   readonly member?: string | undefined;
   /**
-   * `passive`: the control exchange, the queues of topics, hosts, pools and events, and the streams of fanouts are used as they
-   * are, with their bindings; a missing one is a `TopologyError`. Queues of one process, and the derived queues for failed
-   * casts, are declared nevertheless. Default `active`: all that is missing is declared.
+   * `passive`: the control exchange, the queues of topics, hosts, pools and events, and the streams of fanouts are used
+   * with their existing bindings; if one does not exist, a `TopologyError` is thrown. Queues of one process, and the
+   * derived queues for failed casts, are declared nevertheless. Default `active`: everything that does not exist is
+   * declared.
    */
   readonly declare?: "active" | "passive" | undefined;
   /**
-   * Arguments (`x-…`) of queues by the kind of queue, which replace or extend the usual ones; `null` removes one.
-   * `x-queue-type` follows from other options.
+   * Arguments (`x-…`) of queues by the kind of queue, which replace or extend the usual arguments; `null` removes an
+   * argument. `x-queue-type` follows from other options.
    */
   readonly arguments?: QueueArguments | undefined;
 }
@@ -131,7 +135,7 @@ export function busProfile(
     nova: {
       transientQuorum: variants.transientQuorum ?? false,
       streamFanout: variants.streamFanout ?? false,
-      // Two processes of the same name would consume each other's replies.
+      // Two processes with the same name would consume each other's replies.
       member: variants.member && `${variants.member}.${Deno.pid}`,
       arguments: variants.arguments,
       passive: variants.declare === "passive",

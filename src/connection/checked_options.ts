@@ -3,8 +3,7 @@ import { InvalidValueError } from "../errors.ts";
 import { oneLine } from "../logging.ts";
 import { checkDuration, checkInteger } from "../option_checks.ts";
 import type { BusProfile } from "../transport/profile.ts";
-import { defaultLimits } from "../wire/mod.ts";
-import { type Dialect, dialects } from "../wire/mod.ts";
+import { defaultLimits, type Dialect, dialects } from "../wire/mod.ts";
 import type { LegacyPeers, MessageSettings } from "../rpc/messaging.ts";
 import type { NotificationDefaults } from "../rpc/notifications/drivers.ts";
 import { checkNotificationSettings } from "../rpc/notifications/notifier.ts";
@@ -15,23 +14,23 @@ import {
   type ConnectionOptions,
   DEFAULT_LONG_RUNNING_MS,
 } from "./connection_options.ts";
-import type { ServerSettings } from "./dependencies.ts";
+import type { ConnectionServerSettings } from "./dependencies.ts";
 
-/** Milliseconds until connecting is given up, unless said otherwise. */
+/** Default of the milliseconds until connecting fails. */
 export const DEFAULT_TIMEOUT_MS = 60_000;
-/** Bytes of a message at most that the option `maxMessageSize` allows. */
+/** Upper limit of the option `maxMessageSize`, in bytes. */
 const MAX_MESSAGE_BYTES = 512 * 1024 * 1024;
 
 /** Options that were checked. */
 export interface CheckedOptions {
-  /** The options as they were given. */
+  /** Options as the user passed them. */
   readonly options: ConnectionOptions;
   /** Names and flags on the broker. */
   readonly profile: BusProfile;
   /** Settings of messages. */
   readonly messages: MessageSettings;
-  /** Settings of the server half. */
-  readonly server: ServerSettings;
+  /** Settings of the server side. */
+  readonly server: ConnectionServerSettings;
   /** Defaults of notifications. */
   readonly notifications: NotificationDefaults;
 }
@@ -44,7 +43,7 @@ function dialectOf(name: ConnectionOptions["dialect"] = "grizzly"): Dialect {
   );
 }
 
-/** Folsom's servers may be on an OpenStack bus; none of them understands an envelope. */
+/** Folsom's servers can only be on an OpenStack bus, and do not understand the envelope of the dialect `oslo`. */
 function legacyPeersOf({ name }: Dialect, { nova }: BusProfile): LegacyPeers {
   if (name === "folsom") return "always";
   return nova && name === "grizzly" ? "learn" : "never";
@@ -68,7 +67,7 @@ function messageSettings(
   };
 }
 
-function serverSettings(options: ConnectionOptions): ServerSettings {
+function serverSettings(options: ConnectionOptions): ConnectionServerSettings {
   const { concurrency = 64, prefetch = concurrency, tracebacks = false } =
     options;
   const { grace = 30_000, longRunning = DEFAULT_LONG_RUNNING_MS } = options;
@@ -84,9 +83,9 @@ function serverSettings(options: ConnectionOptions): ServerSettings {
 }
 
 /**
- * Checks the values of all options, and fills in their defaults.
+ * Checks the values of all options, and adds their defaults.
  *
- * @throws {InvalidValueError} naming the option that is wrong.
+ * @throws {InvalidValueError} an option is invalid; the message names it.
  */
 export function checkConnectionOptions(
   options: ConnectionOptions,

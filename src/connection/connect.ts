@@ -1,4 +1,4 @@
-/** From a URL to a connection: the one place that picks a concrete transport. @module */
+/** Creation of connections from URLs. No other module selects a concrete transport. @module */
 import { logger } from "../logging.ts";
 import { sharedBus } from "../transport/memory/bus.ts";
 import { MemoryTransport } from "../transport/memory/transport.ts";
@@ -6,7 +6,7 @@ import { RabbitTransport } from "../transport/rabbitmq/transport.ts";
 import type { BusProfile } from "../transport/profile.ts";
 import type { Transport } from "../transport/transport.ts";
 import { probeLedger } from "../ledger/options.ts";
-import { askedCredentials, askedUrls } from "./asked_login.ts";
+import { credentialsFrom, urlsFrom } from "./asked_login.ts";
 import {
   checkConnectionOptions,
   type CheckedOptions,
@@ -33,29 +33,29 @@ function createTransport(
   profile: BusProfile,
 ): Transport {
   const credentials = options.credentials &&
-    askedCredentials(options.credentials);
+    credentialsFrom(options.credentials);
   const rabbit = { credentials, tls, heartbeat, name, profile };
   if (typeof where === "function") {
     return new RabbitTransport({
       ...rabbit,
-      urls: askedUrls(where, warnOpen()),
+      urls: urlsFrom(where, unencryptedWarning()),
     });
   }
   const [first] = where;
   if (first?.protocol === "memory:") {
     return new MemoryTransport(profile, sharedBus(busName(first)));
   }
-  warnOpen()(where);
+  unencryptedWarning()(where);
   return new RabbitTransport({ ...rabbit, urls: where });
 }
 
-/** Says once what can be read on the way. */
-function warnOpen(): (urls: readonly URL[]) => void {
-  let said = false;
+/** Returns a function that warns once of connections without TLS, on which logins and messages can be read. */
+function unencryptedWarning(): (urls: readonly URL[]) => void {
+  let warned = false;
   return (urls) => {
-    const open = urls.filter(isOpen).map(({ host }) => host);
-    if (said || open.length === 0) return;
-    said = true;
+    const open = urls.filter(isUnencrypted).map(({ host }) => host);
+    if (warned || open.length === 0) return;
+    warned = true;
     logger("bus").warn(
       "The connection to {hosts} is without TLS: logins and messages can be read on the way; use amqps",
       { hosts: open.join(", ") },
@@ -63,21 +63,21 @@ function warnOpen(): (urls: readonly URL[]) => void {
   };
 }
 
-/** The addresses of this machine itself. */
+/** Names and addresses of this machine. */
 const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/i;
 
-/** True where what is sent leaves the machine as it is. */
-function isOpen({ protocol, hostname }: URL): boolean {
+/** True if messages leave this machine unencrypted. */
+function isUnencrypted({ protocol, hostname }: URL): boolean {
   return protocol === "amqp:" && !LOOPBACK.test(hostname);
 }
 
 /**
- * Connects to a broker, or joins the process's connection to it: however many contexts there are, a process has one
- * connection to publish and one to consume for each broker.
+ * Connects to a broker. All connection contexts of a process share one connection for publishing and one for consuming
+ * to each broker.
  *
- * @throws {ConnectionFailedError} the broker cannot be reached in time, or refuses the login or virtual host; a function
- * that tells the broker or the credentials fails until then; or the ledger store does not work.
- * @throws {InvalidValueError} a URL or an option is wrong.
+ * @throws {ConnectionFailedError} the broker cannot be reached in time, or refuses the login or virtual host; a
+ * function that returns the URLs or the credentials fails; or the ledger store does not work.
+ * @throws {InvalidValueError} a URL or an option is invalid.
  * @example
  * ```ts
  * import { createConnection } from "@warren/runtime";
@@ -95,7 +95,7 @@ export async function createConnection(
   return await connect(url, options);
 }
 
-/** As `createConnection`, for options whose names were checked: they may be those of a service too. */
+/** Same as `createConnection`, for options whose names were checked before, since a service has further options. */
 export async function connect(
   url: BrokerUrls,
   options: ConnectionOptions,
@@ -106,10 +106,10 @@ export async function connect(
 }
 
 /**
- * Connects, or joins the process's connection to the broker, and leases channels there.
+ * Opens a session on the transport of the process for this broker; creates the transport if there is none.
  *
- * @throws {ConnectionFailedError} as `createConnection`.
- * @throws {InvalidValueError} the URL is wrong.
+ * @throws {ConnectionFailedError} for the same reasons as `createConnection`.
+ * @throws {InvalidValueError} the URL is invalid.
  */
 export async function openConnection(
   url: BrokerUrls,

@@ -1,4 +1,4 @@
-/** The connection context: client and server over one leased transport (Nova: `ConnectionContext`). @module */
+/** Connection context: client and server on one session of the shared transport (Nova: `ConnectionContext`). @module */
 import { ConnectionDisposedError } from "../errors.ts";
 import type { Deadline } from "../transport/transport.ts";
 import type { TransportHealth } from "../transport/transport_health.ts";
@@ -54,10 +54,10 @@ export let createContext: (
 ) => ConnectionContext;
 
 /**
- * Client and server with a session of their own on the transport of the process. `createConnection` creates it.
+ * Client and server with a session of their own on the transport of the process. Created by `createConnection`.
  *
- * Disposal stops consuming, waits for handlers, fails the calls that are still pending with `ConnectionDisposedError`, and
- * returns the session. Any use after it throws the same error.
+ * Disposal stops consuming, waits for handlers, fails the calls that are still pending with `ConnectionDisposedError`,
+ * and releases the session. Any later use throws the same error.
  * @category Connections
  */
 export class ConnectionContext extends ConnectionEvents
@@ -70,9 +70,9 @@ export class ConnectionContext extends ConnectionEvents
   /** Aborts the setup of consumers when the context is drained. */
   readonly #stopping = new AbortController();
   #draining: Promise<void> | undefined;
-  /** Fires when the handlers have ended, or the time for them is over. */
+  /** Fires when the handlers have ended, or `grace` is over. */
   readonly #closing = new AbortController();
-  /** True while nothing was consumed on the session, so that a pool may take it back. */
+  /** True while nothing was consumed on the session, so that it can be reused from a pool. */
   #reusable = true;
   #disposing: Promise<void> | undefined;
 
@@ -155,7 +155,7 @@ export class ConnectionContext extends ConnectionEvents
     await notify(resources, { eventType, payload, options });
   }
 
-  /** Consumes events; each is acknowledged after the handler. */
+  /** Consumes events; each event is acknowledged after the handler has returned. */
   async createListener(
     handler: NotificationHandler,
     options: ListenerOptions = {},
@@ -183,8 +183,8 @@ export class ConnectionContext extends ConnectionEvents
   }
 
   /**
-   * Declares the queue of a pool of workers: each pool gets every message of the topic, and one worker of the pool handles it. As
-   * in Nova, the name of the pool is the name of its queue: choose one that is no topic.
+   * Declares the queue of a pool of workers: each pool gets every message of the topic, and one worker of the pool
+   * handles it. As in Nova, the name of the pool is also the name of its queue, so it must not be the name of a topic.
    */
   async createWorker(
     topic: string,
@@ -204,8 +204,8 @@ export class ConnectionContext extends ConnectionEvents
   }
 
   /**
-   * Yields all services as they reply, then those of a store that did not; with `watch`, also later changes. Services reply
-   * even while all their handlers are busy.
+   * Yields all services as they reply, then the services of a store that did not reply; with `watch`, also later
+   * changes. Services reply even while all their handlers are busy.
    *
    * @throws {InvalidValueError} an option is invalid.
    * @throws {ConnectionDisposedError} the connection is disposed while services are watched.
@@ -223,8 +223,8 @@ export class ConnectionContext extends ConnectionEvents
   }
 
   /**
-   * Takes part in the election of a leader among a topic's workers for one task, until disposed. At most one of the connected
-   * workers leads at a time. A leader that lost its connection learns of that later than its successor: a hint, not a lock.
+   * Enters the election of a leader among a topic's workers for one task, until disposed. At most one connected worker
+   * leads. This is no lock: a leader that lost its connection may notice that later than its successor.
    */
   lead(topic: string, task: string): Leadership {
     this.#check(this.#draining !== undefined);
@@ -233,12 +233,12 @@ export class ConnectionContext extends ConnectionEvents
     return new Leadership(this.#dependencies.resources.session, topic, task);
   }
 
-  /** Health of the transport, which all connections of the process to this broker share; memory is always up. */
+  /** Health of the shared transport to this broker; the memory transport is always `up`. */
   health(): TransportHealth {
     return this.#dependencies.resources.transport.health();
   }
 
-  /** Counters of the server half. */
+  /** Counters of the server side. */
   get stats(): ServerStats {
     return this.#server.stats;
   }
@@ -254,19 +254,19 @@ export class ConnectionContext extends ConnectionEvents
   }
 
   /**
-   * Stops consuming for good; resolves when all active requests have ended, or after `grace` milliseconds. Calls and casts remain
-   * possible. Disposal starts with this. A second call is safe.
+   * Stops consuming; resolves when all active requests have ended, or after `grace` milliseconds. Calls and casts
+   * remain possible. Disposal starts with a drain. May be called repeatedly.
    */
   drain(grace: number = this.#dependencies.server.grace): Promise<void> {
     return this.#draining ??= this.#drain(grace);
   }
 
-  /** Disposes of the context; see the class. Safe at any time, also twice. */
+  /** Disposes of the context; see the class. May be called at any time, and repeatedly. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.#disposing ??= this.#dispose();
   }
 
-  /** Returns the deadline for the setup of a consumer. The session cannot go back to a pool after it. */
+  /** Returns the deadline for the setup of a consumer. The session cannot be reused from a pool after it. */
   #setUp(): Deadline {
     this.#check(this.#draining !== undefined);
     this.#reusable = false;
@@ -293,7 +293,7 @@ export class ConnectionContext extends ConnectionEvents
     await Promise.all([this.#server.drain(deadline, grace > 0), listeners]);
   }
 
-  /** Throws if the context is closed. While it is drained, handlers may still call, cast and notify. */
+  /** Throws if the context is closed. During a drain, handlers may still call, cast and notify. */
   #check(closed = this.#closing.signal.aborted): void {
     if (closed) throw disposed();
   }

@@ -2,19 +2,19 @@
 import type { Transport } from "../transport/transport.ts";
 
 /**
- * Events of a connection.
+ * Events of a connection, by their names.
  * @category Connections
  */
 export interface ConnectionEventMap {
-  /** The broker is lost; the transport reconnects by itself. */
+  /** The connection to the broker was lost; the transport reconnects by itself. */
   readonly disconnected: CustomEvent<{ readonly reason: string }>;
-  /** The broker is back; topology and consumers follow at once. */
+  /** The connection to the broker is open again; queues and consumers are restored next. */
   readonly connected: Event;
-  /** The broker takes no messages. */
+  /** The broker accepts no messages, because of an alarm. */
   readonly blocked: CustomEvent<{ readonly reason: string }>;
-  /** The broker takes messages again. */
+  /** The broker accepts messages again. */
   readonly unblocked: Event;
-  /** The transport has given up: the fault does not heal by itself. */
+  /** The transport does not reconnect any more, since the error would not go away. */
   readonly failed: CustomEvent<
     { readonly reason: string; readonly error: Error }
   >;
@@ -35,7 +35,7 @@ export function relayEvents(
 }
 
 /**
- * An `EventTarget` whose events are known.
+ * `EventTarget` with typed events.
  * @category Connections
  */
 export class ConnectionEvents extends EventTarget {

@@ -7,15 +7,15 @@ import { brokerUrls } from "./broker_url.ts";
 import type { NovaProfile } from "./bus_profile.ts";
 
 /**
- * URL of a broker, or URLs of the nodes of a cluster: `amqp://user:password@host:5672/vhost`, `amqps://…`, `memory:name`; or in
- * the form of oslo.messaging, `rabbit://user:password@host1:5672,user:password@host2:5672/vhost`.
+ * URL of a broker, or URLs of the nodes of a cluster: `amqp://user:password@host:5672/vhost`, `amqps://…`,
+ * `memory:name`; or in the form of oslo.messaging, `rabbit://user:password@host1:5672,user:password@host2:5672/vhost`.
  * @category Connections
  */
 export type BrokerUrl = string | URL | readonly (string | URL)[];
 
 /**
- * Returns the URLs of the broker; called for each attempt to connect. `memory:` is possible as a text only. After 10 000 ms its
- * signal fires, and the attempt fails. Connections with the same function share a transport.
+ * Returns the URLs of the broker; called for each attempt to connect. It must not return a `memory:` URL. After 10 000
+ * ms its signal fires, and the attempt fails. Connections with the same function share a transport.
  * @category Connections
  */
 export type AskedUrls = (signal: AbortSignal) => BrokerUrl | Promise<BrokerUrl>;
@@ -52,7 +52,7 @@ export type AskedCredentials = (
  * @category Connections
  */
 export interface ConnectionOptions {
-  /** Takes channels from a pool and returns them; default false: the connection has channels of its own, and closes them. */
+  /** True to take channels from a pool; default false: the connection opens its own channels, and closes them. */
   readonly pooled?: boolean | undefined;
   /** Milliseconds after which an attempt to connect fails; default 60 000. */
   readonly timeout?: number | undefined;
@@ -70,9 +70,9 @@ export interface ConnectionOptions {
   readonly dialect?: "grizzly" | "folsom" | "oslo" | undefined;
   /** Queue type of topic and host queues; default `classic`. `quorum` for clusters. */
   readonly queueType?: "classic" | "quorum" | undefined;
-  /** Waits until the deadline for a queue to appear, instead of throwing `NoRouteError` at once; default false. */
+  /** True to wait until the deadline for a queue to exist, instead of throwing `NoRouteError` at once; default false. */
   readonly waitForRoute?: boolean | undefined;
-  /** Error classes that errors of peers are restored to, by `module.Class`; a contract may list more. */
+  /** Error classes that errors of peers are restored to, by `module.Class`; a contract may list further classes. */
   readonly errors?: Readonly<Record<string, ErrorClass>> | undefined;
   /** Maximum number of handlers that run at once, over all consumers; default 64. */
   readonly concurrency?: number | undefined;
@@ -80,39 +80,39 @@ export interface ConnectionOptions {
   readonly prefetch?: number | undefined;
   /** Maximum size of a message in bytes, sent or received; of a batch of replies, the maximum of each reply. Default 1 MiB. */
   readonly maxMessageSize?: number | undefined;
-  /** Sends callers the stacks of errors that handlers throw; default false. */
+  /** True to send the stacks of handlers' errors to callers; default false. */
   readonly tracebacks?: boolean | undefined;
   /** Milliseconds that disposal waits for active requests; default 30 000. */
   readonly grace?: number | undefined;
   /**
-   * Shared store of the requests that the workers of a topic run and have done, so that no request is recorded twice. All
-   * workers of a topic need the same store. Default: each process remembers its own requests alone.
+   * Shared store of the requests that the workers of a topic run and have done, so that no request is recorded twice.
+   * All workers of a topic need the same store. Default: each process remembers only its own requests.
    */
   readonly ledger?: LedgerStore | undefined;
   /**
-   * Milliseconds after which the broker takes back an unacknowledged message (`consumer_timeout` in rabbitmq.conf); default
-   * 1 800 000, which is RabbitMQ's. Procedures with a `maxDuration` of as much or more need a `ledger`.
+   * Milliseconds after which the broker requeues an unacknowledged message (`consumer_timeout` in rabbitmq.conf);
+   * default 1 800 000, which is RabbitMQ's. A procedure with a `maxDuration` of this time or more needs a `ledger`.
    */
   readonly consumerTimeout?: number | undefined;
   /**
-   * Milliseconds after which a handler that still runs is reported in the log, in `stats.longRunning` and by `/readyz`, which
-   * returns 503 while such handlers take up all of `concurrency`; default 600 000, `Infinity` = never. The handler is not
-   * ended; the `maxDuration` of a procedure does that.
+   * Milliseconds after which a handler that still runs is reported in the log, in `stats.longRunning` and by `/readyz`,
+   * which returns 503 while such handlers take up all of `concurrency`; default 600 000, `Infinity` = never. The
+   * handler is not ended; the `maxDuration` of a procedure ends it.
    */
   readonly longRunning?: number | undefined;
   /** Publisher of notifications as `service.host`; default `warren`. */
   readonly publisherId?: string | undefined;
   /** Drivers and topics of notifications. */
   readonly notifications?: NotificationSettings | undefined;
-  /** Credentials in place of the user and the password of every URL; not called for `memory:`. */
+  /** Credentials that replace the user and the password of every URL; not called for `memory:`. */
   readonly credentials?: AskedCredentials | undefined;
   /** TLS options of `amqps:`. Certificates are always verified. */
   readonly tls?: TlsOptions | undefined;
-  /** Seconds between heartbeats; default 10. A dead broker is detected within three of them. */
+  /** Seconds between heartbeats; default 10. A dead broker is detected within three heartbeats. */
   readonly heartbeat?: number | undefined;
 }
 
-/** Milliseconds after which a handler that still runs is logged, unless said otherwise. */
+/** Default of `longRunning`. */
 export const DEFAULT_LONG_RUNNING_MS = 600_000;
 
 /** True for the scheme of a broker; a URL of AMQP needs a host. */

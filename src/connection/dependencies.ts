@@ -14,27 +14,27 @@ import {
 } from "../rpc/server/subscriptions.ts";
 import type { DiscoveryResources } from "../rpc/discovery/discover.ts";
 
-/** Leased session, and the objects that the process shares. */
+/** Session, and the objects that all connections of the process share. */
 export interface ConnectionResources extends MessagingResources {
   /** Transport of the process. */
   readonly transport: Transport;
-  /** Returns the session; `reusable` if it consumed nothing. */
+  /** Releases the session; `reusable` is true if it has consumed nothing. */
   readonly release: (reusable: boolean) => Promise<void>;
 }
 
-/** Settings of the server half. */
-export interface ServerSettings {
+/** Settings of the server side of a connection. */
+export interface ConnectionServerSettings {
   /** Maximum number of handlers that run at once. */
   readonly concurrency: number;
   /** Maximum number of unacknowledged requests of each consumer. */
   readonly prefetch: number;
-  /** True if callers see the stacks of errors. */
+  /** True to send the stacks of errors to callers. */
   readonly tracebacks: boolean;
   /** Milliseconds that disposal waits for active requests. */
   readonly grace: number;
   /** Ledger that the workers of a topic share. */
   readonly ledger: LedgerStore | undefined;
-  /** Milliseconds after which the broker takes back an unacknowledged message. */
+  /** Milliseconds after which the broker requeues an unacknowledged message. */
   readonly consumerTimeout: number;
   /** Milliseconds after which a handler that still runs is logged. */
   readonly longRunning: number;
@@ -46,13 +46,13 @@ export interface ConnectionDependencies {
   readonly resources: ConnectionResources;
   /** Settings of messages. */
   readonly messages: MessageSettings;
-  /** Settings of the server half. */
-  readonly server: ServerSettings;
+  /** Settings of the server side. */
+  readonly server: ConnectionServerSettings;
   /** Defaults of notifications. */
   readonly notifications: NotificationDefaults;
 }
 
-/** Creates the server half. */
+/** Creates the server of a connection. */
 export function createServer(
   { resources, messages, server, notifications }: ConnectionDependencies,
   caller: RpcClient,
@@ -67,7 +67,7 @@ export function createServer(
   );
 }
 
-/** Creates the subscriptions of the server half, and names what its consumers need. */
+/** Creates the subscriptions of a server; returns them with the other collaborators of its consumers. */
 export function createConsumerResources(
   { resources, messages, server: settings, notifications }:
     ConnectionDependencies,
@@ -80,7 +80,7 @@ export function createConsumerResources(
   return { server, subscriptions, openstack: notifications.openstack };
 }
 
-/** Collaborators of service discovery; `closing` fires when the connection is disposed. */
+/** Returns the collaborators of service discovery; `closing` fires when the connection is disposed. */
 export function discoveryResources(
   { resources, messages }: ConnectionDependencies,
   client: RpcClient,
@@ -90,7 +90,7 @@ export function discoveryResources(
   return { client, session, limits: messages.limits, closing };
 }
 
-/** Collaborators of notifications. */
+/** Returns the collaborators of notifications. */
 export function notificationResources(
   { resources, messages, notifications }: ConnectionDependencies,
 ): NotificationResources {

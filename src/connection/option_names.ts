@@ -1,13 +1,13 @@
-/** The options of connections: which names there are. @module */
+/** Names of the options of connections. @module */
 import type { TlsOptions } from "../transport/transport.ts";
 import { checkNames, namesOf, type OptionNames } from "../option_names.ts";
 import type { ConnectionOptions } from "./connection_options.ts";
 
 /**
- * Names of a configuration that a connection does not read: one record of options may be given to connections and services
- * alike.
+ * Names that a connection accepts and ignores, because the same configuration may be passed to connections and
+ * services.
  */
-export const UNREAD = [
+export const IGNORED_NAMES = [
   "url",
   "host",
   "signals",
@@ -20,7 +20,7 @@ export const UNREAD = [
   "logLevel",
 ] as const;
 
-/** Names of {@linkcode ConnectionOptions}, and those of a configuration. */
+/** Names of {@linkcode ConnectionOptions}, and the ignored ones of a configuration. */
 export const connectionNames: OptionNames = namesOf<ConnectionOptions>({
   concurrency: true,
   prefetch: true,
@@ -43,7 +43,7 @@ export const connectionNames: OptionNames = namesOf<ConnectionOptions>({
   errors: true,
   ledger: true,
   notifications: true,
-}, new Set(UNREAD));
+}, new Set(IGNORED_NAMES));
 
 const tls = namesOf<TlsOptions>({
   ca: true,
@@ -53,9 +53,9 @@ const tls = namesOf<TlsOptions>({
 });
 
 /**
- * Refuses names that no option of a connection has.
+ * Rejects options with an unknown name.
  *
- * @throws {InvalidValueError} naming the option.
+ * @throws {InvalidValueError} an option is unknown; the message names it.
  */
 export function checkConnectionNames(options: ConnectionOptions): void {
   checkNames(options, connectionNames);
@@ -63,9 +63,9 @@ export function checkConnectionNames(options: ConnectionOptions): void {
 }
 
 /**
- * Refuses names that no option of TLS has.
+ * Rejects TLS options with an unknown name.
  *
- * @throws {InvalidValueError} naming the option.
+ * @throws {InvalidValueError} an option is unknown; the message names it.
  */
 export function checkTlsNames({ tls: given }: ConnectionOptions): void {
   if (given !== undefined) checkNames(given, tls, "tls.");

@@ -9,7 +9,7 @@ import type { AskedUrls, ConnectionOptions } from "./connection_options.ts";
 
 /** Transport of this process, with the objects that its connections share. */
 export interface SharedTransport {
-  /** Sessions, in use and idle. */
+  /** Sessions in use, and idle sessions. */
   readonly pool: SessionPool;
   /** Reply queue of the process. */
   readonly inbox: Inbox;
@@ -17,7 +17,10 @@ export interface SharedTransport {
 
 const transports = new Map<string, SharedTransport>();
 
-/** Limits of the pool of each transport: idle sessions, and milliseconds that they are kept. */
+/**
+ * Limits of the pool of each transport: number of idle sessions, and milliseconds after which an idle session is
+ * closed.
+ */
 const pool: PoolOptions = { size: 30, idle: 60_000 };
 
 /** Name of the bus of a memory URL: `memory:name` and `memory://name` are the same. */
@@ -27,13 +30,13 @@ export const busName = (url: URL): string =>
 const numbers = new WeakMap<object, number>();
 let functions = 0;
 
-/** Number that tells a function apart from all others; undefined without a function. */
+/** Returns a number that identifies a function; undefined without a function. */
 function numberOf(target: object | undefined): number | undefined {
   if (target && !numbers.has(target)) numbers.set(target, ++functions);
   return target && numbers.get(target);
 }
 
-/** Key of a transport: connections with the same settings share one. */
+/** Returns the key of a transport: connections with the same settings have the same key, and share a transport. */
 export function transportKey(
   urls: readonly URL[] | AskedUrls,
   options: ConnectionOptions,
@@ -41,13 +44,13 @@ export function transportKey(
 ): string {
   const { tls, credentials, heartbeat = 10 } = options;
   const { maxMessageSize = defaultLimits.bytes } = options;
-  const asked = typeof urls === "function";
-  const [first] = asked ? [] : urls;
+  const isFunction = typeof urls === "function";
+  const [first] = isFunction ? [] : urls;
   if (first?.protocol === "memory:") {
     return JSON.stringify([`memory:${busName(first)}`, profile]);
   }
   return JSON.stringify([
-    asked ? numberOf(urls) : urls.map(String).sort(),
+    isFunction ? numberOf(urls) : urls.map(String).sort(),
     numberOf(credentials),
     tls,
     heartbeat,
@@ -56,7 +59,7 @@ export function transportKey(
   ]);
 }
 
-/** Returns the transport of a key, and creates one with `make` if there is none. */
+/** Returns the transport of a key; creates it with `make` if there is none. */
 export function sharedTransport(
   key: string,
   make: () => Transport,

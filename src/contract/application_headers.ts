@@ -1,17 +1,17 @@
-/** Headers of the application, which travel with a message beside Warren's own. @module */
+/** Application headers, which are sent with a message in addition to Warren's own headers. @module */
 import { Buffer } from "node:buffer";
 import { InvalidValueError } from "../errors.ts";
 
-/** Headers of the application. Warren forwards them, and reads none of them. */
+/** Headers of the application. Warren forwards them without interpreting them. */
 export type ApplicationHeaders = Readonly<Record<string, string>>;
 
-/** Application headers of one message at most, and the bytes of all their names and values. */
+/** Maximum number of application headers of one message, and maximum bytes of all their names and values. */
 const MAX_HEADERS = 64;
 const MAX_HEADER_BYTES = 8 * 1024;
 
-/** Names of Warren's own headers (`warren-…`) and of the broker's, which no application header may have. */
+/** Pattern of reserved names: Warren's own headers (`warren-…`) and the broker's. */
 const RESERVED_NAME = /^(warren(-|$)|x-|amq|CC$|BCC$)/i;
-/** Names of application headers. */
+/** Pattern of names of application headers. */
 const NAME = /^(?!warren(-|$)|x-|amq|CC$|BCC$)[A-Za-z0-9_.-]{1,128}$/i;
 
 /**
@@ -36,7 +36,7 @@ export function checkHeaderRecord(
 /**
  * Copies application headers and checks the copy; undefined if there are none.
  *
- * @throws {InvalidValueError} a name or a value is wrong, or there are too many.
+ * @throws {InvalidValueError} a name or a value is invalid, or there are too many headers.
  */
 export function checkApplicationHeaders(
   headers: ApplicationHeaders,
@@ -67,7 +67,7 @@ function invalid(name: string): InvalidValueError {
   );
 }
 
-/** Describes the rule that a name, or else its value, breaks. */
+/** Returns the rule that the name or the value of a header breaks. */
 function brokenRule(name: string): string {
   if (NAME.test(name)) {
     return "the value must be a string, without lone surrogates";

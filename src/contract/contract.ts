@@ -1,4 +1,4 @@
-/** Declares contracts, and checks them at run time, since types do not reach users of JavaScript. @module */
+/** Declaration of contracts, with checks at run time, since users of JavaScript have no types. @module */
 import { InvalidValueError } from "../errors.ts";
 import { textOf } from "../text.ts";
 import type { Contract, Procedure, Procedures } from "./types.ts";
@@ -179,7 +179,7 @@ function checkSince(
 /**
  * Checks a contract, e.g. one that was written by hand.
  *
- * @throws {InvalidValueError} naming what is wrong and what is allowed.
+ * @throws {InvalidValueError} the contract is invalid; the message names the error and the allowed values.
  */
 export function checkContract(contract: Contract): void {
   if (typeof contract !== "object" || contract === null) {
@@ -221,7 +221,7 @@ export function checkContract(contract: Contract): void {
 /**
  * Declares a contract: a plain record that is checked once.
  *
- * @throws {InvalidValueError} naming what is wrong and what is allowed.
+ * @throws {InvalidValueError} the contract is invalid; the message names the error and the allowed values.
  * @example
  * ```ts
  * import { z } from "npm:zod@4";

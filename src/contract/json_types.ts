@@ -27,7 +27,7 @@ export type JsonValue =
   | { readonly [key: string]: JsonValue | undefined };
 
 /**
- * The part of a type that JSON represents; `never` where it cannot. A member that is `undefined` counts as absent.
+ * Part of a type that JSON can represent; `never` if there is none. A member that is `undefined` counts as absent.
  * @category Contracts
  */
 export type Json<T> = unknown extends T ? T
@@ -39,7 +39,7 @@ export type Json<T> = unknown extends T ? T
   : T;
 
 /**
- * As `Json`, for an item of an array, which cannot be absent.
+ * Same as `Json`, for an item of an array, which cannot be absent.
  * @category Contracts
  */
 export type JsonItem<T> = unknown extends T ? T
@@ -50,7 +50,7 @@ export type JsonItem<T> = unknown extends T ? T
  * @category Contracts
  */
 export interface NotJson {
-  /** Not an integer of JSON, whatever its size. */
+  /** Bigints, whatever their size. */
   readonly "a bigint": bigint;
   /** Symbols, unique ones included. */
   readonly "a symbol": symbol;
@@ -96,7 +96,7 @@ export type WhyNot<
   : never;
 
 /**
- * As `WhyNot`, for an item of an array.
+ * Same as `WhyNot`, for an item of an array.
  * @category Contracts
  */
 export type WhyNotItem<
@@ -110,7 +110,7 @@ export type WhyNotItem<
   | WhyNot<Exclude<T, undefined | void>, Path, Depth>;
 
 /**
- * As `WhyNot`, but with at least one sentence, also where the cause lies deeper than the levels that are searched.
+ * Same as `WhyNot`, but with at least one sentence, even if the cause is deeper than the levels that are searched.
  * @category Contracts
  */
 export type JsonTypeError<T, Path extends string> = [WhyNot<T, Path>] extends

@@ -1,7 +1,7 @@
-/** Values that the interceptors of a service hand to its handlers. @module */
+/** Values that the interceptors of a service pass to its handlers. @module */
 
 /**
- * Key of a value in {@linkcode Locals}; made by `local`.
+ * Key of a value in {@linkcode Locals}; created by `local`.
  * @category Serving
  */
 export interface Local<T> {
@@ -12,7 +12,7 @@ export interface Local<T> {
 }
 
 /**
- * Makes a key. Each key is another one, also of the same name.
+ * Creates a key. Two keys with the same name are different keys.
  *
  * @example
  * ```ts
@@ -31,7 +31,7 @@ export function local<T>(name: string): Local<T> {
 }
 
 /**
- * Values of one request, which no caller can set: they are never sent, and no other request inherits them.
+ * Values of one request. No caller can set them: they are never sent, and no other request inherits them.
  * @category Serving
  */
 export class Locals {

@@ -2,13 +2,13 @@
 import { oneLine } from "../logging.ts";
 import type { Procedure, RetryDelay, RetryPolicy } from "./types.ts";
 
-/** Delays before a retry that are allowed, in milliseconds. */
+/** Allowed delays before a retry, in milliseconds. */
 export const RETRY_DELAYS_MS: readonly number[] = [
   ...[100, 1_000, 5_000, 30_000],
   ...[120_000, 600_000, 3_600_000],
 ];
 
-/** Delays of a policy that names none. */
+/** Default delays of a policy. */
 const DEFAULT_BACKOFF_MS: readonly RetryDelay[] = [
   ...[1_000, 5_000, 30_000, 120_000, 600_000] as const,
 ];
@@ -26,7 +26,8 @@ function formatValue(value: unknown): string {
 }
 
 /**
- * Returns what is wrong with the retry policy of a procedure, as a text that follows its path; undefined if nothing is.
+ * Returns the error in the retry policy of a procedure, as a text that follows its path; undefined if the policy is
+ * valid.
  */
 export function retryPolicyError(
   { retry, delivery, yields }: {

@@ -18,7 +18,7 @@ export interface Schema<I = unknown, O = unknown> {
     readonly validate: (
       value: unknown,
     ) => SchemaResult<O> | Promise<SchemaResult<O>>;
-    /** Types of input and output, for inference alone. */
+    /** Types of input and output, used only for type inference. */
     readonly types?: {
       /** Type of the input. */
       readonly input: I;
@@ -43,13 +43,13 @@ export type SchemaResult<O> = {
 };
 
 /**
- * One issue of a value.
+ * One reason why a value is invalid.
  * @category Contracts
  */
 export interface SchemaIssue {
   /** Description. */
   readonly message: string;
-  /** Path of the wrong member: keys from the outermost inwards. */
+  /** Path of the invalid member: keys from the outermost inwards. */
   readonly path?:
     | readonly (PropertyKey | {
       /** Key. */
@@ -80,7 +80,7 @@ export function isSchema(value: unknown): value is Schema {
     typeof standard.validate === "function";
 }
 
-/** Formats a key or a text that may come from a peer as one short line; quotes stay as they are. */
+/** Formats a key or a text that may be a peer's as one short line; quotes are not escaped. */
 function quoted(text: string): string {
   return oneLine(text).replaceAll('\\"', '"');
 }
@@ -103,10 +103,10 @@ function messageOf({ path = [], message }: SchemaIssue): string {
   return keys.some(isSecret) ? "it is not valid" : quoted(message);
 }
 
-/** Issues that an error names. */
+/** Maximum number of issues in an error message. */
 const MAX_ISSUES = 5;
 
-/** Class of the error for a value that does not fit: arguments are the caller's fault, a result is the worker's. */
+/** Error class for an invalid value: invalid arguments are the caller's fault, an invalid result is the worker's. */
 export type InvalidClass =
   | typeof InvalidValueError
   | typeof InvalidResultError;
@@ -125,11 +125,11 @@ function invalid(
 }
 
 /**
- * Validates a value and returns the schema's output, as a promise only where the schema is asynchronous. `what` is the name
- * of the value in the error's message.
+ * Validates a value and returns the schema's output; returns a promise only if the schema is asynchronous. `what` is
+ * the name of the value in the error's message.
  *
- * @throws {InvalidValueError} the value does not fit; of `errorClass`, if it is given. `data.path` and `data.issues` name
- * what is wrong.
+ * @throws {InvalidValueError} the value is invalid; an error of `errorClass`, if that is given. `data.path` and
+ * `data.issues` describe the error.
  */
 export function parse<O>(
   schema: Schema<unknown, O>,
@@ -146,8 +146,8 @@ export function parse<O>(
 }
 
 /**
- * Validates a result that came as `null`. If the schema rejects `null`, it is given `undefined`: peers that are not Warren
- * have no other value for a missing result.
+ * Validates a result that was received as `null`. If the schema rejects `null`, validates `undefined`: peers that are
+ * not Warren have no other value for a missing result.
  *
  * @throws {InvalidResultError} the schema rejects both.
  */

@@ -20,11 +20,11 @@ export type RetryDelay =
  * @category Contracts
  */
 export interface RetryPolicy {
-  /** Attempts in all, the first included: 1 to 100. After the last one the cast becomes a dead letter. */
+  /** Maximum number of attempts, including the first: 1 to 100. After the last one the cast becomes a dead letter. */
   readonly attempts: number;
   /**
-   * Delays before the further attempts, in order; the last one holds for all that follow. Default: 1000, 5000, 30 000,
-   * 120 000 and 600 000.
+   * Delays before the second and further attempts, in order; the last delay also applies to all attempts after it.
+   * Default: 1000, 5000, 30 000, 120 000 and 600 000.
    */
   readonly backoff?: readonly RetryDelay[];
 }
@@ -33,7 +33,7 @@ export interface RetryPolicy {
  * @category Contracts
  */
 export interface ProcedureOptions {
-  /** Schema of the keyword arguments, an object; without it the procedure takes no arguments. */
+  /** Schema of the keyword arguments, an object; without it the procedure has no arguments. */
   readonly args?: Schema<object>;
   /**
    * First version of the contract that has the procedure in this form; callers request this version. Default
@@ -46,12 +46,12 @@ export interface ProcedureOptions {
    */
   readonly delivery?: "at-least-once" | "at-most-once";
   /**
-   * Milliseconds that a handler may take; default: no limit. After this time `context.signal` fires with a
-   * `TimeoutError`. A handler that continues nevertheless has the same time again, at most 5000 ms, to end. Then the
-   * attempt counts as failed: a cast is retried or becomes a dead letter, a caller gets the error, and another request
-   * may run. Later effects of the handler do not change the outcome of the request, but may overlap with another
-   * attempt. A limit of `consumerTimeout` or more (the time that the broker leaves a message unacknowledged) needs a
-   * service with a `ledger`.
+   * Maximum milliseconds of a handler; default: no limit. After this time `context.signal` fires with a `TimeoutError`.
+   * A handler that continues nevertheless has the same time again, at most 5000 ms, to end. Then the attempt counts as
+   * failed: a cast is retried or becomes a dead letter, a caller gets the error, and another request may run. Later
+   * effects of the handler do not change the outcome of the request, but may overlap with another attempt. A limit of
+   * `consumerTimeout` or more (the time after which the broker requeues an unacknowledged message) needs a service with
+   * a `ledger`.
    */
   readonly maxDuration?: number;
   /**
@@ -69,8 +69,8 @@ export interface UnaryProcedure extends ProcedureOptions {
   /** Retry policy of casts; default: no retries. Calls are not retried by workers; their callers decide. */
   readonly retry?: RetryPolicy;
   /**
-   * True if running the procedure twice has the same effect as once; default false. A call that is waiting for its
-   * reply when the broker is lost is then sent again after reconnection.
+   * True if running the procedure twice has the same effect as running it once; default false. A call whose connection
+   * to the broker is lost while it waits for its reply is then sent again after the reconnection.
    */
   readonly idempotent?: boolean;
   /** Schema of the result; without it the call resolves to `undefined`. */
@@ -129,7 +129,7 @@ export interface Contract<P extends Procedures = Procedures> {
   readonly version: string;
   /** Namespace, which distinguishes contracts of one topic. */
   readonly namespace?: string;
-  /** Error classes that callers get as such, by their name on the wire, `module.Class`. */
+  /** Error classes that callers get as instances, by their name on the wire, `module.Class`. */
   readonly errors?: Readonly<Record<string, ErrorClass>>;
   /** Procedures. */
   readonly procedures: P;
@@ -140,7 +140,7 @@ export interface Contract<P extends Procedures = Procedures> {
  */
 export type Name<C extends Contract> = keyof C["procedures"] & string;
 /**
- * Names of the procedures that stream.
+ * Names of the procedures that return a stream.
  * @category Contracts
  */
 export type StreamName<C extends Contract> = {
@@ -148,12 +148,12 @@ export type StreamName<C extends Contract> = {
     : never;
 }[Name<C>];
 /**
- * Names of the procedures that do not stream.
+ * Names of the procedures that return one result.
  * @category Contracts
  */
 export type UnaryName<C extends Contract> = Exclude<Name<C>, StreamName<C>>;
 /**
- * Arguments of a procedure that takes none.
+ * Arguments of a procedure without arguments.
  * @category Contracts
  */
 export type NoArgs = Readonly<Record<string, never>>;
@@ -215,7 +215,7 @@ export interface Endpoint {
 export type ContractOf<T extends Readonly<Record<string, Signature>>> =
   Contract<{ readonly [K in keyof T]: Declared<T[K]> }>;
 /**
- * Signature of a procedure, in types alone.
+ * Types of a procedure: arguments, and result or items.
  * @category Contracts
  */
 export interface Signature {
@@ -227,7 +227,7 @@ export interface Signature {
   readonly yields?: unknown;
 }
 /**
- * Procedure of a contract for a signature.
+ * Procedure with the types of a signature.
  * @category Contracts
  */
 export type Declared<S extends Signature> = S extends
@@ -250,7 +250,7 @@ export type Declared<S extends Signature> = S extends
     ? NoArgsOptions & { readonly result: Schema<R, R> }
   : NoArgsOptions;
 /**
- * Options of a procedure that takes no arguments.
+ * Options of a procedure without arguments.
  * @category Contracts
  */
 export type NoArgsOptions = Omit<ProcedureOptions, "args">;

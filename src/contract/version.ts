@@ -2,15 +2,18 @@
 
 /** Version of a contract. */
 export interface Version {
-  /** Counts changes that break callers. */
+  /** Major version, which increases with changes that break callers. */
   readonly major: number;
-  /** Counts additions. */
+  /** Minor version, which increases with additions. */
   readonly minor: number;
 }
 
 const VERSION = /^(\d{1,9})\.(\d{1,9})(?:\.\d{1,9})?$/;
 
-/** Parses a version; undefined if the text is none. A third part, which oslo.messaging may send, is ignored. */
+/**
+ * Parses a version; returns undefined if the text is not a version. A third part, which oslo.messaging may send, is
+ * ignored.
+ */
 export function parseVersion(text: string): Version | undefined {
   const match = VERSION.exec(text);
   return match

@@ -11,7 +11,7 @@ import { logger } from "../logging.ts";
 import { type Deadline, delay, withDeadline } from "../async/deadline.ts";
 import type { Claim, LedgerStore, StoredRequest } from "./ledger_store.ts";
 
-/** Milliseconds that the ledger store has to answer while a worker stops. */
+/** Milliseconds for the ledger store to reply while a worker stops. */
 const SHUTDOWN_TIMEOUT_MS = 1_000;
 
 /**
@@ -59,10 +59,13 @@ export class Lease {
   #renewal: ReturnType<typeof setDeadline>;
   #ended = false;
   #recorded = false;
-  /** Last query about the claim. Queries run one at a time: two at once might take the claim from each other. */
+  /**
+   * Last query about the claim. Queries run one at a time, because two queries at once might take over each other's
+   * claim.
+   */
   #lastQuery: Promise<unknown> = Promise.resolve();
 
-  /** Starts to renew the claim. `onTakeover` is called when another worker has taken the request over. */
+  /** Starts to renew the claim. `onTakeover` is called when another worker has taken over the request. */
   constructor(store: LedgerStore, claim: Claim, onTakeover: () => void) {
     this.#store = store;
     this.#claim = claim;
@@ -81,8 +84,8 @@ export class Lease {
   }
 
   /**
-   * Records the request as done, with the replies to give if it is delivered again. Resolves to the replies to send:
-   * others than the given ones if the request was recorded before, undefined if another worker has it.
+   * Records the request as done, with the replies to send if the request is delivered again. Resolves to the replies to
+   * send now: those of an earlier record if there is one; undefined if another worker has the request.
    */
   async done(
     replies: readonly Message[],
@@ -98,7 +101,7 @@ export class Lease {
     const { key } = this.#claim;
     const known = await retryStore(store, () => store.claim(key), deadline);
     if (known.state === "done") return parseMessages(known.answers);
-    // The recording was rolled back, or the worker that had taken the request over died as well. Either way this run
+    // The record was rolled back, or the worker that had taken over the request died as well. In both cases this run
     // counts.
     if (known.state === "held") this.#claim = { key, epoch: known.epoch };
     else if (!this.#recorded) return undefined;
@@ -127,8 +130,8 @@ export class Lease {
   }
 
   /**
-   * Records the request as done in a transaction of the user's, and so only if that is committed. False if another
-   * worker has the request, or if it was recorded before.
+   * Records the request as done in a transaction of the handler; the record takes effect when the transaction is
+   * committed. False if another worker has the request, or if it was recorded before.
    */
   async record(
     replies: readonly Message[],
@@ -163,7 +166,7 @@ export class Lease {
     return succeeded;
   }
 
-  /** Releases the request undone. If the store does not answer, the request is free when the lease ends. */
+  /** Releases the request undone. If the store does not reply, the claim ends with the lease. */
   async release(): Promise<void> {
     this.stop();
     await this.#bestEffort(() => this.#store.release(this.#claim));
@@ -198,8 +201,8 @@ export class Lease {
   }
 
   /**
-   * Renews the claim, and schedules the next renewal. While the user's transaction records the request, the record is
-   * locked, and no worker can take the request over.
+   * Renews the claim, and schedules the next renewal. While a transaction of the handler records the request, the
+   * record is locked, and no worker can take over the request.
    */
   async #renew(): Promise<void> {
     const check = () => {
@@ -254,8 +257,8 @@ interface StoredMessage extends Omit<Message, "body"> {
 }
 
 /**
- * Serializes messages to one text. Only headers with strings are stored: all of Warren's are, and others were added by
- * the broker.
+ * Serializes messages to one text. Only headers with strings are stored, which all of Warren's are; other headers were
+ * added by the broker.
  */
 export function serializeMessages(messages: readonly Message[]): string {
   const stored = messages.map(({ body, headers, ...rest }): StoredMessage => ({
@@ -268,7 +271,7 @@ export function serializeMessages(messages: readonly Message[]): string {
   return JSON.stringify(stored);
 }
 
-/** Parses a text of `serializeMessages`. */
+/** Parses a text that `serializeMessages` returned. */
 export function parseMessages(text: string): readonly Message[] {
   const stored = JSON.parse(text) as readonly StoredMessage[];
   return stored.map(({ body, ...rest }): Message => ({

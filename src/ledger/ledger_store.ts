@@ -1,7 +1,7 @@
-/** Ledger store: the memory that workers share about claimed and done requests. @module */
+/** Ledger store: the record, shared by all workers, of the requests that were claimed and done. @module */
 
 /**
- * Claim of a worker on a request. A worker that takes the request over gets a higher epoch, and the earlier claim
+ * Claim of a worker on a request. A worker that takes over the request gets a higher epoch, and the earlier claim
  * becomes void.
  * @category Ledger
  */
@@ -17,18 +17,18 @@ export interface Claim {
  * @category Ledger
  */
 export type ClaimState =
-  /** The request is claimed, until the lease ends. */
+  /** The request is claimed until the lease ends. */
   | { readonly state: "held"; readonly epoch: number }
   /**
-   * Another worker has the request, for `left` milliseconds unless it renews its claim. `kept` is true if the store
-   * holds the request itself.
+   * Another worker has the request. Its claim ends in `left` milliseconds, unless it is renewed. `kept` is true if the
+   * store has the request itself.
    */
   | { readonly state: "taken"; readonly left: number; readonly kept: boolean }
   /** The request is done; `answers` is the text that was passed to `done`. */
   | { readonly state: "done"; readonly answers: string };
 
 /**
- * Request that the store holds in place of its queue: it is acknowledged there, but not done.
+ * Request that the store has instead of its queue: it is acknowledged there, but not done.
  * @category Ledger
  */
 export interface StoredRequest extends Claim {
@@ -44,20 +44,23 @@ export interface StoredRequest extends Claim {
  * @category Ledger
  */
 export interface LedgerStore {
-  /** Milliseconds that a claim holds without renewal. */
+  /** Milliseconds for which a claim is valid without renewal. */
   readonly lease: number;
   /** Claims a request for the time of a lease; takes it over if the lease of another worker has ended. */
   claim(key: string): Promise<ClaimState>;
-  /** Renews a claim for another lease; false if another worker has taken the request over. */
+  /** Renews a claim for another lease; false if another worker has taken over the request. */
   renew(claim: Claim): Promise<boolean>;
   /**
-   * Records the request as done, with a text to return if it is claimed again. False if it was done before, or taken
-   * over. With a transaction of the user's, the record takes effect when that is committed.
+   * Records the request as done, with a text to return if the request is claimed again. False if it was done or taken
+   * over before. With a transaction, the record takes effect when the transaction is committed.
    */
   done(claim: Claim, answers: string, transaction?: unknown): Promise<boolean>;
   /** Releases a request undone: the next claim takes it over at once. */
   release(claim: Claim): Promise<void>;
-  /** Stores the request itself, before it is acknowledged in its queue; false if another worker has taken it over. */
+  /**
+   * Stores the request itself, before it is acknowledged in its queue; false if another worker has taken over the
+   * request.
+   */
   keep(request: StoredRequest): Promise<boolean>;
   /**
    * Deletes records that are older than the store's window, and returns the stored requests of these queues whose
@@ -65,7 +68,8 @@ export interface LedgerStore {
    */
   sweep(queues: readonly string[]): Promise<readonly StoredRequest[]>;
   /**
-   * Notes that the request is in its queue again: the store drops it, unless another worker has claimed it meanwhile.
+   * Notes that the request is in its queue again: the store deletes the request, unless another worker has claimed it
+   * meanwhile.
    */
   returned(claim: Claim): Promise<void>;
 }
@@ -76,10 +80,10 @@ export interface LedgerStore {
  */
 export interface LedgerOptions {
   /**
-   * Milliseconds that a claim holds without renewal, 1000 or more; default 10 000. After a worker died, its requests
-   * wait this long for another one.
+   * Milliseconds for which a claim is valid without renewal, 1000 or more; default 10 000. The requests of a worker
+   * that died wait this long for another worker.
    */
   readonly lease?: number | undefined;
-  /** Milliseconds that a done request is remembered, 60 000 or more; default 600 000. */
+  /** Milliseconds for which a done request is remembered, 60 000 or more; default 600 000. */
   readonly window?: number | undefined;
 }

@@ -30,8 +30,7 @@ const memoryNames = namesOf<{ readonly now: unknown }>(
  * Creates a ledger store in memory, for the services of one process: in tests, and with the memory transport. `now` is
  * a monotonic clock in milliseconds; default `performance.now()`.
  *
- * @throws {InvalidValueError} an option is wrong.
- * @category Ledger
+ * @throws {InvalidValueError} an option is invalid.
  */
 export function memoryLedgerStore(
   options: LedgerOptions & { readonly now?: (() => number) | undefined } = {},

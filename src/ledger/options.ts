@@ -27,7 +27,7 @@ const WINDOW_MS = { min: 60_000, default: 600_000 };
 
 /** RabbitMQ's default `consumer_timeout`, in milliseconds. */
 export const CONSUMER_TIMEOUT_MS = 1_800_000;
-/** Milliseconds that the check of a store may take by default. */
+/** Default of the milliseconds for the check of a store. */
 const DEFAULT_PROBE_TIMEOUT_MS = 60_000;
 const STORE_METHODS = [
   ...[
@@ -54,7 +54,7 @@ export function leaseOf({ lease = LEASE_MS.default }: LedgerOptions): number {
   return checkAtLeast("lease", lease, LEASE_MS.min);
 }
 
-/** Returns the milliseconds that a done request is remembered. */
+/** Returns the milliseconds for which a done request is remembered. */
 export function windowOf(
   { window = WINDOW_MS.default }: LedgerOptions,
 ): number {
@@ -83,7 +83,7 @@ export function checkLedger(
   );
 }
 
-/** Returns the milliseconds that the broker leaves a message unacknowledged. */
+/** Returns the milliseconds after which the broker requeues an unacknowledged message. */
 export function consumerTimeoutOf(
   { consumerTimeout = CONSUMER_TIMEOUT_MS }: LedgerSettings,
 ): number {
@@ -91,9 +91,10 @@ export function consumerTimeoutOf(
 }
 
 /**
- * Checks that no procedure may run longer than the broker leaves its message unacknowledged, unless there is a ledger.
+ * Checks that no procedure may run longer than the broker allows its message to be unacknowledged, unless there is a
+ * ledger.
  *
- * @throws {InvalidValueError} naming both remedies.
+ * @throws {InvalidValueError} a procedure may; the message names both remedies.
  */
 export function checkDurations(
   managers: readonly { readonly contract: Contract }[],
@@ -113,9 +114,9 @@ export function checkDurations(
 }
 
 /**
- * Queries a store once, so that a store that does not work is found when the service starts.
+ * Queries a store once, so that a store that does not work is detected when the service starts.
  *
- * @throws {ConnectionFailedError} the store fails, or does not answer in time.
+ * @throws {ConnectionFailedError} the store throws, or does not reply in time.
  */
 export async function probeLedger(
   { ledger, timeout = DEFAULT_PROBE_TIMEOUT_MS }: LedgerSettings,

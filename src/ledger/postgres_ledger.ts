@@ -40,7 +40,7 @@ const postgresNames = namesOf<{ readonly table: unknown }>(
 
 const TABLE_PATTERN =
   /^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/;
-/** Rows that one sweep changes. */
+/** Maximum number of rows that one sweep changes. */
 const MAX_ROWS_PER_SWEEP = 1_000;
 /** PostgreSQL's error codes for a table that another process created before, or at the same moment. */
 const ALREADY_EXISTS_CODES = new Set(["23505", "42P07", "42710"]);
@@ -126,10 +126,10 @@ function statements(table: string) {
 /**
  * Creates a ledger store in a table of PostgreSQL, which all workers of the same services share. `database` is a pool
  * that manages its connections itself, e.g. `new Pool({ connectionString })` of `npm:pg@8`; Warren does not close it.
- * The table is created when it is first needed: a user who may not create it needs `INSERT, SELECT, UPDATE, DELETE` on
- * an existing one.
+ * The table is created at the first use: a user without the permission to create it needs `INSERT, SELECT, UPDATE,
+ * DELETE` on an existing table.
  *
- * @throws {InvalidValueError} an option is wrong.
+ * @throws {InvalidValueError} an option is invalid.
  * @example
  * ```ts ignore
  * import pg from "npm:pg@8";

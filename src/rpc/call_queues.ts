@@ -10,10 +10,10 @@ import type {
 } from "../transport/transport.ts";
 import type { Limits } from "../wire/mod.ts";
 
-/** Milliseconds for which no such queue is declared after the broker has forbidden one. */
+/** Milliseconds for which no reply queue is declared after the broker has forbidden one. */
 const FORBIDDEN_PAUSE_MS = 60_000;
 
-/** Unread messages at most of the reply queue of one call. */
+/** Maximum of unacknowledged messages of the reply queue of one call. */
 const PREFETCH = 1_000;
 
 /** True if the user of the connection lacks a permission. */
@@ -27,11 +27,11 @@ export class CallQueues {
   readonly #onDelivery: (delivery: Delivery) => void;
   /** Time before which no queue is declared, in milliseconds of `performance.now()`. */
   #forbiddenUntil = -Infinity;
-  /** Settles with the first declaration, which shows whether the user may declare; undefined until there is one. */
+  /** First declaration, which shows whether the user has the permission; undefined before. */
   #trial: Promise<void> | undefined;
   #session: Promise<Session> | undefined;
 
-  /** Opens its session with the first queue. */
+  /** Opens the session with the first queue. */
   constructor(
     transport: Transport,
     limits: Limits,

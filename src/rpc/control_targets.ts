@@ -1,22 +1,26 @@
-/** Targets of control commands: running work by call id. Callers choose the ids, so that two calls may have the same. @module */
+/**
+ * Targets of control commands: running work by call id. Two calls may have the same id, since callers choose the ids.
+ *
+ * @module
+ */
 
 import { KeyedSlotMap } from "../slot_map.ts";
 
 /** Work that control commands act on. */
 export interface ControlTarget {
-  /** Ends the work because nobody waits for it any more. */
+  /** Ends the work, because no caller waits for its result any more. */
   end(reason: string): void;
-  /** Takes a credit: items of the stream up to that number may be sent. */
+  /** Receives a credit: items of the stream up to the number `upTo` may be sent. */
   grant(upTo: number): void;
-  /** Queue of the replies. */
+  /** Reply queue of the caller. */
   readonly reader: string | undefined;
-  /** Sends again the items of a stream from that number on, of that run. False if they are not stored here. */
+  /** Resends the items of run `run` from number `from` on. False if they are not stored here. */
   resume(from: number, run: string | undefined): boolean;
-  /** Takes a message to the caller that came back because no queue took it. */
-  returned(message: string | undefined): void;
+  /** Notes that a message to the caller was returned, because no queue took it. */
+  onReturned(message: string | undefined): void;
 }
 
-/** Targets of one transport. */
+/** Targets of the control commands that one transport receives. */
 export class ControlTargets {
   readonly #calls = new KeyedSlotMap<string, Set<ControlTarget>>();
 
@@ -34,21 +38,21 @@ export class ControlTargets {
     if (same?.size === 0) this.#calls.delete(call);
   }
 
-  /** Cancels a call at its caller's command. */
+  /** Cancels a call at the request of its caller. */
   cancel(call: string): void {
     for (const running of this.#calls.get(call) ?? []) {
       running.end("the caller cancelled it");
     }
   }
 
-  /** Passes on a credit. */
+  /** Passes a credit to the targets of a call. */
   grant(call: string, upTo: number): void {
     for (const running of this.#calls.get(call) ?? []) running.grant(upTo);
   }
 
   /**
-   * Sends items again to a reader, whose queue is `reader`. One stream at most does so, and only one whose replies go to that
-   * queue. False if no target has the items.
+   * Resends items to the reader whose queue is `reader`. At most one stream does so, and only a stream whose replies
+   * are sent to that queue. False if no target has the items.
    */
   resume(
     call: string,
@@ -63,10 +67,10 @@ export class ControlTargets {
     return false;
   }
 
-  /** Passes on a message that came back. */
-  returned(call: string, message: string | undefined): void {
+  /** Reports a returned message to the targets of its call. */
+  onReturned(call: string, message: string | undefined): void {
     for (const running of this.#calls.get(call) ?? []) {
-      running.returned(message);
+      running.onReturned(message);
     }
   }
 }

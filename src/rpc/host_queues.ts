@@ -1,6 +1,6 @@
 /**
- * Queues of one host of a topic: kept while services of the host start, removed when the host has left and the queues
- * are empty.
+ * Queues of one host of a topic: protected while services of the host start, removed when the host is gone and the
+ * queues are empty.
  *
  * @module
  */
@@ -16,17 +16,15 @@ import {
 import type { Consumer, Session, Transport } from "../transport/transport.ts";
 import { RETRY_DELAYS_MS } from "../contract/retry_policy.ts";
 
-/** Milliseconds that one request to the broker may take. */
+/** Milliseconds for one request to the broker. */
 const TIMEOUT_MS = 10_000;
-/** Milliseconds that a binding may take to be restored, also after an outage of the broker. */
+/** Milliseconds in which a removed binding has to be restored, which includes an outage of the broker. */
 const REBIND_TIMEOUT_MS = 60_000;
 /** Milliseconds until messages that were routed before the binding was removed have arrived in the queue. */
 const SETTLE_MS = 500;
-/**
- * Milliseconds between two attempts to hold the host while another process removes its queues, and the maximum of such
- * waiting.
- */
+/** Milliseconds between two attempts to hold a host while another process removes its queues. */
 const RETRY_INTERVAL_MS = 200;
+/** Milliseconds after which these attempts end. */
 const HOLD_TIMEOUT_MS = 30_000;
 
 /** Access to the queues of a broker. */
@@ -106,7 +104,7 @@ export const isLockable = ({ topic, host }: TopicHost): boolean =>
 const isLocked = (error: unknown) =>
   error instanceof TopologyError && error.data.reason === "inUse";
 
-/** Keeps the queues of a host from being removed until disposed; waits while another process has the lock. */
+/** Protects the queues of a host from removal until disposed; waits while another process has the lock. */
 export async function holdHost(
   access: HostQueueAccess,
   host: TopicHost,
@@ -125,8 +123,8 @@ export async function holdHost(
 }
 
 /**
- * Returns all queues that workers of a host consume or declare, in the order of their removal: a queue whose messages
- * move to another is removed before it.
+ * Queues that workers of a host consume or declare, in the order of their removal: a queue whose messages move to
+ * another one is removed before that one.
  */
 function queuesOf(hostQueue: QueueAddress): readonly Address[] {
   return [
@@ -153,8 +151,9 @@ export async function isEmpty(
 }
 
 /**
- * Removes the queues of a locked host if all are empty; resolves to true if none is left. The binding is removed first,
- * and restored if the queue stays: messages that are sent meanwhile are returned to their sender, or keep the queue.
+ * Removes the queues of a locked host if all are empty; resolves to true if none exists afterwards. The binding is
+ * removed first, and restored if the queue stays. Messages that are sent meanwhile are returned to their sender, or
+ * keep the queue from being removed.
  *
  * @throws {RpcError} the broker does not reply, refuses a request, or has a queue with other settings.
  */
@@ -198,7 +197,7 @@ async function existingQueues(
   signal: AbortSignal,
 ): Promise<readonly Address[] | undefined> {
   const existing: Address[] = [];
-  // RabbitMQ logs each check of a queue that does not exist: the queues that exist most often are checked first.
+  // RabbitMQ logs each check of a missing queue, so the queues that exist most often are checked first.
   for (const queue of queues.toReversed()) {
     const counts = await transport.inspect(queue, stepDeadline(signal));
     if (!counts) continue;

@@ -1,4 +1,8 @@
-/** Inbox: the reply queue of the process. It gives replies to pending calls, and control commands to running work. @module */
+/**
+ * Inbox: the reply queue of the process. It passes replies to pending calls, and control commands to running work.
+ *
+ * @module
+ */
 import {
   ConnectionFailedError,
   InvalidResultError,
@@ -29,20 +33,20 @@ import { ControlTargets } from "./control_targets.ts";
 
 /** Receiver of the replies to one call. */
 export interface PendingReply {
-  /** Inbox of the worker that has the call, once a reply has named it. */
+  /** Inbox of the worker that runs the call; undefined before the first reply. */
   readonly worker: string | undefined;
-  /** Takes a reply, or a part of one. */
+  /** Receives a reply, or one message of a reply in several messages. */
   receive(reply: Reply): void;
   /** Ends the call with an error. */
   fail(error: unknown): void;
   /** Notes that no queue took the request. */
-  unrouted(error: unknown): void;
+  onUnroutable(error: unknown): void;
 }
 
-/** Called when a worker sends replies to a call that is not pending here. */
+/** Called when a worker sends replies to a call that is not pending here, with the inbox of the worker. */
 export type UnmatchedReplyListener = (call: string, worker: string) => void;
 
-/** Called when a reader asks for the items of a stream, from a number on, that is not known here. */
+/** Called when a reader requests items of a stream that is not known here, with the number of the first item. */
 export type UnknownStreamListener = (
   call: string,
   from: number,
@@ -187,10 +191,10 @@ export class Inbox {
   }
 
   #receive(delivery: Delivery): void {
-    delivery.ack(LAZY); // its content is of use to this process alone, so it need not survive it
+    delivery.ack(LAZY); // no copy on disk is needed: only this process can use the message
     const { message, key } = delivery;
     const { body, oversized = body.length } = message;
-    const whole = oversized === body.length; // in a batch, the limit holds for each reply
+    const whole = oversized === body.length; // the size limit applies to each reply of a batch
     if (!whole || !isBatch(message.headers)) return this.#take(message, key);
     const parts = decodeBatch(message);
     if (!parts) return this.#reject("a batch of answers that is none");
@@ -208,7 +212,7 @@ export class Inbox {
     }
     const { message: content } = decoded;
     if (content.kind === "reply") {
-      // A server of Folsom names the call by the queue of its reply alone.
+      // A Folsom server names the call only by the name of its reply queue.
       return this.#reply(content, content.call ?? correlationId ?? key);
     }
     if (content.kind !== "control") return this.#reject(`a ${content.kind}`);
@@ -216,8 +220,8 @@ export class Inbox {
   }
 
   /**
-   * Fails the call of a reply that cannot be decoded. The call of one above the size limit is found in what is left of its
-   * body, for peers that name it there.
+   * Fails the call of a reply that cannot be decoded. If the reply exceeds the size limit, the call id is searched in
+   * the truncated body, where some peers write it.
    */
   #rejectReply(
     { reason, oversized }: DecodeError,
@@ -265,15 +269,16 @@ export class Inbox {
   }
 
   /**
-   * Takes a message that no queue took: a request fails its call; a heartbeat of a worker shows that its caller may have
-   * stopped.
+   * Handles a returned message: a request that no queue took fails its call; a heartbeat that no queue took shows that
+   * its caller may have stopped.
    */
   #returned({ correlationId: call = "", messageId }: Message): void {
     const text =
       "No queue takes the request: nobody has served this topic or host yet";
-    // Only a request has the id of its call as its own id. A heartbeat between a worker and a caller of this process has not.
+    // A request has the id of its call as its message id. A heartbeat from a worker to a caller in this process does
+    // not.
     const waiter = messageId === call ? this.pending.get(call) : undefined;
-    waiter?.pending.unrouted(new NoRouteError(text));
-    this.targets.returned(call, messageId);
+    waiter?.pending.onUnroutable(new NoRouteError(text));
+    this.targets.onReturned(call, messageId);
   }
 }

@@ -6,37 +6,38 @@ import { oneLine } from "../logging.ts";
 import type { RequestContext } from "../contract/request_context.ts";
 
 /**
- * A request on its way: at a client before it is sent, at a service before its handler runs.
+ * Request that an interceptor sees: at a client before it is sent, at a service before its handler runs.
  * @category Calling
  */
 export interface InterceptedRequest {
-  /** Verb. A service sees a `call` where a peer that is not Warren asks for a stream. */
+  /** Verb. For a service, `call` may also be a request for a stream, if the client is not Warren's. */
   readonly kind: "call" | "cast" | "fanout" | "multicall" | "notification";
   /** Topic. */
   readonly topic: string;
   /** Procedure, or the type of an event. */
   readonly procedure: string;
-  /** Contract version that the caller asks for; undefined = not said. */
+  /** Contract version that the caller requests; undefined if the request has none. */
   readonly version: string | undefined;
-  /** Keyword arguments, or the payload of an event; a payload that is no object is in `{ payload }`. */
+  /** Keyword arguments, or the payload of an event; a payload that is not an object is wrapped as `{ payload }`. */
   readonly args: Readonly<Record<string, unknown>>;
-  /** Application headers, which travel with the message. */
+  /** Application headers, which are sent with the message. */
   readonly headers: Readonly<Record<string, string>>;
-  /** 1 at first. */
+  /** Number of the attempt, beginning with 1. */
   readonly attempt: number;
 }
 
 /**
- * A request at a service.
+ * Request that an interceptor of a service sees.
  * @category Serving
  */
 export interface ServiceRequest extends InterceptedRequest {
-  /** Context that the handler gets; its `locals` are for what interceptors find out. */
+  /** Context that the handler gets; interceptors may store values for the handler in `context.locals`. */
   readonly context: RequestContext;
 }
 
 /**
- * Calls what is further inside; of a multicall it resolves with an `AsyncIterable` of the items.
+ * Calls the next interceptor, or the handler or the sending after the last one. For a multicall it resolves to an
+ * `AsyncIterable` of the items.
  * @category Calling
  */
 export type NextInterceptor<R> = (request: R) => Promise<unknown>;
@@ -54,8 +55,8 @@ export type ClientInterceptor = (
 ) => unknown;
 
 /**
- * A function around all handlers of a service, or of a listener, before their arguments are parsed. It may do what a
- * {@linkcode ClientInterceptor} may. What it throws counts as thrown by the handler.
+ * Function around all handlers of a service, or of a listener, called before the arguments are parsed. It may do the
+ * same as a {@linkcode ClientInterceptor}. Its errors count as errors of the handler.
  * @category Serving
  */
 export type ServiceInterceptor = (
@@ -64,9 +65,9 @@ export type ServiceInterceptor = (
 ) => unknown;
 
 /**
- * Checks an option `interceptors`; undefined if there are none.
+ * Checks an option `interceptors`; returns undefined if it is absent or empty.
  *
- * @throws {InvalidValueError} it is no array of functions.
+ * @throws {InvalidValueError} the value is not an array of functions.
  */
 export function checkInterceptors<I extends (...args: never[]) => unknown>(
   interceptors: readonly I[] | undefined,

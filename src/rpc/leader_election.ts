@@ -10,7 +10,7 @@ import type { Consumer, Session } from "../transport/transport.ts";
 
 /** Milliseconds between two attempts of a follower, on average. */
 const RETRY_INTERVAL_MS = 4_000;
-/** Milliseconds that one attempt may take. */
+/** Time limit of one attempt, in milliseconds. */
 const ATTEMPT_TIMEOUT_MS = 10_000;
 
 /**

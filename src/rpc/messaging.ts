@@ -1,17 +1,15 @@
-/** The collaborators and the settings of everything that sends and receives messages. @module */
+/** Collaborators and settings that clients, servers and notifications share. @module */
 import type { Session, Transport } from "../transport/transport.ts";
-import type { Limits } from "../wire/mod.ts";
-import type { Dialect } from "../wire/mod.ts";
-import type { ErrorClasses } from "../wire/mod.ts";
+import type { Dialect, ErrorClasses, Limits } from "../wire/mod.ts";
 import type { Inbox } from "./inbox.ts";
 
 /**
- * Use of servers that know no reply queue and answer to a queue named after the call (Folsom): `never`, `always`, or for
- * each queue until a newer server has answered for it.
+ * Use of reply queues named after the call, for servers that do not know the reply queue of a process (Folsom):
+ * `never`, `always`, or `learn`, which uses them for each request queue until a newer server has replied from it.
  */
 export type LegacyPeers = "never" | "learn" | "always";
 
-/** Channels of one connection context, and what its process shares. */
+/** Channels of one connection context, and the inbox and transport of its process. */
 export interface MessagingResources {
   /** Channels of the connection context. */
   readonly session: Session;

@@ -9,8 +9,8 @@ import {
 import { deadlineOf, observerOf } from "./served_context.ts";
 
 /**
- * Value of the `AsyncLocalStorage`: the number of a handler's run, with the context values if there are any. It must be small,
- * because Deno keeps it until a full garbage collection.
+ * Value of the `AsyncLocalStorage`: the number of a handler's run, with the context values if there are any. It must be
+ * small, because Deno retains it until a full garbage collection.
  */
 type PropagatedContext = number | {
   readonly run: number;
@@ -28,11 +28,14 @@ function timed<T>(context: RequestContext, work: () => T): T {
   try {
     return work();
   } finally {
-    observerOf(context)?.paused(performance.now() - startedAt);
+    observerOf(context)?.onPause(performance.now() - startedAt);
   }
 }
 
-/** Runs a handler, whose calls inherit from `context` until it ends. `onError` is called with an error that it throws. */
+/**
+ * Runs a handler. Calls that it makes inherit from `context` until it ends. `onError` is called with the error that it
+ * throws.
+ */
 export async function runWithContext<T>(
   context: RequestContext,
   work: () => T | PromiseLike<T>,
@@ -57,12 +60,18 @@ export async function runWithContext<T>(
   }
 }
 
-/** Runs work that outlives a request, e.g. opens a transport, whose events must not inherit the context of that request. */
+/**
+ * Runs work that outlives a request without the context of that request, e.g. opens a transport, whose events must not
+ * inherit the context.
+ */
 export function runDetached<T>(work: () => T): T {
   return storage.run(undefined, work);
 }
 
-/** Context of the handler that runs here; undefined outside a handler. After the end of a handler, it has the values alone. */
+/**
+ * Returns the context of the handler that runs here; undefined outside a handler. After the handler's end, only the
+ * context values are left.
+ */
 export function currentContext(): RequestContext | undefined {
   const stored = storage.getStore();
   if (stored === undefined) return undefined;

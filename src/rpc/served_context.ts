@@ -8,7 +8,7 @@ import type {
 import { Locals } from "../contract/locals.ts";
 import type { Procedure } from "../contract/types.ts";
 
-/** Verb of a request that is served, as far as a server can tell. */
+/** Verb of a request, as far as a server can know it. */
 export type ServedKind = "call" | "cast" | "fanout" | "multicall";
 
 /** Key of a context's observer. It is an own symbol, so that a copy of the context keeps it. */
@@ -22,27 +22,30 @@ export interface ExecutionObserver {
   readonly kind: ServedKind;
   /** Application headers of the message. */
   readonly headers: ApplicationHeaders;
-  /** Fires when nobody waits for the result any more, and at the handler's `maxDuration`. */
+  /** Fires when no caller waits for the result any more, and at the handler's `maxDuration`. */
   readonly signal: AbortSignal;
-  /** Context that the handler was given. */
+  /** Context of the handler. */
   readonly context: RequestContext;
-  /** Moment at which the caller gives up, in milliseconds of `performance.now()`; `Infinity` = never. */
+  /** Moment at which the caller's timeout ends, in milliseconds of `performance.now()`; `Infinity` = never. */
   readonly deadline: number;
   /** Notes the procedure of the request, and its name as `topic.method`. */
-  found(procedure: Procedure, name: string): void;
+  onProcedure(procedure: Procedure, name: string): void;
   /** Starts the time of the run, unless it has begun: its `maxDuration`, if the procedure is known. */
   startRun(procedure: Procedure | undefined): void;
   /** Prepares the handler, and starts the time of its run. The handler waits for the promise if there is one. */
-  starting(procedure: Procedure): Promise<void> | undefined;
+  onStart(procedure: Procedure): Promise<void> | undefined;
   /** Notes that the handler, or its next item, has first awaited something or ended, after that many milliseconds. */
-  paused(ms: number): void;
+  onPause(ms: number): void;
   /** Notes a value that the handler returned, and its parsed form. */
-  parsed(parsed: unknown, returned: unknown): void;
+  onParsed(parsed: unknown, returned: unknown): void;
   /** Records the request as done in a transaction of the handler. */
   record(transaction: unknown, result: unknown): Promise<void>;
 }
 
-/** Context that a handler gets from a server. All properties are its own, so that a copy serves as well. */
+/**
+ * Context that a server passes to a handler. All properties are own properties, so that a copy of the context works as
+ * well.
+ */
 export class ServedContext implements RequestContext {
   readonly requestId: string;
   readonly values: ContextValues;
@@ -53,7 +56,7 @@ export class ServedContext implements RequestContext {
   readonly record: RequestContext["record"];
   readonly [observer]: ExecutionObserver;
 
-  /** `deadline` in epoch milliseconds. */
+  /** `deadline` is in epoch milliseconds. */
   constructor(
     execution: ExecutionObserver,
     requestId: string,
@@ -71,24 +74,24 @@ export class ServedContext implements RequestContext {
   }
 }
 
-/** Observer of a context; undefined for a context that no server made. */
+/** Returns the observer of a context; undefined for a context that no server made. */
 export const observerOf = (
   context: RequestContext,
 ): ExecutionObserver | undefined =>
   (context as Partial<ServedContext>)[observer];
 
-/** Deadlines of contexts that no server made, on the monotonic clock, from when each was first used. */
+/** Deadlines of contexts that no server made, on the monotonic clock, from their first use on. */
 const deadlines = new WeakMap<RequestContext, number>();
 
 /**
- * The deadline of a context in milliseconds of `performance.now()`, so that a change of the wall clock neither ends nor
- * extends what its handler does. `context.deadline` is translated once: when the request arrives, or, for a context that no
- * server made, when it is first used.
+ * Returns the deadline of a context in milliseconds of `performance.now()`, so that a change of the wall clock does not
+ * move it. `context.deadline` is converted once: when the request arrives, or, for a context that no server made, at
+ * its first use.
  */
 export function deadlineOf(context: RequestContext): number {
   const { deadline } = context;
   const server = observerOf(context);
-  if (server?.context.deadline === deadline) return server.deadline; // also of a copy
+  if (server?.context.deadline === deadline) return server.deadline; // true for copies of the context as well
   if (deadline === Infinity) return Infinity;
   const known = deadlines.get(context) ??
     performance.now() + deadline - Date.now();

@@ -1,6 +1,6 @@
 /** Statistics of a server. @module */
 
-/** Disposition of a failed cast. */
+/** Outcome of a failed cast. */
 export type Disposition =
   | "retried"
   | "deadLettered"
@@ -12,18 +12,18 @@ export type Disposition =
  * @category Fleet
  */
 export interface LatencyStats {
-  /** Half of the handlers ended within it. */
+  /** Maximum duration of the fastest 50 % of the handlers. */
   readonly p50: number;
-  /** Nine of ten handlers. */
+  /** Maximum duration of the fastest 90 % of the handlers. */
   readonly p90: number;
-  /** 99 of 100 handlers. */
+  /** Maximum duration of the fastest 99 % of the handlers. */
   readonly p99: number;
-  /** All handlers. */
+  /** Maximum duration of all handlers. */
   readonly max: number;
 }
 
 /**
- * Handler that has run for long.
+ * Handler that has run longer than `longRunning`.
  * @category Fleet
  */
 export interface LongRunningHandler {
@@ -31,18 +31,21 @@ export interface LongRunningHandler {
   readonly procedure: string;
   /** Id of the request. */
   readonly request: string;
-  /** Milliseconds since it started. */
+  /** Milliseconds since the handler started. */
   readonly ms: number;
 }
 
 /**
- * Handlers that have run longer than a limit.
+ * Handlers that have run longer than `longRunning`.
  * @category Fleet
  */
 export interface LongRunningStats {
   /** Number of these handlers. */
   readonly count: number;
-  /** Number of these handlers that count towards the service's `concurrency`: nobody waits for the others any more. */
+  /**
+   * Number of these handlers that count towards the service's `concurrency`. A handler no longer counts if its caller
+   * has stopped waiting, or its attempt has failed.
+   */
   readonly slots: number;
   /** First ten of these handlers. */
   readonly handlers: readonly LongRunningHandler[];
@@ -55,31 +58,31 @@ export interface LongRunningStats {
 export interface ServerStats {
   /** Handlers that returned. */
   readonly handled: number;
-  /** Handlers that threw, and requests that the dispatcher refused. */
+  /** Handlers that threw, and requests that failed before their handler ran. */
   readonly failed: number;
-  /** Messages that were rejected because they could not be read, or were no requests for this server. */
+  /** Messages that were rejected because they could not be decoded, or were no requests for this server. */
   readonly refused: number;
-  /** Requests that were not started: expired, or given up by the caller. */
+  /** Requests that were not started: expired, or cancelled by the caller. */
   readonly dropped: number;
   /** Requests that the broker had delivered before, here or elsewhere. */
   readonly redelivered: number;
-  /** Interruptions counted here: requests that a worker did not finish. */
+  /** Requests that a worker did not finish, as counted by this server. */
   readonly interrupted: number;
-  /** Requests that came again and were not run again. */
+  /** Requests that were received again and not run again. */
   readonly repeated: number;
   /** Casts that failed and will be tried again. */
   readonly retried: number;
   /** Casts that failed and became dead letters. */
   readonly dead: number;
-  /** Requests that another worker took over while they ran here, or that were recorded already when they ended. */
+  /** Requests that another worker took over while they ran here, or had already recorded when they ended. */
   readonly fenced: number;
-  /** Generations of recent requests that were evicted before ten minutes, since there were too many requests. */
+  /** Evicted generations of remembered requests: too many requests arrived to remember all of them for ten minutes. */
   readonly evicted: number;
   /** Times that the event loop was blocked for a second or longer while handlers ran. */
   readonly blocked: number;
-  /** Active requests. */
+  /** Requests that are being served. */
   readonly active: number;
-  /** Handlers that run now and have run for longer than `longRunning`. */
+  /** Running handlers that have run longer than `longRunning`. */
   readonly longRunning: LongRunningStats;
   /** Durations of the handlers. */
   readonly latency: LatencyStats;
@@ -88,7 +91,7 @@ export interface ServerStats {
 /** Counters of a server. */
 export type Counts = ReturnType<typeof counts>;
 
-/** Counters that begin with zero. */
+/** Creates counters, all zero. */
 export function counts() {
   return {
     handled: 0,

@@ -1,7 +1,7 @@
 /** Descriptions of spans, by OpenTelemetry's semantic conventions for RPC and messaging. @module */
 import type { SpanAttributes, SpanOptions, TraceHeaders } from "../tracing.ts";
 
-/** A request or an event, as a span describes it. */
+/** Request or event, as a span describes it. */
 export interface TracedMessage {
   /** Verb. */
   readonly kind: string;
@@ -31,7 +31,7 @@ function attributesOf(
   };
 }
 
-/** Span of a message at its sender, who waits for a reply or not. */
+/** Span of a message at its sender. */
 export function sendingSpan(
   message: TracedMessage,
   waits: boolean,
@@ -43,19 +43,19 @@ export function sendingSpan(
   };
 }
 
-/** A message that is handled, with what its delivery adds. */
+/** Message that is handled, with the properties of its delivery. */
 export interface TracedDelivery extends TracedMessage {
-  /** True if its sender waits for a reply. */
+  /** True if the sender waits for a reply. */
   readonly waits: boolean;
   /** Headers of the message. */
   readonly headers: TraceHeaders;
-  /** 1 at first. */
+  /** Number of the attempt, beginning with 1. */
   readonly attempt: number;
 }
 
 /**
- * Span of a message at its receiver. The first attempt goes on with the trace of the sender. A later one begins a trace of
- * its own with a link to the sender's, which may be hours old.
+ * Span of a message at its receiver. The first attempt continues the trace of the sender. A later attempt begins its
+ * own trace, with a link to the sender's, which may be hours old.
  */
 export function handlingSpan(delivery: TracedDelivery): SpanOptions {
   const { waits, headers, attempt } = delivery;

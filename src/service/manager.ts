@@ -24,9 +24,9 @@ export interface HostEnvironment {
   readonly host: string;
   /** Connection for calls to other services. */
   readonly connection: ConnectionContext;
-  /** Fires when the stop of the service begins. End here what does not end by itself, such as endless streams. */
+  /** Fires when the stop of the service begins. Use it to end work that does not end by itself, such as endless streams. */
   readonly stopping: AbortSignal;
-  /** Fires when the service has stopped. Release the resources of the manager here. */
+  /** Fires when the service has stopped. Use it to release the resources of the manager. */
   readonly signal: AbortSignal;
 }
 

@@ -4,12 +4,12 @@ import type { ConnectionOptions } from "../connection/connection_options.ts";
 import {
   checkTlsNames,
   connectionNames,
-  type UNREAD,
+  type IGNORED_NAMES,
 } from "../connection/option_names.ts";
 import { checkServiceValues, type ServiceOptions } from "./service_options.ts";
 
 const serviceNames = namesOf<
-  Omit<ServiceOptions, keyof ConnectionOptions | (typeof UNREAD)[number]>
+  Omit<ServiceOptions, keyof ConnectionOptions | (typeof IGNORED_NAMES)[number]>
 >({
   manager: true,
   interceptors: true,

@@ -126,7 +126,7 @@ export class Service implements AsyncDisposable {
   }
 
   /**
-   * Takes effect at once; active handlers go on. See {@linkcode ConnectionContext.concurrency}.
+   * Sets the maximum at once; active handlers continue. See {@linkcode ConnectionContext.concurrency}.
    *
    * @throws {InvalidValueError} the value is no whole number from 1 to 65535.
    */
@@ -135,8 +135,8 @@ export class Service implements AsyncDisposable {
   }
 
   /**
-   * Replaces the intervals of periodic tasks at once: milliseconds by the name of the task. A task that is not named gets
-   * its own `every` again. Names of unknown tasks are ignored, since the same setting may be given to several services.
+   * Replaces the intervals of periodic tasks at once: milliseconds by the name of the task. A task that is not named
+   * uses its own `every` again. Names of unknown tasks are ignored, since several services may share one setting.
    *
    * @throws {InvalidValueError} an interval is no duration.
    */

@@ -73,7 +73,7 @@ export interface ServiceOptions<M extends Managers = Managers>
    * profile `nova`. Default 604 800 000 (7 days); `Infinity` = never.
    */
   readonly hostExpiry?: number | undefined;
-  /** Store for the record of the service, in which others find it when it no longer replies. */
+  /** Store for the record of the service, where other processes find the service when it no longer replies. */
   readonly store?: ServiceStore | undefined;
   /** Name of the program in its reports; default: its first topic. */
   readonly binary?: string | undefined;
@@ -142,8 +142,8 @@ export function checkServiceValues(options: ServiceOptions): void {
 }
 
 /**
- * Returns the options of the connection of a service: it sends notifications as `<topic>.<host>`, and does not connect
- * again once the service stops.
+ * Returns the options of the connection of a service, which sends notifications as `<topic>.<host>`, and stops
+ * connecting once the service stops.
  */
 export function serviceConnectionOptions(
   options: ServiceOptions,

@@ -9,8 +9,8 @@ import {
   contractInfo,
   identityOf,
   keysOf,
+  servedTopics,
   taskInfo,
-  topicsOf,
 } from "./registry/self_description.ts";
 import { managersOf, type ServiceOptions } from "./service_options.ts";
 
@@ -50,7 +50,7 @@ export function createReporting(
 ): Reporting {
   const managers = managersOf(options.manager);
   const identity = identityOf(managers, service.host, options);
-  const topics = topicsOf(managers, options.version);
+  const topics = servedTopics(managers, options.version);
   const records = options.store &&
     new RecordWriter(options.store, keysOf(identity, topics), identity);
   const contracts = managers.map(({ contract }) => contractInfo(contract));

@@ -1,6 +1,6 @@
 /**
- * Addresses: where messages go and where they wait, without words of a broker. A driver translates each address:
- * RabbitMQ's into an exchange, a routing key and a queue.
+ * Addresses: destinations of messages and queues, in terms that no broker defines. A driver translates each address:
+ * RabbitMQ's driver into an exchange, a routing key and a queue.
  *
  * @module
  */

@@ -7,8 +7,8 @@ import { Buffer } from "node:buffer";
 import { setDeadline } from "../async/timer_wheel.ts";
 
 /**
- * Bytes that are kept of the beginning and of the end of a body that is dropped. They may hold the reply address of an
- * oslo.messaging request, so that the caller gets an error.
+ * Number of bytes that are stored of the beginning and of the end of a body that is dropped. They may contain the reply
+ * address of an oslo.messaging request, so that the caller gets an error.
  */
 const EDGE_BYTES = 64 * 1024;
 /** Milliseconds between two messages that are requeued. */
@@ -27,7 +27,7 @@ export interface BodyLimit {
   readonly allowWhole: boolean;
 }
 
-/** The beginning and the end of a body; a body that is not longer than both is kept whole. */
+/** Beginning and end of a body; a body that is not longer than both is stored as a whole. */
 export class BodyEdges {
   /** Both ends, joined. */
   readonly bytes: Buffer;

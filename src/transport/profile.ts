@@ -16,7 +16,7 @@ export interface BusProfile {
 }
 
 /**
- * Arguments of a queue by their names (`x-…`); `null` leaves out one that would be there.
+ * Arguments of a queue by their names (`x-…`); `null` removes an argument that the driver would set.
  * @category Connections
  */
 export type ArgumentValues = Readonly<
@@ -38,7 +38,7 @@ export interface QueueArguments {
 
 /** Variants of oslo.messaging for the queues of one process. */
 export interface NovaVariants {
-  /** Reply and fanout queues are durable quorum queues (`rabbit_transient_quorum_queue`). */
+  /** True if reply and fanout queues are durable quorum queues (`rabbit_transient_quorum_queue`). */
   readonly transientQuorum: boolean;
   /** True if shared exchanges and queues must exist already: they are checked and never created. Default false. */
   readonly passive?: boolean;
@@ -46,7 +46,7 @@ export interface NovaVariants {
   readonly streamFanout: boolean;
   /** Arguments of queues, which override those of oslo.messaging. */
   readonly arguments?: QueueArguments | undefined;
-  /** Part of the names of such queues, in place of random characters (`use_queue_manager`: `<hostname>:<process>`). */
+  /** Part of the names of such queues that replaces random characters (`use_queue_manager`: `<hostname>:<process>`). */
   readonly member?: string | undefined;
 }
 

@@ -28,8 +28,8 @@ export interface Message {
    */
   readonly mandatory?: boolean | undefined;
   /**
-   * Properties and headers as AMQP encoded them, on a received message; undefined where the driver does not speak AMQP.
-   * They are never sent.
+   * Properties and headers as AMQP encoded them, on a received message; undefined if the driver does not use AMQP. They
+   * are never sent.
    */
   readonly properties?: Uint8Array | undefined;
   /**
@@ -53,7 +53,10 @@ export interface Delivery {
   readonly key: string;
   /** True if the broker may have delivered the message before. */
   readonly redelivered: boolean;
-  /** Earlier deliveries of the message; undefined where the broker does not count them, so that the worker must. */
+  /**
+   * Number of earlier deliveries of the message; undefined if the broker does not count them, so that the worker has
+   * to.
+   */
   readonly deliveryCount?: number | undefined;
   /** True once the channel of the delivery is closed: the broker has requeued the message. */
   readonly lost: boolean;
@@ -95,8 +98,8 @@ export interface ConsumeOptions {
    */
   readonly exclusive?: boolean;
   /**
-   * True if the consumer is optional: if the broker refuses to restore it after a loss, the driver logs that and goes
-   * on. Default false: the transport fails.
+   * True if the consumer is optional: if the broker refuses to restore it after a loss, the driver logs that and
+   * continues. Default false: the transport fails.
    */
   readonly optional?: boolean;
   /** Limit on the size of bodies; default: no limit. */
@@ -145,8 +148,8 @@ export interface Session extends AsyncDisposable {
     deadline: Deadline,
   ): Promise<void>;
   /**
-   * Sends a message without waiting for a confirmation. Resolves when the bytes are handed to the connection. A
-   * mandatory message that reaches no queue comes back to the listener of the inbox.
+   * Sends a message without waiting for a confirmation. Resolves when the bytes are written to the connection. A
+   * mandatory message that reaches no queue is returned to the listener of the inbox.
    */
   send(address: Address, message: Message, deadline: Deadline): Promise<void>;
   /**
@@ -259,11 +262,11 @@ export interface TlsOptions {
 export interface Credentials {
   /** User name. */
   readonly username: string;
-  /** Password, or another secret that the broker accepts in its place, e.g. an OAuth 2 token. */
+  /** Password, or another secret that the broker accepts instead, e.g. an OAuth 2 token. */
   readonly password: string;
   /**
-   * Time at which the credentials expire, in milliseconds since 1970 (`Date.now()`); default: never. Before that, an
-   * open connection is given new credentials.
+   * Time at which the credentials expire, in milliseconds since 1970 (`Date.now()`); default: never. Before that time,
+   * an open connection gets new credentials.
    */
   readonly expires?: number | undefined;
 }

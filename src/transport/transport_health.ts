@@ -1,8 +1,8 @@
 /** Health of a transport: the states of its connections and their last confirmed activity. @module */
 
 /**
- * `blocked`: the broker accepts no messages from this connection. `recovering`: the connection is not open, or a
- * consumer is not restored yet. `failed`: given up for good.
+ * State of a connection. `blocked`: the broker accepts no messages from this connection. `recovering`: the connection
+ * is not open, or a consumer is not restored yet. `failed`: the connection is not opened again.
  * @category Connections
  */
 export type ConnectionState = "up" | "blocked" | "recovering" | "failed";
@@ -30,7 +30,7 @@ export interface ConnectionHealth {
  * @category Connections
  */
 export interface ConsumingHealth extends ConnectionHealth {
-  /** Consumers that should exist, and those that consume now. */
+  /** Number of consumers that should exist, and of those that consume now. */
   readonly consumers: { readonly wanted: number; readonly consuming: number };
 }
 

@@ -71,7 +71,7 @@ function encodeRequest(request: Request): JsonObject {
 function encodeReply(reply: Reply, form: ReplyForm): JsonObject {
   const { result = null, empty, failure, ending } = reply;
   const body: Record<string, unknown> = {
-    result: empty ? undefined : result, // JSON.stringify omits the key; a reader that takes the result for null loses nothing
+    result: empty ? undefined : result, // JSON.stringify omits the key; a reader that interprets the result as null loses nothing
     failure: failure ? encodeFailure(failure) : null,
   };
   if (form === "oneMessage") body.ending = ending;
@@ -213,7 +213,7 @@ function decodeNotification(body: JsonObject): JsonObject {
   };
 }
 
-/** Encodes the body of a message as JSON text. `form` is the reply form that the request asked for. */
+/** Encodes the body of a message as JSON text. `form` is the reply form that the request requires. */
 export function encodeBody(
   message: BodyMessage,
   form: ReplyForm = "oneMessage",
@@ -227,9 +227,9 @@ export function encodeBody(
 }
 
 /**
- * Decodes a body to the neutral form, which is not validated yet; undefined if it is no message of a known kind. A body
- * with the id of a call and no other key of these is a request without a method: its sender waits for a reply, and is
- * told what is wrong.
+ * Decodes a body to the neutral form, which is not validated yet; returns undefined if the body is no message of a
+ * known kind. A body that has the id of a call and no other known key is decoded as a request without a method, so that
+ * its sender, which waits for a reply, gets an error.
  */
 export function decodeBody(
   body: JsonObject,

@@ -57,7 +57,7 @@ export interface DecodeError {
   readonly dialect: Dialect;
   /** Version of Warren's headers that the sender understands; undefined if the sender is not Warren. */
   readonly warren: number | undefined;
-  /** Size of a message above the limit, and the call that it seems to belong to. */
+  /** Size of a message above the limit, and the call to which it probably belongs. */
   readonly oversized?: {
     readonly bytes: number;
     readonly call?: string | undefined;
@@ -109,7 +109,7 @@ export function encode(
   assertSerializable(message);
   const text = encodeBody(message, form);
   const body = Buffer.from(dialect.seal(text));
-  // An envelope holds the body as one string, but its reader counts the values of the text as well.
+  // An envelope contains the body as one string, but its reader counts the values in that text as well.
   const reason = sendLimitViolation(body, limits) ??
     (dialect === oslo
       ? sendLimitViolation(Buffer.from(text), limits)
@@ -207,7 +207,7 @@ function objectOf(
     : { rejected: "not a JSON object" };
 }
 
-/** Error for a body above the limit, with the call and reply address that its two ends seem to name. */
+/** Error for a body above the limit, with the call and the reply address that were found at its two ends. */
 function oversizedError(
   body: Uint8Array,
   headers: JsonObject,
@@ -225,7 +225,7 @@ function oversizedError(
   };
 }
 
-/** Fields of a message's JSON, out of its envelope if it has one, and the dialect. */
+/** Fields of a message's JSON, without its envelope, and the dialect. */
 interface OpenedBody {
   readonly inner: ReturnType<typeof objectOf>;
   readonly dialect: Dialect;

@@ -1,6 +1,6 @@
 /**
- * Converts errors to failures on the wire and back. No class is ever instantiated by a name that a peer sent: only
- * classes of a list are.
+ * Conversion of errors to failures on the wire and back. A class is never instantiated merely because a peer has sent
+ * its name: only listed classes are.
  *
  * @module
  */
@@ -77,7 +77,7 @@ function dataOf(error: object): Readonly<Record<string, unknown>> {
   }
 }
 
-/** Returns the arguments of an error, its own or those with which it came from a peer. */
+/** Returns the arguments of an error, its own or those that a peer sent with it. */
 function argumentsOf(error: Error): Pick<Failure, "args"> {
   try {
     const { failure } = [error, error.cause].find(isRemote) ?? {};
@@ -213,9 +213,7 @@ export type InnerErrors = Pick<
   "details" | "cause" | "errors" | "error" | "suppressed"
 >;
 
-/**
- * Limits for inner errors that arrive: nested levels, errors in all, scalar members of each, and characters of a text.
- */
+/** Limits for received inner errors: nested levels, number of errors, scalar members of each, and characters of a text. */
 const MAX_INNER_ERRORS = { depth: 4, errors: 32, details: 16, text: 16 * 1024 };
 
 /** Returns the JSON keys of the inner errors; all undefined if there are none. */

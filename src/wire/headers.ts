@@ -1,6 +1,6 @@
 /**
- * Warren's own headers; no peer needs them. All values are strings, the one type of header value that every AMQP client
- * reads alike: py-amqp takes 16-bit integers of others for strings, and loses its connection.
+ * Warren's own headers, which no other peer needs. All values are strings, the only type of header value that every
+ * AMQP client reads alike: py-amqp misreads the 16-bit integers of other clients as strings, and loses its connection.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import type { BodyMessage } from "./dialect.ts";
 /** Headers as Warren sends them. */
 export type WireHeaders = Readonly<Record<string, string>>;
 
-/** Names of Warren's headers. They keep their first names, whatever the members are called. */
+/** Names of Warren's headers. They never change, even if the corresponding members are renamed. */
 export const header = {
   warren: "warren",
   timeout: "warren-timeout",
@@ -51,7 +51,7 @@ export function versionOf(headers: JsonObject): number | undefined {
     : 1;
 }
 
-/** Returns the headers of a request: its address, and more where the caller accepts Warren's own replies. */
+/** Returns the headers of a request: its address, and further headers if the caller accepts Warren's own replies. */
 export function requestHeaders(request: Request): WireHeaders {
   const { to, timeout, credit } = request;
   const headers: Record<string, string> = {};
@@ -146,13 +146,13 @@ export interface DeadLetterDetails {
   readonly deadLetterCount: number;
   /** Reason of the last failure. */
   readonly reason: string;
-  /** Queue that the message came from. */
+  /** Queue of the message before it became a dead letter. */
   readonly queue: string;
 }
 
 /**
- * Returns the headers of a dead letter. If the message is put back into its queue unchanged, its attempts start again
- * at 1.
+ * Returns the headers of a dead letter. If an operator moves the message to its queue unchanged, its attempts start
+ * again at 1.
  */
 export function deadLetterHeaders(failed: DeadLetterDetails): WireHeaders {
   const { attempts, deadLetterCount, reason, queue } = failed;
@@ -164,7 +164,7 @@ export function deadLetterHeaders(failed: DeadLetterDetails): WireHeaders {
   };
 }
 
-/** Returns the headers of a dead letter that is no copy: the properties of the original message, in AMQP's encoding. */
+/** Returns the headers of a dead letter that is not a copy: the properties of the original message, in AMQP's encoding. */
 export const propertyHeaders = (properties: Uint8Array): JsonObject => ({
   [header.properties]: properties,
 });
@@ -188,8 +188,8 @@ export const interruptionsOf = (headers: JsonObject): number =>
 
 const OWN_NAMES: ReadonlySet<string> = new Set(Object.values(header));
 /**
- * Limits for the headers that are forwarded: the number of those of others, the characters of each of Warren's own, and
- * the bytes of all headers together.
+ * Limits for forwarded headers: number of foreign headers, characters of each of Warren's own headers, and bytes of all
+ * headers together.
  */
 const MAX_FOREIGN_HEADERS = 72; // those of the application, and a few of traces and of brokers
 const MAX_HEADER_CHARACTERS = 255;
@@ -247,15 +247,15 @@ const rankOf = ([name, value]: readonly [string, string]) =>
   value.length + (/^[\w.-]{1,128}$/.test(name) ? 0 : 2 ** 32);
 
 /**
- * Returns the headers of a request that is returned to its queue for a worker that serves its version: the number of
- * these returns, and the time that is left.
+ * Returns the headers of a request that is requeued for a worker that serves its version: the number of its deferrals,
+ * and the remaining time.
  */
 export function deferralHeaders(
   times: number,
   { expires, timeout }: {
     /** Expiry in epoch milliseconds. */
     readonly expires: number | undefined;
-    /** Time that the caller still waits, in milliseconds. */
+    /** Remaining milliseconds of the caller's timeout. */
     readonly timeout: number | undefined;
   },
 ): WireHeaders {

@@ -188,7 +188,7 @@ function jsonError(path: string, found: string): never {
   );
 }
 
-/** True for a value that JSON represents exactly: it arrives complete, and with nothing added. */
+/** True for a value that JSON represents exactly: the receiver gets all of it, and nothing more. */
 function isExact(value: unknown, depth: number): boolean {
   switch (typeof value) {
     case "string":
@@ -219,8 +219,8 @@ function isExactObject(value: object, depth: number): boolean {
 }
 
 /**
- * Throws for a value that JSON cannot represent, naming its path. Arrays and objects may have more than JSON keeps of
- * them.
+ * Throws for a value that JSON cannot represent; the message names its path. Extra properties of arrays and objects,
+ * which JSON drops, are allowed.
  */
 function check(value: unknown, path: string, depth: number): void {
   switch (typeof value) {
@@ -269,9 +269,9 @@ function checkObject(value: object, path: string, depth: number): void {
 
 /**
  * Rejects values that JSON would change or drop: `undefined` in an array or alone, NaN, dates, maps, classes, cycles.
- * With `strict`, also arrays of a class of their own or with extra properties, and objects with symbols as keys.
+ * With `strict`, also rejects arrays of a subclass or with extra properties, and objects with symbols as keys.
  *
- * @throws {InvalidValueError} naming the path.
+ * @throws {InvalidValueError} JSON cannot represent the value; the message names its path.
  */
 export function assertJson(value: unknown, path = "", strict = false): void {
   const depth = defaultLimits.depth - 2; // the message around the value takes two levels

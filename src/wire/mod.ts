@@ -1,4 +1,8 @@
-/** Messages on the wire: the neutral form, and how each dialect encodes it. Other folders import this file alone. @module */
+/**
+ * Messages on the wire: the neutral form, and its encoding in each dialect. Other folders import only this file.
+ *
+ * @module
+ */
 export { decode, encode, encodeControl } from "./codec.ts";
 export { copyForCall, dialects, grizzly, oslo } from "./dialect.ts";
 export { fromFailure, toFailure } from "./failure.ts";

@@ -41,7 +41,7 @@ type NamedFailure = Pick<Failure, "module" | "type" | "message" | "data">;
 /** Kind of peer whose error classes are used: Folsom, Grizzly or Havana, oslo.messaging. */
 export type OsloPeer = "folsom" | "grizzly" | "oslo";
 
-/** Returns the kind of a peer that is not Warren. The keys of its request tell its age. */
+/** Returns the kind of a peer that is not Warren, by the keys of its request. */
 export function osloPeer({ form, ids }: ReplyAddress): OsloPeer {
   if (form === "oneMessage") return "oslo";
   return ids === false ? "folsom" : "grizzly";

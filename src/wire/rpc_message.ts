@@ -5,11 +5,11 @@ import type { Failure } from "../errors.ts";
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 /**
- * Reply form that a caller asks for.
+ * Form of the reply that a caller requests.
  *
  * `oneMessage`: one message with `ending: true` (oslo.messaging ≥ 4, Warren). `twoMessages`: the result, or each item,
- * then an ending (Folsom, Grizzly). `perCallQueue`: as `twoMessages`, without the id of the call in the body, since each
- * call has a reply queue of its own (Folsom).
+ * then an ending (Folsom, Grizzly). `perCallQueue`: same as `twoMessages`, but without the id of the call in the body,
+ * since each call has a reply queue of its own (Folsom).
  */
 export type ReplyForm = "oneMessage" | "twoMessages" | "perCallQueue";
 
@@ -29,7 +29,7 @@ export interface ReplyAddress {
 export interface Request {
   /** Kind of message. */
   readonly kind: "request";
-  /** `_unique_id`: generated once and kept over all retries; undefined from Folsom, which has no ids. */
+  /** `_unique_id`: the same in all retries; undefined from Folsom, which has no ids. */
   readonly id?: string | undefined;
   /** Name of the procedure. */
   readonly method: string;
@@ -55,8 +55,8 @@ export interface Request {
   /** Number of the attempt; undefined for the first. Only Warren sends it. */
   readonly attempt?: number | undefined;
   /**
-   * Number of times that the request was a dead letter and was put back into its queue; undefined for none. Only Warren
-   * sends it.
+   * Number of times that the request was a dead letter and was moved to its queue again; undefined for none. Only
+   * Warren sends it.
    */
   readonly deadLetterCount?: number | undefined;
   /**
@@ -64,8 +64,8 @@ export interface Request {
    */
   readonly interruptions?: number | undefined;
   /**
-   * Number of times that the request was returned to its queue for a worker that serves its version; undefined for
-   * none. Only Warren sends it.
+   * Number of times that the request was requeued for a worker that serves its version; undefined for none. Only Warren
+   * sends it.
    */
   readonly deferred?: number | undefined;
   /**
@@ -92,7 +92,7 @@ export interface Reply {
   /** Result, or an item of a stream. */
   readonly result?: unknown;
   /**
-   * True if the reply has no result, and the receiver shall not see null in its place. Only Warren sends it; it is not
+   * True if the reply has no result, and the receiver must not read that as null. Only Warren sends it; it is not
    * decoded.
    */
   readonly empty?: boolean | undefined;
@@ -103,7 +103,7 @@ export interface Reply {
   /** Position in a stream, from 1. Only Warren sends it. */
   readonly sequence?: number | undefined;
   /**
-   * Id of the handler's run that an item of a stream comes from: items of two runs are never mixed. Only Warren sends
+   * Id of the handler's run that sent an item of a stream, so that items of two runs are never mixed. Only Warren sends
    * it.
    */
   readonly runId?: string | undefined;
@@ -146,7 +146,7 @@ export interface Control {
   readonly kind: "control";
   /**
    * `cancel`: the caller wants no further reply. `credit`: the caller grants credit for items of a stream. `resume`:
-   * the caller asks again for items that were lost.
+   * the caller requests lost items again.
    */
   readonly command: "cancel" | "credit" | "resume";
   /** Id of the call. */

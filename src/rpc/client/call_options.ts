@@ -1,4 +1,4 @@
-/** Options of the verbs, and the time and values that a call inherits. @module */
+/** Options of the verbs (`call`, `cast`, …), and the deadline and the context values that a call inherits. @module */
 import { checkDuration } from "../../option_checks.ts";
 import { InvalidValueError, NoRouteError, TimeoutError } from "../../errors.ts";
 import { queueFor } from "../../transport/address.ts";
@@ -21,11 +21,14 @@ import { deadlineOf } from "../served_context.ts";
  * @category Calling
  */
 export interface SendOptions {
-  /** Milliseconds until the verb gives up; default 60 000. For `multicall`, the longest silence between two items. */
+  /** Milliseconds until the verb fails; default 60 000. For `multicall`, the maximum time between two items. */
   readonly timeout?: number | undefined;
-  /** Gives up sooner: the verb rejects with `signal.reason`. */
+  /** Cancels the request: the verb rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
-  /** Values that travel, in place of the inherited ones; or the context of a request, to inherit from it. */
+  /**
+   * Context values to send instead of the inherited ones, or the context of a request to inherit from. Default: the
+   * context of the request that is being served.
+   */
   readonly context?: ContextValues | RequestContext | undefined;
 }
 
@@ -37,11 +40,14 @@ export interface CallOptions extends SendOptions {
   /** Host; default: any worker of the topic. */
   readonly host?: string | undefined;
   /**
-   * For `call`: fails as soon as the worker has given no sign of life for so many milliseconds, 2000 or more, while
-   * `timeout` goes on (oslo.messaging: `call_monitor_timeout`). Default: none.
+   * For `call`: maximum milliseconds between two heartbeats of the worker, 2000 or more; then the call fails. `timeout`
+   * applies as well (oslo.messaging: `call_monitor_timeout`). Default: no limit.
    */
   readonly monitor?: number | undefined;
-  /** For `call`: asked again when the broker was lost meanwhile; default: what the contract says of the procedure. */
+  /**
+   * For `call`: true to send the request again if the connection to the broker was lost meanwhile. Default: the
+   * procedure's `idempotent` in the contract.
+   */
   readonly idempotent?: boolean | undefined;
 }
 
@@ -77,7 +83,7 @@ export interface Target {
   readonly namespace?: string | undefined;
 }
 
-/** A request as a verb is given it. */
+/** Request with the arguments of a verb. */
 export interface ClientRequest<O extends SendOptions = SendOptions> {
   /** Target. */
   readonly target: Target;
@@ -89,7 +95,7 @@ export interface ClientRequest<O extends SendOptions = SendOptions> {
   readonly options: O;
   /** Application headers. */
   readonly headers?: ApplicationHeaders | undefined;
-  /** Request whose handler is calling; if the property is absent, that of the options, or the one that is being served. */
+  /** Request whose handler makes this call. Default: the one in `options.context`, or the one that is being served. */
   readonly parent?: RequestContext | undefined;
 }
 
@@ -108,7 +114,7 @@ export const castNames: OptionNames = namesOf<
   Omit<CastOptions, keyof SendOptions>
 >({ host: true, ttl: true }, sendNames);
 const names = { send: sendNames, call: callNames, cast: castNames };
-/** Names of {@linkcode Target}; a contract is one as well. */
+/** Names of {@linkcode Target}, and of the other members of a contract, since a contract may be passed as a target. */
 const targetNames: OptionNames = namesOf<
   Target & Pick<Contract, "errors" | "procedures">
 >({
@@ -120,9 +126,9 @@ const targetNames: OptionNames = namesOf<
   procedures: true,
 });
 
-/** The least that every oslo.messaging server can be asked for: it beats twice in that time, at most once a second. */
+/** Minimum of `monitor`: an oslo.messaging server sends two heartbeats in that time, but at most one a second. */
 const MIN_MONITOR_MS = 2_000;
-/** Milliseconds that a verb waits if nothing else is said. */
+/** Default of `timeout`, in milliseconds. */
 const DEFAULT_TIMEOUT_MS = 60_000;
 
 /** Time limits of one request. */
@@ -137,7 +143,7 @@ export interface CallLimits {
 
 /** Content of a request beside its arguments, and hints for its delivery. */
 export interface CallHints {
-  /** Context values that travel with the request. */
+  /** Context values that are sent with the request. */
   readonly values: ContextValues;
   /** True if the request may be sent a second time after the broker was lost. */
   readonly idempotent?: boolean | undefined;
@@ -147,7 +153,7 @@ export interface CallHints {
   readonly headers?: ApplicationHeaders | undefined;
 }
 
-/** The request whose handler is calling: the one in the options, or the one that is being served here. */
+/** Returns the request whose handler is calling: the one in the options, or the one that is being served. */
 export function parentOf({ context }: SendOptions): RequestContext | undefined {
   return context && isRequestContext(context) ? context : currentContext();
 }
@@ -168,10 +174,9 @@ function either(
 }
 
 /**
- * Limits of a request that waits for a reply. Inside a handler they are at most the time that is left to the handler, and
- * the request ends with it.
+ * Limits of a request that waits for a reply. A handler's own deadline and signal limit the calls that it makes.
  *
- * @throws {TimeoutError} if nothing is left.
+ * @throws {TimeoutError} the handler's deadline has passed.
  */
 export function limitsOfCall(
   options: CallOptions,
@@ -235,7 +240,7 @@ function monitored(ms: number): number {
   );
 }
 
-/** Limits of a request that wants no reply: it inherits no deadline, since it outlives the handler that sends it. */
+/** Limits of a request without a reply. It inherits no deadline, since it outlives the handler that sends it. */
 export function limitsOfCast(options: SendOptions): CallLimits {
   const timeout = checkDuration(
     "timeout",
@@ -249,13 +254,13 @@ export function limitsOfCast(options: SendOptions): CallLimits {
 /**
  * Checks a target.
  *
- * @throws {InvalidValueError} naming the part that is wrong.
+ * @throws {InvalidValueError} a member of the target is invalid; the message names it.
  */
 export function checkTarget({ topic, host, namespace }: Target): void {
   checkTopic(topic);
   if (host !== undefined) {
     checkHost(host);
-    const queue = queueFor(topic, host); // together they name one
+    const queue = queueFor(topic, host); // topic and host together name a queue
     checkName("topic with host", queue);
     checkTopic(queue);
   }
@@ -263,9 +268,9 @@ export function checkTarget({ topic, host, namespace }: Target): void {
 }
 
 /**
- * The request of an untyped verb; the host of its options takes the place of the target's own.
+ * Checks an untyped request, and replaces the target's host by the one in the options.
  *
- * @throws {InvalidValueError} an option, or a part of the target, has a name that there is not.
+ * @throws {InvalidValueError} the options or the target have a member with an unknown name.
  */
 export function addressed<O extends SendOptions & Pick<Target, "host">>(
   request: ClientRequest<O>,
@@ -278,7 +283,7 @@ export function addressed<O extends SendOptions & Pick<Target, "host">>(
   return { ...request, target: { ...target, host } };
 }
 
-/** Error that names the target that nobody serves; `waited` is the milliseconds for which the client waited for it. */
+/** Error for a target without a queue; `waited` is the milliseconds for which the client waited for the queue. */
 export function noRouteError(
   { topic, host }: Target,
   cause: NoRouteError,

@@ -17,18 +17,18 @@ import {
 } from "./call_options.ts";
 
 /**
- * The last arguments of a verb: `args` may be left out where `{}` will do.
+ * Last arguments of a verb: `args` is optional if `{}` is valid for the procedure.
  * @category Calling
  */
 export type VerbArgs<A, O> = NoArgs extends A ? [args?: A, options?: O]
   : [args: A, options?: O];
 
 /**
- * Options of all requests of a client, unless a call says otherwise.
+ * Defaults for all requests of a client; the options of a request override them.
  * @category Calling
  */
 export interface ClientOptions extends CallOptions {
-  /** The newest version that may be asked for (Nova: `version_cap`), e.g. while older workers still run. */
+  /** Newest contract version that the client may request (Nova: `version_cap`), e.g. while older workers still run. */
   readonly versionCap?: string | undefined;
   /** Functions around all requests of the client, the first outermost; default: none. */
   readonly interceptors?: readonly ClientInterceptor[] | undefined;
@@ -40,43 +40,48 @@ export const clientNames: OptionNames = namesOf<
 >({ versionCap: true, interceptors: true }, callNames);
 
 /**
- * The typed verbs. All of them check the arguments before anything is sent.
+ * Typed verbs. All of them check the arguments before anything is sent.
  *
- * @throws {InvalidValueError} arguments that do not fit the contract, or that JSON cannot carry.
- * @throws {UnsupportedVersionError} a procedure that is newer than `versionCap`.
+ * @throws {InvalidValueError} the arguments do not fit the contract, or JSON cannot represent them.
+ * @throws {UnsupportedVersionError} the procedure is newer than `versionCap`.
  * @category Calling
  */
 export interface Client<C extends Contract> {
   /**
-   * One answer from any worker, or from `host`.
+   * Sends a request to any worker, or to `host`, and returns the worker's result.
    *
-   * @throws {NoRouteError} at once, if nobody has ever served the topic or host.
-   * @throws {TimeoutError} no answer by the deadline: in doubt.
+   * @throws {NoRouteError} the topic or host was never served; thrown at once.
+   * @throws {TimeoutError} no reply by the deadline; the worker may have run the request.
    * @throws {InvalidResultError} the worker's result does not fit the contract, or cannot be sent.
-   * @throws {RemoteError} the handler threw; or an error class of the contract.
+   * @throws {RemoteError} the handler threw an error that is not of the contract; errors of the contract have their own
+   * classes.
    */
   call<K extends UnaryName<C>>(
     method: K,
     ...rest: VerbArgs<CallArgs<C, K>, CallOptions>
   ): Promise<Result<C, K>>;
   /**
-   * No answer. Resolves when the broker has the message on disk; it waits there for a worker.
+   * Sends a request without a reply. Resolves when the broker has the message on disk, where it waits for a worker.
    *
-   * @throws {NoRouteError} at once, if nobody has ever served the topic or host.
-   * @throws {UnconfirmedError} the broker did not confirm it by the deadline: in doubt.
+   * @throws {NoRouteError} the topic or host was never served; thrown at once.
+   * @throws {UnconfirmedError} the broker did not confirm the message by the deadline; a worker may still get it.
    */
   cast<K extends UnaryName<C>>(
     method: K,
     ...rest: VerbArgs<CallArgs<C, K>, CastOptions>
   ): Promise<void>;
-  /** No answer, to every worker that runs now. Resolves when the broker has it, also if nobody listens. */
+  /**
+   * Sends a request without a reply to every worker that runs now. Resolves when the broker has confirmed the message,
+   * also if no worker runs.
+   */
   fanoutCast<K extends UnaryName<C>>(
     method: K,
     ...rest: VerbArgs<CallArgs<C, K>, SendOptions>
   ): Promise<void>;
   /**
-   * A stream. Lazy, and can be iterated once; `break` cancels it on the worker, which runs at most 32 items ahead.
-   * `timeout` is the longest silence between two items, while fewer than 16 wait to be read.
+   * Calls a procedure that returns a stream. The request is sent at the first `next()`, and the stream can be iterated
+   * once. `break` cancels the procedure on the worker, which sends at most 32 unread items. `timeout` is the maximum
+   * time between two items; it is suspended while 16 or more items are unread.
    */
   multicall<K extends StreamName<C>>(
     method: K,

@@ -8,25 +8,25 @@ import type { LegacyPeers } from "../messaging.ts";
 export class LegacyReplyQueues {
   readonly #inbox: Inbox;
   readonly #mode: LegacyPeers;
-  /** Queues whose servers know the reply queue. */
+  /** Request queues whose servers reply to the inbox of the process. */
   readonly #newer = new Set<string>();
 
-  /** The inbox reads the queues. */
+  /** `inbox` consumes the reply queues; `mode` selects the calls that get one. */
   constructor(inbox: Inbox, mode: LegacyPeers) {
     this.#inbox = inbox;
     this.#mode = mode;
   }
 
-  /** True if the servers of a queue may answer to the queue of a call alone. */
+  /** True if the servers of a request queue may reply only to a queue named after the call. */
   needs(queue: string): boolean {
     return this.#mode !== "never" && !this.#newer.has(queue);
   }
 
   /**
-   * Declares the reply queue of a call, until disposed. Undefined where the user lacks the permission and the server may
-   * answer to the inbox.
+   * Declares the reply queue of a call, until disposed. Resolves to undefined if the user lacks the permission but the
+   * server may reply to the inbox.
    *
-   * @throws {TopologyError} the user lacks the permission, and the server answers in no other way.
+   * @throws {TopologyError} the user lacks the permission, and the server can only reply to this queue.
    */
   async prepare(
     call: string,
@@ -40,7 +40,10 @@ export class LegacyReplyQueues {
     );
   }
 
-  /** Learns from a reply, in which only an old server leaves out the id of the call, or from a timeout, which has none. */
+  /**
+   * Learns which servers serve a queue. An old server's reply has no call id; a timeout (`call` undefined) may mean
+   * that an old server serves the queue now.
+   */
   learn(queue: string, call: string | undefined): void {
     if (this.#mode !== "learn") return;
     if (call === undefined) this.#newer.delete(queue);

@@ -1,23 +1,26 @@
-/** The calls of one connection context that wait for an answer. @module */
+/** Calls of one connection context that wait for a reply. @module */
 import { direct } from "../../transport/address.ts";
 import type { Message, Session } from "../../transport/transport.ts";
 import { type Control, encodeControl } from "../../wire/mod.ts";
 import { newId } from "../../ids.ts";
 import type { Inbox, PendingReply } from "../inbox.ts";
 
-/** Milliseconds in which a control has to reach the connection. */
+/** Milliseconds in which a control command has to be sent. */
 const CONTROL_TIMEOUT_MS = 500;
 
-/** Position from which a reader misses items of a stream: item, run, and the last item that may be sent. */
+/**
+ * Position from which a reader misses items of a stream: sequence number, run id, and the last item that may be sent
+ * (`credit`).
+ */
 export type ResumePoint = Pick<Control, "sequence" | "runId" | "credit">;
 
-/** Calls of one client that wait for replies, and the controls that their workers are sent. */
+/** Calls of one client that wait for replies, and the control commands that it sends to their workers. */
 export class PendingCalls {
   readonly #session: Session;
   readonly #inbox: Inbox;
   readonly #listening: Disposable;
 
-  /** Replies come to the inbox; controls are sent on the session. */
+  /** `inbox` receives the replies; control commands are sent on `session`. */
   constructor(session: Session, inbox: Inbox) {
     this.#session = session;
     this.#inbox = inbox;
@@ -27,48 +30,48 @@ export class PendingCalls {
   }
 
   /**
-   * Replies to a call go to `pending` from now on.
+   * Registers a call, whose replies `pending` receives from now on.
    *
-   * @throws {ConnectionFailedError} no reply can come, since the transport has given up.
+   * @throws {ConnectionFailedError} the transport has failed for good, so no reply can be received.
    */
   add(call: string, pending: PendingReply): void {
     this.#inbox.expect({ call, pending, owner: this });
   }
 
-  /** Replies to a call are unmatched from now on. */
+  /** Removes a call; later replies to it are unmatched. */
   remove(call: string): void {
     this.#inbox.pending.delete(call);
   }
 
   /**
-   * Tells the worker that nobody waits any more. A worker that is not known yet is told by the inbox, after its first
+   * Sends the worker a cancellation. If the worker is still unknown, the connection context sends it after the first
    * reply or heartbeat.
    */
   cancel(call: string, worker: string | undefined): void {
     void this.#control(worker, { command: "cancel", call });
   }
 
-  /** Tells the worker of a stream that items up to a number may come. */
+  /** Sends a credit to the worker of a stream: it may send items up to the number `upTo`. */
   credit(call: string, worker: string | undefined, upTo: number): void {
     void this.#control(worker, { command: "credit", call, credit: upTo });
   }
 
-  /** Requests the missing items of a stream from its worker, and tells it the last item that may be sent. */
+  /** Requests the missing items of a stream from its worker; the request also has the current credit. */
   resume(call: string, worker: string | undefined, wanted: ResumePoint): void {
     void this.#control(worker, { command: "resume", call, ...wanted });
   }
 
-  /** Fails all calls, and tells their workers. */
+  /** Fails all calls, and sends a cancellation to their workers. */
   async close(error: () => Error): Promise<void> {
     this.#listening[Symbol.dispose]();
     const calls = [...this.#inbox.pending].filter(({ owner }) =>
       owner === this
     );
-    const told = calls.map(({ call, pending: { worker } }) =>
+    const cancellations = calls.map(({ call, pending: { worker } }) =>
       this.#control(worker, { command: "cancel", call })
     );
     for (const { pending } of calls) pending.fail(error());
-    await Promise.all(told);
+    await Promise.all(cancellations);
   }
 
   async #control(
@@ -82,8 +85,9 @@ export class PendingCalls {
       correlationId: control.call,
       replyTo: this.#inbox.name,
     };
-    const wait = { at: performance.now() + CONTROL_TIMEOUT_MS };
-    // If the control is lost, the worker still has its deadline, and sends heartbeats that are answered by credit.
-    await this.#session.send(direct(worker), message, wait).catch(() => {});
+    const deadline = { at: performance.now() + CONTROL_TIMEOUT_MS };
+    // A lost control command does no lasting harm: the worker has its deadline, and its heartbeats make the reader
+    // repeat the credit.
+    await this.#session.send(direct(worker), message, deadline).catch(() => {});
   }
 }

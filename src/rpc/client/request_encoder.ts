@@ -1,9 +1,8 @@
-/** Requests as a client writes them: the one place that sets their AMQP properties. @module */
+/** Encoding of a client's requests. No other module sets their AMQP properties. @module */
 import type { Message } from "../../transport/transport.ts";
 import type { Address } from "../../transport/address.ts";
 import { addresseeHeader } from "../../names.ts";
-import { encode, PROTOCOL_VERSION } from "../../wire/mod.ts";
-import type { Request } from "../../wire/mod.ts";
+import { encode, PROTOCOL_VERSION, type Request } from "../../wire/mod.ts";
 import { INITIAL_CREDIT } from "../streams/flow_control.ts";
 import type { Inbox } from "../inbox.ts";
 import type { SpanOptions } from "../../tracing.ts";
@@ -11,10 +10,10 @@ import { sendingSpan } from "../spans.ts";
 import type { MessageSettings } from "../messaging.ts";
 import type { CallHints, CallLimits, Target } from "./call_options.ts";
 
-/** Verb of a request. `gather` is a call to all workers of a topic, whose replies come one by one. */
+/** Verb of a request. `gather` is a call to all workers of a topic, each of which replies. */
 export type RequestKind = "call" | "cast" | "fanout" | "multicall" | "gather";
 
-/** Destination of a target. */
+/** Address and queue of a target. */
 export interface Destination {
   /** Address of the request. */
   readonly address: Address;
@@ -22,9 +21,9 @@ export interface Destination {
   readonly queue: string;
 }
 
-/** A request on its way out. */
+/** Request that is about to be sent. */
 export interface OutgoingRequest {
-  /** Id of the request, kept over retries; also that of the call. */
+  /** Id of the request, the same in all retries; it is also the id of the call. */
   readonly id: string;
   /** Verb. */
   readonly kind: RequestKind;
@@ -42,7 +41,7 @@ export interface OutgoingRequest {
   readonly hints: CallHints;
 }
 
-/** True for the verbs that want no reply. */
+/** True for the verbs without a reply. */
 export const isCast = (kind: RequestKind): boolean =>
   kind === "cast" || kind === "fanout";
 
@@ -54,7 +53,7 @@ export function requestSpan(outgoing: OutgoingRequest): SpanOptions {
   return sendingSpan(message, !isCast(kind));
 }
 
-/** Milliseconds as they travel: `Infinity` is left out. */
+/** Milliseconds as they are sent: `Infinity` is omitted. */
 function finiteMs(ms: number | undefined): number | undefined {
   return ms === Infinity ? undefined : ms;
 }
@@ -64,7 +63,7 @@ export class RequestEncoder {
   readonly #inbox: Pick<Inbox, "name">;
   readonly #settings: Pick<MessageSettings, "dialect" | "limits">;
 
-  /** Replies come to the inbox. */
+  /** `inbox` becomes the reply address of the requests. */
   constructor(
     inbox: Pick<Inbox, "name">,
     settings: Pick<MessageSettings, "dialect" | "limits">,
@@ -90,7 +89,7 @@ export class RequestEncoder {
       messageId: id,
       correlationId: cast ? undefined : id,
       replyTo: cast ? undefined : this.#inbox.name,
-      mandatory: kind !== "fanout", // a broadcast that nobody hears is no error
+      mandatory: kind !== "fanout", // a fanout without any consumer is no error
       persistent: kind === "cast",
       expiration: finiteMs(cast ? hints.ttl : outgoing.limits.timeout),
     };
@@ -110,7 +109,10 @@ export class RequestEncoder {
     };
   }
 
-  /** The worker is told the timeout of a call; of a stream it is told the credit, since its timeout is that between two items. */
+  /**
+   * Encodes a call, with its timeout. A multicall has its credit instead, since its timeout is the time between two
+   * items.
+   */
   #call(outgoing: OutgoingRequest): Request {
     const { id, kind, limits } = outgoing;
     const { replyForm } = this.#settings.dialect;

@@ -1,11 +1,16 @@
-/** The client's half: from a verb to the wire, and from the reply to the awaiting promise. @module */
+/** Client side of RPC: sends requests, and settles the promises of their callers. @module */
 import {
   ConnectionDisposedError,
   InvalidValueError,
   NoRouteError,
 } from "../../errors.ts";
 import { queueFor, topicAddress } from "../../transport/address.ts";
-import { type ErrorClasses, fromFailure } from "../../wire/mod.ts";
+import {
+  type ErrorClasses,
+  fromFailure,
+  grizzly,
+  type Reply,
+} from "../../wire/mod.ts";
 import {
   type CallOptions,
   type CastOptions,
@@ -19,8 +24,6 @@ import {
   type Target,
 } from "./call_options.ts";
 import { delay } from "../../async/deadline.ts";
-import { grizzly } from "../../wire/mod.ts";
-import type { Reply } from "../../wire/mod.ts";
 import type { MessageSettings, MessagingResources } from "../messaging.ts";
 import { runInSpan, type Span, startSpan } from "../../tracing.ts";
 import { type CallResources, unaryCall } from "./unary_call.ts";
@@ -39,20 +42,20 @@ import {
 } from "./request_encoder.ts";
 import { PendingCalls } from "./pending_calls.ts";
 
-/** Milliseconds between two attempts while a queue does not exist yet. */
+/** Milliseconds between two attempts to send a request whose queue does not exist yet. */
 const ROUTE_POLL_MS = 100;
 
 /** Sends requests and awaits their replies. */
 export class RpcClient {
   readonly #resources: CallResources;
   readonly #settings: MessageSettings;
-  /** Destinations of targets that were checked: a client of a contract has one target for each procedure. */
+  /** Destinations by their checked targets; a typed client has one target for each procedure. */
   readonly #destinations = new WeakMap<Target, Destination>();
   readonly #unaryCall = (outgoing: OutgoingRequest): Promise<Reply> =>
     unaryCall(this.#resources, outgoing);
   readonly #disposal = new AbortController();
 
-  /** Sends on the session, and receives replies from the inbox. */
+  /** Requests are sent on the session in `resources`, replies are received by its inbox. */
   constructor(resources: MessagingResources, settings: MessageSettings) {
     const { session, inbox, transport } = resources;
     this.#settings = settings;
@@ -64,7 +67,7 @@ export class RpcClient {
     };
   }
 
-  /** One reply. */
+  /** Sends a request, and returns the result of its reply. */
   async call(
     request: ClientRequest<CallOptions>,
     errors?: ErrorClasses,
@@ -75,7 +78,7 @@ export class RpcClient {
     });
   }
 
-  /** No reply; resolves when the broker has the request. */
+  /** Sends a request without a reply; resolves when the broker has confirmed it. */
   async cast(request: ClientRequest<CastOptions>): Promise<void> {
     const { encoder, session } = this.#resources;
     await this.#request("cast", request, (outgoing) => {
@@ -86,7 +89,7 @@ export class RpcClient {
     });
   }
 
-  /** No reply, to every worker of the topic; none is fine too. */
+  /** Sends a request without a reply to every worker of the topic; no worker is no error. */
   async fanoutCast(request: ClientRequest): Promise<void> {
     const { encoder, session } = this.#resources;
     await this.#request("fanout", request, (outgoing) => {
@@ -95,11 +98,11 @@ export class RpcClient {
     });
   }
 
-  /** Replies of all workers of a topic; resolves when the time is over. */
+  /** Passes the reply of each worker of a topic to `receive`. Resolves at the deadline, or at once if no worker runs. */
   async gather(request: ClientRequest, receive: GatherListener): Promise<void> {
     const { inbox } = this.#resources;
     const { limits } = this.#settings;
-    const encoder = new RequestEncoder(inbox, { dialect: grizzly, limits }); // only Warren is called so
+    const encoder = new RequestEncoder(inbox, { dialect: grizzly, limits }); // only Warren's workers support `gather`
     const resources = { ...this.#resources, encoder };
     await this.#request(
       "gather",
@@ -108,14 +111,14 @@ export class RpcClient {
     );
   }
 
-  /** Replies one by one. Lazy: nothing is sent before the first `next()`. Ending the stream cancels the worker. */
+  /** Returns the replies of a stream. Sends nothing before the first `next()`; `return()` cancels the worker. */
   multicall<T>(
     request: ClientRequest<CallOptions>,
     decoder: StreamDecoder<T>,
   ): AsyncGenerator<T, void, undefined> {
     const parent = "parent" in request
       ? request.parent
-      : parentOf(request.options); // whoever pulls may serve another request
+      : parentOf(request.options); // captured now: `next()` may be called while another request is served
     let span: Span | undefined;
     return new StreamIterator({
       begin: (caller) =>
@@ -156,8 +159,8 @@ export class RpcClient {
   }
 
   /**
-   * Every verb passes here: checks the request, and sends it in a span. The span ends with the sending, unless `keep` takes
-   * it over.
+   * Checks and sends the request of any verb, in a span. The span ends when `send` settles; if `keep` is given, it
+   * receives the span and has to end it.
    */
   #request<T>(
     kind: RequestKind,
@@ -177,10 +180,10 @@ export class RpcClient {
   }
 
   /**
-   * Checks a request.
+   * Checks a request and resolves its target.
    *
-   * @throws {ConnectionDisposedError} the connection must not be used any more.
-   * @throws {InvalidValueError} the target or an option is wrong.
+   * @throws {ConnectionDisposedError} the connection was disposed.
+   * @throws {InvalidValueError} the target or an option is invalid.
    */
   #outgoing(
     kind: RequestKind,
@@ -220,12 +223,12 @@ export class RpcClient {
       this.#resources.legacyReplyQueues.learn(queue, reply.call);
       return reply;
     } catch (error) {
-      if (error instanceof NoRouteError) stream.close(false); // there may be another attempt
+      if (error instanceof NoRouteError) stream.close(false); // `#routed` may send the request once more
       throw error;
     }
   }
 
-  /** Destination of a target, and the check that the connection may be used. */
+  /** Returns the destination of a target, after a check that the connection is not disposed. */
   #destination(target: Target, kind: RequestKind): Destination {
     const known = this.#destinations.get(target) ?? this.#resolve(target);
     this.checkUsable();
@@ -250,7 +253,7 @@ export class RpcClient {
     return { value: reply.result, parsed: reply.parsed === true };
   }
 
-  /** Names the target that nobody serves; sends again, as a new request, while there is no queue, if the connection waits for routes. */
+  /** Sends a request, again while it has no queue if the connection waits for routes. Else the error names the target. */
   async #routed<T>(
     outgoing: OutgoingRequest,
     send: (outgoing: OutgoingRequest) => Promise<T>,
@@ -276,25 +279,25 @@ export class RpcClient {
   }
 }
 
-/** One value that was received. */
+/** Result in one reply. */
 export interface CallResult {
-  /** The value; undefined where there is none. */
+  /** Value; undefined if the reply has none. */
   readonly value: unknown;
-  /** True if the worker's schema has parsed it. */
+  /** True if the worker has parsed the value by its schema. */
   readonly parsed: boolean;
 }
 
-/** Turns the replies of a stream into its items. */
+/** Converts the replies of a stream into its items. */
 export interface StreamDecoder<T> {
   /** Error classes of the contract. */
   readonly errors?: ErrorClasses | undefined;
-  /** Done before the request is sent. */
+  /** Runs before the request is sent, e.g. to check its arguments. */
   prepare?(): Promise<unknown>;
-  /** The item of a result. */
+  /** Converts one result into an item. */
   item(result: CallResult): T | Promise<T>;
 }
 
-/** The items of an untyped stream, as they came. */
+/** Decoder of an untyped stream, whose items are not checked. */
 export const untypedStream: StreamDecoder<unknown> = {
   item: ({ value }) => value,
 };

@@ -1,17 +1,17 @@
-/** One call to all workers of a topic, and their replies as they come. @module */
+/** Call to all workers of a topic, whose replies are reported one by one. @module */
 import { withDeadline } from "../../async/deadline.ts";
 import type { Reply } from "../../wire/mod.ts";
 import type { PendingReply } from "../inbox.ts";
 import type { OutgoingRequest } from "./request_encoder.ts";
 import type { CallResources } from "./unary_call.ts";
 
-/** Gets a reply, with the milliseconds since the request was sent. */
+/** Called with each reply, and the milliseconds since the request was sent. */
 export type GatherListener = (reply: Reply, roundTrip: number) => void;
 
-/** The time is over: no error. */
+/** Marker for the deadline, at which the call ends without an error. */
 const OVER = Symbol("over");
 
-/** Sends the request; resolves when the time is over, or at once where nobody is there to answer. */
+/** Sends a request to all workers of a topic. Resolves at the deadline, or at once if no worker has a queue. */
 export async function scatterGather(
   { inbox, session, encoder, pendingCalls }: CallResources,
   outgoing: OutgoingRequest,
@@ -21,15 +21,15 @@ export async function scatterGather(
   await inbox.ready(deadline);
   const message = encoder.encode(outgoing);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  promise.catch(() => {}); // it may fail before anybody awaits it
+  promise.catch(() => {}); // the promise may reject before it is awaited
   const sentAt = performance.now();
   const pending: PendingReply = {
-    worker: undefined, // there may be many
+    worker: undefined, // many workers reply
     receive: (reply) => {
       if (!reply.heartbeat) receive(reply, performance.now() - sentAt);
     },
     fail: reject,
-    unrouted: () => resolve(), // nobody is there
+    onUnroutable: () => resolve(), // no worker has a queue
   };
   pendingCalls.add(id, pending);
   try {

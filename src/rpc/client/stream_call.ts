@@ -1,4 +1,4 @@
-/** One call whose worker answers with a stream, on the client's side. @module */
+/** Client side of one call whose worker replies with a stream. @module */
 import {
   clearDeadline,
   setDeadline,
@@ -23,11 +23,11 @@ export interface StreamCaller {
 }
 
 /**
- * A stream that was called for. It ends when nothing comes for too long while there is room for items, or when its signal
- * fires, also while nobody pulls.
+ * Open call for a stream. It fails when no item was received for `timeout` milliseconds while the worker had credit,
+ * and when its signal fires, even if no `next()` is pending.
  */
 export class StreamCall implements StreamListener {
-  /** The items. */
+  /** Receiver of the items. */
   readonly receiver: StreamReceiver = new StreamReceiver(this);
   readonly #resources: CallResources;
   readonly #outgoing: OutgoingRequest;
@@ -75,7 +75,7 @@ export class StreamCall implements StreamListener {
     await session.send(address, encoder.encode(this.#outgoing), deadline);
   }
 
-  /** Waits for no more items; `cancel` tells the worker so. */
+  /** Stops receiving items; sends the worker a cancellation if `cancel` is true. */
   close(cancel: boolean): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -87,7 +87,7 @@ export class StreamCall implements StreamListener {
     if (this.#ended) return;
     clearDeadline(this.#expiry);
     const { timeout } = this.#outgoing.limits;
-    // While the receiver is full it is the worker that waits.
+    // While the receiver is full, the worker waits for credit.
     const until = this.receiver.full ? Infinity : performance.now() + timeout;
     this.#expiry = setDeadline(until, () => this.#expire());
   }
@@ -124,14 +124,14 @@ export class StreamCall implements StreamListener {
     this.#replyQueue?.[Symbol.dispose]();
   }
 
-  /** The signal has fired. */
+  /** Ends the stream when its signal fires. */
   handleEvent(): void {
     this.receiver.fail(this.#outgoing.limits.deadline.signal?.reason, true);
     this.#cancel();
   }
 
   #expire(): void {
-    if (this.receiver.missing) return this.receiver.lost();
+    if (this.receiver.missing) return this.receiver.failLost();
     const { method, destination: { queue }, limits } = this.#outgoing;
     const within = `${Math.round(limits.timeout)} ms`;
     this.#cancel();
@@ -143,7 +143,7 @@ export class StreamCall implements StreamListener {
     this.receiver.fail(new TimeoutError(text));
   }
 
-  /** Fails a stream whose worker was never heard: perhaps none runs. */
+  /** Fails a stream whose worker has never replied. The error has the number of workers, which may be 0. */
   async #expireUnheard(text: string): Promise<void> {
     const { inbox } = this.#resources;
     const { queue } = this.#outgoing.destination;
@@ -156,7 +156,7 @@ export class StreamCall implements StreamListener {
   }
 }
 
-/** Calls for a stream. */
+/** Sends a request for a stream; resolves as soon as it is sent. */
 export async function openStreamCall(
   resources: CallResources,
   outgoing: OutgoingRequest,

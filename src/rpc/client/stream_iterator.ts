@@ -1,4 +1,4 @@
-/** Iterator of `multicall`: lazy, for one iteration, and left at once, even while an item is awaited. @module */
+/** Iterator of `multicall`: lazy, for one iteration, and ended by `return()` even while an item is awaited. @module */
 import { NoRouteError } from "../../errors.ts";
 import type { Reply } from "../../wire/mod.ts";
 import type { StreamFailure } from "../streams/stream_receiver.ts";
@@ -32,10 +32,10 @@ export class StreamIterator<T> implements AsyncGenerator<T, void, undefined> {
   #begun = false;
   #ended = false;
   #done = false;
-  /** Steps are taken one after the other, however they are asked for. */
+  /** Last requested step. Concurrent `next()` calls run one after another. */
   #tail: Promise<unknown> = Promise.resolve();
 
-  /** Nothing is sent before the first `next()`. */
+  /** Sends nothing before the first `next()`. */
   constructor(source: StreamSource<T>) {
     this.#source = source;
   }
@@ -110,10 +110,10 @@ export class StreamIterator<T> implements AsyncGenerator<T, void, undefined> {
   #finish(cancel: boolean, failure?: StreamFailure): void {
     this.#end(failure);
     this.#done = true;
-    this.#open?.receiver.fail(CLOSED, true); // whoever awaits an item
+    this.#open?.receiver.fail(CLOSED, true); // rejects a pending `next()`
     this.#open?.close(cancel);
   }
 }
 
-/** The stream was left by its reader: no error. */
+/** Marker for a stream that its reader has ended, which is no error. */
 const CLOSED = Symbol("left");

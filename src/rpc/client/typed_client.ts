@@ -37,14 +37,14 @@ import { parse, parseNull } from "../../contract/schema.ts";
 
 type Args = Readonly<Record<string, unknown>>;
 
-/** One procedure, as a client addresses it. */
+/** Procedure with the target of its requests. */
 interface ResolvedProcedure {
   readonly name: string;
   readonly procedure: Procedure;
   readonly target: Target;
 }
 
-/** The same target where no host is meant: whoever sends there knows it. */
+/** Target with a host, or the same target if there is no host. */
 const on = (target: Target, host: string | undefined): Target =>
   host === undefined ? target : { ...target, host };
 
@@ -217,7 +217,10 @@ class TypedClient {
     );
   }
 
-  /** A worker of Warren has parsed the value, unless JSON could not carry what came out. */
+  /**
+   * Parses a result by the contract. A worker of Warren has parsed it already, unless JSON could not carry the parsed
+   * value.
+   */
   #parsed(
     { name }: ResolvedProcedure,
     schema: NonNullable<Procedure["result"]>,
@@ -230,7 +233,10 @@ class TypedClient {
       : parse(schema, value, what, InvalidResultError);
   }
 
-  /** They are sent as given: the worker's schema transforms them. A promise only where the schema needs one. */
+  /**
+   * Checks the arguments. They are sent unparsed, since the worker's schema transforms them. Returns a promise only if
+   * the schema is asynchronous.
+   */
   #checkArgs(
     { name, procedure }: ResolvedProcedure,
     args: Args,
@@ -256,7 +262,7 @@ class TypedClient {
     return plan;
   }
 
-  /** A client asks for the version in which the procedure came, so that it works with older workers too. */
+  /** Resolves a procedure. Requests ask for the version that introduced it, so that older workers can serve them too. */
   #planned(name: string): ResolvedProcedure {
     const { topic, namespace, version, procedures } = this.#contract;
     const procedure = Object.hasOwn(procedures, name)
@@ -280,7 +286,7 @@ class TypedClient {
   }
 }
 
-/** The typed verbs of a contract over a caller. */
+/** Creates the typed verbs of a contract on top of a client. */
 export function createTypedClient<C extends Contract>(
   client: RpcClient,
   contract: C,

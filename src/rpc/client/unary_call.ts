@@ -1,4 +1,4 @@
-/** One call to one worker, and its reply. @module */
+/** Call to one worker, and its reply. @module */
 import { TimeoutError } from "../../errors.ts";
 import { delay } from "../../async/deadline.ts";
 import {
@@ -23,7 +23,7 @@ export interface CallResources extends MessagingResources {
   readonly legacyReplyQueues: LegacyReplyQueues;
 }
 
-/** Milliseconds after the deadline in which the broker may still tell the number of consumers, for the text of the error. */
+/** Milliseconds after the deadline for the broker to report the number of consumers, for the text of the error. */
 const CONSUMER_COUNT_TIMEOUT_MS = 150;
 /** Milliseconds between two attempts to resend a request whose queue has not been declared again yet. */
 const RESEND_INTERVAL_MS = 250;
@@ -75,14 +75,14 @@ class UnaryCall implements ReplyListener, Disposable {
   constructor(resources: CallResources, outgoing: OutgoingRequest) {
     this.#resources = resources;
     this.#outgoing = outgoing;
-    this.future.promise.catch(() => {}); // it may fail before anybody awaits it
+    this.future.promise.catch(() => {}); // the promise may reject before it is awaited
     resources.pendingCalls.add(outgoing.id, this.future);
     const { at, signal } = outgoing.limits.deadline;
     this.#expiry = setDeadline(at, () => this.#expire());
     signal?.addEventListener("abort", this);
   }
 
-  /** The request was handed to the connection. Before, its `send` knows best why it waits, and fails at the deadline. */
+  /** Notes that the request was sent. Until then the deadline is left to `send`, whose error says why the request waits. */
   onSent(): void {
     this.#sent = true;
     this.onReply();
@@ -101,7 +101,7 @@ class UnaryCall implements ReplyListener, Disposable {
     if (!this.#resending?.retry()) this.future.fail(error);
   }
 
-  /** Sends the request again at each return of the broker, since it may have been lost with the connection. */
+  /** Sends the request again at each reconnection to the broker, since it may have been lost with the connection. */
   resendAfterReconnect(): void {
     if (this.#disposed) return;
     this.#resending = new Resending(
@@ -111,7 +111,7 @@ class UnaryCall implements ReplyListener, Disposable {
     );
   }
 
-  /** The signal has fired. */
+  /** Fails the call when its signal fires, and cancels it on the worker. */
   handleEvent(): void {
     const { limits, id } = this.#outgoing;
     this.future.fail(limits.deadline.signal?.reason);
@@ -143,7 +143,7 @@ function silent(
   );
 }
 
-/** Fails a call with a timeout error that names the number of consumers. */
+/** Fails a call with a timeout error that has the number of consumers of its queue. */
 async function expire(
   { inbox }: CallResources,
   { destination: { queue }, method, limits: { timeout } }: OutgoingRequest,
@@ -155,7 +155,7 @@ async function expire(
   future.fail(await timeoutError(inbox, queue, text));
 }
 
-/** Creates a timeout error that names the number of consumers of a queue, if the broker answers in time. */
+/** Creates a timeout error. It has the number of consumers of a queue, if the broker replies in time. */
 export async function timeoutError(
   inbox: Inbox,
   queue: string,
@@ -173,14 +173,14 @@ export async function timeoutError(
 }
 
 /**
- * Sends a request again, with the same id, at each return of the broker after a loss in which the request may have gone,
- * until disposed. A worker that runs it, or has answered it, does not run it a second time.
+ * Sends a request again, with the same id, after each loss of the connection in which the request may have been lost,
+ * until disposed. A worker that runs the request, or has replied to it, does not run it a second time.
  */
 class Resending implements Disposable {
   readonly #resources: CallResources;
   readonly #outgoing: OutgoingRequest;
   readonly #onResend: () => void;
-  readonly #over = new AbortController();
+  readonly #ended = new AbortController();
   readonly #deadline: { readonly at: number; readonly signal: AbortSignal };
   readonly #watching: Disposable;
   #lossesAtSend: number;
@@ -195,16 +195,19 @@ class Resending implements Disposable {
     this.#outgoing = outgoing;
     this.#onResend = onResend;
     const { at } = outgoing.limits.deadline;
-    this.#deadline = { at, signal: this.#over.signal };
+    this.#deadline = { at, signal: this.#ended.signal };
     this.#lossesAtSend = this.#losses;
     this.#watching = resources.transport.onEvent(({ type }) => {
       if (type !== "connected" || this.#losses === this.#lossesAtSend) return;
       this.#resent = true;
-      void this.#resend().catch(() => {}); // the deadline ends the call, or the next return sends again
+      void this.#resend().catch(() => {}); // the deadline ends the call, or the next reconnection sends it again
     });
   }
 
-  /** Sends again a little later, since the queue may not have been declared again yet. False if this was never resent. */
+  /**
+   * Sends the request again after a pause, since its queue may not have been declared again yet. False if the request
+   * was not resent before.
+   */
   retry(): boolean {
     if (!this.#resent) return false;
     void delay(RESEND_INTERVAL_MS, this.#deadline)
@@ -215,7 +218,7 @@ class Resending implements Disposable {
 
   [Symbol.dispose](): void {
     this.#watching[Symbol.dispose]();
-    this.#over.abort();
+    this.#ended.abort();
   }
 
   get #losses(): number {
@@ -228,38 +231,41 @@ class Resending implements Disposable {
     if (timeout <= 0) return;
     this.#onResend();
     const { encoder, session } = this.#resources;
-    const again = { ...this.#outgoing, limits: { ...limits, timeout } };
-    await session.send(address, encoder.encode(again), this.#deadline);
+    const resent = { ...this.#outgoing, limits: { ...limits, timeout } };
+    await session.send(address, encoder.encode(resent), this.#deadline);
     this.#lossesAtSend = this.#losses;
   }
 }
 
-/** Gets the events of a call. */
+/** Receives the events of a call. */
 export interface ReplyListener {
-  /** A reply or a heartbeat of the worker was received. */
+  /** Called for each reply and heartbeat of the worker. */
   onReply(): void;
-  /** No queue took the request. */
+  /** Called when no queue took the request. */
   onUnroutable(error: unknown): void;
 }
 
-/** Waits for one value: the last result before the ending wins (Nova: `call` is the last of `multicall`). */
+/**
+ * Waits for the result of a call. Of several results, the last one before the ending counts (Nova: `call` returns the
+ * last item of `multicall`).
+ */
 export class ReplyFuture implements PendingReply {
   readonly #listener: ReplyListener | undefined;
   readonly #settled = Promise.withResolvers<Reply>();
   #last: Reply | undefined;
   #worker: string | undefined;
 
-  /** Without a listener, an unroutable request fails at once. */
+  /** Without a listener, an unroutable request fails the call at once. */
   constructor(listener?: ReplyListener) {
     this.#listener = listener;
   }
 
-  /** Inbox of the worker that has the call, once a reply has named it. */
+  /** Inbox of the worker that runs the call; undefined before the first reply. */
   get worker(): string | undefined {
     return this.#worker;
   }
 
-  /** The answer: a reply with the result, or with a failure. */
+  /** Resolves to the reply, which has a result or a failure. */
   get promise(): Promise<Reply> {
     return this.#settled.promise;
   }
@@ -270,7 +276,7 @@ export class ReplyFuture implements PendingReply {
     if (reply.heartbeat) return;
     const empty = reply.result === null || reply.result === undefined;
     if (!empty || this.#last === undefined) this.#last = reply;
-    // The ending of the two-message form has no result of its own; a failure always ends.
+    // In the two-message form, the ending has no result of its own. A failure always ends the call.
     if (reply.ending) this.#settled.resolve(reply.failure ? reply : this.#last);
   }
 
@@ -278,7 +284,7 @@ export class ReplyFuture implements PendingReply {
     this.#settled.reject(error);
   }
 
-  unrouted(error: unknown): void {
+  onUnroutable(error: unknown): void {
     if (this.#listener) this.#listener.onUnroutable(error);
     else this.fail(error);
   }

@@ -25,15 +25,18 @@ import { ServiceTracker } from "./service_tracker.ts";
  * @category Fleet
  */
 export interface ServicesOptions extends ServiceFilter {
-  /** Query: for their state alone (`ping`, default), for what they serve (`info`), or for their counters (`stats`). */
+  /** Kind of the query: `ping` (default) returns the state of services, `info` their contracts, `stats` their counters. */
   readonly ask?: ServiceQuery | undefined;
-  /** Milliseconds that replies are waited for; default 1000. */
+  /** Milliseconds to wait for replies; default 1000. */
   readonly timeout?: number | undefined;
-  /** Continues after that, and yields a service whenever it starts, changes its state or stops reporting; default false. */
+  /**
+   * True to continue after the timeout, and to yield a service whenever it starts, changes its state or stops
+   * reporting. Default false.
+   */
   readonly watch?: boolean | undefined;
   /** Store with the records of services that do not reply, e.g. because they are down. */
   readonly store?: Pick<ServiceStore, "list"> | undefined;
-  /** Ends discovery, with its reason. */
+  /** Ends discovery: it throws `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -60,9 +63,9 @@ export interface DiscoveryResources {
   readonly closing: AbortSignal;
 }
 
-/** Milliseconds that replies are waited for, unless said otherwise. */
+/** Default of the milliseconds to wait for replies. */
 const DEFAULT_TIMEOUT_MS = 1_000;
-/** Milliseconds that a store may take. */
+/** Milliseconds for the store to list its records. */
 const STORE_TIMEOUT_MS = 5_000;
 
 /** Returns the consumer of the reports that services broadcast. */
@@ -96,7 +99,7 @@ async function listen(
   );
 }
 
-/** Hands the records of a store to the tracker; a store that fails is logged. */
+/** Passes the records of a store to the tracker; an error of the store is logged. */
 async function readStore(
   store: Pick<ServiceStore, "list">,
   tracker: ServiceTracker,
@@ -153,12 +156,12 @@ export function discover(
   resources: DiscoveryResources,
   options: ServicesOptions,
 ): AsyncGenerator<ServiceStatus, void, undefined> {
-  const left = new AbortController();
-  const statuses = run(resources, options, left);
+  const ended = new AbortController();
+  const statuses = run(resources, options, ended);
   const { return: end } = statuses;
   // The generator's own `return` would wait for a pending `next`, which waits for the next change of a service.
   statuses.return = (value) => {
-    left.abort();
+    ended.abort();
     return end.call(statuses, value);
   };
   return statuses;
@@ -167,16 +170,16 @@ export function discover(
 async function* run(
   resources: DiscoveryResources,
   options: ServicesOptions,
-  left: AbortController,
+  ended: AbortController,
 ): AsyncGenerator<ServiceStatus, void, undefined> {
   const { topic, host, watch = false } = options;
   check(options);
   const statuses = new AsyncQueue<ServiceStatus>();
-  const signals = [left.signal, resources.closing, options.signal];
+  const signals = [ended.signal, resources.closing, options.signal];
   const signal = AbortSignal.any(signals.filter((each) => each !== undefined));
   signal.throwIfAborted();
   signal.addEventListener("abort", () => {
-    statuses.end(left.signal.aborted ? {} : { error: signal.reason });
+    statuses.end(ended.signal.aborted ? {} : { error: signal.reason });
   });
   using tracker = new ServiceTracker(
     { topic, host },
@@ -190,7 +193,7 @@ async function* run(
   try {
     yield* statuses;
   } finally {
-    left.abort();
+    ended.abort();
     await surveyed;
     await consumer?.cancel();
   }
@@ -213,5 +216,5 @@ async function survey(
   };
   await client.gather(query, replyListener(tracker, ask));
   if (store) await readStore(store, tracker, signal);
-  else tracker.alone();
+  else tracker.skipStore();
 }

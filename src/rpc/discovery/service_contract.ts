@@ -26,7 +26,7 @@ const reportSchema: z.ZodType<ServiceReport> = z.object({
   reportCount: amount,
   zone: shortText.optional(),
   worker: amount.optional(),
-  // A newer service may send a state that is unknown here; it is running in any case.
+  // A newer service may send a state that is unknown here; every such state counts as running.
   state: z.enum(["starting", "up", "stopping", "stopped", "removed"])
     .catch("up"),
   interval: amount,
@@ -134,12 +134,12 @@ export interface ServiceFilter {
   readonly host?: string | undefined;
 }
 
-/** Reply of a service as it is sent. */
+/** Encoded reply of a service. */
 export type SentAnswer = Omit<ServiceAnswer, "stats"> & {
   readonly stats?: SentStats | undefined;
 };
 
-/** Schema of a reply as it is sent. */
+/** Schema of an encoded reply. */
 const answerSchema: z.ZodType<SentAnswer> = z.looseObject({
   reports: z.array(reportSchema),
   info: infoSchema.optional(),
@@ -148,7 +148,7 @@ const answerSchema: z.ZodType<SentAnswer> = z.looseObject({
 
 const reportsSchema = z.looseObject({ reports: z.array(z.unknown()) });
 
-/** Decodes the reports of a received value; reports that cannot be decoded are left out. */
+/** Decodes the reports of a received value; reports that cannot be decoded are omitted. */
 export function reportsIn(value: unknown): readonly ServiceReport[] {
   const { reports = [] } = reportsSchema.safeParse(value).data ?? {};
   return reports.map((report) => reportSchema.safeParse(report).data)
@@ -164,7 +164,7 @@ export function recordIn(value: unknown): ServiceRecord | undefined {
     : undefined;
 }
 
-/** Decodes a received reply; members that cannot be decoded, e.g. of a newer service, are left out. */
+/** Decodes a received reply; members that cannot be decoded, e.g. of a newer service, are omitted. */
 export function answerIn(value: unknown): ServiceAnswer {
   const { info, stats } = Object(value);
   return {
@@ -180,7 +180,7 @@ const filterSchema: z.ZodType<ServiceFilter, object> = z.looseObject({
 });
 
 /**
- * Query for services: `ping` for their reports alone, `info` and `stats` for details.
+ * Query for services: `ping` for their reports only, `info` and `stats` for details.
  * @category Fleet
  */
 export type ServiceQuery = "ping" | "info" | "stats";
@@ -213,7 +213,7 @@ export function matchesFilter(
     (host === undefined || host === report.host);
 }
 
-/** Key of a service as one text; the same over all its restarts. */
+/** Returns the key of a service as one string; restarts do not change it. */
 export function serviceKey(
   { host, topic, binary, worker }: ServiceKey,
 ): string {

@@ -2,7 +2,7 @@
 import type { ServerStats } from "../server_stats.ts";
 
 /**
- * State of a service as it reports it. `removed` is the last one of a service that was ended by `kill`. A service whose
+ * State of a service in its reports. `removed` is the last state of a service that was ended by `kill`. A service whose
  * reports stop is `down` for those that watch it.
  * @category Fleet
  */
@@ -22,7 +22,7 @@ export interface ServiceReport {
   readonly id: string;
   /** Name of the host. */
   readonly host: string;
-  /** Topic that it serves. */
+  /** Topic that the service serves. */
   readonly topic: string;
   /** Name of the program. */
   readonly binary: string;
@@ -30,15 +30,15 @@ export interface ServiceReport {
   readonly version: string;
   /** Number of reports so far. With a store, restarts do not reset it. */
   readonly reportCount: number;
-  /** Place where it runs, e.g. an availability zone. */
+  /** Place of the service, e.g. an availability zone. */
   readonly zone?: string | undefined;
-  /** Number of the worker of `launch`. */
+  /** Number of the worker process, under `launch`. */
   readonly worker?: number | undefined;
   /** State. */
   readonly state: ServiceState;
-  /** Milliseconds between two reports; 0 = it sends no reports. */
+  /** Milliseconds between two reports; 0 = no reports. */
   readonly interval: number;
-  /** Time of its start, in epoch milliseconds of its clock. */
+  /** Start of the service, in epoch milliseconds of its own clock. */
   readonly startedAt: number;
 }
 
@@ -47,7 +47,7 @@ export interface ServiceReport {
  * @category Fleet
  */
 export interface ProcedureInfo {
-  /** JSON Schema (draft 2020-12) of the arguments; undefined if the procedure takes none. */
+  /** JSON Schema (draft 2020-12) of the arguments; undefined if the procedure has none. */
   readonly args?: object | undefined;
   /** JSON Schema of the result. */
   readonly result?: object | undefined;
@@ -68,7 +68,7 @@ export interface ContractInfo {
   readonly topic: string;
   /** Version as `major.minor`. */
   readonly version: string;
-  /** Namespace, which tells contracts of one topic apart. */
+  /** Namespace, which distinguishes contracts of one topic. */
   readonly namespace?: string | undefined;
   /** Procedures by their names. */
   readonly procedures: Readonly<Record<string, ProcedureInfo>>;
@@ -86,9 +86,9 @@ export interface ServiceInfo {
     /** Runtime and its version. */
     readonly runtime: string;
   };
-  /** Contracts that it serves. */
+  /** Contracts that the service serves. */
   readonly contracts: readonly ContractInfo[];
-  /** Names of the queues that it consumes: `<topic>`, `<topic>.<host>`, `<topic>_fanout`. */
+  /** Names of the queues that the service consumes: `<topic>`, `<topic>.<host>`, `<topic>_fanout`. */
   readonly consumers: readonly string[];
   /** Maximum number of handlers that run at once. */
   readonly concurrency: number;
@@ -113,7 +113,7 @@ export interface TaskInfo {
   readonly lastRun?: number | undefined;
   /** Start of the next run, in epoch milliseconds. */
   readonly nextRun?: number | undefined;
-  /** Milliseconds that the last run took. */
+  /** Duration of the last run, in milliseconds. */
   readonly duration?: number | undefined;
   /** Error of the last run, in one line; undefined if the run succeeded. */
   readonly lastError?: string | undefined;
@@ -148,7 +148,7 @@ export interface ServiceStatus extends Omit<ServiceReport, "state"> {
  * @category Fleet
  */
 export interface ServiceRecord extends ServiceReport {
-  /** Time when it was written, in epoch milliseconds of the service's clock. */
+  /** Time of the report, in epoch milliseconds of the service's clock. */
   readonly updatedAt: number;
 }
 
@@ -159,23 +159,23 @@ export interface ServiceRecord extends ServiceReport {
 export interface ServiceKey {
   /** Name of the host. */
   readonly host: string;
-  /** Topic that it serves. */
+  /** Topic that the service serves. */
   readonly topic: string;
   /** Name of the program. */
   readonly binary: string;
-  /** Number of the worker of `launch`. */
+  /** Number of the worker process, under `launch`. */
   readonly worker?: number | undefined;
 }
 
 /**
- * Store of service records, in which services that have stopped can still be found (Nova: the `services` table). Errors that
- * it throws are logged, and never fail the service.
+ * Store of service records, which also has the services that have stopped (Nova: the `services` table). Errors that a
+ * store throws are logged, and never fail the service.
  * @category Fleet
  */
 export interface ServiceStore {
   /** Returns the record of a key; undefined if there is none. */
   get(key: ServiceKey): Promise<ServiceRecord | undefined>;
-  /** Writes a record, in place of an older one with the same key. */
+  /** Writes a record; it replaces an older one with the same key. */
   put(record: ServiceRecord): Promise<void>;
   /** Removes the record of a key; false if there is none. */
   remove(key: ServiceKey): Promise<boolean>;

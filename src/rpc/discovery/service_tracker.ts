@@ -1,4 +1,4 @@
-/** Service tracker: the live view of all services, by their reports. Each change of a service is notified once. @module */
+/** Service tracker: the live view of all services, built from their reports. It notifies once of each change. @module */
 import { logger } from "../../logging.ts";
 import {
   clearDeadline,
@@ -16,10 +16,10 @@ import type {
   ServiceStatus,
 } from "./service_report.ts";
 
-/** Intervals without a report after which a service is down (Nova: `service_down_time`, six of them). */
+/** Missed intervals after which a service is down (Nova: `service_down_time`, six intervals). */
 const MISSED_REPORTS = 3;
 
-/** Services that are tracked at once, at most. */
+/** Maximum number of tracked services. */
 const MAX_SERVICES = 20_000;
 
 /** Service that has not stopped, with the timer that expires when its reports stop. */
@@ -48,7 +48,10 @@ export class ServiceTracker implements Disposable {
   /** Keys of services that reported before the store was read; undefined once it was read, or if there is none. */
   #reported: Set<string> | undefined = new Set();
 
-  /** Notifies of services that the filter matches; also of those whose reports stop, if `watch` is true. */
+  /**
+   * Notifies of the services that the filter matches. If `watch` is true, it also notifies when the reports of a
+   * service stop.
+   */
   constructor(
     filter: ServiceFilter,
     watch: boolean,
@@ -59,7 +62,7 @@ export class ServiceTracker implements Disposable {
     this.#notify = notify;
   }
 
-  /** Takes the report of a service. A reply to a query, which has `more` than the report, is always notified. */
+  /** Handles the report of a service. A reply to a query, which has `more` than a report, is notified in any case. */
   onReport(report: ServiceReport, more?: Partial<ServiceStatus>): void {
     if (!matchesFilter(this.#filter, report)) return;
     const before = this.#keep(report, downAfter(report));
@@ -68,12 +71,15 @@ export class ServiceTracker implements Disposable {
     }
   }
 
-  /** Notes that there is no store, so that keys need not be kept for it. */
-  alone(): void {
+  /** Notes that there is no store, so that no keys have to be remembered for it. */
+  skipStore(): void {
     this.#reported = undefined;
   }
 
-  /** Takes the records of a store, for services that have not reported themselves. One whose next reports are overdue is down. */
+  /**
+   * Handles the records of a store, for services that have not reported themselves. A record whose next reports are
+   * overdue means that the service is down.
+   */
   onRecord(records: readonly ServiceRecord[]): void {
     const reported = this.#reported;
     this.#reported = undefined;
@@ -93,7 +99,7 @@ export class ServiceTracker implements Disposable {
     this.#alive.clear();
   }
 
-  /** Keeps a report until its service stops or is down; returns the report before it. */
+  /** Stores a report until its service stops or is down; returns the previous report. */
   #keep(report: ServiceReport, remaining: number): ServiceReport | undefined {
     const run = JSON.stringify([report.id, report.topic]);
     const key = serviceKey(report);
@@ -122,7 +128,7 @@ export class ServiceTracker implements Disposable {
     return report;
   }
 
-  /** Forgets the oldest service. No real bus has so many, so a sender must be inventing them. */
+  /** Forgets the oldest service. No real bus has so many services, so a sender must invent them. */
   #forgetOldest(): void {
     const [oldest] = this.#alive.keys();
     if (oldest !== undefined) this.#forget(oldest);
@@ -132,7 +138,7 @@ export class ServiceTracker implements Disposable {
     this.#flooded = true;
   }
 
-  /** Notifies that a service is down, unless a newer run of it has reported: then it was restarted. */
+  /** Notifies that a service is down, unless a newer run of the service has reported, which means that it was restarted. */
   #markDown(run: string): void {
     const report = this.#forget(run);
     if (!report) return;

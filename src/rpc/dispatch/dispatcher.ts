@@ -168,8 +168,8 @@ export class RpcDispatcher implements Dispatcher {
   /**
    * Finds the procedure, parses the arguments, runs the handler and parses its result.
    *
-   * @throws {UnsupportedVersionError} no endpoint of that namespace has the version.
-   * @throws {NoSuchMethodError} no such endpoint lists the method.
+   * @throws {UnsupportedVersionError} no endpoint of the namespace has the version.
+   * @throws {NoSuchMethodError} no matching endpoint has the method.
    * @throws {InvalidValueError} the arguments do not fit the contract.
    * @throws {InvalidResultError} the handler's result does not fit the contract.
    */
@@ -183,14 +183,14 @@ export class RpcDispatcher implements Dispatcher {
     const served = this.#find(version, method, namespace);
     const { procedure, contract, qualifiedName } = served;
     const server = observerOf(context);
-    server?.found(procedure, qualifiedName);
+    server?.onProcedure(procedure, qualifiedName);
     if (procedure.maxArgsSize !== undefined) {
       asDispatchError(() => checkArgsSize(procedure, args, qualifiedName));
     }
     const parsed = procedure.args
       ? await parseArgs(procedure.args, args, `arguments of ${qualifiedName}`)
       : {};
-    const starting = server?.starting(procedure);
+    const starting = server?.onStart(procedure);
     if (starting) await starting;
     if (!server) context.signal.throwIfAborted();
     const run = () => served.run(parsed, context);

@@ -71,8 +71,8 @@ export function asDispatchError<T>(check: () => T): T {
 }
 
 /**
- * Parses a value and marks the error for an invalid one as one of the dispatcher. Returns a promise only where the
- * schema is asynchronous.
+ * Parses a value and marks the error for an invalid one as one of the dispatcher. Returns a promise only if the schema
+ * is asynchronous.
  */
 function parseForDispatch(
   schema: Schema,
@@ -87,7 +87,7 @@ function parseForDispatch(
   });
 }
 
-/** Parses the arguments of a request; returns a promise only where the schema is asynchronous. */
+/** Parses the arguments of a request; returns a promise only if the schema is asynchronous. */
 export function parseArgs(
   schema: Schema,
   args: unknown,
@@ -109,8 +109,8 @@ export function callHandler<T>(
 }
 
 /**
- * Parses a value that a handler returned, and reports both to the observer, in case the parsed one is not serializable.
- * Returns a promise only where the schema is asynchronous.
+ * Parses a value that a handler returned, and reports both to the observer, in case the parsed value is not
+ * serializable. Returns a promise only if the schema is asynchronous.
  */
 export function parseResult(
   schema: Schema,
@@ -119,7 +119,7 @@ export function parseResult(
   context: RequestContext,
 ): unknown {
   const accept = (parsed: unknown) => {
-    observerOf(context)?.parsed(parsed, returned);
+    observerOf(context)?.onParsed(parsed, returned);
     return parsed;
   };
   const parsed = parseForDispatch(schema, returned, what, InvalidResultError);
@@ -127,8 +127,8 @@ export function parseResult(
 }
 
 /**
- * Parses the result of a handler. An invalid result of a cast is only logged, since nobody receives it and the work is
- * done.
+ * Parses the result of a handler. An invalid result of a cast is only logged, since no caller receives it and the work
+ * is done.
  */
 export async function resultOf(
   schema: Schema,
@@ -174,7 +174,7 @@ export class RawResults {
   #byObject: WeakMap<object, unknown> | undefined;
   #byValue: Map<unknown, unknown> | undefined;
 
-  /** Remembers a result; of a stream all items, since a dispatcher that wraps another may read ahead. */
+  /** Remembers a result. All items of a stream are remembered, since a dispatcher that calls another one may read ahead. */
   remember(parsed: unknown, returned: unknown, stream: boolean): void {
     this.#last = { parsed, returned };
     if (!stream) return;
@@ -189,7 +189,7 @@ export class RawResults {
     }
   }
 
-  /** Returns what the handler returned for a parsed value; undefined if that is unknown. */
+  /** Returns the value that the handler returned for a parsed value; undefined if it is unknown. */
   for(value: unknown): { readonly returned: unknown } | undefined {
     if (this.#last && Object.is(this.#last.parsed, value)) return this.#last;
     const returnedValues = isObject(value) ? this.#byObject : this.#byValue;

@@ -110,7 +110,10 @@ export function isStream(result: unknown): result is AsyncIterable<unknown> {
     Symbol.asyncIterator in result;
 }
 
-/** Creates the error for a cast of a procedure that streams: its stream would never end, since nobody reads it. */
+/**
+ * Creates the error for a cast of a procedure that returns a stream: the stream would never end, since it has no
+ * reader.
+ */
 export function castOfStreamError(method: string): InvalidValueError {
   const what = oneLine(method, 60);
   return new InvalidValueError(`Cannot cast ${what}: it is a stream`);

@@ -25,7 +25,7 @@ export function withInterceptors(
     dispatch: (context, version, method, args, namespace) => {
       const served = findProcedure(inner, { version, method, namespace });
       const observed = observerOf(context);
-      if (served) observed?.found(served.procedure, served.qualifiedName);
+      if (served) observed?.onProcedure(served.procedure, served.qualifiedName);
       const topic = served?.contract.topic ?? inner.topics[0] ?? "";
       const request = { topic, procedure: method, version, args };
       const once = served?.procedure.delivery === "at-most-once";

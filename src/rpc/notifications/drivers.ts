@@ -20,8 +20,8 @@ import {
 import type { NotificationPriority } from "./priority.ts";
 
 /**
- * Destination of events: `bus`, the queue of their priority; `log`, the log category `warren.notification`, with secrets
- * redacted; `none`; or a function of the user.
+ * Destination of events: `bus`, the queue of their priority; `log`, the log category `warren.notification`, with
+ * secrets redacted; `none`; or a function.
  * @category Events
  */
 export type NotificationDriver =
@@ -36,8 +36,8 @@ export type NotificationDriver =
  */
 export interface NotificationSettings {
   /**
-   * Drivers, each of which gets every event. A failure of one is logged, and fails neither the sender nor the other drivers.
-   * Default: `bus` alone, whose failure is thrown to the sender.
+   * Drivers, each of which gets every event. With several drivers, an error of one is logged, and affects neither the
+   * sender nor the other drivers. Default: `bus` alone, whose error is thrown to the sender.
    */
   readonly drivers?: readonly NotificationDriver[] | undefined;
   /** Priority of an event without one; default `info` (Nova: `default_notification_level`). */
@@ -74,7 +74,7 @@ export interface NotificationResources {
 export interface OutgoingNotification {
   /** The event. */
   readonly event: Notification;
-  /** End of the time to deliver it. */
+  /** Deadline of the delivery. */
   readonly deadline: Deadline;
   /** Application headers. */
   readonly headers?: ApplicationHeaders | undefined;
@@ -85,7 +85,7 @@ export interface OutgoingNotification {
  * @category Testing
  */
 export type TestNotifier = ((event: Notification) => void) & {
-  /** Events that it got. */
+  /** Events that the driver received. */
   readonly events: readonly Notification[];
 };
 
@@ -120,7 +120,7 @@ function logNotification(event: Notification): void {
   });
 }
 
-/** Publishes an event on the bus. Before the first listener, events wait in the queue of their priority. */
+/** Publishes an event on the bus. Until there is a listener, events wait in the queue of their priority. */
 async function publishToBus(
   { session, limits, dialect, defaults }: NotificationResources,
   { event, deadline, headers }: OutgoingNotification,
@@ -139,7 +139,7 @@ async function publishToBus(
       persistent: true,
     };
     if (openstack) {
-      await session.declare(address, deadline); // as oslo.messaging does
+      await session.declare(address, deadline); // oslo.messaging declares the queue as well
       await session.publish(address, message, deadline);
     } else {
       const mandatory = { ...message, mandatory: true };
@@ -149,8 +149,9 @@ async function publishToBus(
 }
 
 /**
- * Publishes an event to all listeners. Without any, the queue of its priority is declared and gets the event, but it is not
- * bound: a listener that consumes it binds it. So it does not grow while all listeners have queues of their own.
+ * Publishes an event to all listeners. If there is none, declares the queue of the event's priority and sends the event
+ * to it. The queue is not bound before a listener consumes it, so it does not grow while all listeners have queues of
+ * their own.
  */
 async function publishOrStore(
   session: Session,
@@ -167,7 +168,7 @@ async function publishOrStore(
   }
 }
 
-/** Topic of the events (Nova: `notification_topics`). */
+/** Default topic of events (Nova: `notification_topics`). */
 export const TOPIC = "notifications";
 
 async function deliver(

@@ -1,4 +1,4 @@
-/** Events whose handler threw: another attempt later, then a dead letter, as of casts. @module */
+/** Events whose handler threw: retried after a delay, then dead-lettered, in the same way as casts. @module */
 import { delay } from "../../async/deadline.ts";
 import { logger, oneLine } from "../../logging.ts";
 import { type EventAddress, queueName } from "../../transport/address.ts";
@@ -9,24 +9,24 @@ import {
   retryHeaders,
 } from "../../wire/mod.ts";
 import type { RetryPolicy } from "../../contract/types.ts";
-import { aside } from "../request/waiting_aside.ts";
+import { waitOutsidePrefetch } from "../request/waiting_aside.ts";
 import { newAttempt, type Republisher } from "../retries/republisher.ts";
 import { reasonOf } from "../retries/cast_failures.ts";
 import { nextDelay } from "../../contract/retry_policy.ts";
 
-/** Milliseconds at most before another attempt at an event that has no queue to wait in. */
+/** Maximum milliseconds before a retry of an event that has no queue to wait in. */
 const MAX_RETRY_DELAY_MS = 1_000;
 
-/** Attempts at an event whose listener names none. */
+/** Default retry policy of events. */
 const DEFAULT_RETRY: RetryPolicy = { attempts: 6 };
 
-/** Treatment of the failed events of one queue. */
+/** Settings for the failed events of one queue. */
 export interface EventFailureOptions {
   /** Queue of the listener. */
   readonly queue: EventAddress;
   /** True if the bus is OpenStack's, where an event is requeued until it is handled. */
   readonly openstack: boolean;
-  /** Number of attempts, and the waits between them. */
+  /** Number of attempts, and the delays between them. */
   readonly retry?: RetryPolicy | undefined;
 }
 
@@ -35,13 +35,16 @@ export class EventFailures {
   readonly #republisher: Republisher;
   readonly #options: EventFailureOptions;
 
-  /** The republisher makes the copies that wait for another attempt, and the dead letters. */
+  /** `republisher` sends the copies that wait for another attempt, and the dead letters. */
   constructor(republisher: Republisher, options: EventFailureOptions) {
     this.#republisher = republisher;
     this.#options = options;
   }
 
-  /** Resolves to true if the handler is to run again here; else the event is acknowledged or requeued. Never rejects. */
+  /**
+   * Handles a failed attempt. Resolves to true if the handler has to run again here; otherwise the event is
+   * acknowledged or requeued. Never rejects.
+   */
   async failed(
     delivery: Delivery,
     error: unknown,
@@ -63,7 +66,7 @@ export class EventFailures {
     return false;
   }
 
-  /** Dead-letters a message that is no event as it came; drops it where there are no dead letters. Never rejects. */
+  /** Dead-letters a message that is not a valid event; drops it if there is no dead-letter queue. Never rejects. */
   async refused(
     delivery: Delivery,
     reason: string,
@@ -83,14 +86,22 @@ export class EventFailures {
     const { queue } = this.#options;
     const reason = typeof error === "string" ? oneLine(error) : reasonOf(error);
     const deadLetterCount = deadLetterCountOf(delivery.message.headers) + 1;
-    const said = { attempts, deadLetterCount, reason, queue: queueName(queue) };
-    const headers = deadLetterHeaders(said);
+    const details = {
+      attempts,
+      deadLetterCount,
+      reason,
+      queue: queueName(queue),
+    };
+    const headers = deadLetterHeaders(details);
     const send = () =>
       this.#republisher.deadLetter(queue, delivery.message, headers);
     await this.#send(delivery, send, signal);
   }
 
-  /** Acknowledges the event once the broker has the copy; if that fails, the event is requeued after a pause. */
+  /**
+   * Sends a copy of the event, and acknowledges the event when the broker has confirmed the copy. If that fails,
+   * requeues the event after a pause.
+   */
   async #send(
     delivery: Delivery,
     send: () => Promise<unknown>,
@@ -106,7 +117,7 @@ export class EventFailures {
           error,
         },
       );
-      await aside(
+      await waitOutsidePrefetch(
         delivery,
         signal,
         (signal) => this.#republisher.backOff(signal),
@@ -117,8 +128,8 @@ export class EventFailures {
 }
 
 /**
- * Waits for another attempt without a queue, since an exclusive queue is gone with its listener. After the last attempt the
- * event is dropped.
+ * Waits for the next attempt while the event stays unacknowledged, because an exclusive queue, and with it the event,
+ * is deleted with its listener. After the last attempt the event is dropped.
  */
 async function waitInPlace(
   delivery: Delivery,
@@ -138,14 +149,14 @@ async function waitInPlace(
   return !signal.aborted;
 }
 
-/** Puts an event back into its queue; one that was redelivered already waits before. */
+/** Requeues an event; an event that was redelivered already waits first. */
 export async function requeue(
   delivery: Delivery,
   signal: AbortSignal,
 ): Promise<void> {
   if (delivery.redelivered) {
     const deadline = Infinity;
-    await aside(
+    await waitOutsidePrefetch(
       delivery,
       signal,
       (signal) => delay(MAX_RETRY_DELAY_MS, { at: deadline, signal }),

@@ -24,7 +24,8 @@ import { type EventFailures, requeue } from "./event_failures.ts";
 export type NotificationResult = void | "requeue";
 
 /**
- * Handles an event, which is acknowledged when the handler returns. The option `retry` says what follows if it throws.
+ * Handles an event, which is acknowledged when the handler returns. The option `retry` determines what follows if the
+ * handler throws.
  * @category Events
  */
 export type NotificationHandler = (
@@ -48,11 +49,11 @@ export interface EventHandling {
 export interface ReceivedEvent {
   /** The event. */
   readonly event: Notification;
-  /** Its delivery. */
+  /** Delivery of the event. */
   readonly delivery: Delivery;
 }
 
-/** Attempt at an event. */
+/** One attempt to handle an event. */
 interface EventAttempt extends ReceivedEvent {
   readonly topic: string;
   readonly attempt: number;
@@ -73,7 +74,7 @@ function attemptSpan(
   });
 }
 
-/** Handles an event, which is acknowledged, requeued or left to `failures` then. Never rejects. */
+/** Handles an event: afterwards it is acknowledged, requeued, or passed to `failures`. Never rejects. */
 export async function handleEvent(
   { delivery, event }: ReceivedEvent,
   handling: EventHandling,

@@ -41,24 +41,27 @@ export interface ListenerOptions {
    * events need pools of their own. Default: all types.
    */
   readonly eventType?: string | undefined;
-  /** Topic of the events; default `notifications`. Nova's versioned ones have `versioned_notifications`. */
+  /**
+   * Topic of the events; default `notifications`. Nova's versioned notifications have the topic
+   * `versioned_notifications`.
+   */
   readonly topic?: string | undefined;
   /** Priority of the events; default: all. */
   readonly priority?: NotificationPriority | undefined;
   /**
-   * Pool: listeners of one pool share the events, and each pool gets all of them. Default: one pool for all. As in
-   * oslo.messaging, the name is that of the pool's queue: choose one that is no topic.
+   * Pool: listeners of one pool share the events, and each pool gets all events. Default: one pool for all listeners.
+   * As in oslo.messaging, the name is also the name of the pool's queue, so it must not be the name of a topic.
    */
   readonly pool?: string | undefined;
   /**
-   * Consumes queues of its own, which are deleted with the listener: it gets all events from now on, and takes none from other
-   * listeners. Default false; not possible with a pool.
+   * True to consume queues of its own, which are deleted with the listener: it gets all events that are sent from now
+   * on, without a share in the queues of other listeners. Default false; not possible with a pool.
    */
   readonly exclusive?: boolean | undefined;
   /**
-   * Attempts at an event whose handler throws, and the delays between them, as of a cast; default: 6, within 13 minutes. After
-   * the last one the event is a dead letter in `<queue>.dead`. An exclusive listener waits a second at most between attempts, and
-   * drops the event after the last one. With the profile `nova` an event is requeued until it is handled.
+   * Retry policy for an event whose handler throws; default: 6 attempts within 13 minutes. After the last attempt the
+   * event becomes a dead letter in `<queue>.dead`. An exclusive listener waits at most 1000 ms between attempts, and
+   * drops the event after the last one. With the profile `nova`, an event is requeued until it is handled.
    */
   readonly retry?: RetryPolicy | undefined;
   /** Functions around the handler, the first outermost; default: none. */
@@ -76,7 +79,7 @@ const listenerNames = namesOf<ListenerOptions>({
   interceptors: true,
 });
 
-/** Unacknowledged events of a consumer at most. */
+/** Maximum number of unacknowledged events of a consumer. */
 const PREFETCH = 64;
 
 /**
@@ -94,7 +97,7 @@ export function matcher(
     if (!type.startsWith(first) || !type.endsWith(last)) return false;
     let at = first.length;
     for (const part of rest) {
-      const found = type.indexOf(part, at); // the leftmost match leaves the longest rest for the other parts
+      const found = type.indexOf(part, at); // the leftmost match leaves the most text for the remaining parts
       if (found < 0) return false;
       at = found + part.length;
     }
@@ -138,8 +141,8 @@ function checkRetry(retry: RetryPolicy | undefined): void {
 }
 
 /**
- * Starts a listener; resolves once it consumes. The function that it resolves to stops it, and resolves when no event is
- * active, or at its deadline; events that are still active then are delivered again, to this listener or another.
+ * Starts a listener; resolves when it consumes. The returned function stops the listener, and resolves when no event is
+ * active, or at its deadline. Events that are still active then are delivered again.
  */
 export async function startListener(
   resources: NotificationResources,

@@ -1,11 +1,10 @@
-/** Events: whoever notifies need not know who listens (Nova: `notifier/api.py`). @module */
+/** Sending of events: the sender does not know the listeners (Nova: `notifier/api.py`). @module */
 import type { ContextValues } from "../../contract/request_context.ts";
 import { newId } from "../../ids.ts";
 import { isSecret } from "../../redaction.ts";
 import { InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
-import { assertJson } from "../../wire/mod.ts";
-import type { Notification } from "../../wire/mod.ts";
+import { assertJson, type Notification } from "../../wire/mod.ts";
 import { runInSpan, type SpanOptions, startSpan } from "../../tracing.ts";
 import { sendingSpan } from "../spans.ts";
 import { checkName } from "../../names.ts";
@@ -30,9 +29,9 @@ import { checkPriority, type NotificationPriority } from "./priority.ts";
  * @category Events
  */
 export interface NotifyOptions extends SendOptions {
-  /** Priority; default: the one of the connection, `info` unless set. */
+  /** Priority; default: the connection's, which is `info` unless set. */
   readonly priority?: NotificationPriority | undefined;
-  /** Publisher as `service.host`; default: the one of the connection. */
+  /** Publisher as `service.host`; default: the connection's. */
   readonly publisherId?: string | undefined;
 }
 
@@ -49,9 +48,9 @@ const settingNames = namesOf<NotificationSettings>({
 });
 
 /**
- * Name of a publisher of events (Nova: `publisher_id`).
+ * Returns the name of a publisher of events (Nova: `publisher_id`).
  *
- * @throws {InvalidValueError} one of them is no name.
+ * @throws {InvalidValueError} `service` or `host` is not a valid name.
  * @category Events
  */
 export function publisherId(service: string, host: string): string {
@@ -61,9 +60,9 @@ export function publisherId(service: string, host: string): string {
 }
 
 /**
- * Checks a type: no listener takes an event without one, or with an endless one.
+ * Checks an event type.
  *
- * @throws {InvalidValueError}
+ * @throws {InvalidValueError} the type is empty or too long, which no listener accepts.
  */
 export function checkEventType(eventType: string): void {
   const { length } = new TextEncoder().encode(eventType);
@@ -82,9 +81,9 @@ function wrong(path: string, value: unknown, allowed: string) {
 }
 
 /**
- * Checks settings.
+ * Checks settings of notifications.
  *
- * @throws {InvalidValueError} naming the one that is wrong.
+ * @throws {InvalidValueError} a setting is invalid; the message names it.
  */
 export function checkNotificationSettings(
   settings: NotificationSettings = {},
@@ -105,7 +104,7 @@ export function checkNotificationSettings(
   return settings;
 }
 
-/** An event as `notify` is given it. */
+/** Event with the arguments of `notify`. */
 export interface NotifyRequest {
   /** Type of the event. */
   readonly eventType: string;
@@ -115,12 +114,12 @@ export interface NotifyRequest {
   readonly options: NotifyOptions;
 }
 
-/** As Python writes a UTC time: `2026-11-22 10:33:35.514820`. */
+/** Returns the time in Python's format of UTC times: `2026-11-22 10:33:35.514820`. */
 function timestamp(): string {
   return new Date().toISOString().replace("T", " ").replace("Z", "000");
 }
 
-/** Sends an event to its drivers. */
+/** Sends an event to the drivers of the connection. */
 export async function notify(
   resources: NotificationResources,
   { eventType, payload, options }: NotifyRequest,
@@ -174,7 +173,10 @@ const OPENSTACK: ReadonlySet<string> = new Set([
   ...["system_scope", "user", "domain", "user_domain", "project_domain"],
 ]);
 
-/** Context values of an event: on an OpenStack bus those that its listeners know, elsewhere all but secrets. */
+/**
+ * Selects the context values of an event: on an OpenStack bus, those that its listeners know; on other buses, all but
+ * secrets.
+ */
 export function filterContext(
   values: ContextValues,
   openstack: boolean,

@@ -1,4 +1,4 @@
-/** Heartbeats of calls that take long. @module */
+/** Heartbeats of calls whose handlers run for long. @module */
 import {
   clearDeadline,
   setDeadline,
@@ -11,7 +11,7 @@ import type { IncomingRequest } from "../request/incoming_request.ts";
 /** Milliseconds until the first heartbeat of a call, and between the later ones. */
 const FIRST_INTERVAL_MS = 100;
 const INTERVAL_MS = 5_000;
-/** Milliseconds between two checks of all calls: how late a heartbeat may be. */
+/** Milliseconds between two checks of all calls, which is also the maximum delay of a heartbeat. */
 const CHECK_INTERVAL_MS = 50;
 
 /** Times of one call's heartbeats. */
@@ -30,23 +30,23 @@ class HeartbeatSchedule {
 }
 
 /**
- * Sends heartbeats to callers that understand them, or asked for them. One timer checks all calls: most have ended before
- * the first check, and cost no timer of their own.
+ * Sends heartbeats to callers that understand or have requested them. One timer checks all calls: most calls have ended
+ * before the first check, and need no timer of their own.
  */
 export class Heartbeats implements Disposable {
   readonly #publisher: ReplyPublisher;
   readonly #calls = new SlotMap<HeartbeatSchedule>();
   #timer: Timer | undefined;
 
-  /** Heartbeats are published as replies are. */
+  /** `publisher` sends the heartbeats. */
   constructor(publisher: ReplyPublisher) {
     this.#publisher = publisher;
   }
 
-  /** Starts the heartbeats of a call; returns the handle for `stop`. Undefined where the caller wants none. */
+  /** Starts the heartbeats of a call; returns the handle for `stop`, or undefined if the caller gets no heartbeats. */
   start(incoming: IncomingRequest): number | undefined {
     const { reply, warren, monitor } = incoming.request;
-    const half = monitor ? monitor / 2 : Infinity; // as oslo.messaging does
+    const half = monitor ? monitor / 2 : Infinity; // the interval that oslo.messaging uses
     const interval = Math.min(half, warren ? INTERVAL_MS : Infinity);
     if (!reply || interval === Infinity) return undefined;
     const first = warren ? FIRST_INTERVAL_MS : interval;
@@ -63,7 +63,7 @@ export class Heartbeats implements Disposable {
     if (handle !== undefined) this.#calls.delete(handle);
   }
 
-  /** Sends no more heartbeats. */
+  /** Stops all heartbeats. */
   [Symbol.dispose](): void {
     this.#calls.clear();
     if (this.#timer) clearDeadline(this.#timer);
@@ -84,7 +84,7 @@ export class Heartbeats implements Disposable {
     });
   }
 
-  /** A call that has its reply needs no heartbeat, unless its caller monitors it. */
+  /** Sends a heartbeat. A call whose reply was sent needs none, unless its caller monitors it. */
   #send(incoming: IncomingRequest, deadline: number): void {
     const { request: { reply, warren, monitor }, dialect, stream } = incoming;
     const { cancellation } = incoming;
@@ -97,6 +97,6 @@ export class Heartbeats implements Disposable {
         position: stream?.position,
         onSend: (id) => cancellation.heartbeatSent(id),
       },
-    ).catch(() => {}); // the next one may come through
+    ).catch(() => {}); // the next heartbeat may arrive
   }
 }

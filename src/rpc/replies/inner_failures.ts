@@ -1,4 +1,8 @@
-/** Encodes the errors within an error for a peer that is Warren: a limited number of them, without secrets. @module */
+/**
+ * Encoding of the inner errors of an error for a peer that is Warren: a limited number of them, without secrets.
+ *
+ * @module
+ */
 import type { Failure } from "../../errors.ts";
 import {
   detailsOf,
@@ -8,10 +12,10 @@ import {
 import { isSecret, MASK, redact, redactText } from "../../redaction.ts";
 import { type ErrorClasses, toFailure } from "../../wire/mod.ts";
 
-/** Characters of all errors within an error together, and of the message of each. */
+/** Maximum characters of all inner errors of an error, and of each of their messages. */
 const MAX_INNER_FAILURES = { characters: 32 * 1024, message: 2_000 };
 
-/** Errors and characters that may still be added. */
+/** Number of errors and characters that may still be added. */
 interface Budget {
   errors: number;
   characters: number;

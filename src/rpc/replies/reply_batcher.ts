@@ -1,14 +1,18 @@
-/** Batches replies: those to one caller that are ready in the same turn of the event loop go in one message. @module */
+/**
+ * Batching of replies: replies to one caller that are ready in the same turn of the event loop are sent in one message.
+ *
+ * @module
+ */
 import process from "node:process";
 import { direct } from "../../transport/address.ts";
 import type { Message, Session } from "../../transport/transport.ts";
 import { type Limits, ReplyBatch } from "../../wire/mod.ts";
 import { newId } from "../../ids.ts";
 
-/** Milliseconds between the deadlines of a batch, which settles by the last of them. */
+/** Maximum milliseconds between the deadlines of the replies in a batch, which is settled at the last of them. */
 const MAX_DEADLINE_SPREAD_MS = 100;
 
-/** Replies to one queue that are not sent yet. */
+/** Replies to one queue that have not been sent yet. */
 class OpenBatch {
   readonly batch: ReplyBatch<Message> = new ReplyBatch();
   readonly sent: PromiseWithResolvers<void> = Promise.withResolvers();
@@ -35,20 +39,26 @@ class OpenBatch {
   }
 }
 
-/** Sends the open batches at the end of each turn, which is much less work for the broker and delays no reply. */
+/**
+ * Sends the open batches at the end of each turn of the event loop, which is much less work for the broker and delays
+ * no reply.
+ */
 export class ReplyBatcher {
   readonly #session: Session;
   readonly #maxBytes: number;
   /** Open batches by queue. Each turn has a new map: see `slot_map.ts`. */
   #open = new Map<string, OpenBatch>();
 
-  /** Publishes through a session; no batch is larger than a message may be. */
+  /** Batches are published on `session`; no batch is larger than a single message may be. */
   constructor(session: Session, { bytes }: Limits) {
     this.#session = session;
     this.#maxBytes = bytes;
   }
 
-  /** Publishes a message as `Session.publish` does, to a queue whose reader takes batches. Messages to one queue keep their order. */
+  /**
+   * Publishes a message in the same way as `Session.publish`, to a queue whose reader understands batches. Messages to
+   * one queue stay in order.
+   */
   publish(queue: string, message: Message, deadline: number): Promise<void> {
     let batch = this.#open.get(queue);
     if (!batch?.add(message, deadline, this.#maxBytes)) {

@@ -1,4 +1,4 @@
-/** Encodes the results and errors of requests as messages that are not sent yet. @module */
+/** Encoding of the results and errors of requests as messages. @module */
 import {
   copyForCall,
   type ErrorClasses,
@@ -22,11 +22,11 @@ import { errorClassesOf, isDispatchError } from "../dispatch/handler_result.ts";
 export interface ReplyEncoderOptions {
   /** Error classes that keep their name on the wire. */
   readonly errors: ErrorClasses;
-  /** True if callers see the stacks of errors. */
+  /** True to send the stacks of errors to callers. */
   readonly tracebacks: boolean;
 }
 
-/** Characters of an error's message where the whole error is larger than a message may be. */
+/** Maximum length of an error's message, if the whole error exceeds the maximum size of a message. */
 const MAX_BRIEF_LENGTH = 200;
 
 /** Encodes the replies of one server. */
@@ -34,13 +34,13 @@ export class ReplyEncoder {
   readonly #publisher: ReplyPublisher;
   readonly #options: ReplyEncoderOptions;
 
-  /** Encodes messages for `publisher`. */
+  /** Messages are encoded for `publisher`. */
   constructor(publisher: ReplyPublisher, options: ReplyEncoderOptions) {
     this.#publisher = publisher;
     this.#options = options;
   }
 
-  /** Encodes the result of a handler; no message for a cast. */
+  /** Encodes the result of a handler; returns no message for a cast. */
   results(incoming: IncomingRequest, result: unknown): readonly Message[] {
     const { reply } = incoming.request;
     if (!reply) return [];
@@ -51,7 +51,10 @@ export class ReplyEncoder {
       : [message, this.reply(incoming, { ending: true })];
   }
 
-  /** Encodes an error that a handler threw or the dispatcher made: with its inner errors, without them, or shortened. */
+  /**
+   * Encodes an error of the handler or the dispatcher: with its inner errors, without them, or shortened, whichever
+   * fits.
+   */
   failures(incoming: IncomingRequest, error: unknown): readonly Message[] {
     const { errors, tracebacks } = this.#options;
     const classes = { ...errors, ...errorClassesOf(error) };
@@ -71,7 +74,7 @@ export class ReplyEncoder {
     ];
   }
 
-  /** Undefined if the message would be larger than the limit. */
+  /** Encodes a message; returns undefined if it is larger than the limit. */
   #encodeIfFits(
     incoming: IncomingRequest,
     failure: Failure,
@@ -93,10 +96,10 @@ export class ReplyEncoder {
   }
 
   /**
-   * Encodes a parsed value; where JSON cannot carry that exactly, the value that the handler returned, for the caller's
-   * schema to parse.
+   * Encodes a parsed value. If JSON cannot represent that value exactly, encodes the value that the handler returned,
+   * for the caller's schema to parse.
    *
-   * @throws {InvalidValueError} JSON carries neither, or the message would be larger than the limit.
+   * @throws {InvalidValueError} JSON can represent neither, or the message is larger than the limit.
    */
   value(
     incoming: IncomingRequest,
@@ -117,14 +120,14 @@ export class ReplyEncoder {
     }
   }
 
-  /** Marks a missing value for Warren; other peers get null. */
+  /** Encodes a result. A missing value is marked for Warren; other peers get null. */
   #result(incoming: IncomingRequest, fields: ReplyFields): Message {
     const empty = fields.result === undefined &&
       incoming.request.warren !== undefined;
     return this.reply(incoming, empty ? { ...fields, empty } : fields);
   }
 
-  /** Encodes one message. Those of a Warren stream name the inbox for the reader's control commands. */
+  /** Encodes one message. In a Warren stream, it contains the inbox for the reader's control commands. */
   reply(incoming: IncomingRequest, fields: ReplyFields): Message {
     const { request: { reply, warren }, dialect } = incoming;
     const named = warren && fields.sequence !== undefined;
@@ -134,7 +137,7 @@ export class ReplyEncoder {
   }
 }
 
-/** Copy of a reply for another call with the same request in the same dialect. */
+/** Copies a reply for another call with the same request in the same dialect. */
 export function replyTo(call: string, message: Message): Message {
   if (message.correlationId === call) return message;
   const id = newId();
@@ -142,7 +145,7 @@ export function replyTo(call: string, message: Message): Message {
   return { ...message, body, messageId: id, correlationId: call };
 }
 
-/** Shortens an error that is larger than a message may be. */
+/** Shortens an error that exceeds the maximum size of a message. */
 const briefly = (failure: Failure): Failure => ({
   ...failure,
   message: failure.message.slice(0, MAX_BRIEF_LENGTH),
@@ -151,7 +154,7 @@ const briefly = (failure: Failure): Failure => ({
   traceback: [],
 });
 
-/** Error for the caller where a result could not be encoded. */
+/** Error for the caller of a handler whose result could not be encoded. */
 function notSerializable(
   { request: { method } }: IncomingRequest,
   error: unknown,
@@ -161,7 +164,7 @@ function notSerializable(
   return new NotSerializable(text, { data: error.data });
 }
 
-/** The handler's result cannot be encoded. Its caller gets an `InvalidResultError`. */
+/** Error for a handler's result that cannot be encoded. The caller gets it as an `InvalidResultError`. */
 class NotSerializable extends InvalidResultError {
   override readonly name = "InvalidResultError";
 }

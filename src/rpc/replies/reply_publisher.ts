@@ -13,39 +13,39 @@ import {
   type Reply,
   type ReplyAddress,
 } from "../../wire/mod.ts";
-import { aside, type Waiter } from "../request/waiting_aside.ts";
+import { type Waiter, waitOutsidePrefetch } from "../request/waiting_aside.ts";
 import { ReplyBatcher } from "./reply_batcher.ts";
 import { newId } from "../../ids.ts";
 import type { Inbox } from "../inbox.ts";
 
-/** Fields of a reply that do not depend on its caller. */
+/** Fields of a reply that do not depend on the caller. */
 export type ReplyFields = Omit<Reply, "kind" | "id" | "call">;
 
 /** Receiver of a reply, and the dialect that it understands. */
 export interface ReplyTarget {
   /** Queue and id of the call. */
   readonly reply: ReplyAddress;
-  /** The dialect of the request. */
+  /** Dialect of the request. */
   readonly dialect: Dialect;
   /** Version of Warren's headers that the caller understands; undefined for other peers, which get no headers. */
   readonly warren?: number | undefined;
   /** Called if the caller's queue does not exist any more. */
-  readonly gone?: (() => void) | undefined;
-  /** Request of the reply. An unreachable queue is not waited for after its signal has fired. */
-  readonly until?: Waiter & { readonly signal: AbortSignal } | undefined;
+  readonly onGone?: (() => void) | undefined;
+  /** Request of the reply. After its signal has fired, the publisher no longer waits for an unreachable queue. */
+  readonly request?: Waiter & { readonly signal: AbortSignal } | undefined;
 }
 
 /** Collaborators of a `ReplyPublisher`. */
 export interface ReplyPublisherOptions {
   /** Publishes the replies. */
   readonly session: Session;
-  /** Inbox that heartbeats name, so that callers can send control commands there. */
+  /** Inbox of this process; heartbeats contain its name, so that callers can send control commands to it. */
   readonly inbox: Inbox;
   /** Limits on messages. */
   readonly limits: Limits;
 }
 
-/** Content of a heartbeat beside its call. */
+/** Content of a heartbeat, without the id of the call. */
 export interface HeartbeatOptions {
   /** Position of the call's stream. */
   readonly position?: StreamPosition | undefined;
@@ -53,7 +53,7 @@ export interface HeartbeatOptions {
   readonly onSend?: (message: string | undefined) => void;
 }
 
-/** Milliseconds that a caller's queue may be unreachable, and between two attempts to reach it. */
+/** Maximum milliseconds to wait for a caller's queue that is unreachable, and milliseconds between two attempts. */
 const UNREACHABLE_TIMEOUT_MS = 5_000;
 const RETRY_INTERVAL_MS = 250;
 
@@ -65,7 +65,7 @@ export class ReplyPublisher {
   readonly #unreachable = new UnreachableQueues();
   readonly #batcher: ReplyBatcher;
 
-  /** Publishes through a session. */
+  /** Replies are published on `session`. */
   constructor({ session, inbox, limits }: ReplyPublisherOptions) {
     this.#session = session;
     this.#inbox = inbox;
@@ -73,16 +73,16 @@ export class ReplyPublisher {
     this.#batcher = new ReplyBatcher(session, limits);
   }
 
-  /** Inbox of this process. */
+  /** Name of the inbox of this process. */
   get inbox(): string {
     return this.#inbox.name;
   }
 
   /**
-   * Encodes and publishes a reply; resolves when the broker has it. A caller that is gone, or that the reply cannot reach in
-   * time, is no error of the worker: the promise resolves.
+   * Encodes and publishes a reply; resolves when the broker has confirmed it. It also resolves if the caller is gone,
+   * or cannot be reached in time, since that is no error of the worker.
    *
-   * @throws {InvalidValueError} at once, if JSON cannot carry the result.
+   * @throws {InvalidValueError} JSON cannot represent the result; thrown at once.
    */
   send(
     target: ReplyTarget,
@@ -103,7 +103,10 @@ export class ReplyPublisher {
     }
   }
 
-  /** Sends what a reader has missed, in order and without confirmations: the reader asks again for what is still missing. */
+  /**
+   * Resends messages that a reader has missed, in order and without confirmations: the reader repeats its request for
+   * messages that are still missing.
+   */
   async resend(
     queue: string,
     messages: readonly Message[],
@@ -115,7 +118,10 @@ export class ReplyPublisher {
     }
   }
 
-  /** Shows the caller that the worker runs its call, the inbox where the call can be cancelled, and the stream's position. */
+  /**
+   * Sends a heartbeat. It shows the caller that the worker runs its call, which inbox receives control commands, and
+   * the stream's position.
+   */
   async sendHeartbeat(
     target: ReplyTarget,
     deadline: Deadline,
@@ -133,22 +139,24 @@ export class ReplyPublisher {
     await this.#session.send(direct(target.reply.queue), message, deadline);
   }
 
-  /** Publishes a message of `message`; see `send`. */
+  /** Publishes a message that `message` has encoded; see `send`. */
   async publish(
     target: Omit<ReplyTarget, "dialect">,
     message: Message,
     deadline: Deadline,
   ): Promise<void> {
-    const { gone, until } = target;
+    const { onGone, request } = target;
     let failure: unknown;
     try {
       await this.#once(target, message, deadline);
     } catch (error) {
       const retry = (signal?: AbortSignal) =>
         this.#retry(error, target, message, { ...deadline, signal });
-      failure = await (until ? aside(until, until.signal, retry) : retry());
+      failure = await (request
+        ? waitOutsidePrefetch(request, request.signal, retry)
+        : retry());
     }
-    if (failure !== undefined) handleFailure(failure, gone);
+    if (failure !== undefined) handleFailure(failure, onGone);
   }
 
   #once(
@@ -162,8 +170,8 @@ export class ReplyPublisher {
   }
 
   /**
-   * Publishes again while the caller's queue does not exist, which may pass, e.g. when the broker restarts (oslo.messaging
-   * tries for a minute). Resolves to the last error if the queue does not come back.
+   * Publishes again while the caller's queue does not exist, e.g. during a restart of the broker (oslo.messaging tries
+   * for a minute). Resolves to the last error if the queue is not created again.
    */
   async #retry(
     first: unknown,
@@ -192,12 +200,12 @@ export class ReplyPublisher {
   }
 
   /**
-   * Encodes a reply as a message that is not yet sent.
+   * Encodes a reply as a message, without sending it.
    *
-   * @throws {InvalidValueError} JSON cannot carry the result, or it is larger than a message may be.
+   * @throws {InvalidValueError} JSON cannot represent the result, or it exceeds the maximum size of a message.
    */
   message(
-    { reply, dialect, warren }: Omit<ReplyTarget, "gone" | "until">,
+    { reply, dialect, warren }: Omit<ReplyTarget, "onGone" | "request">,
     fields: ReplyFields,
   ): Message {
     const id = newId();
@@ -223,21 +231,24 @@ export class ReplyPublisher {
   }
 }
 
-/** Logs a reply that did not reach its caller; throws where the reply itself is at fault. */
-function handleFailure(error: unknown, gone: (() => void) | undefined): void {
+/** Logs a reply that did not reach its caller; rethrows the error if the reply itself is at fault. */
+function handleFailure(error: unknown, onGone?: () => void): void {
   if (!(error instanceof RpcError)) throw error;
   if (error instanceof InvalidValueError) throw error;
-  if (error instanceof NoRouteError) gone?.();
+  if (error instanceof NoRouteError) onGone?.();
   logger("rpc").info("An answer did not reach its caller: {reason}", {
     reason: oneLine(error.message),
   });
 }
 
-/** Milliseconds that an unreachable queue is remembered, and the number of queues (oslo.messaging: 60 s, 200). */
+/**
+ * Milliseconds for which an unreachable queue is remembered, and maximum number of such queues (oslo.messaging: 60 s,
+ * 200).
+ */
 const MEMORY_MS = 60_000;
 const MAX_QUEUES = 200;
 
-/** Queues that did not exist a short while ago: replies to them are tried once. */
+/** Queues that did not exist within the last minute. A reply to such a queue is tried only once. */
 export class UnreachableQueues {
   readonly #until = new Map<string, number>();
 
@@ -246,7 +257,7 @@ export class UnreachableQueues {
     return (this.#until.get(queue) ?? 0) > performance.now();
   }
 
-  /** Remembers a queue; the oldest of more than 200 is forgotten. */
+  /** Remembers a queue; of more than 200 queues, the oldest one is forgotten. */
   add(queue: string): void {
     this.#until.delete(queue);
     this.#until.set(queue, performance.now() + MEMORY_MS);

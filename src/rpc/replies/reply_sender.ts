@@ -1,24 +1,24 @@
-/** Sends the replies of a request, after they are recorded in the shared ledger. @module */
+/** Sending of the replies of a request, after they were recorded in the shared ledger. @module */
 import type { Deadline, Message } from "../../transport/transport.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import { logStep } from "../request/request_log.ts";
 import type { ReplyPublisher } from "./reply_publisher.ts";
 
-/** Milliseconds that sending a reply may take where the caller names no deadline. */
+/** Maximum milliseconds to send a reply whose caller has no deadline. */
 export const MAX_REPLY_TIME_MS = 60_000;
 
-/** Replies to the requests of one server. */
+/** Sends the replies to the requests of one server. */
 export class ReplySender {
   readonly #publisher: ReplyPublisher;
   readonly #stopping: Deadline;
 
-  /** `stopping` ends the waits for the ledger, when the worker stops. */
+  /** `stopping` is the deadline for the ledger, which comes when the worker stops. */
   constructor(publisher: ReplyPublisher, stopping: Deadline) {
     this.#publisher = publisher;
     this.#stopping = stopping;
   }
 
-  /** Records the replies in the ledger, where there is one, and sends them; none if nobody waits any more. */
+  /** Records the replies in the ledger, if there is one, and sends them. No reply is sent if no caller waits any more. */
   async record(
     incoming: IncomingRequest,
     encode: () => readonly Message[],
@@ -27,7 +27,7 @@ export class ReplySender {
     const replies = cancellation.cancelled ? [] : encode();
     if (settlement.fenced) return; // the new owner replies
     const { lease } = settlement;
-    const repeatable = streaming ? [] : replies; // a stream that is asked for again has lost its reader
+    const repeatable = streaming ? [] : replies; // a stream cannot be repeated, since its reader is gone if the request arrives again
     const recorded = lease
       ? await lease.done(repeatable, this.#stopping)
       : repeatable;
@@ -40,18 +40,18 @@ export class ReplySender {
     }
   }
 
-  /** Sends one reply, and keeps it for a reader that may miss it. A cast has no reply. */
+  /** Sends one reply, and stores it for a reader that may miss it. Does nothing for a cast. */
   send(incoming: IncomingRequest, message: Message): Promise<void> {
     const { request: { reply, warren }, stream } = incoming;
     if (!reply) return Promise.resolve();
     stream?.replay?.add(message);
-    const gone = () => incoming.end("the caller is gone");
-    const target = { reply, warren, gone, until: incoming };
+    const onGone = () => incoming.end("the caller is gone");
+    const target = { reply, warren, onGone, request: incoming };
     return this.#publisher.publish(target, message, replyDeadline(incoming));
   }
 }
 
-/** Deadline of a reply: the caller's, or a minute from now. */
+/** Returns the deadline of a reply: the caller's, or a minute from now if that is earlier. */
 export function replyDeadline(
   { deadline, arrived }: IncomingRequest,
 ): Deadline {

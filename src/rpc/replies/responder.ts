@@ -1,4 +1,4 @@
-/** Replies of a worker, in the form that the request asked for. @module */
+/** Replies of a worker, in the form that the request asks for. @module */
 import type { RequestContext } from "../../contract/request_context.ts";
 import { InvalidValueError, RpcError, TimeoutError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
@@ -24,17 +24,17 @@ import {
 } from "./reply_sender.ts";
 import { StreamReplies } from "./stream_reply.ts";
 
-/** Replies to requests, until disposed. */
+/** Replies to the requests of one server, until disposed. */
 export class Responder implements Disposable {
-  /** Heartbeats of calls that take long. */
+  /** Heartbeats of calls whose handlers run for long. */
   readonly heartbeats: Heartbeats;
-  /** Replies of procedures that stream. */
+  /** Replies of procedures that return streams. */
   readonly streams: StreamReplies;
   readonly #publisher: ReplyPublisher;
   readonly #encoder: ReplyEncoder;
   readonly #sender: ReplySender;
 
-  /** `stopping` ends the waits for the ledger, when the worker stops. */
+  /** `stopping` is the deadline for the ledger, which comes when the worker stops. */
   constructor(
     resources: ReplyPublisherOptions,
     options: ReplyEncoderOptions,
@@ -48,13 +48,13 @@ export class Responder implements Disposable {
     this.streams = new StreamReplies({ inbox, publisher, encoder, sender });
   }
 
-  /** Sends no more heartbeats and no more of streams. */
+  /** Stops heartbeats, and replies to readers of streams. */
   [Symbol.dispose](): void {
     this.streams[Symbol.dispose]();
     this.heartbeats[Symbol.dispose]();
   }
 
-  /** Sends the result of a handler; nothing for a cast, or if nobody waits any more. */
+  /** Sends the result of a handler; nothing for a cast, or if no caller waits any more. */
   result(incoming: IncomingRequest, result: unknown): Promise<void> {
     return this.#sender.record(
       incoming,
@@ -62,7 +62,7 @@ export class Responder implements Disposable {
     );
   }
 
-  /** Sends the error that a handler threw, or that the dispatcher made; nothing for a cast. */
+  /** Sends an error of the handler or the dispatcher; nothing for a cast. */
   async failure(incoming: IncomingRequest, error: unknown): Promise<void> {
     if (!incoming.request.reply) return;
     await this.#sender.record(
@@ -105,7 +105,7 @@ export class Responder implements Disposable {
     throw new RpcError("ABORTED", `${what}: ${why}`);
   }
 
-  /** Tells a caller that named no deadline that its call has ended at the worker's own limit, after `ms` milliseconds. */
+  /** Replies to a caller without a deadline that its call was ended by the worker's own limit, after `ms` milliseconds. */
   async timeOut(
     { request, dialect, cancellation }: IncomingRequest,
     ms: number,
@@ -120,19 +120,19 @@ export class Responder implements Disposable {
       .catch(() => {}); // the caller cannot be reached
   }
 
-  /** Repeats the replies of a request that came again, for the call that asks now. */
+  /** Sends the replies of an earlier request again, as replies to this request. */
   async repeat(
     incoming: IncomingRequest,
     replies: readonly Message[],
   ): Promise<void> {
     const { reply, warren } = incoming.request;
     if (!reply) return;
-    const target = { reply, warren, until: incoming };
+    const target = { reply, warren, request: incoming };
     const messages = replies.map((each) => replyTo(reply.call, each));
     await this.#publisher.repeat(target, messages, replyDeadline(incoming));
   }
 
-  /** Tells the sender of a message that cannot be read, or is no request, why it was rejected. */
+  /** Replies to the sender of a message that cannot be decoded, or is no request, with the reason for the rejection. */
   async reject(target: ReplyTarget, reason: string): Promise<void> {
     const error = new InvalidValueError(`Refused the request: ${reason}`);
     await this.#sendFailure(target, error, osloPeerOf(target));
@@ -154,7 +154,7 @@ const NO_TRANSACTION =
 const NOTHING_CLAIMED =
   "nothing is claimed in a ledger store: give the service one, and cast or call what is to be recorded, not to all workers";
 
-/** Parses the result of a call. Nobody gets that of a cast. */
+/** Parses the result of a call. The result of a cast is not parsed, since no caller receives it. */
 async function parseRecorded(
   { request: { reply, method }, procedure }: IncomingRequest,
   context: RequestContext,

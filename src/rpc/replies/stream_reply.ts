@@ -1,4 +1,8 @@
-/** Streams of replies: items with flow control, their ending, and what is sent again to a reader that missed some. @module */
+/**
+ * Streams of replies: items with flow control, their ending, and the resending of items that a reader has missed.
+ *
+ * @module
+ */
 import { setImmediate } from "node:timers/promises";
 import { InterruptedError } from "../../errors.ts";
 import type { Deadline } from "../../transport/transport.ts";
@@ -13,13 +17,16 @@ import type { ReplyEncoder } from "./reply_encoder.ts";
 import type { ReplyPublisher, ReplyTarget } from "./reply_publisher.ts";
 import type { ReplySender } from "./reply_sender.ts";
 
-/** Items of one stream that the broker has not confirmed yet. */
+/** Maximum number of items of one stream that the broker has not confirmed. */
 const MAX_UNCONFIRMED_ITEMS = 32;
-/** Milliseconds for the message that tells a reader that its stream is interrupted. */
+/** Milliseconds to send the message that a stream is interrupted. */
 const INTERRUPT_TIMEOUT_MS = 1_000;
-/** Readers of unknown streams that are told so at the same time: any peer may ask, for any queue. */
+/**
+ * Maximum number of replies to readers of unknown streams that are being sent at once, because any peer may cause such
+ * replies, to any queue.
+ */
 const MAX_NOT_FOUND_REPLIES = 32;
-/** Milliseconds for what is sent again to a reader. */
+/** Milliseconds to resend items to a reader. */
 const RESEND_TIMEOUT_MS = 5_000;
 
 /** Collaborators of `StreamReplies`. */
@@ -44,7 +51,7 @@ export class StreamReplies implements Disposable {
   readonly #finished = new FinishedStreams();
   #notFoundReplies = 0;
 
-  /** Replies to readers of unknown streams from now on. */
+  /** Starts to reply to readers of unknown streams. */
   constructor({ inbox, publisher, encoder, sender }: StreamRepliesOptions) {
     this.#inbox = inbox;
     this.#publisher = publisher;
@@ -55,20 +62,23 @@ export class StreamReplies implements Disposable {
     );
   }
 
-  /** Sends no more. */
+  /** Drops the stored streams, and stops replying to readers of unknown ones. */
   [Symbol.dispose](): void {
     this.#listening[Symbol.dispose]();
     this.#finished[Symbol.dispose]();
   }
 
-  /** Sends the items of a stream and its ending. What was not read is stored for a while, in case it is lost on its way. */
+  /**
+   * Sends the items of a stream and its ending. The unread items are stored for a while, because they may be lost on
+   * the way.
+   */
   async send(
     incoming: IncomingRequest,
     items: AsyncIterable<unknown>,
   ): Promise<void> {
     const stream = incoming.openStream();
     const replay = this.#replayBuffer(incoming, stream);
-    stream.number(replay);
+    stream.setReplayBuffer(replay);
     try {
       await this.#sendItems(incoming, stream, items);
       await this.#sendEnding(incoming, stream);
@@ -79,11 +89,11 @@ export class StreamReplies implements Disposable {
     }
   }
 
-  /** Tells the caller that the worker stops in the middle of its stream, and after which item. */
+  /** Replies to the caller that its stream is interrupted, because the worker stops, and after which item. */
   async interrupt(incoming: IncomingRequest): Promise<void> {
     const { request: { reply, warren }, dialect, stream } = incoming;
     if (!reply) return;
-    const target = { reply, dialect, warren, until: incoming };
+    const target = { reply, dialect, warren, request: incoming };
     const { sequence: next } = stream?.replay?.next ?? {};
     const error = next === undefined // a peer that is not Warren gets no numbers
       ? new InterruptedError("The stream was interrupted: the worker stops")
@@ -91,7 +101,7 @@ export class StreamReplies implements Disposable {
     await this.#sendInterruption(target, error);
   }
 
-  /** Sends the items while at most 32 of them are unconfirmed, and while the reader has room for more. */
+  /** Sends the items. At most 32 items are unconfirmed, and none exceeds the reader's credit. */
   async #sendItems(
     incoming: IncomingRequest,
     stream: OutgoingStream,
@@ -102,7 +112,7 @@ export class StreamReplies implements Disposable {
     let failed: { readonly error: unknown } | undefined;
     const room = this.#roomOf(incoming, stream);
     for await (const value of items) {
-      // A generator that awaits nothing must not keep the process from everything else.
+      // A generator that never awaits must not block the event loop.
       if (++pulled % MAX_UNCONFIRMED_ITEMS === 0) await setImmediate();
       if (incoming.signal.aborted || failed) break;
       if (!isSendable(incoming, value)) continue;
@@ -120,7 +130,7 @@ export class StreamReplies implements Disposable {
     if (failed) throw failed.error;
   }
 
-  /** Throws at once what cannot be encoded; the promise settles with the broker's confirmation. */
+  /** Sends an item; resolves when the broker has confirmed it. Throws at once if the item cannot be encoded. */
   #sendItem(
     incoming: IncomingRequest,
     stream: OutgoingStream,
@@ -134,14 +144,18 @@ export class StreamReplies implements Disposable {
       .then(() => stream.confirm(position));
   }
 
-  /** @throws the error of the handler's `maxDuration`, if the stream has ended by it. */
+  /**
+   * Sends the ending.
+   *
+   * @throws the error of the handler's `maxDuration`, if that has ended the stream.
+   */
   async #sendEnding(
     incoming: IncomingRequest,
     { replay }: OutgoingStream,
   ): Promise<void> {
     const { run: { timeout }, cancellation, settlement } = incoming;
     if (timeout && !cancellation.cancelled) throw timeout;
-    if (settlement.abandoned) return; // it goes back to its queue undone
+    if (settlement.abandoned) return; // the request is requeued undone
     const fields = { ending: true, ...replay?.next };
     await this.#sender.record(
       incoming,
@@ -149,7 +163,10 @@ export class StreamReplies implements Disposable {
     );
   }
 
-  /** Waits for room by the reader's credit; for a reader that gives none, by what the broker tells of its queue. */
+  /**
+   * Returns a function that waits for room: by the reader's credit, or, if the reader grants none, by the length of its
+   * queue.
+   */
   #roomOf(
     incoming: IncomingRequest,
     stream: OutgoingStream,
@@ -164,7 +181,7 @@ export class StreamReplies implements Disposable {
     return (item) => queue.room(item);
   }
 
-  /** Undefined for peers that cannot ask for what they have missed. */
+  /** Creates the replay buffer of a stream; returns undefined for peers that cannot request missing items. */
   #replayBuffer(
     { request, dialect }: IncomingRequest,
     stream: OutgoingStream,
@@ -187,7 +204,10 @@ export class StreamReplies implements Disposable {
     });
   }
 
-  /** Tells a reader that its stream is unknown here: it was forgotten, or this is another worker. A reader that is not told asks again. */
+  /**
+   * Replies to a reader that its stream is unknown here: it was dropped, or another worker sends it. Above the limit no
+   * reply is sent, and the reader repeats its request.
+   */
   #replyNotFound(call: string, from: number, queue: string): void {
     if (this.#notFoundReplies >= MAX_NOT_FOUND_REPLIES) return;
     this.#notFoundReplies++;
@@ -195,7 +215,7 @@ export class StreamReplies implements Disposable {
     const target: ReplyTarget = {
       reply: { call, queue, form: "oneMessage" },
       dialect: grizzly,
-      warren: 1, // a control command does not tell what more its sender understands
+      warren: 1, // a control command does not contain the version that its sender understands
     };
     const sent = this.#sendInterruption(
       target,
@@ -215,13 +235,16 @@ export class StreamReplies implements Disposable {
   }
 }
 
-/** Error for a stream that ends after an item before its handler has. */
+/** Error for a stream that ends after an item, before its handler has ended. */
 function interruptedAfter(sequence: number, why: string): InterruptedError {
   const text = `The stream was interrupted after item ${sequence}: ${why}`;
   return new InterruptedError(text, { data: { sequence } });
 }
 
-/** False for the items of a cast, which nobody reads, and for empty items to other peers, which would take them for heartbeats. */
+/**
+ * False for the items of a cast, which has no reader, and for empty items to other peers, which would take them for
+ * heartbeats.
+ */
 function isSendable(
   { request: { reply, warren } }: IncomingRequest,
   item: unknown,

@@ -1,4 +1,9 @@
-/** Addressee of a consumer. A request names its address, since the queue of a topic and host may also be that of another topic. @module */
+/**
+ * Addressee of a consumer. A request contains its address, because one queue may belong to two addresses: to a topic
+ * and host, and to another topic.
+ *
+ * @module
+ */
 import { addresseeHeader } from "../../names.ts";
 import { queueFor } from "../../transport/address.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
@@ -9,33 +14,42 @@ export interface Addressee {
   readonly topic: string;
   /** Host; undefined for a consumer of the whole topic. */
   readonly host?: string | undefined;
-  /** True for a consumer that was given the name of its queue alone: it serves every address that makes this name. */
-  readonly loose: boolean;
+  /** True for a consumer that was created with a queue name alone: it serves every address that has this queue. */
+  readonly byQueueName: boolean;
 }
 
-/** Addressee of a consumer that was given its host. */
+/** Addressee of a consumer that was created with a host. */
 export function hostOf(topic: string, host: string): Addressee {
-  return { topic, host, loose: false };
+  return { topic, host, byQueueName: false };
 }
 
-/** Addressee of a consumer that was given one name, which Nova joins of topic and host. The dispatcher's topics tell the two apart. */
-export function named(name: string, dispatcher: Dispatcher): Addressee {
+/**
+ * Addressee of a consumer that was created with one name, which may be a topic or, as in Nova, a topic joined with a
+ * host. The topics of the dispatcher show which of the two it is.
+ */
+export function addresseeOfName(
+  name: string,
+  dispatcher: Dispatcher,
+): Addressee {
   const topics = dispatcher?.topics ?? [];
-  if (topics.includes(name)) return { topic: name, loose: false };
+  if (topics.includes(name)) return { topic: name, byQueueName: false };
   const topic = topics.find((each) => name.startsWith(`${each}.`));
-  if (topic === undefined) return { topic: name, loose: true };
-  return { topic, host: name.slice(topic.length + 1), loose: true };
+  if (topic === undefined) return { topic: name, byQueueName: true };
+  return { topic, host: name.slice(topic.length + 1), byQueueName: true };
 }
 
-/** Reason why a request for `to` is not for this consumer; undefined if it is, or if it names no address (older peers, OpenStack). */
-export function misdirected(
-  { topic, host, loose }: Addressee,
+/**
+ * Reason why a request for the address `to` is not for this consumer. Undefined if the request is for this consumer, or
+ * has no address (older peers, OpenStack).
+ */
+export function misdirectionReason(
+  { topic, host, byQueueName }: Addressee,
   to: string | undefined,
 ): string | undefined {
   const own = addresseeHeader(topic, host);
   if (to === undefined || to === own) return undefined;
   const queue = queueFor(topic, host);
-  if (loose && to.replace("/", ".") === queue) return undefined;
+  if (byQueueName && to.replace("/", ".") === queue) return undefined;
   return `it is for ${describe(to)}, and came to ${describe(own)}`;
 }
 

@@ -1,4 +1,4 @@
-/** Cancellation of a request: its signal, the timer of its deadline, and the caller's silence. @module */
+/** Cancellation of a request: its signal, the timer of its deadline, and returned heartbeats. @module */
 import {
   clearDeadline,
   setDeadline,
@@ -6,15 +6,18 @@ import {
 } from "../../async/timer_wheel.ts";
 import type { Settlement } from "./settlement.ts";
 
-/** Milliseconds after which a caller's queue that was lost is declared again, and after which an earlier loss is forgotten. */
+/**
+ * Milliseconds after which a caller has declared its reply queue again, if it lost the queue with its connection; also
+ * the time after which the return of a heartbeat is forgotten.
+ */
 const QUEUE_RESTORED_MS = 900;
 const LOSS_FORGOTTEN_MS = 30_000;
 
 /**
- * Cancels one request, once.
+ * Cancels one request, at most once.
  *
- * The controller is made with each request, although most requests do not need it: the context has its signal as a property
- * of its own, and an accessor in its place costs ten times as much as the controller.
+ * The `AbortController` is created with each request, although most requests do not need it: the context has its signal
+ * as an own property, and an accessor instead would cost ten times as much as the controller.
  */
 export class Cancellation {
   readonly #controller = new AbortController();
@@ -34,7 +37,7 @@ export class Cancellation {
     return this.#controller.signal;
   }
 
-  /** True once nobody waits for the result any more. */
+  /** True once no caller waits for the result any more. */
   get cancelled(): boolean {
     return this.#cancelled;
   }
@@ -55,8 +58,8 @@ export class Cancellation {
   }
 
   /**
-   * Cancels the request because nobody waits for its result. The delivery is acknowledged at once, however long the handler
-   * goes on: no other worker needs to run the request either.
+   * Cancels the request because no caller waits for its result. The delivery is acknowledged at once, even if the
+   * handler continues, because no other worker needs to run the request either.
    */
   cancel(reason: Error): void {
     if (this.#cancelled) return;
@@ -64,16 +67,16 @@ export class Cancellation {
     this.abort(reason);
   }
 
-  /** Cancels the request here and leaves its delivery alone: another worker has it, or will get it. */
+  /** Cancels the request here without settling its delivery, because another worker has the request or will get it. */
   abort(reason: Error): void {
     if (this.#cancelled) return;
     this.#cancelled = true;
-    this.clearTimer(); // a handler that never ends must not keep the process alive
+    this.clearTimer(); // the timer of a handler that never ends must not keep the process alive
     this.#listener?.();
     this.#controller.abort(reason);
   }
 
-  /** Fires the signal of a handler that has used up its time. The caller still waits for the reply. */
+  /** Fires the signal of a handler that has exceeded its `maxDuration`. The caller still waits for the reply. */
   interrupt(reason: Error): void {
     this.#controller.abort(reason);
   }
@@ -84,21 +87,21 @@ export class Cancellation {
     this.#heartbeats.last = message;
   }
 
-  /** True if the caller is gone: a message to the caller came back, and it was the second heartbeat that found no queue. */
+  /** Reports a returned message. True if the caller is gone: two heartbeats in a row found no queue. */
   heartbeatReturned(returned: string | undefined): boolean {
     return this.#heartbeats?.returned(returned) ?? false;
   }
 }
 
-/** Heartbeats of one call that no queue took. */
+/** Heartbeats of one call that were returned because no queue took them. */
 class HeartbeatReturns {
-  /** Id of the message that was sent last. */
+  /** Id of the last heartbeat. */
   last: string | undefined;
   #returnedAt = -Infinity;
 
   /**
-   * Takes a message that came back. True if the caller is gone: one heartbeat may find no queue while that is declared again
-   * after a lost connection, a second one soon after may not.
+   * Notes a returned message. True if the caller is gone: a first heartbeat may be returned while the caller declares
+   * its queue again after a lost connection, a second one soon after may not.
    */
   returned(message: string | undefined): boolean {
     if (message === undefined || message !== this.last) return false;

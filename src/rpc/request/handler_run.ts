@@ -26,17 +26,17 @@ export class HandlerRun {
     return this.#startedAt;
   }
 
-  /** Error of the `maxDuration`, set when the handler has run that long. */
+  /** Error of the `maxDuration`; undefined until the handler has run for that time. */
   get timeout(): Error | undefined {
     return this.#timeout;
   }
 
-  /** True once the attempt has failed while the handler goes on. */
+  /** True if the handler still runs although its attempt has failed. */
   get detached(): boolean {
     return this.#detached;
   }
 
-  /** Settles when the handler has really ended. */
+  /** Settles when the handler has ended, even if that is after its attempt; undefined before the start. */
   get work(): Promise<unknown> | undefined {
     return this.#work;
   }
@@ -61,7 +61,7 @@ export class HandlerRun {
     });
   }
 
-  /** Resolves to the handler's result; rejects if the handler goes on after its time. */
+  /** Resolves to the handler's result; rejects if the handler still runs after its time limit. */
   limit<T>(work: Promise<T>): Promise<T> {
     this.#work = work;
     return new Promise((resolve, reject) => {
@@ -70,7 +70,7 @@ export class HandlerRun {
     });
   }
 
-  /** Ends the handler's time, since the handler or its attempt has ended. */
+  /** Ends the time limit, because the handler or its attempt has ended. */
   end(): void {
     if (!this.#detached) this.#startedAt = undefined;
     this.clearTimer();

@@ -15,7 +15,10 @@ import { HandlerRun } from "./handler_run.ts";
 import { Settlement } from "./settlement.ts";
 import type { Waiter } from "./waiting_aside.ts";
 
-/** One request. Its delivery, its cancellation, the handler's run and the outgoing stream are objects of their own. */
+/**
+ * One request. Its settlement, its cancellation, the run of its handler and its outgoing stream are objects of their
+ * own.
+ */
 export class IncomingRequest implements ControlTarget, Waiter {
   /** Decoded request. */
   readonly request: Request;
@@ -23,13 +26,13 @@ export class IncomingRequest implements ControlTarget, Waiter {
   readonly message: Message;
   /** True if the broker has delivered the message before, to this worker or another. */
   readonly redelivered: boolean;
-  /** Earlier deliveries as the broker counts them; undefined where it does not. */
+  /** Number of earlier deliveries; undefined if the broker does not count them. */
   readonly deliveryCount: number | undefined;
   /** Dialect of the request, and of its replies. */
   readonly dialect: Dialect;
-  /** Id of the request, kept over retries; a new one where the sender gave none. */
+  /** Id of the request, the same in all retries; a new one if the sender sent none. */
   readonly requestId: string;
-  /** Arrival, and the moment at which the caller gives up, in milliseconds of the monotonic clock. */
+  /** Arrival, and the moment at which the caller's timeout ends, in milliseconds of the monotonic clock. */
   readonly arrived: number;
   readonly deadline: number;
   /** Settlement of the delivery. */
@@ -73,7 +76,7 @@ export class IncomingRequest implements ControlTarget, Waiter {
     return this.request.attempt ?? 1;
   }
 
-  /** Outgoing stream; undefined until there is one. */
+  /** Outgoing stream; undefined before the first credit or item. */
   get stream(): OutgoingStream | undefined {
     return this.#stream;
   }
@@ -83,33 +86,33 @@ export class IncomingRequest implements ControlTarget, Waiter {
     return this.#stream?.started ?? false;
   }
 
-  /** Replies that were sent, to be repeated if the request comes again; without the items of a stream. */
+  /** Replies that were sent, without the items of a stream; they are repeated if the request arrives again. */
   get replies(): readonly Message[] {
     return this.#replies;
   }
 
-  /** Fires when nobody waits for the result any more, and at the handler's `maxDuration`. */
+  /** Fires when no caller waits for the result any more, and at the handler's `maxDuration`. */
   get signal(): AbortSignal {
     return this.cancellation.signal;
   }
 
-  /** Notes the procedure that was found, and its name. */
+  /** Stores the procedure of the request, and its name. */
   resolve(procedure: Procedure, name: string): void {
     this.#procedure = procedure;
     this.#name = name;
   }
 
-  /** Notes the replies of the request. */
+  /** Stores the replies of the request. */
   reply(replies: readonly Message[]): void {
     this.#replies = replies;
   }
 
-  /** Outgoing stream of the request, made if there is none yet. */
+  /** Returns the outgoing stream of the request; creates it at the first call. */
   openStream(): OutgoingStream {
     return this.#stream ??= new OutgoingStream(this.request.credit);
   }
 
-  /** Cancels the request at its deadline, and on the caller's command, until `unregister`. */
+  /** Starts the timer of the deadline, and receives the caller's control commands until `unregister`. */
   register(targets: ControlTargets): void {
     const { cancelled } = this.cancellation;
     this.cancellation.setTimer(
@@ -123,14 +126,14 @@ export class IncomingRequest implements ControlTarget, Waiter {
     if (call !== undefined) targets.add(call, this);
   }
 
-  /** Takes no more commands of the caller; the deadline is lifted. */
+  /** Stops the timer of the deadline, and receives no more control commands. */
   unregister(targets: ControlTargets): void {
     this.cancellation.clearTimer();
     const call = this.request.reply?.call;
     if (call !== undefined) targets.remove(call, this);
   }
 
-  /** Cancels the request; its delivery is acknowledged. */
+  /** Cancels the request, and acknowledges its delivery. */
   end(reason: string): void {
     this.cancellation.cancel(new RpcError("ABORTED", `Aborted: ${reason}`));
   }
@@ -143,22 +146,22 @@ export class IncomingRequest implements ControlTarget, Waiter {
     return this.request.reply?.queue;
   }
 
-  /** True while nothing was sent and nothing can be missed. Later the replay buffer answers the reader. */
+  /** True while no item was sent, so that the reader cannot miss any. After that, the replay buffer serves the request. */
   resume(): boolean {
     return this.#stream?.untouched ?? true;
   }
 
-  returned(message: string | undefined): void {
+  onReturned(message: string | undefined): void {
     if (this.cancellation.heartbeatReturned(message)) {
       this.end("the caller is gone");
     }
   }
 
   exemptFromPrefetch(evict: () => void): Disposable {
-    return this.settlement.waits(evict);
+    return this.settlement.exemptFromPrefetch(evict);
   }
 
-  /** Aborts the handler because another worker has taken the request over. */
+  /** Aborts the handler, because another worker has taken over the request. */
   fence(): void {
     this.settlement.fence();
     this.cancellation.abort(
@@ -166,7 +169,7 @@ export class IncomingRequest implements ControlTarget, Waiter {
     );
   }
 
-  /** Aborts the handler because the worker stops. The message stays in its queue, unless its stream has started. */
+  /** Aborts the handler, because the worker stops. The message stays in its queue, unless its stream has started. */
   abandon(): void {
     this.run.clearTimer();
     if (this.streaming) this.settlement.complete();
@@ -176,15 +179,15 @@ export class IncomingRequest implements ControlTarget, Waiter {
 }
 
 /**
- * Milliseconds that the caller waits from when it sent the request; `Infinity` if the request does not tell. oslo.messaging
- * tells it by the expiration of a call's message alone. The expiration of Warren's messages limits their time in the queue
- * only, since a stream may take longer.
+ * Returns the milliseconds that the caller waits, from when it sent the request; `Infinity` if that is unknown.
+ * oslo.messaging sends it only as the expiration of a call's message. The expiration of Warren's messages limits only
+ * their time in the queue, since a stream may take longer.
  */
 function callerTimeout(
   { message: { expiration } }: Delivery,
   { timeout, reply, warren }: Request,
 ): number {
   if (timeout !== undefined) return timeout;
-  const told = reply && reply.form !== "perCallQueue" && !warren;
-  return told && expiration !== undefined ? expiration : Infinity;
+  const hasCallTimeout = reply && reply.form !== "perCallQueue" && !warren;
+  return hasCallTimeout && expiration !== undefined ? expiration : Infinity;
 }

@@ -1,19 +1,26 @@
-/** Requests that this process runs or has done, by their keys: a request that comes again is not run again. @module */
+/**
+ * Recent requests of this process, running or done, by their keys. A request that arrives again is not run again.
+ *
+ * @module
+ */
 import type { Message } from "../../transport/transport.ts";
 import { KeyedSlotMap } from "../../slot_map.ts";
 import type { IncomingRequest } from "./incoming_request.ts";
 
-/** Request that runs. */
+/** Request that is being run. */
 export class ActiveRequest {
   /** The request. */
   readonly incoming: IncomingRequest;
-  /** Reply address, if the key does not have it. */
+  /** Reply address of the request, if the key does not contain it. */
   readonly reader: string;
-  /** Waiting calls, each with true if it stops waiting when the reply turns out to be a stream; undefined before the first. */
+  /**
+   * Release functions of waiting calls; the value is true for a call that stops waiting when the reply turns out to be
+   * a stream. Undefined before the first call.
+   */
   #waiting: Map<() => void, boolean> | undefined;
   #ended = false;
 
-  /** Made by `RecentRequests`. */
+  /** Created by `RecentRequests`. */
   constructor(incoming: IncomingRequest, reader: string) {
     this.incoming = incoming;
     this.reader = reader;
@@ -31,8 +38,9 @@ export class ActiveRequest {
   }
 
   /**
-   * Resolves when the request has ended, or when its reply turns out to be a stream if `stream` is true; rejects with the
-   * reason of the signal. A call that stops waiting is forgotten at once: any number may come and go while the request runs.
+   * Resolves when the request has ended, or, if `stream` is true, when its reply turns out to be a stream. Rejects with
+   * the reason of the signal. A call that stops waiting is removed at once, because any number of calls may wait while
+   * the request runs.
    */
   until(signal: AbortSignal, stream: boolean): Promise<void> {
     if (this.#ended) return Promise.resolve();
@@ -61,13 +69,16 @@ export class ActiveRequest {
   }
 }
 
-/** Request that came before: it runs, or it was done with those replies; none if they are not stored any more. */
+/**
+ * Request that arrived before: it is running, or done with these replies. `replies` is empty if they are not stored any
+ * more.
+ */
 export type KnownRequest = ActiveRequest | {
   readonly reader: string;
   readonly replies: readonly Message[];
 };
 
-/** Entries of a period of time. */
+/** Entries that were added within one period. */
 interface Generation<T> {
   readonly since: number;
   readonly entries: Map<string, T>;
@@ -81,7 +92,7 @@ const ID_LIMITS = { ms: 600_000, entries: 50_000, bytes: Infinity };
 const REPLY_LIMITS = { ms: 60_000, entries: Infinity, bytes: 16 * 1024 * 1024 };
 /** Bytes counted for a reply beside its body. */
 const REPLY_OVERHEAD_BYTES = 512;
-/** Bytes of one chunk of bodies. */
+/** Size of a chunk of bodies. */
 const CHUNK_BYTES = 64 * 1024;
 
 /** Cache of two generations. The older one is evicted as a whole, so that no entry has to be searched for. */
@@ -126,12 +137,12 @@ const bytesOf = (replies: readonly Message[]) =>
     0,
   );
 
-/** Copies bodies into chunks. An original body is a part of a larger buffer, which it would keep in memory. */
+/** Copies bodies into chunks. A received body is part of a larger buffer, which it would keep in memory. */
 class BodyArena {
   #chunk = new Uint8Array();
   #at = 0;
 
-  /** Copies of messages with bodies of their own. */
+  /** Copies messages, with their bodies. */
   copy(messages: readonly Message[]): readonly Message[] {
     return messages.map((message) => ({
       ...message,
@@ -151,13 +162,13 @@ class BodyArena {
   }
 }
 
-/** Replies to the requests of all consumers. They have one limit together. */
+/** Replies to the requests of all consumers, with one common size limit. */
 export class ReplyCache {
   readonly #replies = new GenerationalCache<readonly Message[]>(REPLY_LIMITS);
   readonly #bodies = new BodyArena();
   #consumers = 0;
 
-  /** Prefix for the keys of one more consumer, so that they differ from those of another. */
+  /** Returns a prefix for the keys of one more consumer, which distinguishes them from the keys of other consumers. */
   prefix(): string {
     const number = this.#consumers++;
     return number === 0 ? "" : `${number}/`;
@@ -175,12 +186,12 @@ export class ReplyCache {
 /** Remembers the requests of one consumer. Requests without an id (Folsom) have no key: each of them runs. */
 export class RecentRequests {
   readonly #active = new KeyedSlotMap<string, ActiveRequest>();
-  /** Readers of the requests that were done. */
+  /** Reply addresses of the requests that are done. */
   readonly #done = new GenerationalCache<string>(ID_LIMITS);
   readonly #replyCache: ReplyCache;
   readonly #prefix: string;
 
-  /** The replies are stored in a cache that several consumers share. */
+  /** `replyCache` stores the replies; several consumers may share it. */
   constructor(replyCache: ReplyCache = new ReplyCache()) {
     this.#replyCache = replyCache;
     this.#prefix = replyCache.prefix();
@@ -191,7 +202,7 @@ export class RecentRequests {
     return this.#done.evictions;
   }
 
-  /** Finds the request that came before with that key. */
+  /** Finds the earlier request with the same key. */
   find(key: string): KnownRequest | undefined {
     const active = this.#active.get(key);
     const reader = active ? undefined : this.#done.get(key);
@@ -199,7 +210,10 @@ export class RecentRequests {
     return { reader, replies: this.#replyCache.get(this.#prefix + key) ?? [] };
   }
 
-  /** Remembers a request until it ends, and then its replies. Another one with the same key, e.g. a stream for another reader, stays. */
+  /**
+   * Stores a request until it ends, and then its replies. Another request with the same key, e.g. a stream for another
+   * reader, is not replaced.
+   */
   start(
     key: string,
     incoming: IncomingRequest,
@@ -212,20 +226,26 @@ export class RecentRequests {
     void ended.then(() => this.#end(key, active));
   }
 
-  /** Releases the other callers of a request that turns out to be a stream: its items go to one reader alone. */
+  /**
+   * Releases the other callers of a request whose reply turns out to be a stream, because the items go to one reader
+   * only.
+   */
   startStream(key: string | undefined, incoming: IncomingRequest): void {
     const active = key === undefined ? undefined : this.#active.get(key);
     if (active?.incoming === incoming) active.startStream();
   }
 
-  /** A request that was abandoned or fenced is forgotten: it was not done here, and has to run if it comes again. */
+  /**
+   * Removes a running request, and stores it as done. An abandoned or fenced request is not stored: it was not done
+   * here, and has to run if it arrives again.
+   */
   #end(key: string, active: ActiveRequest): void {
     const { incoming: { settlement, replies }, reader } = active;
     const { abandoned, fenced } = settlement;
     this.#active.delete(key);
     if (!abandoned && !fenced) this.#done.set(key, reader, 0);
-    const kept = !abandoned && !fenced && replies.length > 0;
-    if (kept) this.#replyCache.set(this.#prefix + key, replies);
+    const isRepeatable = !abandoned && !fenced && replies.length > 0;
+    if (isRepeatable) this.#replyCache.set(this.#prefix + key, replies);
     active.end();
   }
 }

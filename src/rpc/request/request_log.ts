@@ -22,7 +22,7 @@ export function logStep(
   });
 }
 
-/** Logs a failed call at level info: its caller gets the error. */
+/** Logs a failed call at level info only, because its caller gets the error. */
 export function logFailedCall(incoming: IncomingRequest, error: unknown): void {
   if (incoming.cancellation.cancelled) {
     return logStep(incoming, "failed after its end: {error}", { error });
@@ -33,12 +33,15 @@ export function logFailedCall(incoming: IncomingRequest, error: unknown): void {
   rpc.info(text, { procedure, request, error }, kindOf(incoming));
 }
 
-/** Kind of a log entry, by which entries are limited: one for each procedure, and one for all requests that have none. */
+/**
+ * Returns the kind of a log entry, for the rate limit of entries: one kind for each procedure, and one for all requests
+ * without a procedure.
+ */
 function kindOf({ procedure, name }: IncomingRequest): string | undefined {
   return procedure && name;
 }
 
-/** Next step of a failed cast as a text, and the values for that text. */
+/** Returns a text on what follows a failed cast, and the values for that text. */
 function nextStep(
   { attempt, procedure, settlement }: IncomingRequest,
   disposition: Disposition,
@@ -59,8 +62,8 @@ function nextStep(
 }
 
 /**
- * Logs a failed cast and its disposition at level error, since no caller gets the error. Each error of a handler is a kind
- * of its own, so that none is left out before the log's limit.
+ * Logs a failed cast and its disposition at level error, because no caller gets the error. Each error of a handler is a
+ * kind of its own, so that the rate limit drops none before the limit of the whole log.
  */
 export function logFailedCast(
   incoming: IncomingRequest,

@@ -1,11 +1,11 @@
 /** Reads the request of a delivery. @module */
 import type { Delivery } from "../../transport/transport.ts";
 import { decode, type DecodeError, type Limits } from "../../wire/mod.ts";
-import { misdirected } from "./addressee.ts";
+import { misdirectionReason } from "./addressee.ts";
 import { IncomingRequest } from "./incoming_request.ts";
 import type { ServedQueue } from "./served_queue.ts";
 
-/** Reason why a message is not served, with what is known of its sender. */
+/** Reason why a message cannot be served, with the known facts about its sender. */
 export type UnreadableMessage =
   & Pick<DecodeError, "reason">
   & Partial<Omit<DecodeError, "reason">>;
@@ -24,7 +24,7 @@ export function readRequest(
     return { reason: `a ${request.kind} where requests are served` };
   }
   const { to, reply, warren } = request;
-  const reason = misdirected(addressee, to);
+  const reason = misdirectionReason(addressee, to);
   if (reason !== undefined) return { reason, dialect, reply, warren };
   return new IncomingRequest(delivery, request, dialect);
 }

@@ -1,4 +1,4 @@
-/** One consumer of a server, and the keys that tell its requests apart. @module */
+/** One consumer of a server, and the keys that identify its requests. @module */
 import { createHash } from "node:crypto";
 import type { Address, QueueAddress } from "../../transport/address.ts";
 import type { Request } from "../../wire/mod.ts";
@@ -13,17 +13,17 @@ export interface ServedQueue {
   readonly dispatcher: Dispatcher;
   /** Topic and host whose requests are served. */
   readonly addressee: Addressee;
-  /** Requests that came before. */
+  /** Requests that arrived recently. */
   readonly recent: RecentRequests;
-  /** Shared queue; undefined for a broadcast, of which every worker gets a copy in a queue of its own. */
+  /** Shared queue; undefined for a fanout, of which every worker gets a copy in its own queue. */
   readonly queue: QueueAddress | undefined;
-  /** Quarantine queue for requests that workers did not finish; undefined where there is none. */
+  /** Quarantine queue for requests that workers did not finish; undefined if there is none. */
   quarantine?: Address | undefined;
   /** True for the consumer of the quarantine queue; `queue` is then the queue that it belongs to. */
   readonly quarantined?: boolean;
 }
 
-/** Consumer without a quarantine; `queue` is undefined for a broadcast. */
+/** Creates a consumer without a quarantine; `queue` is undefined for a fanout. */
 export function servedQueue(
   dispatcher: Dispatcher,
   addressee: Addressee,
@@ -41,32 +41,33 @@ export function servedQueue(
 /** Request and its dialect. */
 type RequestContent = Pick<IncomingRequest, "request" | "dialect">;
 
-/** Characters of a request's content that a key holds as they are; of longer content it holds a digest. */
+/** Maximum length of the content that a key contains as it is; of longer content it contains a digest. */
 const MAX_CONTENT_LENGTH = 128;
 
 /**
- * Key of a request; undefined without an id. The id alone does not do, since another peer may use the same. The key of
- * Warren's requests has the id and the call's reply address, which costs nothing. All other requests are told apart by their
- * content, so that one that is sent again as another call has the same key.
+ * Returns the key of a request; undefined without an id. The id alone is not enough, since another peer may use the
+ * same id. The key of Warren's requests has the id and the call's reply address, which costs nothing. The key of all
+ * other requests has their content instead of the reply address, so that a request that is sent again as a new call has
+ * the same key.
  */
 export function requestKey(
   { request, dialect }: RequestContent,
 ): string | undefined {
   const { id, attempt = 1, deadLetterCount = 0, reply, warren, to } = request;
   if (id === undefined) return undefined;
-  // With the lengths of the peer's texts, no two requests have the same key.
+  // The lengths of the peer's texts in the key ensure that no two different requests have the same key.
   const first = `${attempt} ${deadLetterCount} ${id.length}`;
-  // A cast of Warren's has no `warren` header, but an address.
+  // A cast of Warren has no `warren` header, but an address.
   if (!warren && to === undefined) {
     return `${first} = ${id}${contentOf({ request, dialect })}`;
   }
   const { call = "", queue = "" } = reply ?? {};
-  // Most calls have the request's own id.
+  // Most calls have the same id as their request.
   const [length, more] = call === id ? ["", ""] : [call.length, call];
   return `${first} ${length} ${id}${more}${queue}`;
 }
 
-/** Content of a request and the form of its reply, as a text or its digest. */
+/** Returns the content of a request and the form of its reply, as a text or its digest. */
 function contentOf({ request, dialect }: RequestContent): string {
   const { method, namespace, version, args, context, reply } = request;
   const form = reply && [dialect.name, reply.form, reply.ids];
@@ -77,14 +78,17 @@ function contentOf({ request, dialect }: RequestContent): string {
     : text;
 }
 
-/** Reply address of a request, if its key does not have it. */
+/** Returns the reply address of a request, unless its key contains it. */
 export function readerOf({ reply, warren }: Request): string {
   return reply && !warren
     ? `${reply.call.length} ${reply.call}${reply.queue}`
     : "";
 }
 
-/** Key with the reply address, which tells apart two calls with the same content: for claims in the shared ledger. */
+/**
+ * Returns the key with the reply address, for claims in the shared ledger. It distinguishes two calls with the same
+ * content.
+ */
 export function fullRequestKey(incoming: RequestContent): string | undefined {
   const identity = requestKey(incoming);
   return identity && identity + readerOf(incoming.request);

@@ -1,4 +1,4 @@
-/** Settlement of a request's delivery: it is acknowledged, requeued, handed over, or left for another worker. @module */
+/** Settlement of a request's delivery: acknowledged, requeued, handed over, or abandoned to another worker. @module */
 import type { Lease } from "../../ledger/lease.ts";
 import type { Delivery } from "../../transport/transport.ts";
 
@@ -11,7 +11,7 @@ export class Settlement {
   #abandoned = false;
   #fenced = false;
 
-  /** Takes a delivery that is not settled yet. */
+  /** Takes over the settlement of a delivery. */
   constructor(delivery: Delivery) {
     this.#delivery = delivery;
   }
@@ -21,88 +21,103 @@ export class Settlement {
     return this.#lease;
   }
 
-  /** True once the channel of the delivery is gone: the broker has put the message back into its queue. */
+  /** True once the channel of the delivery is closed: the broker has requeued the message. */
   get lost(): boolean {
     return this.#delivery.lost;
   }
 
-  /** True once the delivery is acknowledged: its queue forgets the message. */
+  /** True once the delivery is acknowledged, so that the broker has removed the message. */
   get acknowledged(): boolean {
     return this.#acknowledged;
   }
 
-  /** True while the ledger stores the message in place of its queue. */
+  /** True if the ledger stores the message, so that the broker need not. */
   get stored(): boolean {
     return this.#stored;
   }
 
-  /** True once no other worker can get the request: it is acknowledged, and the ledger does not store it. */
+  /**
+   * True once no other worker can get the request: the delivery is acknowledged, and the ledger does not store the
+   * message.
+   */
   get final(): boolean {
     return this.#acknowledged && !this.#stored;
   }
 
-  /** True once this worker does not finish the request: it goes back to its queue, or was handed over. */
+  /** True if this worker will not finish the request: it was requeued, handed over, or abandoned. */
   get abandoned(): boolean {
     return this.#abandoned;
   }
 
-  /** True once another worker has taken the request over. */
+  /** True once another worker has taken over the request. */
   get fenced(): boolean {
     return this.#fenced;
   }
 
-  /** True while this worker may still decide what becomes of the request. */
+  /** True while this worker can still decide whether the request is done, retried or requeued. */
   get open(): boolean {
     return !this.final && !this.#abandoned;
   }
 
-  /** Holds the lease of the claimed request from now on. */
+  /** Stores the lease of the claimed request. */
   claim(lease: Lease): void {
     this.#lease = lease;
   }
 
-  /** Acknowledges the delivery, before the request is done where it is to run at most once. */
+  /** Acknowledges the delivery. Called before the handler for a request that is to run at most once. */
   ack(): void {
     this.#acknowledged = true;
     this.#delivery.ack();
   }
 
-  /** Acknowledges the delivery, unless the request was abandoned: then it stays in its queue for another worker. */
+  /**
+   * Acknowledges the delivery of a request that is done, unless the request was abandoned: then it stays in its queue
+   * for another worker.
+   */
   complete(): void {
     if (!this.#abandoned) this.ack();
   }
 
-  /** Acknowledges the delivery since the ledger has stored the message: the broker would take it back after its own timeout. */
+  /**
+   * Acknowledges the delivery because the ledger has stored the message: the broker would requeue it after its own
+   * timeout.
+   */
   store(): void {
     this.#stored = true;
     this.ack();
   }
 
-  /** Puts the message back into its queue as if it had not been delivered. */
+  /** Requeues the message. */
   requeue(): void {
     if (!this.open) return;
     this.#abandoned = true;
     if (!this.#stored) this.#delivery.reject(true);
   }
 
-  /** Acknowledges the delivery of a request that is not done here: its queue has a copy, or another worker has the request. */
+  /**
+   * Acknowledges the delivery of a request that is not done here, because its queue has a copy, or another worker has
+   * the request.
+   */
   handOver(): void {
     this.ack();
     this.#abandoned = true;
   }
 
-  /** Leaves the request to another worker. The message stays unacknowledged: the broker requeues it with the channel's end. */
+  /**
+   * Leaves the request to another worker. The message stays unacknowledged: the broker requeues it when the channel is
+   * closed.
+   */
   abandon(): void {
     this.#abandoned = true;
   }
 
-  /** Notes that another worker has taken the request over. */
+  /** Notes that another worker has taken over the request. */
   fence(): void {
     this.#fenced = true;
   }
 
-  /** Lets another delivery take the place of this one in the prefetch while the request waits; see `Delivery.exemptFromPrefetch`. */
-  waits(evict: () => void): Disposable {
+  /** Exempts the delivery from the prefetch limit while the request waits; see `Delivery.exemptFromPrefetch`. */
+  exemptFromPrefetch(evict: () => void): Disposable {
     return this.#delivery.exemptFromPrefetch(evict);
   }
 }

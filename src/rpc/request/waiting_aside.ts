@@ -1,12 +1,15 @@
-/** Waits of requests and events whose handler does not run: they do not take the places of others in the prefetch. @module */
+/** Waiting of requests and events whose handler does not run, without using up the prefetch of the consumer. @module */
 import { RpcError } from "../../errors.ts";
 import type { Delivery } from "../../transport/transport.ts";
 
 /** Unsettled message; see `Delivery.exemptFromPrefetch`. */
 export type Waiter = Pick<Delivery, "exemptFromPrefetch">;
 
-/** Runs `work` while other messages may take the place of this one. The signal of `work` fires with `signal`, and when too many messages wait. */
-export async function aside<T>(
+/**
+ * Runs `work` while the message is exempt from the prefetch limit. The signal passed to `work` fires with `signal`, and
+ * when too many messages are exempt.
+ */
+export async function waitOutsidePrefetch<T>(
   waiter: Waiter,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,

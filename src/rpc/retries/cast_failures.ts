@@ -4,7 +4,7 @@ import { redactText } from "../../redaction.ts";
 import { logger, oneLine } from "../../logging.ts";
 import { type QueueAddress, queueName } from "../../transport/address.ts";
 import { deadLetterHeaders, retryHeaders } from "../../wire/mod.ts";
-import { aside } from "../request/waiting_aside.ts";
+import { waitOutsidePrefetch } from "../request/waiting_aside.ts";
 import { isContentError, newAttempt, type Republisher } from "./republisher.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import { isDispatchError } from "../dispatch/handler_result.ts";
@@ -15,13 +15,13 @@ export class CastFailures {
   readonly #republisher: Republisher;
   readonly #openstack: boolean;
 
-  /** Copies casts by `republisher`. With `openstack` only casts of procedures with a retry policy have dead letters. */
+  /** `republisher` sends the copies. With `openstack`, only casts of procedures with a retry policy become dead letters. */
   constructor(republisher: Republisher, openstack: boolean) {
     this.#republisher = republisher;
     this.#openstack = openstack;
   }
 
-  /** Takes a cast that its handler failed, or that the dispatcher rejected; `queue` is undefined for a broadcast. */
+  /** Handles a cast whose handler threw, or that the dispatcher rejected; `queue` is undefined for a fanout. */
   async failed(
     incoming: IncomingRequest,
     error: unknown,
@@ -53,12 +53,12 @@ export class CastFailures {
     }
   }
 
-  /** Takes a cast that has expired before its attempt. */
+  /** Handles a cast that has expired before its next attempt. */
   async expired(
     incoming: IncomingRequest,
     queue?: QueueAddress,
   ): Promise<Disposition> {
-    const stored = incoming.attempt > 1 || !this.#openstack; // later attempts come of a retry policy
+    const stored = incoming.attempt > 1 || !this.#openstack; // an attempt after the first implies a retry policy
     if (!queue || !stored || !incoming.settlement.open) return "dropped";
     return await this.#deadLetter(
       incoming,
@@ -68,7 +68,7 @@ export class CastFailures {
     );
   }
 
-  /** Takes a cast that too many workers did not finish. */
+  /** Handles a cast that too many workers did not finish. */
   async interrupted(
     incoming: IncomingRequest,
     reason: string,
@@ -78,7 +78,7 @@ export class CastFailures {
     return await this.#deadLetter(incoming, queue, reason);
   }
 
-  /** Dead-letters a cast; `skipped` is the number of its attempts that did not take place. */
+  /** Dead-letters a cast; `skipped` is the number of its remaining attempts, which are not made. */
   async #deadLetter(
     incoming: IncomingRequest,
     queue: QueueAddress,
@@ -107,7 +107,7 @@ export class CastFailures {
     }
   }
 
-  /** Takes a cast whose copy the broker did not take: it goes back into its queue after a pause. */
+  /** Requeues a cast after a pause, because the broker did not confirm its copy. */
   async #requeueLater(
     incoming: IncomingRequest,
     error: unknown,
@@ -116,7 +116,7 @@ export class CastFailures {
     return "requeued";
   }
 
-  /** Pauses before a cast goes back into its queue, until the worker stops. */
+  /** Pauses before a cast is requeued. The pause ends when the worker stops. */
   async backOff(incoming: IncomingRequest, error: unknown): Promise<void> {
     logger("rpc").error(
       "A cast that failed goes back into its queue: {error}",
@@ -124,7 +124,7 @@ export class CastFailures {
         error,
       },
     );
-    await aside(
+    await waitOutsidePrefetch(
       incoming,
       incoming.signal,
       (signal) => this.#republisher.backOff(signal),
@@ -132,7 +132,10 @@ export class CastFailures {
   }
 }
 
-/** Text of a thrown value in one line, with secrets redacted. The value may be anything, also an object that cannot be read. */
+/**
+ * Formats a thrown value as one line, with secrets redacted. The value may be anything, even an object that throws when
+ * it is read.
+ */
 export function reasonOf(thrown: unknown): string {
   try {
     const text = thrown instanceof Error
@@ -144,7 +147,10 @@ export function reasonOf(thrown: unknown): string {
   }
 }
 
-/** Expiration for the next attempt, in epoch milliseconds. On the first attempt it counts from now: AMQP does not tell how long the message waited in its queue. */
+/**
+ * Expiration for the next attempt, in epoch milliseconds. On the first attempt it counts from now, because AMQP does
+ * not contain the time that the message has waited in its queue.
+ */
 function expiresOf(
   { request, message: { expiration } }: IncomingRequest,
 ): number | undefined {

@@ -1,4 +1,8 @@
-/** Quarantine: interrupted requests are counted, run one at a time in a queue of their own, and given up at last. @module */
+/**
+ * Quarantine: interrupted requests are counted, run one at a time from a queue of their own, and finally given up.
+ *
+ * @module
+ */
 import { setImmediate } from "node:timers/promises";
 import { ConnectionDisposedError, InterruptedError } from "../../errors.ts";
 import { logger, oneLine } from "../../logging.ts";
@@ -19,17 +23,17 @@ import type { Responder } from "../replies/responder.ts";
 /** Redeliveries after which a request moves to the quarantine queue, and after which it is given up. */
 const QUARANTINE_AFTER = 2;
 const MAX_REDELIVERIES = 5;
-/** Requests remembered that this worker has requeued by itself. */
+/** Maximum number of remembered requests that this worker has requeued by itself. */
 const MAX_REQUEUED = 10_000;
 
-/** Milliseconds that the broker may take to confirm that it has processed acknowledgements. */
+/** Milliseconds for the broker to confirm that it has processed acknowledgements. */
 const FLUSH_TIMEOUT_MS = 5_000;
 
 /** Collaborators of a `Quarantine`. */
 export interface QuarantineOptions {
   /** Session of the consumers. */
   readonly session: Session;
-  /** Moves requests. */
+  /** Moves requests to other queues. */
   readonly republisher: Republisher;
   /** Dead-letters casts that are given up. */
   readonly castFailures: CastFailures;
@@ -37,12 +41,15 @@ export interface QuarantineOptions {
   readonly responder: Responder;
 }
 
-/** Decision on an interrupted request: it is served here, was moved to a queue, or is given up after that many interruptions. */
+/**
+ * Decision on an interrupted request: it is served here, was moved to a queue, or is given up after this number of
+ * interruptions.
+ */
 export type QuarantineDecision = "served" | "moved" | {
   readonly exhausted: number;
 };
 
-/** Takes care of the interrupted requests of one server. */
+/** Handles the interrupted requests of one server. */
 export class Quarantine {
   readonly #session: Session;
   readonly #republisher: Republisher;
@@ -50,12 +57,12 @@ export class Quarantine {
   readonly #responder: Responder;
   readonly #counted = new WeakSet<IncomingRequest>();
   readonly #moving = new Set<Promise<QuarantineDecision>>();
-  /** Keys of requests that this worker has requeued by itself: their redelivery is no interruption. */
+  /** Keys of requests that this worker has requeued by itself: their next redelivery is no interruption. */
   readonly #requeued = new Set<string>();
   #flush: Promise<void> | undefined;
   #warned = false;
 
-  /** Serves the consumers of one session. */
+  /** Serves the consumers of `session`. */
   constructor(options: QuarantineOptions) {
     this.#session = options.session;
     this.#republisher = options.republisher;
@@ -63,7 +70,10 @@ export class Quarantine {
     this.#responder = options.responder;
   }
 
-  /** True for a request that a worker did not finish, unless this worker has requeued it. A lost connection looks like a death. */
+  /**
+   * True for a request that a worker did not finish, unless this worker has requeued it. A lost connection counts as
+   * the death of a worker.
+   */
   isSuspect(
     incoming: IncomingRequest,
     { quarantine, quarantined = false }: ServedQueue,
@@ -77,19 +87,22 @@ export class Quarantine {
   }
 
   /** Notes that a request is being run: its next redelivery is an interruption again. */
-  admitted(incoming: IncomingRequest): void {
+  onAdmitted(incoming: IncomingRequest): void {
     if (!incoming.redelivered || this.#requeued.size === 0) return;
     const key = fullRequestKey(incoming);
     if (key !== undefined) this.#requeued.delete(key);
   }
 
-  /** Resolves when all requests that are being moved are in their new queues: the next one may end this worker. */
-  async othersSafe(): Promise<void> {
+  /**
+   * Resolves when all requests that are being moved are in their new queues, because the next request that is run may
+   * end this worker.
+   */
+  async pendingMoves(): Promise<void> {
     await Promise.all(this.#moving);
   }
 
-  /** Counts one more interruption of a request, and decides what becomes of it. */
-  async take(
+  /** Counts an interruption of a request, and decides where it is run. */
+  async onInterrupted(
     incoming: IncomingRequest,
     served: ServedQueue,
   ): Promise<QuarantineDecision> {
@@ -108,7 +121,7 @@ export class Quarantine {
     return await moving;
   }
 
-  /** Publishes a copy at the end of the request's queue; false if the broker did not take it. */
+  /** Publishes a copy at the end of the request's queue; false if the broker did not confirm it. */
   async requeue(
     { message, request }: IncomingRequest,
     served: ServedQueue,
@@ -124,8 +137,8 @@ export class Quarantine {
     }
   }
 
-  /** Remembers a request that this worker has requeued by its own decision: it was not interrupted. */
-  settled(incoming: IncomingRequest): void {
+  /** Remembers a request that this worker has requeued by its own decision, so that it does not count as interrupted. */
+  onSettled(incoming: IncomingRequest): void {
     const { abandoned, acknowledged } = incoming.settlement;
     if (!abandoned || acknowledged || this.#counted.has(incoming)) return;
     const key = fullRequestKey(incoming);
@@ -136,7 +149,10 @@ export class Quarantine {
     if (full && oldest !== undefined) this.#requeued.delete(oldest);
   }
 
-  /** Moves a request to another queue. A request whose copy the broker refuses for its content can not be counted: it is given up. */
+  /**
+   * Moves a request to another queue. If the broker rejects the copy because of its content, the interruptions cannot
+   * be counted, and the request is given up.
+   */
   async #move(
     incoming: IncomingRequest,
     route: Address,
@@ -158,7 +174,10 @@ export class Quarantine {
     return "moved";
   }
 
-  /** Resolves when the broker has processed all acknowledgements: if a copy ends this worker, no other copy is delivered twice. */
+  /**
+   * Resolves when the broker has processed all acknowledgements. A copy that ends this worker then causes no second
+   * delivery of the other originals.
+   */
   async #flushAcks(): Promise<void> {
     await setImmediate(); // one flush serves all acknowledgements of this turn
     this.#flush = undefined;
@@ -175,7 +194,7 @@ export class Quarantine {
     );
   }
 
-  /** Gives up a request that was interrupted too often: a cast is dead-lettered, a call fails. */
+  /** Gives up a request that was interrupted too often: a cast is dead-lettered, a call gets an error. */
   async giveUp(
     incoming: IncomingRequest,
     times: number,
@@ -198,7 +217,10 @@ export class Quarantine {
   }
 }
 
-/** Interruptions of a redelivered request, this one included. Where the broker counts deliveries, its count holds. */
+/**
+ * Returns the number of interruptions of a redelivered request, including this one; the broker's own count if it counts
+ * deliveries.
+ */
 function interruptionsOf(
   { request, deliveryCount = 1 }: IncomingRequest,
 ): number {
@@ -206,7 +228,7 @@ function interruptionsOf(
   return interruptions + Math.max(1, deliveryCount);
 }
 
-/** Queue to which a request goes back that was interrupted that often; undefined for a broadcast. */
+/** Returns the queue to which a request with this number of interruptions is requeued; undefined for a fanout. */
 export function requeueAddress(
   times: number,
   served: ServedQueue,
@@ -216,7 +238,10 @@ export function requeueAddress(
   return queue && direct(queueName(queue));
 }
 
-/** Queue to which an interrupted request is moved with its count. Undefined where the broker counts by itself, and the request is not to be quarantined yet. */
+/**
+ * Returns the queue to which an interrupted request is moved with its count. Undefined if the broker counts by itself,
+ * and the request is not to be quarantined yet.
+ */
 function countedAddress(
   times: number,
   { deliveryCount }: IncomingRequest,

@@ -21,18 +21,21 @@ import {
   redeliveryHeaders,
 } from "../../wire/mod.ts";
 
-/** Milliseconds that the broker may take to confirm a copy. */
+/** Milliseconds for the broker to confirm a copy. */
 const CONFIRM_TIMEOUT_MS = 30_000;
-/** Bytes of a copy that prolong this time by a millisecond. */
+/** Bytes of a copy for which this time is extended by one millisecond. */
 const MIN_BYTES_PER_MS = 1_024;
-/** Milliseconds before a message that could not be copied goes back into its queue. They double with each such message, until a copy is taken again. */
+/**
+ * Milliseconds before a message that could not be copied is requeued. The pause doubles with each such message, until a
+ * copy succeeds.
+ */
 const REQUEUE_DELAY_MS = 1_000;
 const MAX_REQUEUE_DELAY_MS = 60_000;
-/** Bytes of the original properties that a dead letter holds, so that its headers fit into one frame. */
+/** Maximum bytes of the original properties in a dead letter, so that its headers fit into one frame. */
 const MAX_PROPERTIES_BYTES = 64 * 1024;
 /**
- * Copy of a message for a new attempt, with headers that describe the attempt. Properties that describe the call or the
- * earlier attempt do not travel, nor does what a broker has added; all others do.
+ * Copies a message for a new attempt, with headers that describe the attempt. Properties that describe the call or the
+ * earlier attempt are dropped, and so are properties that a broker has added; all others are copied.
  */
 export function newAttempt(
   message: Message,
@@ -49,7 +52,7 @@ export function newAttempt(
   };
 }
 
-/** Copy of a request that stays in the same attempt; `interruptions` is given if a worker did not finish it. */
+/** Copies a request within the same attempt; `interruptions` is given if a worker did not finish the request. */
 export function sameAttempt(
   message: Message,
   interruptions: number = interruptionsOf(message.headers),
@@ -66,14 +69,14 @@ export function sameAttempt(
   };
 }
 
-/** Leaves out a property that AMQP cannot carry any more. */
+/** Drops a property that is too long for AMQP. */
 function short(text: string | undefined): string | undefined {
   return text !== undefined && isShortString(text) ? text : undefined;
 }
 
 /**
- * Variants of a dead letter, to be tried in this order: a copy, unless its headers could not be read; a new message that
- * holds the original properties as bytes; a new message without them.
+ * Returns the variants of a dead letter, in the order in which they are tried: a copy, unless its headers could not be
+ * decoded; a new message that contains the original properties as bytes; a new message without them.
  */
 function deadLetterVariants(
   message: Message,
@@ -90,7 +93,7 @@ function deadLetterVariants(
   return message.unreadable === undefined ? [copy, ...variants] : variants;
 }
 
-/** True if a message was refused for its content: AMQP cannot carry it, or the broker does not take it. */
+/** True if a message was rejected because of its content: AMQP cannot represent it, or the broker does not accept it. */
 export function isContentError(error: unknown): boolean {
   return error instanceof InvalidValueError ||
     (error instanceof RejectedError && error.data.reason === "content");
@@ -104,7 +107,7 @@ export class Republisher {
   /** Milliseconds of the next pause. */
   #requeueDelay = REQUEUE_DELAY_MS;
 
-  /** Publishes through a session. */
+  /** Copies are published on `session`. */
   constructor(session: Session) {
     this.#session = session;
   }
@@ -112,7 +115,7 @@ export class Republisher {
   /**
    * Publishes a copy; resolves when the broker has confirmed it.
    *
-   * @throws {RpcError} the broker does not take it: see `Session.declare` and `Session.publish`.
+   * @throws {RpcError} the broker does not accept the copy: see `Session.declare` and `Session.publish`.
    */
   async send(address: Address, copy: Message): Promise<void> {
     const timeout = CONFIRM_TIMEOUT_MS + copy.body.length / MIN_BYTES_PER_MS;
@@ -124,7 +127,7 @@ export class Republisher {
       this.#declared.add(name);
       try {
         await this.#session.publish(address, copy, deadline);
-        // A message that goes back into its queue proves nothing: its next attempt may fail as this one did.
+        // A requeued message proves nothing, because its next attempt may fail in the same way.
         const moved = address.kind === "delay" || address.kind === "deadLetter";
         if (moved) this.#requeueDelay = REQUEUE_DELAY_MS;
         return;
@@ -136,10 +139,10 @@ export class Republisher {
   }
 
   /**
-   * Dead-letters a message. Where the broker refuses the copy for its content, a new message has its body. False where the
-   * broker refuses the body itself: no queue can store such a message.
+   * Dead-letters a message. If the broker rejects the copy because of its content, a new message with the same body is
+   * published. False if the broker rejects the body itself, so that no queue can store the message.
    *
-   * @throws {RpcError} the broker does not take the message for any other reason.
+   * @throws {RpcError} the broker does not accept the message for any other reason.
    */
   async deadLetter(
     queue: QueueAddress,
@@ -156,7 +159,7 @@ export class Republisher {
         refusal = error;
       }
     }
-    // The last variant has nothing of the sender but the body, which every client can send.
+    // The last variant contains only the body of the original, which every client can send.
     if (refusal instanceof InvalidValueError) throw refusal;
     logger("rpc").error(
       "Dropped a message of {bytes} bytes from {queue}: the broker refuses its body even as a new message: {error}",
@@ -169,7 +172,10 @@ export class Republisher {
     return false;
   }
 
-  /** Pauses before a message that could not be copied goes back into its queue, since the next attempt will probably fail as well. Ends with the signal. */
+  /**
+   * Pauses before a message that could not be copied is requeued, because the next attempt will probably fail as well.
+   * The signal ends the pause.
+   */
   async backOff(signal: AbortSignal): Promise<void> {
     const ms = this.#requeueDelay;
     this.#requeueDelay = Math.min(2 * ms, MAX_REQUEUE_DELAY_MS);

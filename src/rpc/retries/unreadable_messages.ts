@@ -1,4 +1,4 @@
-/** Unreadable messages: their senders are told, or they are dead-lettered. @module */
+/** Unreadable messages: their senders get an error reply, or the messages are dead-lettered. @module */
 import { logger, oneLine } from "../../logging.ts";
 import { type QueueAddress, queueName } from "../../transport/address.ts";
 import type { Delivery } from "../../transport/transport.ts";
@@ -7,13 +7,16 @@ import {
   deadLetterHeaders,
   type ReplyAddress,
 } from "../../wire/mod.ts";
-import { aside } from "../request/waiting_aside.ts";
+import { waitOutsidePrefetch } from "../request/waiting_aside.ts";
 import type { UnreadableMessage } from "../request/request_reader.ts";
 import type { Republisher } from "./republisher.ts";
 import type { Disposition } from "../server_stats.ts";
 import type { Responder } from "../replies/responder.ts";
 
-/** Replies to senders that are pending while their messages are acknowledged already; beyond it, each message waits for its reply. */
+/**
+ * Maximum number of pending replies to senders whose messages are acknowledged already. Above it, each message is
+ * acknowledged after its reply.
+ */
 const MAX_PENDING_REPLIES = 1_000;
 
 /** Rejects the unreadable messages of one server. */
@@ -23,23 +26,26 @@ export class UnreadableMessages {
   readonly #pending = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
 
-  /** Senders are told by `responder`, dead letters kept by `republisher`. */
+  /** `responder` replies to senders; `republisher` sends dead letters. */
   constructor(responder: Responder, republisher: Republisher) {
     this.#responder = responder;
     this.#republisher = republisher;
   }
 
-  /** Settles for each message that is not dealt with yet. */
+  /** Promises of the messages that are being handled; each settles when its message is settled. */
   get pending(): ReadonlySet<Promise<void>> {
     return this.#pending;
   }
 
-  /** Ends all pauses: messages that could not be dead-lettered go back to their queues at once. */
+  /** Ends all pauses: messages that could not be dead-lettered are requeued at once. */
   stop(): void {
     this.#stopping.abort();
   }
 
-  /** Replies to the sender if the message tells where; else dead-letters the message of `queue`, or drops it without one. Never throws. */
+  /**
+   * Replies to the sender if the message contains its address; otherwise dead-letters the message in `queue`, or drops
+   * it without a queue. Never throws.
+   */
   reject(
     delivery: Delivery,
     refused: UnreadableMessage,
@@ -53,12 +59,12 @@ export class UnreadableMessages {
     });
     const replied = this.#reply(delivery, refused);
     if (!queue) {
-      delivery.reject(false); // dropped, or dead-lettered where the broker's policy says so
+      delivery.reject(false); // dropped, or dead-lettered by a policy of the broker
       return done("dropped");
     }
-    // A reply that finds no queue must not take a place in the prefetch, unless there are too many of them.
-    const few = this.#pending.size < MAX_PENDING_REPLIES;
-    if (replied && few) delivery.ack();
+    // A reply to a missing queue must not use up the prefetch, unless there are too many such replies.
+    const isBelowLimit = this.#pending.size < MAX_PENDING_REPLIES;
+    if (replied && isBelowLimit) delivery.ack();
     const settled = replied?.then(() => delivery.ack()) ??
       this.#deadLetter(delivery, reason, queue).then(done);
     const work: Promise<void> = settled.finally(() =>
@@ -67,7 +73,7 @@ export class UnreadableMessages {
     this.#pending.add(work);
   }
 
-  /** Undefined if the sender waits for no reply. */
+  /** Replies to the sender; returns undefined if the sender waits for no reply. */
   #reply(
     delivery: Delivery,
     { reason, dialect, reply = replyAddressOf(delivery), warren }:
@@ -82,7 +88,7 @@ export class UnreadableMessages {
       );
   }
 
-  /** Dead-letters the message as it is. Where that fails, it goes back into its queue after a pause. */
+  /** Dead-letters the message unchanged. If that fails, the message is requeued after a pause. */
   async #deadLetter(
     delivery: Delivery,
     rejectReason: string,
@@ -113,7 +119,7 @@ export class UnreadableMessages {
         },
       );
       const { signal } = this.#stopping;
-      await aside(
+      await waitOutsidePrefetch(
         delivery,
         signal,
         (signal) => this.#republisher.backOff(signal),
@@ -124,7 +130,7 @@ export class UnreadableMessages {
   }
 }
 
-/** Reply address of an unreadable message, by its properties. */
+/** Returns the reply address of an unreadable message, from its AMQP properties. */
 function replyAddressOf({ message }: Delivery): ReplyAddress | undefined {
   const { replyTo: queue, correlationId: call } = message;
   return queue && call ? { queue, call, form: "oneMessage" } : undefined;

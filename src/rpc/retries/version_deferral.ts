@@ -1,4 +1,9 @@
-/** Deferral of requests in a version that this worker does not serve, and another worker does: they go back to their queue after a delay. @module */
+/**
+ * Deferral of requests in a version that another worker of the queue serves, but not this one: they are requeued after
+ * a delay.
+ *
+ * @module
+ */
 import { UnsupportedVersionError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import { delay } from "../../async/deadline.ts";
@@ -12,22 +17,23 @@ import type { IncomingRequest } from "../request/incoming_request.ts";
 import type { ServedQueue } from "../request/served_queue.ts";
 import { isDispatchError } from "../dispatch/handler_result.ts";
 
-/** Deferrals of one request. */
+/** Maximum number of deferrals of one request. */
 const MAX_DEFERRALS = 20;
-/** Milliseconds before a request is in its queue again, for the first deferrals and for the later ones: most requests find another worker soon. */
+/** Delay of a deferral, in milliseconds: shorter for the first deferrals, in which most requests find another worker. */
 const FIRST_DELAY_MS = 100;
 const LATER_DELAY_MS = 1_000;
-/** Deferrals with the shorter delay. */
+/** Number of deferrals with the shorter delay. */
 const FIRST_DEFERRALS = 5;
 
-/** Hands requests over to workers that serve their versions. */
+/** Requeues requests for workers that serve their versions. */
 export class VersionDeferral {
   readonly #republisher: Republisher;
   readonly #survey: VersionSurvey;
   readonly #openstack: boolean;
 
   /**
-   * Asks other services through `caller`. With `openstack` no request is deferred: that bus has no queues to delay it in.
+   * Other services are queried through `caller`. With `openstack`, no request is deferred, because that bus has no
+   * delay queues.
    */
   constructor(
     republisher: Republisher,
@@ -39,8 +45,11 @@ export class VersionDeferral {
     this.#openstack = openstack;
   }
 
-  /** Defers a request if its error is an unsupported version. True if it has gone back to its queue; false if the error stands. */
-  async take(
+  /**
+   * Defers a request if its error is an unsupported version. True if the request was requeued; false if it fails with
+   * the error.
+   */
+  async tryDefer(
     incoming: IncomingRequest,
     error: unknown,
     served: ServedQueue,
@@ -61,7 +70,7 @@ export class VersionDeferral {
     return await this.#send(incoming, served, deferred + 1, ms);
   }
 
-  /** Publishes the copy; false if the broker did not take it. */
+  /** Publishes the copy; false if the broker did not confirm it. */
   async #send(
     incoming: IncomingRequest,
     { queue, quarantined, quarantine }: ServedQueue,
@@ -70,13 +79,13 @@ export class VersionDeferral {
   ): Promise<boolean> {
     if (!queue) return false;
     try {
-      // A quarantined request stays in the quarantine queue. It waits here, since that queue has no delay queue.
+      // A quarantined request stays in the quarantine queue. It waits here, because that queue has no delay queue.
       const target = quarantined ? quarantine : undefined;
       const deadline = { at: Infinity, signal: incoming.signal };
       if (target) await delay(ms, deadline);
       const remaining = remainingTime(incoming);
       if (isDone(incoming) || remaining <= ms) return false;
-      // A worker counts a timeout from the arrival, so the delay in the queue is subtracted here.
+      // Workers count a timeout from the arrival, so the delay in the queue is subtracted here.
       const copy = copyFor(incoming, times, {
         remaining,
         delay: target ? 0 : ms,
@@ -99,12 +108,15 @@ export class VersionDeferral {
   }
 }
 
-/** True if nobody waits for the request any more, or another worker will get it. */
+/** True if no caller waits for the request any more, or another worker will get it. */
 function isDone({ cancellation, settlement }: IncomingRequest): boolean {
   return cancellation.cancelled || !settlement.open;
 }
 
-/** Milliseconds until the sender gives up. The time in the queue is known only of a deferred copy, which has a time stamp. */
+/**
+ * Returns the milliseconds until the sender's timeout ends. The time in the queue is known only for a deferred copy,
+ * which has a time stamp.
+ */
 function remainingTime(
   { deadline, arrived, message, request }: IncomingRequest,
 ): number {
@@ -115,7 +127,10 @@ function remainingTime(
   return Math.min(deadline - now, arrived + expiration - now, stamped);
 }
 
-/** Copy in the same attempt with the remaining time in its headers, since its expiration would be lost in the delay queue. */
+/**
+ * Copies a request within the same attempt. The remaining time is in the headers, because the expiration of the message
+ * would be lost in the delay queue.
+ */
 function copyFor(
   { message, request: { timeout, reply } }: IncomingRequest,
   times: number,

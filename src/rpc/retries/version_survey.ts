@@ -1,4 +1,9 @@
-/** Finds out if another worker of a queue serves a version. Services are asked when a request needs it, and their replies are cached. @module */
+/**
+ * Survey of the versions that other workers of a queue serve. Services are queried when a request needs it, and their
+ * replies are cached.
+ *
+ * @module
+ */
 import { logger } from "../../logging.ts";
 import { withDeadline } from "../../async/deadline.ts";
 import { queueFor } from "../../transport/address.ts";
@@ -8,22 +13,25 @@ import { isCompatible, parseVersion } from "../../contract/version.ts";
 import { answerIn, registryContract } from "../discovery/service_contract.ts";
 import type { ServiceInfo } from "../discovery/service_report.ts";
 
-/** Milliseconds that replies are waited for. */
+/** Milliseconds to wait for replies. */
 const SURVEY_TIMEOUT_MS = 500;
-/** Milliseconds that replies are valid for: at first, and at most. They double with each survey that finds no worker. */
+/**
+ * Milliseconds for which replies are valid: at first, and at most. The time doubles with each survey that finds no
+ * worker.
+ */
 const MIN_VALIDITY_MS = 2_000;
 const MAX_VALIDITY_MS = 30_000;
-/** Queues that are remembered, and replies for each queue. */
+/** Maximum number of remembered queues, and of replies for each queue. */
 const MAX_QUEUES = 100;
 const MAX_REPLIES = 1_000;
 
-/** Query for a worker: its queue, and the version that it must serve. */
+/** Version that a worker of a queue should serve. */
 export interface WantedVersion {
   /** Topic and host of the queue. */
   readonly addressee: Addressee;
   /** Name of the queue. */
   readonly queue: string;
-  /** `major.minor` */
+  /** Version, `major.minor`. */
   readonly version: string;
   /** Namespace of the contract. */
   readonly namespace: string | undefined;
@@ -32,8 +40,8 @@ export interface WantedVersion {
 /** Replies of a topic's services, and the time at which they expire. */
 class Survey {
   readonly infos: ServiceInfo[] = [];
-  over = false;
-  until = Infinity;
+  ended = false;
+  expiresAt = Infinity;
   #next = Promise.withResolvers<void>();
 
   /** Resolves at the next reply, or when the survey is over. */
@@ -47,23 +55,26 @@ class Survey {
   }
 }
 
-/** Knows which versions the other workers of a context's queues serve. */
+/** Finds out which versions the other workers of a context's queues serve. */
 export class VersionSurvey {
   readonly #caller: Pick<RpcClient, "gather">;
   readonly #surveys = new Map<string, Survey>();
   #validity = MIN_VALIDITY_MS;
 
-  /** Services are asked through `caller`. */
+  /** Services are queried through `caller`. */
   constructor(caller: Pick<RpcClient, "gather">) {
     this.#caller = caller;
   }
 
-  /** True once a live service has reported the version; false if none has within half a second. Never rejects. */
+  /**
+   * True once a running service has reported that it serves the version; false if none has within half a second. Never
+   * rejects.
+   */
   async serves(wanted: WantedVersion): Promise<boolean> {
     const survey = this.#survey(wanted);
     const fits = (info: ServiceInfo) => doesServe(info, wanted);
     while (!survey.infos.some(fits)) {
-      if (survey.over) return false;
+      if (survey.ended) return false;
       await survey.next;
     }
     this.#validity = MIN_VALIDITY_MS;
@@ -72,7 +83,7 @@ export class VersionSurvey {
 
   #survey({ queue, addressee }: WantedVersion): Survey {
     const known = this.#surveys.get(queue);
-    if (known && performance.now() < known.until) return known;
+    if (known && performance.now() < known.expiresAt) return known;
     const survey = new Survey();
     this.#surveys.delete(queue);
     this.#surveys.set(queue, survey);
@@ -105,9 +116,9 @@ export class VersionSurvey {
         error,
       });
     });
-    survey.until = performance.now() + this.#validity;
+    survey.expiresAt = performance.now() + this.#validity;
     this.#validity = Math.min(2 * this.#validity, MAX_VALIDITY_MS);
-    survey.over = true;
+    survey.ended = true;
     survey.changed();
   }
 }

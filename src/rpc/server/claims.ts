@@ -1,4 +1,4 @@
-/** Claims of a server in the shared ledger, and the rescue of requests whose workers have died. @module */
+/** Claims of a server in the shared ledger, and the rescue of orphans: requests whose workers have died. @module */
 import { createHash } from "node:crypto";
 import {
   clearDeadline,
@@ -14,7 +14,7 @@ import {
 } from "../../transport/address.ts";
 import type { Message } from "../../transport/transport.ts";
 import { interruptionsOf } from "../../wire/mod.ts";
-import { aside } from "../request/waiting_aside.ts";
+import { waitOutsidePrefetch } from "../request/waiting_aside.ts";
 import { type Republisher, sameAttempt } from "../retries/republisher.ts";
 import { Lease, parseMessages, retryStore } from "../../ledger/lease.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
@@ -24,22 +24,25 @@ import { requeueAddress } from "../retries/quarantine.ts";
 
 /** Milliseconds between two checks of a request that another worker has claimed. */
 const CLAIM_CHECK_INTERVAL_MS = 1_000;
-/** Milliseconds that the broker may take for a request that goes back to its queue when the worker stops. */
+/** Milliseconds for the broker to confirm a request that is requeued when the worker stops. */
 const SHUTDOWN_TIMEOUT_MS = 1_000;
 
-/** Result of a claim: `held` by this worker, done with those replies, or taken by another worker, to be checked again after `ms` milliseconds. */
+/**
+ * Result of a claim: `held` by this worker, `done` with these replies, or `taken` by another worker; the latter is
+ * checked again after `ms` milliseconds.
+ */
 export type ClaimResult =
   | { readonly state: "held" }
   | { readonly state: "done"; readonly replies: readonly Message[] }
   | { readonly state: "taken"; readonly ms: number; readonly stored: boolean };
 
-/** Key in the ledger: a digest, since a peer may choose ids of any length and content. */
+/** Returns the key in the ledger: a digest, because a peer may choose ids of any length and content. */
 function keyOf({ queue }: ServedQueue, identity: string): string {
   const named = JSON.stringify([queue && queueName(queue), identity]);
   return createHash("sha256").update(named).digest("base64url");
 }
 
-/** The claims of one server. */
+/** Claims requests for one server. */
 export class Claims {
   readonly #store: LedgerStore;
   readonly #republisher: Republisher;
@@ -48,26 +51,26 @@ export class Claims {
   #rescueTimer: Timer | undefined;
   #stopped = false;
 
-  /** Claims in `store`; orphans go back to their queues by `republisher`. */
+  /** `store` has the claims; `republisher` requeues orphans. */
   constructor(store: LedgerStore, republisher: Republisher) {
     this.#store = store;
     this.#republisher = republisher;
   }
 
-  /** Rescues the orphans of a shared queue from now on, once in each lease. */
+  /** Starts to rescue the orphans of a shared queue, once in the duration of a lease. */
   watch(served: ServedQueue): void {
     if (!served.queue || served.quarantined) return;
     this.#watched.set(queueName(served.queue), served);
     if (!this.#stopped) this.#rescueTimer ??= this.#schedule();
   }
 
-  /** Rescues no more orphans. */
+  /** Stops the rescue of orphans. */
   stop(): void {
     this.#stopped = true;
     if (this.#rescueTimer) clearDeadline(this.#rescueTimer);
   }
 
-  /** Claims a request; undefined if it has no key, or is a broadcast: then there is nothing to claim. */
+  /** Claims a request. Resolves to undefined if there is nothing to claim: the request has no key, or is a fanout. */
   async claim(
     incoming: IncomingRequest,
     served: ServedQueue,
@@ -76,9 +79,9 @@ export class Claims {
     if (identity === undefined || !served.queue) return undefined;
     const key = keyOf(served, identity);
     const { signal } = incoming;
-    const wait = { at: Infinity, signal };
+    const deadline = { at: Infinity, signal };
     const store = this.#store;
-    const claimed = await retryStore(store, () => store.claim(key), wait);
+    const claimed = await retryStore(store, () => store.claim(key), deadline);
     if (claimed.state === "done") {
       return { state: "done", replies: parseMessages(claimed.answers) };
     }
@@ -94,7 +97,7 @@ export class Claims {
     return { state: "held" };
   }
 
-  /** Releases the claim of a request that goes back to its queue undone: any other worker may claim it at once. */
+  /** Releases the claim of a request that is requeued undone, so that another worker may claim it at once. */
   async release(
     { settlement: { lease, stored }, message }: IncomingRequest,
     queue: QueueAddress | undefined,
@@ -106,36 +109,40 @@ export class Claims {
     }
   }
 
-  /** False if the broker does not take the copy in time: the request is rescued when its lease has ended. */
+  /**
+   * Requeues a copy of a stored request. False if the broker does not confirm the copy in time: then the request is
+   * rescued when its lease has ended.
+   */
   async #requeue(
     queue: QueueAddress,
     message: Message,
   ): Promise<boolean> {
     const name = queueName(queue);
-    const wait = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
-    const late = () => new Error("the broker did not take it in time");
+    const deadline = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
+    const timeoutError = () => new Error("the broker did not take it in time");
     const sent = this.#republisher.send(direct(name), sameAttempt(message));
-    return await withDeadline(sent.then(() => true), wait, late).catch(
-      (error) => {
-        logger("rpc").warn(
-          "A request of {queue} waits for its lease: {error}",
-          {
-            queue: name,
-            error,
-          },
-        );
-        return false;
-      },
-    );
+    return await withDeadline(sent.then(() => true), deadline, timeoutError)
+      .catch(
+        (error) => {
+          logger("rpc").warn(
+            "A request of {queue} waits for its lease: {error}",
+            {
+              queue: name,
+              error,
+            },
+          );
+          return false;
+        },
+      );
   }
 
-  /** Waits before the next check of a request that another worker has claimed; false if it has to go back to its queue now. */
+  /** Waits before the next check of a request that another worker has claimed; false if it has to be requeued now. */
   async waitForRelease(
     incoming: IncomingRequest,
     ms: number,
   ): Promise<boolean> {
     const deadline = Infinity;
-    return await aside(
+    return await waitOutsidePrefetch(
       incoming,
       incoming.signal,
       (signal) => delay(ms, { at: deadline, signal }),
@@ -144,17 +151,20 @@ export class Claims {
   }
 
   #schedule(): Timer {
-    const soon = performance.now() + this.#store.lease;
-    return setDeadline(soon, () => void this.#rescueOrphans());
+    const nextRescue = performance.now() + this.#store.lease;
+    return setDeadline(nextRescue, () => void this.#rescueOrphans());
   }
 
   async #rescueOrphans(): Promise<void> {
     const queues = [...this.#watched.keys()];
-    const wait = { at: performance.now() + this.#store.lease };
-    const late = () => new Error("no answer from the ledger store in time");
+    const deadline = { at: performance.now() + this.#store.lease };
+    const timeoutError = () =>
+      new Error("no answer from the ledger store in time");
     try {
       const orphans = Promise.try(() => this.#store.sweep(queues));
-      for (const orphan of await withDeadline(orphans, wait, late)) {
+      for (
+        const orphan of await withDeadline(orphans, deadline, timeoutError)
+      ) {
         await this.#rescue(orphan);
       }
     } catch (error) {
@@ -165,7 +175,10 @@ export class Claims {
     if (!this.#stopped) this.#rescueTimer = this.#schedule();
   }
 
-  /** Puts an orphan into its queue, or into the quarantine queue if it was interrupted too often: any worker may claim it there. */
+  /**
+   * Sends an orphan to its queue, or to the quarantine queue if it was interrupted too often. Any worker may claim it
+   * there.
+   */
   async #rescue(orphan: StoredRequest): Promise<void> {
     const { queue } = orphan;
     const served = this.#watched.get(queue);

@@ -13,13 +13,13 @@ export interface Watched {
   readonly name: string;
 }
 
-/** Milliseconds of blocking that are logged, and between two checks. */
+/** Milliseconds for which the event loop must be blocked to be logged; also the interval between two checks. */
 const BLOCKED_AFTER_MS = 1_000;
 const CHECK_INTERVAL_MS = 250;
-/** Procedures that one log entry names. */
+/** Maximum number of procedures that one log entry names. */
 const MAX_NAMES = 5;
 
-/** Notices by a late timer that the event loop was blocked while handlers ran. The timer runs only while there are any. */
+/** Detects by a late timer that the event loop was blocked while handlers ran. The timer runs only while a handler runs. */
 export class EventLoopMonitor<T extends Watched = Watched>
   implements Disposable {
   readonly #active = new SlotMap<T>();
@@ -59,8 +59,11 @@ export class EventLoopMonitor<T extends Watched = Watched>
     if (handle !== undefined) this.#active.delete(handle);
   }
 
-  /** Notes that a handler has first awaited something after that many milliseconds. One that took too long is logged alone. */
-  ran({ name }: T, ms: number): void {
+  /**
+   * Records that a handler blocked the event loop for `ms` milliseconds, before it first awaited something. The log
+   * entry of a handler that blocked for too long names only this handler.
+   */
+  recordRun({ name }: T, ms: number): void {
     if (ms < BLOCKED_AFTER_MS) return;
     this.#blocked++;
     logger("rpc").warn(

@@ -25,15 +25,15 @@ import type { LatencyHistogram } from "./latency_histogram.ts";
 
 /** Collaborators of all executions of a server. */
 export interface ExecutionServices {
-  /** Replies, heartbeats and records. */
+  /** Sends replies and heartbeats, and records results. */
   readonly responder: Responder;
   /** Detects handlers that block the event loop. */
   readonly monitor: EventLoopMonitor<IncomingRequest>;
   /** Durations of handlers. */
   readonly latency: LatencyHistogram;
-  /** Milliseconds after which the broker takes back a message that is not acknowledged. */
+  /** Milliseconds after which the broker requeues an unacknowledged message. */
   readonly consumerTimeout: number;
-  /** End of the waits for the ledger, which comes when the worker stops. */
+  /** Deadline for the ledger, which comes when the worker stops. */
   readonly stopping: Deadline;
 }
 
@@ -41,7 +41,7 @@ export interface ExecutionServices {
 export class Execution implements ExecutionObserver {
   /** Request that is executed. */
   readonly incoming: IncomingRequest;
-  /** Consumer that the request came to. */
+  /** Consumer that received the request. */
   readonly served: ServedQueue;
   /** Permit to run. */
   readonly permit: Permit;
@@ -74,7 +74,10 @@ export class Execution implements ExecutionObserver {
     return this.incoming.request;
   }
 
-  /** Only a multicall of Warren tells its credit: a call of another peer may be answered by a stream as well. */
+  /**
+   * Verb of the request. Only Warren's multicalls have a credit; the call of another peer may be answered by a stream
+   * as well.
+   */
   get kind(): ServedKind {
     const { reply, credit } = this.request;
     if (reply) return credit === undefined ? "call" : "multicall";
@@ -93,14 +96,14 @@ export class Execution implements ExecutionObserver {
     return this.incoming.deadline;
   }
 
-  /** Sends heartbeats to the caller from now on. */
+  /** Starts to send heartbeats to the caller. */
   startHeartbeats(): void {
     this.#heartbeats = this.#services.responder.heartbeats.start(
       this.incoming,
     );
   }
 
-  /** Sends no more heartbeats. */
+  /** Stops sending heartbeats. */
   stopHeartbeats(): void {
     this.#services.responder.heartbeats.stop(this.#heartbeats);
     this.#heartbeats = undefined;
@@ -113,7 +116,7 @@ export class Execution implements ExecutionObserver {
     logStep(this.incoming, "started");
   }
 
-  /** Ends and measures the handler's time, and releases the permit; later calls change nothing. */
+  /** Ends and measures the handler's time, and releases the permit; later calls have no effect. */
   end(): void {
     this.permit.release();
     if (this.#startedAt === undefined) return;
@@ -124,13 +127,13 @@ export class Execution implements ExecutionObserver {
     this.incoming.run.end();
   }
 
-  /** Takes the request out of the event-loop monitor. */
+  /** Removes the request from the event-loop monitor. */
   stopMonitoring(): void {
     this.#services.monitor.stop(this.#monitored);
     this.#monitored = undefined;
   }
 
-  found(procedure: Procedure, name: string): void {
+  onProcedure(procedure: Procedure, name: string): void {
     const { deadline, cancellation } = this.incoming;
     if (this.incoming.procedure === procedure) return;
     this.incoming.resolve(procedure, name);
@@ -145,7 +148,7 @@ export class Execution implements ExecutionObserver {
     run.start(name, limit, (error) => cancellation.interrupt(error));
   }
 
-  starting(procedure: Procedure): Promise<void> | undefined {
+  onStart(procedure: Procedure): Promise<void> | undefined {
     const once = procedure.delivery === "at-most-once";
     if (once) this.incoming.settlement.ack();
     const stored = once ? undefined : this.#store(procedure);
@@ -154,12 +157,12 @@ export class Execution implements ExecutionObserver {
     return undefined;
   }
 
-  paused(ms: number): void {
+  onPause(ms: number): void {
     if (this.#monitored === undefined) return;
-    this.#services.monitor.ran(this.incoming, ms);
+    this.#services.monitor.recordRun(this.incoming, ms);
   }
 
-  parsed(parsed: unknown, returned: unknown): void {
+  onParsed(parsed: unknown, returned: unknown): void {
     const { procedure, run } = this.incoming;
     const stream = procedure?.yields !== undefined;
     run.rawResults.remember(parsed, returned, stream);
@@ -177,8 +180,8 @@ export class Execution implements ExecutionObserver {
   }
 
   /**
-   * Stores a request in the ledger whose handler may run longer than the broker leaves a message unacknowledged. Undefined
-   * where that is not needed.
+   * Stores a request in the ledger if its handler may run longer than the broker allows a message to be unacknowledged.
+   * Returns undefined if that is not needed.
    */
   #store({ maxDuration = 0 }: Procedure): Promise<void> | undefined {
     const { queue } = this.served;
@@ -190,7 +193,7 @@ export class Execution implements ExecutionObserver {
       .then((held) => held ? settlement.store() : this.incoming.fence());
   }
 
-  /** Deadline of a call whose caller names none. A stream of Warren's needs none: its reader's silence is noticed. */
+  /** Deadline of a call without one. Warren's streams need none, because the silence of their readers is detected. */
   #defaultDeadline({ yields, maxDuration = 0 }: Procedure): number {
     const { request: { reply, warren }, arrived } = this.incoming;
     const watched = yields && warren !== undefined;

@@ -36,13 +36,13 @@ export interface ExecutorOptions
   readonly targets: ControlTargets;
   /** Claims in the shared ledger; undefined without a ledger. */
   readonly claims: Claims | undefined;
-  /** Requests that their workers did not finish. */
+  /** Quarantine of requests that their workers did not finish. */
   readonly quarantine: Quarantine;
-  /** Requests that are not done. */
+  /** Handling of requests that were not done. */
   readonly failures: RequestFailures;
 }
 
-/** Milliseconds that the ledger has to answer when a worker stops. */
+/** Milliseconds for the ledger to reply when a worker stops. */
 const SHUTDOWN_TIMEOUT_MS = 1_000;
 
 /** Runs the requests of one server. */
@@ -56,7 +56,7 @@ export class Executor implements Disposable {
   /** Quarantined requests need no permit: each quarantine consumer has one request at a time. */
   readonly #quarantineSemaphore = new Semaphore(Infinity);
 
-  /** Handlers that run longer than `longRunning` milliseconds are logged; outcomes are counted in `counts`. */
+  /** Handlers that run longer than `longRunning` milliseconds are logged; results are counted in `counts`. */
   constructor(options: ExecutorOptions, counts: Counts, longRunning: number) {
     this.#options = options;
     this.#counts = counts;
@@ -77,7 +77,7 @@ export class Executor implements Disposable {
     return this.#latency.stats;
   }
 
-  /** Handlers that have run for long: their number, and the first of them. */
+  /** Handlers that have run longer than `longRunning`: their number, and the first of them. */
   get longRunning(): LongRunningStats {
     return this.#longRunning.stats(this.#monitor.active);
   }
@@ -87,14 +87,14 @@ export class Executor implements Disposable {
     return this.#monitor.blocked;
   }
 
-  /** Monitors the event loop no longer. */
+  /** Stops the monitoring of the event loop. */
   [Symbol.dispose](): void {
     this.#monitor[Symbol.dispose]();
   }
 
   /**
-   * Runs a request from its permit to its acknowledgement. `interruptions` is given for a request that is not to be run but
-   * given up, since that many workers did not finish it.
+   * Runs a request from its permit to its acknowledgement. If `interruptions` is given, the request is given up
+   * instead, because that many workers did not finish it.
    */
   async execute(
     incoming: IncomingRequest,
@@ -103,13 +103,13 @@ export class Executor implements Disposable {
   ): Promise<void> {
     const { targets, quarantine, semaphore, failures } = this.#options;
     incoming.register(targets);
-    if (incoming.request.interruptions) await quarantine.othersSafe();
+    if (incoming.request.interruptions) await quarantine.pendingMoves();
     const permit = new Permit(
       served.quarantined ? this.#quarantineSemaphore : semaphore,
       () => this.#permitDeadline(incoming, served),
     );
     const execution = new Execution(incoming, served, permit, this.#services);
-    // A handler that goes on after its request was cancelled must not keep others from their permits.
+    // A handler that continues after its request was cancelled must not keep its permit.
     incoming.cancellation.listen(permit.release);
     try {
       const admitted = this.#admit(execution);
@@ -130,7 +130,7 @@ export class Executor implements Disposable {
     }
   }
 
-  /** False if the request is not to be run here. A promise only where there is something to wait for. */
+  /** Decides whether a request runs here. Returns a promise only if it has to wait. */
   #admit(execution: Execution): boolean | Promise<boolean> {
     const acquired = execution.permit.acquire();
     if (acquired === true) return this.#permitted(execution);
@@ -142,7 +142,7 @@ export class Executor implements Disposable {
     );
   }
 
-  /** False if nobody waits for the request, it has expired, or another worker has claimed it. */
+  /** False if the request is cancelled or expired, or another worker has claimed it. */
   #permitted(execution: Execution): boolean | Promise<boolean> {
     const { incoming, served } = execution;
     const { failures, claims } = this.#options;
@@ -153,8 +153,8 @@ export class Executor implements Disposable {
   }
 
   /**
-   * Deadline of the wait for a permit. A request that waits for half of the consumer timeout goes to the end of its queue,
-   * before the broker takes it back as if its worker had died.
+   * Deadline of the wait for a permit. A request that waits for half of the consumer timeout is requeued, before the
+   * broker requeues it as if its worker had died.
    */
   #permitDeadline(
     { arrived, signal }: IncomingRequest,
@@ -164,7 +164,7 @@ export class Executor implements Disposable {
     return { at: arrived + (queue ? consumerTimeout / 2 : Infinity), signal };
   }
 
-  /** True when this worker holds the claim, or needs none. False if the request is done, or claimed by another worker. */
+  /** True if this worker holds the claim, or needs none; false if the request is done, or claimed elsewhere. */
   async #claim(
     claims: Claims,
     { incoming, served, permit }: Execution,
@@ -178,7 +178,7 @@ export class Executor implements Disposable {
         return await this.#repeat(incoming, claim.replies), false;
       }
       if (claim.stored) {
-        incoming.settlement.handOver(); // the ledger requeues it if its worker dies
+        incoming.settlement.handOver(); // the ledger requeues the request if its worker dies
         return false;
       }
       permit.release();
@@ -214,7 +214,7 @@ export class Executor implements Disposable {
     return this.release(incoming, served);
   }
 
-  /** Releases the claim of a request that goes back to its queue, so that another worker may claim it at once. */
+  /** Releases the claim of a request that is requeued: another worker may claim it at once. */
   release(
     incoming: IncomingRequest,
     { queue }: ServedQueue,
@@ -227,7 +227,7 @@ export class Executor implements Disposable {
     return undefined;
   }
 
-  /** Records in the ledger that a stream has ended with its worker: no other worker starts it anew. */
+  /** Records in the ledger that a stream has ended with its worker: no other worker starts it again. */
   async endStream({ settlement: { lease } }: IncomingRequest): Promise<void> {
     if (!lease) return;
     const deadline = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
@@ -235,7 +235,7 @@ export class Executor implements Disposable {
     await withDeadline(done, deadline, () => undefined).catch(() => {});
   }
 
-  /** Releases the permit when the handler ends, before the reply is confirmed: the confirmation needs no permit. */
+  /** Runs the handler. The permit is released before the reply is confirmed, since the confirmation needs none. */
   async #run(execution: Execution): Promise<void> {
     const { incoming, served } = execution;
     const { responder, failures } = this.#options;
@@ -258,7 +258,7 @@ export class Executor implements Disposable {
       execution.end();
       span?.fail(error);
       if (incoming.run.detached) this.#longRunning.detach(incoming);
-      execution.stopHeartbeats(); // another worker may send them from now on
+      execution.stopHeartbeats(); // another worker may send heartbeats from now on
       await failures.failed(incoming, error, served);
     } finally {
       span?.end();
@@ -269,7 +269,7 @@ export class Executor implements Disposable {
     const { version = "1.0", method, args, namespace } = incoming.request;
     const { dispatcher } = served;
     const work = dispatcher.dispatch(context, version, method, args, namespace);
-    // A dispatcher that wraps another may find the procedure later.
+    // The dispatcher may call another one, which finds the procedure later.
     const { procedure, run } = incoming;
     const unlimited = procedure && procedure.maxDuration === undefined;
     return unlimited ? work : run.limit(work);
@@ -291,7 +291,7 @@ export class Executor implements Disposable {
 
 const no = () => false;
 
-/** True for a request that its sender would have dropped by now. The timeout of a call is the caller's own matter, unless the request was deferred. */
+/** True for a request that its sender would have dropped by now. Callers enforce timeouts, except of deferred requests. */
 function isExpired(
   { request: { expires, reply, deferred } }: IncomingRequest,
 ): boolean {

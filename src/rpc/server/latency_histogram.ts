@@ -1,11 +1,11 @@
-/** Histogram of the durations of handlers, in a few hundred bytes however many there were. @module */
+/** Histogram of the durations of handlers, in a few hundred bytes for any number of handlers. @module */
 import type { LatencyStats } from "../server_stats.ts";
 
-/** Ratio of the ends of two neighbouring buckets. */
+/** Ratio of the upper bounds of two neighbouring buckets. */
 const BUCKET_RATIO = 1.25;
-/** End of the first bucket in milliseconds. */
+/** Upper bound of the first bucket, in milliseconds. */
 const FIRST_BUCKET_MS = 0.1;
-/** Buckets, which reach beyond a day. */
+/** Number of buckets, of which the last one has durations of more than a day. */
 const BUCKETS = 96;
 
 /** Counts durations in buckets of growing size. */
@@ -25,7 +25,7 @@ export class LatencyHistogram {
     this.#max = Math.max(this.#max, ms);
   }
 
-  /** Quantiles of the durations. */
+  /** Returns the quantiles of the durations. */
   get stats(): LatencyStats {
     const [p50, p90, p99] = [0.5, 0.9, 0.99].map((share) => this.#at(share));
     return { p50: p50 ?? 0, p90: p90 ?? 0, p99: p99 ?? 0, max: this.#max };

@@ -1,12 +1,12 @@
-/** Handlers that have run for long and go on: they may hold permits that other requests wait for. @module */
+/** Handlers that have run longer than a limit: they may hold permits that other requests wait for. @module */
 import type { LongRunningStats } from "../server_stats.ts";
 import { logger, oneLine } from "../../logging.ts";
 
-/** Handlers that the statistics name. */
+/** Maximum number of handlers in the statistics. */
 const MAX_NAMED = 10;
-/** Handlers remembered that went on after their attempts had failed. */
+/** Maximum number of remembered handlers that still run after their attempts have failed. */
 const MAX_DETACHED = 1_000;
-/** Milliseconds between two checks; limits below 100 s are checked ten times as often as they are long. */
+/** Maximum milliseconds between two checks; a limit below 100 s is checked ten times within its time. */
 const MAX_CHECK_INTERVAL_MS = 10_000;
 
 /** Request whose handler runs. */
@@ -17,31 +17,31 @@ export interface RunningHandler {
   readonly requestId: string;
   /** Run of the handler. */
   readonly run: {
-    /** Start in milliseconds of the monotonic clock; undefined while it does not run. */
+    /** Start in milliseconds of the monotonic clock; undefined while the handler does not run. */
     readonly startedAt: number | undefined;
-    /** True once its attempt has failed while it goes on. */
+    /** True if the handler still runs although its attempt has failed. */
     readonly detached: boolean;
     readonly work: Promise<unknown> | undefined;
   };
   readonly procedure: { readonly maxDuration?: number } | undefined;
-  /** Tells if somebody still waits for the result. */
+  /** Cancellation; `cancelled` is true once no caller waits for the result. */
   readonly cancellation: { readonly cancelled: boolean };
 }
 
-/** Names the handlers that have run longer than a limit. */
+/** Finds and logs handlers that have run longer than a limit. */
 export class LongRunningHandlers {
   readonly #limit: number;
   readonly #logged = new WeakSet<RunningHandler>();
-  /** Handlers that go on although their attempts have failed. */
+  /** Handlers that still run although their attempts have failed. */
   readonly #detached = new Set<RunningHandler>();
   #nextCheck = 0;
 
-  /** `limit` in milliseconds; `Infinity` = no handler is named. */
+  /** `limit` is in milliseconds; with `Infinity`, no handler counts as long-running. */
   constructor(limit: number) {
     this.#limit = limit;
   }
 
-  /** Handlers among `active` and the detached ones that have run longer than the limit. */
+  /** Returns the handlers among `active` and the detached ones that have run longer than the limit. */
   #find(active: Iterable<RunningHandler>): readonly RunningHandler[] {
     if (this.#limit === Infinity) return [];
     const since = performance.now() - this.#limit;
@@ -50,7 +50,7 @@ export class LongRunningHandlers {
     ) => startedAt <= since);
   }
 
-  /** Number of long-running handlers among `active` and the detached ones, and the first ten of them. */
+  /** Returns the number of long-running handlers among `active` and the detached ones, and the first ten of them. */
   stats(active: Iterable<RunningHandler>): LongRunningStats {
     const now = performance.now();
     const found = this.#find(active);
@@ -68,7 +68,7 @@ export class LongRunningHandlers {
     return { count: found.length, slots, handlers };
   }
 
-  /** Remembers a handler whose attempt has failed until it ends. Of more than 1000 the latest are remembered. */
+  /** Remembers a handler whose attempt has failed, until the handler ends. At most the latest 1000 are remembered. */
   detach(one: RunningHandler): void {
     const ended = () => void this.#detached.delete(one);
     this.#detached.add(one);
@@ -79,7 +79,7 @@ export class LongRunningHandlers {
     }
   }
 
-  /** Logs each long-running handler once. It may be called often: it checks at most every 10 s. */
+  /** Logs each long-running handler once. Frequent calls are cheap, because only one call in 10 s checks. */
   check(active: Iterable<RunningHandler>): void {
     const now = performance.now();
     if (now < this.#nextCheck) return;

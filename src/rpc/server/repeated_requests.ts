@@ -1,4 +1,4 @@
-/** Requests that came before: their replies are repeated, or the run that is under way replies to them too. @module */
+/** Repeated requests: the replies of the earlier request are repeated, also when it is still running. @module */
 import type { ControlTargets } from "../control_targets.ts";
 import type { Responder } from "../replies/responder.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
@@ -7,7 +7,7 @@ import type {
   KnownRequest,
 } from "../request/recent_requests.ts";
 import { readerOf, type ServedQueue } from "../request/served_queue.ts";
-import { aside } from "../request/waiting_aside.ts";
+import { waitOutsidePrefetch } from "../request/waiting_aside.ts";
 import type { Counts } from "../server_stats.ts";
 
 /** Collaborators of `RepeatedRequests`. */
@@ -18,25 +18,25 @@ export interface RepeatedRequestsOptions {
   readonly targets: ControlTargets;
   /** Statistics of the server. */
   readonly counts: Counts;
-  /** True if workers share a ledger, which may have replies that this process has forgotten. */
+  /** True if workers share a ledger, which may have replies that this process no longer has. */
   readonly ledger: boolean;
   /** Fires when the worker stops. */
   readonly stopping: AbortSignal;
 }
 
-/** Recognises the requests of one server that came before. */
+/** Recognises and answers repeated requests of one server. */
 export class RepeatedRequests {
   readonly #options: RepeatedRequestsOptions;
 
-  /** Repeats are counted in `counts`. */
+  /** Repeated requests are counted in `counts`. */
   constructor(options: RepeatedRequestsOptions) {
     this.#options = options;
   }
 
   /**
-   * Finds the request that came before with the same key; undefined if the request has to run. The reply cache expires
-   * before the id cache: if only the id is left, the shared ledger may still have the reply. A request without a reply for
-   * another reader, as a stream has none, does not count for that reader.
+   * Finds the earlier request with the same key; undefined if the request has to run. The reply cache expires before
+   * the id cache: if only the id is left, the shared ledger may still have the reply. An earlier request of another
+   * reader counts only if it has a reply to share, which a stream has not.
    */
   find(
     { request }: IncomingRequest,
@@ -57,7 +57,7 @@ export class RepeatedRequests {
       : known;
   }
 
-  /** Replies to a request as to the one before; resolves to false where that has no reply, so that the request has to run. */
+  /** Repeats the reply of an earlier request. Resolves to false if there is none, so that the request has to run. */
   async serve(
     incoming: IncomingRequest,
     known: KnownRequest,
@@ -80,7 +80,7 @@ export class RepeatedRequests {
     incoming.settlement.complete();
   }
 
-  /** Waits for the run of the same call, which replies to it. False if that run went back to its queue undone. */
+  /** Waits for the run of the same call, which replies to both. False if that run was requeued undone. */
   async #waitFor(
     incoming: IncomingRequest,
     first: ActiveRequest,
@@ -88,14 +88,14 @@ export class RepeatedRequests {
     const { settlement } = incoming;
     this.#options.counts.repeated++;
     const wait = (signal: AbortSignal) => first.until(signal, false);
-    await aside(incoming, this.#options.stopping, wait)
+    await waitOutsidePrefetch(incoming, this.#options.stopping, wait)
       .catch(() => settlement.requeue());
     if (first.incoming.settlement.abandoned) return settlement.abandoned;
     settlement.complete();
     return true;
   }
 
-  /** Gives the reply of a run that is under way to another reader. False if the run has no reply for that reader. */
+  /** Sends the reply of a run that is under way to another reader. False if the run has no reply for that reader. */
   async #share(
     incoming: IncomingRequest,
     first: ActiveRequest,
@@ -112,8 +112,8 @@ export class RepeatedRequests {
   }
 
   /**
-   * Waits until the run has ended, or turns out to be a stream, or nobody waits for this request any more. False if the
-   * request has to go back to its queue meanwhile. Its caller gets heartbeats, and may cancel it.
+   * Waits until the run has ended or turns out to be a stream, or the caller cancels this request. The caller gets
+   * heartbeats meanwhile. False if the request has to be requeued.
    */
   async #join(
     incoming: IncomingRequest,
@@ -123,7 +123,7 @@ export class RepeatedRequests {
     incoming.register(targets);
     const handle = heartbeats.start(incoming);
     const wait = (signal: AbortSignal) => first.until(signal, true);
-    const joined = await aside(incoming, incoming.signal, wait)
+    const joined = await waitOutsidePrefetch(incoming, incoming.signal, wait)
       .then(() => true, () => incoming.cancellation.cancelled);
     heartbeats.stop(handle);
     incoming.unregister(targets);

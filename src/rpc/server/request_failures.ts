@@ -15,21 +15,21 @@ import { count, type Counts } from "../server_stats.ts";
 
 /** Collaborators of `RequestFailures`. */
 export interface RequestFailuresOptions {
-  /** Tells callers. */
+  /** Sends failures to callers. */
   readonly responder: Responder;
   /** Retries and dead letters of casts. */
   readonly castFailures: CastFailures;
-  /** Requests that their workers did not finish. */
+  /** Quarantine of requests that their workers did not finish. */
   readonly quarantine: Quarantine;
-  /** Requests in versions that only other workers serve. */
+  /** Handling of requests in versions that only other workers serve. */
   readonly versionDeferral: VersionDeferral;
   /** Statistics of the server. */
   readonly counts: Counts;
-  /** End of the waits for the ledger, which comes when the worker stops. */
+  /** Deadline for the ledger, which comes when the worker stops. */
   readonly stopping: Deadline;
 }
 
-/** Decides what becomes of the requests of one server that were not done. */
+/** Decides on the requests of one server that were not done: reply, retry, dead letter, or requeue. */
 export class RequestFailures {
   readonly #responder: Responder;
   readonly #castFailures: CastFailures;
@@ -48,13 +48,16 @@ export class RequestFailures {
     this.#stopping = options.stopping;
   }
 
-  /** Takes the error of a dispatch: another worker serves the version, the caller is told, or the cast is retried. */
+  /**
+   * Handles the error of a dispatch: the request is deferred to a worker that serves its version, the caller gets the
+   * error, or the cast is retried.
+   */
   async failed(
     incoming: IncomingRequest,
     error: unknown,
     served: ServedQueue,
   ): Promise<void> {
-    if (await this.#versionDeferral.take(incoming, error, served)) return;
+    if (await this.#versionDeferral.tryDefer(incoming, error, served)) return;
     this.#counts.failed++;
     if (incoming.request.reply) {
       logFailedCall(incoming, error);
@@ -62,9 +65,9 @@ export class RequestFailures {
     } else await this.#failedCast(incoming, error, served);
   }
 
-  /** Takes a request that its sender would have dropped by now. */
+  /** Handles a request that its sender would have dropped by now. */
   async expired(incoming: IncomingRequest, served: ServedQueue): Promise<void> {
-    if (incoming.request.reply) return void this.#counts.dropped++; // its caller has given up
+    if (incoming.request.reply) return void this.#counts.dropped++; // the caller's timeout is over
     const { queue } = served;
     const disposition = await this.#castFailures.expired(incoming, queue);
     const reason = "expired before its next attempt";
@@ -74,7 +77,7 @@ export class RequestFailures {
     count(this.#counts, disposition);
   }
 
-  /** Gives up a request that was interrupted that often. */
+  /** Gives up a request that was interrupted `interruptions` times. */
   async exhausted(
     incoming: IncomingRequest,
     served: ServedQueue,
@@ -94,19 +97,19 @@ export class RequestFailures {
     if (!abandoned && lease) await this.#responder.result(incoming, undefined);
   }
 
-  /** Takes an error of the server itself. The sender of a cast would not learn of it, so the cast goes back to its queue. */
+  /** Handles an error of the server itself. The sender of a cast would not learn of it, so the cast is requeued. */
   async notServed(
     incoming: IncomingRequest,
     error: unknown,
     served: ServedQueue,
   ): Promise<void> {
-    if (incoming.cancellation.cancelled) return; // nobody waits, or it goes back to its queue
+    if (incoming.cancellation.cancelled) return; // no caller waits, or the request is requeued
     if (incoming.request.reply) throw error;
     await this.#castFailures.backOff(incoming, error);
     await this.requeue(incoming, served);
   }
 
-  /** Takes a request that waited too long for a permit or for another worker's claim. */
+  /** Handles a request that waited too long for a permit or for another worker's claim. */
   async notAdmitted(
     incoming: IncomingRequest,
     served: ServedQueue,
@@ -117,8 +120,8 @@ export class RequestFailures {
   }
 
   /**
-   * Puts a request at the end of its queue as a copy, so that no worker takes it for interrupted; as the delivery it was,
-   * where there can be no copy.
+   * Requeues a request at the end of its queue, as a copy, so that no worker counts it as interrupted. If no copy is
+   * possible, the delivery itself is requeued.
    */
   async requeue(incoming: IncomingRequest, served: ServedQueue): Promise<void> {
     const { settlement } = incoming;
@@ -149,7 +152,10 @@ export class RequestFailures {
     }
   }
 
-  /** True without a ledger. A handler that goes on after its time must not record what another attempt will do. */
+  /**
+   * True if the lease is still held, or there is no ledger. A handler that continues after its time limit must not
+   * record a result, which is left to another attempt.
+   */
   async #holdsLease({ settlement, run }: IncomingRequest): Promise<boolean> {
     const { lease } = settlement;
     if (!lease) return true;

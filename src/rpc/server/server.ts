@@ -1,4 +1,4 @@
-/** Server: takes deliveries, admits their requests, and settles them when their replies are sent. @module */
+/** Server: receives deliveries, admits their requests, and settles them when their replies are sent. @module */
 import { withDeadline } from "../../async/deadline.ts";
 import { Semaphore } from "../../async/semaphore.ts";
 import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
@@ -41,7 +41,7 @@ import { RepeatedRequests } from "./repeated_requests.ts";
 import { RequestFailures } from "./request_failures.ts";
 import type { ServerResources, ServerSettings } from "./server_options.ts";
 
-/** Milliseconds that the broker has to take copies of unfinished requests when the worker stops. */
+/** Milliseconds for the broker to confirm copies of unfinished requests when the worker stops. */
 const SHUTDOWN_TIMEOUT_MS = 1_000;
 
 /** Request that is being served. */
@@ -63,7 +63,7 @@ class AdmittedRequest {
 
 /** Serves the requests of all consumers of one connection context. */
 export class Server {
-  /** Replies to the requests of all consumers, to be repeated. */
+  /** Replies to the requests of all consumers, which are repeated if a request arrives again. */
   readonly replyCache: ReplyCache = new ReplyCache();
   readonly #limits: Limits;
   readonly #openstack: boolean;
@@ -79,7 +79,7 @@ export class Server {
   readonly #counts = counts();
   readonly #stopping = new AbortController();
 
-  /** Makes a server that is ready to receive. */
+  /** Creates a server that is ready to receive. */
   constructor(resources: ServerResources, settings: ServerSettings) {
     const { session, inbox: { targets }, ledger, limits } = resources;
     const { openstack, concurrency, longRunning, consumerTimeout } = settings;
@@ -132,17 +132,17 @@ export class Server {
     };
   }
 
-  /** Handlers that run at once. */
+  /** Maximum number of handlers that run at once. */
   get concurrency(): number {
     return this.#semaphore.limit;
   }
 
-  /** A lower limit leaves running handlers alone. */
+  /** Sets the maximum; running handlers continue. */
   set concurrency(limit: number) {
     this.#semaphore.limit = limit;
   }
 
-  /** Returns the receiver of one consumer's deliveries. It never throws: no message can hurt a worker. */
+  /** Returns the receiver of one consumer's deliveries, which never throws, so that no message can end the worker. */
   receiver(served: ServedQueue): (delivery: Delivery) => void {
     this.#recent.add(served.recent);
     this.#claims?.watch(served);
@@ -161,7 +161,7 @@ export class Server {
       const { acknowledged } = incoming.settlement;
       logStep(incoming, acknowledged ? "acknowledged" : "back in its queue");
       this.#requests.delete(handle);
-      this.#quarantine.settled(incoming);
+      this.#quarantine.onSettled(incoming);
     });
     const handle = this.#requests.add(
       new AdmittedRequest(incoming, served, done),
@@ -171,9 +171,12 @@ export class Server {
   /**
    * Admits a request. Never rejects. A request that was redelivered by the broker, or sent again by its caller, passes:
    *
-   * 1. the recent requests of this process: one that is running or done here is not run again, its replies are repeated;
-   * 2. the quarantine: one that a worker did not finish is counted, moved to the quarantine queue, or given up at last;
-   * 3. the claims of the shared ledger, in the executor: one that another worker runs or has done is not run either.
+   * 1. the recent requests of this process: a request that is running or done here is not run again, its replies are
+   * repeated;
+   * 2. the quarantine: a request that a worker did not finish is counted, moved to the quarantine queue, or finally
+   * given up;
+   * 3. the claims of the shared ledger, in the executor: a request that another worker runs or has done is not run
+   * either.
    *
    * All other requests run.
    */
@@ -186,7 +189,7 @@ export class Server {
     if (this.#quarantine.isSuspect(incoming, served)) {
       return this.#log(this.#admitSuspect(incoming, served));
     }
-    this.#quarantine.admitted(incoming);
+    this.#quarantine.onAdmitted(incoming);
     const done = this.#log(this.#executor.execute(incoming, served));
     if (key !== undefined) {
       served.recent.start(key, incoming, readerOf(incoming.request), done);
@@ -214,7 +217,7 @@ export class Server {
     served: ServedQueue,
   ): Promise<void> {
     this.#counts.interrupted++;
-    const decision = await this.#quarantine.take(incoming, served);
+    const decision = await this.#quarantine.onInterrupted(incoming, served);
     if (decision === "served") await this.#admit(incoming, served);
     else if (decision !== "moved") {
       await this.#executor.execute(incoming, served, decision.exhausted);
@@ -227,18 +230,18 @@ export class Server {
     unreadable: UnreadableMessage,
   ): void {
     this.#counts.refused++;
-    const kept = this.#openstack ? undefined : queue;
-    // The sender is a guess where the message is too large to be read: a dead letter must not be lost to it.
-    const guessed = kept && unreadable.oversized;
+    const deadLetterQueue = this.#openstack ? undefined : queue;
+    // The sender of a message above the size limit is only guessed, so the message is dead-lettered and not answered.
+    const guessed = deadLetterQueue && unreadable.oversized;
     const rejected = guessed ? { ...unreadable, reply: undefined } : unreadable;
     const done = (disposition: Disposition) => count(this.#counts, disposition);
-    this.#unreadable.reject(delivery, rejected, kept, done);
+    this.#unreadable.reject(delivery, rejected, deadLetterQueue, done);
   }
 
   /**
-   * Resolves when all active requests are done. Those that are not done at the deadline (milliseconds of
-   * `performance.now()`) are aborted and go back to their queues: as copies if `republish` is true, so that no worker takes
-   * them for interrupted, else unacknowledged, which takes no time.
+   * Resolves when all active requests are done. Requests that are not done at the deadline (milliseconds of
+   * `performance.now()`) are aborted and requeued: if `republish` is true, as copies, so that no worker counts them as
+   * interrupted; otherwise by leaving them unacknowledged, which takes no time.
    */
   async drain(deadline: number, republish: boolean): Promise<void> {
     const { promise: expired, resolve } = Promise.withResolvers<void>();
@@ -261,7 +264,10 @@ export class Server {
     this.#executor[Symbol.dispose]();
   }
 
-  /** Aborts all active requests. Streams that have started are not started anew elsewhere: their callers are told. */
+  /**
+   * Aborts all active requests. The callers of streams that have started get an error, because no other worker starts
+   * these streams again.
+   */
   async #stop(republish: boolean): Promise<void> {
     const active = [...this.#requests];
     for (const { incoming } of active) incoming.abandon();
@@ -279,7 +285,7 @@ export class Server {
     ]);
   }
 
-  /** Puts an abandoned request into its queue as a copy, so that no worker takes it for one whose worker died. */
+  /** Requeues an abandoned request as a copy, so that no worker counts it as interrupted. */
   async #requeue({ incoming, served }: AdmittedRequest): Promise<void> {
     const { settlement } = incoming;
     if (!served.quarantine || !settlement.abandoned) return;

@@ -6,19 +6,19 @@ import type { ReplyPublisherOptions } from "../replies/reply_publisher.ts";
 
 /** Collaborators of a `Server`. */
 export interface ServerResources extends ReplyPublisherOptions {
-  /** Asks other services which versions they serve. */
+  /** Queries the versions that other services serve. */
   readonly caller: Pick<RpcClient, "gather">;
-  /** Store of what all workers have claimed and done; undefined without one. */
+  /** Store of the requests that all workers have claimed and done; undefined without one. */
   readonly ledger?: LedgerStore | undefined;
 }
 
 /** Settings of a `Server`. */
 export interface ServerSettings extends ReplyEncoderOptions {
-  /** Handlers that run at once. */
+  /** Maximum number of handlers that run at once. */
   readonly concurrency: number;
   /** True on OpenStack's bus, where no queues of Warren's own are declared. */
   readonly openstack: boolean;
-  /** Milliseconds after which the broker takes back a message that is not acknowledged. */
+  /** Milliseconds after which the broker requeues an unacknowledged message. */
   readonly consumerTimeout: number;
   /** Milliseconds after which a handler that still runs is logged. */
   readonly longRunning: number;

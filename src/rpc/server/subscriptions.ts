@@ -1,4 +1,4 @@
-/** Consumers of a connection context: they are planned first, then started, then cancelled and drained. @module */
+/** Consumers of a connection context: planned first, then started, finally cancelled and drained. @module */
 import { InvalidValueError, TopologyError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import {
@@ -13,7 +13,11 @@ import type {
   Delivery,
   Session,
 } from "../../transport/transport.ts";
-import { type Addressee, hostOf, named } from "../request/addressee.ts";
+import {
+  type Addressee,
+  addresseeOfName,
+  hostOf,
+} from "../request/addressee.ts";
 import { checkDispatcher, type Dispatcher } from "../dispatch/dispatcher.ts";
 import { type ServedQueue, servedQueue } from "../request/served_queue.ts";
 import { checkPool, checkTopic } from "../../names.ts";
@@ -23,19 +27,19 @@ import type { Server } from "./server.ts";
 import type { StopListener } from "../notifications/listener.ts";
 import type { Limits } from "../../wire/mod.ts";
 
-/** Options of a consumer that its worker can do without. */
+/** Options of a consumer without which the worker can serve as well. */
 export interface OptionalConsumer {
   /** Limit of unacknowledged deliveries. */
   readonly prefetch: number;
-  /** Called, once at most, if the broker forbids the queue or its consumer. */
+  /** Called at most once, if the broker forbids the queue or its consumer. */
   readonly refused: (error: TopologyError) => void;
 }
 
 /** Options of `Subscriptions.add`. */
 export interface AddedConsumer {
-  /** True if messages that are too large are delivered all the same, see `BodyLimit`. */
+  /** True if messages above the size limit are delivered as well, see `BodyLimit`. */
   readonly keep: boolean;
-  /** Given for a consumer that its worker can do without. */
+  /** Options for a consumer without which the worker can serve as well; undefined for all others. */
   readonly optional?: OptionalConsumer;
 }
 
@@ -94,7 +98,7 @@ export class Subscriptions {
     else this.#planned.push(start);
   }
 
-  /** Adds a listener that is started already. */
+  /** Adds a listener that has already started. */
   addListener(stop: StopListener): void {
     this.#listeners.push(stop);
   }
@@ -119,7 +123,7 @@ export class Subscriptions {
   }
 }
 
-/** Tells an optional consumer that the broker refuses it, and resolves to undefined. */
+/** Reports to an optional consumer that the broker forbids it, and resolves to undefined. */
 async function ifPermitted<T>(
   work: Promise<T>,
   optional: OptionalConsumer | undefined,
@@ -156,16 +160,22 @@ export interface ConsumedQueue {
  * @category Nova's low-level steps
  */
 export interface ConsumerOptions {
-  /** For the queue of this process that gets every broadcast, in place of the shared one; default false. */
+  /**
+   * True to consume the fanout queue of this process, which gets every fanout of the topic, instead of the shared
+   * queue. Default false.
+   */
   readonly fanout?: boolean | undefined;
-  /** The queue of that host: then only what is asked of this topic on this host is served there. */
+  /**
+   * Host whose queue is consumed; only requests to this topic on this host are served from it. Default: the queue of
+   * the topic.
+   */
   readonly host?: string | undefined;
 }
 
 const consumerNames = namesOf<ConsumerOptions>({ fanout: true, host: true });
 
 /**
- * Queue of `createConsumer`.
+ * Returns the queue that `createConsumer` consumes.
  *
  * @throws {InvalidValueError} a name is invalid, an option is unknown, or both a fanout and a host are given.
  */
@@ -179,7 +189,10 @@ export function consumerOf(
   checkTopic(topic);
   if (host === undefined) {
     const kind = fanout ? "fanout" as const : "topic" as const;
-    return { address: { kind, topic }, addressee: named(topic, dispatcher) };
+    return {
+      address: { kind, topic },
+      addressee: addresseeOfName(topic, dispatcher),
+    };
   }
   checkTarget({ topic, host });
   if (!fanout) {
@@ -192,7 +205,7 @@ export function consumerOf(
   );
 }
 
-/** Queue of `createWorker`. */
+/** Returns the queue that `createWorker` consumes. */
 export function workerOf(
   topic: string,
   dispatcher: Dispatcher,
@@ -202,7 +215,7 @@ export function workerOf(
   checkPool(topic, pool);
   return {
     address: { kind: "pool", topic, pool },
-    addressee: named(topic, dispatcher),
+    addressee: addresseeOfName(topic, dispatcher),
   };
 }
 
@@ -231,12 +244,15 @@ export async function planConsumers(
   }
 }
 
-/** Every worker gets a copy from a fanout; any other consumed queue is shared. */
+/** True for a queue that several workers share; of a fanout, every worker gets a copy in its own queue. */
 function isShared(address: Address): address is QueueAddress {
   return address.kind !== "fanout";
 }
 
-/** Plans the consumer of a quarantine queue. It has one request at a time, so that it is known which one ends a worker. A worker whose user may not declare the queue serves without it. */
+/**
+ * Plans the consumer of a quarantine queue. It has only one request at a time, so that the request that ends a worker
+ * is known. A worker whose user lacks the permission serves without the queue.
+ */
 async function planQuarantine(
   { server, subscriptions }: ConsumerResources,
   served: ServedQueue,

@@ -7,15 +7,15 @@ export type StreamPosition = Pick<Reply, "sequence" | "runId">;
 /** Items that a worker may send beyond those that its reader has read. */
 export const INITIAL_CREDIT = 32;
 /**
- * Items that are read between two grants of credit. A reader with as many unread items may not have granted more yet, so a
- * worker that sends nothing may be waiting for credit.
+ * Items that are read between two grants of credit. A reader with as many unread items may not have granted more yet,
+ * so a worker that sends nothing may be waiting for credit.
  */
 const GRANT_EVERY_ITEMS = INITIAL_CREDIT / 2;
 
-/** Items at most that a worker sends beyond the last one granted, however much credit a reader claims to give. */
+/** Maximum number of items that a worker sends beyond the last granted one, whatever credit a reader sends. */
 const MAX_CREDIT = 10_000;
 
-/** Window of the worker: the handler is not asked for an item before the reader has room for it. */
+/** Window of the worker: the next item is requested from the handler only when the reader has room for it. */
 export class SendWindow {
   #granted: number;
   /** Number of the item that is sent next. */
@@ -60,7 +60,7 @@ export class ReceiveWindow {
     return this.#granted;
   }
 
-  /** Counts an item that was read. True if the worker should be granted more. */
+  /** Counts an item that was read; returns true if more credit should be granted to the worker. */
   read(): boolean {
     this.#read++;
     if (this.#granted - this.#read > GRANT_EVERY_ITEMS) return false;
@@ -68,7 +68,7 @@ export class ReceiveWindow {
     return true;
   }
 
-  /** True if a worker may be waiting for credit while so many items are unread. */
+  /** True if a worker may be waiting for credit, given this number of unread items. */
   static full(unread: number): boolean {
     return unread >= GRANT_EVERY_ITEMS;
   }

@@ -1,4 +1,4 @@
-/** Requests for the items of a stream that were lost on their way. @module */
+/** Recovery of the items of a stream that were lost on the way to the reader. @module */
 import {
   clearDeadline,
   setDeadline,
@@ -11,20 +11,20 @@ const GAP_TIMEOUT_MS = 10_000;
 /** Milliseconds between two requests for missing items. */
 const RETRY_INTERVAL_MS = 500;
 /**
- * Milliseconds in which the worker must send something once another worker has started the same request. It may have lost its
- * broker for a moment only.
+ * Milliseconds in which the worker must send something after another worker has started the same request. Until then,
+ * the first worker may only have lost its connection to the broker for a moment.
  */
 const RIVAL_TIMEOUT_MS = 5_000;
 /** Milliseconds of silence after which the ending may be missing: a worker sends a heartbeat every five seconds. */
 const MAX_SILENCE_MS = 7_500;
 
-/** Gap recovery of a reader. The worker answers from its `ReplayBuffer`. */
+/** Gap recovery of a reader. The worker resends items from its `ReplayBuffer`. */
 export class GapRecovery implements Disposable {
   readonly #receiver: StreamReceiver;
   readonly #requestItems: () => void;
   readonly #gapTimeout: number;
   #heardAt = performance.now();
-  /** Time until which items that were in transit when the broker was lost may still be received. */
+  /** Time until which items that were in transit when the connection was lost may still be received. */
   #doubtUntil = -Infinity;
   /** Number of the first missing item; 0 = none is missing. */
   #awaited = 0;
@@ -33,7 +33,10 @@ export class GapRecovery implements Disposable {
   #disposed = false;
   #next = setDeadline(performance.now() + MAX_SILENCE_MS, () => this.#check());
 
-  /** `requestItems` tells the worker where to go on; `timeout` is the longest silence, in milliseconds, that the reader accepts. */
+  /**
+   * `requestItems` sends a request for the missing items to the worker; `timeout` is the maximum milliseconds without
+   * an item that the reader accepts.
+   */
   constructor(
     receiver: StreamReceiver,
     timeout: number,
@@ -44,19 +47,22 @@ export class GapRecovery implements Disposable {
     this.#gapTimeout = Math.min(GAP_TIMEOUT_MS, timeout);
   }
 
-  /** The broker is back: worker and inbox may come back a little later. */
+  /** Requests items after a reconnection to the broker. The worker and the inbox may need a little longer to reconnect. */
   onReconnect(): void {
     if (this.#disposed) return;
     this.#doubtUntil = performance.now() + GAP_TIMEOUT_MS;
     this.#request();
   }
 
-  /** Another worker has begun the same request. */
+  /**
+   * Handles that another worker has started the same request: if the first worker stays silent, the stream is
+   * interrupted.
+   */
   onRival(): void {
     if (this.#rival) return;
     const until = performance.now() +
       Math.min(RIVAL_TIMEOUT_MS, this.#gapTimeout);
-    this.#rival = setDeadline(until, () => this.#receiver.superseded());
+    this.#rival = setDeadline(until, () => this.#receiver.failSuperseded());
     this.onReconnect();
   }
 
@@ -72,7 +78,7 @@ export class GapRecovery implements Disposable {
     clearDeadline(this.#next);
   }
 
-  /** The worker was heard. */
+  /** Handles a reply or heartbeat of the worker: requests missing items. */
   onReply(): void {
     if (this.#disposed) return;
     const { missing, ended, upcoming } = this.#receiver;
@@ -86,11 +92,11 @@ export class GapRecovery implements Disposable {
     clearDeadline(this.#limit);
     if (!missing) return;
     const until = this.#heardAt + this.#gapTimeout;
-    this.#limit = setDeadline(until, () => this.#receiver.lost());
-    if (before === 0) this.#request(); // else the requested items are coming
+    this.#limit = setDeadline(until, () => this.#receiver.failLost());
+    if (before === 0) this.#request(); // otherwise the items have been requested already
   }
 
-  /** Requests the missing items, and checks later whether they came. */
+  /** Requests the missing items, and schedules a check of their arrival. */
   #request(): void {
     this.#requestItems();
     const now = performance.now();

@@ -1,25 +1,25 @@
-/** Stream of replies at the worker that sends it. @module */
+/** Stream of replies, on the worker that sends it. @module */
 import { SendWindow, type StreamPosition } from "./flow_control.ts";
 import type { ReplayBuffer } from "./replay_buffer.ts";
 
-/** State of one outgoing stream. It is made when the reader's first credit arrives, or when the handler returns a stream. */
+/** State of one outgoing stream. Created when the reader's first credit arrives, or when the handler returns a stream. */
 export class OutgoingStream {
   readonly #window: SendWindow;
   #started = false;
   #replay: ReplayBuffer | undefined;
   #position: StreamPosition | undefined;
 
-  /** Starts with the credit of the request; undefined = the reader takes any number of items. */
+  /** Starts with the credit of the request; undefined = unlimited. */
   constructor(credit: number | undefined) {
     this.#window = new SendWindow(credit);
   }
 
-  /** True once items were sent: another worker could only start the stream anew. */
+  /** True once items were sent, so that another worker could only start the stream again from its beginning. */
   get started(): boolean {
     return this.#started;
   }
 
-  /** Items that were sent and may be asked for again; undefined for peers that are not Warren. */
+  /** Replay buffer, from which items are resent; undefined for peers that are not Warren. */
   get replay(): ReplayBuffer | undefined {
     return this.#replay;
   }
@@ -34,27 +34,27 @@ export class OutgoingStream {
     return !this.#started && this.#replay === undefined;
   }
 
-  /** Numbers the messages by a replay buffer. */
-  number(replay: ReplayBuffer | undefined): void {
+  /** Sets the replay buffer, which numbers the messages. */
+  setReplayBuffer(replay: ReplayBuffer | undefined): void {
     this.#replay = replay;
   }
 
-  /** Notes that items are being sent. */
+  /** Notes that the first item is being sent. */
   start(): void {
     this.#started = true;
   }
 
-  /** Takes a credit of the reader: items up to that number may be sent. */
+  /** Receives a credit of the reader: items up to the number `upTo` may be sent. */
   grant(upTo: number): void {
     this.#window.grant(upTo);
   }
 
-  /** Resolves when the item of that number may be sent; to false if the signal fires before. */
+  /** Resolves when the item of this number may be sent; to false if the signal fires first. */
   room(item: number, signal: AbortSignal): Promise<boolean> {
     return this.#window.room(item, signal);
   }
 
-  /** Notes an item that the broker has confirmed; confirmations of earlier items change nothing. */
+  /** Notes an item that the broker has confirmed; confirmations of earlier items have no effect. */
   confirm(position: StreamPosition): void {
     const { sequence = 0 } = this.#position ?? {};
     if (Number(position.sequence) > sequence) this.#position = position;

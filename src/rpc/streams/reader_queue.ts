@@ -1,21 +1,26 @@
-/** Flow control of streams for readers that grant no credit: the worker asks the broker how much is in their queue. @module */
+/**
+ * Flow control of streams for readers that grant no credit: the worker asks the broker for the number of unread
+ * messages in their queue.
+ *
+ * @module
+ */
 import { InterruptedError, TopologyError } from "../../errors.ts";
 import { delay } from "../../async/deadline.ts";
 import type { Deadline, QueueState } from "../../transport/transport.ts";
 import { markDispatchError } from "../dispatch/handler_result.ts";
 
-/** Items between two checks of the queue. */
+/** Number of items between two checks of the queue. */
 const CHECK_EVERY_ITEMS = 250;
-/** Unread messages in the queue above which the stream waits. */
+/** Number of unread messages in the queue above which the stream waits. */
 const MAX_UNREAD = 1_000;
-/** Items at most to a queue whose messages the broker does not count for this connection. */
+/** Maximum number of items sent to a queue whose messages the broker does not count for this connection. */
 const MAX_UNCOUNTED_ITEMS = 10_000;
-/** Milliseconds until the first check while the stream waits; they double with each further one, up to the maximum. */
+/** Milliseconds until the first check while the stream waits; the interval doubles with each check, up to the maximum. */
 const MIN_CHECK_INTERVAL_MS = 250;
 const MAX_CHECK_INTERVAL_MS = 4_000;
-/** Milliseconds that a queue may be without a consumer, e.g. while its reader reconnects. */
+/** Milliseconds for which a queue may have no consumer, e.g. while its reader reconnects. */
 const READER_TIMEOUT_MS = 5_000;
-/** Milliseconds that one check of the queue may take. */
+/** Time limit of one check of the queue, in milliseconds. */
 const INSPECT_TIMEOUT_MS = 5_000;
 
 /** Sender of a stream. */
@@ -39,7 +44,7 @@ export class ReaderQueue {
   readonly #sender: Sender;
   #counted = true;
 
-  /** Sends nothing to the broker yet. */
+  /** Creates the flow control; nothing is sent to the broker yet. */
   constructor(name: string, inspect: Inspect, sender: Sender) {
     this.#name = name;
     this.#inspect = inspect;
@@ -62,7 +67,7 @@ export class ReaderQueue {
     return !signal.aborted;
   }
 
-  /** State of the queue; undefined if it does not exist, `locked` if it belongs to another connection. */
+  /** Returns the state of the queue; undefined if it does not exist, `locked` if it belongs to another connection. */
   async #stateBy(
     deadline: Deadline,
   ): Promise<QueueState | "locked" | "unknown" | undefined> {
@@ -75,7 +80,7 @@ export class ReaderQueue {
     }
   }
 
-  /** Waits while the queue has too many unread messages; ends the stream if nobody consumes them. */
+  /** Waits while the queue has too many unread messages; ends the stream if the queue has no consumer. */
   async #waitUntilRead(): Promise<void> {
     const { signal } = this.#sender;
     let end = Infinity;
@@ -83,10 +88,10 @@ export class ReaderQueue {
       const deadline = performance.now() + INSPECT_TIMEOUT_MS;
       const state = await this.#stateBy({ at: deadline, signal });
       this.#counted = state !== "locked";
-      if (!this.#counted) return; // an exclusive queue ends with the connection of its reader, which is alive
+      if (!this.#counted) return; // an exclusive queue is deleted with its reader's connection, so the reader is alive
       const isRead = typeof state === "object" && state.consumers > 0;
       if (isRead && state.messages <= MAX_UNREAD) return;
-      // A broker that does not reply now does not end the stream.
+      // a missing reply of the broker does not end the stream
       end = isRead || state === "unknown"
         ? Infinity
         : Math.min(end, performance.now() + READER_TIMEOUT_MS);
@@ -99,7 +104,7 @@ export class ReaderQueue {
   }
 }
 
-/** Error for the reader, which may still be reading. */
+/** Error for the reader of a stream that is too long for a queue without a count. */
 function uncountedError(sequence: number): InterruptedError {
   const text =
     `The stream was interrupted after item ${sequence}: the queue of its reader is exclusive, so it cannot be told how many items wait there`;

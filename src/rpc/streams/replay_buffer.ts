@@ -1,4 +1,4 @@
-/** Replay buffer of a worker: keeps the items of a stream that were not read yet, for a reader that missed some. @module */
+/** Replay buffer of a worker: stores the unread items of a stream, for a reader that missed some. @module */
 import type { Message } from "../../transport/transport.ts";
 import { INITIAL_CREDIT, type StreamPosition } from "./flow_control.ts";
 import { newId } from "../../ids.ts";
@@ -6,22 +6,22 @@ import type { ControlTarget, ControlTargets } from "../control_targets.ts";
 
 /** Stream of a replay buffer, and how its messages are resent. */
 export interface ReplayOptions {
-  /** Control commands of readers, by calls. */
+  /** Targets of readers' control commands, by call id. */
   readonly targets: ControlTargets;
   /** Id of the call. */
   readonly call: string;
   /** Reply queue of the reader. */
   readonly reader: string;
-  /** Items that may be unread; 0 = the reader never asks for missing items, so nothing is kept. */
+  /** Maximum number of unread items; 0 = the reader never requests missing items, so nothing is stored. */
   readonly window: number;
-  /** Resends messages in their order. Without any, a heartbeat is sent. */
+  /** Resends messages in their order; if there are none, sends a heartbeat. */
   readonly resend: (messages: readonly Message[]) => Promise<void>;
 }
 
-/** Milliseconds at least between two resends of a stream. A reader asks every 500 ms. */
+/** Minimum milliseconds between two resends of a stream. A reader requests missing items every 500 ms. */
 const RESEND_INTERVAL_MS = 100;
 
-/** Numbers the messages of one run of a stream, and keeps those that were not read yet: at most the window of credit and the ending. */
+/** Numbers the messages of one run of a stream, and stores the unread ones: at most a window of credit, and the ending. */
 export class ReplayBuffer implements ControlTarget, Disposable {
   readonly #run = newId();
   readonly #options: ReplayOptions;
@@ -46,12 +46,12 @@ export class ReplayBuffer implements ControlTarget, Disposable {
     return { sequence: this.#last + 1, runId: this.#run };
   }
 
-  /** Bytes of the messages that are kept. */
+  /** Bytes of the stored messages. */
   get bytes(): number {
     return this.#unread.reduce((sum, { body }) => sum + body.length, 0);
   }
 
-  /** Adds the next message. The oldest one is dropped once there are more than the window and an ending. */
+  /** Adds the next message. The oldest one is dropped if there are more than the window and an ending. */
   add(message: Message): void {
     this.#last++;
     const { window } = this.#options;
@@ -61,7 +61,7 @@ export class ReplayBuffer implements ControlTarget, Disposable {
     }
   }
 
-  /** Drops the messages that were read: all that are further than a window behind the granted item. */
+  /** Drops the messages that were read: those that are more than a window behind the granted item. */
   grant(upTo: number): void {
     const unread = this.#last - (upTo - this.#options.window);
     if (unread < this.#unread.length) {
@@ -70,14 +70,14 @@ export class ReplayBuffer implements ControlTarget, Disposable {
   }
 
   /**
-   * Resends the messages from `from` on; false if they are of another run. Items that were read are not resent: a request for
-   * them was sent before they arrived.
+   * Resends the messages from number `from` on; false if they belong to another run. Items that were read are not
+   * resent: a request for them was sent before they arrived.
    */
   resume(from: number, run: string | undefined): boolean {
     if ((run ?? this.#run) !== this.#run) return false;
     const now = performance.now();
     const isTooSoon = now < this.#resentAt + RESEND_INTERVAL_MS;
-    if (this.#resending || isTooSoon) return true; // the reader asks once more
+    if (this.#resending || isTooSoon) return true; // the reader repeats its request
     this.#resending = true;
     this.#resentAt = now;
     const first = this.#last - this.#unread.length + 1;
@@ -92,7 +92,7 @@ export class ReplayBuffer implements ControlTarget, Disposable {
     this[Symbol.dispose]();
   }
 
-  returned(): void {}
+  onReturned(): void {}
 
   /** Drops all messages, and receives no more control commands. */
   [Symbol.dispose](): void {
@@ -101,20 +101,20 @@ export class ReplayBuffer implements ControlTarget, Disposable {
   }
 }
 
-/** Milliseconds that a finished stream is kept at most. */
+/** Maximum milliseconds for which a finished stream is stored. */
 const MAX_FINISHED_MS = 60_000;
-/** Bytes of finished streams that are kept at most. */
+/** Maximum bytes of finished streams that are stored. */
 const MAX_FINISHED_BYTES = 16 * 1024 * 1024;
-/** Bytes that a finished stream takes beside its messages, by estimate. */
+/** Estimated bytes of a finished stream, without its messages. */
 const OVERHEAD_BYTES = 1024;
 
 /** Streams that finished recently, whose readers may have missed the ending. */
 export class FinishedStreams implements Disposable {
-  /** Streams, the oldest first. */
+  /** Finished streams, the oldest first. */
   readonly #streams = new Map<ReplayBuffer, { since: number; bytes: number }>();
   #bytes = 0;
 
-  /** Adds a stream that has finished, and forgets the oldest ones beyond the limits of age and size. */
+  /** Adds a finished stream, and drops the oldest ones beyond the limits of age and size. */
   add(stream: ReplayBuffer): void {
     const now = performance.now();
     const bytes = stream.bytes + OVERHEAD_BYTES;
@@ -127,7 +127,7 @@ export class FinishedStreams implements Disposable {
     }
   }
 
-  /** Forgets all of them. */
+  /** Drops all streams. */
   [Symbol.dispose](): void {
     for (const stream of [...this.#streams.keys()]) this.#forget(stream);
   }

@@ -1,13 +1,13 @@
-/** The items of a stream between the inbox and the iterator. @module */
+/** Receiver of a stream: passes the items from the inbox to the iterator. @module */
 import { InterruptedError } from "../../errors.ts";
 import type { Reply } from "../../wire/mod.ts";
 import { ReceiveWindow } from "./flow_control.ts";
 import type { PendingReply } from "../inbox.ts";
 
-/** Unread items at most of a worker that is not Warren and so knows no credit. */
+/** Maximum number of unread items from a worker without flow control, which is not Warren's. */
 const MAX_UNREAD = 10_000;
 
-/** Error for a worker that sends more items than may be unread. */
+/** Error for a worker that exceeds the limit of unread items. */
 function tooMuch({ sequence }: Reply, last: number): InterruptedError {
   const why = sequence === undefined
     ? `its worker sent more than ${MAX_UNREAD} items that are not read yet`
@@ -24,13 +24,19 @@ export interface StreamFailure {
 
 /** Gets the events of a stream. */
 export interface StreamListener {
-  /** An item was received, or there is room again for further items. */
+  /** Called when an item was received, or when there is room again for further items. */
   onProgress(): void;
-  /** Its worker was heard, also by a reply that is of no use; items may be missing, or it may have ended. */
+  /**
+   * Called for each reply and heartbeat of the worker, even if the reply is ignored. Items may be missing, or the
+   * stream may have ended.
+   */
   onReply(): void;
-  /** Another run of the handler has begun, in the worker with that inbox, while this run has sent items already. */
+  /**
+   * Called when another run of the handler has started, in the worker with this inbox, although this run has already
+   * sent items.
+   */
   onRival(inbox: string | undefined): void;
-  /** The worker may send items up to a number. */
+  /** Called when the worker may send items up to the number `upTo`. */
   onCredit(upTo: number): void;
   /**
    * The stream has ended: no further item is awaited, whether somebody pulls or not. Called at each failure, which is
@@ -39,13 +45,13 @@ export interface StreamListener {
   onEnd(failure: StreamFailure | undefined): void;
 }
 
-/** Waits for a stream, item by item. */
+/** Receives the items of a stream, in order. */
 export class StreamReceiver implements PendingReply {
   #unread: Reply[] = [];
   #next: PromiseWithResolvers<Reply> | undefined;
   #failed: { readonly error: unknown } | undefined;
   #sequence = 0;
-  /** The last item that its worker is known to have sent. */
+  /** Number of the last item that the worker is known to have sent. */
   #newest = 0;
   #run: string | undefined;
   #ended = false;
@@ -53,12 +59,12 @@ export class StreamReceiver implements PendingReply {
   readonly #listener: StreamListener | undefined;
   #worker: string | undefined;
 
-  /** Without a listener nobody grants credit, and nothing ends the stream but its worker. */
+  /** Without a listener, no credit is granted, and only the worker ends the stream. */
   constructor(listener?: StreamListener) {
     this.#listener = listener;
   }
 
-  /** Inbox of the worker that has the call, once a reply has named it. */
+  /** Inbox of the worker that runs the call; undefined before the first reply. */
   get worker(): string | undefined {
     return this.#worker;
   }
@@ -70,7 +76,7 @@ export class StreamReceiver implements PendingReply {
     }
     this.#worker = reply.inbox ?? this.#worker;
     if (over) return;
-    // A worker that lives and yields nothing is silent all the same.
+    // Heartbeats do not count against the timeout, which limits the time between two items.
     if (reply.heartbeat) return this.#heartbeat(reply);
     if (this.#exceeds(reply)) return this.fail(tooMuch(reply, this.#sequence));
     const inOrder = this.#inOrder(reply);
@@ -83,7 +89,7 @@ export class StreamReceiver implements PendingReply {
     this.#listener?.onProgress();
   }
 
-  /** True for an item beyond the credit of its worker: it is not stored. */
+  /** True for an item beyond the credit of the worker, which is not stored. */
   #exceeds({ sequence, ending }: Reply): boolean {
     if (sequence === undefined) return this.#unread.length >= MAX_UNREAD;
     return sequence > this.granted + (ending ? 1 : 0);
@@ -97,15 +103,18 @@ export class StreamReceiver implements PendingReply {
     if (mine) this.#listener?.onReply();
   }
 
-  /** True for a reply of another run than the one that has begun: the worker of this one may be back in a moment. */
+  /**
+   * True for a reply of another run than this stream's, which has already started. The worker of this stream may
+   * reconnect in a moment.
+   */
   #rivals({ runId, inbox, heartbeat }: Reply): boolean {
     if (this.#sequence === 0) return false;
     if (runId !== undefined) return runId !== this.#run;
     return heartbeat === true && inbox !== undefined && inbox !== this.#worker;
   }
 
-  /** Interrupts the stream: the worker of its run does not come back. */
-  superseded(): void {
+  /** Interrupts the stream, because the worker of its run has not reconnected in time. */
+  failSuperseded(): void {
     this.#interrupt("Another run of the handler took its place");
   }
 
@@ -114,17 +123,17 @@ export class StreamReceiver implements PendingReply {
     return this.#newest > this.#sequence;
   }
 
-  /** True when nothing more will come. */
+  /** True when nothing more will be received. */
   get ended(): boolean {
     return this.#ended;
   }
 
-  /** Number of the item that comes next. */
+  /** Number of the next item. */
   get upcoming(): number {
     return this.#sequence + 1;
   }
 
-  /** Id of the handler's run, once a reply has told it. */
+  /** Id of the handler's run; undefined before the first reply that has it. */
   get run(): string | undefined {
     return this.#run;
   }
@@ -134,17 +143,17 @@ export class StreamReceiver implements PendingReply {
     return this.#allowance.granted;
   }
 
-  /** Interrupts the stream: its missing items do not come any more. */
-  lost(): void {
+  /** Interrupts the stream, because its missing items were not received in time. */
+  failLost(): void {
     this.#interrupt(`Items ${this.upcoming} to ${this.#newest} were lost`);
   }
 
-  /** True while so many items are unread that the worker may wait for credit. */
+  /** True if so many items are unread that the worker may be waiting for credit. */
   get full(): boolean {
     return ReceiveWindow.full(this.#unread.length);
   }
 
-  /** Ends the stream with an error, which comes after the items that are unread; `discardUnread` drops these. */
+  /** Ends the stream with an error, which is thrown after the unread items; `discardUnread` drops these items. */
   fail(error: unknown, discardUnread = false): void {
     if (discardUnread) this.#unread = [];
     this.#failed ??= { error };
@@ -154,11 +163,11 @@ export class StreamReceiver implements PendingReply {
     this.#next = undefined;
   }
 
-  unrouted(error: unknown): void {
+  onUnroutable(error: unknown): void {
     this.fail(error);
   }
 
-  /** The next item, or the ending. */
+  /** Returns the next item, or the ending. */
   next(): Promise<Reply> {
     const { full } = this;
     const reply = this.#unread.shift();
@@ -179,8 +188,9 @@ export class StreamReceiver implements PendingReply {
   }
 
   /**
-   * False for an item that came twice, and for one after a gap: it comes again behind those that are missing. Another run
-   * of the handler ends the stream. Only Warren numbers its items.
+   * Checks the sequence number of an item. False for an item that was received twice, and for an item after a gap,
+   * which is resent after the missing ones. An item of another run of the handler ends the stream. Only Warren numbers
+   * its items.
    */
   #inOrder({ sequence, runId }: Reply): boolean {
     if (sequence === undefined) return true;
@@ -193,7 +203,7 @@ export class StreamReceiver implements PendingReply {
     return true;
   }
 
-  /** True for a reply of this stream's run; before the first item, any run becomes this stream's. */
+  /** True for a reply of this stream's run. Before the first item, the stream follows any run. */
   #follows(run: string | undefined): boolean {
     if (this.#sequence > 0 || run === undefined) return run === this.#run;
     if (run !== this.#run) this.#newest = 0;

@@ -12,7 +12,7 @@ import {
 
 /** Options of periodic tasks. */
 export interface PeriodicOptions {
-  /** Clock; default: that of the process. */
+  /** Clock; default: the clock of the process. */
   readonly clock?: Clock | undefined;
   /** Milliseconds that replace `every` of a task, by the name of the task. */
   readonly taskIntervals?: Readonly<Record<string, number>> | undefined;
@@ -79,7 +79,7 @@ export class PeriodicTasks implements AsyncDisposable {
   }
 
   /**
-   * Replaces the intervals of tasks, by their names. A task that is not named gets its own `every` again.
+   * Replaces the intervals of tasks, by the names of the tasks. A task that is not named uses its own `every` again.
    *
    * @throws {InvalidValueError} an interval is no duration in milliseconds.
    */

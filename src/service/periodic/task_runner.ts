@@ -156,7 +156,7 @@ export class TaskRunner {
       this.#countedFrom = this.#clock.now();
       await this.#runIfLeader(stop);
       const due = this.#countedFrom + this.#every + this.#jitter();
-      // Runs that were missed while this one took longer than the interval are left out.
+      // Runs that were missed while this one took longer than the interval are skipped.
       this.#next = Math.max(due, this.#clock.now());
     }
     this.#next = undefined;
@@ -178,7 +178,7 @@ export class TaskRunner {
     }
   }
 
-  /** Runs the task, unless another service is the leader. An error is logged, and the loop goes on. */
+  /** Runs the task, unless another service is the leader. An error is logged, and the loop continues. */
   async #runIfLeader(stop: AbortSignal): Promise<void> {
     const leading = this.#leading?.();
     if (this.#leading && !leading) return;

@@ -10,7 +10,7 @@ export interface Sink {
   write(bytes: Uint8Array): Promise<number>;
 }
 
-/** Writes texts of several workers one after the other; no other text comes between the parts of one. */
+/** Writes texts of several workers one after the other, without mixing them. */
 export class LineWriter {
   readonly #sink: Sink;
   #last: Promise<void> = Promise.resolve();
@@ -20,7 +20,10 @@ export class LineWriter {
     this.#sink = sink;
   }
 
-  /** Resolves when the text has been written, which gives back-pressure to the workers. Never rejects. */
+  /**
+   * Writes a text; resolves when it has been written, so that the workers are slowed down to the speed of the reader.
+   * Never rejects.
+   */
   print(text: string): Promise<void> {
     const bytes = new TextEncoder().encode(text);
     return this.#last = this.#last.then(() => this.#write(bytes));

@@ -105,7 +105,7 @@ export class Reporter implements AsyncDisposable {
     await this.#connection.consume();
   }
 
-  /** Creates the endpoint of the registry contract. Reports that do not match the filter of a query are left out. */
+  /** Creates the endpoint of the registry contract. Reports that do not match the filter of a query are omitted. */
   #endpoint() {
     const { info, stats } = this.#service;
     const reply = (details: Omit<SentAnswer, "reports"> = {}) =>

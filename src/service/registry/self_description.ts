@@ -130,7 +130,7 @@ export function identityOf(
 }
 
 /** Lists the topics of a service. The version is that of the program, or else that of the first contract of the topic. */
-export function topicsOf(
+export function servedTopics(
   managers: readonly ContractHolder[],
   version: string | undefined,
 ): readonly ServedTopic[] {

@@ -30,7 +30,7 @@ const isUnique = (address: Address): boolean =>
 const deliveryKey = (address: Address): string =>
   address.kind === "fanout" ? "" : publishKey(address);
 
-/** A bus as the transports of one profile see it. */
+/** Access to a bus for the transports of one profile. */
 export class Broker {
   readonly #profile: BusProfile;
   readonly #bus: Bus;
@@ -132,7 +132,7 @@ export class Broker {
       : `${this.#profile.exchange} ${publishKey(address)}`;
   }
 
-  /** A passive profile expects the control exchange of its addresses; any other creates it. */
+  /** Creates the control exchange of an address. A passive profile requires that the exchange exists. */
   #declareExchange(address: Address): void {
     if (!isShared(address)) return;
     const { exchange, nova } = this.#profile;

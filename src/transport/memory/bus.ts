@@ -5,24 +5,24 @@ import type { MemoryQueue } from "./queue.ts";
 export class Bus {
   /** Queues by name. */
   readonly queues: Map<string, MemoryQueue> = new Map();
-  /** Queues by the binding key under which messages reach them. */
+  /** Queues by the binding keys of their messages. */
   readonly bindings: Map<string, Set<MemoryQueue>> = new Map();
   /** Names of the control exchanges that were declared. */
   readonly exchanges: Set<string> = new Set();
   readonly #onEmpty: () => void;
   #users = 0;
 
-  /** Calls `onEmpty` when the last transport has left. */
+  /** Creates a bus. `onEmpty` is called when the last transport is closed. */
   constructor(onEmpty: () => void = () => {}) {
     this.#onEmpty = onEmpty;
   }
 
-  /** Counts one more transport. */
+  /** Adds a transport to the count. */
   join(): void {
     this.#users++;
   }
 
-  /** Counts one transport less; with the last one, all queues are removed with their messages. */
+  /** Removes a transport from the count. With the last one, all queues are removed with their messages. */
   leave(): void {
     if (--this.#users > 0) return;
     for (const queue of this.queues.values()) queue.remove();
@@ -41,7 +41,7 @@ export class Bus {
 
 const buses = new Map<string, Bus>();
 
-/** Returns the bus of a name. It exists as long as a transport uses it. */
+/** Returns the bus of a name, which exists as long as a transport uses it. */
 export function sharedBus(name: string): Bus {
   const known = buses.get(name);
   if (known) return known;

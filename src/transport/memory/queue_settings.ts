@@ -16,9 +16,9 @@ export interface QueueSettings {
   readonly ttl?: number;
   /** Name of the queue that expired messages move to; default: they are dropped. */
   readonly deadLetterTo?: string;
-  /** Removed with its last consumer; default false. */
+  /** True if the queue is removed with its last consumer; default false. */
   readonly transient?: boolean;
-  /** Removed with the session that created it; default false. */
+  /** True if the queue is removed with the session that created it; default false. */
   readonly owned?: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** Transport inside the process: keeps the promises of a network transport, without a network. @module */
+/** Transport inside the process, with the guarantees of a network transport, but without a network. @module */
 import { flushLog } from "../../logging.ts";
 import type { Address } from "../address.ts";
 import { type BusProfile, defaultProfile } from "../profile.ts";
@@ -27,7 +27,7 @@ export class MemoryTransport implements Transport {
   #inboxListener: InboxListener | undefined;
   #inboxSession: MemorySession | undefined;
 
-  /** Transport on a bus; default: a new one. */
+  /** Creates a transport on a bus; default: a new bus. */
   constructor(profile: BusProfile = defaultProfile, bus: Bus = new Bus()) {
     bus.join();
     this.#bus = bus;

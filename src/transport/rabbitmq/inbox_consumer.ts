@@ -65,7 +65,7 @@ export class InboxConsumer {
     );
   }
 
-  /** Hands a returned message to the listener. */
+  /** Passes a returned message to the listener. */
   onReturned(message: Message): void {
     this.#listener?.onReturned(message);
   }

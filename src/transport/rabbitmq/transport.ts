@@ -36,7 +36,7 @@ import { RabbitSession } from "./session.ts";
 
 /** Options of a transport to RabbitMQ. */
 export interface RabbitOptions {
-  /** URLs of the nodes, any of which will do; a function is called at each attempt to connect. */
+  /** URLs of the nodes, any of which can be used; a function is called at each attempt to connect. */
   readonly urls: readonly URL[] | Access["urls"];
   /** Called at each attempt to connect; default: the login of the URLs. */
   readonly credentials?: Access["credentials"];
@@ -54,7 +54,7 @@ export interface RabbitOptions {
 
 /** Milliseconds until an attempt to connect is given up. */
 const CONNECT_TIMEOUT_MS = 10_000;
-/** Seconds between two liveness probes where heartbeats are off. */
+/** Seconds between two liveness probes if heartbeats are off. */
 const DEFAULT_PROBE_INTERVAL_S = 10;
 
 /** Transport of a process to one RabbitMQ broker or cluster. */

@@ -362,10 +362,10 @@ Deno.test("a request that its worker requeued by itself is no suspect when it co
   const served = { quarantine: {} } as ServedQueue;
   const requeued = redelivered({ abandoned: true, acknowledged: false });
   assert.equal(quarantine.isSuspect(requeued, served), true);
-  quarantine.settled(requeued);
+  quarantine.onSettled(requeued);
   const again = redelivered({ abandoned: false, acknowledged: false });
   assert.equal(quarantine.isSuspect(again, served), false);
   assert.equal(quarantine.isSuspect(again, served), false);
-  quarantine.admitted(again);
+  quarantine.onAdmitted(again);
   assert.equal(quarantine.isSuspect(redelivered({}), served), true);
 });

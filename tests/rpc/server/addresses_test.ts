@@ -10,7 +10,10 @@ import {
   Service,
   type Target,
 } from "../../../mod.ts";
-import { misdirected, named } from "../../../src/rpc/request/addressee.ts";
+import {
+  addresseeOfName,
+  misdirectionReason,
+} from "../../../src/rpc/request/addressee.ts";
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
 import { type Bus, failureOf, onEachBus, onRabbit } from "../support.ts";
@@ -193,23 +196,23 @@ Deno.test("names that would be queues beside others are refused", async () => {
 Deno.test("all pairs of addresses with one joined name are told apart", () => {
   const addresses = ["a.b.c", "a/b.c", "a.b/c"];
   const consumers = [
-    { topic: "a.b.c", loose: false },
-    { topic: "a", host: "b.c", loose: false },
-    { topic: "a.b", host: "c", loose: false },
+    { topic: "a.b.c", byQueueName: false },
+    { topic: "a", host: "b.c", byQueueName: false },
+    { topic: "a.b", host: "c", byQueueName: false },
   ];
   const table = consumers.map((consumer) =>
-    addresses.map((to) => misdirected(consumer, to) === undefined)
+    addresses.map((to) => misdirectionReason(consumer, to) === undefined)
   );
   assert.deepEqual(table, [
     [true, false, false],
     [false, true, false],
     [false, false, true],
   ]);
-  const loose = named("a.b.c", served("a", []));
+  const loose = addresseeOfName("a.b.c", served("a", []));
   for (const to of [...addresses, undefined]) {
-    assert.equal(misdirected(loose, to), undefined);
+    assert.equal(misdirectionReason(loose, to), undefined);
   }
-  assert.ok(misdirected(loose, "a.b.d"));
+  assert.ok(misdirectionReason(loose, "a.b.d"));
 });
 
 /** Queues whose names can meet those of topics and hosts, and what keeps them apart. */

@@ -1,4 +1,8 @@
-/** TCP or TLS connection to a RabbitMQ node, opened by amqplib, with what amqplib leaves to its user. @module */
+/**
+ * TCP or TLS connection to a RabbitMQ node, opened by amqplib, with the error handling that amqplib leaves to its user.
+ *
+ * @module
+ */
 import process from "node:process";
 import type { Duplex } from "node:stream";
 import {
@@ -69,7 +73,7 @@ export function displayUrl({ protocol, host, pathname }: URL): string {
   return `${protocol}//${host}${pathname.length > 1 ? path : ""}`;
 }
 
-/** Writes all data of one turn of the event loop at once, in place of one write for each frame. */
+/** Writes all data of one turn of the event loop at once, instead of one write for each frame. */
 function corkEachTurn(stream: Duplex): void {
   const write = stream.write;
   let corked = false;
@@ -87,7 +91,7 @@ function corkEachTurn(stream: Duplex): void {
   } as typeof write;
 }
 
-/** Returns the user and the password of a URL; those of RabbitMQ's default user where it has neither. */
+/** Returns the user and the password of a URL, or RabbitMQ's default user if the URL has neither. */
 function credentialsOf(url: URL): Credentials {
   const anonymous = url.username === "" && url.password === "";
   if (anonymous) return { username: "guest", password: "guest" };
@@ -154,10 +158,10 @@ function whenLost(model: ChannelModel): Promise<Error> {
 }
 
 /**
- * Opens a connection. `stop` cancels the attempt, and does nothing once the connection is open.
+ * Opens a connection. `stop` cancels the attempt, and has no effect once the connection is open.
  *
- * @throws {ConnectionFailedError} without the password; `data.fatal` is true where another attempt is of no use,
- * `data.refused` where the login or the virtual host is refused.
+ * @throws {ConnectionFailedError} the connection cannot be opened; the message does not contain the password.
+ * `data.fatal` is true if another attempt is of no use, `data.refused` if the login or the virtual host is refused.
  */
 export async function openSocket(
   { url, credentials = credentialsOf(url) }: Login,

@@ -5,9 +5,9 @@ export interface Exchange {
   readonly name: string;
   readonly type: "topic" | "fanout" | "direct";
   readonly durable: boolean;
-  /** Deleted by the broker with its last binding. */
+  /** True if the broker deletes the exchange with its last binding. */
   readonly autoDelete: boolean;
-  /** Checked by a passive declaration, and never created. */
+  /** Set if the exchange is only checked by a passive declaration, and never created. */
   readonly passive?: true;
 }
 
@@ -16,20 +16,20 @@ export interface Queue {
   /** Name of the queue. With `unique`, the part before a suffix that is new each time the queue is declared. */
   readonly name: string;
   readonly durable: boolean;
-  /** Reserved to the connection that declared it, and deleted with it. */
+  /** True if the queue belongs to the connection that declared it, and is deleted with it. */
   readonly exclusive: boolean;
-  /** Deleted by the broker with its last consumer. */
+  /** True if the broker deletes the queue with its last consumer. */
   readonly autoDelete: boolean;
   /** `x-…` arguments. */
   readonly arguments: Readonly<Record<string, string | number | boolean>>;
   /**
-   * Gives a queue of one process a new name each time, so that a queue with the same name cannot be in the way. A text
-   * stands in the name before a counter, in place of random characters.
+   * Set if a queue of one process gets a new name each time, so that it cannot collide with an old queue. A text is put
+   * into the name before a counter, instead of random characters.
    */
   readonly unique?: true | string | undefined;
   /** True if the queue keeps its name when it is restored after a loss, and is deleted when its consumer is cancelled. */
   readonly temporary?: boolean;
-  /** Checked by a passive declaration with the bindings that it has, and never created. */
+  /** Set if the queue is only checked by a passive declaration, with its existing bindings, and never created. */
   readonly passive?: true;
 }
 
@@ -39,7 +39,7 @@ export interface Route {
   readonly exchange?: Exchange;
   /** Routing key of messages, and of the binding of the queue. */
   readonly key: string;
-  /** Routing key of the binding where it differs from `key`. */
+  /** Routing key of the binding if it differs from `key`. */
   readonly binding?: string;
   /** Queue of the address; undefined for a queue that is known by its name only. */
   readonly queue?: Queue;

@@ -5,7 +5,7 @@ import type { Credentials } from "../../transport.ts";
 
 /** URLs of the nodes, and the credentials for all of them. */
 export interface Access {
-  /** Returns the URLs of the nodes, any of which will do. */
+  /** Returns the URLs of the nodes; any of them can be used. */
   readonly urls: (signal: AbortSignal) => Promise<readonly URL[]>;
   /** Returns the credentials; default: those of the URLs. */
   readonly credentials?:
@@ -21,7 +21,7 @@ export interface Login {
   readonly credentials?: Credentials | undefined;
 }
 
-/** Returns the login of an attempt; successive attempts go to the nodes in turn. */
+/** Returns the login of an attempt; successive attempts use the nodes in turn. */
 export async function loginOf(
   { urls, credentials }: Access,
   attempt: number,
@@ -69,8 +69,8 @@ export class LoginRejections {
   }
 
   /**
-   * Records the error of a rejection; returns the error with which to give up once the limits are reached. The broker may only
-   * be starting, or a new password may be on its way to it.
+   * Records the error of a rejection. Returns the final error once the limits are reached: before that, the broker may
+   * only be starting, or may not have a new password yet.
    */
   record(error: Error): ConnectionFailedError | undefined {
     if (this.#times === 0) {

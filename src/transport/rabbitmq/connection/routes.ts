@@ -1,6 +1,6 @@
 /**
- * Routes: what RabbitMQ makes of an address, i.e. an exchange, a routing key and a queue with its arguments. Names and flags
- * are Nova's (`impl_kombu.py`) or oslo.messaging's, by the bus profile.
+ * Routes: the exchange, the routing key and the queue with its arguments that RabbitMQ needs for an address. Names and
+ * flags are Nova's (`impl_kombu.py`) or oslo.messaging's, depending on the bus profile.
  *
  * @module
  */
@@ -33,7 +33,7 @@ const OWN_TOPICS = "warren.";
 export class Routes {
   readonly #profile: BusProfile;
   readonly #control: Exchange;
-  /** Routes by address: callers keep their addresses, so that nothing is built for each message. */
+  /** Routes by address. Callers reuse their addresses, so that no route has to be built for each message. */
   readonly #routes = new WeakMap<Address, Route>();
 
   constructor(profile: BusProfile) {
@@ -49,7 +49,7 @@ export class Routes {
     };
   }
 
-  /** Route of an address. */
+  /** Returns the route of an address. */
   of(address: Address): Route {
     if (address.kind === "direct") return { key: address.queue };
     const known = this.#routes.get(address);
@@ -59,7 +59,10 @@ export class Routes {
     return route;
   }
 
-  /** Route of the reply queue of a process. Its exchange is for servers that reply to one: Grizzly, Havana, oslo.messaging before 10. */
+  /**
+   * Returns the route of the reply queue of a process. Its exchange is for servers that reply to an exchange: Grizzly,
+   * Havana, oslo.messaging before 10.
+   */
   inbox(name: string): QueueRoute {
     const { nova } = this.#profile;
     if (!nova) return transientQueue(name);
@@ -110,7 +113,7 @@ export class Routes {
     };
   }
 
-  /** A queue of the same type as the one that it belongs to, through the default exchange. */
+  /** Returns a queue of the same type as the queue that it is derived from, reached through the default exchange. */
   #derived(
     address: Extract<Address, { readonly of: QueueAddress }>,
   ): QueueRoute {
@@ -142,7 +145,10 @@ export class Routes {
   }
 }
 
-/** A message leaves a delay queue for its target when its time is over (RabbitMQ: dead-letter exchange). */
+/**
+ * Returns the arguments of a delay queue, which moves a message to its target after the delay (RabbitMQ: dead-letter
+ * exchange).
+ */
 function delayArguments(target: string, ms: number): Queue["arguments"] {
   return {
     "x-message-ttl": ms,
@@ -161,8 +167,8 @@ function passive(nova: NovaVariants | undefined): { readonly passive?: true } {
 }
 
 /**
- * A durable queue that the broker deletes when nobody has consumed it for a minute. It is not exclusive, so that it keeps its
- * name and its messages over a lost connection.
+ * Returns a durable queue that the broker deletes after a minute without a consumer. It is not exclusive, so that it
+ * keeps its name and its messages when the connection is lost.
  */
 export function transientQueue(name: string, autoDelete = false): QueueRoute {
   const queue: Queue = {
@@ -186,12 +192,15 @@ function exclusiveQueue(name: string): Queue {
   };
 }
 
-/** An exchange with one queue, both of the same name: older peers reply there (Folsom, Grizzly). */
+/** Returns an exchange with one queue, both of the same name, to which older peers reply (Folsom, Grizzly). */
 function replyExchange(name: string): Exchange {
   return { name, type: "direct", durable: false, autoDelete: true };
 }
 
-/** The queue is not exclusive, as in Folsom: after a loss that the broker has not noticed yet, it could not be declared again. */
+/**
+ * Returns the reply queue of one call. It is not exclusive, as in Folsom: after a loss that the broker has not noticed
+ * yet, an exclusive queue could not be declared again.
+ */
 function callQueue(call: string): QueueRoute {
   const queue: Queue = {
     name: call,
@@ -217,7 +226,7 @@ function warrenFanout(topic: string): QueueRoute {
   return { exchange, key: "", binding: topic, queue };
 }
 
-/** A queue of one process that expires (oslo.messaging: `declare_fanout_consumer`, `declare_direct_consumer`). */
+/** Returns a queue of one process that expires (oslo.messaging: `declare_fanout_consumer`, `declare_direct_consumer`). */
 function expiringQueue(
   { transientQuorum }: NovaVariants,
   name: string,
@@ -245,7 +254,7 @@ function novaFanout(topic: string, nova: NovaVariants): QueueRoute {
     const shared = { ...exchange, ...passive(nova) };
     return { ...binding, exchange: shared, queue: stream };
   }
-  // The exchange of the processes' own queues comes and goes with them, so it is never passive.
+  // The exchange of the processes' own queues is created and deleted with them, so it is never passive.
   const queue = expiringQueue(nova, exchange.name, extra);
   return { ...binding, exchange, queue: { ...queue, unique: member ?? true } };
 }

@@ -119,7 +119,7 @@ export class SupervisedConnection {
   /**
    * Waits for an open connection.
    *
-   * @throws {ConnectionFailedError} there is none by the deadline.
+   * @throws {ConnectionFailedError} the connection is not open by the deadline.
    * @throws {ConnectionDisposedError} the connection is closed for good.
    */
   async waitForSocket(deadline: Deadline): Promise<Socket> {
@@ -157,7 +157,7 @@ export class SupervisedConnection {
     }
   }
 
-  /** Gives the connection up for good. */
+  /** Stops reconnecting, for good, because of an error. */
   fail(error: Error): void {
     if (this.#failure || this.#stop.signal.aborted) return;
     this.#failure = error;

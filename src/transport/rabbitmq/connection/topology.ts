@@ -22,7 +22,7 @@ import { declareError, isFatal, isRefusedWith } from "./topology_errors.ts";
 import type { SupervisedConnection } from "./supervised_connection.ts";
 import { backoff } from "../../../async/backoff.ts";
 
-/** Milliseconds that the broker may take to delete a queue. */
+/** Milliseconds for the broker to delete a queue. */
 const REMOVAL_TIMEOUT_MS = 1_000;
 
 /** Reason of a failed attempt. */
@@ -48,7 +48,7 @@ export class Topology {
   readonly #connection: SupervisedConnection;
   /** Exchanges that were declared on this connection, by `exchangeKey`. */
   #declared = new Set<string>();
-  /** The exchange that was found last: a shortcut for repeated checks of one exchange. */
+  /** Exchange that was looked up last: a shortcut for repeated checks of one exchange. */
   #lastKnown: Exchange | undefined;
   #tail: Promise<unknown> = Promise.resolve();
   #channel: OpenChannel<Channel> | undefined;
@@ -116,7 +116,7 @@ export class Topology {
     if (!exchange.autoDelete) this.#declared.add(exchangeKey(exchange));
   }
 
-  /** See `Transport.inspect`. The settings of the queue are checked where the route has them. */
+  /** See `Transport.inspect`. The settings of the queue are checked if the route has them. */
   async inspect(
     { key, queue }: Route,
     deadline: Deadline,

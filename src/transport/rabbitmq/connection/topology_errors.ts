@@ -16,7 +16,7 @@ export function isFatal(code: number | undefined): boolean {
 const INEQUIVALENT =
   /inequivalent arg '([^']*)' for (\w+) '([^']*)' in vhost '[^']*': received (.*) but current is (.*?)"?$/;
 
-/** Returns the entity, the argument, its requested and its existing value, where the error text names them. */
+/** Returns the entity, the argument, its requested and its existing value, as far as the error text contains them. */
 function difference(reason: string): Record<string, string> {
   const match = INEQUIVALENT.exec(reason);
   if (!match) return {};

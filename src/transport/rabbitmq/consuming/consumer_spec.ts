@@ -7,7 +7,7 @@ import type { HealthRecorder } from "../connection/connection_health.ts";
 export interface ConsumerRequest {
   /** Route of the queue. */
   route: QueueRoute;
-  /** Returns another route that will do as well, where the node of the queue is down. */
+  /** Returns another usable route, if the node of the queue is down. */
   readonly replaceRoute?: (() => QueueRoute) | undefined;
   /** Called with each delivery. */
   readonly onDelivery: (delivery: Delivery) => void;
@@ -25,7 +25,7 @@ export interface ConsumerSpec extends ConsumerRequest {
   startedAt?: number;
   /** True once the consumer was cancelled; it is not restored after a loss. */
   cancelled?: boolean;
-  /** Latest start of the consumer: starts run one after the other. */
+  /** Latest start of the consumer; starts run one after another. */
   starting?: Promise<unknown>;
   /** Resolved when the consumer is not restored any more. */
   readonly ended: PromiseWithResolvers<void>;

@@ -28,9 +28,9 @@ import type { SupervisedConnection } from "../connection/supervised_connection.t
 import { backoff } from "../../../async/backoff.ts";
 import type { Topology } from "../connection/topology.ts";
 
-/** Milliseconds that the broker may take to cancel a consumer. */
+/** Milliseconds for the broker to cancel a consumer. */
 const CANCEL_TIMEOUT_MS = 5_000;
-/** Milliseconds that the restart of one consumer may take before the next is tried: the node of its queue may be down. */
+/** Milliseconds for the restart of one consumer, before the next consumer is tried: the node of its queue may be down. */
 const START_TIMEOUT_MS = 3_000;
 
 /** Consumers that share a channel. */
@@ -228,7 +228,7 @@ export class ConsumerChannel {
     this.#restore();
   }
 
-  /** Deletes a queue that the broker would keep for half an hour, as oslo.messaging does. */
+  /** Deletes a queue of oslo.messaging, which the broker would otherwise delete only after half an hour. */
   async #removeQueue({ route: { queue } }: ConsumerSpec): Promise<void> {
     if (queue.temporary && !queue.unique) {
       await this.#topology.remove(queue.name);

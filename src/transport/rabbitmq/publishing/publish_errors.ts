@@ -24,7 +24,7 @@ const destination = (route: Route) =>
     : `queue ${oneLine(route.key)}`; // a reply queue is named by its caller, so that its name may hold any character
 
 /** Creates the error for a message that reached no queue. */
-export function noRouteError(route: Route): Error {
+export function unroutableError(route: Route): Error {
   return new NoRouteError(
     `No queue takes a message for ${
       destination(route)

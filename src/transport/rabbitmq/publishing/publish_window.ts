@@ -35,7 +35,7 @@ export class InFlightWindow {
     this.#limits = { messages, bytes };
   }
 
-  /** Acquires room at once; returns false if there is none, or if others wait. */
+  /** Acquires room at once; returns false if there is no room, or if other requests wait. */
   tryAcquire(bytes: number): boolean {
     if (this.#waiters.size > 0 || !this.#fits(bytes)) return false;
     this.#messages++;

@@ -7,11 +7,11 @@ import type { Message } from "../../transport.ts";
 import type { Confirmation } from "../amqplib/publisher_confirms.ts";
 import {
   disposedError,
-  noRouteError,
   type PublishOutcome,
   publishTimeoutError,
   rejectedError,
   ReturnedMessages,
+  unroutableError,
 } from "./publish_errors.ts";
 import { fromAmqp } from "../amqplib/properties.ts";
 import {
@@ -248,7 +248,7 @@ export class Publisher {
     retry: number,
   ): Promise<void> {
     const { route, deadline, suspect } = publication;
-    if (outcome === "returned") throw noRouteError(route);
+    if (outcome === "returned") throw unroutableError(route);
     if (outcome === "nack") throw rejectedError(route);
     if (this.#channel.closed) throw disposedError(true);
     const fatal = isFatal(outcome.code);
