@@ -2,7 +2,8 @@
 import { ConnectionDisposedError } from "../errors.ts";
 import type { Deadline } from "../transport/transport.ts";
 import type { TransportHealth } from "../transport/transport_health.ts";
-import { RpcClient, untypedStream } from "../rpc/client/rpc_client.ts";
+import { RpcClient } from "../rpc/client/rpc_client.ts";
+import { untypedStream } from "../rpc/client/stream_iterator.ts";
 import type { Client, ClientOptions } from "../rpc/client/client.ts";
 import { ConnectionEvents, relayEvents } from "./connection_events.ts";
 import {
@@ -49,9 +50,7 @@ const disposed = () =>
   new ConnectionDisposedError("Cannot use the connection: it was disposed");
 
 /** Creates a context. Users call `createConnection`. */
-export let createContext: (
-  dependencies: ConnectionDependencies,
-) => ConnectionContext;
+export let createContext: (from: ConnectionDependencies) => ConnectionContext;
 
 /**
  * Client and server with a session of their own on the transport of the process. Created by `createConnection`.

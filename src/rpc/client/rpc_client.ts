@@ -26,10 +26,14 @@ import {
 import { delay } from "../../async/deadline.ts";
 import type { MessageSettings, MessagingResources } from "../messaging.ts";
 import { runInSpan, type Span, startSpan } from "../../tracing.ts";
-import { type CallResources, unaryCall } from "./unary_call.ts";
+import {
+  type CallResources,
+  type CallResult,
+  unaryCall,
+} from "./unary_call.ts";
 import { newId } from "../../ids.ts";
 import { type GatherListener, scatterGather } from "./scatter_gather.ts";
-import { StreamIterator } from "./stream_iterator.ts";
+import { type StreamDecoder, StreamIterator } from "./stream_iterator.ts";
 import { openStreamCall, type StreamCaller } from "./stream_call.ts";
 import { LegacyReplyQueues } from "./legacy_reply_queues.ts";
 import {
@@ -278,26 +282,3 @@ export class RpcClient {
     }
   }
 }
-
-/** Result in one reply. */
-export interface CallResult {
-  /** Value; undefined if the reply has none. */
-  readonly value: unknown;
-  /** True if the worker has parsed the value by its schema. */
-  readonly parsed: boolean;
-}
-
-/** Converts the replies of a stream into its items. */
-export interface StreamDecoder<T> {
-  /** Error classes of the contract. */
-  readonly errors?: ErrorClasses | undefined;
-  /** Runs before the request is sent, e.g. to check its arguments. */
-  prepare?(): Promise<unknown>;
-  /** Converts one result into an item. */
-  item(result: CallResult): T | Promise<T>;
-}
-
-/** Decoder of an untyped stream, whose items are not checked. */
-export const untypedStream: StreamDecoder<unknown> = {
-  item: ({ value }) => value,
-};

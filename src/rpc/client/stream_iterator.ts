@@ -1,6 +1,7 @@
 /** Iterator of `multicall`: lazy, for one iteration, and ended by `return()` even while an item is awaited. @module */
+import type { ErrorClasses, Reply } from "../../wire/mod.ts";
+import type { CallResult } from "./unary_call.ts";
 import { NoRouteError } from "../../errors.ts";
-import type { Reply } from "../../wire/mod.ts";
 import type { StreamFailure } from "../streams/stream_receiver.ts";
 import type { StreamCall, StreamCaller } from "./stream_call.ts";
 
@@ -117,3 +118,18 @@ export class StreamIterator<T> implements AsyncGenerator<T, void, undefined> {
 
 /** Marker for a stream that its reader has ended, which is no error. */
 const CLOSED = Symbol("left");
+
+/** Converts the replies of a stream into its items. */
+export interface StreamDecoder<T> {
+  /** Error classes of the contract. */
+  readonly errors?: ErrorClasses | undefined;
+  /** Runs before the request is sent, e.g. to check its arguments. */
+  prepare?(): Promise<unknown>;
+  /** Converts one result into an item. */
+  item(result: CallResult): T | Promise<T>;
+}
+
+/** Decoder of an untyped stream, whose items are not checked. */
+export const untypedStream: StreamDecoder<unknown> = {
+  item: ({ value }) => value,
+};

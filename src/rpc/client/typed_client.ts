@@ -14,7 +14,9 @@ import {
   type InterceptedRequest,
   interceptWithin,
 } from "../interceptors.ts";
-import type { CallResult, RpcClient, StreamDecoder } from "./rpc_client.ts";
+import type { RpcClient } from "./rpc_client.ts";
+import type { StreamDecoder } from "./stream_iterator.ts";
+import type { CallResult } from "./unary_call.ts";
 import { InterceptedStream } from "./intercepted_stream.ts";
 import { type Client, clientNames, type ClientOptions } from "./client.ts";
 import type { Contract, Procedure } from "../../contract/types.ts";

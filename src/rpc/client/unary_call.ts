@@ -289,3 +289,11 @@ export class ReplyFuture implements PendingReply {
     else this.fail(error);
   }
 }
+
+/** Result in one reply. */
+export interface CallResult {
+  /** Value; undefined if the reply has none. */
+  readonly value: unknown;
+  /** True if the worker has parsed the value by its schema. */
+  readonly parsed: boolean;
+}
