@@ -9,7 +9,7 @@ import type { NotificationDefaults } from "../rpc/notifications/drivers.ts";
 import { checkNotificationSettings } from "../rpc/notifications/notifier.ts";
 import { checkLedger, consumerTimeoutOf } from "../ledger/options.ts";
 import { busProfile } from "./bus_profile.ts";
-import { checkCredentials } from "./asked_login.ts";
+import { checkCredentials } from "./login_functions.ts";
 import {
   type ConnectionOptions,
   DEFAULT_LONG_RUNNING_MS,

@@ -6,7 +6,7 @@ import { RabbitTransport } from "../transport/rabbitmq/transport.ts";
 import type { BusProfile } from "../transport/profile.ts";
 import type { Transport } from "../transport/transport.ts";
 import { probeLedger } from "../ledger/options.ts";
-import { credentialsFrom, urlsFrom } from "./asked_login.ts";
+import { credentialsFrom, urlsFrom } from "./login_functions.ts";
 import {
   checkConnectionOptions,
   type CheckedOptions,

@@ -7,7 +7,7 @@ import {
   createConnection,
   InvalidValueError,
 } from "../../mod.ts";
-import { resolveOption } from "../../src/connection/asked_login.ts";
+import { resolveOption } from "../../src/connection/login_functions.ts";
 import { aborted, failureOf } from "../rpc/support.ts";
 import { freePort } from "../setup/probe.ts";
 

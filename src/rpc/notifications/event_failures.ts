@@ -9,7 +9,7 @@ import {
   retryHeaders,
 } from "../../wire/mod.ts";
 import type { RetryPolicy } from "../../contract/types.ts";
-import { waitOutsidePrefetch } from "../request/waiting_aside.ts";
+import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
 import { newAttempt, type Republisher } from "../retries/republisher.ts";
 import { reasonOf } from "../retries/cast_failures.ts";
 import { nextDelay } from "../../contract/retry_policy.ts";

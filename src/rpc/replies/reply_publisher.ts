@@ -13,7 +13,10 @@ import {
   type Reply,
   type ReplyAddress,
 } from "../../wire/mod.ts";
-import { type Waiter, waitOutsidePrefetch } from "../request/waiting_aside.ts";
+import {
+  type Waiter,
+  waitOutsidePrefetch,
+} from "../request/outside_prefetch.ts";
 import { ReplyBatcher } from "./reply_batcher.ts";
 import { newId } from "../../ids.ts";
 import type { Inbox } from "../inbox.ts";

@@ -13,7 +13,7 @@ import { OutgoingStream } from "../streams/outgoing_stream.ts";
 import { Cancellation } from "./cancellation.ts";
 import { HandlerRun } from "./handler_run.ts";
 import { Settlement } from "./settlement.ts";
-import type { Waiter } from "./waiting_aside.ts";
+import type { Waiter } from "./outside_prefetch.ts";
 
 /**
  * One request. Its settlement, its cancellation, the run of its handler and its outgoing stream are objects of their

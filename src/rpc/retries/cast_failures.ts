@@ -4,7 +4,7 @@ import { redactText } from "../../redaction.ts";
 import { logger, oneLine } from "../../logging.ts";
 import { type QueueAddress, queueName } from "../../transport/address.ts";
 import { deadLetterHeaders, retryHeaders } from "../../wire/mod.ts";
-import { waitOutsidePrefetch } from "../request/waiting_aside.ts";
+import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
 import { isContentError, newAttempt, type Republisher } from "./republisher.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import { isDispatchError } from "../dispatch/handler_result.ts";

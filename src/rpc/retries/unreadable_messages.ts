@@ -7,7 +7,7 @@ import {
   deadLetterHeaders,
   type ReplyAddress,
 } from "../../wire/mod.ts";
-import { waitOutsidePrefetch } from "../request/waiting_aside.ts";
+import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
 import type { UnreadableMessage } from "../request/request_reader.ts";
 import type { Republisher } from "./republisher.ts";
 import type { Disposition } from "../server_stats.ts";

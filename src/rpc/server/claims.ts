@@ -14,7 +14,7 @@ import {
 } from "../../transport/address.ts";
 import type { Message } from "../../transport/transport.ts";
 import { interruptionsOf } from "../../wire/mod.ts";
-import { waitOutsidePrefetch } from "../request/waiting_aside.ts";
+import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
 import { type Republisher, sameAttempt } from "../retries/republisher.ts";
 import { Lease, parseMessages, retryStore } from "../../ledger/lease.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";

@@ -7,7 +7,7 @@ import type {
   KnownRequest,
 } from "../request/recent_requests.ts";
 import { readerOf, type ServedQueue } from "../request/served_queue.ts";
-import { waitOutsidePrefetch } from "../request/waiting_aside.ts";
+import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
 import type { Counts } from "../server_stats.ts";
 
 /** Collaborators of `RepeatedRequests`. */
