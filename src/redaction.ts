@@ -116,7 +116,7 @@ export function logText(text: string, maxBytes: number): string {
 }
 
 /** Formats a value as one line of JSON without its secrets. */
-export function logValue(value: unknown, maxBytes: number): string {
+function logValue(value: unknown, maxBytes: number): string {
   const json = JSON.stringify(
     redact(value),
     (_, item) => typeof item === "bigint" ? `${item}` : item,

@@ -34,7 +34,7 @@ const DELIVERIES = new Set<unknown>([
 ]);
 
 /** Names of members that a manager uses itself. */
-export const reservedNames: ReadonlySet<string> = new Set([
+const reservedNames: ReadonlySet<string> = new Set([
   "contract",
   "host",
   "connection",

@@ -260,7 +260,7 @@ interface StoredMessage extends Omit<Message, "body"> {
  * Serializes messages to one text. Only headers with strings are stored, which all of Warren's are; other headers were
  * added by the broker.
  */
-export function serializeMessages(messages: readonly Message[]): string {
+function serializeMessages(messages: readonly Message[]): string {
   const stored = messages.map(({ body, headers, ...rest }): StoredMessage => ({
     ...rest,
     headers: Object.fromEntries(

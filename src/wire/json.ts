@@ -49,7 +49,7 @@ function endOfText(bytes: Uint8Array, start: number): number {
 }
 
 /** Returns the reason why a body exceeds the limits; undefined if it does not. */
-export function limitViolation(
+function limitViolation(
   bytes: Uint8Array,
   limits: Limits,
 ): string | undefined {

@@ -60,7 +60,7 @@ export const requestSchema: z.ZodType<Request> = request.extend(
 );
 
 /** Schema of a {@linkcode Failure}. */
-export const failureSchema: z.ZodType<Failure> = z.object({
+const failureSchema: z.ZodType<Failure> = z.object({
   type: z.string(),
   module: z.string(),
   message: z.string(),
@@ -94,10 +94,10 @@ const rareReplyFields = {
 };
 
 /** Schema of a {@linkcode Reply}. */
-export const replySchema: z.ZodType<Reply> = reply.extend(rareReplyFields);
+const replySchema: z.ZodType<Reply> = reply.extend(rareReplyFields);
 
 /** Schema of a {@linkcode Notification}. */
-export const notificationSchema: z.ZodType<Notification> = z.object({
+const notificationSchema: z.ZodType<Notification> = z.object({
   kind: z.literal("notification"),
   id: text.optional(),
   messageId: text,

@@ -102,12 +102,14 @@ class Gateway implements AsyncDisposable {
   readonly #stack = new AsyncDisposableStack();
   /** Resolves when the handler of a stream, or of a call, is cancelled. */
   readonly cancelled = Promise.withResolvers<void>();
+  /** Resolves when the handler of a call has begun. */
+  readonly begun = Promise.withResolvers<void>();
   url = "";
 
   static async open(): Promise<Gateway> {
     const opened = new Gateway();
     const url = `memory:${crypto.randomUUID()}`;
-    const { cancelled } = opened;
+    const { begun, cancelled } = opened;
     const manager = implement(compute, {
       runInstance: ({ name }) => ({
         id: "i-1",
@@ -118,6 +120,7 @@ class Gateway implements AsyncDisposable {
       }),
       list: (_args, { signal }) =>
         new Promise<[]>((_resolve, reject) => {
+          begun.resolve();
           signal.addEventListener("abort", () => {
             cancelled.resolve();
             reject(signal.reason);
@@ -243,8 +246,10 @@ for (const path of ["/hosts/gb07/instances", "/hosts/gb07/console/long"]) {
       abort.abort();
       await reader.read().catch(() => {});
     } else {
-      setTimeout(() => abort.abort(), 100);
-      await assert.rejects(fetched);
+      const rejected = assert.rejects(fetched);
+      await opened.begun.promise;
+      abort.abort();
+      await rejected;
     }
     await opened.cancelled.promise;
   });

@@ -12,8 +12,8 @@ import { InterceptedStreams } from "./intercepted_streams.ts";
 
 /**
  * Wraps a dispatcher with interceptors, through which all requests pass, also those that the dispatcher will reject.
- * Where the procedure of a request is known, an error of an interceptor is treated like one of the handler: the error
- * keeps its class if the contract lists that class, and a cast is retried as the `retry` of the procedure says. The
+ * If the procedure of a request is known, an error of an interceptor is treated like one of the handler: the error keeps
+ * its class if the contract lists that class, and a cast is retried as the `retry` of the procedure says. The
  * `maxDuration` of the procedure begins with the first interceptor.
  */
 export function withInterceptors(

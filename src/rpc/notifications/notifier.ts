@@ -177,7 +177,7 @@ const OPENSTACK: ReadonlySet<string> = new Set([
  * Selects the context values of an event: on an OpenStack bus, those that its listeners know; on other buses, all but
  * secrets.
  */
-export function filterContext(
+function filterContext(
   values: ContextValues,
   openstack: boolean,
 ): ContextValues {
