@@ -83,6 +83,11 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/server/long_running.ts #detached": "1000 handlers",
   "rpc/server/event_loop_monitor.ts #active": HANDLERS,
   "rpc/client/legacy_reply_queues.ts #newer": OWN,
+  "amqp/channel/channel_input.ts consumers": OWN,
+  "amqp/channel/confirms.ts #listeners":
+    "messages that the program publishes and the broker has not confirmed",
+  "amqp/channel/requests.ts #pending": OWN,
+  "amqp/handshake.ts #methods": "methods, see its MAX_METHODS",
   "async/semaphore.ts #waiters": PREFETCH,
   "rpc/retries/quarantine.ts #requeued": "messages, see its MAX_REQUEUED",
   "rpc/retries/quarantine.ts #moving": PREFETCH,

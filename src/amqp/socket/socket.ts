@@ -1,0 +1,198 @@
+/** TCP and TLS sockets. @module */
+import { once } from "node:events";
+import {
+  connect as connectNodeTls,
+  type ConnectionOptions,
+  type TLSSocket,
+} from "node:tls";
+
+/**
+ * TLS settings. Certificates are always verified.
+ * @category AMQP
+ */
+export interface TlsSettings {
+  /** Certificates of trusted authorities, in PEM, beside those of the runtime. */
+  readonly ca?: string | undefined;
+  /** Certificate of the client, in PEM. */
+  readonly cert?: string | undefined;
+  /** Private key of the client, in PEM. */
+  readonly key?: string | undefined;
+  /** Name in the certificate of the broker; default: the host. */
+  readonly servername?: string | undefined;
+}
+
+/** Address of a broker. */
+export interface SocketAddress {
+  /** Host name or IP address. */
+  readonly hostname: string;
+  /** Port. */
+  readonly port: number;
+  /** TLS settings; undefined for a connection without TLS. */
+  readonly tls?: TlsSettings | undefined;
+}
+
+/** An open socket. */
+export interface Socket {
+  /** Reads bytes into a buffer; resolves to their number, or to null at the end. */
+  read(into: Uint8Array): Promise<number | null>;
+  /** Writes bytes; resolves to the number of bytes that were written. */
+  write(bytes: Uint8Array): Promise<number>;
+  /** Closes the socket. */
+  close(): void;
+  /** Keeps the process alive while the socket is open, which is the default. */
+  ref(): void;
+  /** Lets the process exit while the socket is open. */
+  unref(): void;
+}
+
+/**
+ * Opens a socket; `signal` cancels that.
+ *
+ * @throws {Error} the socket cannot be opened, the certificate is not trusted, or the reason of the signal.
+ */
+export async function openSocket(
+  address: SocketAddress,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const { hostname, port, tls } = address;
+  if (tls?.cert !== undefined) {
+    return await openWithCertificate(address, tls, signal);
+  }
+  const tcp = await Deno.connect({ hostname, port, signal });
+  try {
+    tcp.setNoDelay();
+    tcp.setKeepAlive();
+    return tls ? await startTls(tcp, hostname, tls, signal) : tcp;
+  } catch (error) {
+    closeSocket(tcp);
+    throw error;
+  }
+}
+
+/** Closes a socket, also one that is closed already. */
+export function closeSocket(socket: Pick<Socket, "close">): void {
+  try {
+    socket.close();
+  } catch {
+    // it is closed already
+  }
+}
+
+const authorities = (ca: string | undefined) =>
+  ca === undefined ? {} : { caCerts: [ca] };
+
+async function startTls(
+  tcp: Deno.TcpConn,
+  hostname: string,
+  { ca, servername = hostname }: TlsSettings,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const options = { hostname: servername, ...authorities(ca) };
+  const conn = await Deno.startTls(tcp, options);
+  return await handshake(conn, signal);
+}
+
+/** Completes the TLS handshake, so that an untrusted certificate is an error here and not of the first read. */
+async function handshake(
+  conn: Deno.TlsConn,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const abort = () => closeSocket(conn);
+  signal.addEventListener("abort", abort);
+  try {
+    signal.throwIfAborted();
+    await conn.handshake();
+    return conn;
+  } catch (error) {
+    abort();
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+/** Opens a socket with a certificate of the client. Only Node's interface takes a server name beside it. */
+async function openWithCertificate(
+  { hostname, port }: SocketAddress,
+  tls: TlsSettings,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const { ca, cert = "", key = "", servername = hostname } = tls;
+  if (servername !== hostname) {
+    const options = { host: hostname, port, cert, key, servername };
+    return await openNodeTls(
+      ca === undefined ? options : { ...options, ca },
+      signal,
+    );
+  }
+  const options = { hostname, port, cert, key, ...authorities(ca) };
+  const conn = await Deno.connectTls(options);
+  return await handshake(conn, signal);
+}
+
+/** Opens a socket through `node:tls`. */
+async function openNodeTls(
+  options: ConnectionOptions,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const stream = connectNodeTls({ ...options, rejectUnauthorized: true });
+  stream.setNoDelay(true);
+  stream.setKeepAlive(true);
+  const abort = () => stream.destroy(signal.reason);
+  signal.addEventListener("abort", abort);
+  try {
+    signal.throwIfAborted();
+    await once(stream, "secureConnect");
+    return new StreamSocket(stream);
+  } catch (error) {
+    stream.destroy();
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+/** A stream of Node as a socket. */
+class StreamSocket implements Socket {
+  readonly #stream: TLSSocket;
+  readonly #chunks: AsyncIterator<Uint8Array>;
+  #rest: Uint8Array = new Uint8Array();
+
+  constructor(stream: TLSSocket) {
+    this.#stream = stream;
+    this.#chunks = stream[Symbol.asyncIterator]();
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    if (this.#rest.length === 0) {
+      const { done, value } = await this.#chunks.next();
+      if (done) return null;
+      this.#rest = value;
+    }
+    const part = this.#rest.subarray(0, into.length);
+    into.set(part);
+    this.#rest = this.#rest.subarray(part.length);
+    return part.length;
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#stream.write(
+        bytes,
+        (error) => error ? reject(error) : resolve(bytes.length),
+      );
+    });
+  }
+
+  close(): void {
+    this.#stream.destroy();
+  }
+
+  ref(): void {
+    this.#stream.ref();
+  }
+
+  unref(): void {
+    this.#stream.unref();
+  }
+}
