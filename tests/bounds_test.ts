@@ -1,7 +1,7 @@
 /** Whatever grows by what arrives has a bound: a table of all that grows, and each bound of a number driven with too much. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
-import { TABLE_LIMITS } from "../src/transport/rabbitmq/amqplib/field_reader.ts";
+import { TABLE_LIMITS } from "../src/amqp/codec/field_reader.ts";
 import { BodyBudget } from "../src/transport/oversized_body.ts";
 import { InterruptedError } from "../src/errors.ts";
 import { AsyncQueue } from "../src/async/async_queue.ts";
@@ -35,18 +35,15 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "transport/session_pool.ts #waiters": CALLS,
   "transport/rabbitmq/consuming/deliveries.ts #acknowledged": PREFETCH,
   "transport/rabbitmq/consuming/deliveries.ts #unsettled": PREFETCH,
-  "transport/rabbitmq/amqplib/channel_reader.ts consumers": OWN,
-  "transport/rabbitmq/amqplib/publisher_confirms.ts #waiting": SENT,
   "transport/rabbitmq/consuming/consumer_spec.ts #all": OWN,
-  "transport/rabbitmq/amqplib/frame_reader.ts #channels": OWN,
   "transport/rabbitmq/transport.ts #sessions": OWN,
   "transport/rabbitmq/transport.ts #listeners": OWN,
   "transport/rabbitmq/publishing/publish_errors.ts #counts": SENT,
-  "transport/rabbitmq/amqplib/outgoing.ts #busy": OWN,
   "transport/rabbitmq/publishing/publish_channel.ts #waiters": SENT,
   "transport/rabbitmq/consuming/consumer_renewal.ts #exempt":
     "consumers with deliveries that wait: no more than those",
   "transport/rabbitmq/connection/topology.ts #declared": OWN,
+  "transport/rabbitmq/connection/topology.ts #declaring": OWN,
   "transport/rabbitmq/session.ts #exclusive": OWN,
   "transport/rabbitmq/publishing/publish_window.ts #waiters": SENT,
   "transport/waiting_reserve.ts #slots":

@@ -3,6 +3,7 @@ import { Channel } from "./channel/channel.ts";
 import type { ChannelHandler, ChannelHost } from "./channel/channel_host.ts";
 import { ChannelTable } from "./channel/channel_table.ts";
 import type { ChannelOptions } from "./channel/channel_options.ts";
+import { CLOSE_TIMEOUT_MS, waitForClose } from "./channel/closing.ts";
 import { notify } from "./channel/listeners.ts";
 import { Requests } from "./channel/requests.ts";
 import {
@@ -36,9 +37,6 @@ import {
 import { Heartbeat } from "./socket/heartbeat.ts";
 import { closeSocket, type Socket } from "./socket/socket.ts";
 import { SocketWriter } from "./socket/socket_writer.ts";
-
-/** Milliseconds for the broker to answer the closing, and for the last frames to be written. */
-const CLOSE_TIMEOUT_MS = 5_000;
 
 /**
  * An open connection. Disposal closes it.
@@ -129,18 +127,16 @@ export class Connection implements AsyncDisposable {
     await this.#renewals.add("connection.update-secret");
   }
 
-  /** Closes the connection and all channels; at once if the broker does not answer within 5000 ms. */
-  async close(): Promise<void> {
+  /**
+   * Closes the connection and all channels. Resolves when the broker has answered, or after `timeoutMs` milliseconds.
+   */
+  async close(timeoutMs: number = CLOSE_TIMEOUT_MS): Promise<void> {
     if (this.isOpen) {
       this.#send("connection.close", { replyCode: 200, replyText: "closed" });
       this.#closing = true;
-      const timer = setTimeout(
-        () => this.#end(closedByClient("connection")),
-        CLOSE_TIMEOUT_MS,
-      );
-      void this.closed.then(() => clearTimeout(timer));
     }
-    await this.closed;
+    const end = () => this.#end(closedByClient("socket"));
+    await waitForClose(this.closed, timeoutMs, end);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

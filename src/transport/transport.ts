@@ -31,7 +31,7 @@ export interface Message {
    * Properties and headers as AMQP encoded them, on a received message; undefined if the driver does not use AMQP. They
    * are never sent.
    */
-  readonly properties?: Uint8Array | undefined;
+  readonly encodedProperties?: Uint8Array | undefined;
   /**
    * Reason why headers or properties of a received message could not be decoded, without quoting them; the fields are
    * then missing.

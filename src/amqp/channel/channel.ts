@@ -27,12 +27,9 @@ import type {
   RequestArgs,
 } from "./channel_options.ts";
 import { ChannelOutput } from "./channel_output.ts";
-import {
-  type Confirmation,
-  type ConfirmListener,
-  Confirms,
-  ignore,
-} from "./confirms.ts";
+import { ConsumerStarts } from "./consumer_starts.ts";
+import { CLOSE_TIMEOUT_MS, waitForClose } from "./closing.ts";
+import { type ConfirmListener, Confirms, ignore } from "./confirms.ts";
 import { notify } from "./listeners.ts";
 import { Requests } from "./requests.ts";
 
@@ -51,6 +48,10 @@ export class Channel {
   readonly #options: ChannelOptions;
   readonly #requests = new Requests();
   readonly #input = new ChannelInput();
+  readonly #starts = new ConsumerStarts(
+    this.#input.consumers,
+    (name, args, onReply) => this.#request(name, args, onReply),
+  );
   readonly #confirms: Confirms | undefined;
   readonly #resolveClosed: (reason: AmqpError) => void;
   /** Reason why the channel is closing or closed. */
@@ -80,9 +81,9 @@ export class Channel {
     return this.#reason === undefined;
   }
 
-  /** True while the body of a large message is being written. */
-  get isBusy(): boolean {
-    return this.#output.isBusy;
+  /** Resolves when the body of a large message is written; undefined if none is being written. */
+  get writing(): Promise<void> | undefined {
+    return this.#output.writing;
   }
 
   /**
@@ -99,7 +100,8 @@ export class Channel {
   }
 
   /**
-   * Starts a consumer; resolves with its tag, which the broker chooses if none is given.
+   * Starts a consumer; resolves with its tag, which the broker chooses if none is given. Consumers of a channel start one
+   * after another, so that a refusal belongs to one of them.
    *
    * @throws {AmqpError} the broker refuses the consumer, which closes the channel.
    */
@@ -108,19 +110,13 @@ export class Channel {
     listener: ConsumerListener,
     options: ConsumeOptions = {},
   ): Promise<string> {
-    const { consumerTag: tag } = options;
-    const { consumers } = this.#input;
-    if (tag) consumers.set(tag, listener);
-    const { consumerTag } = await this.#request("basic.consume", {
-      ...options,
-      queue,
-    }, (reply) => consumers.set(reply.consumerTag, listener));
-    return consumerTag;
+    return await this.#starts.start(queue, listener, options);
   }
 
   /** Cancels a consumer. Messages may arrive until the promise resolves. */
   async cancel(consumerTag: string): Promise<void> {
-    await this.#request("basic.cancel", { consumerTag });
+    this.#send("basic.cancel", { consumerTag });
+    await this.#requests.add("basic.cancel", undefined, consumerTag);
     this.#input.consumers.delete(consumerTag);
   }
 
@@ -156,7 +152,7 @@ export class Channel {
    * @throws {AmqpError} the channel is closed.
    * @throws {TypeError} a property cannot be encoded; nothing is sent then.
    */
-  async publishLarge(
+  publishLarge(
     to: Destination,
     content: Content,
     onConfirm: ConfirmListener = ignore,
@@ -164,7 +160,7 @@ export class Channel {
     this.#checkOpen("basic.publish");
     this.#output.announce(to, content);
     this.#confirms?.add(onConfirm);
-    await this.#output.writeBody(content.body);
+    return this.#output.writeBody(content.body);
   }
 
   /** Acknowledges a delivery, or with `multiple` all deliveries up to it. Does nothing once the channel is closed. */
@@ -184,16 +180,16 @@ export class Channel {
 
   /**
    * Closes the channel: unacknowledged messages are requeued, and messages that still arrive are dropped. Resolves when the
-   * broker has answered, or the connection is lost.
+   * broker has answered, or after `timeoutMs` milliseconds.
    */
-  async close(): Promise<void> {
+  async close(timeoutMs: number = CLOSE_TIMEOUT_MS): Promise<void> {
     if (!this.#reason) {
       this.#send("channel.close", { replyCode: 200, replyText: "closed" });
-      this.#reason = closedByClient("channel");
       this.#input.close();
       this.#output.seal();
     }
-    await this.closed;
+    const reason = this.#reason ??= closedByClient("channel");
+    await waitForClose(this.closed, timeoutMs, () => this.#end(reason, false));
   }
 
   /** Opens the channel; called once, by its connection. */
@@ -229,7 +225,7 @@ export class Channel {
     this.#onMethod(knownName(id), fields);
   }
 
-  #onConfirm(fields: FieldReader, confirmation: Confirmation): void {
+  #onConfirm(fields: FieldReader, confirmation: "ack" | "nack"): void {
     const tag = fields.u64();
     const multiple = (fields.u8() & 1) !== 0;
     this.#confirms?.settle(tag, multiple, confirmation);
@@ -286,12 +282,14 @@ export class Channel {
     this.#input.onCancel(consumerTag);
   }
 
-  #end(reason: AmqpError): void {
+  /** Ends the channel. A body that is being written is completed, unless the broker has closed the channel. */
+  #end(reason: AmqpError, isGone = true): void {
+    if (isGone) this.#output.end();
     if (this.#ended) return;
     this.#ended = true;
     this.#reason = reason;
     this.#input.close();
-    this.#output.end();
+    this.#output.seal();
     this.#requests.fail(reason);
     this.#confirms?.loseAll();
     this.#resolveClosed(reason);

@@ -40,7 +40,11 @@ export type RequestArgs<N extends RequestName> = Partial<
  * Options of a consumer.
  * @category AMQP
  */
-export type ConsumeOptions = Omit<RequestArgs<"basic.consume">, "queue">;
+export interface ConsumeOptions
+  extends Omit<RequestArgs<"basic.consume">, "queue"> {
+  /** Maximum number of unacknowledged messages; 0 = no limit. Default: that of the consumer before it on the channel. */
+  readonly prefetchCount?: number | undefined;
+}
 
 /**
  * Options of `Channel.nack`.

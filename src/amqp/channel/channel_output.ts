@@ -11,6 +11,7 @@ export class ChannelOutput {
   readonly #writer: SocketWriter;
   /** Frames that wait until the body of a large message is written, since no other frame may be inside a content. */
   #held: FrameWriter | undefined;
+  #writing: Promise<void> | undefined;
   #sealed = false;
   #ended = false;
 
@@ -20,9 +21,9 @@ export class ChannelOutput {
     this.#writer = writer;
   }
 
-  /** True while the body of a large message is being written. */
-  get isBusy(): boolean {
-    return this.#held !== undefined;
+  /** Resolves when the body of a large message is written; undefined if there is none. */
+  get writing(): Promise<void> | undefined {
+    return this.#writing;
   }
 
   /** Writes a method. */
@@ -83,13 +84,14 @@ export class ChannelOutput {
   }
 
   /** Writes the body of the message that was announced, in chunks; resolves when it is written, or the channel has ended. */
-  async writeBody(body: Uint8Array): Promise<void> {
-    await this.#writeChunks(body);
-    const held = this.#held;
-    this.#held = undefined;
-    if (this.#ended || !held) return;
-    this.#writer.frames.append(held.take());
-    this.#writer.schedule();
+  writeBody(body: Uint8Array): Promise<void> {
+    return this.#writing = this.#writeChunks(body).then(() => {
+      const held = this.#held;
+      this.#held = this.#writing = undefined;
+      if (this.#ended || !held) return;
+      this.#writer.frames.append(held.take());
+      this.#writer.schedule();
+    });
   }
 
   /** Drops all later acknowledgements, because the channel is closing. */

@@ -1,12 +1,17 @@
-/** Requests of a channel that wait for their replies, which arrive in the order of the requests. @module */
+/** Requests of a channel that wait for their replies. @module */
 import { type AmqpError, notProcessed } from "../codec/amqp_error.ts";
 import type { Args, MethodName, RequestName } from "../codec/method_args.ts";
 
 /** Requests whose reply is not the method of the same name and `-ok` alone. */
 type Name = RequestName | "basic.get";
 
+/** Settled requests that are kept at the head of the list, before it is shortened. */
+const MAX_SETTLED = 256;
+
 interface Pending {
   readonly name: Name;
+  /** Tag of the consumer that is cancelled. */
+  readonly tag: string | undefined;
   /** Called with the reply before the promise resolves, in the same turn. */
   readonly onReply: ((reply: never) => void) | undefined;
   resolve(reply: unknown): void;
@@ -19,15 +24,20 @@ export class Requests {
   /** Index of the oldest request. */
   #first = 0;
 
-  /** Adds a request that was sent; resolves with its reply. */
+  /** Adds a request that was sent; resolves with its reply. `tag`: tag of the consumer that is cancelled. */
   add<N extends RequestName>(
     name: N,
     onReply?: (reply: Args<`${N}-ok`>) => void,
+    tag?: string,
   ): Promise<Args<`${N}-ok`>>;
   add(name: "basic.get"): Promise<unknown>;
-  add(name: Name, onReply?: (reply: never) => void): Promise<unknown> {
+  add(
+    name: Name,
+    onReply?: (reply: never) => void,
+    tag?: string,
+  ): Promise<unknown> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    this.#pending.push({ name, onReply, resolve, reject });
+    this.#pending.push({ name, tag, onReply, resolve, reject });
     return promise;
   }
 
@@ -36,35 +46,56 @@ export class Requests {
     return this.#pending[this.#first]?.name;
   }
 
-  /** Settles the oldest request, if `reply` is its reply; returns false otherwise. */
+  /**
+   * Settles the oldest request to which `reply` is a reply; returns false if there is none. The replies to `basic.consume`
+   * and `basic.cancel` come from the queue, so that RabbitMQ may send them after the replies to later requests.
+   */
   settle(reply: MethodName, value: unknown): boolean {
-    const pending = this.#pending[this.#first];
-    if (!pending || !isReply(reply, pending.name)) return false;
-    if (++this.#first === this.#pending.length) {
-      this.#pending = [];
-      this.#first = 0;
-    }
+    const index = this.#pending.findIndex((each, at) =>
+      at >= this.#first && isReply(each, reply, value)
+    );
+    const pending = this.#pending[index];
+    if (!pending) return false;
+    if (index === this.#first) this.#first++;
+    else this.#pending.splice(index, 1);
+    this.#trim();
     pending.onReply?.(value as never);
     pending.resolve(value);
     return true;
   }
 
   /**
-   * Fails all requests, because the channel is closed. The oldest has failed if it is the method of the reason; the broker
-   * has processed none of the others.
+   * Fails all requests, because the channel is closed. The oldest one with the method of the reason has failed; the broker
+   * has processed none of the others, or their replies are lost.
    */
   fail(reason: AmqpError): void {
     const failed = this.#pending.slice(this.#first);
     this.#pending = [];
     this.#first = 0;
-    failed.forEach(({ name, reject }, n) =>
-      reject(
-        n === 0 && name === reason.method ? reason : notProcessed(name, reason),
-      )
-    );
+    const culprit = failed.find(({ name }) => name === reason.method);
+    for (const request of failed) {
+      const { name, reject } = request;
+      reject(request === culprit ? reason : notProcessed(name, reason));
+    }
+  }
+
+  /** Removes the requests that were settled from the list, now and then. */
+  #trim(): void {
+    const { length } = this.#pending;
+    if (this.#first < length && this.#first < MAX_SETTLED) return;
+    this.#pending = this.#pending.slice(this.#first);
+    this.#first = 0;
   }
 }
 
-const isReply = (reply: MethodName, name: Name) =>
-  reply === `${name}-ok` ||
-  (name === "basic.get" && reply === "basic.get-empty");
+/** True if a method is the reply to a request. */
+function isReply(
+  { name, tag }: Pending,
+  reply: MethodName,
+  value: unknown,
+): boolean {
+  if (name === "basic.get" && reply === "basic.get-empty") return true;
+  return reply === `${name}-ok` &&
+    (tag === undefined ||
+      tag === (value as { consumerTag?: string }).consumerTag);
+}

@@ -16,6 +16,8 @@ export interface AmqpErrorOptions {
   readonly scope: AmqpScope;
   /** Reply code of the broker. */
   readonly replyCode?: number | undefined;
+  /** Text of the broker. */
+  readonly replyText?: string | undefined;
   /** Method that failed. */
   readonly method?: string | undefined;
   /** Original error. */
@@ -42,16 +44,19 @@ export class AmqpError extends Error {
   readonly scope: AmqpScope;
   /** Reply code of the broker; undefined if the broker sent none. */
   readonly replyCode: number | undefined;
+  /** Text of the broker, e.g. `NOT_FOUND - no queue 'tasks' in vhost '/'`; undefined if the broker sent none. */
+  readonly replyText: string | undefined;
   /** Method that failed, e.g. `queue.declare`; undefined if the error belongs to none. */
   readonly method: string | undefined;
 
   /** Creates an error. */
   constructor(message: string, options: AmqpErrorOptions) {
-    const { code, scope, replyCode, method, cause } = options;
+    const { code, scope, replyCode, replyText, method, cause } = options;
     super(message, cause === undefined ? {} : { cause });
     this.code = code;
     this.scope = scope;
     this.replyCode = replyCode;
+    this.replyText = replyText;
     this.method = method;
   }
 }
@@ -74,10 +79,10 @@ export function closedByBroker(
 ): AmqpError {
   const code = REPLY_CODES[replyCode] ?? `REPLY_${replyCode}`;
   const method = methodName(classId << 16 | methodId);
-  const during = method === undefined ? "" : ` during ${method}`;
+  const during = method === undefined ? "" : ` (${method})`;
   return new AmqpError(
-    `The broker has closed the ${scope}${during}: ${replyCode} ${replyText}`,
-    { code, scope, replyCode, method },
+    `The broker has closed the ${scope}: ${replyCode} ${replyText}${during}`,
+    { code, scope, replyCode, replyText, method },
   );
 }
 

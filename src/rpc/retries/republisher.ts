@@ -42,7 +42,8 @@ export function newAttempt(
   added: Readonly<Record<string, string>>,
 ): Message {
   const { correlationId: _c, replyTo: _r, expiration: _e, ...rest } = message;
-  const { properties: _p, unreadable: _u, headers, messageId, ...kept } = rest;
+  const { encodedProperties: _p, unreadable: _u, headers, messageId, ...kept } =
+    rest;
   return {
     ...kept,
     headers: { ...forwardedHeaders(headers), ...added },
@@ -57,7 +58,8 @@ export function sameAttempt(
   message: Message,
   interruptions: number = interruptionsOf(message.headers),
 ): Message {
-  const { properties: _p, unreadable: _u, oversized: _o, ...kept } = message;
+  const { encodedProperties: _p, unreadable: _u, oversized: _o, ...kept } =
+    message;
   return {
     ...kept,
     headers: redeliveryHeaders(message.headers, interruptions),
@@ -82,10 +84,10 @@ function deadLetterVariants(
   message: Message,
   added: Readonly<Record<string, string>>,
 ): readonly Message[] {
-  const { body, properties, oversized } = message;
+  const { body, encodedProperties, oversized } = message;
   const sent = { persistent: true, mandatory: true, oversized };
   const bare = { body, headers: added, ...sent };
-  const raw = properties?.subarray(0, MAX_PROPERTIES_BYTES);
+  const raw = encodedProperties?.subarray(0, MAX_PROPERTIES_BYTES);
   const copy = newAttempt(message, added);
   if (!raw) return [copy, bare];
   const headers = { ...added, ...propertyHeaders(raw) };

@@ -9,17 +9,17 @@ import {
   setDeadline,
   type Timer,
 } from "../../async/timer_wheel.ts";
+import type { Connection } from "../../amqp/mod.ts";
 import { RejectedError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import type { Delivery } from "../transport.ts";
 import type { Publisher } from "./publishing/publisher.ts";
 import type { SupervisedConnection } from "./connection/supervised_connection.ts";
-import type { Socket } from "./connection/dial.ts";
 
 /** Members of a connection that a probe uses. */
 export type ProbedConnection = Pick<
   SupervisedConnection,
-  "socket" | "blocked" | "recorder" | "drop"
+  "current" | "blocked" | "recorder" | "drop"
 >;
 
 /** Collaborators of a liveness probe. */
@@ -43,8 +43,8 @@ interface Round {
   /** Time at which the first probe was sent, in milliseconds of `performance.now()`. */
   readonly sentAt: number;
   /** Connections on which the probes were sent. */
-  readonly publishing: Socket;
-  readonly consuming: Socket;
+  readonly publishing: Connection;
+  readonly consuming: Connection;
   /** True if the broker has confirmed a probe: if none is delivered, the consuming connection is at fault. */
   confirmed: boolean;
 }
@@ -101,7 +101,7 @@ export class LivenessProbe {
   probe(): void {
     const { publishing, consuming } = this.#options;
     if (!this.#active) return;
-    if (!publishing.socket || !consuming.socket || publishing.blocked) {
+    if (!publishing.current || !consuming.current || publishing.blocked) {
       return this.suspend();
     }
     this.#lastNumber++;
@@ -109,8 +109,8 @@ export class LivenessProbe {
       this.#round = {
         first: this.#lastNumber,
         sentAt: performance.now(),
-        publishing: publishing.socket,
-        consuming: consuming.socket,
+        publishing: publishing.current,
+        consuming: consuming.current,
         confirmed: false,
       };
       this.#arm();
@@ -166,7 +166,7 @@ export class LivenessProbe {
     if (!this.#round) return false;
     const { sentAt, publishing, consuming, confirmed } = this.#round;
     const { publishing: sending, consuming: receiving } = this.#options;
-    if (publishing !== sending.socket || consuming !== receiving.socket) {
+    if (publishing !== sending.current || consuming !== receiving.current) {
       return true;
     }
     const { lastProof = -Infinity } = sending.recorder;

@@ -7,6 +7,7 @@ import { type BusProfile, defaultProfile } from "../profile.ts";
 import { uniqueName } from "../../ids.ts";
 import type {
   InboxListener,
+  Message,
   QueueState,
   Session,
   TlsOptions,
@@ -27,7 +28,7 @@ import {
 } from "./connection/supervised_connection.ts";
 import { Topology } from "./connection/topology.ts";
 import { ConsumerChannel } from "./consuming/consumers.ts";
-import { GracefulClose } from "./amqplib/graceful_close.ts";
+import { GracefulClose } from "./connection/graceful_close.ts";
 import { InboxConsumer } from "./inbox_consumer.ts";
 import { LivenessProbe } from "./liveness_probe.ts";
 import { Publisher, type PublisherOptions } from "./publishing/publisher.ts";
@@ -149,14 +150,24 @@ export class RabbitTransport implements Transport {
       connection: this.#publishing,
       topology: this.#publishingTopology,
       window,
-      onReturned: (message) => this.#inbox.onReturned(message),
+      onReturned: (message) => this.#onReturned(message),
     };
+  }
+
+  #onReturned(message: Message): void {
+    try {
+      this.#inbox.onReturned(message);
+    } catch (error) {
+      logger("bus").error("A listener of returned messages threw: {error}", {
+        error,
+      });
+    }
   }
 
   async openSession(deadline: Deadline): Promise<Session> {
     deadline.signal?.throwIfAborted();
-    await this.#publishing.waitForSocket(deadline);
-    await this.#consuming.waitForSocket(deadline);
+    await this.#publishing.waitForConnection(deadline);
+    await this.#consuming.waitForConnection(deadline);
     const topology = this.#consumingTopology;
     const session = new RabbitSession(this.#publisherOptions(this.#window), {
       routes: this.#routes,
@@ -177,7 +188,7 @@ export class RabbitTransport implements Transport {
     address: Address,
     deadline: Deadline,
   ): Promise<QueueState | undefined> {
-    if (!this.#consuming.socket) {
+    if (!this.#consuming.current) {
       throw new ConnectionFailedError(
         `Cannot inspect ${queueName(address)}: ${this.#consuming.waitReason}`,
       );

@@ -176,7 +176,7 @@ const message: Message = {
   body: text("b"),
   headers: { own: "text", CC: "x" },
   messageId: "m",
-  properties: text("raw"),
+  encodedProperties: text("raw"),
 };
 const content = new RejectedError("no", { data: { reason: "content" } });
 

@@ -1,16 +1,14 @@
 /** Bodies above the limit: decided by the length that is announced, one at a time in memory, and nothing is lost. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { EventEmitter } from "node:events";
-import { GracefulClose } from "../../../src/transport/rabbitmq/amqplib/graceful_close.ts";
 import { z } from "npm:zod@^4.6.7";
 import {
   contract,
   InvalidResultError,
   InvalidValueError,
 } from "../../../mod.ts";
-import type { AmqplibConnection } from "../../../src/transport/rabbitmq/amqplib/private_members.ts";
-import { FrameReader } from "../../../src/transport/rabbitmq/amqplib/frame_reader.ts";
+import type { ReceivedMessage } from "../../../src/amqp/mod.ts";
+import { LargeBody } from "../../../src/transport/rabbitmq/consuming/large_body.ts";
 import {
   BodyBudget,
   bodyBudget,
@@ -252,55 +250,30 @@ Deno.test("a room has one body; those that wait for it go back one after the oth
   assert.deepEqual(back, [0, 2, 3]);
 });
 
-/** The frames of a delivery with a body of 20 bytes, in two parts. */
-function deliveryOf(channel: number): Buffer {
-  const frame = (
-    type: number,
-    ...payload: number[]
-  ) => [type, 0, channel, 0, 0, 0, payload.length, ...payload, 0xce];
-  const part = Array.from({ length: 10 }, () => channel);
-  return Buffer.from([
-    ...frame(1, 0, 60, 0, 60, 1, 0x63, 0, 0, 0, 0, 0, 0, 0, channel, 0, 0, 0),
-    ...frame(2, 0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0),
-    ...frame(3, ...part),
-    ...frame(3, ...part),
-  ]);
-}
-
 Deno.test("of bodies above the limit that come at once, one is held in a process", () => {
-  const fake = Object.assign(new EventEmitter(), {
-    stream: new EventEmitter(),
-    rest: Buffer.alloc(0),
-    recvSinceLastCheck: false,
-  });
-  const incoming = new FrameReader(
-    fake as unknown as AmqplibConnection,
-    new GracefulClose(),
-  );
-  const came: unknown[] = [];
-  const channels = [1, 2].map((ch) => ({ ch }) as never);
-  const arrivals = channels.map((channel) => incoming.on(channel));
-  for (const { consumers } of arrivals) {
-    consumers.set("c", {
-      limit: { bytes: 10, allowWhole: true },
-      receive: ({ body, oversized }, { tag }, held) =>
-        came.push([tag, held, body.length, oversized]),
-    });
+  const received = (bodySize: number) =>
+    ({ bodySize, replyTo: undefined }) as ReceivedMessage;
+  const limit = { bytes: 10, allowWhole: true };
+  const part = new Uint8Array(10).fill(7);
+  const whole = new LargeBody(received(20), limit);
+  const later = new LargeBody(received(20), limit);
+  for (const each of [whole, later]) {
+    for (let n = 0; n < 2; n++) each.write(part);
   }
-  const receive = (channel: number) =>
-    fake.stream.emit("data", deliveryOf(channel));
-  receive(1);
-  receive(2);
-  assert.deepEqual(came, [[1, "whole", 20, 20], [2, "later", 0, 20]]);
+  const { body, oversized } = whole.messageOf(received(20));
+  assert.deepEqual([whole.kept, body.length, oversized], ["whole", 20, 20]);
+  assert.ok(body.every((byte) => byte === 7));
+  assert.equal(later.kept, "later");
+  assert.equal(later.messageOf(received(20)).body.length, 0);
   bodyBudget.release(); // as its delivery does when it is settled
-  const half = deliveryOf(2);
-  fake.stream.emit("data", half.subarray(0, half.length - 15));
+  const half = new LargeBody(received(20), limit);
+  half.write(part);
   assert.equal(
     bodyBudget.tryAcquire(),
     false,
     "taken when its length is announced",
   );
-  incoming.off(channels[1]!, arrivals[1]!);
+  half.abort();
   assert.equal(bodyBudget.tryAcquire(), true, "free when its channel is gone");
   bodyBudget.release();
 });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { RabbitTransport } from "../../../src/transport/rabbitmq/transport.ts";
 import { LivenessProbe } from "../../../src/transport/rabbitmq/liveness_probe.ts";
 import { HealthRecorder } from "../../../src/transport/rabbitmq/connection/connection_health.ts";
-import type { Socket } from "../../../src/transport/rabbitmq/connection/dial.ts";
+import type { Connection } from "../../../src/amqp/mod.ts";
 import { direct } from "../../../src/transport/address.ts";
 import type { Delivery, Message } from "../../../src/transport/transport.ts";
 import { RejectedError } from "../../../src/errors.ts";
@@ -125,7 +125,7 @@ const EVERY = 200;
 /** A prober between sides that do nothing: what it sends, what it drops, and a way to let a probe come. */
 function alone(publish = (_: Message) => Promise.resolve()) {
   const side = (role: string) => ({
-    socket: {} as Socket | undefined,
+    current: {} as Connection | undefined,
     blocked: undefined as string | undefined,
     recorder: new HealthRecorder(() => {}),
     drop: (reason: string) => void dropped.push(`${role}: ${reason}`),
@@ -212,13 +212,13 @@ Deno.test("Prober asks nothing of what is blocked or away, and begins again on n
   const passed = (intervals: number) => () =>
     performance.now() - began > intervals * EVERY;
   await until("time passes", passed(4));
-  consuming.socket = undefined;
+  consuming.current = undefined;
   publishing.blocked = undefined;
   await until("time passes", passed(8));
   assert.deepEqual([sent.length, dropped.length], [1, 0]);
-  consuming.socket = {} as Socket;
+  consuming.current = {} as Connection;
   await until("it probes", () => sent.length === 2);
-  consuming.socket = {} as Socket; // lost and found between two looks
+  consuming.current = {} as Connection; // lost and found between two looks
   await until("it probes again", () => sent.length === 4);
   assert.deepEqual(dropped, []);
 });
@@ -246,7 +246,7 @@ Deno.test("Prober takes no probe from before a loss for a proof", () => {
   using _ = stops;
   prober.start();
   prober.suspend();
-  consuming.socket = {} as Socket;
+  consuming.current = {} as Connection;
   prober.probe();
   assert.equal(come(sent[0]), true);
   assert.equal(consuming.recorder.lastProof, undefined);

@@ -200,7 +200,7 @@ onNode(
     const events = eventsOf(link);
     await link.openSession(soon());
     const refused =
-      /The broker refused the renewed credentials: .*530 \(NOT.ALLOWED\)/;
+      /The broker refused the renewed credentials: .*530 NOT_ALLOWED/;
     await until("it is said", () => log.times(refused) > 0, 20_000);
     await told(events, "disconnected");
     await told(events, "connected", 2);

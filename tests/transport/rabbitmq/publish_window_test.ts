@@ -1,6 +1,6 @@
 /** What is sent and not settled is bounded: who sends faster waits its turn, in order, until its deadline. */
 import assert from "node:assert/strict";
-import { PublisherConfirms } from "../../../src/transport/rabbitmq/amqplib/publisher_confirms.ts";
+import { Confirms } from "../../../src/amqp/channel/confirms.ts";
 import { InFlightWindow } from "../../../src/transport/rabbitmq/publishing/publish_window.ts";
 import { direct } from "../../../src/transport/address.ts";
 import type { RpcError } from "../../../src/errors.ts";
@@ -91,7 +91,7 @@ Deno.test("a Turn that is left makes way, and gives back what it got", async () 
 
 /** Watches how much is not confirmed, over all channels of this process. */
 function watched() {
-  const { prototype } = PublisherConfirms;
+  const { prototype } = Confirms;
   const { add } = prototype;
   let held = 0;
   let most = 0;

@@ -1,9 +1,9 @@
 /** Renewal of credentials that expire: an open connection is given new ones by `connection.update-secret`. @module */
-import { Buffer } from "node:buffer";
+import type { Connection } from "../../../amqp/mod.ts";
 import { setTimeout } from "node:timers/promises";
 import { logger } from "../../../logging.ts";
 import type { Credentials } from "../../transport.ts";
-import { isLoginRejection, type Socket, withoutSecret } from "./dial.ts";
+import { isLoginRejection, withoutSecret } from "./dial.ts";
 
 /**
  * Milliseconds before the expiry at which credentials are renewed, and the fraction of their remaining lifetime after
@@ -38,7 +38,7 @@ const unrefDelay = (ms: number, signal: AbortSignal) =>
 /** An open connection whose credentials can be renewed. */
 export interface RenewableConnection {
   /** The connection. */
-  readonly socket: Pick<Socket, "model" | "lost" | "drop">;
+  readonly connection: Pick<Connection, "updateSecret" | "destroy">;
   /** Returns new credentials. */
   readonly getCredentials: (signal: AbortSignal) => Promise<Credentials>;
   /** Fires when the connection is closed. */
@@ -47,15 +47,15 @@ export interface RenewableConnection {
 
 /** Renews the credentials of a connection while it is open and they expire; never rejects. */
 export async function keepCredentialsValid(
-  connection: RenewableConnection,
+  renewable: RenewableConnection,
   first: Credentials,
 ): Promise<void> {
-  const { signal } = connection;
+  const { signal } = renewable;
   try {
     let current: Credentials | undefined = first;
     while (current?.expires !== undefined) {
       await unrefDelay(renewalDelay(current.expires - Date.now()), signal);
-      current = await renewBeforeExpiry(connection, current, current.expires);
+      current = await renewBeforeExpiry(renewable, current, current.expires);
     }
   } catch (error) {
     if (signal.aborted) return;
@@ -70,17 +70,17 @@ export async function keepCredentialsValid(
  * connection gets credentials of its own.
  */
 async function renewBeforeExpiry(
-  connection: RenewableConnection,
+  renewable: RenewableConnection,
   current: Credentials,
   expires: number,
 ): Promise<Credentials | undefined> {
-  const { signal, getCredentials } = connection;
+  const { signal, getCredentials } = renewable;
   for (let attempt = 0; Date.now() < expires; attempt++) {
     const remainingMs = expires - Date.now();
     const end = AbortSignal.timeout(Math.min(remainingMs, MAX_TIMEOUT_MS));
     try {
       const next = await getCredentials(AbortSignal.any([signal, end]));
-      return await update(connection, current, next) ? next : undefined;
+      return await update(renewable, current, next) ? next : undefined;
     } catch (error) {
       signal.throwIfAborted();
       logger("bus").warn(
@@ -101,7 +101,7 @@ async function renewBeforeExpiry(
     );
   }
   // RabbitMQ leaves a connection with expired credentials open, and refuses every operation on it.
-  connection.socket.drop(
+  renewable.connection.destroy(
     "its credentials expired before they could be renewed",
   );
   return undefined;
@@ -112,21 +112,28 @@ async function renewBeforeExpiry(
  * connection, so that a new connection is opened for another user.
  */
 async function update(
-  { socket, signal }: RenewableConnection,
+  { connection, signal }: RenewableConnection,
   current: Credentials,
   { username, password }: Credentials,
 ): Promise<boolean> {
   signal.throwIfAborted();
   if (username !== current.username) {
-    socket.drop("the new credentials belong to another user");
+    connection.destroy("the new credentials belong to another user");
     return false;
   }
-  const updated = socket.model.updateSecret(Buffer.from(password), "renewed");
-  const lost = await Promise.race([updated.then(() => undefined), socket.lost]);
-  if (lost && isLoginRejection(lost.message)) {
-    logger("bus").warn("The broker refused the renewed credentials: {reason}", {
-      reason: withoutSecret(lost.message, password),
-    });
-  } else if (!lost) logger("bus").debug("The credentials were renewed");
-  return lost === undefined;
+  try {
+    await connection.updateSecret(password, "renewed");
+  } catch (error) {
+    if (isLoginRejection(error)) {
+      logger("bus").warn(
+        "The broker refused the renewed credentials: {reason}",
+        {
+          reason: withoutSecret((error as Error).message, password),
+        },
+      );
+    }
+    return false;
+  }
+  logger("bus").debug("The credentials were renewed");
+  return true;
 }

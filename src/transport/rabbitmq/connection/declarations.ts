@@ -1,5 +1,5 @@
 /** Requests of a channel that declare, check and delete exchanges and queues. @module */
-import type { Channel, Replies } from "npm:amqplib@2.3.1";
+import { AmqpError, type Channel } from "../../../amqp/mod.ts";
 import { missingEntityError } from "../../profile.ts";
 import { uniqueName } from "../../../ids.ts";
 import type { Exchange, Queue } from "./entities.ts";
@@ -12,14 +12,16 @@ const MISSING = /\bno (?:queue|exchange) '/;
  *
  * @throws {TopologyError} the entity does not exist.
  */
-export async function checkExists(
+export async function checkExists<T>(
   entity: string,
-  check: PromiseLike<unknown>,
-): Promise<void> {
+  check: Promise<T>,
+): Promise<T> {
   try {
-    await check;
+    return await check;
   } catch (error) {
-    throw MISSING.test(String(error)) ? missingEntityError(entity) : error;
+    const missing = error instanceof AmqpError && error.code === "NOT_FOUND" &&
+      MISSING.test(error.message);
+    throw missing ? missingEntityError(entity) : error;
   }
 }
 
@@ -27,33 +29,60 @@ export async function checkExists(
 export const exchangeKey = ({ name, type, durable, autoDelete }: Exchange) =>
   `${type} ${durable} ${autoDelete} ${name}`;
 
-export async function assertExchange(
+/** Declares an exchange, or checks a passive one. */
+export async function declareExchange(
   channel: Channel,
   { name, type, durable, autoDelete, passive }: Exchange,
 ): Promise<void> {
-  if (passive) {
-    return checkExists(`exchange ${name}`, channel.checkExchange(name));
-  }
-  await channel.assertExchange(name, type, { durable, autoDelete });
+  const declared = passive
+    ? channel.request("exchange.declare", { exchange: name, passive })
+    : channel.request("exchange.declare", {
+      exchange: name,
+      type,
+      durable,
+      autoDelete,
+    });
+  await (passive ? checkExists(`exchange ${name}`, declared) : declared);
 }
 
-export function assertQueue(
+/** Returns the numbers of messages and consumers of a queue. */
+export const checkQueue = (
+  channel: Channel,
+  queue: string,
+): Promise<QueueCounts> =>
+  channel.request("queue.declare", { queue, passive: true });
+
+/** Numbers of messages and consumers of a queue. */
+export interface QueueCounts {
+  readonly messageCount: number;
+  readonly consumerCount: number;
+}
+
+/** Declares a queue with its settings. */
+export const assertQueue = (
   channel: Channel,
   { name, durable, exclusive, autoDelete, arguments: args }: Queue,
-): PromiseLike<Replies.AssertQueue> {
-  const form = { durable, exclusive, autoDelete, arguments: args };
-  return channel.assertQueue(name, form);
-}
+): Promise<QueueCounts> =>
+  channel.request("queue.declare", {
+    queue: name,
+    durable,
+    exclusive,
+    autoDelete,
+    arguments: args,
+  });
 
+/** Returns the name of a queue, with a new ending for a queue of one process. */
+export const queueName = ({ name, unique }: Queue): string =>
+  unique ? uniqueName(name, unique) : name;
+
+/** Declares a queue, or checks a passive one. */
 export async function declareQueue(
   channel: Channel,
   queue: Queue,
-): Promise<string> {
-  const { unique, passive } = queue;
-  const name = unique ? uniqueName(queue.name, unique) : queue.name;
-  if (passive) await checkExists(`queue ${name}`, channel.checkQueue(name));
-  else await assertQueue(channel, { ...queue, name });
-  return name;
+): Promise<void> {
+  const { name, passive } = queue;
+  if (passive) await checkExists(`queue ${name}`, checkQueue(channel, name));
+  else await assertQueue(channel, queue);
 }
 
 const isQuorum = ({ arguments: { "x-queue-type": type } }: Queue) =>
@@ -69,11 +98,15 @@ export async function removeEmpty(
 ): Promise<boolean> {
   const { name } = queue;
   if (!isQuorum(queue)) {
-    await channel.deleteQueue(name, { ifUnused: true, ifEmpty: true });
+    await channel.request("queue.delete", {
+      queue: name,
+      ifUnused: true,
+      ifEmpty: true,
+    });
     return true;
   }
-  const { messageCount, consumerCount } = await channel.checkQueue(name);
+  const { messageCount, consumerCount } = await checkQueue(channel, name);
   const empty = messageCount === 0 && consumerCount === 0;
-  if (empty) await channel.deleteQueue(name);
+  if (empty) await channel.request("queue.delete", { queue: name });
   return empty;
 }

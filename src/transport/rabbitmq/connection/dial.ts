@@ -1,37 +1,13 @@
-/**
- * TCP or TLS connection to a RabbitMQ node, opened by amqplib, with the error handling that amqplib leaves to its user.
- *
- * @module
- */
-import process from "node:process";
-import type { Duplex } from "node:stream";
-import {
-  type ChannelModel,
-  connect,
-  type Options,
-  type SocketOptions,
-} from "npm:amqplib@2.3.1";
+/** Opening of a connection to a RabbitMQ node, and the errors of that. @module */
+import { AmqpError, connect, type Connection } from "../../../amqp/mod.ts";
 import { ConnectionFailedError } from "../../../errors.ts";
-import { logger } from "../../../logging.ts";
 import type { Credentials, TlsOptions } from "../../transport.ts";
 import { MASK } from "../../../redaction.ts";
 import type { Login } from "./login.ts";
-import {
-  type AmqplibConnection,
-  connectionOf,
-} from "../amqplib/private_members.ts";
-import type { GracefulClose } from "../amqplib/graceful_close.ts";
-import { FrameReader } from "../amqplib/frame_reader.ts";
-import { SocketWriter } from "../amqplib/outgoing.ts";
-
-/**
- * Bytes in the buffer of the socket above which it is full; a buffer of this size is usually written within a turn of
- * the event loop.
- */
-const HIGH_WATER_MARK_BYTES = 1024 * 1024;
+import type { GracefulClose } from "./graceful_close.ts";
 
 /** Settings of a connection. */
-export interface SocketSettings {
+export interface DialSettings {
   /** Name that the broker shows for the connection. */
   readonly name: string;
   /** Seconds between heartbeats. */
@@ -44,26 +20,6 @@ export interface SocketSettings {
   readonly gracefulClose: GracefulClose;
 }
 
-/** An open connection. */
-export interface Socket {
-  /** Connection of amqplib, on which channels are opened. */
-  readonly model: ChannelModel;
-  /** Writes messages and acknowledgements. */
-  readonly writer: SocketWriter;
-  /** Reads frames. */
-  readonly reader: FrameReader;
-  /** Limits the wait for replies of the broker while something is closed. */
-  readonly gracefulClose: GracefulClose;
-  /** Resolves with the reason when the connection is closed, by either peer or the network. */
-  readonly lost: Promise<Error>;
-  /** Closes the connection gracefully; at once if the broker does not reply within a second. */
-  close(): Promise<void>;
-  /** Closes the socket at once; `lost` resolves with the reason. */
-  drop(reason: string): void;
-  /** Sets if the connection keeps the process alive. */
-  setRef(alive: boolean): void;
-}
-
 /** Path with a usual name of a virtual host. Any other path may hold a misplaced password. */
 const vhostPath = /^\/[\w.%-]*$/;
 
@@ -73,171 +29,35 @@ export function displayUrl({ protocol, host, pathname }: URL): string {
   return `${protocol}//${host}${pathname.length > 1 ? path : ""}`;
 }
 
-/** Writes all data of one turn of the event loop at once, instead of one write for each frame. */
-function corkEachTurn(stream: Duplex): void {
-  const write = stream.write;
-  let corked = false;
-  const uncork = () => {
-    corked = false;
-    stream.uncork();
-  };
-  stream.write = function (this: Duplex, ...args: Parameters<typeof write>) {
-    if (!corked) {
-      corked = true;
-      stream.cork();
-      process.nextTick(uncork);
-    }
-    return write.apply(this, args);
-  } as typeof write;
-}
-
-/** Returns the user and the password of a URL, or RabbitMQ's default user if the URL has neither. */
-function credentialsOf(url: URL): Credentials {
-  const anonymous = url.username === "" && url.password === "";
-  if (anonymous) return { username: "guest", password: "guest" };
-  return {
-    username: decodeURIComponent(url.username),
-    password: decodeURIComponent(url.password),
-  };
-}
-
-function connectOptions(
-  url: URL,
-  { username, password }: Credentials,
-  heartbeat: number,
-): Options.Connect {
-  return {
-    protocol: url.protocol.slice(0, -1),
-    hostname: url.hostname.replace(/^\[|\]$/g, "") || "localhost",
-    port: Number(url.port) || (url.protocol === "amqps:" ? 5671 : 5672),
-    username,
-    password,
-    vhost: url.pathname.slice(1) || "/",
-    heartbeat,
-  };
-}
-
-function socketOptions(
-  { name, connectTimeout, tls }: SocketSettings,
-  signal: AbortSignal,
-): SocketOptions & { signal: AbortSignal; writableHighWaterMark: number } {
-  const clientProperties = { connection_name: name, product: "warren" };
-  const { ca, cert, key, servername } = tls ?? {}; // no other option is passed on, so that verification cannot be turned off
-  const tlsOptions = Object.entries({ ca, cert, key, servername })
-    .filter(([, value]) => value !== undefined);
-  return {
-    noDelay: true,
-    writableHighWaterMark: HIGH_WATER_MARK_BYTES,
-    keepAlive: true,
-    signal,
-    timeout: connectTimeout,
-    clientProperties,
-    ...Object.fromEntries(tlsOptions),
-    rejectUnauthorized: true,
-  };
-}
-
 /**
- * Returns a promise that resolves when the connection is closed. Listens at once, since an 'error' event without a
- * listener ends the process.
- */
-function whenLost(model: ChannelModel): Promise<Error> {
-  const log = logger("bus");
-  return new Promise((resolve) => {
-    let reason: Error | undefined;
-    model.on("error", (error: Error) => reason ??= error);
-    model.on(
-      "handler-error",
-      (error: Error) => log.error("A listener threw: {error}", { error }),
-    );
-    model.on(
-      "close",
-      (error?: Error) => resolve(reason ?? error ?? new Error("closed")),
-    );
-  });
-}
-
-/**
- * Opens a connection. `stop` cancels the attempt, and has no effect once the connection is open.
+ * Opens a connection. `onBlocked` is called with a reason when the broker accepts no more messages, and without one when it
+ * accepts them again. `stop` cancels the attempt, and has no effect once the connection is open.
  *
  * @throws {ConnectionFailedError} the connection cannot be opened; the message does not contain the password.
- * `data.fatal` is true if another attempt is of no use, `data.refused` if the login or the virtual host is refused.
+ * `data.fatal` is true if another attempt is of no use, `data.refused` if the login is refused.
  */
-export async function openSocket(
-  { url, credentials = credentialsOf(url) }: Login,
-  settings: SocketSettings,
+export async function dial(
+  { url, credentials }: Login,
+  { name, heartbeat, connectTimeout, tls, gracefulClose }: DialSettings,
+  onBlocked: (reason?: string) => void,
   stop: AbortSignal,
-): Promise<Socket> {
-  const attempt = new AbortController();
-  const giveUp = () => attempt.abort();
-  stop.addEventListener("abort", giveUp);
-  let model: ChannelModel;
+): Promise<Connection> {
   try {
-    model = await connect(
-      connectOptions(url, credentials, settings.heartbeat),
-      socketOptions(settings, attempt.signal),
-    );
+    return await connect(url, {
+      login: credentials,
+      tls,
+      heartbeat,
+      connectTimeout,
+      signal: stop,
+      clientProperties: { connection_name: name },
+      onBlocked,
+      onUnblocked: () => onBlocked(),
+      onReceived: () => gracefulClose.onReceived(),
+    });
   } catch (error) {
     throw connectError(url, credentials, error);
-  } finally {
-    stop.removeEventListener("abort", giveUp);
-  }
-  return socketOf(model, settings.gracefulClose);
-}
-
-function socketOf(model: ChannelModel, gracefulClose: GracefulClose): Socket {
-  const lost = whenLost(model);
-  const connection = connectionOf(model);
-  const reader = new FrameReader(connection, gracefulClose);
-  corkEachTurn(connection.stream);
-  return {
-    model,
-    writer: new SocketWriter(connection),
-    reader,
-    gracefulClose,
-    lost,
-    close: () => {
-      reader.close();
-      return closeSocket(model, gracefulClose, connection, lost);
-    },
-    drop: (reason) => void connection.stream.destroy(new Error(reason)),
-    setRef: (alive) => {
-      const verb = alive ? "ref" : "unref";
-      connection.stream[verb]?.();
-      connection.heartbeater?.sendTimer?.[verb]?.();
-      connection.heartbeater?.recvTimer?.[verb]?.();
-    },
-  };
-}
-
-async function closeSocket(
-  model: ChannelModel,
-  gracefulClose: GracefulClose,
-  connection: AmqplibConnection,
-  lost: Promise<Error>,
-): Promise<void> {
-  try {
-    const replied = await gracefulClose.waitForReply(
-      Promise.race([Promise.try(() => model.close()), lost]),
-    );
-    // with an error, since amqplib would notice a plain end only at the next heartbeat
-    if (!replied) connection.stream.destroy(new Error("no reply to close"));
-  } finally {
-    connection.stream.destroy();
   }
 }
-
-/** Error text of amqplib for a login or a secret that the broker rejects. */
-const loginRejected = /ACCESS[_-]REFUSED|NOT[_-]ALLOWED/;
-/**
- * Error text of amqplib for a virtual host that is not opened. The reason is not in it: no permission, a virtual host
- * that is down, or too many connections.
- */
-const vhostRejected = /Expected ConnectionOpenOk; got <ConnectionClose/;
-
-/** True if the broker rejected a login or a secret, so that the network is not at fault. */
-export const isLoginRejection = (reason: string): boolean =>
-  loginRejected.test(reason);
 
 /** Length of a secret below which a text that contains the secret is redacted as a whole. */
 const MIN_REDACTED_LENGTH = 6;
@@ -251,35 +71,58 @@ export function withoutSecret(reason: string, secret: string): string {
     : reason.replaceAll(secret, MASK);
 }
 
-/** Error texts of Deno where the process lacks the permission. */
-const netDenied = /Requires net access|EPERM|NotCapable/;
+/** True if the broker rejected a login or a secret, so that the network is not at fault. */
+export const isLoginRejection = (error: unknown): boolean =>
+  error instanceof AmqpError && error.scope === "connection" &&
+  (error.code === "ACCESS_REFUSED" ||
+    error.method === "connection.update-secret");
+
+/** Texts of RabbitMQ for a virtual host that exists, and cannot be opened now. */
+const VHOST_UNAVAILABLE = /is down|connection limit|refused.*limit/i;
+
+/** Returns why the connection was not opened. */
+function causeOf(
+  error: unknown,
+): "login" | "vhost" | "permission" | undefined {
+  if (isLoginRejection(error)) return "login";
+  if (!(error instanceof AmqpError)) return undefined;
+  const { code, method, message, cause } = error;
+  if (cause instanceof Deno.errors.NotCapable) return "permission";
+  const isFinal = code === "NOT_ALLOWED" && method === "connection.open" &&
+    !VHOST_UNAVAILABLE.test(message);
+  return isFinal ? "vhost" : undefined;
+}
+
+/** Advice by the cause. */
+function hintFor(cause: ReturnType<typeof causeOf>, url: URL): string {
+  switch (cause) {
+    case "login":
+      return "; check the user, the password and the virtual host";
+    case "vhost":
+      return "; the broker does not open the virtual host: check that it exists, and that the user may use it";
+    case "permission":
+      return `; the process needs the permission --allow-net=${url.host}`;
+    default:
+      return "";
+  }
+}
 
 function connectError(
   url: URL,
-  { password }: Credentials,
+  credentials: Credentials | undefined,
   error: unknown,
 ): ConnectionFailedError {
-  const reason = error instanceof Error
-    ? error.message || String((error as { code?: string }).code)
-    : String(error);
-  const refused = isLoginRejection(reason);
-  const net = netDenied.test(reason);
-  const vhost = vhostRejected.test(reason);
-  const hint = refused
-    ? "; check the user, the password and the virtual host"
-    : vhost
-    ? "; the broker does not open the virtual host: check that it exists, that the user may use it, and that it is up and below its limits"
-    : net
-    ? `; the process needs the permission --allow-net=${url.host}`
-    : "";
-  const text = withoutSecret(reason, password);
+  const cause = causeOf(error);
+  const reason = error instanceof Error ? error.message : String(error);
+  const secret = credentials?.password ?? decodeURIComponent(url.password);
+  const text = withoutSecret(reason, secret);
   return new ConnectionFailedError(
-    `Cannot connect to ${displayUrl(url)}: ${text}${hint}`,
+    `Cannot connect to ${displayUrl(url)}: ${text}${hintFor(cause, url)}`,
     {
       data: {
         url: displayUrl(url),
-        fatal: refused || vhost || net,
-        refused,
+        fatal: cause !== undefined,
+        refused: cause === "login",
       },
     },
   );

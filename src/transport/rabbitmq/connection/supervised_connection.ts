@@ -1,5 +1,5 @@
 /** Supervised connection of a transport: reconnects, one attempt at a time, unless its login is rejected. @module */
-import type { Channel } from "npm:amqplib@2.3.1";
+import type { Channel, ChannelOptions, Connection } from "../../../amqp/mod.ts";
 import { backoff } from "../../../async/backoff.ts";
 import {
   ConnectionDisposedError,
@@ -8,7 +8,6 @@ import {
 } from "../../../errors.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import type { Credentials } from "../../transport.ts";
-import type { OpenChannel } from "../amqplib/channel.ts";
 import {
   type Access,
   type Login,
@@ -17,12 +16,8 @@ import {
   LoginRejections,
 } from "./login.ts";
 import { keepCredentialsValid } from "./credential_renewal.ts";
-import {
-  displayUrl,
-  openSocket,
-  type Socket,
-  type SocketSettings,
-} from "./dial.ts";
+import type { GracefulClose } from "./graceful_close.ts";
+import { dial, type DialSettings, displayUrl } from "./dial.ts";
 import { HealthRecorder } from "./connection_health.ts";
 
 /** Milliseconds after which a connection counts as stable, so that the next back-off starts at its minimum. */
@@ -50,13 +45,14 @@ export interface SupervisionListener {
 export class SupervisedConnection {
   /** Health record of this connection: state, losses, last confirmed activity. */
   readonly recorder: HealthRecorder;
-  #socket: Socket | undefined;
-  #blocked: string | undefined;
+  #current: Connection | undefined;
   #reason = "not connected yet";
   #failure: Error | undefined;
   readonly #access: Access;
   readonly #rejections: LoginRejections;
-  readonly #settings: SocketSettings;
+  /** Limits the waits for replies of the broker while something is closed. */
+  readonly gracefulClose: GracefulClose;
+  readonly #settings: DialSettings;
   readonly #listener: SupervisionListener;
   readonly #stop = new AbortController();
   #nextUrl: number;
@@ -67,13 +63,14 @@ export class SupervisedConnection {
   /** Connects when `start` is called. */
   constructor(
     access: Access,
-    settings: SocketSettings,
+    settings: DialSettings,
     events: SupervisionListener,
     refusals: LoginRejectionLimits,
   ) {
     this.#access = access;
     this.#rejections = new LoginRejections(refusals);
     this.#settings = settings;
+    this.gracefulClose = settings.gracefulClose;
     this.#listener = events;
     this.recorder = new HealthRecorder(() => events.recovered());
     this.#nextUrl = Math.floor(Math.random() * 65_536); // start at a random node
@@ -86,13 +83,13 @@ export class SupervisedConnection {
   }
 
   /** The open connection, while there is one. */
-  get socket(): Socket | undefined {
-    return this.#socket;
+  get current(): Connection | undefined {
+    return this.#current;
   }
 
   /** Reason why the broker accepts no messages; undefined while it accepts them. */
   get blocked(): string | undefined {
-    return this.#blocked;
+    return this.#current?.blocked;
   }
 
   /** Reason of the last failed attempt or loss. */
@@ -107,8 +104,8 @@ export class SupervisedConnection {
 
   /** Reason why an operation has to wait, for timeout errors. */
   get waitReason(): string {
-    return this.#blocked ??
-      (this.#socket ? "the broker does not answer" : this.#reason);
+    return this.blocked ??
+      (this.#current ? "the broker does not answer" : this.#reason);
   }
 
   /** Resolves at the next change of state: open, closed, blocked, unblocked or failed. */
@@ -122,8 +119,8 @@ export class SupervisedConnection {
    * @throws {ConnectionFailedError} the connection is not open by the deadline.
    * @throws {ConnectionDisposedError} the connection is closed for good.
    */
-  async waitForSocket(deadline: Deadline): Promise<Socket> {
-    while (!this.#socket) {
+  async waitForConnection(deadline: Deadline): Promise<Connection> {
+    while (!this.#current) {
       if (this.#failure) throw this.#failure;
       if (this.#stop.signal.aborted) {
         throw new ConnectionDisposedError(
@@ -136,25 +133,32 @@ export class SupervisedConnection {
         () => new ConnectionFailedError(this.#reason),
       );
     }
-    return this.#socket;
+    return this.#current;
   }
 
   /** Opens a channel, and retries until it is open; `signal` ends that, and leaves no channel open. */
-  async openChannel<C extends Channel>(
-    open: (socket: Socket) => Promise<OpenChannel<C>>,
+  async openChannel(
+    options: ChannelOptions,
     signal: AbortSignal,
-  ): Promise<OpenChannel<C>> {
+  ): Promise<Channel> {
     const deadline = { at: Infinity, signal };
     for (let attempt = 0;; attempt++) {
-      const opening = open(await this.waitForSocket(deadline));
+      const connection = await this.waitForConnection(deadline);
+      const opening = connection.openChannel(options);
       try {
         return await withDeadline(opening, deadline, () => undefined);
       } catch {
-        const close = (channel: OpenChannel<C>) => channel.close();
-        if (signal.aborted) void opening.then(close, () => {});
+        if (signal.aborted) {
+          void opening.then((late) => this.closeChannel(late), () => {});
+        }
         await delay(backoff(attempt), deadline);
       }
     }
+  }
+
+  /** Closes a channel of this connection, without the reply of the broker if it does not come in time. */
+  async closeChannel(channel: Channel): Promise<void> {
+    await this.gracefulClose.close(channel);
   }
 
   /** Stops reconnecting, for good, because of an error. */
@@ -165,23 +169,23 @@ export class SupervisedConnection {
     this.#stop.abort();
     this.#listener.failed(error);
     this.#notifyWaiters();
-    void this.#socket?.close();
+    if (this.#current) void this.gracefulClose.close(this.#current);
   }
 
   /** Closes the socket, although no error was reported; the connection is then opened again. */
   drop(reason: string): void {
-    this.#socket?.drop(reason);
+    this.#current?.destroy(reason);
   }
 
   /** Keeps the process alive while the connection is open, which is the default. */
   ref(): void {
-    this.#socket?.setRef(true);
+    this.#current?.ref();
     this.#needed.resolve();
   }
 
   /** Lets the process exit while the connection is open; a lost connection is not opened again before `ref`. */
   unref(): void {
-    this.#socket?.setRef(false);
+    this.#current?.unref();
     this.#needed = Promise.withResolvers();
   }
 
@@ -190,7 +194,7 @@ export class SupervisedConnection {
     this.#stop.abort();
     this.#needed.resolve();
     this.#notifyWaiters();
-    await this.#socket?.close();
+    if (this.#current) await this.gracefulClose.close(this.#current);
     await this.#running;
   }
 
@@ -208,9 +212,10 @@ export class SupervisedConnection {
       try {
         const since = performance.now();
         const login = await loginOf(this.#access, this.#nextUrl++, stop);
-        const socket = await openSocket(login, this.#settings, stop);
+        const onBlocked = (reason?: string) => this.#onBlocked(reason);
+        const connection = await dial(login, this.#settings, onBlocked, stop);
         this.#rejections.clear();
-        await this.#superviseSocket(socket, login);
+        await this.#supervise(connection, login);
         connected = true;
         if (performance.now() - since > STEADY_MS) attempt = 0;
       } catch (error) {
@@ -238,53 +243,47 @@ export class SupervisedConnection {
     this.#notifyWaiters();
   }
 
-  /** Supervises an open socket until it is lost. */
-  async #superviseSocket(
-    socket: Socket,
+  /** Supervises an open connection until it is lost. */
+  async #supervise(
+    connection: Connection,
     { url, credentials }: Login,
   ): Promise<void> {
-    if (this.#stop.signal.aborted) return await socket.close();
-    socket.model.on("blocked", (reason: string) => {
-      this.#blocked = reason;
-      this.recorder.setState("blocked");
-      this.#listener.blocked(reason);
-      this.#notifyWaiters();
-    });
-    socket.model.on("unblocked", () => {
-      this.#blocked = undefined;
-      this.recorder.setState("up");
-      this.#listener.unblocked();
-      this.#notifyWaiters();
-    });
-    this.#socket = socket;
-    this.recorder.setState("up");
+    if (this.#stop.signal.aborted) {
+      return await this.gracefulClose.close(connection);
+    }
+    this.#current = connection;
+    if (connection.blocked === undefined) this.recorder.setState("up");
     this.#listener.connected();
+    if (connection.blocked !== undefined) this.#onBlocked(connection.blocked);
     this.#notifyWaiters();
-    const socketClosed = new AbortController();
-    this.#renewCredentials(socket, credentials, socketClosed.signal);
-    const reason = await socket.lost;
-    socketClosed.abort();
-    this.#socket = undefined;
-    this.#blocked = undefined;
+    const lost = new AbortController();
+    this.#renewCredentials(connection, credentials, lost.signal);
+    const reason = await connection.closed;
+    lost.abort();
+    this.#current = undefined;
     this.#reason = `Connection to ${displayUrl(url)} lost: ${reason.message}`;
     if (!this.#stop.signal.aborted) this.#recordLoss();
     this.#notifyWaiters();
-    await socket.close();
+  }
+
+  /** Handles `connection.blocked` with its reason, and `connection.unblocked` without one. */
+  #onBlocked(reason?: string): void {
+    if (!this.#current) return; // the connection is not open yet
+    this.recorder.setState(reason === undefined ? "up" : "blocked");
+    if (reason === undefined) this.#listener.unblocked();
+    else this.#listener.blocked(reason);
+    this.#notifyWaiters();
   }
 
   #renewCredentials(
-    socket: Socket,
+    connection: Connection,
     first: Credentials | undefined,
-    socketClosed: AbortSignal,
+    lost: AbortSignal,
   ): void {
     const { credentials: getCredentials } = this.#access;
     if (!first || !getCredentials) return;
-    const signal = AbortSignal.any([this.#stop.signal, socketClosed]);
-    void keepCredentialsValid({
-      socket,
-      getCredentials: getCredentials,
-      signal,
-    }, first);
+    const signal = AbortSignal.any([this.#stop.signal, lost]);
+    void keepCredentialsValid({ connection, getCredentials, signal }, first);
   }
 
   #recordLoss(): void {

@@ -1,4 +1,5 @@
 /** Errors of declarations and consumers that the broker refuses. @module */
+import { AmqpError } from "../../../amqp/mod.ts";
 import { TopologyError } from "../../../errors.ts";
 
 /**
@@ -77,13 +78,15 @@ export function consumeError(
   queue: string,
   error: unknown,
 ): TopologyError | undefined {
-  const { code, message } = error as Error & { code?: number };
-  if (!isFatal(code)) return undefined;
-  return new TopologyError(`Cannot consume ${queue}: ${message}`, {
+  if (!(error instanceof AmqpError) || !isFatal(error.replyCode)) {
+    return undefined;
+  }
+  const { replyCode, replyText = error.message } = error;
+  return new TopologyError(`Cannot consume ${queue}: ${replyText}`, {
     data: {
       entity: `queue ${queue}`,
-      reason: reasonOf(code, message),
-      replyCode: code,
+      reason: reasonOf(replyCode, replyText),
+      replyCode,
     },
   });
 }

@@ -1,4 +1,5 @@
 /** Consumers that should exist, as data from which they are started again after a loss. @module */
+import { FieldValue } from "../../../amqp/mod.ts";
 import type { QueueRoute } from "../connection/entities.ts";
 import type { ConsumeOptions, Delivery } from "../../transport.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
@@ -15,6 +16,12 @@ export interface ConsumerRequest {
   readonly options: ConsumeOptions;
 }
 
+/** Receiver of a consumer. */
+export interface RequeueingReceiver {
+  /** Keeps all later messages of a consumer that was cancelled, and requeues them once the broker has confirmed that. */
+  requeueAll(cancelled: Promise<void>): void;
+}
+
 /** A consumer that should exist, and its state. */
 export interface ConsumerSpec extends ConsumerRequest {
   /** Consumer tag while the consumer runs. Each start has a new tag, so that messages for an earlier one are not mixed up. */
@@ -25,6 +32,8 @@ export interface ConsumerSpec extends ConsumerRequest {
   startedAt?: number;
   /** True once the consumer was cancelled; it is not restored after a loss. */
   cancelled?: boolean;
+  /** Receiver of the consumer while it runs. */
+  receiver?: RequeueingReceiver | undefined;
   /** Latest start of the consumer; starts run one after another. */
   starting?: Promise<unknown>;
   /** Resolved when the consumer is not restored any more. */
@@ -105,7 +114,7 @@ function offsetOf(spec: ConsumerSpec): unknown {
   spec.startedAt ??= Math.floor(Date.now() / 1_000);
   return startedAt === undefined
     ? "next"
-    : { "!": "timestamp", value: startedAt };
+    : new FieldValue("timestamp", startedAt);
 }
 
 /** Returns the route with the declared name of its queue, which a temporary queue keeps when it is restored. */
@@ -136,7 +145,7 @@ export function argumentsOf(spec: ConsumerSpec): Record<string, unknown> {
  * active consumer is cancelled; a passive queue may have such a consumer.
  */
 export function isRenewable(
-  { route, options: { prefetch, optional, exclusive } }: ConsumerSpec,
+  { route, options: { prefetch, optional, exclusive } }: ConsumerRequest,
 ): boolean {
   const { passive, arguments: form } = route.queue;
   const single = passive || form["x-single-active-consumer"] !== undefined;

@@ -10,18 +10,13 @@ import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import { logger } from "../../../logging.ts";
 import type { Consumer } from "../../transport.ts";
 import { AckBatcher } from "./deliveries.ts";
-import { openChannel } from "../amqplib/channel.ts";
 import {
   ConsumerRegistry,
   type ConsumerRequest,
   type ConsumerSpec,
   withDeclaredName,
 } from "./consumer_spec.ts";
-import {
-  type ConsumingChannel,
-  requeueAfterCancel,
-  startConsumer,
-} from "./receiver.ts";
+import { type ConsumingChannel, startConsumer } from "./receiver.ts";
 import { consumeError } from "../connection/topology_errors.ts";
 import { Renewals } from "./consumer_renewal.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
@@ -105,7 +100,7 @@ export class ConsumerChannel {
     for (const spec of specs) this.#registry.remove(spec);
     const consuming = await this.#current?.catch(() => undefined);
     consuming?.acks.flush();
-    await consuming?.channel.close();
+    if (consuming) await this.#connection.closeChannel(consuming.channel);
     await this.#restoration;
     await Promise.all(specs.map((spec) => this.#removeQueue(spec)));
   }
@@ -124,8 +119,8 @@ export class ConsumerChannel {
     try {
       const { signal } = this.#closing;
       const connection = this.#connection;
-      const channel = await connection.openChannel(openChannel, signal);
-      void channel.ended.then(({ reason }) => this.#onChannelLost(reason));
+      const channel = await connection.openChannel({}, signal);
+      void channel.closed.then(({ message }) => this.#onChannelLost(message));
       return { channel, acks: new AckBatcher(channel, connection.recorder) };
     } catch (error) {
       this.#current = undefined;
@@ -137,9 +132,9 @@ export class ConsumerChannel {
     this.#current = undefined;
     for (const spec of this.#registry.all) this.#registry.stopped(spec);
     if (this.#closing.signal.aborted || this.idle) return;
-    const { socket } = this.#connection;
+    const { current } = this.#connection;
     setImmediate(() => { // a lost connection is logged by its supervisor
-      const level = this.#connection.socket === socket ? "warn" : "debug";
+      const level = this.#connection.current === current ? "warn" : "debug";
       logger("bus")[level]("Consuming channel lost: {reason}", { reason });
     });
     this.#restore();
@@ -180,7 +175,7 @@ export class ConsumerChannel {
         return this.#onRejected(spec, error);
       }
       const { name: queue } = spec.route.queue;
-      logger("bus")[this.#connection.socket ? "warn" : "debug"](
+      logger("bus")[this.#connection.current ? "warn" : "debug"](
         "Cannot consume {queue} yet: {error}",
         { queue, error },
         queue,
@@ -239,26 +234,18 @@ export class ConsumerChannel {
     this.#registry.remove(spec);
     const latest = performance.now() + CANCEL_TIMEOUT_MS;
     const at = Math.min(deadline, latest);
-    const current = this.#current?.catch(() => undefined);
-    const consuming = current &&
-      await withDeadline(current, { at }, channelTimeout)
+    const opening = this.#current?.catch(() => undefined);
+    const consuming = opening &&
+      await withDeadline(opening, { at }, channelTimeout)
         .catch(() => undefined);
-    const { socket } = this.#connection;
     const { tag } = spec;
-    if (!consuming?.channel.alive || !socket || tag === undefined) return;
-    const { channel, acks } = consuming;
-    const { consumers } = channel.input;
-    const removeReceiver = () => void consumers.delete(tag);
-    const cancelled = channel.channel.cancel(tag).then(
-      removeReceiver,
-      () => {},
-    );
-    const ended = Promise.race([cancelled, channel.ended]); // a lost channel has no consumers either
+    if (!consuming?.channel.isOpen || tag === undefined) return;
+    const cancelled = consuming.channel.cancel(tag).catch(() => {}); // a lost channel has no consumers either
+    const { gracefulClose } = this.#connection;
     const ms = at - performance.now();
     // Without a reply, the broker may still send messages: they are requeued for other consumers.
-    if (!await socket.gracefulClose.waitForReply(ended, ms)) {
-      consumers.set(tag, { receive: requeueAfterCancel(acks, cancelled) });
-    }
+    const replied = await gracefulClose.waitForReply(cancelled, ms);
+    if (!replied) spec.receiver?.requeueAll(cancelled);
     await this.#removeQueue(spec);
   }
 
@@ -269,10 +256,9 @@ export class ConsumerChannel {
     if (!spec || !consuming) return true; // the consumer has been replaced already
     try {
       const { channel } = await consuming;
-      const isSame = () => spec.tag === tag && channel.alive;
+      const isSame = () => spec.tag === tag && channel.isOpen;
       if (!await this.#startIf(spec, isSame)) return true;
-      await Promise.race([channel.channel.cancel(tag), channel.ended]);
-      channel.input.consumers.delete(tag);
+      await channel.cancel(tag);
       return true;
     } catch (error) {
       logger("bus").debug("A consumer was not renewed: {error}", { error });

@@ -1,8 +1,6 @@
 /** Deliveries of RabbitMQ, and their acknowledgements. @module */
 import process from "node:process";
-import type { Channel } from "npm:amqplib@2.3.1";
-import type { OpenChannel } from "../amqplib/channel.ts";
-import type { DeliveryFields } from "../amqplib/channel_reader.ts";
+import type { Channel, ReceivedMessage } from "../../../amqp/mod.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
 import type { AckOptions, Delivery, Message } from "../../transport.ts";
 
@@ -31,18 +29,18 @@ export class RabbitDelivery implements Delivery {
   /** `onSettled` is called once, when the delivery is settled. */
   constructor(
     message: Message,
-    { key, tag, redelivered }: DeliveryFields,
+    { routingKey, deliveryTag, redelivered }: ReceivedMessage,
     consumer: DeliveryConsumer,
     onSettled?: () => void,
   ) {
     this.message = message;
-    this.key = key;
+    this.key = routingKey;
     this.redelivered = redelivered;
     this.deliveryCount = consumer.countsDeliveries
       ? deliveryCountOf(message.headers)
       : undefined;
     this.#consumer = consumer;
-    this.#tag = tag;
+    this.#tag = deliveryTag;
     this.#onSettled = onSettled;
   }
 
@@ -86,7 +84,7 @@ const MAX_BATCH = 256;
  * would be a protocol error; the broker delivers those messages again.
  */
 export class AckBatcher {
-  readonly #channel: OpenChannel<Channel>;
+  readonly #channel: Channel;
   readonly #recorder: HealthRecorder;
   /** Tags of unsettled deliveries, in the order of delivery. */
   readonly #unsettled = new Set<number>();
@@ -96,14 +94,14 @@ export class AckBatcher {
   #flushing = false;
 
   /** `recorder` counts the dropped acknowledgements. */
-  constructor(channel: OpenChannel<Channel>, recorder: HealthRecorder) {
+  constructor(channel: Channel, recorder: HealthRecorder) {
     this.#channel = channel;
     this.#recorder = recorder;
   }
 
   /** False once the channel is closed: the broker has requeued unsettled messages. */
   get alive(): boolean {
-    return this.#channel.alive;
+    return this.#channel.isOpen;
   }
 
   /** Records a delivery. */
@@ -113,7 +111,7 @@ export class AckBatcher {
 
   /** Acknowledges a delivery at the end of this turn of the event loop, or with `lazy` a little later. */
   ack(tag: number, lazy = false): void {
-    if (!this.#channel.alive) return this.#recorder.recordStale(1);
+    if (!this.#channel.isOpen) return this.#recorder.recordStale(1);
     this.#acknowledged.add(tag);
     if (lazy && this.#acknowledged.size < MAX_BATCH) {
       this.#timer ??= setTimeout(this.flush, FLUSH_DELAY_MS);
@@ -125,9 +123,9 @@ export class AckBatcher {
 
   /** Rejects a delivery, before any acknowledgement that is sent later. */
   reject(tag: number, requeue: boolean): void {
-    if (!this.#channel.alive) return this.#recorder.recordStale(1);
+    if (!this.#channel.isOpen) return this.#recorder.recordStale(1);
     this.#unsettled.delete(tag);
-    this.#channel.writer.reject(this.#channel.channel, tag, requeue);
+    this.#channel.reject(tag, requeue);
   }
 
   /** Sends all acknowledgements; one with `multiple` for the oldest deliveries up to the first unsettled one. */
@@ -138,7 +136,7 @@ export class AckBatcher {
     const tags = this.#acknowledged;
     if (tags.size === 0) return;
     this.#acknowledged = new Set();
-    if (!this.#channel.alive) {
+    if (!this.#channel.isOpen) {
       return this.#recorder.recordStale(tags.size);
     }
     let last = 0;
@@ -146,11 +144,10 @@ export class AckBatcher {
       if (!tags.delete(tag)) break;
       this.#unsettled.delete(last = tag);
     }
-    const { channel, writer } = this.#channel;
-    if (last > 0) writer.ack(channel, last, true);
+    if (last > 0) this.#channel.ack(last, true);
     for (const tag of tags) {
       this.#unsettled.delete(tag);
-      writer.ack(channel, tag, false);
+      this.#channel.ack(tag);
     }
   };
 }

@@ -1,5 +1,10 @@
 /** One consumer on a channel: `basic.consume`, and the receiver that makes deliveries of its messages. @module */
-import type { Channel } from "npm:amqplib@2.3.1";
+import type {
+  BodySink,
+  Channel,
+  ConsumerListener,
+  ReceivedMessage,
+} from "../../../amqp/mod.ts";
 import { logger } from "../../../logging.ts";
 import { bodyBudget } from "../../oversized_body.ts";
 import type { Delivery } from "../../transport.ts";
@@ -8,21 +13,22 @@ import {
   type DeliveryConsumer,
   RabbitDelivery,
 } from "./deliveries.ts";
-import type { Receive } from "../amqplib/channel_reader.ts";
-import type { OpenChannel } from "../amqplib/channel.ts";
 import {
   argumentsOf,
+  type ConsumerRequest,
   type ConsumerSpec,
   countsDeliveries,
   isRenewable,
   prefetchOf,
+  type RequeueingReceiver,
 } from "./consumer_spec.ts";
+import { LargeBody } from "./large_body.ts";
 import type { Renewals } from "./consumer_renewal.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
 
 /** A channel with its acknowledgements. */
 export interface ConsumingChannel {
-  readonly channel: OpenChannel<Channel>;
+  readonly channel: Channel;
   readonly acks: AckBatcher;
 }
 
@@ -38,11 +44,19 @@ export interface ReceiverOptions {
   readonly tag: string;
 }
 
+/** Events of a receiver. */
+interface ReceiverListener {
+  /** Called with the offset of each message of a stream. */
+  onOffset(offset: number): void;
+  /** Called when the broker has cancelled the consumer, because its queue was deleted. */
+  onCancelled(): void;
+}
+
 /** Requeues a delivery when there is room for its body; until then it is unacknowledged and counts against the prefetch. */
-function postpone(channel: OpenChannel<Channel>, delivery: Delivery): void {
+function postpone(channel: Channel, delivery: Delivery): void {
   bodyBudget.postpone({
     get alive() {
-      return channel.alive;
+      return channel.isOpen;
     },
     requeue: () => delivery.reject(true),
   });
@@ -50,35 +64,83 @@ function postpone(channel: OpenChannel<Channel>, delivery: Delivery): void {
 
 const releaseBudget = () => bodyBudget.release();
 
-/** Creates the receiver of a consumer; a receiver must not throw. */
-function receiverOf(
-  { consuming: { acks, channel }, recorder, renewals, tag }: ReceiverOptions,
-  spec: ConsumerSpec,
-): Receive {
-  const prefetch = isRenewable(spec) ? spec.options.prefetch : Infinity;
-  const consumer: DeliveryConsumer = {
-    acks,
-    countsDeliveries: countsDeliveries(spec.route),
-    exempt: (bytes, evict) => renewals.add(tag, { prefetch, bytes, evict }),
-  };
-  return (message, fields, body) => {
+/** Receives the messages of one consumer. */
+class ConsumerReceiver implements ConsumerListener, RequeueingReceiver {
+  readonly #request: ConsumerRequest;
+  readonly #options: ReceiverOptions;
+  readonly #consumer: DeliveryConsumer;
+  readonly #listener: ReceiverListener;
+  /** Body that is arriving, if it is above the limit. */
+  #large: LargeBody | undefined;
+  /** Tags of messages that arrived after the cancellation, once `requeueAll` was called. */
+  #late: number[] | undefined;
+
+  constructor(
+    request: ConsumerRequest,
+    options: ReceiverOptions,
+    listener: ReceiverListener,
+  ) {
+    const { consuming: { acks }, renewals, tag } = options;
+    const prefetch = isRenewable(request) ? request.options.prefetch : Infinity;
+    this.#request = request;
+    this.#options = options;
+    this.#listener = listener;
+    this.#consumer = {
+      acks,
+      countsDeliveries: countsDeliveries(request.route),
+      exempt: (bytes, evict) => renewals.add(tag, { prefetch, bytes, evict }),
+    };
+  }
+
+  openBody(message: ReceivedMessage): BodySink | undefined {
+    const { limit } = this.#request.options;
+    if (!limit || message.bodySize <= limit.bytes) return undefined;
+    return this.#large = new LargeBody(message, limit);
+  }
+
+  onMessage(received: ReceivedMessage): void {
+    const { consuming: { acks, channel }, recorder } = this.#options;
+    const large = this.#large;
+    this.#large = undefined;
+    acks.delivered(received.deliveryTag);
+    if (this.#late) {
+      if (large?.kept === "whole") releaseBudget();
+      this.#late.push(received.deliveryTag);
+      return;
+    }
     recorder.recordProof();
-    const offset = message.headers["x-stream-offset"];
-    if (typeof offset === "number") spec.offset = offset;
-    acks.delivered(fields.tag);
+    this.#recordOffset(received);
     const delivery = new RabbitDelivery(
-      message,
-      fields,
-      consumer,
-      body === "whole" ? releaseBudget : undefined,
+      large?.messageOf(received) ?? received,
+      received,
+      this.#consumer,
+      large?.kept === "whole" ? releaseBudget : undefined,
     );
-    if (body === "later") return postpone(channel, delivery);
+    if (large?.kept === "later") return postpone(channel, delivery);
     try {
-      spec.onDelivery(delivery);
+      this.#request.onDelivery(delivery);
     } catch (error) {
       logger("bus").error("A receiver threw: {error}", { error });
     }
-  };
+  }
+
+  onCancelled(): void {
+    this.#listener.onCancelled();
+  }
+
+  /** Keeps all later messages of a consumer that was cancelled, and requeues them once the broker has confirmed that. */
+  requeueAll(cancelled: Promise<void>): void {
+    const late: number[] = this.#late = [];
+    const { acks } = this.#options.consuming;
+    void cancelled.then(() => {
+      for (const tag of late) acks.reject(tag, true);
+    });
+  }
+
+  #recordOffset({ headers }: ReceivedMessage): void {
+    const offset = headers["x-stream-offset"];
+    if (typeof offset === "number") this.#listener.onOffset(offset);
+  }
 }
 
 /**
@@ -94,41 +156,22 @@ export async function startConsumer(
   onCancelled: () => void,
 ): Promise<void> {
   const { consuming: { channel }, tag } = options;
-  const { exclusive = false, limit } = spec.options;
-  const { consumers } = channel.input;
-  const prefetch = prefetchOf(spec);
-  const args = argumentsOf(spec);
+  const { exclusive = false } = spec.options;
   let cancelled = false;
-  const cancel = () => {
-    cancelled = true;
-    consumers.delete(tag);
-    onCancelled();
-  };
-  consumers.set(tag, { receive: receiverOf(options, spec), limit });
-  // Both are sent in the same turn, because the prefetch applies to the next consumer on the channel.
-  await Promise.all([
-    channel.channel.prefetch(prefetch),
-    channel.channel.consume(queue, cancel, {
-      consumerTag: tag,
-      exclusive,
-      arguments: args,
-    }),
-  ]);
-  if (!channel.alive) throw new Error("channel lost");
-  if (cancelled) throw new Error("queue lost");
-}
-
-/** Creates the receiver of a consumer that was cancelled: requeues all messages once the broker has confirmed the cancellation. */
-export function requeueAfterCancel(
-  acks: AckBatcher,
-  cancelled: Promise<void>,
-): Receive {
-  const tags: number[] = [];
-  void cancelled.then(() => {
-    for (const tag of tags) acks.reject(tag, true);
+  const receiver = new ConsumerReceiver(spec, options, {
+    onOffset: (offset) => spec.offset = offset,
+    onCancelled: () => {
+      cancelled = true;
+      onCancelled();
+    },
   });
-  return (_message, { tag }) => {
-    acks.delivered(tag);
-    tags.push(tag);
-  };
+  spec.receiver = receiver;
+  await channel.consume(queue, receiver, {
+    consumerTag: tag,
+    exclusive,
+    arguments: argumentsOf(spec),
+    prefetchCount: prefetchOf(spec),
+  });
+  if (!channel.isOpen) throw new Error("channel lost");
+  if (cancelled) throw new Error("queue lost");
 }

@@ -1,29 +1,20 @@
 /** Channel for publishing: opened when it is first needed, and again after a loss. @module */
 import type {
   Channel,
-  ConfirmChannel,
-  Message as AmqpMessage,
-} from "npm:amqplib@2.3.1";
+  ConfirmListener,
+  ReturnedMessage,
+} from "../../../amqp/mod.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import type { Route } from "../connection/entities.ts";
 import type { Message } from "../../transport.ts";
-import {
-  type OpenChannel,
-  openChannel,
-  openConfirmChannel,
-} from "../amqplib/channel.ts";
-import type { Confirmation } from "../amqplib/publisher_confirms.ts";
 import {
   disposedError,
   invalidMessageError,
   publishTimeoutError,
 } from "./publish_errors.ts";
-import { checkHeaders } from "../amqplib/properties.ts";
+import { checkHeaders, contentOf } from "./message_content.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 import type { Topology } from "../connection/topology.ts";
-
-/** An open channel for publishing. */
-export type WritableChannel = OpenChannel<Channel | ConfirmChannel>;
 
 /** Collaborators of a channel for publishing. */
 export interface PublishChannelOptions {
@@ -32,7 +23,7 @@ export interface PublishChannelOptions {
   /** Declares the exchanges of routes. */
   readonly topology: Topology;
   /** Called with each mandatory message that reached no queue. */
-  readonly onReturned: (message: AmqpMessage) => void;
+  readonly onReturned: (returned: ReturnedMessage) => void;
 }
 
 /** A channel for publishing, with or without confirms. */
@@ -42,8 +33,8 @@ export class PublishChannel {
   readonly #closing = new AbortController();
   /** Functions that end the waits of `waitFor`. */
   readonly #waiters = new Set<() => void>();
-  #current: WritableChannel | undefined;
-  #opening: Promise<WritableChannel> | undefined;
+  #current: Channel | undefined;
+  #opening: Promise<Channel> | undefined;
 
   /** Opens nothing yet. */
   constructor(options: PublishChannelOptions, confirms: boolean) {
@@ -60,16 +51,19 @@ export class PublishChannel {
   async close(): Promise<void> {
     this.#closing.abort(disposedError(false));
     for (const end of this.#waiters) end();
-    await (await this.#opening?.catch(() => undefined))?.close();
-    await this.#current?.close();
+    const { connection } = this.#options;
+    const opening = await this.#opening?.catch(() => undefined);
+    if (opening) await connection.closeChannel(opening);
+    if (this.#current) await connection.closeChannel(this.#current);
   }
 
   /** Returns the channel if it can be written to at once: the usual case, without a turn of the event loop. */
-  tryGet(route: Route): WritableChannel | undefined {
+  tryGet(route: Route): Channel | undefined {
     const channel = this.#current;
-    const free = channel?.alive && !channel.writer.full &&
-      !channel.writer.busy(channel.channel) &&
-      !this.#options.connection.blocked && !this.#closing.signal.aborted;
+    const { current, blocked } = this.#options.connection;
+    const free = channel?.isOpen && !channel.writing && current &&
+      !current.isFull && blocked === undefined &&
+      !this.#closing.signal.aborted;
     const declared = !route.exchange ||
       this.#options.topology.knows(route.exchange);
     return free && declared ? this.#current : undefined;
@@ -83,25 +77,26 @@ export class PublishChannel {
     route: Route,
     deadline: Deadline,
     sent: boolean,
-  ): Promise<WritableChannel> {
+  ): Promise<Channel> {
     const { connection, topology } = this.#options;
     const wait = <T>(promise: Promise<T>) =>
       this.waitFor(promise, route, deadline, sent);
     for (;;) {
       if (this.#closing.signal.aborted) throw disposedError(sent);
       if (connection.failure) throw connection.failure;
-      if (connection.blocked || !connection.socket) {
+      const { current } = connection;
+      if (connection.blocked !== undefined || !current) {
         await wait(connection.stateChange());
         continue;
       }
       const { exchange } = route;
       if (exchange) await wait(topology.exchange(exchange, deadline));
       const channel = await wait(this.#getOrOpen());
-      const { writer } = channel;
-      const full = writer.busy(channel.channel) ?? writer.full;
-      if (full) await wait(full);
-      else if (channel.alive && !connection.blocked) return channel;
-      else await delay(0, deadline);
+      if (current.isFull) await wait(current.drained());
+      else if (channel.writing) await wait(channel.writing);
+      else if (channel.isOpen && connection.blocked === undefined) {
+        return channel;
+      } else await delay(0, deadline);
     }
   }
 
@@ -134,22 +129,21 @@ export class PublishChannel {
   }
 
   /** Returns the open channel, or opens one; concurrent callers get the same. */
-  #getOrOpen(): Promise<WritableChannel> {
-    if (this.#current?.alive) return Promise.resolve(this.#current);
+  #getOrOpen(): Promise<Channel> {
+    if (this.#current?.isOpen) return Promise.resolve(this.#current);
     return this.#opening ??= this.#reopen().finally(() =>
       this.#opening = undefined
     );
   }
 
-  async #reopen(): Promise<WritableChannel> {
+  async #reopen(): Promise<Channel> {
     const { connection, topology, onReturned } = this.#options;
-    const channel = await connection.openChannel<Channel | ConfirmChannel>(
-      this.#confirms ? openConfirmChannel : openChannel,
+    const channel = await connection.openChannel(
+      { confirms: this.#confirms, onReturned },
       this.#closing.signal,
     );
-    channel.channel.on("return", onReturned);
-    void channel.ended.then(({ code }) => {
-      if (code === 404) topology.forget(); // an exchange was deleted
+    void channel.closed.then(({ replyCode }) => {
+      if (replyCode === 404) topology.forget(); // an exchange was deleted
     });
     this.#current = channel;
     return channel;
@@ -162,20 +156,23 @@ export class PublishChannel {
  * @throws {InvalidValueError} AMQP cannot encode the message.
  */
 export function writeMessage(
-  channel: WritableChannel,
+  channel: Channel,
   route: Route,
   message: Message,
-  onConfirm?: (confirmation: Confirmation) => void,
+  onConfirm?: ConfirmListener,
 ): boolean {
-  const { channel: raw, writer, input } = channel;
-  if (!channel.alive) return false;
+  if (!channel.isOpen) return false;
   checkHeaders(message.headers);
-  const to = { exchange: route.exchange?.name ?? "", key: route.key };
+  const to = {
+    exchange: route.exchange?.name ?? "",
+    routingKey: route.key,
+    mandatory: message.mandatory,
+  };
+  const content = contentOf(message);
   try {
     const large = message.oversized !== undefined;
-    if (large) writer.stream(raw, to, message, () => !channel.closed);
-    else writer.publish(raw, to, message);
-    if (onConfirm) input.confirms.add(onConfirm);
+    if (large) channel.publishLarge(to, content, onConfirm);
+    else channel.publish(to, content, onConfirm);
     return true;
   } catch (error) {
     throw invalidMessageError(route, error as Error);

@@ -1,5 +1,5 @@
 /** Outcomes of a publish, and their errors. @module */
-import type { Message as Returned } from "npm:amqplib@2.3.1";
+import type { AmqpError, ReturnedMessage } from "../../../amqp/mod.ts";
 import {
   BlockedError,
   ConnectionDisposedError,
@@ -12,11 +12,10 @@ import {
 } from "../../../errors.ts";
 import { oneLine } from "../../../logging.ts";
 import type { Route } from "../connection/entities.ts";
-import type { ChannelEnd } from "../amqplib/channel.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 
 /** Outcome of one attempt to publish; the end of the channel if the broker did not settle the message. */
-export type PublishOutcome = "ack" | "returned" | "nack" | ChannelEnd;
+export type PublishOutcome = "ack" | "returned" | "nack" | AmqpError;
 
 const destination = (route: Route) =>
   route.exchange
@@ -34,16 +33,18 @@ export function unroutableError(route: Route): Error {
 }
 
 /** Creates the error for a message that the broker rejected, by `basic.nack` or by closing the channel. */
-export function rejectedError(route: Route, end?: ChannelEnd): Error {
-  const why = end?.reason ?? "a queue is full, or cannot store the message";
+export function rejectedError(route: Route, end?: AmqpError): Error {
+  const why = end?.replyText ?? end?.message ??
+    "a queue is full, or cannot store the message";
   return new RejectedError(
     `The broker refused a message for ${destination(route)}: ${why}`,
-    { data: end ? { reason: reasonOf(end), replyCode: end.code } : {} },
+    { data: end ? { reason: reasonOf(end), replyCode: end.replyCode } : {} },
   );
 }
 
 /** Returns `content` if the broker rejects the message because of its content (406, precondition failed). */
-const reasonOf = ({ code }: ChannelEnd) => code === 406 ? "content" : "refused";
+const reasonOf = ({ replyCode }: AmqpError) =>
+  replyCode === 406 ? "content" : "refused";
 
 /** Creates the error for a message that AMQP cannot encode. */
 export function invalidMessageError(route: Route, error: Error): Error {
@@ -79,7 +80,7 @@ export function publishTimeoutError(
       `The broker did not confirm ${subject} in time; the message may have arrived`,
     );
   }
-  if (!connection.socket) {
+  if (!connection.current) {
     return new ConnectionFailedError(
       `Cannot send ${subject}: ${connection.reason}`,
     );
@@ -98,9 +99,9 @@ export class ReturnedMessages {
   readonly #counts = new Map<string, number>();
 
   /** Records a returned message. */
-  add({ fields, properties }: Returned): void {
-    const id =
-      `${properties.messageId} ${fields.exchange} ${fields.routingKey}`;
+  add({ message }: ReturnedMessage): void {
+    const { messageId, exchange, routingKey } = message;
+    const id = `${messageId} ${exchange} ${routingKey}`;
     this.#counts.set(id, (this.#counts.get(id) ?? 0) + 1);
   }
 

@@ -1,10 +1,13 @@
 /** Publisher: confirms, returned messages, retries and back-pressure. @module */
-import type { Message as AmqpMessage } from "npm:amqplib@2.3.1";
+import type {
+  Channel,
+  Confirmation,
+  ReturnedMessage,
+} from "../../../amqp/mod.ts";
 import { clearDeadline, setDeadline } from "../../../async/timer_wheel.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import type { Route } from "../connection/entities.ts";
 import type { Message } from "../../transport.ts";
-import type { Confirmation } from "../amqplib/publisher_confirms.ts";
 import {
   disposedError,
   type PublishOutcome,
@@ -13,11 +16,9 @@ import {
   ReturnedMessages,
   unroutableError,
 } from "./publish_errors.ts";
-import { fromAmqp } from "../amqplib/properties.ts";
 import {
   PublishChannel,
   type PublishChannelOptions,
-  type WritableChannel,
   writeMessage,
 } from "./publish_channel.ts";
 import { isFatal } from "../connection/topology_errors.ts";
@@ -64,9 +65,9 @@ export class Publisher {
   /** `confirms`: true for a channel with publisher confirms. */
   constructor(options: PublisherOptions, confirms: boolean) {
     this.#options = options;
-    const onReturned = (message: AmqpMessage) => {
-      if (confirms) this.#returned.add(message);
-      else options.onReturned(fromAmqp(message));
+    const onReturned = (returned: ReturnedMessage) => {
+      if (confirms) this.#returned.add(returned);
+      else options.onReturned(returned.message);
     };
     const channelOptions = { ...options, onReturned };
     this.#channel = new PublishChannel(channelOptions, confirms);
@@ -87,7 +88,7 @@ export class Publisher {
 
   /** Publishes on a channel that can be written to at once, which is the usual case. */
   #publishFast(
-    channel: WritableChannel,
+    channel: Channel,
     route: Route,
     message: Message,
     deadline: Deadline,
@@ -251,7 +252,7 @@ export class Publisher {
     if (outcome === "returned") throw unroutableError(route);
     if (outcome === "nack") throw rejectedError(route);
     if (this.#channel.closed) throw disposedError(true);
-    const fatal = isFatal(outcome.code);
+    const fatal = isFatal(outcome.replyCode);
     if (suspect && fatal) throw rejectedError(route, outcome);
     await delay(retry === 0 ? 0 : backoff(retry), deadline);
     publication.suspect = fatal;
@@ -259,7 +260,7 @@ export class Publisher {
 
   /** Writes a message. `onOutcome` is called when the broker has settled it or the channel has ended. Throws if AMQP cannot encode it. */
   #write(
-    channel: WritableChannel,
+    channel: Channel,
     route: Route,
     message: Message,
     onOutcome: (outcome: PublishOutcome) => void,
@@ -275,10 +276,10 @@ export class Publisher {
         route.key,
       );
       if (returned) onOutcome("returned");
-      else if (confirmation === "lost") void channel.ended.then(onOutcome);
+      else if (confirmation === "lost") void channel.closed.then(onOutcome);
       else onOutcome(confirmation);
     };
     const written = writeMessage(channel, route, message, onConfirm);
-    if (!written) void channel.ended.then(onOutcome);
+    if (!written) void channel.closed.then(onOutcome);
   }
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Channel, Connection } from "../../../amqp/mod.ts";
 import { withDeadline } from "../../../async/deadline.ts";
 
 /** Default limit of one wait, in milliseconds. */
@@ -40,5 +41,11 @@ export class GracefulClose {
       return false;
     }
     return true;
+  }
+
+  /** Closes a channel or a connection; without the reply of the broker if it does not come in time. */
+  async close(target: Pick<Channel | Connection, "close">): Promise<void> {
+    const closing = target.close();
+    if (!await this.waitForReply(closing)) await target.close(0);
   }
 }

@@ -1,0 +1,63 @@
+/** Bodies above the limit of their consumer: their two ends, the whole body, or nothing until the next delivery. @module */
+import type { BodySink, ReceivedMessage } from "../../../amqp/mod.ts";
+import { bodyBudget, BodyEdges, type BodyLimit } from "../../oversized_body.ts";
+import type { Message } from "../../transport.ts";
+
+/**
+ * Part of an oversized body that is in memory: the two ends; the whole body, if the semaphore was free; or nothing,
+ * until the message is delivered again.
+ */
+export type KeptPart = "ends" | "whole" | "later";
+
+/** Receives the body of one message. */
+export class LargeBody implements BodySink {
+  /** Part of the body that is kept. */
+  readonly kept: KeptPart;
+  readonly #whole: Uint8Array | undefined;
+  readonly #edges: BodyEdges;
+  #received = 0;
+
+  /** Decides which part of the body is kept, before the body arrives. */
+  constructor(
+    { bodySize, replyTo, correlationId }: ReceivedMessage,
+    { allowWhole }: BodyLimit,
+  ) {
+    const asks = replyTo !== undefined && correlationId !== undefined;
+    this.kept = asks || !allowWhole
+      ? "ends"
+      : bodyBudget.tryAcquire()
+      ? "whole"
+      : "later";
+    this.#whole = this.kept === "whole" ? new Uint8Array(bodySize) : undefined;
+    this.#edges = new BodyEdges(this.kept === "ends" ? bodySize : 0);
+  }
+
+  /** Adds a part. */
+  write(part: Uint8Array): void {
+    if (this.#whole) this.#whole.set(part, this.#received);
+    else this.#edges.add(part);
+    this.#received += part.length;
+  }
+
+  /** Releases the semaphore, because the channel was closed. */
+  abort(): void {
+    if (this.#whole) bodyBudget.release();
+  }
+
+  /** Returns the message with the part of its body that is kept. */
+  messageOf(received: ReceivedMessage): Message {
+    const { headers, messageId, correlationId, replyTo, expiration } = received;
+    return {
+      body: this.#whole ?? this.#edges.bytes,
+      headers,
+      messageId,
+      correlationId,
+      replyTo,
+      expiration,
+      persistent: received.persistent,
+      encodedProperties: received.encodedProperties,
+      unreadable: received.unreadable,
+      oversized: received.bodySize,
+    };
+  }
+}
