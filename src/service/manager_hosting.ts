@@ -1,4 +1,5 @@
 /** Binds managers to their service, and creates the consumers of their topics. @module */
+import { settleAll } from "../async/settle_all.ts";
 import { InvalidValueError } from "../errors.ts";
 import { queueFor } from "../transport/address.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";
@@ -72,9 +73,9 @@ export async function createConsumers(
       { data: { path: "manager" } },
     );
   }
-  for (const [topic, dispatcher] of dispatchers) {
-    await connection.createConsumer(topic, dispatcher);
-    await connection.createConsumer(topic, dispatcher, { host });
-    await connection.createConsumer(topic, dispatcher, { fanout: true });
-  }
+  await settleAll([...dispatchers].flatMap(([topic, dispatcher]) => [
+    connection.createConsumer(topic, dispatcher),
+    connection.createConsumer(topic, dispatcher, { host }),
+    connection.createConsumer(topic, dispatcher, { fanout: true }),
+  ]));
 }

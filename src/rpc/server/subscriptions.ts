@@ -1,4 +1,5 @@
 /** Consumers of a connection context: planned first, then started, finally cancelled and drained. @module */
+import { settleAll } from "../../async/settle_all.ts";
 import { InvalidValueError, TopologyError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import {
@@ -103,12 +104,18 @@ export class Subscriptions {
     this.#listeners.push(stop);
   }
 
-  /** Starts the planned consumers; later ones start at once. */
+  /** Starts the planned consumers; later ones start at once. Those that fail stay planned. */
   async start(deadline: Deadline): Promise<void> {
     this.#started = true;
-    for (let start; (start = this.#planned[0]); this.#planned.shift()) {
-      await start(deadline);
-    }
+    const starts = this.#planned.splice(0).map(async (start) => {
+      try {
+        await start(deadline);
+      } catch (error) {
+        this.#planned.push(start);
+        throw error;
+      }
+    });
+    await settleAll(starts);
   }
 
   /** Cancels all consumers; resolves when the broker has confirmed it, or at the deadline. */

@@ -1,4 +1,5 @@
 /** Transport to RabbitMQ: one connection that publishes, one that consumes, and the sessions with channels on them. @module */
+import type { ReceivedMessage } from "../../amqp/mod.ts";
 import { ConnectionFailedError } from "../../errors.ts";
 import type { Deadline } from "../../async/deadline.ts";
 import { flushLog, logger } from "../../logging.ts";
@@ -7,7 +8,6 @@ import { type BusProfile, defaultProfile } from "../profile.ts";
 import { uniqueName } from "../../ids.ts";
 import type {
   InboxListener,
-  Message,
   QueueState,
   Session,
   TlsOptions,
@@ -28,6 +28,7 @@ import {
 } from "./connection/supervised_connection.ts";
 import { Topology } from "./connection/topology.ts";
 import { ConsumerChannel } from "./consuming/consumers.ts";
+import { messageOf } from "./consuming/rabbit_message.ts";
 import { GracefulClose } from "./connection/graceful_close.ts";
 import { InboxConsumer } from "./inbox_consumer.ts";
 import { LivenessProbe } from "./liveness_probe.ts";
@@ -154,9 +155,9 @@ export class RabbitTransport implements Transport {
     };
   }
 
-  #onReturned(message: Message): void {
+  #onReturned(message: ReceivedMessage): void {
     try {
-      this.#inbox.onReturned(message);
+      this.#inbox.onReturned(messageOf(message));
     } catch (error) {
       logger("bus").error("A listener of returned messages threw: {error}", {
         error,

@@ -2,6 +2,7 @@
 import type { BodySink, ReceivedMessage } from "../../../amqp/mod.ts";
 import { bodyBudget, BodyEdges, type BodyLimit } from "../../oversized_body.ts";
 import type { Message } from "../../transport.ts";
+import { oversizedMessage } from "./rabbit_message.ts";
 
 /**
  * Part of an oversized body that is in memory: the two ends; the whole body, if the semaphore was free; or nothing,
@@ -46,18 +47,6 @@ export class LargeBody implements BodySink {
 
   /** Returns the message with the part of its body that is kept. */
   messageOf(received: ReceivedMessage): Message {
-    const { headers, messageId, correlationId, replyTo, expiration } = received;
-    return {
-      body: this.#whole ?? this.#edges.bytes,
-      headers,
-      messageId,
-      correlationId,
-      replyTo,
-      expiration,
-      persistent: received.persistent,
-      encodedProperties: received.encodedProperties,
-      unreadable: received.unreadable,
-      oversized: received.bodySize,
-    };
+    return oversizedMessage(received, this.#whole ?? this.#edges.bytes);
   }
 }

@@ -23,6 +23,7 @@ import {
   type RequeueingReceiver,
 } from "./consumer_spec.ts";
 import { LargeBody } from "./large_body.ts";
+import { messageOf } from "./rabbit_message.ts";
 import type { Renewals } from "./consumer_renewal.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
 
@@ -111,7 +112,7 @@ class ConsumerReceiver implements ConsumerListener, RequeueingReceiver {
     recorder.recordProof();
     this.#recordOffset(received);
     const delivery = new RabbitDelivery(
-      large?.messageOf(received) ?? received,
+      large?.messageOf(received) ?? messageOf(received),
       received,
       this.#consumer,
       large?.kept === "whole" ? releaseBudget : undefined,

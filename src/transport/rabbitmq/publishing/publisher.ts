@@ -2,6 +2,7 @@
 import type {
   Channel,
   Confirmation,
+  ReceivedMessage,
   ReturnedMessage,
 } from "../../../amqp/mod.ts";
 import { clearDeadline, setDeadline } from "../../../async/timer_wheel.ts";
@@ -47,7 +48,7 @@ export interface PublisherOptions
   /** Window for confirmed messages in flight. */
   readonly window: InFlightWindow;
   /** Called with each mandatory message that was sent without confirms and reached no queue. */
-  readonly onReturned: (message: Message) => void;
+  readonly onReturned: (message: ReceivedMessage) => void;
 }
 
 /** Publishes on a channel of its own. */
