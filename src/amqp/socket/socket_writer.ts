@@ -51,8 +51,9 @@ export class SocketWriter {
 
   /** Writes the frames now; resolves when everything is written, or the socket is closed. */
   flush(): Promise<void> {
-    if (this.frames.length === 0 && !this.#writing) return Promise.resolve();
-    return this.#writing ??= this.#write();
+    if (this.#writing) return this.#writing;
+    if (this.frames.length === 0) return Promise.resolve(); // an earlier write took the frames
+    return this.#writing = this.#write();
   }
 
   /** Drops all frames that are not written yet. */
@@ -63,7 +64,7 @@ export class SocketWriter {
 
   readonly #onTurnEnd = (): void => {
     this.#scheduled = false;
-    if (!this.#writing && !this.#closed) this.#writing = this.#write();
+    if (!this.#closed) void this.flush();
   };
 
   async #write(): Promise<void> {
