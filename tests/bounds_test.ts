@@ -77,6 +77,8 @@ const BOUNDS: Readonly<Record<string, string>> = {
     "the credit of 32, or 10 000 items of other peers (driven below)",
   "rpc/request/incoming_request.ts #replies": "what its handler gives",
   "rpc/request/recent_requests.ts #active": HANDLERS,
+  "rpc/request/reply_cache.ts #chunks":
+    "16 MiB a generation (tests/rpc/request/recent_requests_test.ts)",
   "rpc/server/long_running.ts #detached": "1000 handlers",
   "rpc/server/event_loop_monitor.ts #active": HANDLERS,
   "rpc/client/legacy_reply_queues.ts #newer": OWN,

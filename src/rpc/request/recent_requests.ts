@@ -5,6 +5,8 @@
  */
 import type { Message } from "../../transport/transport.ts";
 import { KeyedSlotMap } from "../../slot_map.ts";
+import { GenerationalCache } from "./generational_cache.ts";
+import { ReplyCache } from "./reply_cache.ts";
 import type { IncomingRequest } from "./incoming_request.ts";
 
 /** Request that is being run. */
@@ -78,116 +80,14 @@ export type KnownRequest = ActiveRequest | {
   readonly replies: readonly Message[];
 };
 
-/** Entries that were added within one period. */
-interface Generation<T> {
-  readonly since: number;
-  readonly entries: Map<string, T>;
-  /** Bytes of the entries. */
-  bytes: number;
-}
-
 /** Limits of one generation of ids. Two generations hold at most 100 000 ids, and fewer ids for at least 10 minutes. */
 const ID_LIMITS = { ms: 600_000, entries: 50_000, bytes: Infinity };
-/** Limits of one generation of replies. Two generations hold at most 32 MiB, and less for at least a minute. */
-const REPLY_LIMITS = { ms: 60_000, entries: Infinity, bytes: 16 * 1024 * 1024 };
-/** Bytes counted for a reply beside its body. */
-const REPLY_OVERHEAD_BYTES = 512;
-/** Size of a chunk of bodies. */
-const CHUNK_BYTES = 64 * 1024;
-
-/** Cache of two generations. The older one is evicted as a whole, so that no entry has to be searched for. */
-class GenerationalCache<T> {
-  readonly #limits: typeof ID_LIMITS;
-  #young: Generation<T> = fresh();
-  #old: Generation<T> = fresh();
-  /** Generations evicted for their size before their retention time was over. */
-  evictions = 0;
-
-  constructor(limits: typeof ID_LIMITS) {
-    this.#limits = limits;
-  }
-
-  get(id: string): T | undefined {
-    return this.#young.entries.get(id) ?? this.#old.entries.get(id);
-  }
-
-  set(id: string, value: T, bytes: number): void {
-    const { since, entries } = this.#young;
-    const { ms, entries: maxEntries, bytes: maxBytes } = this.#limits;
-    const full = entries.size >= maxEntries ||
-      this.#young.bytes + bytes > maxBytes;
-    const now = performance.now();
-    if (full || now - since >= ms) {
-      if (this.#old.entries.size > 0 && now - since < ms) this.evictions++;
-      this.#old = this.#young;
-      this.#young = fresh();
-    }
-    this.#young.entries.set(id, value);
-    this.#young.bytes += bytes;
-  }
-}
-
-function fresh<T>(): Generation<T> {
-  return { since: performance.now(), entries: new Map(), bytes: 0 };
-}
-
-const bytesOf = (replies: readonly Message[]) =>
-  replies.reduce(
-    (sum, { body }) => sum + body.length + REPLY_OVERHEAD_BYTES,
-    0,
-  );
-
-/** Copies bodies into chunks. A received body is part of a larger buffer, which it would keep in memory. */
-class BodyArena {
-  #chunk = new Uint8Array();
-  #at = 0;
-
-  /** Copies messages, with their bodies. */
-  copy(messages: readonly Message[]): readonly Message[] {
-    return messages.map((message) => ({
-      ...message,
-      body: this.#copy(message.body),
-    }));
-  }
-
-  #copy(body: Uint8Array): Uint8Array {
-    if (body.length > CHUNK_BYTES / 4) return Uint8Array.from(body);
-    if (this.#at + body.length > this.#chunk.length) {
-      this.#chunk = new Uint8Array(CHUNK_BYTES);
-      this.#at = 0;
-    }
-    const copy = this.#chunk.subarray(this.#at, this.#at += body.length);
-    copy.set(body);
-    return copy;
-  }
-}
-
-/** Replies to the requests of all consumers, with one common size limit. */
-export class ReplyCache {
-  readonly #replies = new GenerationalCache<readonly Message[]>(REPLY_LIMITS);
-  readonly #bodies = new BodyArena();
-  #consumers = 0;
-
-  /** Returns a prefix for the keys of one more consumer, which distinguishes them from the keys of other consumers. */
-  prefix(): string {
-    const number = this.#consumers++;
-    return number === 0 ? "" : `${number}/`;
-  }
-
-  get(id: string): readonly Message[] | undefined {
-    return this.#replies.get(id);
-  }
-
-  set(id: string, replies: readonly Message[]): void {
-    this.#replies.set(id, this.#bodies.copy(replies), bytesOf(replies));
-  }
-}
 
 /** Remembers the requests of one consumer. Requests without an id (Folsom) have no key: each of them runs. */
 export class RecentRequests {
   readonly #active = new KeyedSlotMap<string, ActiveRequest>();
   /** Reply addresses of the requests that are done. */
-  readonly #done = new GenerationalCache<string>(ID_LIMITS);
+  readonly #done = new GenerationalCache<string>(ID_LIMITS, () => undefined);
   readonly #replyCache: ReplyCache;
   readonly #prefix: string;
 
@@ -205,7 +105,7 @@ export class RecentRequests {
   /** Finds the earlier request with the same key. */
   find(key: string): KnownRequest | undefined {
     const active = this.#active.get(key);
-    const reader = active ? undefined : this.#done.get(key);
+    const reader = active ? undefined : this.#done.get(key)?.value;
     if (reader === undefined) return active;
     return { reader, replies: this.#replyCache.get(this.#prefix + key) ?? [] };
   }
@@ -243,7 +143,7 @@ export class RecentRequests {
     const { incoming: { settlement, replies }, reader } = active;
     const { abandoned, fenced } = settlement;
     this.#active.delete(key);
-    if (!abandoned && !fenced) this.#done.set(key, reader, 0);
+    if (!abandoned && !fenced) this.#done.set(key, 0, () => reader);
     const isRepeatable = !abandoned && !fenced && replies.length > 0;
     if (isRepeatable) this.#replyCache.set(this.#prefix + key, replies);
     active.end();

@@ -5,7 +5,8 @@ import type { Request } from "../../wire/mod.ts";
 import type { Addressee } from "./addressee.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
 import type { IncomingRequest } from "./incoming_request.ts";
-import { RecentRequests, type ReplyCache } from "./recent_requests.ts";
+import { RecentRequests } from "./recent_requests.ts";
+import type { ReplyCache } from "./reply_cache.ts";
 
 /** One consumer: its dispatcher, its recent requests, and its queue. */
 export interface ServedQueue {

@@ -9,11 +9,11 @@ import type { Delivery } from "../../transport/transport.ts";
 import type { Limits } from "../../wire/mod.ts";
 import { Responder } from "../replies/responder.ts";
 import { IncomingRequest } from "../request/incoming_request.ts";
-import {
-  type KnownRequest,
-  type RecentRequests,
-  ReplyCache,
+import type {
+  KnownRequest,
+  RecentRequests,
 } from "../request/recent_requests.ts";
+import { ReplyCache } from "../request/reply_cache.ts";
 import {
   readRequest,
   type UnreadableMessage,

@@ -2,10 +2,8 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { RpcDispatcher } from "../../../mod.ts";
-import {
-  RecentRequests,
-  ReplyCache,
-} from "../../../src/rpc/request/recent_requests.ts";
+import { RecentRequests } from "../../../src/rpc/request/recent_requests.ts";
+import { ReplyCache } from "../../../src/rpc/request/reply_cache.ts";
 import type { IncomingRequest } from "../../../src/rpc/request/incoming_request.ts";
 import { until } from "../../setup/probe.ts";
 import {
@@ -333,4 +331,24 @@ Deno.test("the ledgers of a connection keep their answers apart, and at most 32 
     kept += known.replies.length;
   }
   assert.ok(kept >= 16 && kept <= 32, `${kept}`);
+});
+
+Deno.test("answers of any size are kept next to each other as they were", () => {
+  const cache = new ReplyCache();
+  const sizes = [0, 1, 300, 65_000, 70_000, 5, 200_000, 16_384, 7];
+  const sent = sizes.map((size, n) => ({
+    body: new Uint8Array(size).fill(n + 1),
+    headers: { "warren-call": `é${n}`, n, none: null },
+    messageId: `m${n}`,
+    correlationId: undefined,
+    mandatory: true,
+  }));
+  for (const [n, message] of sent.entries()) {
+    cache.set(`${n}`, n % 2 === 0 ? [message] : [message, message]);
+  }
+  for (const [n, { correlationId: _, ...message }] of sent.entries()) {
+    const all = n % 2 === 0 ? [message] : [message, message];
+    assert.deepEqual(cache.get(`${n}`), all);
+  }
+  assert.equal(cache.get("unknown"), undefined);
 });
