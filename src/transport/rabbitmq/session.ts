@@ -121,6 +121,8 @@ export class RabbitSession implements Session {
 
   async flush(deadline: Deadline): Promise<void> {
     this.#assertUsable(deadline);
+    const consumers = [this.#shared, ...this.#exclusive];
+    await Promise.all(consumers.map((each) => each?.flushAcks()));
     await this.#dependencies.topology.flush(deadline);
   }
 

@@ -88,6 +88,12 @@ export class ConsumerChannel {
     }
   }
 
+  /** Sends all acknowledgements that wait for others. */
+  async flushAcks(): Promise<void> {
+    const consuming = await this.#current?.catch(() => undefined);
+    consuming?.acks.flush();
+  }
+
   /** Closes the channel; the broker requeues unacknowledged messages. */
   async close(): Promise<void> {
     this.#closing.abort(

@@ -8,6 +8,8 @@ import type { AckOptions, Delivery, Message } from "../../transport.ts";
 export interface DeliveryConsumer {
   /** Acknowledgements of its channel. */
   readonly acks: AckBatcher;
+  /** Maximum number of unacknowledged deliveries; 0 = no limit. */
+  readonly prefetch: number;
   /** True if the queue counts the deliveries of its messages. */
   readonly countsDeliveries: boolean;
   /** Exempts a delivery with a body of so many bytes from the prefetch; see `Delivery.exemptFromPrefetch`. */
@@ -55,7 +57,8 @@ export class RabbitDelivery implements Delivery {
   ack(options?: AckOptions): void {
     if (this.#settled) return;
     this.#settled = true;
-    this.#consumer.acks.ack(this.#tag, options?.lazy);
+    const { acks, prefetch } = this.#consumer;
+    acks.ack(this.#tag, options?.lazy || acks.hasRoom(prefetch));
     this.#onSettled?.();
   }
 
@@ -102,6 +105,14 @@ export class AckBatcher {
   /** False once the channel is closed: the broker has requeued unsettled messages. */
   get alive(): boolean {
     return this.#channel.isOpen;
+  }
+
+  /**
+   * True if acknowledgements may wait a little, because the unacknowledged deliveries are fewer than half of a prefetch:
+   * the broker delivers more meanwhile.
+   */
+  hasRoom(prefetch: number): boolean {
+    return prefetch === 0 || 2 * this.#unsettled.size < prefetch;
   }
 
   /** Records a delivery. */

@@ -88,6 +88,7 @@ class ConsumerReceiver implements ConsumerListener, RequeueingReceiver {
     this.#listener = listener;
     this.#consumer = {
       acks,
+      prefetch: request.options.prefetch,
       countsDeliveries: countsDeliveries(request.route),
       exempt: (bytes, evict) => renewals.add(tag, { prefetch, bytes, evict }),
     };
