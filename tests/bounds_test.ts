@@ -81,7 +81,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
     "16 MiB a generation (tests/rpc/request/recent_requests_test.ts)",
   "rpc/server/long_running.ts #detached": "1000 handlers",
   "rpc/server/event_loop_monitor.ts #active": HANDLERS,
-  "rpc/client/legacy_reply_queues.ts #newer": OWN,
+  "rpc/call_queues.ts #newer": OWN,
   "amqp/channel/channel_input.ts consumers": OWN,
   "amqp/channel/confirms.ts #listeners":
     "messages that the program publishes and the broker has not confirmed",

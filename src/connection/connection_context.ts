@@ -32,12 +32,12 @@ import {
   startListener,
 } from "../rpc/notifications/listener.ts";
 import { notify, type NotifyOptions } from "../rpc/notifications/notifier.ts";
+import { limitsOfCast } from "../rpc/client/call_limits.ts";
 import {
   addressed,
   type AnyArgs,
   type CallOptions,
   type CastOptions,
-  limitsOfCast,
   type SendOptions,
   type Target,
 } from "../rpc/client/call_options.ts";

@@ -1,4 +1,9 @@
-/** Reply queues of single calls, for servers that do not know the reply queue of a process (Folsom). @module */
+/**
+ * Reply queues of single calls, for servers that do not know the reply queue of a process (Folsom `rpc/amqp.py`,
+ * `msg_reply`).
+ *
+ * @module
+ */
 import { TimeoutError, TopologyError } from "../errors.ts";
 import { logger } from "../logging.ts";
 import { withDeadline } from "../async/deadline.ts";
@@ -19,6 +24,12 @@ const PREFETCH = 1_000;
 /** True if the user of the connection lacks a permission. */
 const isForbidden = (error: unknown) =>
   error instanceof TopologyError && error.data.reason === "forbidden";
+
+/**
+ * Use of reply queues named after the call, for servers that do not know the reply queue of a process (Folsom):
+ * `never`, `always`, or `learn`, which uses them for each request queue until a newer server has replied from it.
+ */
+export type LegacyPeers = "never" | "learn" | "always";
 
 /** Declares and consumes reply queues of single calls, on a session of their own. */
 export class CallQueues {
@@ -91,5 +102,52 @@ export class CallQueues {
       deadline,
     );
     return { [Symbol.dispose]: () => void consumer.cancel() };
+  }
+}
+
+/** Decides which calls of one client get a reply queue of their own. */
+export class LegacyReplyQueues {
+  readonly #callQueues: CallQueues;
+  readonly #mode: LegacyPeers;
+  /** Request queues whose servers reply to the inbox of the process. */
+  readonly #newer = new Set<string>();
+
+  /** `callQueues` declares and consumes the queues; `mode` selects the calls that get one. */
+  constructor(callQueues: CallQueues, mode: LegacyPeers) {
+    this.#callQueues = callQueues;
+    this.#mode = mode;
+  }
+
+  /** True if the servers of a request queue may reply only to a queue named after the call. */
+  needs(queue: string): boolean {
+    return this.#mode !== "never" && !this.#newer.has(queue);
+  }
+
+  /**
+   * Declares the reply queue of a call, until disposed. Resolves to undefined if the user lacks the permission but the
+   * server may reply to the inbox.
+   *
+   * @throws {TopologyError} the user lacks the permission, and the server can only reply to this queue.
+   */
+  async prepare(
+    call: string,
+    deadline: Deadline,
+  ): Promise<Disposable | undefined> {
+    const queue = await this.#callQueues.open(call, deadline);
+    if (queue || this.#mode !== "always") return queue;
+    throw new TopologyError(
+      `Cannot declare exchange and queue ${call}, where servers of Folsom answer: the user lacks the permission; grant it, or use another dialect`,
+      { data: { entity: `exchange ${call}`, reason: "forbidden" } },
+    );
+  }
+
+  /**
+   * Learns which servers serve a queue. An old server's reply has no call id; a timeout (`call` undefined) may mean
+   * that an old server serves the queue now.
+   */
+  learn(queue: string, call: string | undefined): void {
+    if (this.#mode !== "learn") return;
+    if (call === undefined) this.#newer.delete(queue);
+    else this.#newer.add(queue);
   }
 }

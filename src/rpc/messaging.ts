@@ -1,13 +1,8 @@
 /** Collaborators and settings that clients, servers and notifications share. @module */
 import type { Session, Transport } from "../transport/transport.ts";
 import type { Dialect, ErrorClasses, Limits } from "../wire/mod.ts";
+import type { LegacyPeers } from "./call_queues.ts";
 import type { Inbox } from "./inbox.ts";
-
-/**
- * Use of reply queues named after the call, for servers that do not know the reply queue of a process (Folsom):
- * `never`, `always`, or `learn`, which uses them for each request queue until a newer server has replied from it.
- */
-export type LegacyPeers = "never" | "learn" | "always";
 
 /** Channels of one connection context, and the inbox and transport of its process. */
 export interface MessagingResources {

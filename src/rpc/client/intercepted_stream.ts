@@ -1,7 +1,7 @@
 /** The stream of a multicall whose client has interceptors. @module */
 import { settledWithin, withDeadline } from "../../async/deadline.ts";
 import { InvalidValueError, TimeoutError } from "../../errors.ts";
-import type { CallLimits } from "./call_options.ts";
+import type { CallLimits } from "./call_limits.ts";
 
 type Step = IteratorResult<unknown, void>;
 type Items = AsyncGenerator<unknown, void, undefined>;

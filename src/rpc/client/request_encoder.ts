@@ -8,7 +8,8 @@ import type { Inbox } from "../inbox.ts";
 import type { SpanOptions } from "../../tracing.ts";
 import { sendingSpan } from "../spans.ts";
 import type { MessageSettings } from "../messaging.ts";
-import type { CallHints, CallLimits, Target } from "./call_options.ts";
+import type { CallHints, CallLimits } from "./call_limits.ts";
+import type { Target } from "./call_options.ts";
 
 /** Verb of a request. `gather` is a call to all workers of a topic, each of which replies. */
 export type RequestKind = "call" | "cast" | "fanout" | "multicall" | "gather";

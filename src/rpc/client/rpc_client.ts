@@ -12,15 +12,17 @@ import {
   type Reply,
 } from "../../wire/mod.ts";
 import {
+  hintsOf,
+  limitsOfCall,
+  limitsOfCast,
+  parentOf,
+} from "./call_limits.ts";
+import {
   type CallOptions,
   type CastOptions,
   checkTarget,
   type ClientRequest,
-  hintsOf,
-  limitsOfCall,
-  limitsOfCast,
   noRouteError,
-  parentOf,
   type Target,
 } from "./call_options.ts";
 import { delay } from "../../async/deadline.ts";
@@ -35,7 +37,7 @@ import { newId } from "../../ids.ts";
 import { type GatherListener, scatterGather } from "./scatter_gather.ts";
 import { type StreamDecoder, StreamIterator } from "./stream_iterator.ts";
 import { openStreamCall, type StreamCaller } from "./stream_call.ts";
-import { LegacyReplyQueues } from "./legacy_reply_queues.ts";
+import { LegacyReplyQueues } from "../call_queues.ts";
 import {
   type Destination,
   isCast,
@@ -67,7 +69,10 @@ export class RpcClient {
       ...{ session, inbox, transport },
       encoder: new RequestEncoder(inbox, settings),
       pendingCalls: new PendingCalls(session, inbox),
-      legacyReplyQueues: new LegacyReplyQueues(inbox, settings.legacyPeers),
+      legacyReplyQueues: new LegacyReplyQueues(
+        inbox.callQueues,
+        settings.legacyPeers,
+      ),
     };
   }
 

@@ -22,15 +22,13 @@ import { type Client, clientNames, type ClientOptions } from "./client.ts";
 import type { Contract, Procedure } from "../../contract/types.ts";
 import { isCompatible, parseVersion } from "../../contract/version.ts";
 import { checkNames, override, withoutUndefined } from "../../option_names.ts";
+import { limitsOfCall, limitsOfCast, parentOf } from "./call_limits.ts";
 import {
   callNames,
   type CallOptions,
   castNames,
   type CastOptions,
   type ClientRequest,
-  limitsOfCall,
-  limitsOfCast,
-  parentOf,
   sendNames,
   type SendOptions,
   type Target,

@@ -9,7 +9,7 @@ import {
 import type { Reply } from "../../wire/mod.ts";
 import type { Inbox, PendingReply } from "../inbox.ts";
 import type { MessagingResources } from "../messaging.ts";
-import type { LegacyReplyQueues } from "./legacy_reply_queues.ts";
+import type { LegacyReplyQueues } from "../call_queues.ts";
 import type { PendingCalls } from "./pending_calls.ts";
 import type { OutgoingRequest, RequestEncoder } from "./request_encoder.ts";
 

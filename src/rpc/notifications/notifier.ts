@@ -15,13 +15,8 @@ import {
   TOPIC,
 } from "./drivers.ts";
 import { checkNames, namesOf, type OptionNames } from "../../option_names.ts";
-import {
-  limitsOfCast,
-  parentOf,
-  sendNames,
-  type SendOptions,
-  valuesOf,
-} from "../client/call_options.ts";
+import { limitsOfCast, parentOf, valuesOf } from "../client/call_limits.ts";
+import { sendNames, type SendOptions } from "../client/call_options.ts";
 import { checkPriority, type NotificationPriority } from "./priority.ts";
 
 /**
