@@ -117,6 +117,7 @@ export type {
   AnyArgs,
   CallOptions,
   CastOptions,
+  FanoutCastOptions,
   SendOptions,
   Target,
 } from "./src/rpc/client/call_options.ts";

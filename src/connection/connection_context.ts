@@ -38,7 +38,7 @@ import {
   type AnyArgs,
   type CallOptions,
   type CastOptions,
-  type SendOptions,
+  type FanoutCastOptions,
   type Target,
 } from "../rpc/client/call_options.ts";
 import { checkInteger } from "../option_checks.ts";
@@ -124,10 +124,10 @@ export class ConnectionContext extends ConnectionEvents
     target: Target,
     method: string,
     args: AnyArgs = {},
-    options: SendOptions = {},
+    options: FanoutCastOptions = {},
   ): Promise<void> {
     this.#check();
-    const request = addressed({ target, method, args, options }, "send");
+    const request = addressed({ target, method, args, options }, "fanout");
     await this.#client.fanoutCast(request);
   }
 

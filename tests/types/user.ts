@@ -42,12 +42,12 @@ const lit = implement(compute, {
 class Sched extends SchedulerDependentManager implements Handlers<typeof sched> { readonly contract = sched; capabilities() { return {}; } hint() {} ping() { return "x"; } }
 const logged = (inner: Dispatcher): Dispatcher => ({ topics: inner.topics, async dispatch(...call) { const t = performance.now(); try { return await inner.dispatch(...call); } finally { console.log(call[2], performance.now() - t); } } });
 await using c = await createConnection("amqp://localhost");
-const client = c.client(compute, { versionCap: "1.1" });
+const client = c.client(compute, { versionCap: "1.1", confirm: false });
 const vm = await client.call("runInstance", { name: "a", n: "3" }); vm.at.getTime();
 (await client.call("ark", { a: 1 })).toFixed();
 await client.call("list"); await client.call("poke"); await client.call("opt"); await client.call("opt", { limit: 1 }, { timeout: 5 }); await client.call("list", {}, { host: "x" });
 const maybe: AbortSignal | undefined = undefined; await client.call("list", {}, { signal: maybe });
-await client.cast("runInstance", { name: "a", n: "3" }, { ttl: 5 }); await client.fanoutCast("reboot", { id: "x" });
+await client.cast("runInstance", { name: "a", n: "3" }, { ttl: 5, confirm: false }); await client.fanoutCast("reboot", { id: "x" }, { confirm: false });
 await using s = client.multicall("console", { id: "x" }, { context: { user_id: "u" } }); for await (const l of s) l.trim();
 { await using _a = await Service.start({ url: "memory:t", manager: lit, interceptors: [(request, next) => next(request)] }); }
 { await using _a = await Service.start({ url: "memory:t", manager: new ComputeManager() }); await _a.stopped; }
@@ -116,6 +116,8 @@ contract({ topic: "t", version: "1", procedures: {}, versoin: 3 });
 contract({ topic: "t", version: "1", procedures: { a: { delivery: "once" } } });
 // @ts-expect-error wrong explicit
 export const wrong: ContractOf<{ run: { args: { name: string } } }> = contract({ topic: "t", version: "1.0", procedures: { run: { args: z.object({ name: z.number() }) } } });
+// @ts-expect-error calls have replies, not confirms
+await client.call("poke", {}, { confirm: false });
 // @ts-expect-error fanout has no host
 await client.fanoutCast("reboot", { id: "x" }, { host: "h" });
 export async function more() { const l = await createConnection(["amqp://a", "amqp://b"], { queueType: "quorum", waitForRoute: true }); await l.createListener((e, x) => { void e.payload; void x.requestId; }, { eventType: "instance.*", pool: "audit" }); }

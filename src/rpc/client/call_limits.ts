@@ -34,6 +34,8 @@ export interface CallHints {
   readonly values: ContextValues;
   /** True if the request may be sent a second time after the broker was lost. */
   readonly idempotent?: boolean | undefined;
+  /** False if a cast is sent without the broker's confirm; default true. */
+  readonly confirm?: boolean | undefined;
   /** Milliseconds that a cast may wait in its queue; undefined = no limit. */
   readonly ttl?: number | undefined;
   /** Application headers. */
@@ -100,21 +102,24 @@ export function hintsOf(
   parent: RequestContext | undefined,
   headers: ApplicationHeaders | undefined,
 ): CallHints {
-  const { idempotent, ttl } = options;
-  if (idempotent !== undefined && typeof idempotent !== "boolean") {
-    throw new InvalidValueError(
-      `Invalid option idempotent ${
-        oneLine(idempotent, 60)
-      }: give true or false`,
-      { data: { path: "idempotent" } },
-    );
-  }
+  const { idempotent, confirm, ttl } = options;
+  checkFlag("idempotent", idempotent);
+  checkFlag("confirm", confirm);
   return {
     values: valuesOf(options, parent),
     idempotent,
+    confirm,
     ttl: ttl === undefined ? undefined : checkDuration("ttl", ttl),
     headers,
   };
+}
+
+function checkFlag(name: string, value: boolean | undefined): void {
+  if (value === undefined || typeof value === "boolean") return;
+  throw new InvalidValueError(
+    `Invalid option ${name} ${oneLine(value, 60)}: give true or false`,
+    { data: { path: name } },
+  );
 }
 
 function monitored(ms: number): number {

@@ -46,10 +46,24 @@ export interface CallOptions extends SendOptions {
 }
 
 /**
+ * Options of `fanoutCast`.
+ * @category Calling
+ */
+export interface FanoutCastOptions extends SendOptions {
+  /**
+   * False to send the message without the broker's confirm, which is faster; default true. The promise then resolves
+   * when the message is written to the connection. The message is not stored on disk, and may be lost without notice: with
+   * the connection, if the broker restarts or refuses it, and for `cast` also if the topic or host was never served, so
+   * that neither `NoRouteError` nor `waitForRoute` applies. Casts with and without a confirm may overtake each other.
+   */
+  readonly confirm?: boolean | undefined;
+}
+
+/**
  * Options of `cast`.
  * @category Calling
  */
-export interface CastOptions extends SendOptions {
+export interface CastOptions extends FanoutCastOptions {
   /** Host; default: any worker of the topic. */
   readonly host?: string | undefined;
   /** Milliseconds that the message may wait for a worker; default: no limit. */
@@ -103,11 +117,15 @@ export const sendNames: OptionNames = namesOf<SendOptions>({
 export const callNames: OptionNames = namesOf<
   Omit<CallOptions, keyof SendOptions>
 >({ host: true, monitor: true, idempotent: true }, sendNames);
+/** Names of {@linkcode FanoutCastOptions}. */
+export const fanoutNames: OptionNames = namesOf<
+  Omit<FanoutCastOptions, keyof SendOptions>
+>({ confirm: true }, sendNames);
 /** Names of {@linkcode CastOptions}. */
 export const castNames: OptionNames = namesOf<
-  Omit<CastOptions, keyof SendOptions>
->({ host: true, ttl: true }, sendNames);
-const names = { send: sendNames, call: callNames, cast: castNames };
+  Omit<CastOptions, keyof FanoutCastOptions>
+>({ host: true, ttl: true }, fanoutNames);
+const names = { call: callNames, cast: castNames, fanout: fanoutNames };
 /** Names of {@linkcode Target}, and of the other members of a contract, since a contract may be passed as a target. */
 const targetNames: OptionNames = namesOf<
   Target & Pick<Contract, "errors" | "procedures">

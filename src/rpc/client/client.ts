@@ -13,7 +13,7 @@ import {
   callNames,
   type CallOptions,
   type CastOptions,
-  type SendOptions,
+  type FanoutCastOptions,
 } from "./call_options.ts";
 
 /**
@@ -28,6 +28,8 @@ export type VerbArgs<A, O> = NoArgs extends A ? [args?: A, options?: O]
  * @category Calling
  */
 export interface ClientOptions extends CallOptions {
+  /** For `cast` and `fanoutCast`: see {@linkcode FanoutCastOptions}. */
+  readonly confirm?: boolean | undefined;
   /** Newest contract version that the client may request (Nova: `version_cap`), e.g. while older workers still run. */
   readonly versionCap?: string | undefined;
   /** Functions around all requests of the client, the first outermost; default: none. */
@@ -37,7 +39,7 @@ export interface ClientOptions extends CallOptions {
 /** Names of {@linkcode ClientOptions}. */
 export const clientNames: OptionNames = namesOf<
   Omit<ClientOptions, keyof CallOptions>
->({ versionCap: true, interceptors: true }, callNames);
+>({ confirm: true, versionCap: true, interceptors: true }, callNames);
 
 /**
  * Typed verbs. All of them check the arguments before anything is sent.
@@ -61,7 +63,8 @@ export interface Client<C extends Contract> {
     ...rest: VerbArgs<CallArgs<C, K>, CallOptions>
   ): Promise<Result<C, K>>;
   /**
-   * Sends a request without a reply. Resolves when the broker has the message on disk, where it waits for a worker.
+   * Sends a request without a reply. Resolves when the broker has the message on disk, where it waits for a worker; with
+   * `confirm: false`, when the message is written to the connection.
    *
    * @throws {NoRouteError} the topic or host was never served; thrown at once.
    * @throws {UnconfirmedError} the broker did not confirm the message by the deadline; a worker may still get it.
@@ -72,11 +75,11 @@ export interface Client<C extends Contract> {
   ): Promise<void>;
   /**
    * Sends a request without a reply to every worker that runs now. Resolves when the broker has confirmed the message,
-   * also if no worker runs.
+   * also if no worker runs; with `confirm: false`, when the message is written to the connection.
    */
   fanoutCast<K extends UnaryName<C>>(
     method: K,
-    ...rest: VerbArgs<CallArgs<C, K>, SendOptions>
+    ...rest: VerbArgs<CallArgs<C, K>, FanoutCastOptions>
   ): Promise<void>;
   /**
    * Calls a procedure that returns a stream. The request is sent at the first `next()`, and the stream can be iterated

@@ -46,6 +46,10 @@ export interface OutgoingRequest {
 export const isCast = (kind: RequestKind): boolean =>
   kind === "cast" || kind === "fanout";
 
+/** True for a cast that is sent without the broker's confirm. It is at-most-once, so it is not stored on disk either. */
+export const isUnconfirmed = ({ kind, hints }: OutgoingRequest): boolean =>
+  isCast(kind) && hints.confirm === false;
+
 /** Description of the span of a request. */
 export function requestSpan(outgoing: OutgoingRequest): SpanOptions {
   const { id, kind, method, destination: { queue } } = outgoing;
@@ -82,6 +86,7 @@ export class RequestEncoder {
     const { dialect, limits } = this.#settings;
     const { id, kind, hints } = outgoing;
     const cast = isCast(kind);
+    const unconfirmed = isUnconfirmed(outgoing);
     const request = cast ? this.#cast(outgoing) : this.#call(outgoing);
     const { body, headers } = encode(request, dialect, limits);
     return {
@@ -90,8 +95,9 @@ export class RequestEncoder {
       messageId: id,
       correlationId: cast ? undefined : id,
       replyTo: cast ? undefined : this.#inbox.name,
-      mandatory: kind !== "fanout", // a fanout without any consumer is no error
-      persistent: kind === "cast",
+      // A fanout without any consumer is no error. Without a confirm, nobody waits for a returned cast.
+      mandatory: kind !== "fanout" && !unconfirmed,
+      persistent: kind === "cast" && !unconfirmed,
       expiration: finiteMs(cast ? hints.ttl : outgoing.limits.timeout),
     };
   }

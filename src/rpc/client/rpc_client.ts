@@ -22,6 +22,7 @@ import {
   type CastOptions,
   checkTarget,
   type ClientRequest,
+  type FanoutCastOptions,
   noRouteError,
   type Target,
 } from "./call_options.ts";
@@ -41,6 +42,7 @@ import { LegacyReplyQueues } from "../call_queues.ts";
 import {
   type Destination,
   isCast,
+  isUnconfirmed,
   type OutgoingRequest,
   RequestEncoder,
   type RequestKind,
@@ -59,6 +61,14 @@ export class RpcClient {
   readonly #destinations = new WeakMap<Target, Destination>();
   readonly #unaryCall = (outgoing: OutgoingRequest): Promise<Reply> =>
     unaryCall(this.#resources, outgoing);
+  readonly #sendCast = (outgoing: OutgoingRequest): Promise<void> => {
+    const { encoder, session } = this.#resources;
+    const { limits: { deadline }, destination: { address } } = outgoing;
+    const message = encoder.encode(outgoing);
+    return isUnconfirmed(outgoing)
+      ? session.send(address, message, deadline)
+      : session.publish(address, message, deadline);
+  };
   readonly #disposal = new AbortController();
 
   /** Requests are sent on the session in `resources`, replies are received by its inbox. */
@@ -89,22 +99,16 @@ export class RpcClient {
 
   /** Sends a request without a reply; resolves when the broker has confirmed it. */
   async cast(request: ClientRequest<CastOptions>): Promise<void> {
-    const { encoder, session } = this.#resources;
-    await this.#request("cast", request, (outgoing) => {
-      const message = encoder.encode(outgoing);
-      const { limits: { deadline }, destination: { address } } = outgoing;
-      const send = () => session.publish(address, message, deadline);
-      return this.#routed(outgoing, send);
-    });
+    await this.#request(
+      "cast",
+      request,
+      (outgoing) => this.#routed(outgoing, this.#sendCast),
+    );
   }
 
   /** Sends a request without a reply to every worker of the topic; no worker is no error. */
-  async fanoutCast(request: ClientRequest): Promise<void> {
-    const { encoder, session } = this.#resources;
-    await this.#request("fanout", request, (outgoing) => {
-      const { limits: { deadline }, destination: { address } } = outgoing;
-      return session.publish(address, encoder.encode(outgoing), deadline);
-    });
+  async fanoutCast(request: ClientRequest<FanoutCastOptions>): Promise<void> {
+    await this.#request("fanout", request, this.#sendCast);
   }
 
   /** Passes the reply of each worker of a topic to `receive`. Resolves at the deadline, or at once if no worker runs. */

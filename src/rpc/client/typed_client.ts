@@ -29,8 +29,8 @@ import {
   castNames,
   type CastOptions,
   type ClientRequest,
-  sendNames,
-  type SendOptions,
+  type FanoutCastOptions,
+  fanoutNames,
   type Target,
 } from "./call_options.ts";
 import { parse, parseNull } from "../../contract/schema.ts";
@@ -111,9 +111,9 @@ class TypedClient {
   async fanoutCast(
     method: string,
     args: Args = {},
-    options: SendOptions = {},
+    options: FanoutCastOptions = {},
   ): Promise<void> {
-    checkNames(options, sendNames);
+    checkNames(options, fanoutNames);
     const plan = this.#plan(method, false);
     await this.#checkArgs(plan, args);
     const { target } = plan;

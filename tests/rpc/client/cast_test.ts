@@ -1,7 +1,12 @@
 /** The verbs that leave a message behind: `cast`, `fanoutCast`. */
 import assert from "node:assert/strict";
-import { NoRouteError } from "../../../mod.ts";
+import {
+  createConnection,
+  NoRouteError,
+  UnconfirmedError,
+} from "../../../mod.ts";
 import { until } from "../../setup/probe.ts";
+import { proxyTo } from "../../setup/proxy.ts";
 import {
   failureOf,
   onEachBus,
@@ -148,5 +153,158 @@ onRabbit(
     assert.equal(message.properties.deliveryMode, 2);
     assert.equal(message.properties.contentType, "application/json");
     assert.equal(message.properties.expiration, undefined);
+  },
+);
+
+const unconfirmed = { confirm: false };
+
+onEachBus(
+  "casts without a confirm reach their workers, by an option of the verb or of the client",
+  async (bus) => {
+    const api = sums(bus.topic);
+    const one: string[] = [], two: string[] = [];
+    await using _one = await bus.serve(api, noting(one), { hosts: ["one"] });
+    await using _two = await bus.serve(api, noting(two));
+    await using connection = await bus.connect();
+    const client = connection.client(api, {
+      ...unconfirmed,
+      interceptors: [(request, next) => next(request)],
+    });
+    await client.cast("wait", { tag: "client" }, { host: "one" });
+    await client.fanoutCast("wait", { tag: "client, all" });
+    const target = { topic: bus.topic };
+    const host = { ...unconfirmed, host: "one" };
+    await connection.cast(target, "wait", { tag: "verb" }, host);
+    const tag = "verb, all";
+    await connection.fanoutCast(target, "wait", { tag }, unconfirmed);
+    await until("all arrived", () => one.length + two.length === 6);
+    assert.deepEqual(one.sort(), [
+      "client",
+      "client, all",
+      "verb",
+      "verb, all",
+    ]);
+    assert.deepEqual(two.sort(), ["client, all", "verb, all"]);
+  },
+);
+
+onEachBus(
+  "a cast without a confirm to an unknown topic is lost without notice, and waits for no queue",
+  async (bus) => {
+    await using connection = await bus.connect({ waitForRoute: true });
+    const client = connection.client(sums(bus.topic), unconfirmed);
+    await client.cast("wait", { tag: "lost" });
+    await client.fanoutCast("wait", { tag: "lost" });
+    const confirmed = { confirm: true, timeout: 300 };
+    const error = await failureOf(client.cast("wait", {}, confirmed));
+    assert.ok(error instanceof NoRouteError);
+    const tags: string[] = [];
+    await using _worker = await bus.serve(sums(bus.topic), noting(tags));
+    await client.cast("wait", { tag: "served" });
+    await until("the other arrived", () => tags.length > 0);
+    assert.deepEqual(tags, ["served"]);
+  },
+);
+
+onEachBus("calls ignore the option confirm of their client", async (bus) => {
+  const api = sums(bus.topic);
+  await using connection = await bus.connect();
+  const client = connection.client(api, unconfirmed);
+  const call = () => client.call("add", { a: 1, b: 2 });
+  assert.ok(await failureOf(call()) instanceof NoRouteError);
+  await using _worker = await bus.serve(api, sumHandlers());
+  assert.equal(await call(), 3);
+});
+
+onRabbit(
+  "a cast without a confirm is not stored on disk, and is sent before its connection is disposed",
+  async (bus) => {
+    const api = sums(bus.topic);
+    await (await bus.serve(api, sumHandlers()))[Symbol.asyncDispose]();
+    const connection = await bus.connect();
+    const client = connection.client(api, unconfirmed);
+    const casts = Array.from(
+      { length: 100 },
+      (_, n) => client.cast("wait", { tag: `${n}` }, { ttl: 600_000 }),
+    );
+    await Promise.all(casts);
+    await connection[Symbol.asyncDispose]();
+    await using raw = await bus.raw();
+    for (let n = 0; n < 100; n++) {
+      const message = await raw!.channel.get(bus.topic, { noAck: true });
+      assert.ok(message);
+      const { args } = JSON.parse(`${message.content}`);
+      assert.equal(args.tag, `${n}`);
+      assert.equal(message.properties.deliveryMode, 1);
+      assert.equal(message.properties.expiration, "600000");
+    }
+  },
+);
+
+onRabbit(
+  "a cast without a confirm resolves although the broker confirms nothing; what is lost with the connection is not sent again",
+  async (bus) => {
+    const api = sums(bus.topic);
+    await (await bus.serve(api, sumHandlers()))[Symbol.asyncDispose]();
+    const proxy = proxyTo(bus.url);
+    const connection = await createConnection(proxy.url(bus.url));
+    const client = connection.client(api);
+    await client.cast("wait", { tag: "before" });
+    await client.cast("wait", { tag: "before, unconfirmed" }, unconfirmed);
+    proxy.swallow(true);
+    await client.cast("wait", { tag: "sent" }, unconfirmed);
+    const confirmed = client.cast("wait", { tag: "unsure" }, { timeout: 200 });
+    assert.ok(await failureOf(confirmed) instanceof UnconfirmedError);
+    proxy.blackhole(true);
+    await client.cast("wait", { tag: "lost" }, unconfirmed);
+    const back = new Promise((resolve) =>
+      connection.addEventListener("connected", resolve, { once: true })
+    );
+    proxy.swallow(false);
+    proxy.reset();
+    proxy.blackhole(false);
+    await back;
+    await client.cast("wait", { tag: "after" }, unconfirmed);
+    await connection[Symbol.asyncDispose]();
+    await proxy[Symbol.asyncDispose]();
+    const tags: string[] = [];
+    await using _worker = await bus.serve(api, noting(tags));
+    await until("the others arrived", () => tags.length >= 5);
+    assert.deepEqual(tags.sort(), [
+      "after",
+      "before",
+      "before, unconfirmed",
+      "sent",
+      "unsure",
+    ]);
+  },
+);
+
+onRabbit(
+  "a cast without a confirm fails at its deadline while there is no connection",
+  async (bus) => {
+    const api = sums(bus.topic);
+    await (await bus.serve(api, sumHandlers()))[Symbol.asyncDispose]();
+    const proxy = proxyTo(bus.url);
+    const connection = await createConnection(proxy.url(bus.url));
+    const client = connection.client(api, unconfirmed);
+    await client.cast("wait", { tag: "before" });
+    proxy.refuse(true);
+    const lost = new Promise((resolve) =>
+      connection.addEventListener("disconnected", resolve, { once: true })
+    );
+    proxy.reset();
+    await lost;
+    const limit = { timeout: 100 };
+    for (
+      const cast of [
+        client.cast("wait", {}, limit),
+        client.fanoutCast("wait", {}, limit),
+      ]
+    ) {
+      assert.equal(Reflect.get(await failureOf(cast), "inDoubt"), false);
+    }
+    await connection[Symbol.asyncDispose]();
+    await proxy[Symbol.asyncDispose]();
   },
 );
