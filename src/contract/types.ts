@@ -42,7 +42,9 @@ export interface ProcedureOptions {
   readonly since?: string;
   /**
    * Time of the acknowledgement. `"at-least-once"` (default): after the handler, so that another worker gets the
-   * request of a worker that dies. `"at-most-once"`: before the handler (Nova's old behaviour).
+   * request of a worker that dies. `"at-most-once"`: before the handler (Nova's old behaviour), and replies are sent
+   * without the broker's confirm, which is faster. A reply may then be lost with the worker's connection: the call
+   * fails in doubt, at its deadline at the latest.
    */
   readonly delivery?: "at-least-once" | "at-most-once";
   /**

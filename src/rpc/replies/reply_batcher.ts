@@ -5,12 +5,26 @@
  */
 import process from "node:process";
 import { direct } from "../../transport/address.ts";
-import type { Message, Session } from "../../transport/transport.ts";
+import type { Deadline, Message, Session } from "../../transport/transport.ts";
 import { type Limits, ReplyBatch } from "../../wire/mod.ts";
 import { newId } from "../../ids.ts";
 
 /** Maximum milliseconds between the deadlines of the replies in a batch, which is settled at the last of them. */
 const MAX_DEADLINE_SPREAD_MS = 100;
+
+/** Publishes replies as `Session.publish` does. */
+export type ReplyChannel = Pick<Session, "publish">;
+
+/**
+ * Returns a channel without confirms. A promise of it resolves when the message is written to the connection. The message
+ * may be lost with the connection, and the broker drops it without notice if its queue is gone.
+ */
+export function withoutConfirms(session: Pick<Session, "send">): ReplyChannel {
+  return {
+    publish: (address, message, deadline) =>
+      session.send(address, { ...message, mandatory: false }, deadline),
+  };
+}
 
 /** Replies to one queue that have not been sent yet. */
 class OpenBatch {
@@ -44,14 +58,14 @@ class OpenBatch {
  * no reply.
  */
 export class ReplyBatcher {
-  readonly #session: Session;
+  readonly #channel: ReplyChannel;
   readonly #maxBytes: number;
   /** Open batches by queue. Each turn has a new map: see `slot_map.ts`. */
   #open = new Map<string, OpenBatch>();
 
-  /** Batches are published on `session`; no batch is larger than a single message may be. */
-  constructor(session: Session, { bytes }: Limits) {
-    this.#session = session;
+  /** Batches are published on `channel`; no batch is larger than a single message may be. */
+  constructor(channel: ReplyChannel, { bytes }: Limits) {
+    this.#channel = channel;
     this.#maxBytes = bytes;
   }
 
@@ -71,6 +85,15 @@ export class ReplyBatcher {
     return batch.sent.promise;
   }
 
+  /** Publishes a message by itself, to a queue whose reader does not understand batches. */
+  publishAlone(
+    queue: string,
+    message: Message,
+    deadline: Deadline,
+  ): Promise<void> {
+    return this.#channel.publish(direct(queue), message, deadline);
+  }
+
   #flush = (): void => {
     const open = this.#open;
     this.#open = new Map();
@@ -80,7 +103,7 @@ export class ReplyBatcher {
   #send(queue: string, batch: OpenBatch): void {
     const { deadline, sent } = batch;
     Promise.try(() =>
-      this.#session.publish(direct(queue), batch.message, { at: deadline })
+      this.#channel.publish(direct(queue), batch.message, { at: deadline })
     ).then(sent.resolve, sent.reject);
   }
 }

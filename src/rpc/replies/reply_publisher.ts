@@ -17,7 +17,7 @@ import {
   type Waiter,
   waitOutsidePrefetch,
 } from "../request/outside_prefetch.ts";
-import { ReplyBatcher } from "./reply_batcher.ts";
+import { ReplyBatcher, withoutConfirms } from "./reply_batcher.ts";
 import { newId } from "../../ids.ts";
 import type { Inbox } from "../inbox.ts";
 
@@ -32,6 +32,11 @@ export interface ReplyTarget {
   readonly dialect: Dialect;
   /** Version of Warren's headers that the caller understands; undefined for other peers, which get no headers. */
   readonly warren?: number | undefined;
+  /**
+   * False for a reply on whose arrival nothing depends: it is sent without a confirm and once, and may be lost. Default
+   * true.
+   */
+  readonly confirm?: boolean | undefined;
   /** Called if the caller's queue does not exist any more. */
   readonly onGone?: (() => void) | undefined;
   /** Request of the reply. After its signal has fired, the publisher no longer waits for an unreachable queue. */
@@ -66,14 +71,16 @@ export class ReplyPublisher {
   readonly #inbox: Inbox;
   readonly #limits: Limits;
   readonly #unreachable = new UnreachableQueues();
-  readonly #batcher: ReplyBatcher;
+  readonly #confirmed: ReplyBatcher;
+  readonly #unconfirmed: ReplyBatcher;
 
   /** Replies are published on `session`. */
   constructor({ session, inbox, limits }: ReplyPublisherOptions) {
     this.#session = session;
     this.#inbox = inbox;
     this.#limits = limits;
-    this.#batcher = new ReplyBatcher(session, limits);
+    this.#confirmed = new ReplyBatcher(session, limits);
+    this.#unconfirmed = new ReplyBatcher(withoutConfirms(session), limits);
   }
 
   /** Name of the inbox of this process. */
@@ -82,8 +89,9 @@ export class ReplyPublisher {
   }
 
   /**
-   * Encodes and publishes a reply; resolves when the broker has confirmed it. It also resolves if the caller is gone,
-   * or cannot be reached in time, since that is no error of the worker.
+   * Encodes and publishes a reply; resolves when the broker has confirmed it, or without a confirm when it is written to
+   * the connection. It also resolves if the caller is gone, or cannot be reached in time, since that is no error of the
+   * worker.
    *
    * @throws {InvalidValueError} JSON cannot represent the result; thrown at once.
    */
@@ -163,13 +171,17 @@ export class ReplyPublisher {
   }
 
   #once(
-    { reply: { queue }, warren = 0 }: Omit<ReplyTarget, "dialect">,
+    { reply: { queue }, warren = 0, confirm = true }: Omit<
+      ReplyTarget,
+      "dialect"
+    >,
     message: Message,
     deadline: Deadline,
   ): Promise<void> {
+    const batcher = confirm ? this.#confirmed : this.#unconfirmed;
     return warren < BATCH_VERSION
-      ? this.#session.publish(direct(queue), message, deadline)
-      : this.#batcher.publish(queue, message, deadline.at);
+      ? batcher.publishAlone(queue, message, deadline)
+      : batcher.publish(queue, message, deadline.at);
   }
 
   /**

@@ -40,13 +40,17 @@ export class ReplySender {
     }
   }
 
-  /** Sends one reply, and stores it for a reader that may miss it. Does nothing for a cast. */
+  /**
+   * Sends one reply, and stores it for a reader that may miss it. Does nothing for a cast. A request that no other worker
+   * can get any more needs no confirm of its replies.
+   */
   send(incoming: IncomingRequest, message: Message): Promise<void> {
-    const { request: { reply, warren }, stream } = incoming;
+    const { request: { reply, warren }, settlement, stream } = incoming;
     if (!reply) return Promise.resolve();
     stream?.replay?.add(message);
     const onGone = () => incoming.end("the caller is gone");
-    const target = { reply, warren, onGone, request: incoming };
+    const confirm = !settlement.final;
+    const target = { reply, warren, confirm, onGone, request: incoming };
     return this.#publisher.publish(target, message, replyDeadline(incoming));
   }
 }

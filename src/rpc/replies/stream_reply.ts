@@ -17,7 +17,7 @@ import type { ReplyEncoder } from "./reply_encoder.ts";
 import type { ReplyPublisher, ReplyTarget } from "./reply_publisher.ts";
 import type { ReplySender } from "./reply_sender.ts";
 
-/** Maximum number of items of one stream that the broker has not confirmed. */
+/** Maximum number of items of one stream that the broker has not confirmed, or that are not written yet. */
 const MAX_UNCONFIRMED_ITEMS = 32;
 /** Milliseconds to send the message that a stream is interrupted. */
 const INTERRUPT_TIMEOUT_MS = 1_000;
@@ -130,7 +130,10 @@ export class StreamReplies implements Disposable {
     if (failed) throw failed.error;
   }
 
-  /** Sends an item; resolves when the broker has confirmed it. Throws at once if the item cannot be encoded. */
+  /**
+   * Sends an item; resolves when the broker has confirmed it, or when it is written if it needs no confirm. Throws at
+   * once if the item cannot be encoded.
+   */
   #sendItem(
     incoming: IncomingRequest,
     stream: OutgoingStream,
@@ -141,7 +144,7 @@ export class StreamReplies implements Disposable {
     const fields = { ending: false, ...position };
     const message = this.#encoder.value(incoming, value, fields);
     return this.#sender.send(incoming, message)
-      .then(() => stream.confirm(position));
+      .then(() => stream.sent(position));
   }
 
   /**

@@ -24,7 +24,7 @@ export class OutgoingStream {
     return this.#replay;
   }
 
-  /** Last item that the broker has confirmed. */
+  /** Last item that the broker has confirmed, or that was written without a confirm. */
   get position(): StreamPosition | undefined {
     return this.#position;
   }
@@ -54,8 +54,8 @@ export class OutgoingStream {
     return this.#window.room(item, signal);
   }
 
-  /** Notes an item that the broker has confirmed; confirmations of earlier items have no effect. */
-  confirm(position: StreamPosition): void {
+  /** Notes an item that the reader can have; earlier items have no effect. */
+  sent(position: StreamPosition): void {
     const { sequence = 0 } = this.#position ?? {};
     if (Number(position.sequence) > sequence) this.#position = position;
   }

@@ -2,13 +2,13 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { InvalidResultError } from "../../../mod.ts";
-import type {
-  Deadline,
-  Message,
-  Session,
-} from "../../../src/transport/transport.ts";
+import type { Deadline, Message } from "../../../src/transport/transport.ts";
 import { type Address, queueName } from "../../../src/transport/address.ts";
-import { ReplyBatcher } from "../../../src/rpc/replies/reply_batcher.ts";
+import {
+  ReplyBatcher,
+  type ReplyChannel,
+  withoutConfirms,
+} from "../../../src/rpc/replies/reply_batcher.ts";
 import {
   type BatchEntry,
   decodeBatch,
@@ -192,7 +192,7 @@ onRabbit(
 );
 
 /** Notes what is published; the test says what becomes of it. */
-class Notes {
+class Notes implements ReplyChannel {
   readonly sent: {
     readonly key: string;
     readonly ids: (string | undefined)[];
@@ -227,7 +227,7 @@ async function putTogether(
   limits = defaultLimits,
 ) {
   const notes = new Notes();
-  const batches = new ReplyBatcher(notes as unknown as Session, limits);
+  const batches = new ReplyBatcher(notes, limits);
   const told = answers.map(([queue, message, deadline = 1_000]) =>
     batches.publish(queue, message, deadline)
   );
@@ -305,4 +305,25 @@ Deno.test("what becomes of a batch is told to all in it, and to no others", asyn
     { status: "fulfilled", value: undefined },
     lost,
   ]);
+});
+
+Deno.test("answers without confirms are batched as well, and no message of them is mandatory", async () => {
+  const sent: Message[] = [];
+  const send = (_address: Address, message: Message) => {
+    sent.push(message);
+    return Promise.resolve();
+  };
+  const batches = new ReplyBatcher(withoutConfirms({ send }), defaultLimits);
+  const mandatory = { mandatory: true };
+  await Promise.all([
+    batches.publish("q", { ...answer("1"), ...mandatory }, 1_000),
+    batches.publish("q", { ...answer("2"), ...mandatory }, 1_000),
+    batches.publish("r", { ...answer("3"), ...mandatory }, 1_000),
+    batches.publishAlone("q", { ...answer("4"), ...mandatory }, { at: 1_000 }),
+  ]);
+  const ids = sent.map((message) =>
+    (decodeBatch(message) ?? [message]).map((each) => each.correlationId)
+  );
+  assert.deepEqual(ids, [["4"], ["1", "2"], ["3"]]);
+  assert.ok(sent.every(({ mandatory }) => mandatory === false));
 });
