@@ -14,9 +14,9 @@ const HEAD = 30;
 const escape = (text: string) =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
-function colour({ name, framework }: PeerPlan): string {
-  if (name === "Warren") return "#2f6f4f";
-  return framework ? "#c08a3e" : "#8a94a6";
+function colour({ name, kind }: PeerPlan): string {
+  if (kind === "Warren") return name === "Warren" ? "#2f6f4f" : "#6fa886";
+  return kind === "framework" ? "#c08a3e" : "#8a94a6";
 }
 
 /** An SVG of the rates of some workloads. */

@@ -4,7 +4,7 @@
  *
  *     --rounds 5           of all that is measured
  *     --ms 2000            of each workload
- *     --peers Warren,NestJS    these; default: all that can be run here
+ *     --peers "Warren,Warren, at-most-once,NestJS"   these, by comma; default: all that can be run here
  *     --workloads "call @64"   these, by comma; default: all
  *     --chart bench.svg    writes the chart there
  *     --growth             Warren alone: what a call costs as workers, topics and calls in flight grow
@@ -14,6 +14,7 @@
 import { parseArgs } from "node:util";
 import { privateBroker } from "../setup/broker.ts";
 import { chart } from "./chart.ts";
+import { chosen } from "./chosen.ts";
 import { goalLines } from "./goals.ts";
 import { growth } from "./growth.ts";
 import { forgetLimit, type PeerPlan, plans } from "./peers.ts";
@@ -36,21 +37,6 @@ function number(name: "rounds" | "ms"): number {
   const given = Number(args[name]);
   if (Number.isInteger(given) && given > 0) return given;
   throw new Error(`--${name} ${args[name]}: give a whole number above 0`);
-}
-
-/** Those that are named; `name` may have commas of its own. */
-function chosen<T extends { readonly name: string }>(
-  all: readonly T[],
-  wanted: string | undefined,
-): T[] {
-  if (wanted === undefined) return [...all];
-  const names = wanted.split(/[,;](?! )/);
-  const unknown = names.find((name) => !all.some((each) => each.name === name));
-  if (unknown === undefined) {
-    return all.filter(({ name }) => names.includes(name));
-  }
-  const known = all.map(({ name }) => name).join("; ");
-  throw new Error(`Unknown: ${unknown}; give some of: ${known}`);
 }
 
 /** Says of each what it promises, and of those that cannot be run, why. */

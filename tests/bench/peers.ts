@@ -1,16 +1,30 @@
 /** Who is measured, how each is started, and what it promises of a message. */
 import type { Command } from "./peer.ts";
 
+/** What is promised of a message. */
+export interface Delivery {
+  /** When the receiver acknowledges it, relative to its handler; `never`: the broker forgets it as it sends it. */
+  readonly acknowledges: "after" | "before" | "never";
+  /** Whether the broker confirms it to the sender: of a call, its answer to the server. */
+  readonly confirms: boolean;
+}
+
+/** What is promised of the messages of each verb; a stream is a call. */
+export interface Promises {
+  readonly call: Delivery;
+  readonly cast: Delivery;
+  readonly fanout: Delivery;
+}
+
 /** A library, in one of the ways in which it is set up. */
 export interface PeerPlan {
   /** In the table. */
   readonly name: string;
+  /** Warren, a framework, whose best is what Warren is measured by, or a program without one. */
+  readonly kind: "Warren" | "framework" | "program";
   /** What its messages and queues are. */
   readonly terms: string;
-  /** Whether it is a framework, whose best is what Warren is measured by. */
-  readonly framework?: boolean;
-  /** Whether it confirms casts to the sender. */
-  readonly confirms?: boolean;
+  readonly promises: Promises;
   /** Whether client and server are one process, which can do no more than call and stream. */
   readonly alone?: boolean;
   /** Why it cannot be run here; undefined if it can. */
@@ -104,21 +118,43 @@ async function oslo(): Promise<string | undefined> {
   return failed ? "python3-oslo.messaging is not installed" : undefined;
 }
 
+/** The same for all verbs. */
+const always = (
+  acknowledges: Delivery["acknowledges"],
+  confirms: boolean,
+): Promises => {
+  const delivery = { acknowledges, confirms };
+  return { call: delivery, cast: delivery, fanout: delivery };
+};
+const all = always("after", true);
+const none = always("never", false);
+
 /** All of them; the first is Warren. */
 export const plans: readonly PeerPlan[] = [
   {
     name: "Warren",
+    kind: "Warren",
     terms:
       "durable classic queue; calls transient, casts persistent; mandatory; casts and answers confirmed; acknowledged after the answer's confirm; schemas at both ends, ledger in memory, deadlines",
-    framework: true,
-    confirms: true,
+    promises: all,
     missing: present,
     command: onDeno("warren.ts"),
   },
   {
-    name: "Warren, memory:",
+    name: "Warren, at-most-once",
+    kind: "Warren",
     terms:
-      "no broker: caller and worker in one process, on the transport for tests; the rest as above",
+      "delivery at-most-once, casts with confirm: false; durable classic queue, transient; no confirms; acknowledged before the handler; schemas at both ends, ledger in memory, deadlines",
+    promises: always("before", false),
+    missing: present,
+    command: onDeno("warren.ts", "1", "at-most-once"),
+  },
+  {
+    name: "Warren, memory:",
+    kind: "Warren",
+    terms:
+      "no broker: caller and worker in one process, on the transport for tests; the rest as Warren's first line",
+    promises: all,
     alone: true,
     missing: present,
     command: (_role, topic) => ({
@@ -129,72 +165,96 @@ export const plans: readonly PeerPlan[] = [
   },
   {
     name: "limit, bare",
+    kind: "program",
+    promises: none,
     terms: "C; transient classic queue; no confirms, no acknowledgements",
     missing: compile,
     command: inC("bare"),
   },
   {
     name: "limit, frames",
+    kind: "program",
     terms:
       "C; the frames that Warren sends, an answer in each message, without JSON; all of a read answered in one write",
-    confirms: true,
+    promises: all,
     missing: compile,
     command: inC("frames"),
   },
   {
     name: "amqplib, bare",
+    kind: "program",
+    promises: none,
     terms: "Deno; transient classic queue; no confirms, no acknowledgements",
     missing: present,
     command: onDeno("raw.ts", "bare"),
   },
   {
     name: "amqplib, frames",
+    kind: "program",
     terms:
       "Deno; the frames that Warren sends, an answer in each message, each acknowledged by itself; JSON, and nothing else",
-    confirms: true,
+    promises: all,
     missing: present,
     command: onDeno("raw.ts", "frames"),
   },
   {
     name: "NestJS",
+    kind: "framework",
     terms:
-      "its defaults: durable classic queue, transient; sends confirmed; never acknowledged",
-    framework: true,
-    confirms: true,
+      "its defaults: durable classic queue, transient; casts confirmed; never acknowledged",
+    promises: {
+      call: { acknowledges: "never", confirms: false },
+      cast: { acknowledges: "never", confirms: true },
+      fanout: { acknowledges: "never", confirms: true },
+    },
     missing: packages,
     command: onNode("nest.mjs", "default"),
   },
   {
     name: "NestJS, reliable",
+    kind: "framework",
     terms:
-      "durable classic queue, persistent; sends confirmed; acknowledged after the handler, before the answer",
-    framework: true,
-    confirms: true,
+      "durable classic queue, persistent; casts confirmed; acknowledged after the handler, before the answer",
+    promises: {
+      call: { acknowledges: "after", confirms: false },
+      cast: { acknowledges: "after", confirms: true },
+      fanout: { acknowledges: "after", confirms: true },
+    },
     missing: packages,
     command: onNode("nest.mjs", "reliable"),
   },
   {
     name: "Moleculer",
+    kind: "framework",
     terms:
       "its own balancer, durable classic queues, transient; no confirms; requests acknowledged after the answer was written, events never",
-    framework: true,
+    promises: {
+      call: { acknowledges: "after", confirms: false },
+      cast: { acknowledges: "never", confirms: false },
+      fanout: { acknowledges: "never", confirms: false },
+    },
     missing: packages,
     command: onNode("moleculer.mjs", "fast"),
   },
   {
     name: "Moleculer, reliable",
+    kind: "framework",
     terms:
       "durable classic queues, persistent; no confirms; acknowledged after the handler, broadcasts never",
-    framework: true,
+    promises: {
+      call: { acknowledges: "after", confirms: false },
+      cast: { acknowledges: "after", confirms: false },
+      fanout: { acknowledges: "never", confirms: false },
+    },
     missing: packages,
     command: onNode("moleculer.mjs", "reliable"),
   },
   {
     name: "oslo.messaging",
+    kind: "framework",
     terms:
       "transient classic queue; every message confirmed; acknowledged before the handler; threads",
-    framework: true,
-    confirms: true,
+    promises: always("before", true),
     missing: oslo,
     command: (role, topic, url) => ({
       program: "/usr/bin/python3",

@@ -24,7 +24,7 @@ export type Results = Map<string, Map<string, Rounds>>;
 /** What the processes took, for each peer and round. */
 export interface Costs {
   readonly coldStart: number[];
-  /** MiB of the client and of a server, after calls and casts of 300 bytes. */
+  /** MiB of the client and of a server, the most until they have made calls of 300 bytes with 64 in flight. */
   readonly client: number[];
   readonly server: number[];
 }
@@ -123,6 +123,23 @@ function note({ plan, pair }: Runner, { costs }: Measured): void {
   of.server.push(peak);
 }
 
+/** Workload after which memory is measured. */
+const COSTS_AFTER = "call @64";
+
+async function costs(
+  runners: readonly Runner[],
+  measured: Measured,
+): Promise<void> {
+  for (const runner of runners) {
+    const what = `${runner.plan.name}, costs`;
+    await noted(
+      what,
+      measured,
+      () => Promise.try(() => note(runner, measured)),
+    );
+  }
+}
+
 const BIG = /[kM]B$/;
 
 /** Bodies that are large come last: they would hide what the others need. */
@@ -154,28 +171,16 @@ async function together(
         runners.push(runner);
       });
     }
-    const costs = async () => {
-      for (const runner of runners) {
-        const { name } = runner.plan;
-        await noted(
-          `${name}, costs`,
-          measured,
-          () => Promise.try(() => note(runner, measured)),
-        );
-      }
-    };
-    let noting = servers === 1;
+    // Every runner has made calls with 64 in flight to warm up, also where they are not measured.
+    const measuring = workloads.some(({ name }) => name === COSTS_AFTER);
+    if (servers === 1 && !measuring) await costs(runners, measured);
     for (const workload of ordered(workloads)) {
-      if (noting && BIG.test(workload.name)) {
-        await costs();
-        noting = false;
-      }
       for (const runner of runners) {
         if (runner.plan.alone && !workload.answered) continue;
         await perform(runner, workload, plan, round, measured);
       }
+      if (workload.name === COSTS_AFTER) await costs(runners, measured);
     }
-    if (noting) await costs();
   } finally {
     await Promise.all(all.map(end));
   }

@@ -1,6 +1,6 @@
 /** The table of what was measured. */
 import { best, rates } from "./goals.ts";
-import type { PeerPlan } from "./peers.ts";
+import type { Delivery, PeerPlan } from "./peers.ts";
 import type { Measured } from "./rounds.ts";
 import { median, ratios, spread } from "./statistics.ts";
 import type { Figures, Workload } from "./workloads.ts";
@@ -12,6 +12,7 @@ const ms = (figures: readonly number[]) =>
 
 const HEAD = [
   "peer",
+  "promises",
   "a second",
   "(least–most)",
   "to limit",
@@ -23,14 +24,25 @@ const HEAD = [
   "server",
 ];
 
-/** Columns of the same width. */
-export function columns(rows: readonly (readonly string[])[]): string[] {
+/** A promise in few words, for a line of a table. */
+export function promiseOf({ acknowledges, confirms }: Delivery): string {
+  const acks = acknowledges === "never"
+    ? "no acks"
+    : `acks ${acknowledges} handler`;
+  return `${acks}, ${confirms ? "confirms" : "no confirms"}`;
+}
+
+/** Columns of the same width; those of text begin on the left. */
+export function columns(
+  rows: readonly (readonly string[])[],
+  text = 1,
+): string[] {
   const widths = (rows[0] ?? []).map((_, at) =>
     Math.max(...rows.map((row) => row[at]?.length ?? 0))
   );
   return rows.map((row) =>
     row.map((cell, at) =>
-      at === 0 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0)
+      at < text ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0)
     ).join("  ").trimEnd()
   );
 }
@@ -41,10 +53,10 @@ const present = (figures: (number | undefined)[]) =>
 function row(
   measured: Measured,
   peer: PeerPlan,
-  workload: string,
+  { name, verb }: Pick<Workload, "name" | "verb">,
   framework: string | undefined,
 ): string[] | undefined {
-  const of = (name = "") => measured.results.get(name)?.get(workload) ?? [];
+  const of = (peer = "") => measured.results.get(peer)?.get(name) ?? [];
   const rounds = of(peer.name);
   const there = rounds.filter((each) => each !== undefined);
   if (there.length === 0) return undefined;
@@ -55,6 +67,7 @@ function row(
     present(there.map(figure));
   return [
     peer.name,
+    promiseOf(peer.promises[verb]),
     whole(middle),
     `(${whole(least)}–${whole(most)})`,
     to("limit, frames"),
@@ -73,16 +86,14 @@ export function tables(
   peers: readonly PeerPlan[],
   workloads: readonly Workload[],
 ): string[] {
-  const others = peers.filter(({ name, framework }) =>
-    framework && name !== "Warren"
-  );
-  return workloads.flatMap(({ name }) => {
-    const framework = best(measured, name, others);
+  const others = peers.filter(({ kind }) => kind === "framework");
+  return workloads.flatMap((workload) => {
+    const framework = best(measured, workload.name, others);
     const rows = peers.flatMap((peer) => {
-      const cells = row(measured, peer, name, framework);
+      const cells = row(measured, peer, workload, framework);
       return cells ? [cells] : [];
     });
-    return ["", name, ...columns([HEAD, ...rows])];
+    return ["", workload.name, ...columns([HEAD, ...rows], 2)];
   });
 }
 
@@ -91,17 +102,25 @@ export function costTable(
   { costs }: Measured,
   peers: readonly PeerPlan[],
 ): string[] {
-  const rows = peers.flatMap(({ name }) => {
+  const rows = peers.flatMap(({ name, promises }) => {
     const of = costs.get(name);
     if (!of) return [];
     const { coldStart, client, server } = of;
     return [[
       name,
+      promiseOf(promises.call),
       ...[coldStart, client, server].map((figures) => whole(median(figures))),
     ]];
   });
-  const head = ["peer", "cold start ms", "peak MiB client", "server"];
-  return ["", "processes", ...columns([head, ...rows])];
+  const head = [
+    "peer",
+    "promises of calls",
+    "cold start ms",
+    "peak MiB client",
+    "server",
+  ];
+  const what = "processes: memory after call @64";
+  return ["", what, ...columns([head, ...rows], 2)];
 }
 
 /** Whether the limit is one: bare, it must be well ahead of amqplib. */

@@ -1,7 +1,8 @@
 /**
  * Warren as tests/README.md says: schemas at both ends, confirms, acknowledged after the handler, the ledger in
- * memory, deadlines. `warren.ts client|server <topic> [topics]`, the number of topics that a server serves; `memory` is both
- * in one process, without a broker.
+ * memory, deadlines. `warren.ts client|server <topic> [topics] [delivery]`: the number of topics that a server serves;
+ * `memory` is both in one process, without a broker; with `at-most-once` nothing is confirmed, and a request is
+ * acknowledged before its handler.
  */
 import { z } from "npm:zod@^4.6.7";
 import {
@@ -16,21 +17,25 @@ import { Counter, tell } from "./orders.ts";
 
 const args = z.object({ id: z.number(), text: z.string() });
 
+const [role = "", name = "bench", topics = "1", last] = Deno.args;
+const delivery = last === "at-most-once" ? last : "at-least-once";
+const confirm = delivery === "at-least-once";
+
 const bench = (topic: string) =>
   contract({
     topic,
     version: "1.0",
     procedures: {
-      lookup: { args, result: args },
-      note: { args },
+      lookup: { args, result: args, delivery },
+      note: { args, delivery },
       count: {
+        delivery,
         args: z.object({ count: z.number() }),
         yields: z.object({ n: z.number() }),
       },
     },
   }) satisfies Contract;
 
-const [role = "", name = "bench", topics = "1"] = Deno.args;
 const nameOf = (topic: number) => topic === 0 ? name : `${name}-${topic}`;
 const url = role === "memory"
   ? `memory:${name}`
@@ -62,7 +67,7 @@ async function call(): Promise<void> {
   await using connection = await createConnection(url);
   const clients = Array.from(
     { length: Number(topics) },
-    (_, n) => connection.client(bench(nameOf(n))),
+    (_, n) => connection.client(bench(nameOf(n)), { confirm }),
   );
   const [first] = clients;
   if (!first) return;

@@ -1,6 +1,7 @@
 /** What peers are put to, and the figures that come of it. */
 import type { Order, Told } from "./orders.ts";
 import type { Peer } from "./peer.ts";
+import type { Promises } from "./peers.ts";
 
 /** A client and its servers. */
 export interface Pair {
@@ -23,6 +24,8 @@ export interface Figures {
 /** One thing to do. */
 export interface Workload {
   readonly name: string;
+  /** Whose promises hold for its messages. */
+  readonly verb: keyof Promises;
   /** Servers that take part. */
   readonly servers: number;
   /** Whether the client tells when it is done, whoever serves it. */
@@ -122,7 +125,7 @@ function items(count: number): Workload["run"] {
 
 /** Servers of a fanout. */
 const CROWD = 8;
-const answered = { servers: 1, answered: true };
+const answered = { verb: "call", servers: 1, answered: true } as const;
 
 /** All of them, in the order of the table. */
 export const workloads: readonly Workload[] = [
@@ -131,10 +134,17 @@ export const workloads: readonly Workload[] = [
   { name: "call @512", ...answered, run: calls(512, 300) },
   { name: "call @64, 16 kB", ...answered, run: calls(64, 16_000) },
   { name: "call @8, 1 MB", ...answered, run: calls(8, 1_000_000) },
-  { name: "casts", servers: 1, answered: false, run: sends("cast", 512) },
+  {
+    name: "casts",
+    verb: "cast",
+    servers: 1,
+    answered: false,
+    run: sends("cast", 512),
+  },
   { name: "stream", ...answered, long: true, run: items(100_000) },
   {
     name: "fanout to 8",
+    verb: "fanout",
     servers: CROWD,
     answered: false,
     run: sends("fanout", 64),
