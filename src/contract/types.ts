@@ -44,7 +44,7 @@ export interface ProcedureOptions {
    * Time of the acknowledgement. `"at-least-once"` (default): after the handler, so that another worker gets the
    * request of a worker that dies. `"at-most-once"`: before the handler (Nova's old behaviour), and replies are sent
    * without the broker's confirm, which is faster. A reply may then be lost with the worker's connection: the call
-   * fails in doubt, at its deadline at the latest.
+   * fails with a `TimeoutError` in doubt, at its deadline.
    */
   readonly delivery?: "at-least-once" | "at-most-once";
   /**

@@ -620,6 +620,35 @@ conforms(
 );
 
 conforms(
+  "send() reaches every queue of a fanout, and none is no error",
+  async (bus) => {
+    const route: Address = { kind: "fanout", topic: bus.name() };
+    const transport = await bus.link.openSession(soon());
+    await transport.send(route, message("nobody"), soon());
+    const one = await consumer(bus, route);
+    const two = await consumer(bus, route);
+    await transport.send(route, message("all"), soon());
+    assert.deepEqual((await one.first(1)).map(text), ["all"]);
+    assert.deepEqual((await two.first(1)).map(text), ["all"]);
+  },
+);
+
+conforms(
+  "what send() has written reaches its queue, although its session is disposed at once",
+  async (bus) => {
+    const route = queue(bus.name());
+    const transport = await bus.link.openSession(soon());
+    await transport.declare(route, soon());
+    const texts = Array.from({ length: 200 }, (_, at) => `${at}`);
+    await Promise.all(
+      texts.map((each) => transport.send(route, message(each), soon())),
+    );
+    await transport[Symbol.asyncDispose]();
+    assert.deepEqual(await drain(bus, route), texts);
+  },
+);
+
+conforms(
   "the inbox brings what is sent to its name, to the newest reader",
   async (bus) => {
     const [old, now] = [new Reader(), new Reader()];

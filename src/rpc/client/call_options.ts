@@ -52,9 +52,9 @@ export interface CallOptions extends SendOptions {
 export interface FanoutCastOptions extends SendOptions {
   /**
    * False to send the message without the broker's confirm, which is faster; default true. The promise then resolves
-   * when the message is written to the connection. The message is not stored on disk, and may be lost without notice: with
-   * the connection, if the broker restarts or refuses it, and for `cast` also if the topic or host was never served, so
-   * that neither `NoRouteError` nor `waitForRoute` applies. Casts with and without a confirm may overtake each other.
+   * when the message is written to the connection. The message is transient and may be lost without notice: with the
+   * connection, if the broker restarts or refuses it, and for `cast` also if the topic or host was never served, so that
+   * neither `NoRouteError` nor `waitForRoute` applies. Casts with and without a confirm may overtake each other.
    */
   readonly confirm?: boolean | undefined;
 }

@@ -46,7 +46,7 @@ export interface OutgoingRequest {
 export const isCast = (kind: RequestKind): boolean =>
   kind === "cast" || kind === "fanout";
 
-/** True for a cast that is sent without the broker's confirm. It is at-most-once, so it is not stored on disk either. */
+/** True for a cast that is sent without the broker's confirm. It is at-most-once, so it is transient. */
 export const isUnconfirmed = ({ kind, hints }: OutgoingRequest): boolean =>
   isCast(kind) && hints.confirm === false;
 
