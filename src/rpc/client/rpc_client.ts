@@ -97,7 +97,7 @@ export class RpcClient {
     });
   }
 
-  /** Sends a request without a reply; resolves when the broker has confirmed it. */
+  /** Sends a request without a reply; resolves when the broker has confirmed it, or without a confirm when it is written. */
   async cast(request: ClientRequest<CastOptions>): Promise<void> {
     await this.#request(
       "cast",

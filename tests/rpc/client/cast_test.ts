@@ -216,6 +216,17 @@ onEachBus("calls ignore the option confirm of their client", async (bus) => {
   assert.equal(await call(), 3);
 });
 
+onEachBus("confirm is true or false", async (bus) => {
+  await using connection = await bus.connect();
+  const wrong = { confirm: "no" as unknown as boolean };
+  const client = connection.client(sums(bus.topic), wrong);
+  for (const cast of [client.cast("wait"), client.fanoutCast("wait")]) {
+    const error = await failureOf(cast);
+    assert.match(error.message, /Invalid option confirm "?no"?: give true or/);
+    assert.equal(Reflect.get(error, "code"), "INVALID");
+  }
+});
+
 onRabbit(
   "a cast without a confirm is not stored on disk, and is sent before its connection is disposed",
   async (bus) => {
