@@ -10,6 +10,7 @@ export function walk(root: string): Map<string, string> {
   const visit = (folder: string) => {
     for (const { name, isDirectory } of Deno.readDirSync(root + folder)) {
       const path = `${folder}/${name}`;
+      if (name === "node_modules") continue; // the packages of the benchmark's peers have pages of their own
       if (isDirectory) visit(path);
       else if (name.endsWith(".md")) read(path);
     }
