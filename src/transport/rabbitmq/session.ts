@@ -34,6 +34,7 @@ export class RabbitSession implements Session {
     readonly confirmed: Publisher;
     readonly unconfirmed: Publisher;
     readonly fanout: Publisher;
+    readonly unconfirmedFanout: Publisher;
     readonly large: Publisher;
   };
   readonly #dependencies: SessionDependencies;
@@ -46,6 +47,7 @@ export class RabbitSession implements Session {
       confirmed: new Publisher(publishing, true),
       unconfirmed: new Publisher(publishing, false),
       fanout: new Publisher(publishing, true),
+      unconfirmedFanout: new Publisher(publishing, false),
       // a large body takes long to send, and other messages must not wait for it
       large: new Publisher(
         { ...publishing, window: new InFlightWindow() },
@@ -93,7 +95,12 @@ export class RabbitSession implements Session {
     const refusal = this.#rejection(deadline);
     if (refusal) return refusal;
     const route = this.#dependencies.routes.of(address);
-    return this.#publishers.unconfirmed.send(route, message, deadline);
+    const { unconfirmed, unconfirmedFanout } = this.#publishers;
+    // As for `publish`: the 404 of a fanout exchange that was deleted must not close the channel of requests and replies.
+    const publisher = address.kind === "fanout"
+      ? unconfirmedFanout
+      : unconfirmed;
+    return publisher.send(route, message, deadline);
   }
 
   async consume(
