@@ -230,6 +230,7 @@ export class Connection implements AsyncDisposable {
   }
 
   #onMethod(channel: number, fields: FieldReader): void {
+    if (this.#reason) return;
     if (channel > 0) return this.#channels.get(channel).onMethod(fields);
     const method = decodeMethod(fields);
     switch (method.name) {
@@ -237,6 +238,7 @@ export class Connection implements AsyncDisposable {
         this.#send("connection.close-ok", {});
         return this.#end(closedByBroker(method.args, "connection"));
       case "connection.close-ok":
+        if (!this.#closing) break;
         return this.#end(closedByClient("connection"));
       case "connection.blocked":
         this.#blocked = method.args.reason;
@@ -245,7 +247,7 @@ export class Connection implements AsyncDisposable {
         this.#blocked = undefined;
         return notify(this.#options.onUnblocked, undefined);
       case "connection.update-secret-ok":
-        return void this.#renewals.settle(method.name, method.args);
+        if (this.#renewals.settle(method.name, method.args)) return;
     }
     if (!this.#inbox) throw new FrameError(`unexpected method ${method.name}`);
     this.#inbox.put(method);
@@ -282,10 +284,7 @@ export class Connection implements AsyncDisposable {
 
   async #closeSocket(flushes: boolean): Promise<void> {
     if (flushes) {
-      const timer = setTimeout(
-        () => closeSocket(this.#socket),
-        CLOSE_TIMEOUT_MS,
-      );
+      const timer = setTimeout(closeSocket, CLOSE_TIMEOUT_MS, this.#socket);
       await this.#writer.flush();
       clearTimeout(timer);
     }

@@ -18,6 +18,8 @@ const CAPABILITIES: Table = {
 const DEFAULT_HEARTBEAT_S = 60;
 const DEFAULT_FRAME_MAX_BYTES = 131_072;
 const DEFAULT_CHANNEL_MAX = 2_047;
+/** Maximum of the number of a channel in a frame. */
+const MAX_CHANNEL_NUMBER = 65_535;
 
 /** Methods that may be received before they are read: a handshake has one at a time, and perhaps `connection.close`. */
 const MAX_METHODS = 4;
@@ -156,7 +158,7 @@ function negotiate(
   const frame = lower(frameMax, broker.frameMax);
   return {
     frameMax: frame === 0 ? 0 : Math.max(frame, FRAME_MIN_SIZE),
-    channelMax: lower(channelMax, broker.channelMax),
+    channelMax: lower(channelMax, broker.channelMax) || MAX_CHANNEL_NUMBER,
     heartbeat: heartbeat ?? lower(DEFAULT_HEARTBEAT_S, broker.heartbeat),
   };
 }

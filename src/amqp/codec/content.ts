@@ -1,7 +1,7 @@
 /** Content of messages: body and properties, of which one table says how each is read and written. @module */
 import { BASIC } from "./protocol.ts";
 import type { FieldReader } from "./field_reader.ts";
-import type { Table } from "./field_value.ts";
+import { checkInteger, type Table } from "./field_value.ts";
 import type { FieldWriter } from "./field_writer.ts";
 
 /**
@@ -94,7 +94,10 @@ const PROPERTIES: readonly Property[] = [
     flag: 1 << 11,
     name: "priority",
     read: (fields) => fields.u8(),
-    write: (fields, value: number) => fields.u8(value),
+    write: (fields, value: number) => {
+      checkInteger(value, [0, 0xff], "priority");
+      fields.u8(value);
+    },
   },
   text(10, "correlationId", false),
   text(9, "replyTo", true),
@@ -102,14 +105,20 @@ const PROPERTIES: readonly Property[] = [
     flag: 1 << 8,
     name: "expiration",
     read: (fields) => Number(fields.name()),
-    write: (fields, value: number) => fields.short(String(value), "expiration"),
+    write: (fields, value: number) => {
+      checkInteger(value, [0, 0xffff_ffff], "expiration");
+      fields.short(String(value), "expiration");
+    },
   },
   text(7, "messageId", false),
   {
     flag: 1 << 6,
     name: "timestamp",
     read: (fields) => fields.u64(),
-    write: (fields, value: number) => fields.u64(value),
+    write: (fields, value: number) => {
+      checkInteger(value, [0, Number.MAX_SAFE_INTEGER], "timestamp");
+      fields.u64(value);
+    },
   },
   text(5, "type", true),
   text(4, "userId", true),

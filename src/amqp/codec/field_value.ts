@@ -40,3 +40,46 @@ export class FieldValue {
  * @category AMQP
  */
 export type Table = Readonly<Record<string, unknown>>;
+
+/**
+ * Checks that a number is an integer between the lowest and the highest that its type holds.
+ *
+ * @throws {TypeError} it is not; `what` names it.
+ */
+export function checkInteger(
+  value: number,
+  [min, max]: readonly [min: number, max: number],
+  what: string,
+): void {
+  if (Number.isInteger(value) && value >= min && value <= max) return;
+  throw new TypeError(
+    `the ${what} is ${value}, not an integer from ${min} to ${max}`,
+  );
+}
+
+/** Lowest and highest value of each type of integer. The highest `int64` is the highest that a number has. */
+const RANGES: Readonly<Partial<Record<FieldType, readonly [number, number]>>> =
+  {
+    int8: [-128, 127],
+    uint8: [0, 255],
+    int16: [-32_768, 32_767],
+    uint16: [0, 65_535],
+    int32: [-(2 ** 31), 2 ** 31 - 1],
+    uint32: [0, 2 ** 32 - 1],
+    int64: [-(2 ** 63), 2 ** 63 - 1_024],
+    timestamp: [0, Number.MAX_SAFE_INTEGER],
+    decimal: [0, 2 ** 32 - 1],
+  };
+
+/**
+ * Checks that a type holds a number. No type holds one that is not finite: RabbitMQ closes the connection for it, because
+ * Erlang has none.
+ *
+ * @throws {TypeError} it does not.
+ */
+export function checkNumber(type: FieldType, value: number): void {
+  const range = RANGES[type];
+  if (range) return checkInteger(value, range, `field of the type ${type}`);
+  if (Number.isFinite(type === "float" ? Math.fround(value) : value)) return;
+  throw new TypeError(`a field of the type ${type} is ${value}`);
+}

@@ -1,6 +1,13 @@
 /** Encoder of the fields in frames of AMQP 0-9-1, with the types that RabbitMQ knows. @module */
 import { Buffer } from "node:buffer";
-import { type FieldType, FieldValue, type Table } from "./field_value.ts";
+import { TABLE_LIMITS } from "./field_reader.ts";
+import {
+  checkInteger,
+  checkNumber,
+  type FieldType,
+  FieldValue,
+  type Table,
+} from "./field_value.ts";
 
 /** Size of the buffer in bytes; larger where one frame needs it. */
 const SLAB_BYTES = 256 * 1024;
@@ -32,6 +39,7 @@ export class FieldWriter {
   #slab: Buffer = Buffer.allocUnsafeSlow(SLAB_BYTES);
   #start = 0;
   #at = 0;
+  #depth = 0;
 
   /** Number of bytes that were not taken yet. */
   get length(): number {
@@ -138,22 +146,42 @@ export class FieldWriter {
   /**
    * Field table. Values that are `undefined` are omitted.
    *
-   * @throws {TypeError} a value has a type that AMQP cannot encode.
+   * @throws {TypeError} AMQP cannot encode a value, or the table is nested deeper than a `FieldReader` reads.
    */
   table(fields: Table): void {
-    const position = this.#skipLength();
+    this.#depth = 0;
+    this.#table(fields);
+  }
+
+  #table(fields: Table): void {
+    const position = this.#enter();
     for (const name of Object.keys(fields)) {
       const value = fields[name];
       if (value === undefined) continue;
       this.short(name, "name of a field");
       this.#value(value);
     }
-    this.patchLength(position);
+    this.#leave(position);
   }
 
   #array(values: readonly unknown[]): void {
-    const position = this.#skipLength();
+    const position = this.#enter();
     for (const value of values) this.#value(value);
+    this.#leave(position);
+  }
+
+  /** Begins a table or an array; returns the position of its length. */
+  #enter(): number {
+    if (++this.#depth > TABLE_LIMITS.depth) {
+      throw new TypeError(
+        `a table is nested deeper than ${TABLE_LIMITS.depth}`,
+      );
+    }
+    return this.#skipLength();
+  }
+
+  #leave(position: number): void {
+    this.#depth--;
     this.patchLength(position);
   }
 
@@ -176,6 +204,9 @@ export class FieldWriter {
       case "number":
         return this.#number(typeOf(value), value);
       case "bigint":
+        if (value !== BigInt.asIntN(64, value)) {
+          throw new TypeError("a field is an integer of more than 64 bits");
+        }
         this.u8(LETTERS.int64);
         this.#at = this.#slab.writeBigInt64BE(value, this.#at);
         return;
@@ -207,10 +238,11 @@ export class FieldWriter {
       );
     }
     this.u8(0x46); // F
-    this.table(value as Table);
+    this.#table(value as Table);
   }
 
   #number(type: FieldType, value: number, places = 0): void {
+    checkNumber(type, value);
     this.u8(LETTERS[type]);
     switch (type) {
       case "int8":
@@ -236,6 +268,7 @@ export class FieldWriter {
         this.#at = this.#slab.writeDoubleBE(value, this.#at);
         return;
       case "decimal":
+        checkInteger(places, [0, 255], "number of decimal places");
         this.u8(places);
         return this.u32(value);
     }

@@ -1,7 +1,7 @@
 /** Encoding and decoding of the arguments of methods. @module */
 import { FrameError } from "./protocol.ts";
 import type { FieldReader } from "./field_reader.ts";
-import type { Table } from "./field_value.ts";
+import { checkInteger, type Table } from "./field_value.ts";
 import type { FieldWriter } from "./field_writer.ts";
 import type { Args, Method, MethodName } from "./method_args.ts";
 import { type ArgumentType, methodName, METHODS } from "./methods.ts";
@@ -49,13 +49,13 @@ function encodeArgument(
   fields.ensure(8);
   switch (type) {
     case "octet":
-      return fields.u8(Number(value ?? 0));
+      return fields.u8(integer(value, 0xff, name));
     case "short":
-      return fields.u16(Number(value ?? 0));
+      return fields.u16(integer(value, 0xffff, name));
     case "long":
-      return fields.u32(Number(value ?? 0));
+      return fields.u32(integer(value, 0xffff_ffff, name));
     case "longlong":
-      return fields.u64(Number(value ?? 0));
+      return fields.u64(integer(value, Number.MAX_SAFE_INTEGER, name));
     case "shortstr":
       return fields.short(String(value ?? ""), name);
     case "longstr":
@@ -63,6 +63,13 @@ function encodeArgument(
     default:
       return fields.table((value ?? {}) as Table);
   }
+}
+
+/** Returns an argument that is a number up to `max`. */
+function integer(value: unknown, max: number, name: string): number {
+  const number = Number(value ?? 0);
+  checkInteger(number, [0, max], name);
+  return number;
 }
 
 /**
