@@ -32,15 +32,19 @@ export function frame(
   return bytes;
 }
 
+const writer = new FrameWriter();
+const fields = new FieldWriter();
+
 /** A method frame. */
 export function method<N extends MethodName>(
   channel: number,
   name: N,
   args: Partial<Args<N>> = {},
 ): Buffer {
-  const writer = new FrameWriter();
   writer.method(channel, name, args);
-  return Buffer.from(writer.take());
+  const bytes = Buffer.from(writer.take());
+  writer.reset();
+  return bytes;
 }
 
 /** A header frame; `bodySize` is announced instead of the true size. */
@@ -49,9 +53,9 @@ export function header(
   content: Content,
   bodySize = content.body.length,
 ): Buffer {
-  const fields = new FieldWriter();
   encodeHeader(fields, content);
   const payload = Buffer.from(fields.take());
+  fields.reset();
   payload.writeBigUInt64BE(BigInt(bodySize), 4);
   return frame(2, channel, payload);
 }

@@ -115,9 +115,15 @@ export class Channel {
 
   /** Cancels a consumer. Messages may arrive until the promise resolves. */
   async cancel(consumerTag: string): Promise<void> {
+    const { consumers } = this.#input;
+    const listener = consumers.get(consumerTag);
     this.#send("basic.cancel", { consumerTag });
-    await this.#requests.add("basic.cancel", undefined, consumerTag);
-    this.#input.consumers.delete(consumerTag);
+    // A consumer with the same tag may have been started meanwhile.
+    await this.#requests.add("basic.cancel", () => {
+      if (consumers.get(consumerTag) === listener) {
+        consumers.delete(consumerTag);
+      }
+    }, consumerTag);
   }
 
   /** Takes one message from a queue; undefined if the queue is empty. */
@@ -267,8 +273,8 @@ export class Channel {
   #onClose(args: Args<"channel.close">): void {
     this.#output.urgentMethod("channel.close-ok", {});
     const error = closedByBroker(args, "channel");
-    // A client that closes the channel at the same time gets its own `close-ok`, before which the number is in use.
-    if (!this.#reason) this.#host.release(this.number);
+    // If both sides close, the number is in use until `close-ok`; a `close` that waits for a large message is never sent.
+    if (!this.#reason || this.writing) this.#host.release(this.number);
     this.#end(error);
   }
 

@@ -1,6 +1,6 @@
 /** Output of one channel: its frames, in the order of the calls. @module */
 import type { Content } from "../codec/content.ts";
-import { type Destination, FrameWriter } from "../codec/frame_writer.ts";
+import type { Destination, FrameWriter } from "../codec/frame_writer.ts";
 import type { Args, MethodName } from "../codec/method_args.ts";
 import type { NackOptions } from "./channel_options.ts";
 import type { SocketWriter } from "../socket/socket_writer.ts";
@@ -80,7 +80,7 @@ export class ChannelOutput {
       );
     }
     this.#writer.frames.announce(this.#channel, to, content);
-    this.#held = new FrameWriter();
+    this.#held = this.#writer.frames.withSameLimits();
   }
 
   /** Writes the body of the message that was announced, in chunks; resolves when it is written, or the channel has ended. */

@@ -51,6 +51,14 @@ export class FrameWriter {
     return this.#maxBodyBytes;
   }
 
+  /** Creates an empty writer with the same limits. */
+  withSameLimits(): FrameWriter {
+    const writer = new FrameWriter();
+    writer.#maxFrameBytes = this.#maxFrameBytes;
+    writer.#maxBodyBytes = this.#maxBodyBytes;
+    return writer;
+  }
+
   /** Number of bytes that were not taken yet. */
   get length(): number {
     return this.#fields.length;
