@@ -112,10 +112,7 @@ class AssembledMessage implements Assembly, ReceivedMessage, MutableProperties {
       throw new FrameError(`a body is longer than its ${bodySize} bytes`);
     }
     this.#received += part.length;
-    if (this.#sink) {
-      this.#sink.write(part);
-      return false;
-    }
+    if (this.#sink) return writeTo(this.#sink, part);
     if (part.length === bodySize) {
       this.body = part;
       return true;
@@ -134,6 +131,16 @@ class AssembledMessage implements Assembly, ReceivedMessage, MutableProperties {
   }
 
   abort(): void {
-    this.#sink?.abort();
+    notify(() => this.#sink?.abort(), undefined);
   }
+}
+
+/** Writes a part of a body, which the sink does not keep. */
+function writeTo(sink: BodySink, part: Uint8Array): false {
+  try {
+    sink.write(part);
+  } catch (error) {
+    reportError(error);
+  }
+  return false;
 }

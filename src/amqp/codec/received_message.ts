@@ -32,7 +32,8 @@ export interface ReceivedMessage extends Content, Envelope {
 }
 
 /**
- * Receiver of a body that is not kept in memory as a whole.
+ * Receiver of a body that is not kept in memory as a whole. Its methods must not throw; an error is reported as an uncaught
+ * one.
  * @category AMQP
  */
 export interface BodySink {
