@@ -122,12 +122,8 @@ export class Peer implements Disposable {
     name: N,
     channel = 0,
   ): Promise<Args<N>> {
-    await until(
-      `the client sends ${name}`,
-      () => this.sent.length > 0,
-      5_000,
-      1,
-    );
+    const isSent = () => this.sent.length > 0 || this.ended;
+    await until(`the client sends ${name}`, isSent, 5_000, 1);
     const sent = this.sent.shift();
     assert.deepEqual([sent?.channel, sent?.name], [channel, name]);
     return sent?.args as Args<N>;

@@ -126,8 +126,26 @@ async function openWithCertificate(
     );
   }
   const options = { hostname, port, cert, key, ...authorities(ca) };
-  const conn = await Deno.connectTls(options);
+  const conn = await unlessAborted(Deno.connectTls(options), signal);
   return await handshake(conn, signal);
+}
+
+/** Resolves with a socket that is being opened, unless the signal is aborted: the socket is closed then once it is open. */
+async function unlessAborted<S extends Pick<Socket, "close">>(
+  opening: Promise<S>,
+  signal: AbortSignal,
+): Promise<S> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", abort);
+  try {
+    return await Promise.race([opening, aborted.promise]);
+  } catch (error) {
+    void opening.then(closeSocket, () => {});
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
 }
 
 /** Opens a socket through `node:tls`. */
