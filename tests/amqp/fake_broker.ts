@@ -244,7 +244,9 @@ export class FakeBroker implements Disposable {
 
   /** Resolves with the next client. */
   async accept(): Promise<Peer> {
-    const peer = new Peer(await this.#listener.accept());
+    const socket = await this.#listener.accept();
+    if ("setNoDelay" in socket) (socket as Deno.TcpConn).setNoDelay();
+    const peer = new Peer(socket);
     this.#peers.push(peer);
     return peer;
   }
