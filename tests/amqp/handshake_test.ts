@@ -1,7 +1,7 @@
 /** Handshakes with brokers that refuse, break the protocol, are silent, or are none. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { AmqpError, connect } from "../../src/amqp/mod.ts";
+import { type AmqpError, connect } from "../../src/amqp/mod.ts";
 import { freePort } from "../setup/probe.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import {

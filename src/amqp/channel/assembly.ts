@@ -135,10 +135,11 @@ class AssembledMessage implements Assembly, ReceivedMessage, MutableProperties {
   }
 }
 
-/** Writes a part of a body, which the sink does not keep. */
-function writeTo(sink: BodySink, part: Uint8Array): false {
+/** Writes a part of a body, which the sink does not keep: it may copy it with `slice`, which does not copy a `Buffer`. */
+function writeTo(sink: BodySink, part: Buffer): false {
+  const { buffer, byteOffset, length } = part;
   try {
-    sink.write(part);
+    sink.write(new Uint8Array(buffer, byteOffset, length));
   } catch (error) {
     reportError(error);
   }
