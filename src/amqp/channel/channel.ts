@@ -115,15 +115,9 @@ export class Channel {
 
   /** Cancels a consumer. Messages may arrive until the promise resolves. */
   async cancel(consumerTag: string): Promise<void> {
-    const { consumers } = this.#input;
-    const listener = consumers.get(consumerTag);
+    const remove = this.#input.removal(consumerTag);
     this.#send("basic.cancel", { consumerTag });
-    // A consumer with the same tag may have been started meanwhile.
-    await this.#requests.add("basic.cancel", () => {
-      if (consumers.get(consumerTag) === listener) {
-        consumers.delete(consumerTag);
-      }
-    }, consumerTag);
+    await this.#requests.add("basic.cancel", remove, consumerTag);
   }
 
   /** Takes one message from a queue; undefined if the queue is empty. */

@@ -43,6 +43,16 @@ export class ChannelInput {
   #assembly: Assembly | undefined;
   #closed = false;
 
+  /** Returns a function that removes a consumer, unless another consumer has its tag by then. */
+  removal(consumerTag: string): () => void {
+    const { consumers } = this;
+    const listener = consumers.get(consumerTag);
+    return () => {
+      if (consumers.get(consumerTag) !== listener) return;
+      consumers.delete(consumerTag);
+    };
+  }
+
   /** Handles `basic.deliver`. A message of an unknown consumer is dropped. */
   onDeliver(fields: FieldReader): void {
     const receiver = this.consumers.get(fields.name()) ?? discard;
