@@ -250,7 +250,7 @@ export class Channel {
           this.#options.onReturned,
         );
       case "basic.get-ok":
-        if (this.#requests.oldest !== "basic.get") break;
+        if (!this.#requests.has("basic.get")) break;
         return input.onGot(
           decodeArgs(fields, name),
           (message) => this.#requests.settle(name, message),

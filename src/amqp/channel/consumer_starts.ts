@@ -44,17 +44,24 @@ export class ConsumerStarts {
     { prefetchCount, ...options }: ConsumeOptions,
   ): Promise<string> {
     const { consumerTag: tag } = options;
-    if (tag) this.#consumers.set(tag, listener);
-    const requests = [
-      prefetchCount !== undefined &&
-      this.#request("basic.qos", { prefetchCount }),
-      this.#request(
+    const consumers = this.#consumers;
+    if (tag) consumers.set(tag, listener);
+    let limited: Promise<unknown> | undefined;
+    try {
+      if (prefetchCount !== undefined) {
+        limited = this.#request("basic.qos", { prefetchCount });
+      }
+      const started = this.#request(
         "basic.consume",
         { ...options, queue },
-        ({ consumerTag }) => this.#consumers.set(consumerTag, listener),
-      ),
-    ] as const;
-    const [, { consumerTag }] = await Promise.all(requests);
-    return consumerTag;
+        ({ consumerTag }) => consumers.set(consumerTag, listener),
+      );
+      const [{ consumerTag }] = await Promise.all([started, limited]);
+      return consumerTag;
+    } catch (error) {
+      limited?.catch(() => {}); // fails later if the consumer cannot be encoded
+      if (tag && consumers.get(tag) === listener) consumers.delete(tag);
+      throw error;
+    }
   }
 }

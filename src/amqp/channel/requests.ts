@@ -41,9 +41,11 @@ export class Requests {
     return promise;
   }
 
-  /** Returns the name of the oldest request. */
-  get oldest(): Name | undefined {
-    return this.#pending[this.#first]?.name;
+  /** True if a request with that name waits for its reply. */
+  has(name: Name): boolean {
+    return this.#pending.some((each, at) =>
+      at >= this.#first && each.name === name
+    );
   }
 
   /**

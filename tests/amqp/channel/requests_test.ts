@@ -32,7 +32,7 @@ Deno.test("requests of which one always waits leave nothing behind", async () =>
     }
   });
   assert.ok(grown < 3_000_000, `${grown} bytes`);
-  assert.equal(requests.oldest, "basic.get");
+  assert.ok(requests.has("basic.get"));
 });
 
 Deno.test("confirms of which the oldest waits, or the newest, leave nothing behind", async () => {
@@ -49,24 +49,33 @@ Deno.test("confirms of which the oldest waits, or the newest, leave nothing behi
   assert.ok(grown < 2_000_000, `${grown} bytes`);
 });
 
-Deno.test("requests are settled in order, by their own replies alone, and fail together", async () => {
+Deno.test("requests are settled in order by their own replies, also by replies that overtake others, and fail together", async () => {
   const requests = new Requests();
   const log: string[] = [];
-  const add = (name: "queue.declare" | "queue.bind", text: string) =>
-    requests.add(name, () => void log.push(`${text} answered`))
-      .catch(({ code }) => code);
-  const first = add("queue.declare", "first");
-  const rest = [
-    add("queue.declare", "second"),
-    add("queue.bind", "third"),
-    requests.add("basic.get").catch(({ code }) => code),
-  ];
+  const failures: Promise<unknown>[] = [];
+  const add = (
+    name: "queue.declare" | "queue.bind" | "basic.cancel",
+    text: string,
+    tag?: string,
+  ) => {
+    const answered = requests.add(name, () => void log.push(text), tag);
+    failures.push(answered.then(() => "answered", ({ code }) => code));
+  };
+  add("queue.declare", "first");
+  add("basic.cancel", "cancel a", "a");
+  add("basic.cancel", "cancel b", "b");
+  add("queue.declare", "second");
+  add("queue.declare", "third");
   assert.equal(requests.settle("queue.bind-ok", {}), false);
   assert.equal(requests.settle("basic.get-empty", undefined), false);
-  const reply = { queue: "a", messageCount: 1, consumerCount: 2 };
-  assert.equal(requests.settle("queue.declare-ok", reply), true);
-  assert.deepEqual(log, ["first answered"]);
-  assert.deepEqual(await first, reply);
+  assert.equal(requests.settle("queue.declare-ok", {}), true);
+  assert.equal(requests.settle("queue.declare-ok", {}), true);
+  assert.equal(requests.settle("basic.cancel-ok", { consumerTag: "b" }), true);
+  assert.equal(requests.settle("basic.cancel-ok", { consumerTag: "b" }), false);
+  assert.equal(requests.settle("basic.cancel-ok", { consumerTag: "a" }), true);
+  assert.deepEqual(log, ["first", "second", "cancel b", "cancel a"]);
+  add("queue.bind", "fourth");
+  failures.push(requests.add("basic.get").catch(({ code }) => code));
   requests.fail(
     new AmqpError("refused", {
       code: "NOT_FOUND",
@@ -75,13 +84,12 @@ Deno.test("requests are settled in order, by their own replies alone, and fail t
       method: "queue.declare",
     }),
   );
-  assert.deepEqual(await Promise.all(rest), [
-    "NOT_FOUND",
-    "NOT_PROCESSED",
-    "NOT_PROCESSED",
+  assert.deepEqual(await Promise.all(failures), [
+    ...["answered", "answered", "answered", "answered"],
+    ...["NOT_FOUND", "NOT_PROCESSED", "NOT_PROCESSED"],
   ]);
   assert.equal(requests.settle("queue.bind-ok", {}), false);
-  assert.equal(requests.oldest, undefined);
+  assert.equal(requests.has("basic.get"), false);
 });
 
 Deno.test("consumers are forgotten when they are cancelled by either side, and when the channel is closed", () => {
