@@ -3,13 +3,18 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import fc from "npm:fast-check@^4.10.2";
-import { connect, type ReceivedMessage } from "../../src/amqp/mod.ts";
+import {
+  AmqpError,
+  connect,
+  type ReceivedMessage,
+} from "../../src/amqp/mod.ts";
 import { targetOf } from "../../src/amqp/connect_options.ts";
 import { Connection } from "../../src/amqp/connection.ts";
 import type { Socket } from "../../src/amqp/socket/socket.ts";
 import { brokerUrl } from "../setup/broker.ts";
 import { closeQuietly } from "../setup/probe.ts";
 import { Mailbox } from "./broker.ts";
+import { reported } from "./fake_broker.ts";
 
 /** Bytes of both sides in the order in which they were sent. */
 type Conversation = {
@@ -70,6 +75,37 @@ async function record(
   return conversation;
 }
 
+/** A change of one byte that the broker sends. */
+interface Change {
+  readonly at: number;
+  readonly byte: number;
+  readonly isRemoved: boolean;
+}
+
+/** The conversation with other bytes of the broker. */
+function withChanges(
+  conversation: Conversation,
+  changes: readonly Change[],
+): Conversation {
+  let before = 0;
+  return conversation.map(({ from, bytes }) => {
+    if (from === "client") return { from, bytes };
+    let changed = Buffer.from(bytes);
+    for (const { at, byte, isRemoved } of changes) {
+      const index = at - before;
+      if (index < 0 || index >= changed.length) continue;
+      if (isRemoved) {
+        changed = Buffer.concat([
+          changed.subarray(0, index),
+          changed.subarray(index + 1),
+        ]);
+      } else changed[index] = byte;
+    }
+    before += bytes.length;
+    return { from, bytes: changed };
+  });
+}
+
 /** A socket that plays the broker's side in pieces of given sizes, each once the client has sent what it had sent before. */
 class ReplaySocket implements Socket {
   readonly #pieces: { readonly after: number; readonly bytes: Buffer }[] = [];
@@ -79,7 +115,15 @@ class ReplaySocket implements Socket {
   /** Number of reads that were answered. */
   reads = 0;
 
-  constructor(conversation: Conversation, sizes: readonly number[]) {
+  readonly #patienceMs: number | undefined;
+
+  /** With `patienceMs` the broker closes the socket if the client does not send in that time what it had sent. */
+  constructor(
+    conversation: Conversation,
+    sizes: readonly number[],
+    patienceMs?: number,
+  ) {
+    this.#patienceMs = patienceMs;
     let after = 0, n = 0;
     for (const { from, bytes } of conversation) {
       if (from === "client") after += bytes.length;
@@ -94,7 +138,7 @@ class ReplaySocket implements Socket {
   async read(into: Uint8Array): Promise<number | null> {
     const piece = this.#pieces[this.reads];
     while (piece && this.#written < piece.after && !this.#closed) {
-      await new Promise<void>((resolve) => this.#wake = resolve);
+      if (!await this.#woken()) return null;
     }
     if (!piece || this.#closed) return null;
     this.reads++;
@@ -115,6 +159,18 @@ class ReplaySocket implements Socket {
 
   ref(): void {}
   unref(): void {}
+
+  /** Waits for bytes of the client; resolves to false if none come. */
+  #woken(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const ms = this.#patienceMs;
+      const timer = ms && setTimeout(() => resolve(false), ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve(true);
+      };
+    });
+  }
 }
 
 const digest = (bytes: Uint8Array) =>
@@ -172,8 +228,16 @@ async function use(connection: Connection, queue: string): Promise<unknown[]> {
   log.push(await publish(Buffer.from("back"), "nowhere"));
   log.push(seen(await channel.get(queue)));
   const mail = new Mailbox();
-  log.push(await channel.consume(queue, mail, { consumerTag: "tag" }));
-  log.push((await mail.first(3)).map(seen));
+  const arrived = Promise.withResolvers<void>();
+  const onMessage = (message: ReceivedMessage) => {
+    mail.onMessage(message);
+    if (mail.messages.length === 3) arrived.resolve();
+  };
+  const { onCancelled } = mail;
+  const options = { consumerTag: "tag" };
+  log.push(await channel.consume(queue, { onMessage, onCancelled }, options));
+  await Promise.race([arrived.promise, channel.closed]);
+  log.push(mail.messages.map(seen));
   log.push(await channel.request("queue.delete", { queue }));
   const missing = { queue: `${queue}-missing`, passive: true };
   log.push(
@@ -231,4 +295,37 @@ Deno.test("a recorded conversation in any pieces is seen as it was", async (t) =
       },
     );
   });
+
+  await t.step(
+    "with wrong bytes it ends, with errors of the client's own",
+    async () => {
+      using errors = reported();
+      const count = conversation.reduce(
+        (sum, { from, bytes }) => sum + (from === "broker" ? bytes.length : 0),
+        0,
+      );
+      const change = fc.record({
+        at: fc.oneof(fc.nat(3_000), fc.nat(count - 1)),
+        byte: fc.oneof(fc.constantFrom(0, 1, 8, 0x7f, 0xff, 0xce), fc.nat(255)),
+        isRemoved: fc.boolean(),
+      });
+      const run = async (changes: readonly Change[]) => {
+        const changed = withChanges(conversation, changes);
+        const socket = new ReplaySocket(changed, [16 * 1024], 20);
+        const connection = new Connection(socket, options);
+        try {
+          await connection.open(target);
+          await use(connection, queue);
+        } catch (error) {
+          assert.ok(error instanceof AmqpError, `${(error as Error).stack}`);
+        }
+        await connection.close(20);
+        assert.equal((await connection.closed).name, "AmqpError");
+      };
+      const changes = fc.array(change, { minLength: 1, maxLength: 3 });
+      const property = fc.asyncProperty(changes, run);
+      await fc.assert(property, { numRuns: 150, endOnFailure: true });
+      assert.deepEqual(errors.messages, []);
+    },
+  );
 });
