@@ -1,97 +1,9 @@
-/** Connections to a real broker: alarms, renewed secrets, and closings that an operator asks for. */
+/** Connections: renewed secrets, closings, and what is known of the broker. */
 import assert from "node:assert/strict";
 import { connect } from "../../src/amqp/mod.ts";
-import {
-  brokerUrl,
-  type PrivateBroker,
-  privateBroker,
-  rabbitmqServer,
-} from "../setup/broker.ts";
-import { until } from "../setup/probe.ts";
+import { brokerUrl } from "../setup/broker.ts";
 import { exclusiveQueue, Mailbox, newName, opened, put } from "./broker.ts";
 import { FakeBroker, method, withCode } from "./fake_broker.ts";
-
-let node: PrivateBroker;
-
-Deno.test.beforeAll(async () => {
-  if (rabbitmqServer) node = await privateBroker();
-});
-Deno.test.afterAll(() => node?.[Symbol.asyncDispose]());
-
-function onNode(name: string, fn: () => Promise<void>): void {
-  const ignore = rabbitmqServer === undefined;
-  Deno.test({ name: `${name} (needs rabbitmq-server)`, ignore, fn });
-}
-
-onNode(
-  "a broker that is short of memory blocks publishers, and says when it accepts messages again",
-  async () => {
-    const seen: string[] = [];
-    await using connection = await connect(node.url, {
-      onBlocked: (reason) => void seen.push(reason),
-      onUnblocked: () => void seen.push("unblocked"),
-    });
-    const channel = await connection.openChannel({ confirms: true });
-    const queue = await exclusiveQueue(channel);
-    const confirmations: string[] = [];
-    const to = { exchange: "", routingKey: queue };
-    const body = new Uint8Array(10);
-    assert.equal(connection.blocked, undefined);
-    await node.ctl("set_vm_memory_high_watermark", "absolute", "1MB");
-    channel.publish(
-      to,
-      { body },
-      (confirmation) => void confirmations.push(confirmation),
-    );
-    await until("it is blocked", () => connection.blocked);
-    assert.equal(connection.blocked, "low on memory");
-    await node.ctl("set_vm_memory_high_watermark", "absolute", "800MB");
-    await until("the message is confirmed", () => confirmations.length > 0);
-    assert.deepEqual([seen, confirmations], [["low on memory", "unblocked"], [
-      "ack",
-    ]]);
-    assert.equal(connection.blocked, undefined);
-  },
-);
-
-onNode(
-  "a connection that an operator closes has the broker's code and text",
-  async () => {
-    const name = newName();
-    const connection = await connect(node.url, {
-      clientProperties: { connection_name: name },
-    });
-    const channel = await connection.openChannel();
-    const listed = await node.ctl(
-      "list_connections",
-      "pid",
-      "client_properties",
-    );
-    const line = listed.split("\n").find((line) => line.includes(name));
-    const [pid = ""] = line?.split("\t") ?? [];
-    const closing = node.ctl("close_connection", pid, "maintenance");
-    const reason = await connection.closed;
-    withCode("CONNECTION_FORCED", "connection")(reason);
-    assert.equal(reason.replyCode, 320);
-    assert.match(reason.message, /320 CONNECTION_FORCED - maintenance/);
-    assert.equal(await channel.closed, reason);
-    await closing;
-  },
-);
-
-onNode(
-  "a broker that is stopped closes its connections with its code, and accepts no others",
-  async () => {
-    const connection = await connect(node.url);
-    const stopping = node.stop();
-    withCode("CONNECTION_FORCED", "connection")(await connection.closed);
-    await stopping;
-    await assert.rejects(
-      connect(node.url),
-      withCode("CONNECT_FAILED", "socket"),
-    );
-  },
-);
 
 Deno.test("a secret is renewed", async () => {
   await using it = await opened();

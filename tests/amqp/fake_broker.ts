@@ -152,7 +152,8 @@ export class Peer implements Disposable {
     options: ChannelOptions = {},
   ): Promise<Channel> {
     const opening = connection.openChannel(options);
-    await until("the client opens a channel", () => this.sent.length > 0);
+    const isSent = () => this.sent.length > 0;
+    await until("the client opens a channel", isSent, 5_000, 1);
     const channel = this.sent[0]?.channel ?? 0;
     await this.expect("channel.open", channel);
     if (options.confirms) await this.expect("confirm.select", channel);

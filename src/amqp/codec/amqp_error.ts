@@ -33,7 +33,6 @@ export interface AmqpErrorOptions {
  * - `CLOSED`: this client has closed the connection or the channel.
  * - `NOT_PROCESSED`: the channel was closed because of another request, so that this one was not processed.
  * - `CHANNEL_LIMIT`: all channels of the connection are in use.
- * - `CANCELLED`: the queue was deleted while its consumer started.
  * @category AMQP
  */
 export class AmqpError extends Error {

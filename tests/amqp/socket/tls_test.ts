@@ -1,21 +1,8 @@
 /** TLS: authorities, names of servers, and certificates of clients. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import {
-  connect,
-  type ConnectOptions,
-  type TlsSettings,
-} from "../../../src/amqp/mod.ts";
-import {
-  type PrivateBroker,
-  privateBroker,
-  rabbitmqServer,
-} from "../../setup/broker.ts";
-import {
-  makeCertificates,
-  makeClientCertificate,
-} from "../../setup/certificates.ts";
-import { exclusiveQueue, Mailbox } from "../broker.ts";
+import { connect, type TlsSettings } from "../../../src/amqp/mod.ts";
+import { makeCertificates } from "../../setup/certificates.ts";
 import { FakeBroker, withCode } from "../fake_broker.ts";
 
 /** Texts of the certificates in a folder that is removed afterwards. */
@@ -163,100 +150,3 @@ Deno.test("a server that does not speak TLS is CONNECT_FAILED", async () => {
     await failed;
   }
 });
-
-let node: PrivateBroker;
-let user: { readonly cert: string; readonly key: string };
-
-Deno.test.beforeAll(async () => {
-  if (!rabbitmqServer) return;
-  node = await privateBroker({
-    tls: true,
-    plugins: ["rabbitmq_auth_mechanism_ssl"],
-    config: "ssl_options.verify = verify_peer\n" +
-      "ssl_options.fail_if_no_peer_cert = true\n" +
-      "auth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\n" +
-      "ssl_cert_login_from = common_name\n",
-  });
-  user = await makeClientCertificate(node.folder, "guest");
-});
-Deno.test.afterAll(() => node?.[Symbol.asyncDispose]());
-
-function onNode(name: string, fn: () => Promise<void>): void {
-  const ignore = rabbitmqServer === undefined;
-  Deno.test({ name: `${name} (needs rabbitmq-server)`, ignore, fn });
-}
-
-/** Sends messages, one of them large, through a connection to the node. */
-async function works(options: ConnectOptions): Promise<void> {
-  await using connection = await connect(node.tlsUrl ?? "", options);
-  const channel = await connection.openChannel();
-  const queue = await exclusiveQueue(channel);
-  const mail = new Mailbox();
-  await channel.consume(queue, mail, { noAck: true });
-  const body = Buffer.alloc(3_000_000, "large ");
-  const to = { exchange: "", routingKey: queue };
-  channel.publish(to, { body: Buffer.from("small") });
-  await channel.publishLarge(to, { body });
-  const [small, large] = await mail.first(2);
-  assert.equal(`${small?.body}`, "small");
-  assert.ok(body.equals(large!.body));
-  connection.unref();
-  connection.ref();
-}
-
-onNode(
-  "RabbitMQ accepts a client's certificate, with the host as the server name and with another one",
-  async () => {
-    const { ca } = node;
-    await works({ tls: { ca, ...user } });
-    await works({ tls: { ca, ...user, servername: "localhost" } });
-  },
-);
-
-onNode("RabbitMQ takes the user from the certificate (EXTERNAL)", async () => {
-  const { ca } = node;
-  await works({ login: "external", tls: { ca, ...user } });
-  await works({
-    login: "external",
-    tls: { ca, ...user, servername: "localhost" },
-  });
-  const nobody = await makeClientCertificate(node.folder, "nobody");
-  await assert.rejects(
-    connect(node.tlsUrl ?? "", { login: "external", tls: { ca, ...nobody } }),
-    withCode("ACCESS_REFUSED", "connection"),
-  );
-  await assert.rejects(
-    connect(node.url, { login: "external" }),
-    withCode("ACCESS_REFUSED", "connection"),
-  );
-});
-
-onNode(
-  "RabbitMQ refuses a client without a certificate, and one of another authority",
-  async () => {
-    const { ca } = node;
-    const folder = await Deno.makeTempDir({ prefix: "warren-tls-" });
-    await makeCertificates(folder);
-    const stranger = await makeClientCertificate(folder, "guest");
-    await Deno.remove(folder, { recursive: true });
-    for (
-      const tls of [{ ca }, { ca, ...stranger }, {
-        ca,
-        ...stranger,
-        servername: "localhost",
-      }]
-    ) {
-      await assert.rejects(
-        connect(node.tlsUrl ?? "", { tls }),
-        (error: Error & { code: string }) => {
-          assert.equal(error.name, "AmqpError");
-          assert.match(
-            error.code,
-            /^(CONNECT_FAILED|SOCKET_ERROR|SOCKET_CLOSED)$/,
-          );
-          return true;
-        },
-      );
-    }
-  },
-);
