@@ -156,12 +156,13 @@ async function openNodeTls(
   const stream = connectNodeTls({ ...options, rejectUnauthorized: true });
   stream.setNoDelay(true);
   stream.setKeepAlive(true);
+  const socket = new StreamSocket(stream);
   const abort = () => stream.destroy(signal.reason);
   signal.addEventListener("abort", abort);
   try {
     signal.throwIfAborted();
     await once(stream, "secureConnect");
-    return new StreamSocket(stream);
+    return socket;
   } catch (error) {
     stream.destroy();
     throw signal.aborted ? signal.reason : error;
@@ -175,15 +176,19 @@ class StreamSocket implements Socket {
   readonly #stream: TLSSocket;
   readonly #chunks: AsyncIterator<Uint8Array>;
   #rest: Uint8Array = new Uint8Array();
+  /** Error of the stream, which may come while nothing is read or written. */
+  #failure: Error | undefined;
 
   constructor(stream: TLSSocket) {
     this.#stream = stream;
+    stream.on("error", (error) => this.#failure = error);
     this.#chunks = stream[Symbol.asyncIterator]();
   }
 
   async read(into: Uint8Array): Promise<number | null> {
     if (this.#rest.length === 0) {
       const { done, value } = await this.#chunks.next();
+      if (this.#failure) throw this.#failure;
       if (done) return null;
       this.#rest = value;
     }
