@@ -128,12 +128,14 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * Closes the connection and all channels. Resolves when the broker has answered, or after `timeoutMs` milliseconds.
+   * Closes the connection and all channels: unacknowledged messages are requeued, and messages that still arrive are dropped.
+   * Resolves when the broker has answered, or after `timeoutMs` milliseconds.
    */
   async close(timeoutMs: number = CLOSE_TIMEOUT_MS): Promise<void> {
     if (this.isOpen) {
       this.#send("connection.close", { replyCode: 200, replyText: "closed" });
       this.#closing = true;
+      this.#channels.stop();
     }
     const end = () => this.#end(closedByClient("socket"));
     await waitForClose(this.closed, timeoutMs, end);

@@ -71,6 +71,7 @@ export class Channel {
       onMethod: (fields) => this.#onFrame(fields),
       onHeader: (fields) => this.#input.onHeader(fields),
       onBody: (part) => this.#input.onBody(part),
+      onClosing: () => this.#stop(),
       onLost: (reason) => this.#end(this.#reason ?? reason),
     });
     this.#output = new ChannelOutput(this.number, host.writer);
@@ -185,8 +186,7 @@ export class Channel {
   async close(timeoutMs: number = CLOSE_TIMEOUT_MS): Promise<void> {
     if (!this.#reason) {
       this.#send("channel.close", { replyCode: 200, replyText: "closed" });
-      this.#input.close();
-      this.#output.seal();
+      this.#stop();
     }
     const reason = this.#reason ??= closedByClient("channel");
     await waitForClose(this.closed, timeoutMs, () => this.#end(reason, false));
@@ -245,10 +245,7 @@ export class Channel {
       case "basic.cancel":
         return this.#onCancel(decodeArgs(fields, name));
       case "basic.return":
-        return input.onReturn(
-          decodeArgs(fields, name),
-          this.#options.onReturned,
-        );
+        return input.onReturn(decodeArgs(fields, name), this.#options);
       case "basic.get-ok":
         if (!this.#requests.has("basic.get")) break;
         return input.onGot(
@@ -282,14 +279,19 @@ export class Channel {
     this.#input.onCancel(consumerTag);
   }
 
+  /** Drops all later messages and acknowledgements, because the channel or its connection is closing. */
+  #stop(): void {
+    this.#input.close();
+    this.#output.seal();
+  }
+
   /** Ends the channel. A body that is being written is completed, unless the broker has closed the channel. */
   #end(reason: AmqpError, isGone = true): void {
     if (isGone) this.#output.end();
     if (this.#ended) return;
     this.#ended = true;
     this.#reason = reason;
-    this.#input.close();
-    this.#output.seal();
+    this.#stop();
     this.#requests.fail(reason);
     this.#confirms?.loseAll();
     this.#resolveClosed(reason);

@@ -10,6 +10,8 @@ export interface ChannelHandler {
   onHeader(fields: FieldReader): void;
   /** Returns true if it keeps the bytes. */
   onBody(part: Buffer): boolean;
+  /** Called when this client closes the connection. The broker may still send frames, up to its answer. */
+  onClosing(): void;
   /** Called when the connection is lost or closed. */
   onLost(reason: AmqpError): void;
 }

@@ -33,6 +33,11 @@ export interface ReturnedMessage {
   readonly message: ReceivedMessage;
 }
 
+/** Options for returned messages. */
+interface ReturnOptions {
+  readonly onReturned?: ((returned: ReturnedMessage) => void) | undefined;
+}
+
 /** Receiver that drops messages. */
 const discard: MessageReceiver = { onMessage: () => {} };
 
@@ -67,7 +72,7 @@ export class ChannelInput {
   /** Handles `basic.return`. */
   onReturn(
     { replyCode, replyText, exchange, routingKey }: Args<"basic.return">,
-    onReturned: ((returned: ReturnedMessage) => void) | undefined,
+    { onReturned }: ReturnOptions,
   ): void {
     this.#begin({ deliveryTag: 0, redelivered: false, exchange, routingKey }, {
       onMessage: (message) => onReturned?.({ replyCode, replyText, message }),

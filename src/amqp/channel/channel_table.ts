@@ -34,6 +34,11 @@ export class ChannelTable {
     );
   }
 
+  /** Stops all channels, because this client closes the connection. */
+  stop(): void {
+    for (const channel of this.#channels) channel?.onClosing();
+  }
+
   /** Ends all channels, because the connection is lost. */
   lose(reason: AmqpError): void {
     const lost = this.#channels.splice(1);
