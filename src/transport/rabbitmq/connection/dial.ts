@@ -77,8 +77,8 @@ export const isLoginRejection = (error: unknown): boolean =>
   (error.code === "ACCESS_REFUSED" ||
     error.method === "connection.update-secret");
 
-/** Texts of RabbitMQ for a virtual host that exists, and cannot be opened now. */
-const VHOST_UNAVAILABLE = /is down|connection limit|refused.*limit/i;
+/** Ends of RabbitMQ's texts for a virtual host that exists, and cannot be opened now. The names in a text may be any words. */
+const VHOST_UNAVAILABLE = /is down$|connection limit \(\d+\) is reached$/;
 
 /** Returns why the connection was not opened. */
 function causeOf(
@@ -86,10 +86,10 @@ function causeOf(
 ): "login" | "vhost" | "permission" | undefined {
   if (isLoginRejection(error)) return "login";
   if (!(error instanceof AmqpError)) return undefined;
-  const { code, method, message, cause } = error;
+  const { code, method, replyText = "", cause } = error;
   if (cause instanceof Deno.errors.NotCapable) return "permission";
   const isFinal = code === "NOT_ALLOWED" && method === "connection.open" &&
-    !VHOST_UNAVAILABLE.test(message);
+    !VHOST_UNAVAILABLE.test(replyText);
   return isFinal ? "vhost" : undefined;
 }
 
