@@ -1,4 +1,4 @@
-/** What the adapter to RabbitMQ adds to amqplib: its pitfalls, one by one, and the way to a broker. */
+/** What the driver adds to the AMQP client: the pitfalls of RabbitMQ, one by one, and the way to a broker. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { direct } from "../../../src/transport/address.ts";
@@ -20,6 +20,7 @@ import {
   consumer,
   consumersOf,
   eventsOf,
+  Mailbox,
   message,
   plain,
   proxiedBus,
@@ -211,6 +212,50 @@ Deno.test("a passive queue that is gone is waited for, and consumed in the form 
   await transport.publish(direct(route.key), message("back"), soon());
   assert.deepEqual((await first(1)).map(text), ["back"]);
   assert.deepEqual(events.filter(({ type }) => type === "failed"), []);
+});
+
+Deno.test("of consumers that start at once on one channel, the one that is refused has the error, and the others run", async () => {
+  const base = await brokerUrl();
+  await using bus = await rabbitBus();
+  const session = await bus.link.openSession(soon());
+  const addresses = Array.from({ length: 5 }, () => queue(bus.name()));
+  for (const [taken, { key }] of addresses.entries()) {
+    for (const address of addresses) await session.declare(address, soon());
+    await plain(base, async (channel) => {
+      await channel.consume(key, () => {}, { exclusive: true });
+      const mail = new Mailbox();
+      const started = await Promise.allSettled(
+        addresses.map((address) =>
+          session.consume(address, mail.receive, { prefetch: 1 }, soon())
+        ),
+      );
+      for (const [n, outcome] of started.entries()) {
+        if (n !== taken) {
+          assert.equal(outcome.status, "fulfilled", `${n}, not ${taken}`);
+          continue;
+        }
+        assert.ok(outcome.status === "rejected", `${n} was not refused`);
+        assert.ok(outcome.reason instanceof TopologyError, outcome.reason);
+        const { entity, reason } = outcome.reason.data;
+        assert.deepEqual([entity, reason], [`queue ${key}`, "inUse"]);
+      }
+      const running = addresses.filter((_, n) => n !== taken);
+      await Promise.all(running.map(async (address) => {
+        // Those that had started are restored.
+        await until(
+          "it is consumed",
+          async () => await consumersOf(bus, address.key) === 1,
+        );
+        await session.publish(address, message(address.key), soon());
+      }));
+      const came = (await mail.first(running.length)).map(text);
+      assert.deepEqual(came.sort(), running.map(({ key }) => key).sort());
+      for (const delivery of mail.deliveries) delivery.ack();
+      for (const outcome of started) {
+        if (outcome.status === "fulfilled") await outcome.value.cancel();
+      }
+    });
+  }
 });
 
 // Forms of exchanges and queues
@@ -424,6 +469,42 @@ Deno.test("300 publishes in one turn make few writes", async () => {
   await Promise.all(Array.from({ length: 300 }, publish));
   const writes = seen.writes - before;
   assert.ok(writes > 0 && writes <= 10, `${writes} writes`);
+});
+
+Deno.test("300 declarations in one turn make few writes, and those that are refused have their own errors", async () => {
+  const sockets = watchSockets();
+  await using bus = await rabbitBus();
+  const session = await bus.link.openSession(soon());
+  const addresses = Array.from({ length: 300 }, () => queue(bus.name()));
+  const refused = [7, 150, 299];
+  await plain(await brokerUrl(), async (channel) => {
+    for (const n of refused) {
+      const name = addresses[n]?.key ?? "";
+      await channel.assertQueue(name, { arguments: { "x-max-length": 5 } });
+    }
+  });
+  const seen = sockets();
+  const before = seen.writes;
+  const declared = await Promise.allSettled(
+    addresses.map((address) => session.declare(address, soon())),
+  );
+  const writes = seen.writes - before;
+  for (const [n, outcome] of declared.entries()) {
+    if (refused.includes(n)) {
+      assert.ok(outcome.status === "rejected", `${n} was not refused`);
+      inequivalent(`queue ${addresses[n]?.key}`)(outcome.reason);
+    } else assert.equal(outcome.status, "fulfilled", `${n} was refused`);
+  }
+  // Each refusal closes the channel, so that those after it are sent again.
+  assert.ok(writes > 0 && writes <= 20, `${writes} writes`);
+  await Promise.all(
+    [6, 8, 298].map(async (n) => {
+      const address = addresses[n] ?? assert.fail();
+      const sent = message("x", { mandatory: true });
+      await session.publish(address, sent, soon());
+      assert.equal((await bus.link.inspect(address, soon()))?.messages, 1);
+    }),
+  );
 });
 
 Deno.test("sockets send without delay", async () => {
