@@ -12,24 +12,29 @@ import {
   FieldValue,
   type ReceivedMessage,
 } from "../../src/amqp/mod.ts";
+import { withDeadline } from "../../src/async/deadline.ts";
 import { brokerUrl } from "../setup/broker.ts";
 
 /** Messages in the order in which they arrive. */
 class Arrivals<T> {
   readonly #arrived: T[] = [];
-  #waiting: ((item: T) => void) | undefined;
+  #waiting: PromiseWithResolvers<T> | undefined;
 
   add(item: T): void {
-    if (this.#waiting) this.#waiting(item);
+    if (this.#waiting) this.#waiting.resolve(item);
     else this.#arrived.push(item);
     this.#waiting = undefined;
   }
 
+  /** Resolves with the next message; rejects if a connection is closed before. */
   next(): Promise<T> {
     const first = this.#arrived.shift();
     if (first !== undefined) return Promise.resolve(first);
-    return new Promise((resolve) => this.#waiting = resolve);
+    this.#waiting = Promise.withResolvers();
+    return this.#waiting.promise;
   }
+
+  readonly fail = (reason: Error): void => this.#waiting?.reject(reason);
 }
 
 /** A connection of this client and one of amqplib, each with a queue that it consumes. */
@@ -60,6 +65,12 @@ async function peers(): Promise<Peers> {
   await peerChannel.consume(declared.queue, (message) => {
     if (message) amqplibArrivals.add(message);
   }, { noAck: true });
+  const fail = (reason: Error) => {
+    arrivals.fail(reason);
+    amqplibArrivals.fail(reason);
+  };
+  void connection.closed.then(fail);
+  peer.on("error", fail);
   return {
     connection,
     channel,
@@ -410,7 +421,9 @@ Deno.test("what is sent faster than the socket takes it waits, and arrives", asy
     connection.isFull,
     "eight megabytes are more than a socket takes at once",
   );
-  await connection.drained();
+  const late = () => new Error("the socket is still full");
+  const soon = { at: performance.now() + 10_000 };
+  await withDeadline(connection.drained(), soon, late);
   assert.equal(connection.isFull, false);
   for (const body of bodies) {
     const { content } = await amqplibArrivals.next();
