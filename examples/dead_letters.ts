@@ -7,9 +7,8 @@
  *
  * @module
  */
-import type { Buffer } from "node:buffer";
 import { parseArgs } from "node:util";
-import * as amqp from "npm:amqplib@2.3.1";
+import { AmqpError, connect, type ReceivedMessage } from "../src/amqp/mod.ts";
 
 const USAGE = `Usage:
   dead_letters.ts list <queue>.dead [options]      show the dead letters; they stay where they are
@@ -46,10 +45,12 @@ function readArguments() {
   }
 }
 
+const textOf = ({ body }: ReceivedMessage) => new TextDecoder().decode(body);
+
 /** Id, and procedure or type of event, of a message; both are empty if its body cannot be read. */
-function describe(content: Buffer): { id: string; procedure: string } {
+function describe(letter: ReceivedMessage): { id: string; procedure: string } {
   try {
-    const outer = JSON.parse(content.toString());
+    const outer = JSON.parse(textOf(letter));
     const inner = outer["oslo.message"]; // a request from an OpenStack peer is in an envelope
     const body = typeof inner === "string" ? JSON.parse(inner) : outer;
     return {
@@ -72,49 +73,52 @@ if (!isVerb || queue === "" || extra !== undefined) fail(USAGE, 2);
 if (!(limit > 0)) fail(`--limit ${values.limit} is not a number above 0`, 2);
 
 const url = values.url ?? Deno.env.get("AMQP_URL") ?? "amqp://localhost";
-const connection = await amqp.connect(url);
-const channel = await connection.createConfirmChannel();
-channel.on("error", () => {}); // the call that failed throws the same error
+const connection = await connect(url);
+let wasReturned = false;
+const channel = await connection.openChannel({
+  confirms: true,
+  onReturned: () => wasReturned = true,
+});
 
-/** Resolves when the broker has confirmed the message. A message that no queue takes is returned before its confirm. */
-function publish(
-  to: string,
-  content: Buffer,
-  headers: Record<string, unknown>,
-): Promise<void> {
+/**
+ * Publishes a copy of a letter to a queue. Resolves when the broker has confirmed the copy. A message that no queue takes is
+ * returned before its confirm.
+ */
+function publish(to: string, letter: ReceivedMessage): Promise<void> {
+  wasReturned = false;
   return new Promise((resolve, reject) => {
-    const returned = () => reject(new Error(`There is no queue ${to}`));
-    channel.once("return", returned);
-    const options = { headers, persistent: true, mandatory: true };
-    channel.sendToQueue(to, content, options, (error) => {
-      channel.off("return", returned);
-      if (error) reject(error);
-      else resolve();
+    const destination = { exchange: "", routingKey: to, mandatory: true };
+    // The broker accepts no other user's name than that of this connection.
+    const copy = { ...letter, userId: undefined, persistent: true };
+    channel.publish(destination, copy, (confirmation) => {
+      if (wasReturned) reject(new Error(`There is no queue ${to}`));
+      else if (confirmation === "ack") resolve();
+      else reject(new Error(`Queue ${to} has not taken it: ${confirmation}`));
     });
   });
 }
 
 /** Lists or requeues the letters that the options choose, and returns how many there were. */
 async function run(): Promise<number> {
-  const { messageCount } = await channel.checkQueue(queue);
+  const declared = { queue, passive: true };
+  const { messageCount } = await channel.request("queue.declare", declared);
   let chosen = 0;
   // A requeued letter that fails again meanwhile is left alone: the loop ends with those that were there.
   for (let taken = 0; taken < messageCount && chosen < limit; taken++) {
     const letter = await channel.get(queue);
     if (!letter) break;
     // A letter that is not acknowledged is in the queue again when the connection closes.
-    const { id, procedure } = describe(letter.content);
+    const { id, procedure } = describe(letter);
     if (values.id !== undefined && id !== values.id) continue;
     if ((values.procedure ?? procedure) !== procedure) continue;
     chosen++;
-    const headers = letter.properties.headers ?? {};
-    const { "warren-reason": reason, "warren-queue": origin } = headers;
-    const attempts = headers["warren-attempts"];
+    const { "warren-reason": reason, "warren-queue": origin } = letter.headers;
+    const attempts = letter.headers["warren-attempts"];
     console.log(`${id} ${procedure}: ${attempts} attempts, ${reason}`);
-    console.log(`  ${letter.content.toString().slice(0, 300)}`);
+    console.log(`  ${textOf(letter).slice(0, 300)}`);
     if (verb === "list") continue;
-    await publish(`${origin}`, letter.content, headers);
-    channel.ack(letter);
+    await publish(`${origin}`, letter);
+    channel.ack(letter.deliveryTag);
   }
   return chosen;
 }
@@ -123,9 +127,10 @@ try {
   const count = await run();
   const done = verb === "list" ? "found" : "requeued";
   console.log(`Dead letters ${done}: ${count}`);
-  await channel.close(); // sends the acknowledgements
+  await channel.close(); // the broker has processed the acknowledgements when it answers
 } catch (error) {
-  if ((error as { code?: unknown }).code !== 404) throw error;
+  const isMissing = error instanceof AmqpError && error.code === "NOT_FOUND";
+  if (!isMissing) throw error;
   console.error(
     `There is no queue ${queue}: nothing has become a dead letter there`,
   );

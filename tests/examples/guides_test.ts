@@ -1,5 +1,6 @@
 /** The guides of `examples/` as their readers run them. */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import {
   contract,
   createConnection,
@@ -380,4 +381,54 @@ Deno.test("dead_letters.ts lists the dead letters of a queue, and puts a chosen 
     await raw.channel.deleteQueue(`${topic}${part}`);
   }
   await raw.channel.deleteExchange(`${topic}_fanout`);
+});
+
+Deno.test("dead_letters.ts keeps all properties of a letter, and leaves one whose queue is gone", async () => {
+  const url = await brokerUrl();
+  const name = `t${crypto.randomUUID().slice(0, 8)}`;
+  const words = [`${name}.dead`, "--url", url];
+  await using raw = await Raw.open(url);
+  const { channel } = raw;
+  const origins = [name, `${name}.gone`];
+  await channel.assertQueue(name);
+  await channel.assertQueue(`${name}.dead`);
+  const properties = {
+    contentType: "application/json",
+    contentEncoding: "utf-8",
+    correlationId: "correlated",
+    replyTo: "somewhere",
+    messageId: "identified",
+    timestamp: 1_700_000_000,
+    type: "letter",
+    appId: "post",
+  };
+  const body = Buffer.from("not JSON");
+  for (const origin of origins) {
+    const headers = { "warren-queue": origin, "warren-attempts": 3, own: "é" };
+    channel.sendToQueue(`${name}.dead`, body, { ...properties, headers });
+  }
+  await channel.waitForConfirms();
+  const { code, stdout, stderr } = await program(
+    "examples/dead_letters.ts",
+    "requeue",
+    ...words,
+  );
+  assert.equal(code, 1);
+  assert.equal(
+    stdout.split("\n").filter((line) => / 3 attempts/.test(line)).length,
+    2,
+  );
+  assert.match(stderr, new RegExp(`There is no queue ${name}\\.gone`));
+  const requeued = await channel.get(name, { noAck: true });
+  assert.ok(requeued && requeued.content.equals(body));
+  const { headers, deliveryMode, ...rest } = requeued.properties;
+  assert.equal(headers?.own, "é");
+  assert.equal(deliveryMode, 2);
+  for (const [key, value] of Object.entries(properties)) {
+    assert.equal(rest[key as keyof typeof rest], value, key);
+  }
+  const list = await linesOf("examples/dead_letters.ts", "list", ...words);
+  assert.equal(list.at(-1), "Dead letters found: 1");
+  await channel.deleteQueue(name);
+  await channel.deleteQueue(`${name}.dead`);
 });
