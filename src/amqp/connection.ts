@@ -141,6 +141,7 @@ export class Connection implements AsyncDisposable {
     await waitForClose(this.closed, timeoutMs, end);
   }
 
+  /** Closes the connection. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -162,7 +163,7 @@ export class Connection implements AsyncDisposable {
     this.#heartbeat?.setRef(false);
   }
 
-  /** Opens the connection; called once, by {@linkcode connect}. */
+  /** @internal Opens the connection; called once, by {@linkcode connect}. */
   async open(target: Target): Promise<void> {
     const inbox = this.#inbox ?? new ControlInbox();
     this.#writer.frames.protocolHeader();

@@ -23,6 +23,12 @@ export type { Confirmation, ConfirmListener } from "./channel/confirms.ts";
 export { AmqpError } from "./codec/amqp_error.ts";
 export type { AmqpErrorOptions, AmqpScope } from "./codec/amqp_error.ts";
 export type { Content, Properties } from "./codec/content.ts";
+export type {
+  Args,
+  MethodName,
+  Methods,
+  RequestName,
+} from "./codec/method_args.ts";
 export type { Destination } from "./codec/frame_writer.ts";
 export { FieldValue } from "./codec/field_value.ts";
 export type { FieldType, Table } from "./codec/field_value.ts";

@@ -11,12 +11,20 @@ function markdownFiles(folder: string): string[] {
 
 const markdown = ["README.md", ...["src", "examples"].flatMap(markdownFiles)];
 
+/** Entry points of the package. */
+const PUBLIC = ["mod.ts", "src/amqp/mod.ts"];
+
 const CHECKS: Record<string, string[]> = {
   "format": ["fmt", "--check"],
   "lint": ["lint"],
   "types": ["check", "--doc", ".", ...markdown],
-  "types, by a user's options": ["check", "--no-config", "--no-lock", "mod.ts"],
-  "documentation": ["doc", "--lint", "mod.ts"],
+  "types, by a user's options": [
+    "check",
+    "--no-config",
+    "--no-lock",
+    ...PUBLIC,
+  ],
+  "documentation": ["doc", "--lint", ...PUBLIC],
   "architecture": ["test", "-A", "tests/architecture_test.ts"],
   "publish (dry run)": ["publish", "--dry-run", "--allow-dirty"],
 };

@@ -36,6 +36,7 @@ export interface AmqpErrorOptions {
  * @category AMQP
  */
 export class AmqpError extends Error {
+  /** Name of the class. */
   override readonly name = "AmqpError";
   /** Stable code. */
   readonly code: string;

@@ -5,11 +5,12 @@
  */
 import type { Table } from "./field_value.ts";
 
-/** Method without arguments. */
-type None = Readonly<Record<never, never>>;
-
-/** Arguments by method. */
-export interface Methods {
+/**
+ * Arguments by method; a method without arguments has no members. A type alias, since the documentation linter asks for a
+ * comment on each member of an interface.
+ * @category AMQP
+ */
+export type Methods = {
   readonly "connection.start": {
     readonly versionMajor: number;
     readonly versionMinor: number;
@@ -46,14 +47,14 @@ export interface Methods {
     readonly classId: number;
     readonly methodId: number;
   };
-  readonly "connection.close-ok": None;
+  readonly "connection.close-ok": Readonly<Record<never, never>>;
   readonly "connection.blocked": { readonly reason: string };
-  readonly "connection.unblocked": None;
+  readonly "connection.unblocked": Readonly<Record<never, never>>;
   readonly "connection.update-secret": {
     readonly newSecret: string;
     readonly reason: string;
   };
-  readonly "connection.update-secret-ok": None;
+  readonly "connection.update-secret-ok": Readonly<Record<never, never>>;
   readonly "channel.open": { readonly outOfBand: string };
   readonly "channel.open-ok": { readonly channelId: string };
   readonly "channel.flow": { readonly active: boolean };
@@ -64,7 +65,7 @@ export interface Methods {
     readonly classId: number;
     readonly methodId: number;
   };
-  readonly "channel.close-ok": None;
+  readonly "channel.close-ok": Readonly<Record<never, never>>;
   readonly "exchange.declare": {
     readonly reserved: number;
     readonly exchange: string;
@@ -76,14 +77,14 @@ export interface Methods {
     readonly noWait: boolean;
     readonly arguments: Table;
   };
-  readonly "exchange.declare-ok": None;
+  readonly "exchange.declare-ok": Readonly<Record<never, never>>;
   readonly "exchange.delete": {
     readonly reserved: number;
     readonly exchange: string;
     readonly ifUnused: boolean;
     readonly noWait: boolean;
   };
-  readonly "exchange.delete-ok": None;
+  readonly "exchange.delete-ok": Readonly<Record<never, never>>;
   readonly "exchange.bind": {
     readonly reserved: number;
     readonly destination: string;
@@ -92,7 +93,7 @@ export interface Methods {
     readonly noWait: boolean;
     readonly arguments: Table;
   };
-  readonly "exchange.bind-ok": None;
+  readonly "exchange.bind-ok": Readonly<Record<never, never>>;
   readonly "exchange.unbind": {
     readonly reserved: number;
     readonly destination: string;
@@ -101,7 +102,7 @@ export interface Methods {
     readonly noWait: boolean;
     readonly arguments: Table;
   };
-  readonly "exchange.unbind-ok": None;
+  readonly "exchange.unbind-ok": Readonly<Record<never, never>>;
   readonly "queue.declare": {
     readonly reserved: number;
     readonly queue: string;
@@ -125,7 +126,7 @@ export interface Methods {
     readonly noWait: boolean;
     readonly arguments: Table;
   };
-  readonly "queue.bind-ok": None;
+  readonly "queue.bind-ok": Readonly<Record<never, never>>;
   readonly "queue.purge": {
     readonly reserved: number;
     readonly queue: string;
@@ -147,13 +148,13 @@ export interface Methods {
     readonly routingKey: string;
     readonly arguments: Table;
   };
-  readonly "queue.unbind-ok": None;
+  readonly "queue.unbind-ok": Readonly<Record<never, never>>;
   readonly "basic.qos": {
     readonly prefetchSize: number;
     readonly prefetchCount: number;
     readonly global: boolean;
   };
-  readonly "basic.qos-ok": None;
+  readonly "basic.qos-ok": Readonly<Record<never, never>>;
   readonly "basic.consume": {
     readonly reserved: number;
     readonly queue: string;
@@ -212,20 +213,26 @@ export interface Methods {
     readonly requeue: boolean;
   };
   readonly "basic.recover": { readonly requeue: boolean };
-  readonly "basic.recover-ok": None;
+  readonly "basic.recover-ok": Readonly<Record<never, never>>;
   readonly "basic.nack": {
     readonly deliveryTag: number;
     readonly multiple: boolean;
     readonly requeue: boolean;
   };
   readonly "confirm.select": { readonly noWait: boolean };
-  readonly "confirm.select-ok": None;
-}
+  readonly "confirm.select-ok": Readonly<Record<never, never>>;
+};
 
-/** Name of a method in the specification. */
+/**
+ * Name of a method in the specification.
+ * @category AMQP
+ */
 export type MethodName = keyof Methods;
 
-/** Arguments of a method. */
+/**
+ * Arguments of a method.
+ * @category AMQP
+ */
 export type Args<N extends MethodName> = Methods[N];
 
 /** A method with its arguments. */
@@ -233,7 +240,10 @@ export type Method = {
   [N in MethodName]: { readonly name: N; readonly args: Args<N> };
 }[MethodName];
 
-/** Methods to which the peer replies with the method of the same name and `-ok`. */
+/**
+ * Methods to which the peer replies with the method of the same name and `-ok`.
+ * @category AMQP
+ */
 export type RequestName = {
   [N in MethodName]: `${N}-ok` extends MethodName ? N : never;
 }[MethodName];
