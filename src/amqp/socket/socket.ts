@@ -58,7 +58,7 @@ export async function openSocket(
   if (tls?.cert !== undefined) {
     return await openWithCertificate(address, tls, signal);
   }
-  const tcp = await Deno.connect({ hostname, port, signal });
+  const tcp = await openTcp(hostname, port, signal);
   try {
     tcp.setNoDelay();
     tcp.setKeepAlive();
@@ -66,6 +66,39 @@ export async function openSocket(
   } catch (error) {
     closeSocket(tcp);
     throw error;
+  }
+}
+
+/**
+ * Milliseconds by which the cancellation of an attempt is delayed. `Deno.connect` loses a socket that is opened in the turn of
+ * the event loop in which it is cancelled, and a broker that can be reached has answered by then.
+ */
+const CANCEL_DELAY_MS = 10;
+
+/** Opens a TCP socket; closes it if the signal is aborted before it is open. */
+async function openTcp(
+  hostname: string,
+  port: number,
+  signal: AbortSignal,
+): Promise<Deno.TcpConn> {
+  const attempt = new AbortController();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const abort = () => {
+    timer = setTimeout(() => attempt.abort(), CANCEL_DELAY_MS);
+  };
+  signal.throwIfAborted();
+  signal.addEventListener("abort", abort);
+  try {
+    const options = { hostname, port, signal: attempt.signal };
+    const tcp = await Deno.connect(options);
+    if (!signal.aborted) return tcp;
+    closeSocket(tcp);
+    throw signal.reason;
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", abort);
   }
 }
 
