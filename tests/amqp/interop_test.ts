@@ -14,6 +14,7 @@ import {
 } from "../../src/amqp/mod.ts";
 import { withDeadline } from "../../src/async/deadline.ts";
 import { brokerUrl } from "../setup/broker.ts";
+import { exclusiveQueue } from "./broker.ts";
 
 /** Messages in the order in which they arrive. */
 class Arrivals<T> {
@@ -84,14 +85,6 @@ async function peers(): Promise<Peers> {
       await connection.close();
     },
   };
-}
-
-async function exclusiveQueue(
-  channel: Channel,
-  args: Readonly<Record<string, unknown>> = {},
-): Promise<string> {
-  const declare = { exclusive: true, arguments: args };
-  return (await channel.request("queue.declare", declare)).queue;
 }
 
 /** Publishes to a queue; resolves with the confirmation. */
