@@ -1,7 +1,7 @@
 /** Streams of items that a handler returns. @module */
 import { InvalidResultError, InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
-import { settledWithin, withDeadline } from "../../async/deadline.ts";
+import { settledWithin } from "../../async/deadline.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
 import type { Contract } from "../../contract/types.ts";
 import {
@@ -80,27 +80,57 @@ export async function* cancellableStream(
   { open, signal, step, item }: StreamSource,
 ): AsyncGenerator<unknown, void, undefined> {
   const iterator = open();
-  const limit = { at: Infinity, signal };
+  const steps = new AbortableSteps(signal);
   let ended = false, cancelled = false;
   try {
     while (!signal.aborted) {
-      const pending = step(() => iterator.next());
-      const racing = withDeadline(pending, limit, () => undefined);
-      const next = await racing.catch((error) => {
+      let next: IteratorResult<unknown>;
+      try {
+        next = await steps.result(step(() => iterator.next()));
+      } catch (error) {
         cancelled = signal.aborted && error === signal.reason;
         ended = !cancelled;
-        if (!cancelled) throw error;
-      });
-      if (!next) return;
+        if (cancelled) return;
+        throw error;
+      }
       ended = next.done === true;
       if (ended) return;
-      yield await item(next.value);
+      yield item(next.value); // which awaits the item
     }
   } finally {
+    steps[Symbol.dispose]();
     if (!ended) {
       const returned = step(() => iterator.return?.());
       await (cancelled ? settledWithin(returned, RETURN_TIMEOUT_MS) : returned);
     }
+  }
+}
+
+/** Awaits one step after another; each of them rejects when the signal fires. One listener serves all steps. */
+class AbortableSteps implements Disposable {
+  readonly #signal: AbortSignal;
+  #reject: ((reason: unknown) => void) | undefined;
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+    signal.addEventListener("abort", this);
+  }
+
+  /** Settles as the step does; rejects with the signal's reason if that comes first. */
+  result<T>(step: Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#reject = reject;
+      step.then(resolve, reject);
+      if (this.#signal.aborted) this.handleEvent();
+    });
+  }
+
+  handleEvent(): void {
+    this.#reject?.(this.#signal.reason);
+  }
+
+  [Symbol.dispose](): void {
+    this.#signal.removeEventListener("abort", this);
   }
 }
 
