@@ -175,15 +175,30 @@ const item = (sequence?: number): Reply => ({
 
 Deno.test("an item beyond its credit ends its stream, and is not kept", async () => {
   const items = new StreamReceiver();
-  for (let n = 1; n <= 40; n++) items.receive(item(n));
+  for (let n = 1; n <= 40; n++) items.receive(item(n), 1);
   for (let n = 1; n <= 32; n++) assert.equal((await items.next()).sequence, n);
   await assert.rejects(items.next(), (error) => {
     assert.ok(error instanceof InterruptedError);
     assert.match(error.message, /item 33 beyond its credit/);
     return error.data.sequence === 32;
   });
+  // A window that has grown has 1024 items at most.
+  const grown = new StreamReceiver();
+  let sent = 0;
+  while (sent < 10_000) {
+    const next = grown.next();
+    grown.receive({ ...item(++sent), window: 1_000_000 }, 1);
+    await next;
+  }
+  for (let n = 0; n < 1_024; n++) grown.receive(item(++sent), 1);
+  grown.receive(item(++sent), 1);
+  let kept = 0;
+  await assert.rejects(async () => {
+    for (;; kept++) await grown.next();
+  }, /beyond its credit/);
+  assert.ok(kept >= 512 && kept <= 1_024, `${kept}`);
   const foreign = new StreamReceiver();
-  for (let n = 0; n <= 10_000; n++) foreign.receive(item());
+  for (let n = 0; n <= 10_000; n++) foreign.receive(item(), 1);
   for (let n = 0; n < 10_000; n++) await foreign.next();
   await assert.rejects(foreign.next(), /more than 10000 items/);
 });

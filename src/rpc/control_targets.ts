@@ -6,12 +6,20 @@
 
 import { KeyedSlotMap } from "../slot_map.ts";
 
+/** Credit that the reader of a stream grants. */
+export interface Credit {
+  /** Number of the last item that may be sent. */
+  readonly upTo: number;
+  /** Number of the last item that was read; undefined from older readers, whose window has a fixed size. */
+  readonly read?: number | undefined;
+}
+
 /** Work that control commands act on. */
 export interface ControlTarget {
   /** Ends the work, because no caller waits for its result any more. */
   end(reason: string): void;
-  /** Receives a credit: items of the stream up to the number `upTo` may be sent. */
-  grant(upTo: number): void;
+  /** Receives a credit for items of a stream. */
+  grant(credit: Credit): void;
   /** Reply queue of the caller. */
   readonly reader: string | undefined;
   /** Resends the items of run `run` from number `from` on. False if they are not stored here. */
@@ -46,8 +54,8 @@ export class ControlTargets {
   }
 
   /** Passes a credit to the targets of a call. */
-  grant(call: string, upTo: number): void {
-    for (const running of this.#calls.get(call) ?? []) running.grant(upTo);
+  grant(call: string, credit: Credit): void {
+    for (const running of this.#calls.get(call) ?? []) running.grant(credit);
   }
 
   /**

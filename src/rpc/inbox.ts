@@ -35,8 +35,8 @@ import { ControlTargets } from "./control_targets.ts";
 export interface PendingReply {
   /** Inbox of the worker that runs the call; undefined before the first reply. */
   readonly worker: string | undefined;
-  /** Receives a reply, or one message of a reply in several messages. */
-  receive(reply: Reply): void;
+  /** Receives a reply, or one message of a reply in several messages; `bytes` is the size of its body. */
+  receive(reply: Reply, bytes: number): void;
   /** Ends the call with an error. */
   fail(error: unknown): void;
   /** Notes that no queue took the request. */
@@ -213,7 +213,8 @@ export class Inbox {
     const { message: content } = decoded;
     if (content.kind === "reply") {
       // A Folsom server names the call only by the name of its reply queue.
-      return this.#reply(content, content.call ?? correlationId ?? key);
+      const call = content.call ?? correlationId ?? key;
+      return this.#reply(content, call, body.length);
     }
     if (content.kind !== "control") return this.#reject(`a ${content.kind}`);
     this.#control(content, replyTo);
@@ -242,20 +243,20 @@ export class Inbox {
   }
 
   #control(
-    { command, call, credit = 0, sequence = 1, runId }: Control,
+    { command, call, credit: upTo = 0, read, sequence = 1, runId }: Control,
     reader: string | undefined,
   ): void {
     if (command === "cancel") return this.targets.cancel(call);
-    this.targets.grant(call, credit);
+    this.targets.grant(call, { upTo, read });
     if (command === "credit") return;
     if (this.targets.resume(call, reader, sequence, runId)) return;
     const [listener] = this.#unknownListeners;
     if (reader) listener?.(call, sequence, reader);
   }
 
-  #reply(reply: Reply, call: string): void {
+  #reply(reply: Reply, call: string, bytes: number): void {
     const waiter = this.pending.get(call);
-    if (waiter) return waiter.pending.receive(reply);
+    if (waiter) return waiter.pending.receive(reply, bytes);
     this.unmatched.late++;
     logger("rpc").debug("A reply came that nobody waits for");
     const [listener] = this.#unmatchedListeners;

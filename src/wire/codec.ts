@@ -16,6 +16,7 @@ import type {
 } from "./rpc_message.ts";
 import {
   controlSchema,
+  isPlainReply,
   requestSchema,
   schemaFor,
 } from "./rpc_message_schema.ts";
@@ -135,13 +136,14 @@ export function encode(
 
 /** Encodes a control command, which consists of headers alone. */
 export function encodeControl(control: Control): Encoded {
-  const { command, call, credit, sequence, runId } = control;
+  const { command, call, credit, read, sequence, runId } = control;
   return {
     body: Buffer.from("{}"),
     headers: {
       [header.control]: command,
       [header.call]: call,
       ...(credit !== undefined && { [header.credit]: `${credit}` }),
+      ...(read !== undefined && { [header.read]: `${read}` }),
       ...(sequence !== undefined && { [header.sequence]: `${sequence}` }),
       ...(runId !== undefined && { [header.runId]: runId }),
     },
@@ -187,6 +189,7 @@ function decodeControl(headers: JsonObject): Decoded {
     command: headers[header.control],
     call: headers[header.call],
     credit: numberFrom(headers[header.credit]),
+    read: numberFrom(headers[header.read]),
     sequence: numberFrom(headers[header.sequence]),
     runId: headers[header.runId],
   };
@@ -266,6 +269,7 @@ export function decode(
   }
   if (unreadable !== undefined) return rejected(unreadable, {}, dialect, raw);
   const complete = Object.assign(raw, ownHeaders(raw.kind, headers));
+  if (isPlainReply(complete)) return { message: complete, dialect };
   const parsed = schemaFor(complete).safeParse(complete);
   if (parsed.success) return { message: parsed.data, dialect };
   const issue = parsed.error.issues[0];

@@ -7,6 +7,7 @@
 import { Buffer } from "node:buffer";
 import type { JsonObject, Reply, Request } from "./rpc_message.ts";
 import type { BodyMessage } from "./dialect.ts";
+import { isShortString } from "./rpc_message_schema.ts";
 
 /** Headers as Warren sends them. */
 export type WireHeaders = Readonly<Record<string, string>>;
@@ -31,15 +32,18 @@ export const header = {
   control: "warren-control",
   call: "warren-call",
   credit: "warren-credit",
+  read: "warren-read",
+  window: "warren-window",
   batch: "warren-batch",
   to: "warren-to",
   deferred: "warren-deferred",
 } as const;
 
-/** Version of Warren's headers: 1 has heartbeats and control commands, 2 adds batches of replies. */
-export const PROTOCOL_VERSION = 2;
-/** First version with batches of replies. */
-export const BATCH_VERSION = 2;
+/**
+ * Version of Warren's headers: 1 has heartbeats and control commands, 2 adds batches of replies, 3 adds items of streams
+ * without headers of their own in a batch.
+ */
+export const PROTOCOL_VERSION = 3;
 const TRUE = "true";
 
 /** Returns the version of Warren's headers that a peer understands; undefined if the peer is not Warren. */
@@ -74,7 +78,7 @@ const PARSED_REPLY: WireHeaders = Object.freeze({
 
 /** Returns the headers of a reply to Warren. */
 export function replyHeaders(reply: Reply): WireHeaders {
-  const { sequence, runId, inbox, heartbeat } = reply;
+  const { sequence, runId, inbox, heartbeat, window } = reply;
   const hasExtra = sequence !== undefined || runId !== undefined ||
     inbox !== undefined || heartbeat;
   if (!hasExtra) return reply.parsed ? PARSED_REPLY : PLAIN_REPLY;
@@ -84,6 +88,7 @@ export function replyHeaders(reply: Reply): WireHeaders {
   if (inbox !== undefined) headers[header.inbox] = inbox;
   if (reply.parsed) headers[header.parsed] = TRUE;
   if (heartbeat) headers[header.heartbeat] = TRUE;
+  if (window !== undefined) headers[header.window] = `${window}`;
   return headers;
 }
 
@@ -127,6 +132,7 @@ export function ownHeaders(
     inbox: headers[header.inbox],
     parsed: flagFrom(headers[header.parsed]),
     heartbeat: flagFrom(headers[header.heartbeat]),
+    window: numberFrom(headers[header.window]),
   };
 }
 
@@ -200,18 +206,6 @@ const MAX_FORWARDED_BYTES = 16 * 1024;
  * times, or be refused.
  */
 const ROUTING_HEADERS = new Set(["CC", "BCC"]);
-
-/**
- * Bytes that AMQP allows for a name or a property. A text that arrived may have more when it is encoded again, since it
- * is then written as UTF-8.
- */
-const MAX_SHORT_STRING_BYTES = 255;
-
-/** True if AMQP can encode a text as a name or as a property. */
-export const isShortString = (text: string): boolean =>
-  text.length <= MAX_SHORT_STRING_BYTES &&
-  (text.length * 3 <= MAX_SHORT_STRING_BYTES ||
-    Buffer.byteLength(text) <= MAX_SHORT_STRING_BYTES);
 
 /** Headers of a single attempt. */
 const ATTEMPT_HEADERS: ReadonlySet<string> = new Set([

@@ -8,13 +8,11 @@ export { copyForCall, dialects, grizzly, oslo } from "./dialect.ts";
 export { fromFailure, toFailure } from "./failure.ts";
 export {
   attemptOf,
-  BATCH_VERSION,
   deadLetterCountOf,
   deadLetterHeaders,
   deferralHeaders,
   forwardedHeaders,
   interruptionsOf,
-  isShortString,
   propertyHeaders,
   PROTOCOL_VERSION,
   redeliveryHeaders,
@@ -22,7 +20,13 @@ export {
 } from "./headers.ts";
 export { assertJson, defaultLimits } from "./json.ts";
 export { osloPeerOf } from "./oslo.ts";
-export { decodeBatch, isBatch, ReplyBatch } from "./reply_batch.ts";
+export {
+  BATCH_VERSION,
+  decodeBatch,
+  isBatch,
+  ReplyBatch,
+} from "./reply_batch.ts";
+export { isShortString } from "./rpc_message_schema.ts";
 
 export type { DecodeError } from "./codec.ts";
 export type { Dialect } from "./dialect.ts";

@@ -1,15 +1,14 @@
 /**
  * Batches: several replies to one caller in one message, a format of Warren's own. The first line is a JSON array with
- * the properties of each reply, as `[bytes of its body, correlation id, headers]`. The bodies follow, one after the
- * other.
+ * the properties of each reply, as `[bytes of its body, correlation id, headers]`; those of an item of a stream that
+ * follows an item of the same stream may be `[bytes of its body]`. The bodies follow, one after the other.
  *
  * @module
  */
 import { Buffer } from "node:buffer";
-import { z } from "npm:zod@^4.6.7";
 import type { JsonObject } from "./rpc_message.ts";
-import { batchHeaders, header } from "./headers.ts";
-import { defaultLimits, parseJson } from "./json.ts";
+import { batchHeaders, header, numberFrom } from "./headers.ts";
+import { defaultLimits, isJsonObject, parseJson } from "./json.ts";
 
 /** Reply in a batch, or a batch as a whole. */
 export interface BatchEntry {
@@ -21,11 +20,35 @@ export interface BatchEntry {
   readonly correlationId?: string | undefined;
 }
 
+/** First version with batches of replies. */
+export const BATCH_VERSION = 2;
+/** First version with items of streams that have no headers of their own in a batch. */
+export const ITEM_BATCH_VERSION = 3;
+
 /** Largest batch, in bytes and in replies. */
 const MAX_BATCH_BYTES = 64 * 1024;
 const MAX_BATCH_REPLIES = 256;
 /** Largest body that is put into a batch: copying a larger one would take longer than it saves. */
 const MAX_BATCHED_BODY_BYTES = 8 * 1024;
+
+/** Returns the headers of the next item of the same stream, if all others are the same. */
+function nextItemHeaders(headers: JsonObject): JsonObject | undefined {
+  const sequence = numberFrom(headers[header.sequence]);
+  return typeof sequence === "number"
+    ? { ...headers, [header.sequence]: `${sequence + 1}` }
+    : undefined;
+}
+
+/** True if `nextItemHeaders` returns these headers. */
+function isNextItem(previous: JsonObject, headers: JsonObject): boolean {
+  const sequence = Number(previous[header.sequence]);
+  if (headers[header.sequence] !== `${sequence + 1}`) return false;
+  const names = Object.keys(headers);
+  return names.length === Object.keys(previous).length &&
+    names.every((name) =>
+      name === header.sequence || headers[name] === previous[name]
+    );
+}
 
 /** Collects replies for one batch. */
 export class ReplyBatch<T extends BatchEntry> {
@@ -35,12 +58,12 @@ export class ReplyBatch<T extends BatchEntry> {
   #bytes = "[]\n".length;
 
   /**
-   * Adds a reply; returns false if it does not fit into the batch. A large reply fits only into an empty batch, and
-   * nothing fits after it.
+   * Adds a reply to a reader of this version of Warren's headers; returns false if it does not fit into the batch. A large
+   * reply fits only into an empty batch, and nothing fits after it.
    */
-  add(reply: T, maxBytes: number): boolean {
-    const { body, correlationId, headers } = reply;
-    const line = JSON.stringify([body.length, correlationId ?? "", headers]);
+  add(reply: T, maxBytes: number, version = BATCH_VERSION): boolean {
+    const { body } = reply;
+    const line = this.#head(reply, version);
     const bytes = this.#bytes + Buffer.byteLength(line) + 1 + body.length;
     const fits = bytes <= Math.min(maxBytes, MAX_BATCH_BYTES) &&
       this.replies.length < MAX_BATCH_REPLIES &&
@@ -50,6 +73,16 @@ export class ReplyBatch<T extends BatchEntry> {
     this.#heads.push(line);
     this.#bytes = fits ? bytes : Infinity;
     return true;
+  }
+
+  /** Returns the properties of a reply as JSON; only its length if it is the next item of the stream of the last reply. */
+  #head({ body, correlationId = "", headers }: T, version: number): string {
+    const last = this.replies.at(-1);
+    return version >= ITEM_BATCH_VERSION && last !== undefined &&
+        last.correlationId === correlationId &&
+        isNextItem(last.headers, headers)
+      ? `[${body.length}]`
+      : JSON.stringify([body.length, correlationId, headers]);
   }
 
   /** Encodes the batch. */
@@ -65,13 +98,33 @@ const LINE_FEED = 0x0a;
 /** The method of `Buffer` is slower. */
 const { indexOf } = Uint8Array.prototype;
 
-const entrySchema = z.tuple([z.int().positive(), z.string(), z.looseObject({})])
-  .refine(([, , headers]) => !(header.control in headers), "no control");
-const headSchema = z.array(entrySchema).min(1).max(MAX_BATCH_REPLIES);
-
 /** Returns true if a message is a batch. */
 export const isBatch = (headers: JsonObject): boolean =>
   header.batch in headers;
+
+/** Properties of a reply in the first line of a batch. */
+type Head = Required<Omit<BatchEntry, "body">> & { readonly length: number };
+
+const isLength = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && Number(value) > 0;
+
+/**
+ * Returns the properties of a reply; undefined if they are invalid, which a schema would take several times as long to
+ * find. A control command cannot be part of a batch.
+ */
+function headOf(value: unknown, previous: Head | undefined): Head | undefined {
+  const [length, correlationId, headers, ...more]: unknown[] =
+    Array.isArray(value) ? value : [];
+  if (!isLength(length) || more.length > 0) return undefined;
+  if (correlationId === undefined && headers === undefined) {
+    const next = previous && nextItemHeaders(previous.headers);
+    return next && { ...previous, length, headers: next };
+  }
+  return typeof correlationId === "string" && isJsonObject(headers) &&
+      !(header.control in headers)
+    ? { length, correlationId, headers }
+    : undefined;
+}
 
 /**
  * Decodes a batch to its replies, each to be decoded by itself; undefined if the message is not a valid batch. Never
@@ -83,18 +136,19 @@ export function decodeBatch(
   if (body.length > MAX_BATCH_BYTES) return undefined;
   const end = Math.max(0, indexOf.call(body, LINE_FEED));
   const json = parseJson(body.subarray(0, end), defaultLimits);
-  const entries = "value" in json
-    ? headSchema.safeParse(json.value).data
-    : undefined;
+  const heads = "value" in json && Array.isArray(json.value) ? json.value : [];
+  if (heads.length === 0 || heads.length > MAX_BATCH_REPLIES) return undefined;
+  const replies: BatchEntry[] = [];
   let offset = end + 1;
-  const replies = entries?.map((
-    [length, correlationId, headers],
-  ): BatchEntry => ({
-    body: body.subarray(offset, offset += length),
-    headers,
-    correlationId,
-  }));
+  let head: Head | undefined;
+  for (const each of heads) {
+    head = headOf(each, head);
+    if (!head) return undefined;
+    const { length, correlationId, headers } = head;
+    const part = body.subarray(offset, offset += length);
+    replies.push({ body: part, headers, correlationId });
+  }
   const isComplete = offset === body.length &&
-    `${replies?.length}` === headers[header.batch];
+    `${replies.length}` === headers[header.batch];
   return isComplete ? replies : undefined;
 }

@@ -113,6 +113,11 @@ export interface Reply {
   readonly parsed?: boolean | undefined;
   /** True for a heartbeat, which has no result. Only Warren sends it. */
   readonly heartbeat?: boolean | undefined;
+  /**
+   * Set on an item of a stream that waited for credit: number of unread items that the worker can store, which is the
+   * maximum for the reader's window. Only Warren sends it.
+   */
+  readonly window?: number | undefined;
 }
 
 /**
@@ -153,6 +158,8 @@ export interface Control {
   readonly call: string;
   /** With `credit` and `resume`: number of the last item that may be sent. */
   readonly credit?: number | undefined;
+  /** With `credit` and `resume`: number of the last item that was read; undefined from readers with a fixed window. */
+  readonly read?: number | undefined;
   /** With `resume`: number of the first item that is missing. */
   readonly sequence?: number | undefined;
   /** With `resume`: id of the run, if it is known. */

@@ -27,7 +27,8 @@ export function lose(url: string, lost: (reply: Reply) => boolean): void {
   pending.set = (call, waiter) => {
     const lossy: PendingReply = waiter.pending;
     const receive = lossy.receive.bind(lossy);
-    lossy.receive = (reply) => lost(reply) ? undefined : receive(reply);
+    lossy.receive = (reply, bytes) =>
+      lost(reply) ? undefined : receive(reply, bytes);
     return set(call, waiter);
   };
 }

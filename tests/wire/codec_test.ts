@@ -120,17 +120,30 @@ Deno.test.each(
   );
 });
 
-const none = { credit: undefined, sequence: undefined, runId: undefined };
+const none = {
+  credit: undefined,
+  read: undefined,
+  sequence: undefined,
+  runId: undefined,
+};
 
 for (
   const control of [
     { ...none, kind: "control", command: "cancel", call: "c" },
-    { ...none, kind: "control", command: "credit", call: "c", credit: 48 },
+    {
+      ...none,
+      kind: "control",
+      command: "credit",
+      call: "c",
+      credit: 48,
+      read: 0,
+    },
     {
       kind: "control",
       command: "resume",
       call: "c",
       credit: 48,
+      read: 16,
       sequence: 17,
       runId: "r",
     },

@@ -71,6 +71,31 @@ Deno.test("a batch that was cut, lengthened or changed is none, or holds as many
   assert.ok(seen.none > 100 && seen.some > 100, Deno.inspect(seen));
 });
 
+Deno.test("an item that follows another of its stream has no headers of its own in a batch of version 3", () => {
+  const body = new Uint8Array([1]);
+  const item = (sequence: string, more = {}, correlationId = "c") => ({
+    ...{ body, correlationId },
+    headers: { "warren-run": "r", "warren-sequence": sequence, ...more },
+  });
+  const items = [
+    ...[item("1"), item("2"), item("3"), item("5"), item("6", {}, "d")],
+    ...[item("7", {}, "d"), item("8", { "warren-window": "9" }, "d")],
+    ...[item("9", { "warren-run": "s" }, "d"), item("10", { x: "" }, "d")],
+    { body, headers: {}, correlationId: "d" },
+    { body, headers: {}, correlationId: "d" },
+  ];
+  const lengths = (version?: number) => {
+    const made = new ReplyBatch();
+    for (const each of items) made.add(each, Infinity, version);
+    const { encoded } = made;
+    assert.deepEqual(decodeBatch(encoded)?.map(plain), items.map(plain));
+    const [line = ""] = new TextDecoder().decode(encoded.body).split("\n", 1);
+    return JSON.parse(line).map(({ length }: unknown[]) => length);
+  };
+  assert.deepEqual(lengths(3), [3, 1, 1, 3, 3, 1, 3, 3, 3, 3, 3]);
+  assert.deepEqual(lengths(), Array(11).fill(3));
+});
+
 const line = (head: unknown, rest = "") =>
   new TextEncoder().encode(`${JSON.stringify(head)}\n${rest}`);
 const many = (count: number) =>
@@ -98,6 +123,14 @@ for (
       1,
       new TextEncoder().encode('[[1,"",{"__proto__":{}}]]\nx'),
     ],
+    ["a first item without headers", 1, line([[1]], "x")],
+    ["an item after no item", 2, line([[1, "", {}], [1]], "xx")],
+    [
+      "an item after an item without number",
+      2,
+      line([[1, "", { "warren-sequence": "x" }], [1]], "xx"),
+    ],
+    ["four properties", 1, line([[1, "", {}, 1]], "x")],
     ["too many answers", 257, many(257)],
     ["too many bytes", 1, line([[65_536, "", {}]], "x".repeat(65_536))],
   ] as const

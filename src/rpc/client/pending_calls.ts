@@ -4,15 +4,13 @@ import type { Message, Session } from "../../transport/transport.ts";
 import { type Control, encodeControl } from "../../wire/mod.ts";
 import { newId } from "../../ids.ts";
 import type { Inbox, PendingReply } from "../inbox.ts";
+import type { Credit } from "../control_targets.ts";
 
 /** Milliseconds in which a control command has to be sent. */
 const CONTROL_TIMEOUT_MS = 500;
 
-/**
- * Position from which a reader misses items of a stream: sequence number, run id, and the last item that may be sent
- * (`credit`).
- */
-export type ResumePoint = Pick<Control, "sequence" | "runId" | "credit">;
+/** Position from which a reader misses items of a stream. */
+export type ResumePoint = Pick<Control, "sequence" | "runId">;
 
 /** Calls of one client that wait for replies, and the control commands that it sends to their workers. */
 export class PendingCalls {
@@ -51,14 +49,23 @@ export class PendingCalls {
     void this.#control(worker, { command: "cancel", call });
   }
 
-  /** Sends a credit to the worker of a stream: it may send items up to the number `upTo`. */
-  credit(call: string, worker: string | undefined, upTo: number): void {
-    void this.#control(worker, { command: "credit", call, credit: upTo });
+  /** Sends a credit to the worker of a stream. */
+  credit(
+    call: string,
+    worker: string | undefined,
+    { upTo: credit, read }: Credit,
+  ): void {
+    void this.#control(worker, { command: "credit", call, credit, read });
   }
 
   /** Requests the missing items of a stream from its worker; the request also has the current credit. */
-  resume(call: string, worker: string | undefined, wanted: ResumePoint): void {
-    void this.#control(worker, { command: "resume", call, ...wanted });
+  resume(
+    call: string,
+    worker: string | undefined,
+    wanted: ResumePoint & Credit,
+  ): void {
+    const { upTo: credit, ...rest } = wanted;
+    void this.#control(worker, { command: "resume", call, credit, ...rest });
   }
 
   /** Fails all calls, and sends a cancellation to their workers. */

@@ -5,6 +5,7 @@ import {
   type Timer,
 } from "../../async/timer_wheel.ts";
 import { TimeoutError } from "../../errors.ts";
+import type { Credit } from "../control_targets.ts";
 import { GapRecovery } from "../streams/gap_recovery.ts";
 import {
   type StreamFailure,
@@ -35,6 +36,8 @@ export class StreamCall implements StreamListener {
   readonly #recovery: GapRecovery;
   readonly #watching: Disposable;
   #expiry: Timer;
+  /** Last time of progress, in milliseconds of the monotonic clock; -Infinity before the first reply. */
+  #progressAt = -Infinity;
   #replyQueue: Disposable | undefined;
   #ended = false;
   #closed = false;
@@ -51,12 +54,11 @@ export class StreamCall implements StreamListener {
     const { pendingCalls, transport } = resources;
     const { id, limits: { deadline: { at, signal }, timeout } } = outgoing;
     pendingCalls.add(id, this.receiver);
-    this.#expiry = setDeadline(at, () => this.#expire());
+    this.#expiry = setDeadline(at, () => this.#check());
     signal?.addEventListener("abort", this);
     this.#recovery = new GapRecovery(this.receiver, timeout, () => {
-      const { worker, upcoming: sequence, run: runId, granted: credit } =
-        this.receiver;
-      pendingCalls.resume(id, worker, { sequence, runId, credit });
+      const { worker, upcoming: sequence, run: runId, credit } = this.receiver;
+      pendingCalls.resume(id, worker, { sequence, runId, ...credit });
     });
     this.#watching = transport.onEvent(({ type }) => {
       if (type === "connected") this.#recovery.onReconnect();
@@ -84,16 +86,23 @@ export class StreamCall implements StreamListener {
   }
 
   onProgress(): void {
-    if (this.#ended) return;
-    clearDeadline(this.#expiry);
-    const { timeout } = this.#outgoing.limits;
-    // While the receiver is full, the worker waits for credit.
-    const until = this.receiver.full ? Infinity : performance.now() + timeout;
-    this.#expiry = setDeadline(until, () => this.#expire());
+    this.#progressAt = performance.now();
   }
 
   onReply(): void {
     this.#recovery.onReply();
+  }
+
+  /** Sets the timer again if something was received meanwhile, which is cheaper than setting it for each item. */
+  #check(): void {
+    if (this.#ended) return;
+    const { timeout } = this.#outgoing.limits;
+    const now = performance.now();
+    // While the receiver is full, the worker waits for credit.
+    const from = this.receiver.full ? now : this.#progressAt;
+    const until = from + timeout;
+    if (until <= now) return this.#expire();
+    this.#expiry = setDeadline(until, () => this.#check());
   }
 
   onRival(inbox: string | undefined): void {
@@ -103,9 +112,9 @@ export class StreamCall implements StreamListener {
     this.#recovery.onRival();
   }
 
-  onCredit(upTo: number): void {
+  onCredit(credit: Credit): void {
     const { worker } = this.receiver;
-    this.#resources.pendingCalls.credit(this.#outgoing.id, worker, upTo);
+    this.#resources.pendingCalls.credit(this.#outgoing.id, worker, credit);
   }
 
   onEnd(failure: StreamFailure | undefined): void {

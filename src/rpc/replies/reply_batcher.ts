@@ -26,6 +26,15 @@ export function withoutConfirms(session: Pick<Session, "send">): ReplyChannel {
   };
 }
 
+/** Reply that is to be published. */
+export interface Publishing {
+  readonly message: Message;
+  /** Deadline in milliseconds of the monotonic clock. */
+  readonly deadline: number;
+  /** Version of Warren's headers that the reader understands. */
+  readonly version: number;
+}
+
 /** Replies to one queue that have not been sent yet. */
 class OpenBatch {
   readonly batch: ReplyBatch<Message> = new ReplyBatch();
@@ -35,12 +44,12 @@ class OpenBatch {
   deadline = -Infinity;
 
   /** Adds a message; false if its deadline is too different, or the batch would be too large. */
-  add(message: Message, deadline: number, maxBytes: number): boolean {
+  add({ message, deadline, version }: Publishing, maxBytes: number): boolean {
     const first = Math.min(this.#first, deadline);
     const last = Math.max(this.deadline, deadline);
     const together = this.batch.replies.length === 0 ||
       first === last || last - first <= MAX_DEADLINE_SPREAD_MS;
-    if (!together || !this.batch.add(message, maxBytes)) return false;
+    if (!together || !this.batch.add(message, maxBytes, version)) return false;
     this.#first = first;
     this.deadline = last;
     return true;
@@ -73,13 +82,13 @@ export class ReplyBatcher {
    * Publishes a message in the same way as `Session.publish`, to a queue whose reader understands batches. Messages to
    * one queue stay in order.
    */
-  publish(queue: string, message: Message, deadline: number): Promise<void> {
+  publish(queue: string, reply: Publishing): Promise<void> {
     let batch = this.#open.get(queue);
-    if (!batch?.add(message, deadline, this.#maxBytes)) {
+    if (!batch?.add(reply, this.#maxBytes)) {
       if (batch) this.#send(queue, batch);
       if (this.#open.size === 0) process.nextTick(this.#flush);
       batch = new OpenBatch();
-      batch.add(message, deadline, this.#maxBytes);
+      batch.add(reply, this.#maxBytes);
       this.#open.set(queue, batch);
     }
     return batch.sent.promise;

@@ -130,10 +130,13 @@ export class ReplyEncoder {
   /** Encodes one message. In a Warren stream, it contains the inbox for the reader's control commands. */
   reply(incoming: IncomingRequest, fields: ReplyFields): Message {
     const { request: { reply, warren }, dialect } = incoming;
-    const named = warren && fields.sequence !== undefined;
-    const inbox = named ? { inbox: this.#publisher.inbox } : {};
+    const isNamed = warren && fields.sequence !== undefined;
+    const { inbox } = this.#publisher;
     const target = { reply: reply as ReplyAddress, dialect, warren };
-    return this.#publisher.message(target, { ...fields, ...inbox });
+    return this.#publisher.message(
+      target,
+      isNamed ? { ...fields, inbox } : fields,
+    );
   }
 }
 

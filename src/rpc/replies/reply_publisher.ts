@@ -43,6 +43,9 @@ export interface ReplyTarget {
   readonly request?: Waiter & { readonly signal: AbortSignal } | undefined;
 }
 
+/** Receiver of a reply that is encoded. */
+export type EncodedReplyTarget = Omit<ReplyTarget, "dialect">;
+
 /** Collaborators of a `ReplyPublisher`. */
 export interface ReplyPublisherOptions {
   /** Publishes the replies. */
@@ -105,7 +108,7 @@ export class ReplyPublisher {
 
   /** Publishes messages that were published before, one after another. */
   async repeat(
-    target: Omit<ReplyTarget, "dialect">,
+    target: EncodedReplyTarget,
     messages: readonly Message[],
     deadline: Deadline,
   ): Promise<void> {
@@ -152,17 +155,31 @@ export class ReplyPublisher {
 
   /** Publishes a message that `message` has encoded; see `send`. */
   async publish(
-    target: Omit<ReplyTarget, "dialect">,
+    target: EncodedReplyTarget,
     message: Message,
+    deadline: Deadline,
+  ): Promise<void> {
+    const sent = this.enqueue(target, message, deadline);
+    await this.complete(sent, target, [message], deadline);
+  }
+
+  /**
+   * Waits until messages that `enqueue` has published are confirmed; `sent` is the promise that they share. If the
+   * caller's queue does not exist, publishes the messages again; see `send`.
+   */
+  async complete(
+    sent: Promise<void>,
+    target: EncodedReplyTarget,
+    messages: readonly Message[],
     deadline: Deadline,
   ): Promise<void> {
     const { onGone, request } = target;
     let failure: unknown;
     try {
-      await this.#once(target, message, deadline);
+      await sent;
     } catch (error) {
       const retry = (signal?: AbortSignal) =>
-        this.#retry(error, target, message, { ...deadline, signal });
+        this.#retry(error, target, messages, { ...deadline, signal });
       failure = await (request
         ? waitOutsidePrefetch(request, request.signal, retry)
         : retry());
@@ -170,18 +187,22 @@ export class ReplyPublisher {
     if (failure !== undefined) handleFailure(failure, onGone);
   }
 
-  #once(
-    { reply: { queue }, warren = 0, confirm = true }: Omit<
-      ReplyTarget,
-      "dialect"
-    >,
+  /**
+   * Publishes a message once. The messages of a turn to the same caller are sent in one message, and share the promise,
+   * which rejects if the caller's queue does not exist.
+   */
+  enqueue(
+    { reply: { queue }, warren: version = 0, confirm = true }:
+      EncodedReplyTarget,
     message: Message,
     deadline: Deadline,
   ): Promise<void> {
     const batcher = confirm ? this.#confirmed : this.#unconfirmed;
-    return warren < BATCH_VERSION
-      ? batcher.publishAlone(queue, message, deadline)
-      : batcher.publish(queue, message, deadline.at);
+    if (version < BATCH_VERSION) {
+      return batcher.publishAlone(queue, message, deadline);
+    }
+    const reply = { message, deadline: deadline.at, version };
+    return batcher.publish(queue, reply);
   }
 
   /**
@@ -190,8 +211,8 @@ export class ReplyPublisher {
    */
   async #retry(
     first: unknown,
-    target: Omit<ReplyTarget, "dialect">,
-    message: Message,
+    target: EncodedReplyTarget,
+    messages: readonly Message[],
     { at, signal }: Deadline,
   ): Promise<unknown> {
     const { queue } = target.reply;
@@ -207,7 +228,10 @@ export class ReplyPublisher {
       );
       if (!waited) return error;
       try {
-        return void await this.#once(target, message, { at });
+        const sent = messages.map((message) =>
+          this.enqueue(target, message, { at })
+        );
+        return void await Promise.all(sent);
       } catch (last) {
         error = last;
       }

@@ -2,7 +2,7 @@
 import type { Deadline, Message } from "../../transport/transport.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import { logStep } from "../request/request_log.ts";
-import type { ReplyPublisher } from "./reply_publisher.ts";
+import type { EncodedReplyTarget, ReplyPublisher } from "./reply_publisher.ts";
 
 /** Maximum milliseconds to send a reply whose caller has no deadline. */
 export const MAX_REPLY_TIME_MS = 60_000;
@@ -40,19 +40,26 @@ export class ReplySender {
     }
   }
 
-  /**
-   * Sends one reply, and stores it for a reader that may miss it. Does nothing for a cast. A request that no other worker
-   * can get any more needs no confirm of its replies.
-   */
+  /** Sends one reply, and stores it for a reader that may miss it. Does nothing for a cast. */
   send(incoming: IncomingRequest, message: Message): Promise<void> {
-    const { request: { reply, warren }, settlement, stream } = incoming;
-    if (!reply) return Promise.resolve();
-    stream?.replay?.add(message);
-    const onGone = () => incoming.end("the caller is gone");
-    const confirm = !settlement.final;
-    const target = { reply, warren, confirm, onGone, request: incoming };
+    const target = replyTarget(incoming);
+    if (!target) return Promise.resolve();
+    incoming.stream?.replay?.add(message);
     return this.#publisher.publish(target, message, replyDeadline(incoming));
   }
+}
+
+/**
+ * Returns the receiver of the replies to a request; undefined for a cast. A request that no other worker can get any more
+ * needs no confirm of its replies.
+ */
+export function replyTarget(
+  incoming: IncomingRequest,
+): EncodedReplyTarget | undefined {
+  const { request: { reply, warren }, settlement } = incoming;
+  const onGone = () => incoming.end("the caller is gone");
+  const confirm = !settlement.final;
+  return reply && { reply, warren, confirm, onGone, request: incoming };
 }
 
 /** Returns the deadline of a reply: the caller's, or a minute from now if that is earlier. */

@@ -3,22 +3,19 @@
  *
  * @module
  */
-import { setImmediate } from "node:timers/promises";
 import { InterruptedError } from "../../errors.ts";
 import type { Deadline } from "../../transport/transport.ts";
 import { grizzly, toFailure } from "../../wire/mod.ts";
 import type { Inbox } from "../inbox.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
-import type { StreamPosition } from "../streams/flow_control.ts";
 import type { OutgoingStream } from "../streams/outgoing_stream.ts";
 import { ReaderQueue } from "../streams/reader_queue.ts";
 import { FinishedStreams, ReplayBuffer } from "../streams/replay_buffer.ts";
 import type { ReplyEncoder } from "./reply_encoder.ts";
 import type { ReplyPublisher, ReplyTarget } from "./reply_publisher.ts";
 import type { ReplySender } from "./reply_sender.ts";
+import { StreamItems } from "./stream_items.ts";
 
-/** Maximum number of items of one stream that the broker has not confirmed, or that are not written yet. */
-const MAX_UNCONFIRMED_ITEMS = 32;
 /** Milliseconds to send the message that a stream is interrupted. */
 const INTERRUPT_TIMEOUT_MS = 1_000;
 /**
@@ -80,7 +77,7 @@ export class StreamReplies implements Disposable {
     const replay = this.#replayBuffer(incoming, stream);
     stream.setReplayBuffer(replay);
     try {
-      await this.#sendItems(incoming, stream, items);
+      await this.#itemsOf(incoming, stream).send(items);
       await this.#sendEnding(incoming, stream);
     } finally {
       const { cancelled } = incoming.cancellation;
@@ -99,52 +96,6 @@ export class StreamReplies implements Disposable {
       ? new InterruptedError("The stream was interrupted: the worker stops")
       : interruptedAfter(next - 1, "the worker stops");
     await this.#sendInterruption(target, error);
-  }
-
-  /** Sends the items. At most 32 items are unconfirmed, and none exceeds the reader's credit. */
-  async #sendItems(
-    incoming: IncomingRequest,
-    stream: OutgoingStream,
-    items: AsyncIterable<unknown>,
-  ): Promise<void> {
-    const unconfirmed = new Set<Promise<void>>();
-    let sequence = 0, pulled = 0;
-    let failed: { readonly error: unknown } | undefined;
-    const room = this.#roomOf(incoming, stream);
-    for await (const value of items) {
-      // A generator that never awaits must not block the event loop.
-      if (++pulled % MAX_UNCONFIRMED_ITEMS === 0) await setImmediate();
-      if (incoming.signal.aborted || failed) break;
-      if (!isSendable(incoming, value)) continue;
-      sequence++;
-      const sent: Promise<void> = this.#sendItem(incoming, stream, value)
-        .catch((error) => void (failed ??= { error }))
-        .finally(() => unconfirmed.delete(sent));
-      unconfirmed.add(sent);
-      if (unconfirmed.size >= MAX_UNCONFIRMED_ITEMS) {
-        await Promise.race(unconfirmed);
-      }
-      if (!(await room(sequence + 1))) break;
-    }
-    await Promise.all(unconfirmed);
-    if (failed) throw failed.error;
-  }
-
-  /**
-   * Sends an item; resolves when the broker has confirmed it, or when it is written if it needs no confirm. Throws at
-   * once if the item cannot be encoded.
-   */
-  #sendItem(
-    incoming: IncomingRequest,
-    stream: OutgoingStream,
-    value: unknown,
-  ): Promise<void> {
-    stream.start();
-    const position: StreamPosition = { ...stream.replay?.next };
-    const fields = { ending: false, ...position };
-    const message = this.#encoder.value(incoming, value, fields);
-    return this.#sender.send(incoming, message)
-      .then(() => stream.sent(position));
   }
 
   /**
@@ -166,22 +117,16 @@ export class StreamReplies implements Disposable {
     );
   }
 
-  /**
-   * Returns a function that waits for room: by the reader's credit, or, if the reader grants none, by the length of its
-   * queue.
-   */
-  #roomOf(
-    incoming: IncomingRequest,
-    stream: OutgoingStream,
-  ): (item: number) => Promise<boolean> {
+  /** Creates the sender of the items. If the reader grants no credit, the length of its queue limits the stream. */
+  #itemsOf(incoming: IncomingRequest, stream: OutgoingStream): StreamItems {
     const { reply, credit } = incoming.request;
-    if (!reply || credit !== undefined) {
-      return (item) => stream.room(item, incoming.signal);
-    }
     const inspect = (queue: string, deadline: Deadline) =>
       this.#inbox.inspect(queue, deadline);
-    const queue = new ReaderQueue(reply.queue, inspect, incoming);
-    return (item) => queue.room(item);
+    const queue = reply && credit === undefined
+      ? new ReaderQueue(reply.queue, inspect, incoming)
+      : undefined;
+    const encoder = this.#encoder, publisher = this.#publisher;
+    return new StreamItems({ encoder, publisher, incoming, stream, queue });
   }
 
   /** Creates the replay buffer of a stream; returns undefined for peers that cannot request missing items. */
@@ -242,16 +187,4 @@ export class StreamReplies implements Disposable {
 function interruptedAfter(sequence: number, why: string): InterruptedError {
   const text = `The stream was interrupted after item ${sequence}: ${why}`;
   return new InterruptedError(text, { data: { sequence } });
-}
-
-/**
- * False for the items of a cast, which has no reader, and for empty items to other peers, which would take them for
- * heartbeats.
- */
-function isSendable(
-  { request: { reply, warren } }: IncomingRequest,
-  item: unknown,
-): boolean {
-  if (reply === undefined) return false;
-  return warren !== undefined || (item !== null && item !== undefined);
 }

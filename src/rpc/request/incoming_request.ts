@@ -8,7 +8,11 @@ import {
 import { newId } from "../../ids.ts";
 import type { Delivery, Message } from "../../transport/transport.ts";
 import type { Dialect, Request } from "../../wire/mod.ts";
-import type { ControlTarget, ControlTargets } from "../control_targets.ts";
+import type {
+  ControlTarget,
+  ControlTargets,
+  Credit,
+} from "../control_targets.ts";
 import { OutgoingStream } from "../streams/outgoing_stream.ts";
 import { Cancellation } from "./cancellation.ts";
 import { HandlerRun } from "./handler_run.ts";
@@ -138,7 +142,7 @@ export class IncomingRequest implements ControlTarget, Waiter {
     this.cancellation.cancel(new RpcError("ABORTED", `Aborted: ${reason}`));
   }
 
-  grant(upTo: number): void {
+  grant({ upTo }: Credit): void {
     this.openStream().grant(upTo);
   }
 

@@ -49,9 +49,25 @@ export class OutgoingStream {
     this.#window.grant(upTo);
   }
 
+  /**
+   * True if the item of this number exceeds the reader's credit. More credit would allow it, other than where the unread
+   * items have too many bytes.
+   */
+  exceedsCredit(item: number): boolean {
+    return this.#window.exceeds(item);
+  }
+
+  /** True if the item of this number may be sent. */
+  hasRoom(item: number): boolean {
+    return !this.exceedsCredit(item) && !this.#replay?.full;
+  }
+
   /** Resolves when the item of this number may be sent; to false if the signal fires first. */
-  room(item: number, signal: AbortSignal): Promise<boolean> {
-    return this.#window.room(item, signal);
+  async room(item: number, signal: AbortSignal): Promise<boolean> {
+    while (!signal.aborted && !this.hasRoom(item)) {
+      await this.#window.granted(signal);
+    }
+    return !signal.aborted;
   }
 
   /** Notes an item that the reader can have; earlier items have no effect. */

@@ -51,6 +51,11 @@ export class ReaderQueue {
     this.#sender = sender;
   }
 
+  /** True if the item of this number may be sent without a check of the queue. */
+  hasRoom(item: number): boolean {
+    return this.#counted && !isChecked(item);
+  }
+
   /**
    * Resolves when the item of this number may be sent; to false if the call has ended.
    *
@@ -58,9 +63,7 @@ export class ReaderQueue {
    */
   async room(item: number): Promise<boolean> {
     const { signal } = this.#sender;
-    if (this.#counted && item % CHECK_EVERY_ITEMS === 1 && item > 1) {
-      await this.#waitUntilRead();
-    }
+    if (this.#counted && isChecked(item)) await this.#waitUntilRead();
     if (!this.#counted && item > MAX_UNCOUNTED_ITEMS) {
       throw uncountedError(item - 1);
     }
@@ -103,6 +106,10 @@ export class ReaderQueue {
     }
   }
 }
+
+/** True for an item before which the queue is checked. */
+const isChecked = (item: number): boolean =>
+  item % CHECK_EVERY_ITEMS === 1 && item > 1;
 
 /** Error for the reader of a stream that is too long for a queue without a count. */
 function uncountedError(sequence: number): InterruptedError {

@@ -1,8 +1,17 @@
 /** Replay buffer of a worker: stores the unread items of a stream, for a reader that missed some. @module */
 import type { Message } from "../../transport/transport.ts";
-import { INITIAL_CREDIT, type StreamPosition } from "./flow_control.ts";
+import {
+  INITIAL_CREDIT,
+  MAX_WINDOW_BYTES,
+  MAX_WINDOW_ITEMS,
+  type StreamPosition,
+} from "./flow_control.ts";
 import { newId } from "../../ids.ts";
-import type { ControlTarget, ControlTargets } from "../control_targets.ts";
+import type {
+  ControlTarget,
+  ControlTargets,
+  Credit,
+} from "../control_targets.ts";
 
 /** Stream of a replay buffer, and how its messages are resent. */
 export interface ReplayOptions {
@@ -12,7 +21,7 @@ export interface ReplayOptions {
   readonly call: string;
   /** Reply queue of the reader. */
   readonly reader: string;
-  /** Maximum number of unread items; 0 = the reader never requests missing items, so nothing is stored. */
+  /** Credit of the request; 0 = the reader never requests missing items, so nothing is stored. */
   readonly window: number;
   /** Resends messages in their order; if there are none, sends a heartbeat. */
   readonly resend: (messages: readonly Message[]) => Promise<void>;
@@ -21,18 +30,26 @@ export interface ReplayOptions {
 /** Minimum milliseconds between two resends of a stream. A reader requests missing items every 500 ms. */
 const RESEND_INTERVAL_MS = 100;
 
-/** Numbers the messages of one run of a stream, and stores the unread ones: at most a window of credit, and the ending. */
+/**
+ * Numbers the messages of one run of a stream, and stores the unread ones: at most a window of credit, and the ending.
+ * The window of older readers has 32 items.
+ */
 export class ReplayBuffer implements ControlTarget, Disposable {
   readonly #run = newId();
   readonly #options: ReplayOptions;
   #last = 0;
   #unread: Message[] = [];
+  #bytes = 0;
+  #maxItems: number;
+  /** True once the reader has told what it has read. */
+  #isTold = false;
   #resending = false;
   #resentAt = -Infinity;
 
   /** Receives control commands of the reader until it is disposed. */
   constructor(options: ReplayOptions) {
     this.#options = options;
+    this.#maxItems = Math.min(options.window, INITIAL_CREDIT);
     options.targets.add(options.call, this);
   }
 
@@ -48,24 +65,45 @@ export class ReplayBuffer implements ControlTarget, Disposable {
 
   /** Bytes of the stored messages. */
   get bytes(): number {
-    return this.#unread.reduce((sum, { body }) => sum + body.length, 0);
+    return this.#bytes;
+  }
+
+  /**
+   * True if the unread messages have so many bytes that the next item has to wait. Older readers do not tell what they
+   * have read, and have no limit of bytes.
+   */
+  get full(): boolean {
+    return this.#isTold && this.#bytes > MAX_WINDOW_BYTES &&
+      this.#unread.length >= INITIAL_CREDIT;
   }
 
   /** Adds the next message. The oldest one is dropped if there are more than the window and an ending. */
   add(message: Message): void {
     this.#last++;
-    const { window } = this.#options;
-    if (window > 0) this.#unread.push(message);
-    if (this.#unread.length > Math.min(window, INITIAL_CREDIT) + 1) {
-      this.#unread.shift();
-    }
+    if (this.#maxItems === 0) return;
+    this.#unread.push(message);
+    this.#bytes += message.body.length;
+    if (this.#unread.length > this.#maxItems + 1) this.#drop(1);
   }
 
-  /** Drops the messages that were read: those that are more than a window behind the granted item. */
-  grant(upTo: number): void {
-    const unread = this.#last - (upTo - this.#options.window);
-    if (unread < this.#unread.length) {
-      this.#unread.splice(0, this.#unread.length - Math.max(0, unread));
+  /**
+   * Drops the messages that were read. Older readers do not tell what they have read: they have read the items that are
+   * more than their window behind the granted item.
+   */
+  grant({ upTo, read }: Credit): void {
+    const { window } = this.#options;
+    if (read !== undefined && window > 0) {
+      this.#isTold = true;
+      this.#maxItems = MAX_WINDOW_ITEMS;
+    }
+    const unread = this.#last - (read ?? upTo - window);
+    this.#drop(this.#unread.length - Math.max(0, unread));
+  }
+
+  #drop(messages: number): void {
+    if (messages <= 0) return;
+    for (const { body } of this.#unread.splice(0, messages)) {
+      this.#bytes -= body.length;
     }
   }
 
@@ -98,6 +136,7 @@ export class ReplayBuffer implements ControlTarget, Disposable {
   [Symbol.dispose](): void {
     this.#options.targets.remove(this.#options.call, this);
     this.#unread = [];
+    this.#bytes = 0;
   }
 }
 

@@ -1,6 +1,7 @@
 /** Receiver of a stream: passes the items from the inbox to the iterator. @module */
 import { InterruptedError } from "../../errors.ts";
 import type { Reply } from "../../wire/mod.ts";
+import type { Credit } from "../control_targets.ts";
 import { ReceiveWindow } from "./flow_control.ts";
 import type { PendingReply } from "../inbox.ts";
 
@@ -36,8 +37,8 @@ export interface StreamListener {
    * sent items.
    */
   onRival(inbox: string | undefined): void;
-  /** Called when the worker may send items up to the number `upTo`. */
-  onCredit(upTo: number): void;
+  /** Called when the worker gets credit for more items, and when its credit is repeated. */
+  onCredit(credit: Credit): void;
   /**
    * The stream has ended: no further item is awaited, whether somebody pulls or not. Called at each failure, which is
    * undefined where all items have come before.
@@ -45,9 +46,16 @@ export interface StreamListener {
   onEnd(failure: StreamFailure | undefined): void;
 }
 
+/** Reply that was received, and the size of its body. */
+interface ReceivedReply {
+  readonly reply: Reply;
+  readonly bytes: number;
+}
+
 /** Receives the items of a stream, in order. */
 export class StreamReceiver implements PendingReply {
-  #unread: Reply[] = [];
+  #unread: ReceivedReply[] = [];
+  #unreadBytes = 0;
   #next: PromiseWithResolvers<Reply> | undefined;
   #failed: { readonly error: unknown } | undefined;
   #sequence = 0;
@@ -55,7 +63,7 @@ export class StreamReceiver implements PendingReply {
   #newest = 0;
   #run: string | undefined;
   #ended = false;
-  readonly #allowance = new ReceiveWindow();
+  readonly #window = new ReceiveWindow();
   readonly #listener: StreamListener | undefined;
   #worker: string | undefined;
 
@@ -69,7 +77,7 @@ export class StreamReceiver implements PendingReply {
     return this.#worker;
   }
 
-  receive(reply: Reply): void {
+  receive(reply: Reply, bytes: number): void {
     const over = this.#failed || this.#ended;
     if (!over && this.#rivals(reply)) {
       return this.#listener?.onRival(reply.inbox);
@@ -83,23 +91,38 @@ export class StreamReceiver implements PendingReply {
     this.#ended = inOrder && reply.ending;
     this.#listener?.onReply();
     if (!inOrder || this.#failed) return;
-    if (this.#next) this.#next.resolve(this.#read(reply));
-    else this.#unread.push(reply);
-    this.#next = undefined;
+    this.#store({ reply, bytes });
     this.#listener?.onProgress();
+  }
+
+  /** Passes a reply to the pending `next()`, or stores it until it is read. */
+  #store(received: ReceivedReply): void {
+    const pending = this.#next;
+    if (pending) {
+      this.#next = undefined;
+      this.#grow(received.reply);
+      return pending.resolve(this.#read(received));
+    }
+    this.#unread.push(received);
+    this.#unreadBytes += received.bytes;
+  }
+
+  /** Enlarges the window for an item that has waited for credit, while the reader has waited for this item. */
+  #grow({ window }: Reply): void {
+    if (window !== undefined) this.#window.grow(window);
   }
 
   /** True for an item beyond the credit of the worker, which is not stored. */
   #exceeds({ sequence, ending }: Reply): boolean {
     if (sequence === undefined) return this.#unread.length >= MAX_UNREAD;
-    return sequence > this.granted + (ending ? 1 : 0);
+    return sequence > this.#window.granted + (ending ? 1 : 0);
   }
 
   /** A heartbeat may mean that a credit or an item was lost: repeats the credit and compares sequence numbers. */
   #heartbeat({ sequence, runId }: Reply): void {
     const mine = this.#follows(runId);
     if (sequence !== undefined && mine) this.#noteSent(sequence);
-    if (!this.missing) this.#listener?.onCredit(this.granted);
+    if (!this.missing) this.#listener?.onCredit(this.credit);
     if (mine) this.#listener?.onReply();
   }
 
@@ -138,9 +161,9 @@ export class StreamReceiver implements PendingReply {
     return this.#run;
   }
 
-  /** Number of the last item that the worker may send. */
-  get granted(): number {
-    return this.#allowance.granted;
+  /** Credit of the worker. */
+  get credit(): Credit {
+    return this.#window.credit;
   }
 
   /** Interrupts the stream, because its missing items were not received in time. */
@@ -150,17 +173,22 @@ export class StreamReceiver implements PendingReply {
 
   /** True if so many items are unread that the worker may be waiting for credit. */
   get full(): boolean {
-    return ReceiveWindow.full(this.#unread.length);
+    return this.#window.full(this.#unread.length, this.#unreadBytes);
   }
 
   /** Ends the stream with an error, which is thrown after the unread items; `discardUnread` drops these items. */
   fail(error: unknown, discardUnread = false): void {
-    if (discardUnread) this.#unread = [];
+    if (discardUnread) this.#discardUnread();
     this.#failed ??= { error };
     const complete = this.#ended && !discardUnread;
     this.#listener?.onEnd(complete ? undefined : { cause: error });
     this.#next?.reject(error);
     this.#next = undefined;
+  }
+
+  #discardUnread(): void {
+    this.#unread = [];
+    this.#unreadBytes = 0;
   }
 
   onUnroutable(error: unknown): void {
@@ -170,19 +198,23 @@ export class StreamReceiver implements PendingReply {
   /** Returns the next item, or the ending. */
   next(): Promise<Reply> {
     const { full } = this;
-    const reply = this.#unread.shift();
-    if (full && !this.full) this.#listener?.onProgress();
-    if (reply) return Promise.resolve(this.#read(reply));
+    const received = this.#unread.shift();
+    if (received) {
+      this.#unreadBytes -= received.bytes;
+      const reply = this.#read(received);
+      if (full && !this.full) this.#listener?.onProgress();
+      return Promise.resolve(reply);
+    }
     if (this.#failed) return Promise.reject(this.#failed.error);
     this.#next = Promise.withResolvers();
     return this.#next.promise;
   }
 
-  #read(reply: Reply): Reply {
-    if (
-      reply.sequence !== undefined && !reply.ending && this.#allowance.read()
-    ) {
-      this.#listener?.onCredit(this.granted);
+  /** Counts an item that is read, and grants credit. */
+  #read({ reply, bytes }: ReceivedReply): Reply {
+    const { sequence, ending } = reply;
+    if (sequence !== undefined && !ending && this.#window.read(bytes)) {
+      this.#listener?.onCredit(this.credit);
     }
     return reply;
   }

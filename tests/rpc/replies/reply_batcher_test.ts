@@ -229,7 +229,7 @@ async function putTogether(
   const notes = new Notes();
   const batches = new ReplyBatcher(notes, limits);
   const told = answers.map(([queue, message, deadline = 1_000]) =>
-    batches.publish(queue, message, deadline)
+    batches.publish(queue, { message, deadline, version: 2 })
   );
   await new Promise((resolve) => setTimeout(resolve, 0));
   return { told, sent: notes.sent };
@@ -315,10 +315,20 @@ Deno.test("answers without confirms are batched as well, and no message of them 
   };
   const batches = new ReplyBatcher(withoutConfirms({ send }), defaultLimits);
   const mandatory = { mandatory: true };
+  const common = { deadline: 1_000, version: 2 };
   await Promise.all([
-    batches.publish("q", { ...answer("1"), ...mandatory }, 1_000),
-    batches.publish("q", { ...answer("2"), ...mandatory }, 1_000),
-    batches.publish("r", { ...answer("3"), ...mandatory }, 1_000),
+    batches.publish("q", {
+      ...common,
+      message: { ...answer("1"), ...mandatory },
+    }),
+    batches.publish("q", {
+      ...common,
+      message: { ...answer("2"), ...mandatory },
+    }),
+    batches.publish("r", {
+      ...common,
+      message: { ...answer("3"), ...mandatory },
+    }),
     batches.publishAlone("q", { ...answer("4"), ...mandatory }, { at: 1_000 }),
   ]);
   const ids = sent.map((message) =>

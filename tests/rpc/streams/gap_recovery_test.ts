@@ -48,6 +48,28 @@ onEachBus("items that were lost come again, in order and once", async (bus) => {
   assert.equal(worker.stats.handled, 1);
 });
 
+onRabbit(
+  "items that were lost from a large window come again",
+  async (bus) => {
+    await using worker = await bus.serve(sums(bus.topic), sumHandlers());
+    await using connection = await bus.connect();
+    const windows: number[] = [];
+    const { targets } = inboxOf(bus.url);
+    const grant = targets.grant.bind(targets);
+    targets.grant = (call, credit) => {
+      windows.push(credit.upTo - Number(credit.read));
+      grant(call, credit);
+    };
+    const lost = upTo(900).map((n) => 12_000 + n);
+    lose(bus.url, once(...lost, 11_000, 14_000, 15_000));
+    const client = connection.client(sums(bus.topic));
+    const stream = client.multicall("count", { to: 20_000 });
+    assert.deepEqual(await all(stream), upTo(20_000));
+    await until("it has ended", () => worker.stats.handled === 1);
+    assert.ok(Math.max(...windows) >= 256, `${Math.max(...windows)}`);
+  },
+);
+
 onEachBus("the first items that were lost come again", async (bus) => {
   await using _worker = await bus.serve(sums(bus.topic), sumHandlers());
   await using connection = await bus.connect();
@@ -282,11 +304,11 @@ Deno.test("ReplayBuffer keeps no more than a window and the ending", () => {
   for (let n = 0; n < 1_000; n++) items.add(message(10));
   assert.equal(items.bytes, 330);
   assert.equal(items.next.sequence, 1_001);
-  items.grant(1_000); // 968 were read
+  items.grant({ upTo: 1_000 }); // 968 were read
   assert.equal(items.bytes, 320);
-  items.grant(900);
+  items.grant({ upTo: 900 });
   assert.equal(items.bytes, 320);
-  items.grant(2_000);
+  items.grant({ upTo: 2_000 });
   assert.equal(items.bytes, 0);
   const { items: hungry } = sent(1_000_000);
   for (let n = 0; n < 1_000; n++) hungry.add(message(10));
@@ -296,12 +318,39 @@ Deno.test("ReplayBuffer keeps no more than a window and the ending", () => {
   assert.equal(forgetful.bytes, 0);
 });
 
+Deno.test("ReplayBuffer keeps what a reader has not read, and is full with a megabyte of it", () => {
+  const { items } = sent(32);
+  for (let n = 0; n < 32; n++) items.add(message(1_000));
+  items.grant({ upTo: 1_030, read: 6 });
+  assert.equal(items.bytes, 26_000);
+  for (let n = 32; n < 1_030; n++) items.add(message(1_000));
+  assert.equal(items.bytes, 1_024_000, "the window");
+  assert.equal(items.full, false);
+  items.add(message(100_000)); // the ending
+  assert.equal(items.bytes, 1_124_000);
+  assert.equal(items.full, true);
+  items.grant({ upTo: 1_030, read: 5 });
+  assert.equal(items.bytes, 1_124_000, "an old grant");
+  items.grant({ upTo: 2_000, read: 999 });
+  assert.equal(items.bytes, 31_000 + 100_000);
+  for (let n = 0; n < 10; n++) items.add(message(1_000_000));
+  assert.equal(items.full, true);
+  const { items: few } = sent(32);
+  few.grant({ upTo: 64, read: 0 });
+  for (let n = 0; n < 31; n++) few.add(message(1_000_000));
+  assert.equal(few.full, false, "fewer than 32");
+  const { items: older } = sent(32);
+  for (let n = 0; n < 40; n++) older.add(message(1_000_000));
+  older.grant({ upTo: 41 });
+  assert.equal(older.full, false);
+});
+
 Deno.test("ReplayBuffer resends what follows a number, of its own run, once in 100 ms", () => {
   const five = () => {
     const { items, again } = sent(32);
     const messages = upTo(5).map(message);
     for (const each of messages) items.add(each);
-    items.grant(34); // two were read
+    items.grant({ upTo: 34 }); // two were read
     return { items, again, messages, run: items.next.runId };
   };
   {
