@@ -5,7 +5,7 @@ import { TABLE_LIMITS } from "../src/amqp/codec/field_reader.ts";
 import { BodyBudget } from "../src/transport/oversized_body.ts";
 import { InterruptedError } from "../src/errors.ts";
 import { AsyncQueue } from "../src/async/async_queue.ts";
-import { UnreachableQueues } from "../src/rpc/replies/reply_publisher.ts";
+import { UnreachableQueues } from "../src/rpc/replies/unreachable_queues.ts";
 import { StreamReceiver } from "../src/rpc/streams/stream_receiver.ts";
 import { reportsIn } from "../src/rpc/discovery/service_contract.ts";
 import type { ServiceReport } from "../src/rpc/discovery/service_report.ts";
@@ -64,7 +64,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/retries/republisher.ts #declared": OWN,
   "rpc/retries/version_survey.ts #surveys": "queues, see its MAX_QUEUES",
   "rpc/retries/version_survey.ts infos": "answers, see its MAX_REPLIES",
-  "rpc/replies/reply_publisher.ts #until":
+  "rpc/replies/unreachable_queues.ts #until":
     "200 queues for a minute (driven below)",
   "rpc/inbox.ts #inspections": CALLS,
   "rpc/inbox.ts #unmatchedListeners": OWN,

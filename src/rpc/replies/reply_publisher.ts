@@ -18,6 +18,7 @@ import {
   waitOutsidePrefetch,
 } from "../request/outside_prefetch.ts";
 import { ReplyBatcher, withoutConfirms } from "./reply_batcher.ts";
+import { UnreachableQueues } from "./unreachable_queues.ts";
 import { newId } from "../../ids.ts";
 import type { Inbox } from "../inbox.ts";
 
@@ -278,29 +279,4 @@ function handleFailure(error: unknown, onGone?: () => void): void {
   logger("rpc").info("An answer did not reach its caller: {reason}", {
     reason: oneLine(error.message),
   });
-}
-
-/**
- * Milliseconds for which an unreachable queue is remembered, and maximum number of such queues (oslo.messaging: 60 s,
- * 200).
- */
-const MEMORY_MS = 60_000;
-const MAX_QUEUES = 200;
-
-/** Queues that did not exist within the last minute. A reply to such a queue is tried only once. */
-export class UnreachableQueues {
-  readonly #until = new Map<string, number>();
-
-  /** True if the queue was unreachable in the last minute. */
-  has(queue: string): boolean {
-    return (this.#until.get(queue) ?? 0) > performance.now();
-  }
-
-  /** Remembers a queue; of more than 200 queues, the oldest one is forgotten. */
-  add(queue: string): void {
-    this.#until.delete(queue);
-    this.#until.set(queue, performance.now() + MEMORY_MS);
-    const [oldest] = this.#until.keys();
-    if (this.#until.size > MAX_QUEUES && oldest) this.#until.delete(oldest);
-  }
 }
