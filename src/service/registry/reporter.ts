@@ -74,8 +74,8 @@ export class Reporter implements AsyncDisposable {
         reason,
       });
     });
-    const run = () => this.report();
-    void run();
+    void this.report();
+    const run = () => this.#reportWhileRunning();
     const tasks = every > 0 ? [{ name: "report_state", every, run }] : [];
     this.#periodic = new PeriodicTasks(tasks);
   }
@@ -89,6 +89,12 @@ export class Reporter implements AsyncDisposable {
       ? records?.remove()
       : records?.write(reports);
     await Promise.all([this.#broadcast(), recorded]);
+  }
+
+  /** Reports, unless the service has ended: its last report is under way then, and a store that hangs must not delay the stop twice. */
+  async #reportWhileRunning(): Promise<void> {
+    const state = this.#service.state();
+    if (state !== "stopped" && state !== "removed") await this.report();
   }
 
   /** Stops reporting and disposes the connection context. */
