@@ -137,12 +137,19 @@ export function parse<O>(
   valueName: string,
   errorClass: InvalidClass = InvalidValueError,
 ): O | Promise<O> {
-  const outputOf = (result: SchemaResult<O>): O => {
-    if (result.issues) throw invalid(valueName, result.issues, errorClass);
-    return result.value;
-  };
   const result = schema["~standard"].validate(value);
-  return result instanceof Promise ? result.then(outputOf) : outputOf(result);
+  return result instanceof Promise
+    ? result.then((result) => outputOf(result, valueName, errorClass))
+    : outputOf(result, valueName, errorClass);
+}
+
+function outputOf<O>(
+  result: SchemaResult<O>,
+  valueName: string,
+  errorClass: InvalidClass,
+): O {
+  if (result.issues) throw invalid(valueName, result.issues, errorClass);
+  return result.value;
 }
 
 /**

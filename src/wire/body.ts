@@ -16,7 +16,13 @@ import type {
 } from "./rpc_message.ts";
 import type { Failure } from "../errors.ts";
 import { innerErrorFields, innerErrorsIn } from "./failure.ts";
+import { flagFrom, header, numberFrom, versionOf } from "./headers.ts";
 import { defaultLimits, isJsonObject, type Limits, parseJson } from "./json.ts";
+
+/** Message in the neutral form that is not validated yet. */
+export type RawMessage =
+  & { readonly kind: BodyMessage["kind"] }
+  & JsonObject;
 
 const utf8 = new TextEncoder();
 const CONTEXT_PREFIX = "_context_";
@@ -33,7 +39,7 @@ function packContext(
 
 function unpackContext(body: JsonObject): JsonObject {
   const context: Record<string, unknown> = {};
-  for (const key of Object.keys(body)) {
+  for (const key in body) {
     if (key.startsWith(CONTEXT_PREFIX)) {
       context[key.slice(CONTEXT_PREFIX.length)] = body[key];
     }
@@ -124,14 +130,9 @@ function encodeNotification(event: Notification): JsonObject {
 const stringOrUndefined = (value: unknown) =>
   typeof value === "string" ? value : undefined;
 
-function decodeRequest(body: JsonObject): JsonObject {
-  const { _msg_id: call, _reply_q: queue } = body;
-  const form: ReplyForm = queue === undefined || queue === null
-    ? "perCallQueue"
-    : "_timeout" in body
-    ? "oneMessage"
-    : "twoMessages";
+function decodeRequest(body: JsonObject, headers: JsonObject): RawMessage {
   return {
+    kind: "request",
     // A null counts as absent: Havana sends a null namespace. Folsom's network API sends no arguments where there are
     // none.
     id: body._unique_id ?? undefined,
@@ -143,24 +144,47 @@ function decodeRequest(body: JsonObject): JsonObject {
     monitor: typeof body._timeout === "number"
       ? Math.trunc(body._timeout) * 1_000 // rounded as oslo.messaging does
       : undefined,
-    reply: call === undefined || call === null ? undefined : {
-      call,
-      queue: queue ?? call,
-      form,
-      ...("_unique_id" in body ? {} : { ids: false }),
-    },
+    reply: decodeReplyAddress(body),
+    warren: versionOf(headers),
+    to: headers[header.to],
+    timeout: numberFrom(headers[header.timeout]),
+    attempt: numberFrom(headers[header.attempt]),
+    deadLetterCount: numberFrom(headers[header.deadLetterCount]),
+    interruptions: numberFrom(headers[header.interruptions]),
+    expires: numberFrom(headers[header.expires]),
+    deferred: numberFrom(headers[header.deferred]),
+    credit: numberFrom(headers[header.credit]),
   };
 }
 
-function decodeReply(body: JsonObject): JsonObject {
+function decodeReplyAddress(body: JsonObject): JsonObject | undefined {
+  const { _msg_id: call, _reply_q: queue } = body;
+  if (call === undefined || call === null) return undefined;
+  const form: ReplyForm = queue === undefined || queue === null
+    ? "perCallQueue"
+    : "_timeout" in body
+    ? "oneMessage"
+    : "twoMessages";
+  const ids = "_unique_id" in body ? undefined : false;
+  return { call, queue: queue ?? call, form, ids };
+}
+
+function decodeReply(body: JsonObject, headers: JsonObject): RawMessage {
   const failure = body.failure ? decodeFailure(body.failure) : undefined;
   const ending = body.ending === true || failure !== undefined; // Folsom sends no ending after a failure
   return {
+    kind: "reply",
     id: body._unique_id ?? undefined,
     call: body._msg_id ?? undefined,
     result: body.result,
     failure,
     ending,
+    sequence: numberFrom(headers[header.sequence]),
+    runId: headers[header.runId],
+    inbox: headers[header.inbox],
+    parsed: flagFrom(headers[header.parsed]),
+    heartbeat: flagFrom(headers[header.heartbeat]),
+    window: numberFrom(headers[header.window]),
   };
 }
 
@@ -200,8 +224,9 @@ function argumentsOf({ args, message }: JsonObject): Pick<Failure, "args"> {
   return args.length === 1 && args[0] === message ? {} : { args };
 }
 
-function decodeNotification(body: JsonObject): JsonObject {
+function decodeNotification(body: JsonObject): RawMessage {
   return {
+    kind: "notification",
     id: body._unique_id ?? undefined,
     messageId: body.message_id,
     publisherId: body.publisher_id,
@@ -227,22 +252,19 @@ export function encodeBody(
 }
 
 /**
- * Decodes a body to the neutral form, which is not validated yet; returns undefined if the body is no message of a
- * known kind. A body that has the id of a call and no other known key is decoded as a request without a method, so that
- * its sender, which waits for a reply, gets an error.
+ * Decodes a body and Warren's headers to the neutral form, which is not validated yet; returns undefined if the body is no
+ * message of a known kind. A body that has the id of a call and no other known key is decoded as a request without a
+ * method, so that its sender, which waits for a reply, gets an error.
  */
 export function decodeBody(
   body: JsonObject,
-): { readonly kind: BodyMessage["kind"] } & JsonObject | undefined {
-  if ("method" in body) return { kind: "request", ...decodeRequest(body) };
-  if ("failure" in body || "result" in body) {
-    return { kind: "reply", ...decodeReply(body) };
-  }
-  if ("event_type" in body) {
-    return { kind: "notification", ...decodeNotification(body) };
-  }
+  headers: JsonObject,
+): RawMessage | undefined {
+  if ("method" in body) return decodeRequest(body, headers);
+  if ("failure" in body || "result" in body) return decodeReply(body, headers);
+  if ("event_type" in body) return decodeNotification(body);
   const isCall = typeof body._msg_id === "string";
-  return isCall ? { kind: "request", ...decodeRequest(body) } : undefined;
+  return isCall ? decodeRequest(body, headers) : undefined;
 }
 
 /** Bytes at each end of a large body that are searched. */

@@ -16,14 +16,13 @@ import type {
 } from "./rpc_message.ts";
 import {
   controlSchema,
-  isPlainReply,
+  isPlain,
   requestSchema,
   schemaFor,
 } from "./rpc_message_schema.ts";
 import {
   header,
   numberFrom,
-  ownHeaders,
   replyHeaders,
   requestHeaders,
   versionOf,
@@ -262,15 +261,15 @@ export function decode(
   if (header.control in headers) return decodeControl(headers);
   const { inner, dialect } = openBody(body, headers, limits);
   if ("rejected" in inner) return rejected(inner.rejected, headers, dialect);
-  const raw = decodeBody(inner.fields);
+  const own = unreadable === undefined ? headers : {};
+  const raw = decodeBody(inner.fields, own);
   if (!raw) {
     const reason = "neither a request, a reply nor a notification";
     return rejected(reason, headers, dialect);
   }
   if (unreadable !== undefined) return rejected(unreadable, {}, dialect, raw);
-  const complete = Object.assign(raw, ownHeaders(raw.kind, headers));
-  if (isPlainReply(complete)) return { message: complete, dialect };
-  const parsed = schemaFor(complete).safeParse(complete);
+  if (isPlain(raw)) return { message: raw, dialect };
+  const parsed = schemaFor(raw).safeParse(raw);
   if (parsed.success) return { message: parsed.data, dialect };
   const issue = parsed.error.issues[0];
   const member = issue?.path.join(".") || "shape";

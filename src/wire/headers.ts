@@ -6,7 +6,6 @@
  */
 import { Buffer } from "node:buffer";
 import type { JsonObject, Reply, Request } from "./rpc_message.ts";
-import type { BodyMessage } from "./dialect.ts";
 import { isShortString } from "./rpc_message_schema.ts";
 
 /** Headers as Warren sends them. */
@@ -105,36 +104,9 @@ export function numberFrom(value: unknown): unknown {
     : value;
 }
 
-const flagFrom = (value: unknown) => value === TRUE ? true : value;
-
-/** Returns the members that Warren's headers add to the neutral form, not validated yet. */
-export function ownHeaders(
-  kind: BodyMessage["kind"],
-  headers: JsonObject,
-): JsonObject {
-  if (kind === "request") {
-    return {
-      warren: versionOf(headers),
-      to: headers[header.to],
-      timeout: numberFrom(headers[header.timeout]),
-      attempt: numberFrom(headers[header.attempt]),
-      deadLetterCount: numberFrom(headers[header.deadLetterCount]),
-      interruptions: numberFrom(headers[header.interruptions]),
-      expires: numberFrom(headers[header.expires]),
-      deferred: numberFrom(headers[header.deferred]),
-      credit: numberFrom(headers[header.credit]),
-    };
-  }
-  if (kind !== "reply") return {};
-  return {
-    sequence: numberFrom(headers[header.sequence]),
-    runId: headers[header.runId],
-    inbox: headers[header.inbox],
-    parsed: flagFrom(headers[header.parsed]),
-    heartbeat: flagFrom(headers[header.heartbeat]),
-    window: numberFrom(headers[header.window]),
-  };
-}
+/** Converts a header to a flag. Other values stay as they are, for the schema to reject. */
+export const flagFrom = (value: unknown): unknown =>
+  value === TRUE ? true : value;
 
 /** Returns the headers for the next attempt; `expires` is in epoch milliseconds. */
 export function retryHeaders(attempt: number, expires?: number): WireHeaders {

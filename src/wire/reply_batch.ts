@@ -113,9 +113,11 @@ const isLength = (value: unknown): value is number =>
  * find. A control command cannot be part of a batch.
  */
 function headOf(value: unknown, previous: Head | undefined): Head | undefined {
-  const [length, correlationId, headers, ...more]: unknown[] =
-    Array.isArray(value) ? value : [];
-  if (!isLength(length) || more.length > 0) return undefined;
+  if (!Array.isArray(value) || value.length > 3) return undefined;
+  const length: unknown = value[0];
+  const correlationId: unknown = value[1];
+  const headers: unknown = value[2];
+  if (!isLength(length)) return undefined;
   if (correlationId === undefined && headers === undefined) {
     const next = previous && nextItemHeaders(previous.headers);
     return next && { ...previous, length, headers: next };

@@ -3,13 +3,9 @@ import { Buffer } from "node:buffer";
 import { z } from "npm:zod@^4.6.7";
 import type { Failure } from "../errors.ts";
 import type { BodyMessage } from "./dialect.ts";
-import type {
-  Control,
-  JsonObject,
-  Notification,
-  Reply,
-  Request,
-} from "./rpc_message.ts";
+import type { RawMessage } from "./body.ts";
+import { isJsonObject } from "./json.ts";
+import type { Control, Notification, Reply, Request } from "./rpc_message.ts";
 
 /**
  * Bytes that AMQP allows for a name or a property. A text that arrived may have more when it is encoded again, since it
@@ -30,7 +26,8 @@ const text = z.string().min(1).max(255).refine(
 const fields = z.looseObject({});
 const duration = z.number().nonnegative();
 
-const request = z.object({
+/** Schema of a {@linkcode Request}. */
+export const requestSchema: z.ZodType<Request> = z.object({
   kind: z.literal("request"),
   id: text.optional(),
   method: z.string(),
@@ -47,13 +44,6 @@ const request = z.object({
   to: z.string().max(512).optional(),
   timeout: duration.optional(),
   warren: z.int().positive().optional(),
-});
-
-/**
- * Members that few requests have. Checking that all of these are absent takes as long as all the other checks, so they
- * have a schema of their own.
- */
-const rareRequestFields = {
   monitor: duration.optional(),
   attempt: z.int().positive().optional(),
   deadLetterCount: z.int().positive().optional(),
@@ -61,12 +51,7 @@ const rareRequestFields = {
   expires: z.number().optional(),
   deferred: z.int().positive().optional(),
   credit: z.int().positive().optional(),
-};
-
-/** Schema of a {@linkcode Request}. */
-export const requestSchema: z.ZodType<Request> = request.extend(
-  rareRequestFields,
-);
+});
 
 /** Schema of a {@linkcode Failure}. */
 const failureSchema: z.ZodType<Failure> = z.object({
@@ -84,49 +69,72 @@ const failureSchema: z.ZodType<Failure> = z.object({
   suppressed: z.lazy(() => failureSchema).exactOptional(),
 });
 
-const reply = z.object({
+/** Schema of a {@linkcode Reply}. */
+const replySchema: z.ZodType<Reply> = z.object({
   kind: z.literal("reply"),
   id: text.optional(),
   call: text.optional(),
   result: z.unknown(),
   ending: z.boolean(),
   parsed: z.boolean().optional(),
-});
-
-/** Members that few replies have. */
-const rareReplyFields = {
   failure: failureSchema.optional(),
   sequence: z.int().positive().optional(),
   runId: text.optional(),
   inbox: text.optional(),
   heartbeat: z.boolean().optional(),
   window: z.int().positive().optional(),
-};
+});
 
-/** Schema of a {@linkcode Reply}. */
-const replySchema: z.ZodType<Reply> = reply.extend(rareReplyFields);
-
-const isOptionalText = (value: unknown) =>
-  value === undefined ||
+const isText = (value: unknown) =>
   typeof value === "string" && value.length > 0 && isShortString(value);
+const isOptionalText = (value: unknown) => value === undefined || isText(value);
+const isOptionalString = (value: unknown, maxLength: number) =>
+  value === undefined || typeof value === "string" && value.length <= maxLength;
 const isOptionalFlag = (value: unknown) =>
   value === undefined || typeof value === "boolean";
 const isOptionalCount = (value: unknown) =>
   value === undefined || Number.isSafeInteger(value) && Number(value) > 0;
+const isOptionalDuration = (value: unknown) =>
+  value === undefined || Number.isFinite(value) && Number(value) >= 0;
 
-/**
- * True for a reply that fits its schema, without a failure. This check takes a tenth of the schema's time; the
- * schema has to check any other reply.
- */
-export function isPlainReply(
-  raw: { readonly kind: BodyMessage["kind"] } & JsonObject,
-): raw is Reply & JsonObject {
-  return raw.kind === "reply" && raw.failure === undefined &&
-    typeof raw.ending === "boolean" &&
+function isPlainReply(raw: RawMessage): boolean {
+  return raw.failure === undefined && typeof raw.ending === "boolean" &&
     isOptionalText(raw.id) && isOptionalText(raw.call) &&
     isOptionalText(raw.runId) && isOptionalText(raw.inbox) &&
     isOptionalFlag(raw.parsed) && isOptionalFlag(raw.heartbeat) &&
     isOptionalCount(raw.sequence) && isOptionalCount(raw.window);
+}
+
+function isPlainRequest(raw: RawMessage): boolean {
+  return typeof raw.method === "string" &&
+    isJsonObject(raw.args) && isJsonObject(raw.context) &&
+    isOptionalText(raw.id) && isOptionalAddress(raw.reply) &&
+    isOptionalString(raw.version, 32) && isOptionalString(raw.namespace, 255) &&
+    isOptionalString(raw.to, 512) && isOptionalCount(raw.warren) &&
+    isOptionalDuration(raw.timeout) && isOptionalCount(raw.credit) &&
+    isOptionalCount(raw.attempt) && hasNoRareMember(raw);
+}
+
+/** True for a request without the members that few requests have, which are left to the schema. */
+const hasNoRareMember = (raw: RawMessage) =>
+  raw.monitor === undefined && raw.deadLetterCount === undefined &&
+  raw.interruptions === undefined && raw.expires === undefined &&
+  raw.deferred === undefined;
+
+/** True for the reply address of a peer whose messages have ids, which `decodeBody` has made. */
+function isOptionalAddress(reply: unknown): boolean {
+  if (reply === undefined) return true;
+  return isJsonObject(reply) && isText(reply.call) && isText(reply.queue) &&
+    reply.ids === undefined;
+}
+
+/**
+ * True for a common message that fits its schema. This check takes a tenth of the schema's time, and copies nothing; the
+ * schema has to check any other message.
+ */
+export function isPlain(raw: RawMessage): raw is RawMessage & BodyMessage {
+  if (raw.kind === "request") return isPlainRequest(raw);
+  return raw.kind === "reply" && isPlainReply(raw);
 }
 
 /** Schema of a {@linkcode Notification}. */
@@ -153,27 +161,12 @@ export const controlSchema: z.ZodType<Control> = z.object({
   runId: text.optional(),
 });
 
-const schemas = {
-  request: {
-    common: request as z.ZodType<Request>,
-    complete: requestSchema,
-    rareNames: Object.keys(rareRequestFields),
-  },
-  reply: {
-    common: reply as z.ZodType<Reply>,
-    complete: replySchema,
-    rareNames: Object.keys(rareReplyFields),
-  },
+const schemas: Readonly<Record<BodyMessage["kind"], z.ZodType<BodyMessage>>> = {
+  request: requestSchema,
+  reply: replySchema,
+  notification: notificationSchema,
 };
 
-/**
- * Returns the schema for a message that is not validated yet: a smaller, equivalent one if the message has none of the
- * rare members.
- */
-export function schemaFor(
-  raw: { readonly kind: BodyMessage["kind"] } & JsonObject,
-): z.ZodType<BodyMessage> {
-  if (raw.kind === "notification") return notificationSchema;
-  const { common, complete, rareNames } = schemas[raw.kind];
-  return rareNames.every((name) => raw[name] === undefined) ? common : complete;
-}
+/** Returns the schema for a message that is not validated yet. */
+export const schemaFor = ({ kind }: RawMessage): z.ZodType<BodyMessage> =>
+  schemas[kind];

@@ -59,9 +59,13 @@ export class RpcClient {
   readonly #settings: MessageSettings;
   /** Destinations by their checked targets; a typed client has one target for each procedure. */
   readonly #destinations = new WeakMap<Target, Destination>();
-  readonly #unaryCall = (outgoing: OutgoingRequest): Promise<Reply> =>
+  readonly #sendCall = (outgoing: OutgoingRequest): Promise<Reply> =>
+    this.#routed(outgoing, this.#sendCallOnce);
+  readonly #sendCallOnce = (outgoing: OutgoingRequest): Promise<Reply> =>
     unaryCall(this.#resources, outgoing);
-  readonly #sendCast = (outgoing: OutgoingRequest): Promise<void> => {
+  readonly #sendCast = (outgoing: OutgoingRequest): Promise<void> =>
+    this.#routed(outgoing, this.#sendCastOnce);
+  readonly #sendCastOnce = (outgoing: OutgoingRequest): Promise<void> => {
     const { encoder, session } = this.#resources;
     const { limits: { deadline }, destination: { address } } = outgoing;
     const message = encoder.encode(outgoing);
@@ -91,24 +95,18 @@ export class RpcClient {
     request: ClientRequest<CallOptions>,
     errors?: ErrorClasses,
   ): Promise<CallResult> {
-    return await this.#request("call", request, async (outgoing) => {
-      const reply = await this.#routed(outgoing, this.#unaryCall);
-      return this.#result(reply, errors);
-    });
+    const reply = await this.#request("call", request, this.#sendCall);
+    return this.#result(reply, errors);
   }
 
   /** Sends a request without a reply; resolves when the broker has confirmed it, or without a confirm when it is written. */
   async cast(request: ClientRequest<CastOptions>): Promise<void> {
-    await this.#request(
-      "cast",
-      request,
-      (outgoing) => this.#routed(outgoing, this.#sendCast),
-    );
+    await this.#request("cast", request, this.#sendCast);
   }
 
   /** Sends a request without a reply to every worker of the topic; no worker is no error. */
   async fanoutCast(request: ClientRequest<FanoutCastOptions>): Promise<void> {
-    await this.#request("fanout", request, this.#sendCast);
+    await this.#request("fanout", request, this.#sendCastOnce);
   }
 
   /** Passes the reply of each worker of a topic to `receive`. Resolves at the deadline, or at once if no worker runs. */
@@ -267,27 +265,37 @@ export class RpcClient {
   }
 
   /** Sends a request, again while it has no queue if the connection waits for routes. Else the error names the target. */
-  async #routed<T>(
+  #routed<T>(
     outgoing: OutgoingRequest,
     send: (outgoing: OutgoingRequest) => Promise<T>,
+  ): Promise<T> {
+    return send(outgoing).catch((error) => {
+      if (!(error instanceof NoRouteError)) throw error;
+      return this.#sendAgain(outgoing, send, error);
+    });
+  }
+
+  async #sendAgain<T>(
+    outgoing: OutgoingRequest,
+    send: (outgoing: OutgoingRequest) => Promise<T>,
+    first: NoRouteError,
   ): Promise<T> {
     const startedAt = performance.now();
     const { target, limits: { deadline } } = outgoing;
     const { waitForRoute } = this.#settings;
-    let attempt = outgoing;
-    for (;;) {
+    for (let failure = first;;) {
+      const now = performance.now();
+      const again = waitForRoute && !this.#disposal.signal.aborted &&
+        now + ROUTE_POLL_MS < deadline.at;
+      const waited = waitForRoute ? now - startedAt : undefined;
+      if (!again) throw noRouteError(target, failure, waited);
+      await delay(ROUTE_POLL_MS, deadline);
       try {
-        return await send(attempt);
+        return await send({ ...outgoing, id: newId() });
       } catch (error) {
         if (!(error instanceof NoRouteError)) throw error;
-        const now = performance.now();
-        const again = waitForRoute && !this.#disposal.signal.aborted &&
-          now + ROUTE_POLL_MS < deadline.at;
-        const waited = waitForRoute ? now - startedAt : undefined;
-        if (!again) throw noRouteError(target, error, waited);
+        failure = error;
       }
-      await delay(ROUTE_POLL_MS, deadline);
-      attempt = { ...outgoing, id: newId() };
     }
   }
 }

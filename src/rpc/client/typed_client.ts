@@ -39,10 +39,16 @@ type Args = Readonly<Record<string, unknown>>;
 
 /** Procedure with the target of its requests. */
 interface ResolvedProcedure {
-  readonly name: string;
+  /** `topic.method`. */
+  readonly qualifiedName: string;
   readonly procedure: Procedure;
   readonly target: Target;
+  /** Options of a call that gives none. */
+  readonly callDefaults: CallOptions & Pick<Target, "host">;
 }
+
+/** Options of a request that gives none. */
+const NO_OPTIONS = Object.freeze({});
 
 /** Target with a host, or the same target if there is no host. */
 const on = (target: Target, host: string | undefined): Target =>
@@ -76,31 +82,38 @@ class TypedClient {
   async call(
     method: string,
     args: Args = {},
-    options: CallOptions = {},
+    options: CallOptions = NO_OPTIONS,
   ): Promise<unknown> {
-    checkNames(options, callNames);
+    if (options !== NO_OPTIONS) checkNames(options, callNames);
     const plan = this.#plan(method, false);
     const checking = this.#checkArgs(plan, args);
     if (checking) await checking;
-    const { idempotent } = plan.procedure;
-    const merged = override({ idempotent, ...this.#defaults }, options);
+    const merged = options === NO_OPTIONS
+      ? plan.callDefaults
+      : override(plan.callDefaults, options);
     const target = on(plan.target, merged.host);
     const request = { target, method, args, options: merged };
-    if (!this.#interceptors) return await this.#call(plan, request);
-    const send = (changed: typeof request) => this.#call(plan, changed);
-    return await this.#interceptUnary("call", request, send);
+    const { errors } = this.#contract;
+    if (this.#interceptors) {
+      const send = async (changed: typeof request) =>
+        this.#resultOf(plan, await this.#client.call(changed, errors));
+      return await this.#interceptUnary("call", request, send);
+    }
+    return this.#resultOf(plan, await this.#client.call(request, errors));
   }
 
   async cast(
     method: string,
     args: Args = {},
-    options: CastOptions = {},
+    options: CastOptions = NO_OPTIONS,
   ): Promise<void> {
-    checkNames(options, castNames);
+    if (options !== NO_OPTIONS) checkNames(options, castNames);
     const plan = this.#plan(method, false);
     const checking = this.#checkArgs(plan, args);
     if (checking) await checking;
-    const merged = override(this.#defaults, options);
+    const merged = options === NO_OPTIONS
+      ? this.#defaults
+      : override(this.#defaults, options);
     const target = on(plan.target, merged.host);
     const request = { target, method, args, options: merged };
     if (!this.#interceptors) return await this.#client.cast(request);
@@ -153,14 +166,9 @@ class TypedClient {
     });
   }
 
-  async #call(
-    plan: ResolvedProcedure,
-    request: ClientRequest<CallOptions>,
-  ): Promise<unknown> {
-    const result = await this.#client.call(request, this.#contract.errors);
-    return plan.procedure.result
-      ? await this.#parsed(plan, plan.procedure.result, result)
-      : undefined;
+  #resultOf(plan: ResolvedProcedure, result: CallResult): unknown {
+    const { result: schema } = plan.procedure;
+    return schema ? this.#parsed(plan, schema, result) : undefined;
   }
 
   #decoder(plan: ResolvedProcedure): StreamDecoder<unknown> {
@@ -222,12 +230,12 @@ class TypedClient {
    * value.
    */
   #parsed(
-    { name }: ResolvedProcedure,
+    { qualifiedName }: ResolvedProcedure,
     schema: NonNullable<Procedure["result"]>,
     { value, parsed }: CallResult,
   ): unknown {
     if (parsed) return value;
-    const what = `result of ${this.#contract.topic}.${name}`;
+    const what = `result of ${qualifiedName}`;
     return value === null
       ? parseNull(schema, what)
       : parse(schema, value, what, InvalidResultError);
@@ -238,13 +246,13 @@ class TypedClient {
    * the schema is asynchronous.
    */
   #checkArgs(
-    { name, procedure }: ResolvedProcedure,
+    { qualifiedName, procedure }: ResolvedProcedure,
     args: Args,
   ): Promise<unknown> | undefined {
-    const what = `${this.#contract.topic}.${name}`;
-    checkArgsSize(procedure, args, what);
+    checkArgsSize(procedure, args, qualifiedName);
     if (!procedure.args) return undefined;
-    const parsed = parse(procedure.args, args, `arguments of ${what}`);
+    const what = `arguments of ${qualifiedName}`;
+    const parsed = parse(procedure.args, args, what);
     return parsed instanceof Promise ? parsed : undefined;
   }
 
@@ -281,8 +289,13 @@ class TypedClient {
         `${topic}.${name} needs version ${since}, and versionCap is ${cap}`,
       );
     }
-    const target = Object.freeze({ topic, namespace, version: since });
-    return { name, procedure, target };
+    const { idempotent } = procedure;
+    return {
+      qualifiedName: `${topic}.${name}`,
+      procedure,
+      target: Object.freeze({ topic, namespace, version: since }),
+      callDefaults: Object.freeze({ idempotent, ...this.#defaults }),
+    };
   }
 }
 

@@ -6,6 +6,7 @@ import {
   setDeadline,
   type Timer,
 } from "../../async/timer_wheel.ts";
+import type { Message } from "../../transport/transport.ts";
 import type { Reply } from "../../wire/mod.ts";
 import type { Inbox, PendingReply } from "../inbox.ts";
 import type { MessagingResources } from "../messaging.ts";
@@ -29,108 +30,157 @@ const CONSUMER_COUNT_TIMEOUT_MS = 150;
 const RESEND_INTERVAL_MS = 250;
 
 /** Sends a request and waits for its reply: the result, or a failure. */
-export async function unaryCall(
+export function unaryCall(
   resources: CallResources,
   outgoing: OutgoingRequest,
 ): Promise<Reply> {
-  const { inbox, session, legacyReplyQueues, encoder } = resources;
-  const { limits: { deadline }, destination: { address, queue } } = outgoing;
-  if (!inbox.read) await inbox.ready(deadline);
+  const { inbox, encoder, legacyReplyQueues } = resources;
+  const isReady = inbox.read &&
+    !legacyReplyQueues.needs(outgoing.destination.queue);
+  if (!isReady) return prepareAndCall(resources, outgoing);
   const message = encoder.encode(outgoing);
-  using call = new UnaryCall(resources, outgoing);
-  const { future } = call;
-  using _replies = legacyReplyQueues.needs(queue)
-    ? await legacyReplyQueues.prepare(outgoing.id, deadline)
-    : undefined;
-  const sent = session.send(address, message, deadline)
-    .then(() => call.onSent(), (error) => future.fail(error));
-  if (outgoing.hints.idempotent) {
-    await Promise.race([sent, future.promise]); // the connection may be disposed while the request still waits
-    call.resendAfterReconnect();
-  }
-  try {
-    const reply = await future.promise;
-    legacyReplyQueues.learn(queue, reply.call);
-    return reply;
-  } catch (error) {
-    if (error instanceof TimeoutError) {
-      legacyReplyQueues.learn(queue, undefined); // an old server may serve the queue now
-    }
-    throw error;
-  }
+  return new UnaryCall(resources, outgoing).send(message);
 }
 
-/** Fails a reply at its deadline, on its signal, and when its worker sends no heartbeat in time, until disposed. */
-class UnaryCall implements ReplyListener, Disposable {
-  readonly future: ReplyFuture = new ReplyFuture(this);
+/** Sends a request when replies to it can be received. */
+async function prepareAndCall(
+  resources: CallResources,
+  outgoing: OutgoingRequest,
+): Promise<Reply> {
+  const { inbox, encoder, legacyReplyQueues } = resources;
+  const { id, limits: { deadline }, destination: { queue } } = outgoing;
+  if (!inbox.read) await inbox.ready(deadline);
+  const message = encoder.encode(outgoing);
+  using _replies = legacyReplyQueues.needs(queue)
+    ? await legacyReplyQueues.prepare(id, deadline)
+    : undefined;
+  return await new UnaryCall(resources, outgoing).send(message);
+}
+
+/**
+ * A call, from its sending to its reply. It fails at its deadline, on its signal, and when its worker sends no heartbeat in
+ * time. Of several results, the last one before the ending counts (Nova: `call` returns the last item of `multicall`).
+ */
+export class UnaryCall implements PendingReply {
   readonly #resources: CallResources;
   readonly #outgoing: OutgoingRequest;
+  readonly #reply = Promise.withResolvers<Reply>();
   readonly #expiry: Timer;
   #silence: Timer | undefined;
   #resending: Resending | undefined;
+  #worker: string | undefined;
+  #last: Reply | undefined;
   #sent = false;
   #overdue = false;
-  #disposed = false;
+  #settled = false;
 
+  /**
+   * Registers the call.
+   *
+   * @throws {ConnectionFailedError} the transport has failed for good, so no reply can be received.
+   */
   constructor(resources: CallResources, outgoing: OutgoingRequest) {
     this.#resources = resources;
     this.#outgoing = outgoing;
-    this.future.promise.catch(() => {}); // the promise may reject before it is awaited
-    resources.pendingCalls.add(outgoing.id, this.future);
+    resources.pendingCalls.add(outgoing.id, this);
     const { at, signal } = outgoing.limits.deadline;
     this.#expiry = setDeadline(at, () => this.#expire());
     signal?.addEventListener("abort", this);
   }
 
-  /** Notes that the request was sent. Until then the deadline is left to `send`, whose error says why the request waits. */
-  onSent(): void {
-    this.#sent = true;
-    this.onReply();
-    if (this.#overdue) this.#expire();
+  /** Inbox of the worker that runs the call; undefined before the first reply. */
+  get worker(): string | undefined {
+    return this.#worker;
   }
 
-  onReply(): void {
-    const { monitor } = this.#outgoing.limits;
-    if (monitor === undefined || this.#disposed) return;
-    if (this.#silence) clearDeadline(this.#silence);
-    const fail = () => this.future.fail(silent(this.#outgoing, monitor));
-    this.#silence = setDeadline(performance.now() + monitor, fail);
+  /** Sends the request; resolves to the reply, which has a result or a failure. */
+  send(message: Message): Promise<Reply> {
+    const { destination: { address }, limits: { deadline } } = this.#outgoing;
+    this.#resources.session.send(address, message, deadline)
+      .then(() => this.#onSent(), (error) => this.fail(error));
+    return this.#reply.promise;
+  }
+
+  receive(reply: Reply): void {
+    this.#worker = reply.inbox ?? this.#worker;
+    this.#onSignOfLife();
+    if (reply.heartbeat) return;
+    const empty = reply.result === null || reply.result === undefined;
+    if (!empty || this.#last === undefined) this.#last = reply;
+    // In the two-message form, the ending has no result of its own. A failure always ends the call.
+    if (reply.ending) this.#resolve(reply.failure ? reply : this.#last);
+  }
+
+  fail(error: unknown): void {
+    if (this.#settled) return;
+    this.#end();
+    if (error instanceof TimeoutError) this.#learn(undefined); // an old server may serve the queue now
+    this.#reply.reject(error);
   }
 
   onUnroutable(error: unknown): void {
-    if (!this.#resending?.retry()) this.future.fail(error);
-  }
-
-  /** Sends the request again at each reconnection to the broker, since it may have been lost with the connection. */
-  resendAfterReconnect(): void {
-    if (this.#disposed) return;
-    this.#resending = new Resending(
-      this.#resources,
-      this.#outgoing,
-      () => this.onReply(),
-    );
+    if (!this.#resending?.retry()) this.fail(error);
   }
 
   /** Fails the call when its signal fires, and cancels it on the worker. */
   handleEvent(): void {
     const { limits, id } = this.#outgoing;
-    this.future.fail(limits.deadline.signal?.reason);
-    this.#resources.pendingCalls.cancel(id, this.future.worker);
+    const { pendingCalls } = this.#resources;
+    this.fail(limits.deadline.signal?.reason);
+    pendingCalls.cancel(id, this.#worker);
   }
 
-  [Symbol.dispose](): void {
-    this.#disposed = true;
+  #resolve(reply: Reply): void {
+    if (this.#settled) return;
+    this.#end();
+    this.#learn(reply.call);
+    this.#reply.resolve(reply);
+  }
+
+  /** Notes that the request was sent. Until then the deadline is left to `send`, whose error says why the request waits. */
+  #onSent(): void {
+    if (this.#settled) return;
+    this.#sent = true;
+    this.#onSignOfLife();
+    if (this.#outgoing.hints.idempotent) this.#resendAfterReconnect();
+    if (this.#overdue) this.#expire();
+  }
+
+  #onSignOfLife(): void {
+    const { monitor } = this.#outgoing.limits;
+    if (monitor === undefined || this.#settled) return;
+    if (this.#silence) clearDeadline(this.#silence);
+    const fail = () => this.fail(silent(this.#outgoing, monitor));
+    this.#silence = setDeadline(performance.now() + monitor, fail);
+  }
+
+  /** Sends the request again at each reconnection to the broker, since it may have been lost with the connection. */
+  #resendAfterReconnect(): void {
+    this.#resending = new Resending(
+      this.#resources,
+      this.#outgoing,
+      () => this.#onSignOfLife(),
+    );
+  }
+
+  #learn(call: string | undefined): void {
+    const { queue } = this.#outgoing.destination;
+    this.#resources.legacyReplyQueues.learn(queue, call);
+  }
+
+  #expire(): void {
+    this.#overdue = true;
+    if (this.#sent) void expire(this.#resources, this.#outgoing, this);
+  }
+
+  #end(): void {
+    this.#settled = true;
     this.#resending?.[Symbol.dispose]();
     if (this.#silence) clearDeadline(this.#silence);
     clearDeadline(this.#expiry);
     const { limits, id } = this.#outgoing;
     limits.deadline.signal?.removeEventListener("abort", this);
     this.#resources.pendingCalls.remove(id);
-  }
-
-  #expire(): void {
-    this.#overdue = true;
-    if (this.#sent) void expire(this.#resources, this.#outgoing, this.future);
   }
 }
 
@@ -147,12 +197,12 @@ function silent(
 async function expire(
   { inbox }: CallResources,
   { destination: { queue }, method, limits: { timeout } }: OutgoingRequest,
-  future: ReplyFuture,
+  call: UnaryCall,
 ): Promise<void> {
   const text = `No answer to ${method} from ${queue} within ${
     Math.round(timeout)
   } ms`;
-  future.fail(await timeoutError(inbox, queue, text));
+  call.fail(await timeoutError(inbox, queue, text));
 }
 
 /** Creates a timeout error. It has the number of consumers of a queue, if the broker replies in time. */
@@ -234,59 +284,6 @@ class Resending implements Disposable {
     const resent = { ...this.#outgoing, limits: { ...limits, timeout } };
     await session.send(address, encoder.encode(resent), this.#deadline);
     this.#lossesAtSend = this.#losses;
-  }
-}
-
-/** Receives the events of a call. */
-export interface ReplyListener {
-  /** Called for each reply and heartbeat of the worker. */
-  onReply(): void;
-  /** Called when no queue took the request. */
-  onUnroutable(error: unknown): void;
-}
-
-/**
- * Waits for the result of a call. Of several results, the last one before the ending counts (Nova: `call` returns the
- * last item of `multicall`).
- */
-export class ReplyFuture implements PendingReply {
-  readonly #listener: ReplyListener | undefined;
-  readonly #settled = Promise.withResolvers<Reply>();
-  #last: Reply | undefined;
-  #worker: string | undefined;
-
-  /** Without a listener, an unroutable request fails the call at once. */
-  constructor(listener?: ReplyListener) {
-    this.#listener = listener;
-  }
-
-  /** Inbox of the worker that runs the call; undefined before the first reply. */
-  get worker(): string | undefined {
-    return this.#worker;
-  }
-
-  /** Resolves to the reply, which has a result or a failure. */
-  get promise(): Promise<Reply> {
-    return this.#settled.promise;
-  }
-
-  receive(reply: Reply): void {
-    this.#worker = reply.inbox ?? this.#worker;
-    this.#listener?.onReply();
-    if (reply.heartbeat) return;
-    const empty = reply.result === null || reply.result === undefined;
-    if (!empty || this.#last === undefined) this.#last = reply;
-    // In the two-message form, the ending has no result of its own. A failure always ends the call.
-    if (reply.ending) this.#settled.resolve(reply.failure ? reply : this.#last);
-  }
-
-  fail(error: unknown): void {
-    this.#settled.reject(error);
-  }
-
-  onUnroutable(error: unknown): void {
-    if (this.#listener) this.#listener.onUnroutable(error);
-    else this.fail(error);
   }
 }
 

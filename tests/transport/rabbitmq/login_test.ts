@@ -24,7 +24,6 @@ import { RabbitTransport } from "../../../src/transport/rabbitmq/transport.ts";
 import { MemoryTransport } from "../../../src/transport/memory/transport.ts";
 import type { TransportEvent } from "../../../src/transport/transport.ts";
 import { Inbox } from "../../../src/rpc/inbox.ts";
-import { ReplyFuture } from "../../../src/rpc/client/unary_call.ts";
 import { withDeadline } from "../../../src/async/deadline.ts";
 import { defaultLimits } from "../../../src/wire/json.ts";
 import { Endless, failureOf, sumHandlers, sums } from "../../rpc/support.ts";
@@ -390,18 +389,23 @@ Deno.test("whoever waits for an answer when a link is given up is told, and nobo
     },
   });
   const inbox = new Inbox(link, defaultLimits);
-  const waiter = (call: string) => ({
-    call,
-    pending: new ReplyFuture(),
-    owner: {},
-  });
+  const waiter = (call: string) => {
+    const { promise, reject: fail } = Promise.withResolvers<never>();
+    const pending = {
+      worker: undefined,
+      receive() {},
+      onUnroutable() {},
+      fail,
+    };
+    return { call, pending, owner: {}, promise };
+  };
   const before = waiter("before");
   inbox.expect(before);
   const cause = new ConnectionFailedError("refused");
   for (const watcher of watchers) {
     watcher({ type: "failed", reason: cause.message, error: cause });
   }
-  const error = await failureOf(before.pending.promise);
+  const error = await failureOf(before.promise);
   assert.ok(error instanceof ConnectionFailedError && error.inDoubt);
   assert.equal(error.cause, cause);
   assert.throws(

@@ -26,6 +26,9 @@ import { isFatal } from "../connection/topology_errors.ts";
 import { backoff } from "../../../async/backoff.ts";
 import type { InFlightWindow } from "./publish_window.ts";
 
+/** Promise of a message that was written at once. */
+const SENT = Promise.resolve();
+
 /** Outcome of an attempt that did not succeed. */
 type Failure = Exclude<PublishOutcome, "ack">;
 
@@ -225,7 +228,18 @@ export class Publisher {
   }
 
   /** Sends without waiting for the broker; see `Session.send`. */
-  async send(
+  send(route: Route, message: Message, deadline: Deadline): Promise<void> {
+    const channel = this.#channel.tryGet(route);
+    try {
+      const written = channel && writeMessage(channel, route, message);
+      return written ? SENT : this.#sendLater(route, message, deadline);
+    } catch (error) {
+      return Promise.reject(error); // AMQP cannot encode the message
+    }
+  }
+
+  /** Sends when the channel can be written to. */
+  async #sendLater(
     route: Route,
     message: Message,
     deadline: Deadline,
