@@ -96,9 +96,19 @@ export function batchHeaders(replies: number): WireHeaders {
   return { ...PLAIN_REPLY, [header.batch]: `${replies}` };
 }
 
+/** True for a text of 1 to 15 digits, which most headers with a number are. */
+function isWholeNumber(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code < 0x30 || code > 0x39) return false;
+  }
+  return text.length > 0 && text.length < 16;
+}
+
 /** Converts a header to a number. Other values stay as they are, for the schema to reject. */
 export function numberFrom(value: unknown): unknown {
   if (typeof value !== "string") return value;
+  if (isWholeNumber(value)) return Number(value);
   return /^\d{1,16}(\.\d+)?(e[+-]?\d{1,3})?$/.test(value)
     ? Number(value)
     : value;

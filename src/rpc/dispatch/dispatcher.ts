@@ -187,9 +187,10 @@ export class RpcDispatcher implements Dispatcher {
     if (procedure.maxArgsSize !== undefined) {
       asDispatchError(() => checkArgsSize(procedure, args, qualifiedName));
     }
-    const parsed = procedure.args
-      ? await parseArgs(procedure.args, args, `arguments of ${qualifiedName}`)
+    let parsed = procedure.args
+      ? parseArgs(procedure.args, args, `arguments of ${qualifiedName}`)
       : {};
+    if (parsed instanceof Promise) parsed = await parsed;
     const starting = server?.onStart(procedure);
     if (starting) await starting;
     if (!server) context.signal.throwIfAborted();
@@ -199,7 +200,7 @@ export class RpcDispatcher implements Dispatcher {
       return handlerStream(contract, served.name, result, context);
     }
     return procedure.result
-      ? await resultOf(procedure.result, result, qualifiedName, context)
+      ? resultOf(procedure.result, result, qualifiedName, context)
       : undefined;
   }
 

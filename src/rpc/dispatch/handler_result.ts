@@ -80,11 +80,16 @@ function parseForDispatch(
   what: string,
   errorClass: InvalidClass,
 ): unknown {
-  const parsed = asDispatchError(() => parse(schema, value, what, errorClass));
-  if (!(parsed instanceof Promise)) return parsed;
-  return parsed.catch((error) => {
+  try {
+    const parsed = parse(schema, value, what, errorClass);
+    return parsed instanceof Promise ? parsed.catch(rethrow) : parsed;
+  } catch (error) {
     throw dispatchError(error);
-  });
+  }
+}
+
+function rethrow(error: unknown): never {
+  throw dispatchError(error);
 }
 
 /** Parses the arguments of a request; returns a promise only if the schema is asynchronous. */
@@ -118,40 +123,51 @@ export function parseResult(
   what: string,
   context: RequestContext,
 ): unknown {
-  const accept = (parsed: unknown) => {
-    observerOf(context)?.onParsed(parsed, returned);
-    return parsed;
-  };
   const parsed = parseForDispatch(schema, returned, what, InvalidResultError);
-  return parsed instanceof Promise ? parsed.then(accept) : accept(parsed);
+  return parsed instanceof Promise
+    ? parsed.then((parsed) => accept(parsed, returned, context))
+    : accept(parsed, returned, context);
+}
+
+function accept(
+  parsed: unknown,
+  returned: unknown,
+  context: RequestContext,
+): unknown {
+  observerOf(context)?.onParsed(parsed, returned);
+  return parsed;
 }
 
 /**
  * Parses the result of a handler. An invalid result of a cast is only logged, since no caller receives it and the work
- * is done.
+ * is done. Returns a promise only if the schema is asynchronous.
  */
-export async function resultOf(
+export function resultOf(
   schema: Schema,
   returned: unknown,
   what: string,
   context: RequestContext,
-): Promise<unknown> {
+): unknown {
   const server = observerOf(context);
   const cast = server !== undefined && !server.request.reply;
-  try {
-    return await parseResult(schema, returned, `result of ${what}`, context);
-  } catch (error) {
+  const onInvalid = (error: unknown) => {
     if (!cast) throw error;
-    const reason = error instanceof Error ? error.message : `${error}`;
-    logger("rpc").warn(
-      "The cast {what} was done, but its result does not fit the contract: {reason}",
-      {
-        what,
-        reason: oneLine(redactText(reason)),
-      },
-    );
-    return undefined;
+    logInvalidResult(what, error);
+  };
+  try {
+    const parsed = parseResult(schema, returned, `result of ${what}`, context);
+    return parsed instanceof Promise ? parsed.catch(onInvalid) : parsed;
+  } catch (error) {
+    return onInvalid(error);
   }
+}
+
+function logInvalidResult(what: string, error: unknown): void {
+  const reason = error instanceof Error ? error.message : `${error}`;
+  logger("rpc").warn(
+    "The cast {what} was done, but its result does not fit the contract: {reason}",
+    { what, reason: oneLine(redactText(reason)) },
+  );
 }
 
 /** True for a value other than an object that JSON can represent. */

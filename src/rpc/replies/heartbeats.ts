@@ -50,7 +50,7 @@ export class Heartbeats implements Disposable {
     const interval = Math.min(half, warren ? INTERVAL_MS : Infinity);
     if (!reply || interval === Infinity) return undefined;
     const first = warren ? FIRST_INTERVAL_MS : interval;
-    const due = performance.now() + first;
+    const due = incoming.arrived + first;
     const handle = this.#calls.add(
       new HeartbeatSchedule(incoming, due, interval),
     );

@@ -155,36 +155,45 @@ export class ReplyPublisher {
   }
 
   /** Publishes a message that `message` has encoded; see `send`. */
-  async publish(
+  publish(
     target: EncodedReplyTarget,
     message: Message,
     deadline: Deadline,
   ): Promise<void> {
-    const sent = this.enqueue(target, message, deadline);
-    await this.complete(sent, target, [message], deadline);
+    return this.enqueue(target, message, deadline).catch((error) =>
+      this.#recover(error, target, [message], deadline)
+    );
   }
 
   /**
    * Waits until messages that `enqueue` has published are confirmed; `sent` is the promise that they share. If the
    * caller's queue does not exist, publishes the messages again; see `send`.
    */
-  async complete(
+  complete(
     sent: Promise<void>,
     target: EncodedReplyTarget,
     messages: readonly Message[],
     deadline: Deadline,
   ): Promise<void> {
+    return sent.catch((error) =>
+      this.#recover(error, target, messages, deadline)
+    );
+  }
+
+  /** Publishes messages again that could not be published. */
+  async #recover(
+    error: unknown,
+    target: EncodedReplyTarget,
+    messages: readonly Message[],
+    deadline: Deadline,
+  ): Promise<void> {
     const { onGone, request } = target;
-    let failure: unknown;
-    try {
-      await sent;
-    } catch (error) {
-      const retry = (signal?: AbortSignal) =>
-        this.#retry(error, target, messages, { ...deadline, signal });
-      failure = await (request
+    const retry = (signal?: AbortSignal) =>
+      this.#retry(error, target, messages, { ...deadline, signal });
+    const failure =
+      await (request
         ? waitOutsidePrefetch(request, request.signal, retry)
         : retry());
-    }
     if (failure !== undefined) handleFailure(failure, onGone);
   }
 

@@ -1,11 +1,14 @@
 /** Sending of the replies of a request, after they were recorded in the shared ledger. @module */
 import type { Deadline, Message } from "../../transport/transport.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
+import type { Lease } from "../../ledger/lease.ts";
 import { logStep } from "../request/request_log.ts";
 import type { EncodedReplyTarget, ReplyPublisher } from "./reply_publisher.ts";
 
 /** Maximum milliseconds to send a reply whose caller has no deadline. */
 export const MAX_REPLY_TIME_MS = 60_000;
+
+const DONE = Promise.resolve();
 
 /** Sends the replies to the requests of one server. */
 export class ReplySender {
@@ -18,32 +21,58 @@ export class ReplySender {
     this.#stopping = stopping;
   }
 
-  /** Records the replies in the ledger, if there is one, and sends them. No reply is sent if no caller waits any more. */
-  async record(
+  /**
+   * Records the replies in the ledger, if there is one, and sends them. No reply is sent if no caller waits any more. Throws
+   * at once what `encode` throws.
+   */
+  record(
     incoming: IncomingRequest,
     encode: () => readonly Message[],
   ): Promise<void> {
     const { cancellation, settlement, streaming } = incoming;
     const replies = cancellation.cancelled ? [] : encode();
-    if (settlement.fenced) return; // the new owner replies
+    if (settlement.fenced) return DONE; // the new owner replies
     const { lease } = settlement;
-    const repeatable = streaming ? [] : replies; // a stream cannot be repeated, since its reader is gone if the request arrives again
-    const recorded = lease
-      ? await lease.done(repeatable, this.#stopping)
-      : repeatable;
+    if (lease) return this.#recordAndSend(lease, incoming, replies);
+    if (!streaming) incoming.reply(replies);
+    return this.#sendAll(incoming, replies);
+  }
+
+  async #recordAndSend(
+    lease: Lease,
+    incoming: IncomingRequest,
+    replies: readonly Message[],
+  ): Promise<void> {
+    const repeatable = incoming.streaming ? [] : replies; // a stream cannot be repeated, since its reader is gone if the request arrives again
+    const recorded = await lease.done(repeatable, this.#stopping);
     if (!recorded) return incoming.fence();
     if (!incoming.streaming) incoming.reply(recorded);
-    const sent = incoming.streaming ? replies : recorded;
-    for (const reply of sent) await this.send(incoming, reply);
-    if (sent.length > 0 && incoming.request.reply) {
-      logStep(incoming, "answered");
-    }
+    await this.#sendAll(incoming, incoming.streaming ? replies : recorded);
+  }
+
+  #sendAll(
+    incoming: IncomingRequest,
+    replies: readonly Message[],
+  ): Promise<void> {
+    const [first] = replies;
+    if (!first) return DONE;
+    return replies.length === 1 && !incoming.logsSteps
+      ? this.send(incoming, first)
+      : this.#sendInOrder(incoming, replies);
+  }
+
+  async #sendInOrder(
+    incoming: IncomingRequest,
+    replies: readonly Message[],
+  ): Promise<void> {
+    for (const reply of replies) await this.send(incoming, reply);
+    if (incoming.request.reply) logStep(incoming, "answered");
   }
 
   /** Sends one reply, and stores it for a reader that may miss it. Does nothing for a cast. */
   send(incoming: IncomingRequest, message: Message): Promise<void> {
     const target = replyTarget(incoming);
-    if (!target) return Promise.resolve();
+    if (!target) return DONE;
     incoming.stream?.replay?.add(message);
     return this.#publisher.publish(target, message, replyDeadline(incoming));
   }
@@ -57,9 +86,10 @@ export function replyTarget(
   incoming: IncomingRequest,
 ): EncodedReplyTarget | undefined {
   const { request: { reply, warren }, settlement } = incoming;
+  if (!reply) return undefined;
   const onGone = () => incoming.end("the caller is gone");
   const confirm = !settlement.final;
-  return reply && { reply, warren, confirm, onGone, request: incoming };
+  return { reply, warren, confirm, onGone, request: incoming };
 }
 
 /** Returns the deadline of a reply: the caller's, or a minute from now if that is earlier. */

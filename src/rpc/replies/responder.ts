@@ -54,7 +54,11 @@ export class Responder implements Disposable {
     this.heartbeats[Symbol.dispose]();
   }
 
-  /** Sends the result of a handler; nothing for a cast, or if no caller waits any more. */
+  /**
+   * Sends the result of a handler; nothing for a cast, or if no caller waits any more.
+   *
+   * @throws {InvalidResultError} JSON cannot represent the result; thrown at once.
+   */
   result(incoming: IncomingRequest, result: unknown): Promise<void> {
     return this.#sender.record(
       incoming,

@@ -15,6 +15,7 @@ import type {
 } from "../control_targets.ts";
 import { OutgoingStream } from "../streams/outgoing_stream.ts";
 import { Cancellation } from "./cancellation.ts";
+import { logsSteps } from "./request_log.ts";
 import { HandlerRun } from "./handler_run.ts";
 import { Settlement } from "./settlement.ts";
 import type { Waiter } from "./outside_prefetch.ts";
@@ -39,6 +40,8 @@ export class IncomingRequest implements ControlTarget, Waiter {
   /** Arrival, and the moment at which the caller's timeout ends, in milliseconds of the monotonic clock. */
   readonly arrived: number;
   readonly deadline: number;
+  /** True if the steps of this request are logged. */
+  readonly logsSteps: boolean = logsSteps();
   /** Settlement of the delivery. */
   readonly settlement: Settlement;
   /** Cancellation by the caller, by the deadline, or by the end of the worker. */

@@ -8,13 +8,16 @@ import { nextDelay } from "../../contract/retry_policy.ts";
 
 const rpc = logger("rpc");
 
-/** Logs a step of a request at level debug. */
+/** True if the steps of requests are logged, at level debug. */
+export const logsSteps = (): boolean => rpc.enabled("debug");
+
+/** Logs a step of a request at level debug, if the steps of requests were logged when the request arrived. */
 export function logStep(
   incoming: IncomingRequest,
   step: string,
   more?: Properties,
 ): void {
-  if (!rpc.enabled("debug")) return;
+  if (!incoming.logsSteps) return;
   rpc.debug(`Request {request} of {procedure}: ${step}`, {
     request: incoming.requestId,
     procedure: incoming.name,

@@ -53,9 +53,12 @@ export class EventLoopMonitor<T extends Watched = Watched>
     return handle;
   }
 
-  /** Removes a request whose handler has ended. Checks first, since the handler may end before the late timer fires. */
-  stop(handle: number | undefined): void {
-    this.#check();
+  /**
+   * Removes a request whose handler has ended after `ms` milliseconds. Checks first if that was long, since the handler may
+   * end before the late timer fires.
+   */
+  stop(handle: number | undefined, ms: number): void {
+    if (ms >= BLOCKED_AFTER_MS) this.#check();
     if (handle !== undefined) this.#active.delete(handle);
   }
 

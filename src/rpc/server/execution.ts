@@ -49,7 +49,9 @@ export class Execution implements ExecutionObserver {
   readonly #services: ExecutionServices;
   #heartbeats: number | undefined;
   #monitored: number | undefined;
-  #startedAt: number | undefined;
+  #running = false;
+  /** Duration in milliseconds. */
+  #duration = 0;
 
   /** Prepares the execution of a request; nothing runs yet. */
   constructor(
@@ -62,7 +64,7 @@ export class Execution implements ExecutionObserver {
     this.served = served;
     this.permit = permit;
     this.#services = services;
-    const remaining = Math.round(incoming.deadline - performance.now());
+    const remaining = Math.round(incoming.deadline - incoming.arrived); // the request has arrived just now
     this.context = new ServedContext(
       this,
       incoming.requestId,
@@ -112,24 +114,27 @@ export class Execution implements ExecutionObserver {
   /** Starts the measurement of the handler. */
   start(): void {
     this.#monitored = this.#services.monitor.start(this.incoming);
-    this.#startedAt = performance.now();
+    this.#running = true;
     logStep(this.incoming, "started");
   }
 
   /** Ends and measures the handler's time, and releases the permit; later calls have no effect. */
   end(): void {
     this.permit.release();
-    if (this.#startedAt === undefined) return;
-    const ms = performance.now() - this.#startedAt;
-    this.#startedAt = undefined;
+    if (!this.#running) return;
+    this.#running = false;
+    const { run, arrived, logsSteps } = this.incoming;
+    const ms = this.#duration = performance.now() - (run.startedAt ?? arrived);
     this.#services.latency.add(ms);
-    logStep(this.incoming, "ended after {ms} ms", { ms: Math.round(ms) });
-    this.incoming.run.end();
+    if (logsSteps) {
+      logStep(this.incoming, "ended after {ms} ms", { ms: Math.round(ms) });
+    }
+    run.end();
   }
 
   /** Removes the request from the event-loop monitor. */
   stopMonitoring(): void {
-    this.#services.monitor.stop(this.#monitored);
+    this.#services.monitor.stop(this.#monitored, this.#duration);
     this.#monitored = undefined;
   }
 

@@ -25,7 +25,7 @@ import {
 import { LatencyHistogram } from "./latency_histogram.ts";
 import { LongRunningHandlers } from "./long_running.ts";
 import type { RequestFailures } from "./request_failures.ts";
-import { startSpan } from "../../tracing.ts";
+import { type Span, startSpan } from "../../tracing.ts";
 
 /** Collaborators of an `Executor`. */
 export interface ExecutorOptions
@@ -94,40 +94,53 @@ export class Executor implements Disposable {
 
   /**
    * Runs a request from its permit to its acknowledgement. If `interruptions` is given, the request is given up
-   * instead, because that many workers did not finish it.
+   * instead, because that many workers did not finish it. The permit is released before the reply is confirmed, since the
+   * confirmation needs none.
    */
   async execute(
     incoming: IncomingRequest,
     served: ServedQueue,
     interruptions?: number,
   ): Promise<void> {
-    const { targets, quarantine, semaphore, failures } = this.#options;
-    incoming.register(targets);
+    const { quarantine, failures } = this.#options;
+    incoming.register(this.#options.targets);
     if (incoming.request.interruptions) await quarantine.pendingMoves();
-    const permit = new Permit(
-      served.quarantined ? this.#quarantineSemaphore : semaphore,
-      () => this.#permitDeadline(incoming, served),
-    );
-    const execution = new Execution(incoming, served, permit, this.#services);
-    // A handler that continues after its request was cancelled must not keep its permit.
-    incoming.cancellation.listen(permit.release);
+    const execution = this.#newExecution(incoming, served);
     try {
       const admitted = this.#admit(execution);
       if (admitted !== true && !(await admitted)) return;
       if (interruptions) {
-        await failures.exhausted(incoming, served, interruptions);
-      } else await this.#run(execution);
+        return await failures.exhausted(incoming, served, interruptions);
+      }
+      execution.start();
+      const span = startSpan(executionSpan, execution);
+      try {
+        const result = await this.#dispatch(execution, span);
+        await this.#reply(execution, result);
+        this.#counts.handled++;
+      } catch (error) {
+        span?.fail(error);
+        await this.#failed(execution, error);
+      } finally {
+        span?.end();
+      }
     } catch (error) {
       await failures.notServed(incoming, error, served);
     } finally {
-      execution.stopMonitoring();
-      incoming.cancellation.listen(undefined);
-      permit.release();
-      execution.stopHeartbeats();
-      const released = this.#finish(incoming, served);
+      const released = this.#finish(execution);
       if (released) await released;
-      incoming.unregister(targets);
+      incoming.unregister(this.#options.targets);
     }
+  }
+
+  #newExecution(incoming: IncomingRequest, served: ServedQueue): Execution {
+    const permit = new Permit(
+      served.quarantined ? this.#quarantineSemaphore : this.#options.semaphore,
+      () => this.#permitDeadline(incoming, served),
+    );
+    // A handler that continues after its request was cancelled must not keep its permit.
+    incoming.cancellation.listen(permit.release);
+    return new Execution(incoming, served, permit, this.#services);
   }
 
   /** Decides whether a request runs here. Returns a promise only if it has to wait. */
@@ -200,12 +213,17 @@ export class Executor implements Disposable {
     incoming.settlement.complete();
   }
 
-  /** A fenced request is requeued as well: if its new owner dies, the next worker finds the claim in the ledger. */
-  #finish(
-    incoming: IncomingRequest,
-    served: ServedQueue,
-  ): Promise<void> | undefined {
+  /**
+   * Ends an execution, and settles its request. A fenced request is requeued as well: if its new owner dies, the next worker
+   * finds the claim in the ledger.
+   */
+  #finish(execution: Execution): Promise<void> | undefined {
+    const { incoming, served, permit } = execution;
     const { settlement } = incoming;
+    execution.stopMonitoring();
+    incoming.cancellation.listen(undefined);
+    permit.release();
+    execution.stopHeartbeats();
     if (settlement.fenced) {
       this.#counts.fenced++;
       settlement.requeue();
@@ -235,39 +253,25 @@ export class Executor implements Disposable {
     await withDeadline(done, deadline, () => undefined).catch(() => {});
   }
 
-  /** Runs the handler. The permit is released before the reply is confirmed, since the confirmation needs none. */
-  async #run(execution: Execution): Promise<void> {
-    const { incoming, served } = execution;
-    const { responder, failures } = this.#options;
-    execution.start();
-    const span = startSpan(executionSpan, execution);
-    try {
-      const result = await (span
-        ? span.run(() =>
-          this.#dispatch(execution)
-        )
-        : this.#dispatch(execution));
-      if (isStream(result)) await this.#stream(incoming, result, served);
-      else {
-        execution.end();
-        await responder.result(incoming, result);
-      }
-      execution.end();
-      this.#counts.handled++;
-    } catch (error) {
-      execution.end();
-      span?.fail(error);
-      if (incoming.run.detached) this.#longRunning.detach(incoming);
-      execution.stopHeartbeats(); // another worker may send heartbeats from now on
-      await failures.failed(incoming, error, served);
-    } finally {
-      span?.end();
-    }
+  /** Replies with the result of a handler. */
+  #reply(execution: Execution, result: unknown): Promise<void> {
+    if (isStream(result)) return this.#stream(execution, result);
+    execution.end();
+    return this.#options.responder.result(execution.incoming, result);
   }
 
-  #dispatch({ context, incoming, served }: Execution): Promise<unknown> {
+  async #failed(execution: Execution, error: unknown): Promise<void> {
+    const { incoming, served } = execution;
+    execution.end();
+    if (incoming.run.detached) this.#longRunning.detach(incoming);
+    execution.stopHeartbeats(); // another worker may send heartbeats from now on
+    await this.#options.failures.failed(incoming, error, served);
+  }
+
+  #dispatch(execution: Execution, span: Span | undefined): Promise<unknown> {
+    if (span) return span.run(() => this.#dispatch(execution, undefined));
+    const { context, incoming, served: { dispatcher } } = execution;
     const { version = "1.0", method, args, namespace } = incoming.request;
-    const { dispatcher } = served;
     const work = dispatcher.dispatch(context, version, method, args, namespace);
     // The dispatcher may call another one, which finds the procedure later.
     const { procedure, run } = incoming;
@@ -276,16 +280,17 @@ export class Executor implements Disposable {
   }
 
   async #stream(
-    incoming: IncomingRequest,
+    execution: Execution,
     items: AsyncIterable<unknown>,
-    { recent }: ServedQueue,
   ): Promise<void> {
+    const { incoming, served: { recent } } = execution;
     if (!incoming.request.reply) {
       throw castOfStreamError(incoming.request.method);
     }
     recent.startStream(requestKey(incoming), incoming);
     const sent = this.#options.responder.streams.send(incoming, items);
     await incoming.run.limit(sent);
+    execution.end();
   }
 }
 

@@ -82,12 +82,12 @@ Deno.test("EventLoopMonitor names five procedures, each once, in one line, and l
   const held = names.map(one);
   const handles = held.map((each) => watch.start(each));
   compute(1_300);
-  for (const handle of handles) watch.stop(handle);
+  for (const handle of handles) watch.stop(handle, 2_000);
   assert.equal(watch.blocked, 1);
   const [line = ""] = warnings(log.lines);
   assert.match(line, /in hand: "?a.*nb, t\.2, t\.3, t\.4, t\.5 and 2 more/);
   compute(1_300);
-  watch.stop(watch.start(one("t.8")));
+  watch.stop(watch.start(one("t.8")), 0);
   assert.equal(watch.blocked, 1);
   watch.start(one("t.9")); // its timer ends with the watch
 });

@@ -77,6 +77,92 @@ function deliveryCountOf(
   return Number.isSafeInteger(count) ? Number(count) : 0;
 }
 
+/** States of a delivery; a tag without a delivery counts as settled. */
+const SETTLED = 0, UNSETTLED = 1, ACKNOWLEDGED = 2;
+/** Settled deliveries that are kept before the oldest unsettled one, before the list is shortened. */
+const MAX_SETTLED = 1024;
+const NO_TAGS: readonly number[] = [];
+
+/** Deliveries of one channel by their tags, which count up: a list is faster than a set. */
+class UnsettledDeliveries {
+  #states: number[] = [];
+  /** Tag of the first state in the list. */
+  #first = 1;
+  /** Index of the oldest delivery that may be unsettled. */
+  #head = 0;
+  #size = 0;
+
+  /** Number of deliveries that are not settled, also of those that are acknowledged and not sent yet. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Adds a delivery, whose tag is higher than all before. */
+  add(tag: number): void {
+    if (this.#size === 0) {
+      this.#states = [];
+      this.#first = tag;
+      this.#head = 0;
+    }
+    const index = tag - this.#first;
+    while (this.#states.length < index) this.#states.push(SETTLED);
+    this.#states[index] = UNSETTLED;
+    this.#size++;
+  }
+
+  /** Notes that a delivery is to be acknowledged. */
+  acknowledge(tag: number): void {
+    this.#states[tag - this.#first] = ACKNOWLEDGED;
+  }
+
+  /** Removes a delivery. */
+  settle(tag: number): void {
+    this.#states[tag - this.#first] = SETTLED;
+    this.#size--;
+  }
+
+  /**
+   * Removes the acknowledged deliveries, of which there are `count`. Returns the tag of the last of those that have no
+   * unsettled delivery before them, 0 if there are none, and the tags of all others.
+   */
+  takeAcknowledged(
+    count: number,
+  ): { readonly last: number; readonly others: readonly number[] } {
+    const states = this.#states;
+    let last = 0, left = count;
+    for (; this.#head < states.length; this.#head++) {
+      const state = states[this.#head];
+      if (state === UNSETTLED) break;
+      if (state !== ACKNOWLEDGED) continue;
+      states[this.#head] = SETTLED;
+      last = this.#first + this.#head;
+      left--;
+    }
+    const others = left > 0 ? this.#takeFrom(this.#head, left) : NO_TAGS;
+    this.#size -= count;
+    this.#trim();
+    return { last, others };
+  }
+
+  #takeFrom(from: number, count: number): readonly number[] {
+    const states = this.#states;
+    const tags: number[] = [];
+    for (let i = from; i < states.length && tags.length < count; i++) {
+      if (states[i] !== ACKNOWLEDGED) continue;
+      states[i] = SETTLED;
+      tags.push(this.#first + i);
+    }
+    return tags;
+  }
+
+  #trim(): void {
+    if (this.#head <= MAX_SETTLED) return;
+    this.#states.splice(0, this.#head);
+    this.#first += this.#head;
+    this.#head = 0;
+  }
+}
+
 /** Milliseconds that a lazy acknowledgement waits for others. */
 const FLUSH_DELAY_MS = 5;
 /** Acknowledgements that are sent without waiting for more. */
@@ -89,10 +175,10 @@ const MAX_BATCH = 256;
 export class AckBatcher {
   readonly #channel: Channel;
   readonly #recorder: HealthRecorder;
-  /** Tags of unsettled deliveries, in the order of delivery. */
-  readonly #unsettled = new Set<number>();
-  /** Tags that are acknowledged, and not sent yet. */
-  #acknowledged = new Set<number>();
+  /** Deliveries that are not settled at the broker. */
+  readonly #deliveries = new UnsettledDeliveries();
+  /** Number of deliveries that are acknowledged, and not sent yet. */
+  #acknowledged = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #flushing = false;
 
@@ -112,19 +198,20 @@ export class AckBatcher {
    * the broker delivers more meanwhile.
    */
   hasRoom(prefetch: number): boolean {
-    return prefetch === 0 || 2 * this.#unsettled.size < prefetch;
+    return prefetch === 0 || 2 * this.#deliveries.size < prefetch;
   }
 
   /** Records a delivery. */
   delivered(tag: number): void {
-    this.#unsettled.add(tag);
+    this.#deliveries.add(tag);
   }
 
   /** Acknowledges a delivery at the end of this turn of the event loop, or with `lazy` a little later. */
   ack(tag: number, lazy = false): void {
     if (!this.#channel.isOpen) return this.#recorder.recordStale(1);
-    this.#acknowledged.add(tag);
-    if (lazy && this.#acknowledged.size < MAX_BATCH) {
+    this.#deliveries.acknowledge(tag);
+    this.#acknowledged++;
+    if (lazy && this.#acknowledged < MAX_BATCH) {
       this.#timer ??= setTimeout(this.flush, FLUSH_DELAY_MS);
     } else if (!this.#flushing) {
       this.#flushing = true;
@@ -135,7 +222,7 @@ export class AckBatcher {
   /** Rejects a delivery, before any acknowledgement that is sent later. */
   reject(tag: number, requeue: boolean): void {
     if (!this.#channel.isOpen) return this.#recorder.recordStale(1);
-    this.#unsettled.delete(tag);
+    this.#deliveries.settle(tag);
     this.#channel.reject(tag, requeue);
   }
 
@@ -144,21 +231,14 @@ export class AckBatcher {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#flushing = false;
-    const tags = this.#acknowledged;
-    if (tags.size === 0) return;
-    this.#acknowledged = new Set();
+    const acknowledged = this.#acknowledged;
+    if (acknowledged === 0) return;
+    this.#acknowledged = 0;
     if (!this.#channel.isOpen) {
-      return this.#recorder.recordStale(tags.size);
+      return this.#recorder.recordStale(acknowledged);
     }
-    let last = 0;
-    for (const tag of this.#unsettled) {
-      if (!tags.delete(tag)) break;
-      this.#unsettled.delete(last = tag);
-    }
+    const { last, others } = this.#deliveries.takeAcknowledged(acknowledged);
     if (last > 0) this.#channel.ack(last, true);
-    for (const tag of tags) {
-      this.#unsettled.delete(tag);
-      this.#channel.ack(tag);
-    }
+    for (const tag of others) this.#channel.ack(tag);
   };
 }
