@@ -8,6 +8,9 @@ export interface Version {
   readonly minor: number;
 }
 
+/** Version that was parsed last: requests that follow each other usually have the same. */
+let last: { readonly text: string; readonly version: Version } | undefined;
+
 const VERSION = /^(\d{1,9})\.(\d{1,9})(?:\.\d{1,9})?$/;
 
 /**
@@ -15,10 +18,12 @@ const VERSION = /^(\d{1,9})\.(\d{1,9})(?:\.\d{1,9})?$/;
  * ignored.
  */
 export function parseVersion(text: string): Version | undefined {
+  if (last?.text === text) return last.version;
   const match = VERSION.exec(text);
-  return match
-    ? { major: Number(match[1]), minor: Number(match[2]) }
-    : undefined;
+  if (!match) return undefined;
+  const version = { major: Number(match[1]), minor: Number(match[2]) };
+  last = { text, version };
+  return version;
 }
 
 /**

@@ -32,32 +32,48 @@ function timed<T>(context: RequestContext, work: () => T): T {
   }
 }
 
+const isPromiseLike = <T>(value: T | PromiseLike<T>): value is PromiseLike<T> =>
+  typeof (value as Partial<PromiseLike<T>> | null | undefined)?.then ===
+    "function";
+
 /**
  * Runs a handler. Calls that it makes inherit from `context` until it ends. `onError` is called with the error that it
- * throws.
+ * throws. Returns a promise if the handler does.
  */
-export async function runWithContext<T>(
+export function runWithContext<T>(
   context: RequestContext,
   work: () => T | PromiseLike<T>,
   onError: (error: unknown) => void = () => {},
-): Promise<T> {
+): T | Promise<T> {
   const run = ++runs;
   const { values } = context;
+  const propagated = isEmpty(values) ? run : { run, values };
   activeContexts.set(run, context);
   deadlineOf(context); // fixes the deadline of a context that no server created
-  try {
-    return await storage.run(
-      Object.keys(values).length > 0 ? { run, values } : run,
-      timed,
-      context,
-      work,
-    );
-  } catch (error) {
+  const fail = (error: unknown): never => {
+    activeContexts.delete(run);
     onError(error);
     throw error;
-  } finally {
-    activeContexts.delete(run); // background work of the handler continues without its deadline
+  };
+  let returned: T | PromiseLike<T>;
+  try {
+    returned = storage.run(propagated, timed, context, work);
+  } catch (error) {
+    return fail(error);
   }
+  if (!isPromiseLike(returned)) {
+    activeContexts.delete(run); // background work of the handler continues without its deadline
+    return returned;
+  }
+  return Promise.resolve(returned).then((value) => {
+    activeContexts.delete(run);
+    return value;
+  }, fail);
+}
+
+function isEmpty(values: ContextValues): boolean {
+  for (const _ in values) return false;
+  return true;
 }
 
 /**

@@ -106,22 +106,21 @@ function bindEndpoint(endpoint: Endpoint): EndpointVersion {
   return { version, contract, methods };
 }
 
-/** Returns a predicate for the endpoints of a namespace that serve a version. */
-function matching(
-  version: string,
-  namespace: string | undefined,
-): (endpoint: EndpointVersion) => boolean {
-  const requested = parseVersion(version);
-  return (endpoint) =>
-    requested !== undefined && endpoint.contract.namespace === namespace &&
-    isCompatible(endpoint.version, requested);
-}
-
 /** Names in a request that select a procedure. */
 interface ProcedureName {
   readonly version: string;
   readonly method: string;
   readonly namespace: string | undefined;
+}
+
+/** True if an endpoint serves a version of a namespace. */
+function serves(
+  { version: served, contract }: EndpointVersion,
+  { version, namespace }: Omit<ProcedureName, "method">,
+): boolean {
+  const requested = parseVersion(version);
+  return requested !== undefined && contract.namespace === namespace &&
+    isCompatible(served, requested);
 }
 
 let find: (
@@ -151,8 +150,7 @@ export class RpcDispatcher implements Dispatcher {
   readonly #endpoints: readonly EndpointVersion[];
 
   static {
-    find = (dispatcher, { version, method, namespace }) =>
-      dispatcher.#bound(matching(version, namespace), method);
+    find = (dispatcher, name) => dispatcher.#bound(name);
   }
 
   /**
@@ -180,7 +178,8 @@ export class RpcDispatcher implements Dispatcher {
     args: Readonly<Record<string, unknown>>,
     namespace?: string,
   ): Promise<unknown> {
-    const served = this.#find(version, method, namespace);
+    const name = { version, method, namespace };
+    const served = this.#bound(name) ?? this.#notFound(name);
     const { procedure, contract, qualifiedName } = served;
     const server = observerOf(context);
     server?.onProcedure(procedure, qualifiedName);
@@ -195,7 +194,8 @@ export class RpcDispatcher implements Dispatcher {
     if (starting) await starting;
     if (!server) context.signal.throwIfAborted();
     const run = () => served.run(parsed, context);
-    const result = await callHandler(contract, context, run);
+    let result = callHandler(contract, context, run);
+    if (result instanceof Promise) result = await result;
     if (procedure.yields) {
       return handlerStream(contract, served.name, result, context);
     }
@@ -204,36 +204,24 @@ export class RpcDispatcher implements Dispatcher {
       : undefined;
   }
 
-  #bound(
-    matches: (endpoint: EndpointVersion) => boolean,
-    method: string,
-  ): BoundProcedure | undefined {
+  #bound(name: ProcedureName): BoundProcedure | undefined {
     for (const endpoint of this.#endpoints) {
-      const served = endpoint.methods.get(method);
-      if (served && matches(endpoint)) return served;
+      const served = endpoint.methods.get(name.method);
+      if (served && serves(endpoint, name)) return served;
     }
     return undefined;
   }
 
-  #find(
-    version: string,
-    method: string,
-    namespace: string | undefined,
-  ): BoundProcedure {
-    const fits = matching(version, namespace);
-    const served = this.#bound(fits, method);
-    if (served) return served;
+  #notFound(name: ProcedureName): never {
     throw markDispatchError(
-      this.#endpoints.some(fits)
-        ? this.#noSuchMethod(version, method, namespace)
-        : this.#unsupportedVersion(version, method, namespace),
+      this.#endpoints.some((endpoint) => serves(endpoint, name))
+        ? this.#noSuchMethod(name)
+        : this.#unsupportedVersion(name),
     );
   }
 
   #noSuchMethod(
-    version: string,
-    method: string,
-    namespace: string | undefined,
+    { version, method, namespace }: ProcedureName,
   ): NoSuchMethodError {
     const requested = formatRequested(version, namespace);
     const topics = this.topics.join(", ");
@@ -244,9 +232,7 @@ export class RpcDispatcher implements Dispatcher {
   }
 
   #unsupportedVersion(
-    version: string,
-    method: string,
-    namespace: string | undefined,
+    { version, method, namespace }: ProcedureName,
   ): UnsupportedVersionError {
     const served = this.#endpoints.map(({ contract }) =>
       `${contract.namespace ? `${contract.namespace} ` : ""}${contract.version}`

@@ -101,12 +101,15 @@ export function parseArgs(
   return parseForDispatch(schema, args, what, InvalidValueError);
 }
 
-/** Runs a step of a handler and marks the error that it throws with the error classes of the contract. */
+/**
+ * Runs a step of a handler and marks the error that it throws with the error classes of the contract. Returns a promise if
+ * the step does.
+ */
 export function callHandler<T>(
   { errors }: Contract,
   context: RequestContext,
   work: () => T | PromiseLike<T>,
-): Promise<T> {
+): T | Promise<T> {
   return runWithContext(context, work, (error) => {
     if (error instanceof Error) dispatchErrors.delete(error); // the handler called another dispatcher
     if (errors && isObject(error)) classesOf.set(error, errors);

@@ -55,7 +55,7 @@ export function handlerStream(
   return cancellableStream({
     open: () => iteratorOf(items, what),
     signal: context.signal,
-    step: (work) => callHandler(contract, context, work),
+    step: async (work) => await callHandler(contract, context, work),
     item: (value) => parseResult(schema, value, `item of ${what}`, context),
   });
 }

@@ -32,8 +32,8 @@ export class InterceptedStreams {
   }
 
   /** Runs a step of the interceptors in the context of the request. */
-  step<T>(work: () => T | PromiseLike<T>): Promise<T> {
-    return runWithContext(
+  async step<T>(work: () => T | PromiseLike<T>): Promise<T> {
+    return await runWithContext(
       this.#context,
       work,
       (error) => markHandlerError(error, this.#served?.contract.errors),

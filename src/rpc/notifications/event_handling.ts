@@ -102,7 +102,7 @@ export async function handleEvent(
 }
 
 /** Calls the handler in the event's context, with the interceptors around it. */
-function callHandler(
+async function callHandler(
   { event, delivery, topic, attempt }: EventAttempt,
   { handler, interceptors, signal }: EventHandling,
 ): Promise<unknown> {
@@ -113,7 +113,7 @@ function callHandler(
     attempt,
   };
   if (!interceptors) {
-    return runWithContext(context, () => handler(event, context));
+    return await runWithContext(context, () => handler(event, context));
   }
   const { payload } = event;
   const request: ServiceRequest = {
@@ -126,7 +126,7 @@ function callHandler(
     attempt,
     context,
   };
-  return runWithContext(
+  return await runWithContext(
     context,
     () =>
       intercept(interceptors, request, async ({ args }) => {

@@ -58,7 +58,12 @@ export class RabbitDelivery implements Delivery {
     if (this.#settled) return;
     this.#settled = true;
     const { acks, prefetch } = this.#consumer;
-    acks.ack(this.#tag, options?.lazy || acks.hasRoom(prefetch));
+    const delay = options?.lazy
+      ? LAZY_DELAY_MS
+      : acks.hasRoom(prefetch)
+      ? BATCH_DELAY_MS
+      : 0;
+    acks.ack(this.#tag, delay);
     this.#onSettled?.();
   }
 
@@ -163,8 +168,12 @@ class UnsettledDeliveries {
   }
 }
 
-/** Milliseconds that a lazy acknowledgement waits for others. */
-const FLUSH_DELAY_MS = 5;
+/**
+ * Milliseconds that an acknowledgement waits for others: a lazy one, and any other while the prefetch limit leaves room.
+ * The requests whose acknowledgements wait are run again if the process dies, so they wait for a short time only.
+ */
+const LAZY_DELAY_MS = 100;
+const BATCH_DELAY_MS = 5;
 /** Acknowledgements that are sent without waiting for more. */
 const MAX_BATCH = 256;
 
@@ -180,6 +189,8 @@ export class AckBatcher {
   /** Number of deliveries that are acknowledged, and not sent yet. */
   #acknowledged = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Delay in milliseconds with which the timer was set. */
+  #delay = 0;
   #flushing = false;
 
   /** `recorder` counts the dropped acknowledgements. */
@@ -206,17 +217,25 @@ export class AckBatcher {
     this.#deliveries.add(tag);
   }
 
-  /** Acknowledges a delivery at the end of this turn of the event loop, or with `lazy` a little later. */
-  ack(tag: number, lazy = false): void {
+  /** Acknowledges a delivery after at most `delay` milliseconds; at the end of this turn of the event loop if it is 0. */
+  ack(tag: number, delay = 0): void {
     if (!this.#channel.isOpen) return this.#recorder.recordStale(1);
     this.#deliveries.acknowledge(tag);
     this.#acknowledged++;
-    if (lazy && this.#acknowledged < MAX_BATCH) {
-      this.#timer ??= setTimeout(this.flush, FLUSH_DELAY_MS);
+    if (delay > 0 && this.#acknowledged < MAX_BATCH) {
+      this.#schedule(delay);
     } else if (!this.#flushing) {
       this.#flushing = true;
       process.nextTick(this.flush);
     }
+  }
+
+  /** Schedules a flush, unless there is an earlier one. */
+  #schedule(delay: number): void {
+    if (this.#timer !== undefined && delay >= this.#delay) return;
+    clearTimeout(this.#timer);
+    this.#delay = delay;
+    this.#timer = setTimeout(this.flush, delay);
   }
 
   /** Rejects a delivery, before any acknowledgement that is sent later. */
