@@ -42,6 +42,8 @@ export class FieldReader {
   #end = 0;
   #depth = 0;
   #values = 0;
+  /** Short string that was read last: the id of a call is two properties of its message. */
+  #lastShort = "";
 
   /** Starts to read other bytes between two offsets, so that one object reads all frames. */
   from(bytes: Buffer, at: number, end: number = bytes.length): this {
@@ -88,7 +90,11 @@ export class FieldReader {
 
   /** Short string, for values that differ with each message. */
   short(): string {
-    return this.#text(this.u8());
+    const length = this.u8();
+    const at = this.#past(length);
+    const last = this.#lastShort;
+    if (last.length === length && same(last, this.#bytes, at)) return last;
+    return this.#lastShort = this.#bytes.toString("utf8", at, at + length);
   }
 
   /** Long string. */

@@ -138,6 +138,7 @@ class UnsettledDeliveries {
     for (; this.#head < states.length; this.#head++) {
       const state = states[this.#head];
       if (state === UNSETTLED) break;
+
       if (state !== ACKNOWLEDGED) continue;
       states[this.#head] = SETTLED;
       last = this.#first + this.#head;
@@ -226,7 +227,7 @@ export class AckBatcher {
       this.#schedule(delay);
     } else if (!this.#flushing) {
       this.#flushing = true;
-      process.nextTick(this.flush);
+      process.nextTick(this.#send);
     }
   }
 
@@ -235,7 +236,7 @@ export class AckBatcher {
     if (this.#timer !== undefined && delay >= this.#delay) return;
     clearTimeout(this.#timer);
     this.#delay = delay;
-    this.#timer = setTimeout(this.flush, delay);
+    this.#timer = setTimeout(this.#onTimer, delay);
   }
 
   /** Rejects a delivery, before any acknowledgement that is sent later. */
@@ -246,9 +247,18 @@ export class AckBatcher {
   }
 
   /** Sends all acknowledgements; one with `multiple` for the oldest deliveries up to the first unsettled one. */
-  readonly flush = (): void => {
+  flush(): void {
     clearTimeout(this.#timer);
+    this.#onTimer();
+  }
+
+  readonly #onTimer = (): void => {
     this.#timer = undefined;
+    this.#send();
+  };
+
+  /** Sends all acknowledgements. The timer stays, since setting another one would cost more than a flush that is early. */
+  readonly #send = (): void => {
     this.#flushing = false;
     const acknowledged = this.#acknowledged;
     if (acknowledged === 0) return;
