@@ -4,8 +4,7 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
-import { type BodyMessage, type Dialect, grizzly, oslo } from "./dialect.ts";
+import type { BodyMessage, RawMessage } from "./dialect.ts";
 import type {
   JsonObject,
   Notification,
@@ -18,11 +17,6 @@ import type { Failure } from "../errors.ts";
 import { innerErrorFields, innerErrorsIn } from "./failure.ts";
 import { flagFrom, header, numberFrom, versionOf } from "./headers.ts";
 import { defaultLimits, isJsonObject, type Limits, parseJson } from "./json.ts";
-
-/** Message in the neutral form that is not validated yet. */
-export type RawMessage =
-  & { readonly kind: BodyMessage["kind"] }
-  & JsonObject;
 
 const utf8 = new TextEncoder();
 const CONTEXT_PREFIX = "_context_";
@@ -265,49 +259,4 @@ export function decodeBody(
   if ("event_type" in body) return decodeNotification(body);
   const isCall = typeof body._msg_id === "string";
   return isCall ? decodeRequest(body, headers) : undefined;
-}
-
-/** Bytes at each end of a large body that are searched. */
-const MAX_EXCERPT_BYTES = 64 * 1024;
-
-/** Keys that were found in a body that is not decoded. */
-export interface BodyExcerpt {
-  /** Id of the call. */
-  readonly call: string | undefined;
-  /** Address for a reply. */
-  readonly reply: ReplyAddress | undefined;
-  /** Dialect of the message. */
-  readonly dialect: Dialect;
-}
-
-/** Returns the last text with that key, in JSON or in a JSON text within JSON. */
-function lastMatch(text: string, key: string): string | undefined {
-  const pattern = new RegExp(
-    `\\\\?"${key}\\\\?" ?: ?\\\\?"([\\w.:-]{1,255})\\\\?"`,
-    "g",
-  );
-  let match: string | undefined;
-  for (const [, value] of text.matchAll(pattern)) match = value;
-  return match;
-}
-
-/**
- * Searches the two ends of a body for the keys of Nova's messages. Arguments may have the same keys, so the result is a
- * guess, used only where the body cannot be decoded.
- */
-export function excerptOf(body: Uint8Array): BodyExcerpt {
-  const ends = body.length <= 2 * MAX_EXCERPT_BYTES
-    ? [body]
-    : [body.subarray(0, MAX_EXCERPT_BYTES), body.subarray(-MAX_EXCERPT_BYTES)];
-  const text = Buffer.concat(ends).toString("latin1");
-  const call = lastMatch(text, "_msg_id");
-  const queue = lastMatch(text, "_reply_q");
-  const dialect = text.includes('"oslo.version"') ? oslo : grizzly;
-  if (call === undefined) return { call, reply: undefined, dialect };
-  const form = queue === undefined
-    ? "perCallQueue"
-    : text.includes("_timeout")
-    ? "oneMessage"
-    : "twoMessages";
-  return { call, reply: { call, queue: queue ?? call, form }, dialect };
 }

@@ -5,8 +5,14 @@
  */
 import { Buffer } from "node:buffer";
 import { InvalidValueError } from "../errors.ts";
-import { decodeBody, encodeBody, excerptOf } from "./body.ts";
-import { type BodyMessage, type Dialect, grizzly, oslo } from "./dialect.ts";
+import { decodeBody, encodeBody } from "./body.ts";
+import {
+  type BodyMessage,
+  type Dialect,
+  excerptOf,
+  grizzly,
+  oslo,
+} from "./dialect.ts";
 import type {
   Control,
   JsonObject,
@@ -36,7 +42,7 @@ import {
   parseJson,
   sendLimitViolation,
 } from "./json.ts";
-import { decompress } from "./compression.ts";
+import { decompress } from "./python.ts";
 import { isEnvelope, openEnvelope } from "./oslo.ts";
 
 /** Encoded message. */
@@ -239,7 +245,9 @@ function openBody(
   headers: JsonObject,
   limits: Limits,
 ): OpenedBody {
-  const plain = limits.python ? decompress(body, headers, limits) : { body };
+  const plain = limits.python
+    ? decompress(body, headers, limits.bytes)
+    : { body };
   const outer = "rejected" in plain
     ? plain
     : objectOf(parseJson(plain.body, limits));

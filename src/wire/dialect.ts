@@ -4,6 +4,7 @@ import type {
   JsonObject,
   Notification,
   Reply,
+  ReplyAddress,
   ReplyForm,
   Request,
 } from "./rpc_message.ts";
@@ -11,6 +12,11 @@ import { isEnvelope } from "./oslo.ts";
 
 /** Message with a body. Control commands consist of headers alone. */
 export type BodyMessage = Request | Reply | Notification;
+
+/** Message in the neutral form that is not validated yet. */
+export type RawMessage =
+  & { readonly kind: BodyMessage["kind"] }
+  & JsonObject;
 
 /** Dialect of one generation of peers. */
 export interface Dialect {
@@ -83,4 +89,49 @@ export function copyForCall(
   if ("_unique_id" in inner) inner._unique_id = id;
   const text = JSON.stringify(inner);
   return Buffer.from(enveloped ? oslo.seal(text) : text);
+}
+
+/** Bytes at each end of a large body that are searched. */
+const MAX_EXCERPT_BYTES = 64 * 1024;
+
+/** Keys that were found in a body that is not decoded. */
+export interface BodyExcerpt {
+  /** Id of the call. */
+  readonly call: string | undefined;
+  /** Address for a reply. */
+  readonly reply: ReplyAddress | undefined;
+  /** Dialect of the message. */
+  readonly dialect: Dialect;
+}
+
+/** Returns the last text with that key, in JSON or in a JSON text within JSON. */
+function lastMatch(text: string, key: string): string | undefined {
+  const pattern = new RegExp(
+    `\\\\?"${key}\\\\?" ?: ?\\\\?"([\\w.:-]{1,255})\\\\?"`,
+    "g",
+  );
+  let match: string | undefined;
+  for (const [, value] of text.matchAll(pattern)) match = value;
+  return match;
+}
+
+/**
+ * Searches the two ends of a body for the keys of Nova's messages. Arguments may have the same keys, so the result is a
+ * guess, used only where the body cannot be decoded.
+ */
+export function excerptOf(body: Uint8Array): BodyExcerpt {
+  const ends = body.length <= 2 * MAX_EXCERPT_BYTES
+    ? [body]
+    : [body.subarray(0, MAX_EXCERPT_BYTES), body.subarray(-MAX_EXCERPT_BYTES)];
+  const text = Buffer.concat(ends).toString("latin1");
+  const call = lastMatch(text, "_msg_id");
+  const queue = lastMatch(text, "_reply_q");
+  const dialect = text.includes('"oslo.version"') ? oslo : grizzly;
+  if (call === undefined) return { call, reply: undefined, dialect };
+  const form = queue === undefined
+    ? "perCallQueue"
+    : text.includes("_timeout")
+    ? "oneMessage"
+    : "twoMessages";
+  return { call, reply: { call, queue: queue ?? call, form }, dialect };
 }

@@ -1,5 +1,6 @@
 /** Parses JSON from peers, which is checked before it is parsed, and checks values before they are sent. @module */
 import { InvalidValueError } from "../errors.ts";
+import { withoutNaN } from "./python.ts";
 import type { JsonObject } from "./rpc_message.ts";
 
 /** Limits for bodies that are received and sent. */
@@ -71,16 +72,19 @@ function limitViolation(
   return nodes > limits.nodes ? `more than ${limits.nodes} values` : undefined;
 }
 
+/** True for a body that cannot have too many values, since no value takes less than a byte. */
+const isSmall = (bytes: Uint8Array, limits: Limits) =>
+  bytes.length <= Math.min(limits.nodes, limits.bytes);
+
 /**
  * Returns the reason why a body that is to be sent exceeds the limits; undefined if it does not. `assertJson` has
- * checked its depth before, and no value takes less than a byte, so a small body needs no scan.
+ * checked its depth before, so a small body needs no scan.
  */
 export function sendLimitViolation(
   bytes: Uint8Array,
   limits: Limits,
 ): string | undefined {
-  const small = bytes.length <= Math.min(limits.nodes, limits.bytes) &&
-    limits.depth >= defaultLimits.depth;
+  const small = isSmall(bytes, limits) && limits.depth >= defaultLimits.depth;
   return small ? undefined : limitViolation(bytes, limits);
 }
 
@@ -113,41 +117,6 @@ const utf8 = new TextDecoder(),
 /** Character that replaces bytes which are not UTF-8. It may also have been sent as such. */
 const REPLACEMENT_CHARACTER = "\uFFFD";
 
-/** Python's numbers that are not JSON, by their first character. */
-const PYTHON_NUMBERS: Readonly<Record<string, string>> = {
-  N: "NaN",
-  I: "Infinity",
-  "-": "-Infinity",
-};
-
-/** Replaces Python's numbers outside of strings by `null`, in one pass. The text need not be JSON. */
-function withoutNaN(text: string): string {
-  const marks = /["NI-]/g;
-  let converted = "", from = 0;
-  for (let mark = marks.exec(text); mark; mark = marks.exec(text)) {
-    const at = mark.index;
-    if (mark[0] === '"') marks.lastIndex = endOfString(text, at + 1);
-    const pythonNumber = PYTHON_NUMBERS[mark[0]];
-    if (pythonNumber === undefined || !text.startsWith(pythonNumber, at)) {
-      continue;
-    }
-    converted += `${text.slice(from, at)}null`;
-    marks.lastIndex = from = at + pythonNumber.length;
-  }
-  return converted + text.slice(from);
-}
-
-/** Returns the index after the closing quote of a string; the length if there is none. */
-function endOfString(text: string, start: number): number {
-  const ends = /["\\]/g;
-  ends.lastIndex = start;
-  for (let end = ends.exec(text); end; end = ends.exec(text)) {
-    if (end[0] === '"') return end.index + 1;
-    ends.lastIndex = end.index + 2; // the character after a backslash is no closing quote
-  }
-  return text.length;
-}
-
 /** Parses a JSON text; on failure, with `python`, again without Python's numbers. */
 function valueOf(text: string, python: boolean): unknown {
   try {
@@ -168,8 +137,7 @@ export function parseJson(
   bytes: Uint8Array,
   limits: Limits,
 ): { value: unknown } | { rejected: string } {
-  // No value takes less than a byte. The depth of a small body is checked after it is parsed, which is much faster.
-  const small = bytes.length <= Math.min(limits.nodes, limits.bytes);
+  const small = isSmall(bytes, limits); // its depth is checked after it is parsed, which is much faster
   const reason = small ? undefined : limitViolation(bytes, limits);
   if (reason !== undefined) return { rejected: reason };
   try {

@@ -2,8 +2,7 @@
 import { Buffer } from "node:buffer";
 import { z } from "npm:zod@^4.6.7";
 import type { Failure } from "../errors.ts";
-import type { BodyMessage } from "./dialect.ts";
-import type { RawMessage } from "./body.ts";
+import type { BodyMessage, RawMessage } from "./dialect.ts";
 import { isJsonObject } from "./json.ts";
 import type { Control, Notification, Reply, Request } from "./rpc_message.ts";
 

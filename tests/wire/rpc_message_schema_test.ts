@@ -1,7 +1,7 @@
 /** The fast check of messages beside the schemas. @module */
 import assert from "node:assert/strict";
 import fc from "npm:fast-check@^4.10.2";
-import type { RawMessage } from "../../src/wire/body.ts";
+import type { RawMessage } from "../../src/wire/dialect.ts";
 import { isPlain, schemaFor } from "../../src/wire/rpc_message_schema.ts";
 
 /** Values around the limits of all members, and of wrong types. */

@@ -1,12 +1,15 @@
-/** The typed verbs of a contract. @module */
+/** The typed verbs of a contract, and the procedures that they call. @module */
 import type {
   CallArgs,
   Contract,
   NoArgs,
+  Procedure,
   Result,
   StreamName,
   UnaryName,
 } from "../../contract/types.ts";
+import { isCompatible, parseVersion } from "../../contract/version.ts";
+import { NoSuchMethodError, UnsupportedVersionError } from "../../errors.ts";
 import type { ClientInterceptor } from "../interceptors.ts";
 import { namesOf, type OptionNames } from "../../option_names.ts";
 import {
@@ -14,6 +17,7 @@ import {
   type CallOptions,
   type CastOptions,
   type FanoutCastOptions,
+  type Target,
 } from "./call_options.ts";
 
 /**
@@ -90,4 +94,52 @@ export interface Client<C extends Contract> {
     method: K,
     ...rest: VerbArgs<CallArgs<C, K>, CallOptions>
   ): AsyncGenerator<Result<C, K>, void, undefined>;
+}
+
+/** Procedure with the target of its requests. */
+export interface ResolvedProcedure {
+  /** `topic.method`. */
+  readonly qualifiedName: string;
+  /** Entry of the contract. */
+  readonly procedure: Procedure;
+  /** Target without a host. */
+  readonly target: Target;
+  /** Options of a call that gives none. */
+  readonly callDefaults: CallOptions & Pick<Target, "host">;
+}
+
+/**
+ * Resolves a procedure. Requests ask for the version that introduced it, so that older workers can serve them too.
+ *
+ * @throws {NoSuchMethodError} the contract has no procedure of that name.
+ * @throws {UnsupportedVersionError} the procedure is newer than `versionCap`.
+ */
+export function resolveProcedure(
+  { topic, namespace, version, procedures }: Contract,
+  name: string,
+  defaults: Omit<ClientOptions, "interceptors">,
+): ResolvedProcedure {
+  const procedure = Object.hasOwn(procedures, name)
+    ? procedures[name]
+    : undefined;
+  if (!procedure) {
+    const text = `No procedure ${JSON.stringify(name)} in the contract`;
+    throw new NoSuchMethodError(`${text} ${topic} ${version}`);
+  }
+  const since = procedure.since ?? `${parseVersion(version)?.major ?? 1}.0`;
+  const { versionCap: cap } = defaults;
+  const have = cap === undefined ? undefined : parseVersion(cap);
+  const want = parseVersion(since);
+  if (have && want && !isCompatible(have, want)) {
+    throw new UnsupportedVersionError(
+      `${topic}.${name} needs version ${since}, and versionCap is ${cap}`,
+    );
+  }
+  const { idempotent } = procedure;
+  return {
+    qualifiedName: `${topic}.${name}`,
+    procedure,
+    target: Object.freeze({ topic, namespace, version: since }),
+    callDefaults: Object.freeze({ idempotent, ...defaults }),
+  };
 }

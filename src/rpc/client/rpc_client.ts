@@ -244,8 +244,7 @@ export class RpcClient {
     const known = this.#destinations.get(target) ?? this.#resolve(target);
     this.checkUsable();
     if (kind !== "fanout" && kind !== "gather") return known;
-    const { topic } = target;
-    return { address: { kind: "fanout", topic }, queue: known.queue };
+    return { ...known, address: { kind: "fanout", topic: target.topic } };
   }
 
   #resolve(target: Target): Destination {

@@ -1,10 +1,5 @@
 /** The verbs of a contract at run time: checks, versions, parsing. @module */
-import {
-  InvalidResultError,
-  InvalidValueError,
-  NoSuchMethodError,
-  UnsupportedVersionError,
-} from "../../errors.ts";
+import { InvalidResultError, InvalidValueError } from "../../errors.ts";
 import { checkArgsSize } from "../../contract/args_size.ts";
 import { checkApplicationHeaders } from "../../contract/application_headers.ts";
 import {
@@ -18,9 +13,15 @@ import type { RpcClient } from "./rpc_client.ts";
 import type { StreamDecoder } from "./stream_iterator.ts";
 import type { CallResult } from "./unary_call.ts";
 import { InterceptedStream } from "./intercepted_stream.ts";
-import { type Client, clientNames, type ClientOptions } from "./client.ts";
+import {
+  type Client,
+  clientNames,
+  type ClientOptions,
+  type ResolvedProcedure,
+  resolveProcedure,
+} from "./client.ts";
 import type { Contract, Procedure } from "../../contract/types.ts";
-import { isCompatible, parseVersion } from "../../contract/version.ts";
+import { parseVersion } from "../../contract/version.ts";
 import { checkNames, override, withoutUndefined } from "../../option_names.ts";
 import { limitsOfCall, limitsOfCast, parentOf } from "./call_limits.ts";
 import {
@@ -36,16 +37,6 @@ import {
 import { parse, parseNull } from "../../contract/schema.ts";
 
 type Args = Readonly<Record<string, unknown>>;
-
-/** Procedure with the target of its requests. */
-interface ResolvedProcedure {
-  /** `topic.method`. */
-  readonly qualifiedName: string;
-  readonly procedure: Procedure;
-  readonly target: Target;
-  /** Options of a call that gives none. */
-  readonly callDefaults: CallOptions & Pick<Target, "host">;
-}
 
 /** Options of a request that gives none. */
 const NO_OPTIONS = Object.freeze({});
@@ -258,7 +249,8 @@ class TypedClient {
 
   #plan(name: string, stream: boolean): ResolvedProcedure {
     const known = this.#plans.get(name);
-    const plan = known ?? this.#planned(name);
+    const plan = known ??
+      resolveProcedure(this.#contract, name, this.#defaults);
     const { topic } = this.#contract;
     if ((plan.procedure.yields !== undefined) !== stream) {
       const verb = stream
@@ -268,34 +260,6 @@ class TypedClient {
     }
     if (!known) this.#plans.set(name, plan);
     return plan;
-  }
-
-  /** Resolves a procedure. Requests ask for the version that introduced it, so that older workers can serve them too. */
-  #planned(name: string): ResolvedProcedure {
-    const { topic, namespace, version, procedures } = this.#contract;
-    const procedure = Object.hasOwn(procedures, name)
-      ? procedures[name]
-      : undefined;
-    if (!procedure) {
-      const text = `No procedure ${JSON.stringify(name)} in the contract`;
-      throw new NoSuchMethodError(`${text} ${topic} ${version}`);
-    }
-    const since = procedure.since ?? `${parseVersion(version)?.major ?? 1}.0`;
-    const { versionCap: cap } = this.#defaults;
-    const have = cap === undefined ? undefined : parseVersion(cap);
-    const want = parseVersion(since);
-    if (have && want && !isCompatible(have, want)) {
-      throw new UnsupportedVersionError(
-        `${topic}.${name} needs version ${since}, and versionCap is ${cap}`,
-      );
-    }
-    const { idempotent } = procedure;
-    return {
-      qualifiedName: `${topic}.${name}`,
-      procedure,
-      target: Object.freeze({ topic, namespace, version: since }),
-      callDefaults: Object.freeze({ idempotent, ...this.#defaults }),
-    };
   }
 }
 

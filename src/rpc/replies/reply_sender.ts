@@ -1,7 +1,6 @@
 /** Sending of the replies of a request, after they were recorded in the shared ledger. @module */
 import type { Deadline, Message } from "../../transport/transport.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
-import type { Lease } from "../../ledger/lease.ts";
 import { logStep } from "../request/request_log.ts";
 import type { EncodedReplyTarget, ReplyPublisher } from "./reply_publisher.ts";
 
@@ -32,19 +31,18 @@ export class ReplySender {
     const { cancellation, settlement, streaming } = incoming;
     const replies = cancellation.cancelled ? [] : encode();
     if (settlement.fenced) return DONE; // the new owner replies
-    const { lease } = settlement;
-    if (lease) return this.#recordAndSend(lease, incoming, replies);
+    if (settlement.lease) return this.#recordAndSend(incoming, replies);
     if (!streaming) incoming.reply(replies);
     return this.#sendAll(incoming, replies);
   }
 
   async #recordAndSend(
-    lease: Lease,
     incoming: IncomingRequest,
     replies: readonly Message[],
   ): Promise<void> {
     const repeatable = incoming.streaming ? [] : replies; // a stream cannot be repeated, since its reader is gone if the request arrives again
-    const recorded = await lease.done(repeatable, this.#stopping);
+    const { lease } = incoming.settlement;
+    const recorded = await lease?.done(repeatable, this.#stopping);
     if (!recorded) return incoming.fence();
     if (!incoming.streaming) incoming.reply(recorded);
     await this.#sendAll(incoming, incoming.streaming ? replies : recorded);

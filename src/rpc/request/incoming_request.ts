@@ -6,6 +6,7 @@ import {
   TimeoutError,
 } from "../../errors.ts";
 import { newId } from "../../ids.ts";
+import { logger } from "../../logging.ts";
 import type { Delivery, Message } from "../../transport/transport.ts";
 import type { Dialect, Request } from "../../wire/mod.ts";
 import type {
@@ -15,10 +16,11 @@ import type {
 } from "../control_targets.ts";
 import { OutgoingStream } from "../streams/outgoing_stream.ts";
 import { Cancellation } from "./cancellation.ts";
-import { logsSteps } from "./request_log.ts";
 import { HandlerRun } from "./handler_run.ts";
 import { Settlement } from "./settlement.ts";
 import type { Waiter } from "./outside_prefetch.ts";
+
+const rpc = logger("rpc");
 
 /**
  * One request. Its settlement, its cancellation, the run of its handler and its outgoing stream are objects of their
@@ -41,7 +43,7 @@ export class IncomingRequest implements ControlTarget, Waiter {
   readonly arrived: number;
   readonly deadline: number;
   /** True if the steps of this request are logged. */
-  readonly logsSteps: boolean = logsSteps();
+  readonly logsSteps: boolean = rpc.enabled("debug");
   /** Settlement of the delivery. */
   readonly settlement: Settlement;
   /** Cancellation by the caller, by the deadline, or by the end of the worker. */
@@ -76,6 +78,13 @@ export class IncomingRequest implements ControlTarget, Waiter {
   /** Procedure of the request; undefined until it is found. */
   get procedure(): Procedure | undefined {
     return this.#procedure;
+  }
+
+  /** True for a request that its sender would have dropped by now. Callers enforce timeouts, except of deferred requests. */
+  get expired(): boolean {
+    const { expires, reply, deferred } = this.request;
+    const limited = !reply || deferred !== undefined;
+    return limited && Number(expires) <= Date.now();
   }
 
   /** Number of the attempt, beginning with 1. */

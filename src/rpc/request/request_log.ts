@@ -8,9 +8,6 @@ import { nextDelay } from "../../contract/retry_policy.ts";
 
 const rpc = logger("rpc");
 
-/** True if the steps of requests are logged, at level debug. */
-export const logsSteps = (): boolean => rpc.enabled("debug");
-
 /** Logs a step of a request at level debug, if the steps of requests were logged when the request arrived. */
 export function logStep(
   incoming: IncomingRequest,

@@ -160,7 +160,7 @@ export class Executor implements Disposable {
     const { incoming, served } = execution;
     const { failures, claims } = this.#options;
     if (incoming.cancellation.cancelled) return this.#counts.dropped++, false;
-    if (isExpired(incoming)) return failures.expired(incoming, served).then(no);
+    if (incoming.expired) return failures.expired(incoming, served).then(no);
     execution.startHeartbeats();
     return !claims || this.#claim(claims, execution);
   }
@@ -295,11 +295,3 @@ export class Executor implements Disposable {
 }
 
 const no = () => false;
-
-/** True for a request that its sender would have dropped by now. Callers enforce timeouts, except of deferred requests. */
-function isExpired(
-  { request: { expires, reply, deferred } }: IncomingRequest,
-): boolean {
-  const limited = !reply || deferred !== undefined;
-  return limited && Number(expires) <= Date.now();
-}

@@ -155,10 +155,8 @@ export class Server {
       return this.#reject(delivery, served, incoming);
     }
     if (delivery.redelivered) this.#counts.redelivered++;
-    if (incoming.logsSteps) {
-      const { redelivered, key } = delivery;
-      logStep(incoming, "received from {key}", { key, redelivered });
-    }
+    const { redelivered, key } = delivery;
+    logStep(incoming, "received from {key}", { key, redelivered });
     const done = this.#admit(incoming, served).then(() => {
       const { acknowledged } = incoming.settlement;
       logStep(incoming, acknowledged ? "acknowledged" : "back in its queue");

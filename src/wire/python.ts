@@ -1,9 +1,12 @@
-/** Decompresses bodies that kombu compressed, named by a header (`kombu_compression`). @module */
+/**
+ * Bodies that only peers in Python send: compressed by kombu (`kombu_compression`), or with numbers that are not JSON.
+ *
+ * @module
+ */
 import { Buffer } from "node:buffer";
 import { unzipSync } from "node:zlib";
 import bunzip from "npm:seek-bzip@2.0.0";
 import type { JsonObject } from "./rpc_message.ts";
-import type { Limits } from "./json.ts";
 
 /** Header that names the compression. */
 const COMPRESSION_HEADER = "compression";
@@ -61,13 +64,13 @@ export function unbzip2(
 }
 
 /**
- * Returns the body as it was before compression, or the reason why it cannot be read. At most the limit is
+ * Returns the body as it was before compression, or the reason why it cannot be read. At most `limit` bytes are
  * decompressed.
  */
 export function decompress(
   body: Uint8Array,
   headers: JsonObject,
-  { bytes: limit }: Limits,
+  limit: number,
 ): { readonly body: Uint8Array } | { readonly rejected: string } {
   const name = headers[COMPRESSION_HEADER];
   if (typeof name !== "string" || name === "") return { body };
@@ -84,4 +87,39 @@ export function decompress(
   } catch {
     return { rejected: "not compressed as its header says" };
   }
+}
+
+/** Python's numbers that are not JSON, by their first character. */
+const PYTHON_NUMBERS: Readonly<Record<string, string>> = {
+  N: "NaN",
+  I: "Infinity",
+  "-": "-Infinity",
+};
+
+/** Replaces Python's numbers outside of strings by `null`, in one pass. The text need not be JSON. */
+export function withoutNaN(text: string): string {
+  const marks = /["NI-]/g;
+  let converted = "", from = 0;
+  for (let mark = marks.exec(text); mark; mark = marks.exec(text)) {
+    const at = mark.index;
+    if (mark[0] === '"') marks.lastIndex = endOfString(text, at + 1);
+    const pythonNumber = PYTHON_NUMBERS[mark[0]];
+    if (pythonNumber === undefined || !text.startsWith(pythonNumber, at)) {
+      continue;
+    }
+    converted += `${text.slice(from, at)}null`;
+    marks.lastIndex = from = at + pythonNumber.length;
+  }
+  return converted + text.slice(from);
+}
+
+/** Returns the index after the closing quote of a string; the length if there is none. */
+function endOfString(text: string, start: number): number {
+  const ends = /["\\]/g;
+  ends.lastIndex = start;
+  for (let end = ends.exec(text); end; end = ends.exec(text)) {
+    if (end[0] === '"') return end.index + 1;
+    ends.lastIndex = end.index + 2; // the character after a backslash is no closing quote
+  }
+  return text.length;
 }
