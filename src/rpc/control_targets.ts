@@ -28,34 +28,42 @@ export interface ControlTarget {
   onReturned(message: string | undefined): void;
 }
 
+/** Target of a call, or a list if several calls have the same id. */
+type Targets = ControlTarget | readonly ControlTarget[];
+
 /** Targets of the control commands that one transport receives. */
 export class ControlTargets {
-  readonly #calls = new KeyedSlotMap<string, Set<ControlTarget>>();
+  readonly #calls = new KeyedSlotMap<string, Targets>();
 
   /** Adds a target. */
   add(call: string, running: ControlTarget): void {
     const same = this.#calls.get(call);
-    if (same) same.add(running);
-    else this.#calls.set(call, new Set([running]));
+    if (!same) return this.#calls.set(call, running);
+    const others = listOf(same).filter((each) => each !== running);
+    this.#calls.set(call, [...others, running]);
   }
 
   /** Removes a target. */
   remove(call: string, running: ControlTarget): void {
     const same = this.#calls.get(call);
-    same?.delete(running);
-    if (same?.size === 0) this.#calls.delete(call);
+    if (!same) return;
+    if (same === running) return this.#calls.delete(call);
+    const others = listOf(same).filter((each) => each !== running);
+    const [first] = others;
+    if (!first) this.#calls.delete(call);
+    else this.#calls.set(call, others.length === 1 ? first : others);
   }
 
   /** Cancels a call at the request of its caller. */
   cancel(call: string): void {
-    for (const running of this.#calls.get(call) ?? []) {
+    for (const running of this.#targetsOf(call)) {
       running.end("the caller cancelled it");
     }
   }
 
   /** Passes a credit to the targets of a call. */
   grant(call: string, credit: Credit): void {
-    for (const running of this.#calls.get(call) ?? []) running.grant(credit);
+    for (const running of this.#targetsOf(call)) running.grant(credit);
   }
 
   /**
@@ -68,7 +76,7 @@ export class ControlTargets {
     from: number,
     run: string | undefined,
   ): boolean {
-    for (const running of this.#calls.get(call) ?? []) {
+    for (const running of this.#targetsOf(call)) {
       if (running.reader !== reader || reader === undefined) continue;
       if (running.resume(from, run)) return true;
     }
@@ -77,8 +85,17 @@ export class ControlTargets {
 
   /** Reports a returned message to the targets of its call. */
   onReturned(call: string, message: string | undefined): void {
-    for (const running of this.#calls.get(call) ?? []) {
+    for (const running of this.#targetsOf(call)) {
       running.onReturned(message);
     }
   }
+
+  /** Returns the targets of a call in a list that never changes, since a target may be removed while it is notified. */
+  #targetsOf(call: string): readonly ControlTarget[] {
+    const targets = this.#calls.get(call);
+    return targets ? listOf(targets) : [];
+  }
 }
+
+const listOf = (targets: Targets): readonly ControlTarget[] =>
+  targets instanceof Array ? targets : [targets];

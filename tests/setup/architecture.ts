@@ -41,8 +41,9 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/rpc/dispatch": "async contract wire rpc",
   "src/rpc/streams": "async contract transport wire rpc rpc/dispatch",
   "src/rpc/client": "async contract transport wire rpc rpc/streams",
+  "src/rpc/cache": "transport",
   "src/rpc/request":
-    "async contract ledger transport wire rpc rpc/dispatch rpc/streams",
+    "async contract ledger transport wire rpc rpc/cache rpc/dispatch rpc/streams",
   "src/rpc/discovery": "async contract transport wire rpc rpc/client",
   "src/rpc/replies":
     "async contract transport wire rpc rpc/dispatch rpc/streams rpc/request",
@@ -51,7 +52,7 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/rpc/notifications":
     "async contract transport wire rpc rpc/client rpc/request rpc/retries",
   "src/rpc/server":
-    "async contract ledger transport wire rpc rpc/client rpc/dispatch rpc/notifications rpc/request rpc/replies rpc/retries",
+    "async contract ledger transport wire rpc rpc/cache rpc/client rpc/dispatch rpc/notifications rpc/request rpc/replies rpc/retries",
   "src/connection":
     "async contract ledger transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/notifications rpc/server",
   "src/config": "connection ledger transport wire",

@@ -19,6 +19,7 @@ import { Cancellation } from "./cancellation.ts";
 import { HandlerRun } from "./handler_run.ts";
 import { Settlement } from "./settlement.ts";
 import type { Waiter } from "./outside_prefetch.ts";
+import { type RequestKey, requestKey } from "./request_key.ts";
 
 const rpc = logger("rpc");
 
@@ -50,6 +51,7 @@ export class IncomingRequest implements ControlTarget, Waiter {
   readonly cancellation: Cancellation;
   /** Run of the handler. */
   readonly run: HandlerRun = new HandlerRun();
+  #key: RequestKey | undefined;
   #procedure: Procedure | undefined;
   #name: string;
   #stream: OutgoingStream | undefined;
@@ -73,6 +75,11 @@ export class IncomingRequest implements ControlTarget, Waiter {
   /** Name of the procedure as `topic.method`; the method alone until the procedure is found. */
   get name(): string {
     return this.#name;
+  }
+
+  /** Key by which the request is recognised if it arrives again; undefined without an id. */
+  get key(): RequestKey | undefined {
+    return this.#key ??= requestKey(this.request, this.dialect);
   }
 
   /** Procedure of the request; undefined until it is found. */

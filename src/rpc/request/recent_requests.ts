@@ -5,16 +5,17 @@
  */
 import type { Message } from "../../transport/transport.ts";
 import { KeyedSlotMap } from "../../slot_map.ts";
-import { GenerationalCache } from "./generational_cache.ts";
-import { ReplyCache } from "./reply_cache.ts";
+import { digestOf } from "../cache/digest.ts";
+import type { WordPair } from "../cache/digest_table.ts";
+import { GenerationalCache } from "../cache/generational_cache.ts";
+import { ReplyCache } from "../cache/reply_cache.ts";
 import type { IncomingRequest } from "./incoming_request.ts";
+import type { RequestKey } from "./request_key.ts";
 
 /** Request that is being run. */
 export class ActiveRequest {
   /** The request. */
   readonly incoming: IncomingRequest;
-  /** Reply address of the request, if the key does not contain it. */
-  readonly reader: string;
   /**
    * Release functions of waiting calls; the value is true for a call that stops waiting when the reply turns out to be
    * a stream. Undefined before the first call.
@@ -23,9 +24,13 @@ export class ActiveRequest {
   #ended = false;
 
   /** Created by `RecentRequests`. */
-  constructor(incoming: IncomingRequest, reader: string) {
+  constructor(incoming: IncomingRequest) {
     this.incoming = incoming;
-    this.reader = reader;
+  }
+
+  /** True if the reply goes to the same call as that of another request with the same key. */
+  hasReaderOf({ key }: IncomingRequest): boolean {
+    return this.incoming.key?.reader === key?.reader;
   }
 
   /** Releases all waiting calls, since the request has ended. */
@@ -71,14 +76,37 @@ export class ActiveRequest {
   }
 }
 
-/**
- * Request that arrived before: it is running, or done with these replies. `replies` is empty if they are not stored any
- * more.
- */
-export type KnownRequest = ActiveRequest | {
-  readonly reader: string;
+/** Request that is done. */
+export class DoneRequest {
+  /** Replies to the request; empty if it has none, or if they are not stored any more. */
   readonly replies: readonly Message[];
-};
+  readonly #reader: WordPair;
+
+  /** Created by `RecentRequests`. */
+  constructor(replies: readonly Message[], reader: WordPair) {
+    this.replies = replies;
+    this.#reader = reader;
+  }
+
+  /** True if the replies went to the call of another request with the same key. */
+  hasReaderOf({ key }: IncomingRequest): boolean {
+    const { first, second } = readerDigest(key?.reader);
+    return this.#reader.first === first && this.#reader.second === second;
+  }
+}
+
+/** Request that arrived before. */
+export type KnownRequest = ActiveRequest | DoneRequest;
+
+/** Digest of no reply address. */
+const NO_READER: WordPair = { first: 0, second: 0 };
+
+/** Returns a digest of 64 bits of a reply address, since the address is only compared with others. */
+function readerDigest(reader: string | undefined): WordPair {
+  if (!reader) return NO_READER;
+  const { a: first, b: second } = digestOf(reader);
+  return { first, second };
+}
 
 /** Limits of one generation of ids. Two generations hold at most 100 000 ids, and fewer ids for at least 10 minutes. */
 const ID_LIMITS = { ms: 600_000, entries: 50_000, bytes: Infinity };
@@ -86,15 +114,16 @@ const ID_LIMITS = { ms: 600_000, entries: 50_000, bytes: Infinity };
 /** Remembers the requests of one consumer. Requests without an id (Folsom) have no key: each of them runs. */
 export class RecentRequests {
   readonly #active = new KeyedSlotMap<string, ActiveRequest>();
-  /** Reply addresses of the requests that are done. */
-  readonly #done = new GenerationalCache<string>(ID_LIMITS, () => undefined);
+  /** Digests of the reply addresses of the requests that are done. */
+  readonly #done = new GenerationalCache(ID_LIMITS, () => undefined);
   readonly #replyCache: ReplyCache;
-  readonly #prefix: string;
+  /** Scope of this consumer's digests in the reply cache. */
+  readonly #scope: number;
 
   /** `replyCache` stores the replies; several consumers may share it. */
   constructor(replyCache: ReplyCache = new ReplyCache()) {
     this.#replyCache = replyCache;
-    this.#prefix = replyCache.prefix();
+    this.#scope = replyCache.scope();
   }
 
   /** Generations of requests evicted before ten minutes were over. */
@@ -103,26 +132,25 @@ export class RecentRequests {
   }
 
   /** Finds the earlier request with the same key. */
-  find(key: string): KnownRequest | undefined {
-    const active = this.#active.get(key);
-    const reader = active ? undefined : this.#done.get(key)?.value;
-    if (reader === undefined) return active;
-    return { reader, replies: this.#replyCache.get(this.#prefix + key) ?? [] };
+  find({ key }: IncomingRequest): KnownRequest | undefined {
+    if (!key) return undefined;
+    const active = this.#active.get(key.text);
+    if (active) return active;
+    const done = this.#done.get(key.digest);
+    if (!done) return undefined;
+    const replies = this.#replyCache.get(key.digest.inScope(this.#scope));
+    return new DoneRequest(replies ?? [], done.value);
   }
 
   /**
    * Stores a request until it ends, and then its replies. Another request with the same key, e.g. a stream for another
    * reader, is not replaced.
    */
-  start(
-    key: string,
-    incoming: IncomingRequest,
-    reader: string,
-    ended: Promise<void>,
-  ): void {
-    if (this.#active.get(key)) return;
-    const active = new ActiveRequest(incoming, reader);
-    this.#active.set(key, active);
+  start(incoming: IncomingRequest, ended: Promise<void>): void {
+    const { key } = incoming;
+    if (!key || this.#active.get(key.text)) return;
+    const active = new ActiveRequest(incoming);
+    this.#active.set(key.text, active);
     void ended.then(() => this.#end(key, active));
   }
 
@@ -130,8 +158,9 @@ export class RecentRequests {
    * Releases the other callers of a request whose reply turns out to be a stream, because the items go to one reader
    * only.
    */
-  startStream(key: string | undefined, incoming: IncomingRequest): void {
-    const active = key === undefined ? undefined : this.#active.get(key);
+  startStream(incoming: IncomingRequest): void {
+    const { key } = incoming;
+    const active = key && this.#active.get(key.text);
     if (active?.incoming === incoming) active.startStream();
   }
 
@@ -139,13 +168,15 @@ export class RecentRequests {
    * Removes a running request, and stores it as done. An abandoned or fenced request is not stored: it was not done
    * here, and has to run if it arrives again.
    */
-  #end(key: string, active: ActiveRequest): void {
-    const { incoming: { settlement, replies }, reader } = active;
-    const { abandoned, fenced } = settlement;
-    this.#active.delete(key);
-    if (!abandoned && !fenced) this.#done.set(key, 0, () => reader);
-    const isRepeatable = !abandoned && !fenced && replies.length > 0;
-    if (isRepeatable) this.#replyCache.set(this.#prefix + key, replies);
+  #end({ text, digest, reader }: RequestKey, active: ActiveRequest): void {
+    const { settlement: { abandoned, fenced }, replies } = active.incoming;
+    this.#active.delete(text);
+    if (!abandoned && !fenced) {
+      this.#done.set(digest, 0, () => readerDigest(reader));
+      if (replies.length > 0) {
+        this.#replyCache.set(digest.inScope(this.#scope), replies);
+      }
+    }
     active.end();
   }
 }

@@ -16,7 +16,7 @@ import {
 import type { CastFailures } from "./cast_failures.ts";
 import type { Disposition } from "../server_stats.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
-import { fullRequestKey, type ServedQueue } from "../request/served_queue.ts";
+import type { ServedQueue } from "../request/served_queue.ts";
 import { markDispatchError } from "../dispatch/handler_result.ts";
 import type { Responder } from "../replies/responder.ts";
 
@@ -82,14 +82,14 @@ export class Quarantine {
     const { interruptions = 0 } = incoming.request;
     if (quarantined && interruptions >= MAX_REDELIVERIES) return true;
     if (!incoming.redelivered) return false;
-    const key = fullRequestKey(incoming);
+    const key = incoming.key?.full;
     return key === undefined || !this.#requeued.has(key);
   }
 
   /** Notes that a request is being run: its next redelivery is an interruption again. */
   onAdmitted(incoming: IncomingRequest): void {
     if (!incoming.redelivered || this.#requeued.size === 0) return;
-    const key = fullRequestKey(incoming);
+    const key = incoming.key?.full;
     if (key !== undefined) this.#requeued.delete(key);
   }
 
@@ -141,7 +141,7 @@ export class Quarantine {
   onSettled(incoming: IncomingRequest): void {
     const { abandoned, acknowledged } = incoming.settlement;
     if (!abandoned || acknowledged || this.#counted.has(incoming)) return;
-    const key = fullRequestKey(incoming);
+    const key = incoming.key?.full;
     if (key === undefined) return;
     this.#requeued.add(key);
     const [oldest] = this.#requeued;

@@ -18,7 +18,7 @@ import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
 import { type Republisher, sameAttempt } from "../retries/republisher.ts";
 import { Lease, parseMessages, retryStore } from "../../ledger/lease.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
-import { fullRequestKey, type ServedQueue } from "../request/served_queue.ts";
+import type { ServedQueue } from "../request/served_queue.ts";
 import type { LedgerStore, StoredRequest } from "../../ledger/ledger_store.ts";
 import { requeueAddress } from "../retries/quarantine.ts";
 
@@ -75,7 +75,7 @@ export class Claims {
     incoming: IncomingRequest,
     served: ServedQueue,
   ): Promise<ClaimResult | undefined> {
-    const identity = fullRequestKey(incoming);
+    const identity = incoming.key?.full;
     if (identity === undefined || !served.queue) return undefined;
     const key = keyOf(served, identity);
     const { signal } = incoming;

@@ -8,7 +8,7 @@ import {
 import type { ControlTargets } from "../control_targets.ts";
 import { castOfStreamError, isStream } from "../dispatch/handler_stream.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
-import { requestKey, type ServedQueue } from "../request/served_queue.ts";
+import type { ServedQueue } from "../request/served_queue.ts";
 import type { Quarantine } from "../retries/quarantine.ts";
 import type {
   Counts,
@@ -287,7 +287,7 @@ export class Executor implements Disposable {
     if (!incoming.request.reply) {
       throw castOfStreamError(incoming.request.method);
     }
-    recent.startStream(requestKey(incoming), incoming);
+    recent.startStream(incoming);
     const sent = this.#options.responder.streams.send(incoming, items);
     await incoming.run.limit(sent);
     execution.end();

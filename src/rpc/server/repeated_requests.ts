@@ -6,7 +6,7 @@ import type {
   ActiveRequest,
   KnownRequest,
 } from "../request/recent_requests.ts";
-import { readerOf, type ServedQueue } from "../request/served_queue.ts";
+import type { ServedQueue } from "../request/served_queue.ts";
 import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
 import type { Counts } from "../server_stats.ts";
 
@@ -39,19 +39,18 @@ export class RepeatedRequests {
    * reader counts only if it has a reply to share, which a stream has not.
    */
   find(
-    { request }: IncomingRequest,
-    key: string,
+    incoming: IncomingRequest,
     { recent }: ServedQueue,
   ): KnownRequest | undefined {
-    const known = recent.find(key);
+    const known = recent.find(incoming);
     if (!known) return undefined;
-    const sameReader = known.reader === readerOf(request);
+    const sameReader = known.hasReaderOf(incoming);
     if ("incoming" in known) {
       return sameReader || !known.incoming.procedure?.yields
         ? known
         : undefined;
     }
-    const forgotten = known.replies.length === 0 && request.reply;
+    const forgotten = known.replies.length === 0 && incoming.request.reply;
     return forgotten && (!sameReader || this.#options.ledger)
       ? undefined
       : known;
@@ -62,11 +61,10 @@ export class RepeatedRequests {
     incoming: IncomingRequest,
     known: KnownRequest,
   ): Promise<boolean> {
-    const sameReader = known.reader === readerOf(incoming.request);
     if (!("incoming" in known)) {
       return await this.#repeat(incoming, known.replies), true;
     }
-    return await (sameReader
+    return await (known.hasReaderOf(incoming)
       ? this.#waitFor(incoming, known)
       : this.#share(incoming, known));
   }

@@ -7,23 +7,19 @@ import { logger } from "../../logging.ts";
 import { SlotMap } from "../../slot_map.ts";
 import type { Delivery } from "../../transport/transport.ts";
 import type { Limits } from "../../wire/mod.ts";
+import { ReplyCache } from "../cache/reply_cache.ts";
 import { Responder } from "../replies/responder.ts";
 import { IncomingRequest } from "../request/incoming_request.ts";
 import type {
   KnownRequest,
   RecentRequests,
 } from "../request/recent_requests.ts";
-import { ReplyCache } from "../request/reply_cache.ts";
 import {
   readRequest,
   type UnreadableMessage,
 } from "../request/request_reader.ts";
 import { logStep } from "../request/request_log.ts";
-import {
-  readerOf,
-  requestKey,
-  type ServedQueue,
-} from "../request/served_queue.ts";
+import type { ServedQueue } from "../request/served_queue.ts";
 import { CastFailures } from "../retries/cast_failures.ts";
 import { Quarantine } from "../retries/quarantine.ts";
 import { Republisher } from "../retries/republisher.ts";
@@ -181,19 +177,14 @@ export class Server {
    * All other requests run.
    */
   #admit(incoming: IncomingRequest, served: ServedQueue): Promise<void> {
-    const key = requestKey(incoming);
-    const earlier = key
-      ? this.#repeated.find(incoming, key, served)
-      : undefined;
+    const earlier = this.#repeated.find(incoming, served);
     if (earlier) return this.#log(this.#repeat(incoming, earlier, served));
     if (this.#quarantine.isSuspect(incoming, served)) {
       return this.#log(this.#admitSuspect(incoming, served));
     }
     this.#quarantine.onAdmitted(incoming);
     const done = this.#log(this.#executor.execute(incoming, served));
-    if (key !== undefined) {
-      served.recent.start(key, incoming, readerOf(incoming.request), done);
-    }
+    served.recent.start(incoming, done);
     return done;
   }
 

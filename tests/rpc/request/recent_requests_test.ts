@@ -2,8 +2,12 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { RpcDispatcher } from "../../../mod.ts";
-import { RecentRequests } from "../../../src/rpc/request/recent_requests.ts";
-import { ReplyCache } from "../../../src/rpc/request/reply_cache.ts";
+import {
+  DoneRequest,
+  RecentRequests,
+} from "../../../src/rpc/request/recent_requests.ts";
+import { ReplyCache } from "../../../src/rpc/cache/reply_cache.ts";
+import { RequestKey } from "../../../src/rpc/request/request_key.ts";
 import type { IncomingRequest } from "../../../src/rpc/request/incoming_request.ts";
 import { until } from "../../setup/probe.ts";
 import {
@@ -230,46 +234,62 @@ onRabbit(
 );
 
 /** As much of a request as the memory of recent requests reads. */
-function request(bytes = 0, abandoned = false): IncomingRequest {
+function request(
+  id: string,
+  { bytes = 0, abandoned = false, reader = "" } = {},
+): IncomingRequest {
   const message = { body: new Uint8Array(bytes), headers: {} };
   return {
+    key: new RequestKey(id, reader),
     replies: bytes > 0 ? [message] : [],
     settlement: { abandoned, fenced: false },
   } as unknown as IncomingRequest;
 }
 
-/** A ledger that was told of a request's end. */
+/** Tells a ledger of a request and of its end. */
 async function ended(
   ledger: RecentRequests,
-  id: string,
-  of: IncomingRequest,
+  incoming: IncomingRequest,
 ): Promise<void> {
   const end = Promise.resolve();
-  ledger.start(id, of, "", end);
+  ledger.start(incoming, end);
   await end;
+}
+
+/** The answers that a ledger has for a request; undefined if it does not know the request as done. */
+function repliesOf(ledger: RecentRequests, id: string, reader = "") {
+  const known = ledger.find(request(id, { reader }));
+  if (!(known instanceof DoneRequest)) return undefined;
+  assert.ok(known.hasReaderOf(request(id, { reader })), "the same reader");
+  assert.ok(!known.hasReaderOf(request(id, { reader: `${reader}?` })));
+  return known.replies;
 }
 
 Deno.test("a ledger knows the last 50 000 requests and more, and whatever runs", async () => {
   const ledger = new RecentRequests();
   const running = Promise.withResolvers<void>();
-  ledger.start("runs", request(), "x", running.promise);
-  for (let n = 0; n < 110_000; n++) await ended(ledger, `${n}`, request());
-  assert.equal(ledger.find("9000"), undefined);
+  const runs = request("runs", { reader: "x" });
+  ledger.start(runs, running.promise);
+  for (let n = 0; n < 110_000; n++) await ended(ledger, request(`${n}`));
+  assert.equal(ledger.find(request("9000")), undefined);
   for (const id of ["60000", "109999"]) {
-    assert.deepEqual(ledger.find(id), { reader: "", replies: [] });
+    assert.deepEqual(repliesOf(ledger, id), []);
   }
-  assert.ok("incoming" in (ledger.find("runs") ?? {}));
+  const known = ledger.find(request("runs"));
+  assert.ok(known && "incoming" in known && known.incoming === runs);
+  assert.ok(known.hasReaderOf(runs) && !known.hasReaderOf(request("runs")));
+  assert.equal(ledger.evictions, 1);
   running.resolve();
   await running.promise;
-  assert.deepEqual(ledger.find("runs"), { reader: "x", replies: [] });
+  assert.deepEqual(repliesOf(ledger, "runs", "x"), []);
 });
 
 Deno.test("any number may wait for a run and leave again; who stays is told once", async () => {
   const ledger = new RecentRequests();
   const runs = Promise.withResolvers<void>();
-  const first = request();
-  ledger.start("runs", first, "x", runs.promise);
-  const known = ledger.find("runs");
+  const first = request("runs");
+  ledger.start(first, runs.promise);
+  const known = ledger.find(first);
   assert.ok(known && "incoming" in known);
   for (let n = 0; n < 100_000; n++) {
     const leaving = new AbortController();
@@ -281,10 +301,10 @@ Deno.test("any number may wait for a run and leave again; who stays is told once
   const told: string[] = [];
   const stream = known.until(signal, true).then(() => told.push("stream"));
   const end = known.until(signal, false).then(() => told.push("end"));
-  ledger.startStream("runs", request());
+  ledger.startStream(request("runs"));
   await Promise.resolve();
   assert.deepEqual(told, [], "another request's stream");
-  ledger.startStream("runs", first);
+  ledger.startStream(first);
   await stream;
   assert.deepEqual(told, ["stream"]);
   runs.resolve();
@@ -296,16 +316,12 @@ Deno.test("any number may wait for a run and leave again; who stays is told once
 Deno.test("a ledger keeps at most 32 MiB of answers, and nothing of what goes back to its queue", async () => {
   const ledger = new RecentRequests();
   for (let n = 0; n < 50; n++) {
-    await ended(ledger, `${n}`, request(1024 * 1024));
+    await ended(ledger, request(`${n}`, { bytes: 1024 * 1024 }));
   }
-  await ended(ledger, "back", request(0, true));
-  assert.equal(ledger.find("back"), undefined);
+  await ended(ledger, request("back", { abandoned: true }));
+  assert.equal(ledger.find(request("back")), undefined);
   let kept = 0;
-  for (let n = 0; n < 50; n++) {
-    const known = ledger.find(`${n}`);
-    assert.ok(known && "replies" in known, "it is known");
-    kept += known.replies.length;
-  }
+  for (let n = 0; n < 50; n++) kept += repliesOf(ledger, `${n}`)?.length ?? NaN;
   assert.ok(kept >= 16 && kept <= 32, `${kept}`);
 });
 
@@ -313,42 +329,20 @@ Deno.test("the ledgers of a connection keep their answers apart, and at most 32 
   const answered = new ReplyCache();
   const ledgers = Array.from({ length: 5 }, () => new RecentRequests(answered));
   for (const [n, ledger] of ledgers.entries()) {
-    await ended(ledger, "same", request(n + 1));
+    await ended(ledger, request("same", { bytes: n + 1 }));
   }
-  const lengths = ledgers.map((ledger) => {
-    const known = ledger.find("same");
-    return known && "replies" in known && known.replies[0]?.body.length;
-  });
+  const lengths = ledgers.map((ledger) =>
+    repliesOf(ledger, "same")?.[0]?.body.length
+  );
   assert.deepEqual(lengths, [1, 2, 3, 4, 5]);
   let kept = 0;
   for (let n = 0; n < 60; n++) {
     const ledger = ledgers[n % ledgers.length] as RecentRequests;
-    await ended(ledger, `${n}`, request(1024 * 1024));
+    await ended(ledger, request(`${n}`, { bytes: 1024 * 1024 }));
   }
   for (let n = 0; n < 60; n++) {
-    const known = ledgers[n % ledgers.length]?.find(`${n}`);
-    assert.ok(known && "replies" in known, "it is known");
-    kept += known.replies.length;
+    const ledger = ledgers[n % ledgers.length] as RecentRequests;
+    kept += repliesOf(ledger, `${n}`)?.length ?? NaN;
   }
   assert.ok(kept >= 16 && kept <= 32, `${kept}`);
-});
-
-Deno.test("answers of any size are kept next to each other as they were", () => {
-  const cache = new ReplyCache();
-  const sizes = [0, 1, 300, 65_000, 70_000, 5, 200_000, 16_384, 7];
-  const sent = sizes.map((size, n) => ({
-    body: new Uint8Array(size).fill(n + 1),
-    headers: { "warren-call": `é${n}`, n, none: null },
-    messageId: `m${n}`,
-    correlationId: undefined,
-    mandatory: true,
-  }));
-  for (const [n, message] of sent.entries()) {
-    cache.set(`${n}`, n % 2 === 0 ? [message] : [message, message]);
-  }
-  for (const [n, { correlationId: _, ...message }] of sent.entries()) {
-    const all = n % 2 === 0 ? [message] : [message, message];
-    assert.deepEqual(cache.get(`${n}`), all);
-  }
-  assert.equal(cache.get("unknown"), undefined);
 });

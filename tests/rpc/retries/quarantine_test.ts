@@ -21,6 +21,7 @@ import {
 } from "../support.ts";
 import { deadOf, Stranger } from "../foreign_peer.ts";
 import type { IncomingRequest } from "../../../src/rpc/request/incoming_request.ts";
+import { RequestKey } from "../../../src/rpc/request/request_key.ts";
 import type { ServedQueue } from "../../../src/rpc/request/served_queue.ts";
 import {
   Quarantine,
@@ -353,6 +354,7 @@ onEachBus(
 const redelivered = (settlement: object) =>
   ({
     redelivered: true,
+    key: new RequestKey("r", ""),
     request: { kind: "request", id: "r", method: "m", warren: 2 },
     settlement,
   }) as unknown as IncomingRequest;

@@ -1,4 +1,6 @@
 /** Cache that forgets its entries by age and size, a generation at a time. @module */
+import type { Digest } from "./digest.ts";
+import { DigestTable, type WordPair } from "./digest_table.ts";
 
 /** Limits of one generation. */
 export interface GenerationLimits {
@@ -11,20 +13,23 @@ export interface GenerationLimits {
 }
 
 /** Entries that were added within one period, and the values that they share. */
-interface Generation<T, S> {
+interface Generation<S> {
   readonly since: number;
-  readonly entries: Map<string, T>;
+  readonly entries: DigestTable;
   readonly shared: S;
   /** Bytes of the entries. */
   bytes: number;
 }
 
-/** Cache of two generations. The older one is evicted as a whole, so that no entry has to be searched for. */
-export class GenerationalCache<T, S = undefined> {
+/**
+ * Cache of two generations, with a pair of integers for each digest. The older generation is evicted as a whole, so that
+ * no entry has to be searched for.
+ */
+export class GenerationalCache<S = undefined> {
   readonly #limits: GenerationLimits;
   readonly #newShared: () => S;
-  #young: Generation<T, S>;
-  #old: Generation<T, S>;
+  #young: Generation<S>;
+  #old: Generation<S>;
   #evictions = 0;
 
   /** `newShared` creates the values that the entries of one generation share. */
@@ -41,16 +46,14 @@ export class GenerationalCache<T, S = undefined> {
   }
 
   /** Returns a value, and what it shares with its generation. */
-  get(key: string): { readonly value: T; readonly shared: S } | undefined {
-    for (const { entries, shared } of [this.#young, this.#old]) {
-      const value = entries.get(key);
-      if (value !== undefined) return { value, shared };
-    }
-    return undefined;
+  get(
+    key: Digest,
+  ): { readonly value: WordPair; readonly shared: S } | undefined {
+    return valueIn(this.#young, key) ?? valueIn(this.#old, key);
   }
 
   /** Adds an entry of a size in bytes; `make` returns its value. */
-  set(key: string, bytes: number, make: (shared: S) => T): void {
+  set(key: Digest, bytes: number, make: (shared: S) => WordPair): void {
     const { since, entries } = this.#young;
     const { ms, entries: maxEntries, bytes: maxBytes } = this.#limits;
     const full = entries.size >= maxEntries ||
@@ -65,12 +68,20 @@ export class GenerationalCache<T, S = undefined> {
     this.#young.bytes += bytes;
   }
 
-  #fresh(): Generation<T, S> {
+  #fresh(): Generation<S> {
     return {
       since: performance.now(),
-      entries: new Map(),
+      entries: new DigestTable(),
       shared: this.#newShared(),
       bytes: 0,
     };
   }
+}
+
+function valueIn<S>(
+  { entries, shared }: Generation<S>,
+  key: Digest,
+): { readonly value: WordPair; readonly shared: S } | undefined {
+  const value = entries.get(key);
+  return value && { value, shared };
 }

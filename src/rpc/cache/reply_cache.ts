@@ -1,0 +1,129 @@
+/**
+ * Cache of the replies to recent requests. Each entry is a few hundred bytes in a buffer that many share, since thousands
+ * of small objects that live for a minute cost several times as much memory.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import type { Message } from "../../transport/transport.ts";
+import type { Digest } from "./digest.ts";
+import type { WordPair } from "./digest_table.ts";
+import { GenerationalCache } from "./generational_cache.ts";
+import { HeadersTable, parseHead, serializeHead } from "./message_head.ts";
+
+/** Limits of one generation of replies. Two generations hold at most 32 MiB, and less for at least a minute. */
+const REPLY_LIMITS = { ms: 60_000, entries: Infinity, bytes: 16 * 1024 * 1024 };
+/** Bytes counted for a reply beside its body: its head, and its place in the cache. */
+const REPLY_OVERHEAD_BYTES = 512;
+/** Size of a buffer in bytes; larger for a single entry that needs it. */
+const CHUNK_BYTES = 64 * 1024;
+/** Bytes of a number in a buffer. */
+const NUMBER_BYTES = 4;
+
+/**
+ * Entries in buffers. An entry is the number of its messages and, of each message, the lengths of its head and of its
+ * body, the head, and the body.
+ */
+class ReplyArena {
+  readonly #chunks: Buffer[] = [];
+  readonly #headers = new HeadersTable();
+  /** Offset of the next entry in the last buffer. */
+  #at = 0;
+
+  /** Adds an entry; returns its position: the index of the buffer, and the offset in the buffer. */
+  add(replies: readonly Message[]): WordPair {
+    const heads = replies.map((reply) => serializeHead(reply, this.#headers));
+    let bytes = NUMBER_BYTES;
+    for (const [n, { body }] of replies.entries()) {
+      bytes += 2 * NUMBER_BYTES + (heads[n]?.length ?? 0) + body.length;
+    }
+    const chunk = this.#chunkFor(bytes);
+    const position = { first: this.#chunks.length - 1, second: this.#at };
+    let at = writeNumber(chunk, replies.length, this.#at);
+    for (const [n, { body }] of replies.entries()) {
+      const head = heads[n] ?? "";
+      at = writeNumber(chunk, head.length, at);
+      at = writeNumber(chunk, body.length, at);
+      at = writeLatin1(chunk, head, at);
+      chunk.set(body, at);
+      at += body.length;
+    }
+    this.#at = chunk.length > CHUNK_BYTES ? chunk.length : at; // a larger buffer has one entry alone
+    return position;
+  }
+
+  /** Returns the replies at a position. */
+  read({ first, second }: WordPair): readonly Message[] {
+    const chunk = this.#chunks[first];
+    if (!chunk) return [];
+    let at = second + NUMBER_BYTES;
+    return Array.from({ length: chunk.readUInt32LE(second) }, () => {
+      const headFrom = at + 2 * NUMBER_BYTES;
+      const bodyFrom = headFrom + chunk.readUInt32LE(at);
+      const end = bodyFrom + chunk.readUInt32LE(at + NUMBER_BYTES);
+      at = end;
+      return {
+        ...parseHead(
+          chunk.toString("latin1", headFrom, bodyFrom),
+          this.#headers,
+        ),
+        body: new Uint8Array(chunk.subarray(bodyFrom, end)),
+      };
+    });
+  }
+
+  #chunkFor(bytes: number): Buffer {
+    const last = this.#chunks.at(-1);
+    if (last && this.#at + bytes <= last.length) return last;
+    const chunk = Buffer.alloc(Math.max(CHUNK_BYTES, bytes));
+    this.#chunks.push(chunk);
+    this.#at = 0;
+    return chunk;
+  }
+}
+
+/** Writes a number of 32 bits; returns the offset behind it. */
+function writeNumber(chunk: Uint8Array, value: number, at: number): number {
+  chunk[at] = value;
+  chunk[at + 1] = value >>> 8;
+  chunk[at + 2] = value >>> 16;
+  chunk[at + 3] = value >>> 24;
+  return at + NUMBER_BYTES;
+}
+
+/** Writes a text; returns the offset behind it. For so short a text a loop is faster than a call of the runtime. */
+function writeLatin1(chunk: Uint8Array, text: string, at: number): number {
+  for (let n = 0; n < text.length; n++) chunk[at + n] = text.charCodeAt(n);
+  return at + text.length;
+}
+
+const bytesOf = (replies: readonly Message[]) =>
+  replies.reduce(
+    (sum, { body }) => sum + body.length + REPLY_OVERHEAD_BYTES,
+    0,
+  );
+
+/** Replies to the requests of all consumers, with one common size limit. */
+export class ReplyCache {
+  readonly #replies = new GenerationalCache(
+    REPLY_LIMITS,
+    () => new ReplyArena(),
+  );
+  #consumers = 0;
+
+  /** Returns a scope for the digests of one more consumer, which distinguishes them from those of other consumers. */
+  scope(): number {
+    return this.#consumers++;
+  }
+
+  /** Returns the replies to a request; undefined if they are not stored any more. */
+  get(key: Digest): readonly Message[] | undefined {
+    const found = this.#replies.get(key);
+    return found?.shared.read(found.value);
+  }
+
+  /** Stores the replies to a request. */
+  set(key: Digest, replies: readonly Message[]): void {
+    this.#replies.set(key, bytesOf(replies), (arena) => arena.add(replies));
+  }
+}
