@@ -78,7 +78,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/request/incoming_request.ts #replies": "what its handler gives",
   "rpc/request/recent_requests.ts #active": HANDLERS,
   "rpc/cache/digest_table.ts #words":
-    "50 000 ids, or 16 MiB of replies (tests/rpc/cache)",
+    "handlers that run, 50 000 ids, or 16 MiB of replies (tests/rpc/cache)",
   "rpc/cache/message_head.ts #objects":
     "16 objects of headers (tests/rpc/cache)",
   "rpc/cache/reply_cache.ts #chunks":

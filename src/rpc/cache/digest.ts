@@ -39,7 +39,10 @@ const KEY = crypto.getRandomValues(new Int32Array(4));
 const ROUNDS = 2;
 const FINAL_ROUNDS = 6;
 
-/** Returns the digest of a text. The words of the text are mixed by the rounds of HalfSipHash, a keyed hash function. */
+/**
+ * Returns the digest of a text. A word is two characters of the text; the words are mixed by the rounds of HalfSipHash,
+ * a keyed hash function.
+ */
 export function digestOf(text: string): Digest {
   const { length } = text;
   let a = KEY[0] ?? 0;
@@ -49,7 +52,8 @@ export function digestOf(text: string): Digest {
   // The length is the last word. It distinguishes texts whose last word is filled up with zeros.
   for (let at = 0; at < length + 2; at += 2) {
     const isLast = at >= length;
-    const word = isLast ? length : wordAt(text, at);
+    let word = isLast ? length : text.charCodeAt(at);
+    if (at + 1 < length) word |= text.charCodeAt(at + 1) << 16;
     d ^= word;
     for (let round = isLast ? FINAL_ROUNDS : ROUNDS; round > 0; round--) {
       a = a + b | 0;
@@ -66,10 +70,4 @@ export function digestOf(text: string): Digest {
     a ^= word;
   }
   return new Digest(a, b, c, d);
-}
-
-/** Returns two characters of a text as one word. */
-function wordAt(text: string, at: number): number {
-  const second = at + 1 < text.length ? text.charCodeAt(at + 1) : 0;
-  return text.charCodeAt(at) | second << 16;
 }

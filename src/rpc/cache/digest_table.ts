@@ -18,7 +18,7 @@ const MAX_LOAD = 0.8;
 
 /**
  * Table of digests, by open addressing: the entry of a digest is the first free one from the position that the first
- * word of the digest gives. Entries are not removed: their owner drops the table.
+ * word of the digest gives. The table never shrinks.
  */
 export class DigestTable {
   #words = new Int32Array(INITIAL_CAPACITY * ENTRY_WORDS);
@@ -56,20 +56,48 @@ export class DigestTable {
     this.#words[at + 5] = second;
   }
 
+  /** Removes a digest; does nothing if the table does not have it. */
+  delete(digest: Digest): void {
+    const words = this.#words;
+    let free = this.#find(digest);
+    if (!words[free]) return;
+    this.#size--;
+    // Entries that were added behind the removed one are moved up, unless they would come before their own position.
+    for (let at = this.#next(free); words[at]; at = this.#next(at)) {
+      const distance = this.#distance(this.#positionOf(words[at] ?? 0), at);
+      if (distance < this.#distance(free, at)) continue;
+      words.copyWithin(free, at, at + ENTRY_WORDS);
+      free = at;
+    }
+    words[free] = 0;
+  }
+
   /** Returns the index of a digest's entry; of the free entry for it, if the table does not have the digest. */
   #find({ a, b, c, d }: Digest): number {
     const words = this.#words;
-    const end = words.length;
-    let at = (a & this.#capacity - 1) * ENTRY_WORDS;
-    for (;;) {
+    for (let at = this.#positionOf(a);; at = this.#next(at)) {
       const first = words[at];
       if (!first) return at;
       const found = first === a && words[at + 1] === b &&
         words[at + 2] === c && words[at + 3] === d;
       if (found) return at;
-      at += ENTRY_WORDS;
-      if (at === end) at = 0;
     }
+  }
+
+  /** Returns the index at which the entry of a digest belongs. */
+  #positionOf(firstWord: number): number {
+    return (firstWord & this.#capacity - 1) * ENTRY_WORDS;
+  }
+
+  /** Returns the index of the next entry; that of the first one after the last. */
+  #next(at: number): number {
+    const next = at + ENTRY_WORDS;
+    return next === this.#words.length ? 0 : next;
+  }
+
+  /** Returns the words from one index to another, on around the end of the table. */
+  #distance(from: number, to: number): number {
+    return to < from ? to - from + this.#words.length : to - from;
   }
 
   #grow(): void {
@@ -79,8 +107,8 @@ export class DigestTable {
     for (let from = 0; from < old.length; from += ENTRY_WORDS) {
       const first = old[from];
       if (!first) continue;
-      let at = (first & this.#capacity - 1) * ENTRY_WORDS;
-      while (words[at]) at = (at + ENTRY_WORDS) % words.length;
+      let at = this.#positionOf(first);
+      while (words[at]) at = this.#next(at);
       words.set(old.subarray(from, from + ENTRY_WORDS), at);
     }
   }

@@ -1,5 +1,5 @@
 /**
- * Heads of stored messages: a message without its body, as a text of the characters 0 to 255.
+ * Heads of stored messages: a message without its body, as a text.
  *
  * The head of nearly every reply is the position of its headers in a table, the length of its message id, and both ids:
  * `1 32 …`. Any other message is stored as JSON.
@@ -67,29 +67,17 @@ type UsualMessage = Message & { messageId: string; correlationId: string };
 
 function isUsual(message: Message): message is UsualMessage {
   const { messageId, correlationId, mandatory } = message;
-  return mandatory === true && isLatin1(messageId) &&
-    isLatin1(correlationId) && message.replyTo === undefined &&
+  return mandatory === true && messageId?.isWellFormed() === true &&
+    correlationId?.isWellFormed() === true && message.replyTo === undefined &&
     message.expiration === undefined && message.persistent === undefined &&
     message.encodedProperties === undefined &&
     message.unreadable === undefined && message.oversized === undefined;
 }
 
-function isLatin1(text: string | undefined): text is string {
-  if (text === undefined) return false;
-  for (let at = 0; at < text.length; at++) {
-    if (text.charCodeAt(at) > 0xff) return false;
-  }
-  return true;
-}
-
 function asJson({ body: _, encodedProperties, ...rest }: Message): string {
   const properties = encodedProperties && [...encodedProperties];
-  return JSON.stringify({ ...rest, encodedProperties: properties })
-    .replaceAll(/[^\0-\xff]/g, escape);
+  return JSON.stringify({ ...rest, encodedProperties: properties });
 }
-
-const escape = (character: string) =>
-  `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
 function parseJson(head: string): Omit<Message, "body"> {
   const { encodedProperties, ...rest } = JSON.parse(head);

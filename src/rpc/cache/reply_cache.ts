@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
 import type { Message } from "../../transport/transport.ts";
 import type { Digest } from "./digest.ts";
 import type { WordPair } from "./digest_table.ts";
@@ -20,12 +19,15 @@ const CHUNK_BYTES = 64 * 1024;
 /** Bytes of a number in a buffer. */
 const NUMBER_BYTES = 4;
 
+const utf8 = new TextEncoder();
+const text = new TextDecoder();
+
 /**
  * Entries in buffers. An entry is the number of its messages and, of each message, the lengths of its head and of its
  * body, the head, and the body.
  */
 class ReplyArena {
-  readonly #chunks: Buffer[] = [];
+  readonly #chunks: Uint8Array[] = [];
   readonly #headers = new HeadersTable();
   /** Offset of the next entry in the last buffer. */
   #at = 0;
@@ -35,16 +37,17 @@ class ReplyArena {
     const heads = replies.map((reply) => serializeHead(reply, this.#headers));
     let bytes = NUMBER_BYTES;
     for (const [n, { body }] of replies.entries()) {
-      bytes += 2 * NUMBER_BYTES + (heads[n]?.length ?? 0) + body.length;
+      bytes += 2 * NUMBER_BYTES + 3 * (heads[n]?.length ?? 0) + body.length;
     }
     const chunk = this.#chunkFor(bytes);
     const position = { first: this.#chunks.length - 1, second: this.#at };
     let at = writeNumber(chunk, replies.length, this.#at);
     for (const [n, { body }] of replies.entries()) {
+      const headFrom = at + 2 * NUMBER_BYTES;
       const head = heads[n] ?? "";
-      at = writeNumber(chunk, head.length, at);
-      at = writeNumber(chunk, body.length, at);
-      at = writeLatin1(chunk, head, at);
+      const { written } = utf8.encodeInto(head, chunk.subarray(headFrom));
+      at = writeNumber(chunk, written, at);
+      at = writeNumber(chunk, body.length, at) + written;
       chunk.set(body, at);
       at += body.length;
     }
@@ -57,25 +60,21 @@ class ReplyArena {
     const chunk = this.#chunks[first];
     if (!chunk) return [];
     let at = second + NUMBER_BYTES;
-    return Array.from({ length: chunk.readUInt32LE(second) }, () => {
+    return Array.from({ length: readNumber(chunk, second) }, () => {
       const headFrom = at + 2 * NUMBER_BYTES;
-      const bodyFrom = headFrom + chunk.readUInt32LE(at);
-      const end = bodyFrom + chunk.readUInt32LE(at + NUMBER_BYTES);
+      const bodyFrom = headFrom + readNumber(chunk, at);
+      const end = bodyFrom + readNumber(chunk, at + NUMBER_BYTES);
       at = end;
-      return {
-        ...parseHead(
-          chunk.toString("latin1", headFrom, bodyFrom),
-          this.#headers,
-        ),
-        body: new Uint8Array(chunk.subarray(bodyFrom, end)),
-      };
+      const head = text.decode(chunk.subarray(headFrom, bodyFrom));
+      const body = chunk.slice(bodyFrom, end);
+      return { ...parseHead(head, this.#headers), body };
     });
   }
 
-  #chunkFor(bytes: number): Buffer {
+  #chunkFor(bytes: number): Uint8Array {
     const last = this.#chunks.at(-1);
     if (last && this.#at + bytes <= last.length) return last;
-    const chunk = Buffer.alloc(Math.max(CHUNK_BYTES, bytes));
+    const chunk = new Uint8Array(Math.max(CHUNK_BYTES, bytes));
     this.#chunks.push(chunk);
     this.#at = 0;
     return chunk;
@@ -91,11 +90,8 @@ function writeNumber(chunk: Uint8Array, value: number, at: number): number {
   return at + NUMBER_BYTES;
 }
 
-/** Writes a text; returns the offset behind it. For so short a text a loop is faster than a call of the runtime. */
-function writeLatin1(chunk: Uint8Array, text: string, at: number): number {
-  for (let n = 0; n < text.length; n++) chunk[at + n] = text.charCodeAt(n);
-  return at + text.length;
-}
+const readNumber = (chunk: Uint8Array, at: number): number =>
+  new DataView(chunk.buffer).getUint32(at, true);
 
 const bytesOf = (replies: readonly Message[]) =>
   replies.reduce(

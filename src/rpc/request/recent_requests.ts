@@ -4,9 +4,9 @@
  * @module
  */
 import type { Message } from "../../transport/transport.ts";
-import { KeyedSlotMap } from "../../slot_map.ts";
+import { SlotMap } from "../../slot_map.ts";
 import { digestOf } from "../cache/digest.ts";
-import type { WordPair } from "../cache/digest_table.ts";
+import { DigestTable, type WordPair } from "../cache/digest_table.ts";
 import { GenerationalCache } from "../cache/generational_cache.ts";
 import { ReplyCache } from "../cache/reply_cache.ts";
 import type { IncomingRequest } from "./incoming_request.ts";
@@ -113,7 +113,9 @@ const ID_LIMITS = { ms: 600_000, entries: 50_000, bytes: Infinity };
 
 /** Remembers the requests of one consumer. Requests without an id (Folsom) have no key: each of them runs. */
 export class RecentRequests {
-  readonly #active = new KeyedSlotMap<string, ActiveRequest>();
+  readonly #active = new SlotMap<ActiveRequest>();
+  /** Handles of the active requests. */
+  readonly #handles = new DigestTable();
   /** Digests of the reply addresses of the requests that are done. */
   readonly #done = new GenerationalCache(ID_LIMITS, () => undefined);
   readonly #replyCache: ReplyCache;
@@ -134,7 +136,7 @@ export class RecentRequests {
   /** Finds the earlier request with the same key. */
   find({ key }: IncomingRequest): KnownRequest | undefined {
     if (!key) return undefined;
-    const active = this.#active.get(key.text);
+    const active = this.#activeOf(key);
     if (active) return active;
     const done = this.#done.get(key.digest);
     if (!done) return undefined;
@@ -148,10 +150,16 @@ export class RecentRequests {
    */
   start(incoming: IncomingRequest, ended: Promise<void>): void {
     const { key } = incoming;
-    if (!key || this.#active.get(key.text)) return;
+    if (!key || this.#activeOf(key)) return;
     const active = new ActiveRequest(incoming);
-    this.#active.set(key.text, active);
-    void ended.then(() => this.#end(key, active));
+    const handle = this.#active.add(active);
+    this.#handles.set(key.digest, { first: handle, second: 0 });
+    void ended.then(() => {
+      this.#handles.delete(key.digest);
+      this.#active.delete(handle);
+      this.#end(key, incoming);
+      active.end();
+    });
   }
 
   /**
@@ -160,23 +168,24 @@ export class RecentRequests {
    */
   startStream(incoming: IncomingRequest): void {
     const { key } = incoming;
-    const active = key && this.#active.get(key.text);
+    const active = key && this.#activeOf(key);
     if (active?.incoming === incoming) active.startStream();
   }
 
+  #activeOf({ digest }: RequestKey): ActiveRequest | undefined {
+    const value = this.#handles.get(digest);
+    return value && this.#active.get(value.first);
+  }
+
   /**
-   * Removes a running request, and stores it as done. An abandoned or fenced request is not stored: it was not done
-   * here, and has to run if it arrives again.
+   * Stores a request that has ended as done, with its replies. An abandoned or fenced request is not stored: it was not
+   * done here, and has to run if it arrives again.
    */
-  #end({ text, digest, reader }: RequestKey, active: ActiveRequest): void {
-    const { settlement: { abandoned, fenced }, replies } = active.incoming;
-    this.#active.delete(text);
-    if (!abandoned && !fenced) {
-      this.#done.set(digest, 0, () => readerDigest(reader));
-      if (replies.length > 0) {
-        this.#replyCache.set(digest.inScope(this.#scope), replies);
-      }
-    }
-    active.end();
+  #end({ digest, reader }: RequestKey, incoming: IncomingRequest): void {
+    const { settlement: { abandoned, fenced }, replies } = incoming;
+    if (abandoned || fenced) return;
+    this.#done.set(digest, 0, () => readerDigest(reader));
+    if (replies.length === 0) return;
+    this.#replyCache.set(digest.inScope(this.#scope), replies);
   }
 }

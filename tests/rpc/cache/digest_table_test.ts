@@ -15,7 +15,10 @@ Deno.test("a table has what a Map has after any operations, while it grows", () 
     const keys = 1 + random(5_000);
     for (let n = 0; n < 2 * keys; n++) {
       const key = `${random(keys)}`;
-      if (random(3) > 0) {
+      if (n % 1_000 < 300 && random(3) === 0) {
+        table.delete(digestOf(key));
+        model.delete(key);
+      } else if (random(3) > 0) {
         const value = { first: signed(), second: n % 7 === 0 ? 0 : signed() };
         table.set(digestOf(key), value);
         model.set(key, value);
@@ -46,6 +49,13 @@ Deno.test("digests that begin alike, and at the end of a table, are told apart",
     assert.deepEqual(table.get(digest), { first: n, second: -1 - n });
   }
   assert.equal(table.get(new Digest(-1, 0, 0, 1_000)), undefined);
+  const removed = alike.filter(() => random(2) === 0);
+  for (const digest of removed) table.delete(digest);
+  for (const [n, digest] of alike.entries()) {
+    const value = { first: n, second: -1 - n };
+    const left = removed.includes(digest) ? undefined : value;
+    assert.deepEqual(table.get(digest), left);
+  }
 });
 
 Deno.test("a digest of zeros is a digest, and none is found in an empty table", () => {
