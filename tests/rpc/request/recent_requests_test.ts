@@ -284,6 +284,21 @@ Deno.test("a ledger knows the last 50 000 requests and more, and whatever runs",
   assert.deepEqual(repliesOf(ledger, "runs", "x"), []);
 });
 
+Deno.test("a request that has ended is not mistaken for those that run after it", async () => {
+  const ledger = new RecentRequests();
+  const forever = new Promise<void>(() => {});
+  for (let n = 0; n < 100; n++) {
+    await ended(ledger, request(`ended ${n}`));
+    ledger.start(request(`runs ${n}`), forever);
+  }
+  for (let n = 0; n < 100; n++) {
+    assert.deepEqual(repliesOf(ledger, `ended ${n}`), []);
+    const known = ledger.find(request(`runs ${n}`));
+    assert.ok(known && "incoming" in known);
+    assert.equal(known.incoming.key?.text, `runs ${n}`);
+  }
+});
+
 Deno.test("any number may wait for a run and leave again; who stays is told once", async () => {
   const ledger = new RecentRequests();
   const runs = Promise.withResolvers<void>();
