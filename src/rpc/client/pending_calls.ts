@@ -5,6 +5,19 @@ import { type Control, encodeControl } from "../../wire/mod.ts";
 import { newId } from "../../ids.ts";
 import type { Inbox, PendingReply } from "../inbox.ts";
 import type { Credit } from "../control_targets.ts";
+import type { LegacyReplyQueues } from "../call_queues.ts";
+import type { MessagingResources } from "../messaging.ts";
+import type { RequestEncoder } from "./request_encoder.ts";
+
+/** Collaborators of a client's calls. */
+export interface CallResources extends MessagingResources {
+  /** Encodes requests. */
+  readonly encoder: RequestEncoder;
+  /** Calls that wait for a reply. */
+  readonly pendingCalls: PendingCalls;
+  /** Reply queues for old servers. */
+  readonly legacyReplyQueues: LegacyReplyQueues;
+}
 
 /** Milliseconds in which a control command has to be sent. */
 const CONTROL_TIMEOUT_MS = 500;

@@ -29,11 +29,7 @@ import {
 import { delay } from "../../async/deadline.ts";
 import type { MessageSettings, MessagingResources } from "../messaging.ts";
 import { runInSpan, type Span, startSpan } from "../../tracing.ts";
-import {
-  type CallResources,
-  type CallResult,
-  unaryCall,
-} from "./unary_call.ts";
+import { type CallResult, unaryCall } from "./unary_call.ts";
 import { newId } from "../../ids.ts";
 import { type GatherListener, scatterGather } from "./scatter_gather.ts";
 import { type StreamDecoder, StreamIterator } from "./stream_iterator.ts";
@@ -48,7 +44,7 @@ import {
   type RequestKind,
   requestSpan,
 } from "./request_encoder.ts";
-import { PendingCalls } from "./pending_calls.ts";
+import { type CallResources, PendingCalls } from "./pending_calls.ts";
 
 /** Milliseconds between two attempts to send a request whose queue does not exist yet. */
 const ROUTE_POLL_MS = 100;

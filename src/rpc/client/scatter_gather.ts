@@ -3,7 +3,7 @@ import { withDeadline } from "../../async/deadline.ts";
 import type { Reply } from "../../wire/mod.ts";
 import type { PendingReply } from "../inbox.ts";
 import type { OutgoingRequest } from "./request_encoder.ts";
-import type { CallResources } from "./unary_call.ts";
+import type { CallResources } from "./pending_calls.ts";
 
 /** Called with each reply, and the milliseconds since the request was sent. */
 export type GatherListener = (reply: Reply, roundTrip: number) => void;

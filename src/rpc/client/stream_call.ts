@@ -13,7 +13,8 @@ import {
   StreamReceiver,
 } from "../streams/stream_receiver.ts";
 import type { OutgoingRequest } from "./request_encoder.ts";
-import { type CallResources, timeoutError } from "./unary_call.ts";
+import type { CallResources } from "./pending_calls.ts";
+import { timeoutError } from "./unary_call.ts";
 
 /** Gets a stream that was called for, and its end. */
 export interface StreamCaller {

@@ -9,20 +9,8 @@ import {
 import type { Message } from "../../transport/transport.ts";
 import type { Reply } from "../../wire/mod.ts";
 import type { Inbox, PendingReply } from "../inbox.ts";
-import type { MessagingResources } from "../messaging.ts";
-import type { LegacyReplyQueues } from "../call_queues.ts";
-import type { PendingCalls } from "./pending_calls.ts";
-import type { OutgoingRequest, RequestEncoder } from "./request_encoder.ts";
-
-/** Collaborators of a client's calls. */
-export interface CallResources extends MessagingResources {
-  /** Encodes requests. */
-  readonly encoder: RequestEncoder;
-  /** Calls that wait for a reply. */
-  readonly pendingCalls: PendingCalls;
-  /** Reply queues for old servers. */
-  readonly legacyReplyQueues: LegacyReplyQueues;
-}
+import type { CallResources } from "./pending_calls.ts";
+import type { OutgoingRequest } from "./request_encoder.ts";
 
 /** Milliseconds after the deadline for the broker to report the number of consumers, for the text of the error. */
 const CONSUMER_COUNT_TIMEOUT_MS = 150;
@@ -51,10 +39,17 @@ async function prepareAndCall(
   const { id, limits: { deadline }, destination: { queue } } = outgoing;
   if (!inbox.read) await inbox.ready(deadline);
   const message = encoder.encode(outgoing);
-  using _replies = legacyReplyQueues.needs(queue)
-    ? await legacyReplyQueues.prepare(id, deadline)
-    : undefined;
-  return await new UnaryCall(resources, outgoing).send(message);
+  const call = new UnaryCall(resources, outgoing);
+  call.reply.catch(() => {}); // the call may end before its reply queue is declared
+  try {
+    using _replies = legacyReplyQueues.needs(queue)
+      ? await legacyReplyQueues.prepare(id, deadline)
+      : undefined;
+    return await call.send(message);
+  } catch (error) {
+    call.fail(error);
+    return await call.reply; // the error with which it ended first
+  }
 }
 
 /**
@@ -93,12 +88,18 @@ export class UnaryCall implements PendingReply {
     return this.#worker;
   }
 
-  /** Sends the request; resolves to the reply, which has a result or a failure. */
+  /** Resolves to the reply, which has a result or a failure. */
+  get reply(): Promise<Reply> {
+    return this.#reply.promise;
+  }
+
+  /** Sends the request, unless the call has ended; see `reply`. */
   send(message: Message): Promise<Reply> {
+    if (this.#settled) return this.reply;
     const { destination: { address }, limits: { deadline } } = this.#outgoing;
     this.#resources.session.send(address, message, deadline)
       .then(() => this.#onSent(), (error) => this.fail(error));
-    return this.#reply.promise;
+    return this.reply;
   }
 
   receive(reply: Reply): void {
