@@ -42,6 +42,8 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "transport/rabbitmq/publishing/publish_channel.ts #waiters": SENT,
   "transport/rabbitmq/consuming/consumer_renewal.ts #exempt":
     "consumers with deliveries that wait: no more than those",
+  "transport/rabbitmq/connection/request_channel.ts #channels":
+    "channels for declarations, see its MAX_CHANNELS",
   "transport/rabbitmq/connection/topology.ts #declared": OWN,
   "transport/rabbitmq/connection/topology.ts #declaring": OWN,
   "transport/rabbitmq/session.ts #exclusive": OWN,
@@ -89,6 +91,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "amqp/channel/channel_input.ts consumers": OWN,
   "amqp/channel/confirms.ts #listeners":
     "messages that the program publishes and the broker has not confirmed",
+  "amqp/channel/consumer_starts.ts #others": OWN,
   "amqp/channel/requests.ts #pending": OWN,
   "amqp/handshake.ts #methods": "methods, see its MAX_METHODS",
   "async/semaphore.ts #waiters": PREFETCH,

@@ -94,6 +94,11 @@ export class Connection implements AsyncDisposable {
     return this.#agreement.serverProperties;
   }
 
+  /** Maximum number of channels that can be open at the same time. */
+  get channelMax(): number {
+    return this.#agreement.channelMax;
+  }
+
   /** True while more bytes wait to be written than the socket takes at once (1 MiB). Publishers should wait for `drained`. */
   get isFull(): boolean {
     return this.#writer.full;
@@ -181,8 +186,7 @@ export class Connection implements AsyncDisposable {
     }
     this.#inbox = undefined;
     const { frameMax, heartbeat } = this.#agreement;
-    this.#writer.frames.frameMax = frameMax;
-    this.#reader.frameMax = frameMax;
+    this.#writer.frames.frameMax = this.#reader.frameMax = frameMax;
     if (heartbeat > 0) this.#startHeartbeat(heartbeat);
   }
 
@@ -257,9 +261,8 @@ export class Connection implements AsyncDisposable {
   }
 
   #attach(handler: ChannelHandler): number {
-    const { channelMax } = this.#agreement;
-    const number = this.#channels.add(handler, channelMax);
-    if (number === undefined) throw channelLimit(channelMax);
+    const number = this.#channels.add(handler, this.channelMax);
+    if (number === undefined) throw channelLimit(this.channelMax);
     return number;
   }
 

@@ -1,4 +1,5 @@
 /** Host sweep: removes the empty queues of hosts that have departed. @module */
+import { inParallel } from "../async/in_parallel.ts";
 import { logger } from "../logging.ts";
 import { queueFor } from "../transport/address.ts";
 import {
@@ -37,6 +38,8 @@ const HOST_EXPIRY_MS = 7 * 86_400_000;
 const SWEEP_INTERVAL_MS = 3_600_000;
 /** Hosts that are checked and locked together. */
 const MAX_HOSTS_PER_BATCH = 20;
+/** Topics whose locks are acquired at the same time. */
+const MAX_LOCKS = 256;
 /** Milliseconds for `removeOwnQueues` to connect to the broker. */
 const CONNECT_TIMEOUT_MS = 5_000;
 
@@ -72,18 +75,21 @@ export async function protectHostQueues(
   const topics = opened.notifications.openstack
     ? []
     : [...topicsOf(options)].filter((topic) => isLockable({ topic, host }));
-  const protections = await Promise.all(
-    topics.map((topic) =>
-      holdHost(resources, { topic, host }, options.signal).catch((error) => {
-        logger("service").warn(
-          "The queues of {queue} are not protected and may be removed while they have no consumer: {error}",
-          { queue: queueFor(topic, host), error },
-        );
-        return null;
-      })
-    ),
-  );
-  for (const each of protections) stack.use(each);
+  const protections: AsyncDisposable[] = [];
+  stack.defer(async () => {
+    await Promise.all(protections.map((each) => each[Symbol.asyncDispose]()));
+  });
+  await inParallel(topics, MAX_LOCKS, async (topic) => {
+    try {
+      const held = await holdHost(resources, { topic, host }, options.signal);
+      protections.push(held);
+    } catch (error) {
+      logger("service").warn(
+        "The queues of {queue} are not protected and may be removed while they have no consumer: {error}",
+        { queue: queueFor(topic, host), error },
+      );
+    }
+  });
   options.signal?.throwIfAborted();
   return stack.move();
 }

@@ -1,5 +1,5 @@
 /** Binds managers to their service, and creates the consumers of their topics. @module */
-import { settleAll } from "../async/settle_all.ts";
+import { inParallel } from "../async/in_parallel.ts";
 import { InvalidValueError } from "../errors.ts";
 import { queueFor } from "../transport/address.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";
@@ -9,6 +9,9 @@ import { checkInterceptors } from "../rpc/interceptors.ts";
 import { withOpenstackPing } from "./openstack_api.ts";
 import type { Manager } from "./manager.ts";
 import type { ServiceOptions } from "./service_options.ts";
+
+/** Queues that are declared at the same time. */
+const MAX_DECLARATIONS = 256;
 
 /** Managers that belong to a running service. */
 const boundManagers = new WeakSet<Manager>();
@@ -73,9 +76,17 @@ export async function createConsumers(
       { data: { path: "manager" } },
     );
   }
-  await settleAll([...dispatchers].flatMap(([topic, dispatcher]) => [
-    connection.createConsumer(topic, dispatcher),
-    connection.createConsumer(topic, dispatcher, { host }),
-    connection.createConsumer(topic, dispatcher, { fanout: true }),
-  ]));
+  const consumers = [...dispatchers].flatMap(([topic, dispatcher]) =>
+    [{}, { host }, { fanout: true }].map((options) => ({
+      topic,
+      dispatcher,
+      options,
+    }))
+  );
+  await inParallel(
+    consumers,
+    MAX_DECLARATIONS,
+    ({ topic, dispatcher, options }) =>
+      connection.createConsumer(topic, dispatcher, options),
+  );
 }

@@ -10,12 +10,21 @@ type SendRequest = <N extends RequestName>(
   onReply?: (reply: Args<`${N}-ok`>) => void,
 ) => Promise<Args<`${N}-ok`>>;
 
-/** Starts consumers one after another, so that a refusal belongs to one of them. */
+/** Consumers of one channel that start at the same time. */
+const MAX_STARTS = 64;
+
+/**
+ * Starts the consumers of a channel. Those with a prefetch start together: the reply to the `basic.qos` before each
+ * `basic.consume` shows which of them the broker has come to, so that a refusal belongs to one of them. A consumer without a
+ * prefetch starts alone.
+ */
 export class ConsumerStarts {
   readonly #consumers: Map<string, ConsumerListener>;
   readonly #request: SendRequest;
-  /** Start that is under way; undefined if there is none. */
-  #last: Promise<void> | undefined;
+  /** End of the latest start that has to be alone, while later starts have to wait for it. */
+  #alone: Promise<void> | undefined;
+  /** Ends of the starts after that one, in their order. */
+  #others: Promise<void>[] = [];
 
   /** Adds the listeners to `consumers`. */
   constructor(consumers: Map<string, ConsumerListener>, request: SendRequest) {
@@ -23,19 +32,35 @@ export class ConsumerStarts {
     this.#request = request;
   }
 
-  /** Starts a consumer, at once or after the one before it; resolves with its tag. */
+  /** Starts a consumer, at once or after those that have to start before; resolves with its tag. */
   start(
     queue: string,
     listener: ConsumerListener,
     options: ConsumeOptions,
   ): Promise<string> {
+    const isAlone = options.prefetchCount === undefined;
     const begin = () => this.#start(queue, listener, options);
-    const started = this.#last ? this.#last.then(begin) : begin();
-    const last = this.#last = started.then(() => {}, () => {});
-    void last.then(() => {
-      if (this.#last === last) this.#last = undefined;
-    });
+    const before = this.#before(isAlone);
+    const started = before.length > 0
+      ? Promise.all(before).then(begin)
+      : begin();
+    const ended = started.then(() => {}, () => {});
+    if (isAlone) [this.#alone, this.#others] = [ended, []];
+    else this.#others.push(ended);
+    void ended.then(() => this.#remove(ended));
     return started;
+  }
+
+  /** Returns the starts that have to end before the next one. */
+  #before(isAlone: boolean): readonly Promise<void>[] {
+    const others = isAlone ? this.#others : [this.#others.at(-MAX_STARTS)];
+    return [this.#alone, ...others].filter((each) => each !== undefined);
+  }
+
+  #remove(ended: Promise<void>): void {
+    if (this.#alone === ended) this.#alone = undefined;
+    const at = this.#others.indexOf(ended);
+    if (at >= 0) this.#others.splice(at, 1);
   }
 
   async #start(

@@ -67,14 +67,14 @@ export class Requests {
   }
 
   /**
-   * Fails all requests, because the channel is closed. The oldest one with the method of the reason has failed; the broker
-   * has processed none of the others, or their replies are lost.
+   * Fails all requests, because the channel is closed. One with the method of the reason was refused; the broker has
+   * processed none of the others, or their replies are lost.
    */
   fail(reason: AmqpError): void {
     const failed = this.#pending.slice(this.#first);
     this.#pending = [];
     this.#first = 0;
-    const culprit = failed.find(({ name }) => name === reason.method);
+    const culprit = refusedOf(failed, reason.method);
     for (const request of failed) {
       const { name, reject } = request;
       reject(request === culprit ? reason : notProcessed(name, reason));
@@ -88,6 +88,25 @@ export class Requests {
     this.#pending = this.#pending.slice(this.#first);
     this.#first = 0;
   }
+}
+
+/** True for requests that the broker may answer after later ones. */
+const isAnsweredLate = ({ name }: Pending): boolean =>
+  name === "basic.consume" || name === "basic.cancel";
+
+/**
+ * Returns the request that the broker has refused: the oldest one with that method. Of consumers, the broker may have started
+ * several and not have answered, so that it is the last one before the oldest request that would have been answered at once.
+ */
+function refusedOf(
+  failed: readonly Pending[],
+  method: string | undefined,
+): Pending | undefined {
+  const isRefused = ({ name }: Pending) => name === method;
+  if (method !== "basic.consume") return failed.find(isRefused);
+  const unprocessed = failed.findIndex((each) => !isAnsweredLate(each));
+  const processed = unprocessed < 0 ? failed : failed.slice(0, unprocessed);
+  return processed.findLast(isRefused);
 }
 
 /** True if a method is the reply to a request. */

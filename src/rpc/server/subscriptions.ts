@@ -1,5 +1,5 @@
 /** Consumers of a connection context: planned first, then started, finally cancelled and drained. @module */
-import { settleAll } from "../../async/settle_all.ts";
+import { inParallel } from "../../async/in_parallel.ts";
 import { InvalidValueError, TopologyError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import {
@@ -27,6 +27,9 @@ import { checkTarget } from "../client/call_options.ts";
 import type { Server } from "./server.ts";
 import type { StopListener } from "../notifications/listener.ts";
 import type { Limits } from "../../wire/mod.ts";
+
+/** Consumers that start at the same time. */
+const MAX_STARTS = 256;
 
 /** Options of a consumer without which the worker can serve as well. */
 export interface OptionalConsumer {
@@ -107,7 +110,8 @@ export class Subscriptions {
   /** Starts the planned consumers; later ones start at once. Those that fail stay planned. */
   async start(deadline: Deadline): Promise<void> {
     this.#started = true;
-    const starts = this.#planned.splice(0).map(async (start) => {
+    const planned = this.#planned.splice(0);
+    await inParallel(planned, MAX_STARTS, async (start) => {
       try {
         await start(deadline);
       } catch (error) {
@@ -115,7 +119,6 @@ export class Subscriptions {
         throw error;
       }
     });
-    await settleAll(starts);
   }
 
   /** Cancels all consumers; resolves when the broker has confirmed it, or at the deadline. */

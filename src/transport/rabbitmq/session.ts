@@ -70,7 +70,7 @@ export class RabbitSession implements Session {
     if (queue && !queue.unique) {
       const unbound = { key: queue.name, queue };
       const declared = bind ? route as QueueRoute : unbound;
-      await topology.queue(declared, deadline);
+      await topology.declare(declared, deadline);
     } else if (exchange) await topology.exchange(exchange, deadline);
   }
 

@@ -87,7 +87,8 @@ export class RabbitTransport implements Transport {
     this.#routes = new Routes(profile);
     this.#publishing = connect("publishing");
     this.#consuming = connect("consuming");
-    this.#publishingTopology = new Topology(this.#publishing);
+    // Publishers declare few exchanges, each for many messages that wait for it.
+    this.#publishingTopology = new Topology(this.#publishing, 1);
     this.#consumingTopology = new Topology(this.#consuming);
     const unique = profile.nova?.member ?? true;
     this.#inbox = new InboxConsumer({

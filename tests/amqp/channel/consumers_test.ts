@@ -15,37 +15,124 @@ import {
   withCode,
 } from "../fake_broker.ts";
 
-Deno.test("consumers start one after another, each with its own prefetch", async () => {
+Deno.test("consumers with a prefetch start together, each with its own", async () => {
   using broker = new FakeBroker();
   const { connection, peer } = await broker.connect();
   const channel = await peer.channel(connection);
   const starts = [1, 2].map((prefetchCount) =>
     channel.consume("q", new Mailbox(), { prefetchCount })
   );
-  for (const consumerTag of ["one", "two"]) {
+  for (const prefetch of [1, 2]) {
     const { prefetchCount } = await peer.expect("basic.qos", 1);
-    assert.equal(prefetchCount, consumerTag === "one" ? 1 : 2);
+    assert.equal(prefetchCount, prefetch);
     await peer.expect("basic.consume", 1);
-    assert.deepEqual(peer.sent, []);
-    await peer.write(
-      method(1, "basic.qos-ok"),
-      method(1, "basic.consume-ok", { consumerTag }),
-    );
   }
+  await peer.write(
+    method(1, "basic.qos-ok"),
+    method(1, "basic.qos-ok"),
+    method(1, "basic.consume-ok", { consumerTag: "one" }),
+    method(1, "basic.consume-ok", { consumerTag: "two" }),
+  );
   assert.deepEqual(await Promise.all(starts), ["one", "two"]);
   connection.destroy("the test ends");
 });
 
-Deno.test("a consumer that is refused has the broker's error, and the next ones were not processed", async () => {
-  await using it = await opened();
-  const queue = await exclusiveQueue(it.channel);
-  const outcomes = await Promise.all(
-    [queue, "no-such-queue", queue].map((queue) =>
-      it.channel.consume(queue, new Mailbox(), { prefetchCount: 1 })
-        .then(() => "started", ({ code }: AmqpError) => code)
-    ),
+Deno.test("a consumer without a prefetch starts after those before it, and before those after it", async () => {
+  using broker = new FakeBroker();
+  const { connection, peer } = await broker.connect();
+  const channel = await peer.channel(connection);
+  const prefetches: ({ readonly prefetchCount?: number })[] = [
+    { prefetchCount: 1 },
+    {},
+    {},
+    { prefetchCount: 2 },
+  ];
+  const starts = prefetches.map((options) =>
+    channel.consume("q", new Mailbox(), options)
   );
-  assert.deepEqual(outcomes, ["started", "NOT_FOUND", "NOT_PROCESSED"]);
+  for (const { prefetchCount } of prefetches) {
+    if (prefetchCount !== undefined) await peer.expect("basic.qos", 1);
+    await peer.expect("basic.consume", 1);
+    assert.deepEqual(peer.sent, []);
+    await peer.write(
+      ...(prefetchCount === undefined ? [] : [method(1, "basic.qos-ok")]),
+      method(1, "basic.consume-ok", { consumerTag: `${prefetchCount}` }),
+    );
+  }
+  const tags = ["1", "undefined", "undefined", "2"];
+  assert.deepEqual(await Promise.all(starts), tags);
+  connection.destroy("the test ends");
+});
+
+Deno.test("at most 64 consumers of a channel start at the same time", async () => {
+  using broker = new FakeBroker();
+  const { connection, peer } = await broker.connect();
+  const channel = await peer.channel(connection);
+  const starts = Array.from(
+    { length: 100 },
+    () => channel.consume("q", new Mailbox(), { prefetchCount: 1 }),
+  );
+  for (let n = 0; n < 64; n++) {
+    await peer.expect("basic.qos", 1);
+    await peer.expect("basic.consume", 1);
+  }
+  assert.deepEqual(peer.sent, []);
+  for (let n = 0; n < 100; n++) {
+    if (n >= 64) {
+      await peer.expect("basic.qos", 1);
+      await peer.expect("basic.consume", 1);
+    }
+    await peer.write(
+      method(1, "basic.qos-ok"),
+      method(1, "basic.consume-ok", { consumerTag: `${n}` }),
+    );
+  }
+  assert.equal(new Set(await Promise.all(starts)).size, 100);
+  connection.destroy("the test ends");
+});
+
+Deno.test("of consumers that start together, the refusal belongs to the one that the broker has come to", async () => {
+  using broker = new FakeBroker();
+  for (const refused of [0, 1, 2]) {
+    const { connection, peer } = await broker.connect();
+    const channel = await peer.channel(connection);
+    const outcomes = [0, 1, 2].map((n) =>
+      channel.consume(`q${n}`, new Mailbox(), { prefetchCount: 1 })
+        .then(() => "started", ({ code }: AmqpError) => code)
+    );
+    // The replies to the consumers that were started before come too late.
+    await peer.write(
+      ...Array.from({ length: refused + 1 }, () => method(1, "basic.qos-ok")),
+      method(1, "channel.close", {
+        replyCode: 404,
+        replyText: "NOT_FOUND",
+        classId: 60,
+        methodId: 20,
+      }),
+    );
+    const expected = ["NOT_PROCESSED", "NOT_PROCESSED", "NOT_PROCESSED"]
+      .with(refused, "NOT_FOUND");
+    assert.deepEqual(await Promise.all(outcomes), expected);
+    connection.destroy("the test ends");
+  }
+});
+
+Deno.test("RabbitMQ: of 60 consumers that start together, the one that is refused has the broker's error", async () => {
+  for (const refused of [0, 1, 30, 59]) {
+    await using it = await opened();
+    const queue = await exclusiveQueue(it.channel);
+    const outcomes = await Promise.all(
+      Array.from({ length: 60 }, (_, n) => n === refused ? "none" : queue).map(
+        (queue) =>
+          it.channel.consume(queue, new Mailbox(), { prefetchCount: 1 })
+            .then(() => "started", ({ code }: AmqpError) => code),
+      ),
+    );
+    assert.equal(outcomes.indexOf("NOT_FOUND"), refused);
+    assert.equal(outcomes.lastIndexOf("NOT_FOUND"), refused);
+    const after = new Set(outcomes.slice(refused + 1));
+    assert.deepEqual([...after], refused < 59 ? ["NOT_PROCESSED"] : []);
+  }
 });
 
 Deno.test("messages that arrive before the reply to basic.consume belong to the consumer", async () => {

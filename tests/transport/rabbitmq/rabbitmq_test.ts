@@ -495,8 +495,8 @@ Deno.test("300 declarations in one turn make few writes, and those that are refu
       inequivalent(`queue ${addresses[n]?.key}`)(outcome.reason);
     } else assert.equal(outcome.status, "fulfilled", `${n} was refused`);
   }
-  // Each refusal closes the channel, so that those after it are sent again.
-  assert.ok(writes > 0 && writes <= 20, `${writes} writes`);
+  // Each refusal closes its channel, so that those after it are sent again; bindings wait for the exchange on another channel.
+  assert.ok(writes > 0 && writes <= 50, `${writes} writes`);
   await Promise.all(
     [6, 8, 298].map(async (n) => {
       const address = addresses[n] ?? assert.fail();

@@ -75,6 +75,16 @@ export const assertQueue = (
 export const queueName = ({ name, unique }: Queue): string =>
   unique ? uniqueName(name, unique) : name;
 
+/**
+ * True if a queue that was declared stays until it is deleted by a request. A passive queue belongs to other programs, and
+ * each check finds out that it exists.
+ */
+export const isLasting = (
+  { autoDelete, exclusive, unique, passive, arguments: args }: Queue,
+): boolean =>
+  !autoDelete && !exclusive && !unique && !passive &&
+  args["x-expires"] === undefined;
+
 /** Declares a queue, or checks a passive one. */
 export async function declareQueue(
   channel: Channel,

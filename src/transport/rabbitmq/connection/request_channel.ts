@@ -1,9 +1,9 @@
-/** Channel for requests that declare and check, opened again after each refusal. @module */
+/** Channels for requests that declare and check, opened again after each refusal. @module */
 import { AmqpError, type Channel, type Connection } from "../../../amqp/mod.ts";
 import { TimeoutError, TopologyError } from "../../../errors.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import { backoff } from "../../../async/backoff.ts";
-import { declareError, isFatal } from "./topology_errors.ts";
+import { declareError, isFatal, isUnprocessed } from "./topology_errors.ts";
 import type { SupervisedConnection } from "./supervised_connection.ts";
 
 /** Reason of a failed attempt. */
@@ -39,41 +39,64 @@ export async function allOf(requests: readonly unknown[]): Promise<void> {
   throw errors.find((error) => !isUnprocessed(error)) ?? errors[0];
 }
 
-const isUnprocessed = (error: unknown) =>
-  error instanceof AmqpError && error.code === "NOT_PROCESSED";
+/** Requests that wait for replies on each open channel before another channel is opened. */
+const MAX_REQUESTS_PER_CHANNEL = 16;
+/** Default maximum of channels at the same time. RabbitMQ processes the requests of several channels at the same time. */
+const MAX_CHANNELS = 16;
+/** Part of the channels of a connection that may be used, since consumers and publishers need channels as well. */
+const MAX_CHANNEL_FRACTION = 1 / 4;
 
-/** Options of a channel for requests. */
-export interface RequestChannelOptions {
-  /** True to send one request at a time and never again; default false. */
+/** Options of channels for requests. */
+export interface RequestChannelsOptions {
+  /** True to send one request at a time, on one channel, and never again; default false. */
   readonly isSerial?: boolean;
-  /** Called before the channel is opened on a connection. */
-  readonly onOpening?: (connection: Connection) => void;
+  /** Maximum number of channels; default 16. */
+  readonly maxChannels?: number | undefined;
+  /** Called before the first channel is opened on a connection. */
+  readonly onConnection?: (connection: Connection) => void;
   /** Called when the broker has answered 404. */
   readonly onMissing: () => void;
 }
 
-/** Performs requests on a channel. A refusal closes it; the requests after the refused one are sent again on the next. */
-export class RequestChannel {
-  readonly #connection: SupervisedConnection;
-  readonly #options: RequestChannelOptions;
-  #channel: Promise<Channel> | undefined;
-  /** Connection of the channel. */
-  #owner: Connection | undefined;
+/** One channel, with counts of its requests. */
+interface RequestChannel {
+  /** The channel, or the error with which it was not opened. */
+  readonly opening: Promise<Channel>;
+  /** True if the channel was opened although another one was open. */
+  readonly isExtra: boolean;
+  /** Number of requests that wait for their replies. */
+  waiting: number;
   /** Number of requests that the broker has answered. */
-  #answered = 0;
+  answered: number;
+}
+
+/**
+ * Performs requests on one channel, or on several while many requests wait for replies. A refusal closes its channel; the
+ * requests that were sent after the refused one are sent again on another channel.
+ */
+export class RequestChannels {
+  readonly #connection: SupervisedConnection;
+  readonly #options: RequestChannelsOptions;
+  /** Channels that are open; the first is kept, and each other one is closed when none of its requests waits. */
+  #channels: RequestChannel[] = [];
+  /** Connection of the channels. */
+  #owner: Connection | undefined;
+  /** Maximum number of channels; 1 once an extra channel could not be opened. */
+  #maxChannels: number;
   #tail: Promise<unknown> = Promise.resolve();
 
   /** Opens nothing yet. */
   constructor(
     connection: SupervisedConnection,
-    options: RequestChannelOptions,
+    options: RequestChannelsOptions,
   ) {
     this.#connection = connection;
     this.#options = options;
+    this.#maxChannels = options.maxChannels ?? MAX_CHANNELS;
   }
 
   /**
-   * Performs requests on the channel. Failures that may heal are retried until the deadline, unless the channel is serial.
+   * Performs requests on a channel. Failures that may heal are retried until the deadline, unless `isSerial` is set.
    *
    * @throws {TopologyError} the broker refuses a request.
    * @throws {TimeoutError} the requests were not answered by the deadline.
@@ -101,7 +124,7 @@ export class RequestChannel {
     }
   }
 
-  /** Waits for the turn of a request on a serial channel. */
+  /** Waits for the turn of a request if `isSerial` is set. */
   #turn<T>(attempt: () => Promise<T>): Promise<T> {
     if (!this.#options.isSerial) return attempt();
     const turn = this.#tail.then(attempt);
@@ -115,50 +138,85 @@ export class RequestChannel {
   ): Promise<{ value: T } | FailedAttempt> {
     if (performance.now() >= deadline.at) return { reason: "timed out" };
     const connection = await this.#connection.waitForConnection(deadline);
-    const timeoutError = () => new TimeoutError("no reply in time");
-    const answeredBefore = this.#answered;
-    let channel: Channel | undefined;
+    const target = this.#select(connection);
+    const answeredBefore = target.answered;
+    target.waiting++;
     try {
-      const opening = this.#getOrOpen(connection);
-      channel = await withDeadline(opening, deadline, timeoutError);
-      const value = await withDeadline(work(channel), deadline, timeoutError);
-      this.#answered++;
+      const performing = target.opening.then(work);
+      const timeoutError = () => new TimeoutError("no reply in time");
+      const value = await withDeadline(performing, deadline, timeoutError);
+      target.answered++;
       return { value };
     } catch (error) {
       if (error instanceof TopologyError) throw error;
-      if (error instanceof AmqpError) return failureOf(error);
+      if (error instanceof AmqpError) return failureOf(error, target);
       // The broker answers nothing on the channel, not even other requests.
-      if (this.#answered === answeredBefore) this.#abandon(channel);
+      if (target.answered === answeredBefore) this.#close(target);
       return { reason: (error as Error).message };
+    } finally {
+      if (--target.waiting === 0 && target.isExtra) this.#close(target);
     }
   }
 
-  /** Returns the open channel, or opens one; concurrent callers get the same. */
-  #getOrOpen(connection: Connection): Promise<Channel> {
-    if (this.#channel && this.#owner === connection) return this.#channel;
-    this.#owner = connection;
-    this.#options.onOpening?.(connection);
-    const opening = connection.openChannel();
-    const drop = () => {
-      if (this.#channel === opening) this.#channel = undefined;
-    };
-    opening.then((channel) => channel.closed).then(drop, drop);
-    return this.#channel = opening;
+  /** Returns the channel with the fewest requests, or opens one if all have many. */
+  #select(connection: Connection): RequestChannel {
+    if (this.#owner !== connection) {
+      this.#owner = connection;
+      this.#channels = [];
+      this.#options.onConnection?.(connection);
+    }
+    const [first, ...others] = this.#channels;
+    if (!first) return this.#open(connection, false);
+    const idlest = others.reduce(
+      (least, each) => each.waiting < least.waiting ? each : least,
+      first,
+    );
+    const share = Math.floor(connection.channelMax * MAX_CHANNEL_FRACTION);
+    const isFull = this.#channels.length >= Math.min(share, this.#maxChannels);
+    const opens = idlest.waiting >= MAX_REQUESTS_PER_CHANNEL && !isFull;
+    return opens ? this.#open(connection, true) : idlest;
   }
 
-  /** Closes the channel, so that later requests are sent on another one. */
-  #abandon(channel: Channel | undefined): void {
-    this.#channel = undefined;
-    if (channel) void this.#connection.closeChannel(channel);
+  #open(connection: Connection, isExtra: boolean): RequestChannel {
+    const opening = connection.openChannel();
+    const opened = { opening, isExtra, waiting: 0, answered: 0 };
+    const remove = () => this.#remove(opened);
+    if (isExtra) opening.catch((error) => this.#onExtraFailed(error));
+    opening.then((channel) => channel.closed).then(remove, remove);
+    this.#channels.push(opened);
+    return opened;
+  }
+
+  /** Opens no extra channels any more if there are too many: RabbitMQ closes a connection whose user has too many. */
+  #onExtraFailed(error: unknown): void {
+    const { code } = error as Partial<AmqpError>;
+    const isLimit = code === "CHANNEL_LIMIT" || code === "NOT_ALLOWED";
+    if (isLimit) this.#maxChannels = 1;
+  }
+
+  #remove(target: RequestChannel): void {
+    this.#channels = this.#channels.filter((each) => each !== target);
+  }
+
+  /** Closes a channel, so that later requests are sent on another one. */
+  #close(target: RequestChannel): void {
+    this.#remove(target);
+    void target.opening.then(
+      (channel) => this.#connection.closeChannel(channel),
+      () => {},
+    );
   }
 }
 
-/** Returns the reason of a failed request. */
-function failureOf(error: AmqpError): FailedAttempt {
-  const { replyCode, replyText, message } = error;
-  return {
-    code: replyCode,
-    reason: replyText ?? message,
-    innocent: isUnprocessed(error),
-  };
+/** Returns the reason of a failed request. Without an extra channel, the request can be sent on another one at once. */
+function failureOf(
+  error: AmqpError,
+  { isExtra, answered }: RequestChannel,
+): FailedAttempt {
+  const { replyCode, replyText, method, message } = error;
+  const reason = replyText ?? message;
+  if (isExtra && answered === 0 && method === "channel.open") {
+    return { reason, innocent: true };
+  }
+  return { code: replyCode, reason, innocent: isUnprocessed(error) };
 }

@@ -1,6 +1,6 @@
 /**
- * Topology: declares exchanges, queues and bindings on a channel of its own, because the broker closes the channel on
- * which it refuses a request.
+ * Topology: declares exchanges, queues and bindings on channels of its own, because the broker closes the channel on which
+ * it refuses a request.
  *
  * @module
  */
@@ -15,16 +15,23 @@ import {
   declareExchange,
   declareQueue,
   exchangeKey,
+  isLasting,
   queueName,
   removeEmpty,
 } from "./declarations.ts";
 import type { QueueState } from "../../transport.ts";
-import { allOf, RequestChannel } from "./request_channel.ts";
+import { allOf, RequestChannels } from "./request_channel.ts";
 import { isRefusedWith } from "./topology_errors.ts";
 import type { SupervisedConnection } from "./supervised_connection.ts";
 
 /** Milliseconds for the broker to delete a queue. */
 const REMOVAL_TIMEOUT_MS = 1_000;
+
+/** Declaration of an exchange that waits for its reply. */
+interface ExchangeDeclaration {
+  readonly channel: Channel;
+  readonly reply: Promise<void>;
+}
 
 /**
  * Declarations and checks on one connection. Declarations are sent before earlier ones are answered. Checks have another
@@ -35,28 +42,30 @@ export class Topology {
   /** Exchanges that were declared on this connection, by `exchangeKey`. */
   readonly #declared = new Set<string>();
   /** Declarations of exchanges that the broker has not answered yet. */
-  readonly #declaring = new Map<string, Promise<void>>();
+  readonly #declaring = new Map<string, ExchangeDeclaration>();
+  /** Routes whose queue was declared on this connection by `declare`, and not consumed since then. */
+  #unconsumed = new WeakSet<QueueRoute>();
   /** Exchange that was looked up last: a shortcut for repeated checks of one exchange. */
   #lastKnown: Exchange | undefined;
-  /** Connection to which the declared exchanges belong. */
+  /** Connection to which the declared exchanges and queues belong. */
   #owner: Connection | undefined;
-  readonly #declarations: RequestChannel;
-  readonly #checks: RequestChannel;
+  readonly #declarations: RequestChannels;
+  readonly #checks: RequestChannels;
 
-  /** Opens nothing yet. */
-  constructor(connection: SupervisedConnection) {
+  /** Opens nothing yet. Declarations use at most `maxChannels` channels, default 16. */
+  constructor(connection: SupervisedConnection, maxChannels?: number) {
     this.#connection = connection;
-    const onOpening = (owner: Connection) => {
-      this.#declaring.clear();
-      if (this.#owner !== owner) this.forget();
+    const onConnection = (owner: Connection) => {
+      this.forget();
       this.#owner = owner;
     };
     const onMissing = () => this.forget();
-    this.#declarations = new RequestChannel(connection, {
-      onOpening,
+    this.#declarations = new RequestChannels(connection, {
+      onConnection,
       onMissing,
+      maxChannels,
     });
-    this.#checks = new RequestChannel(connection, {
+    this.#checks = new RequestChannels(connection, {
       onMissing,
       isSerial: true,
     });
@@ -77,57 +86,85 @@ export class Topology {
     await this.#declarations.perform(
       `exchange ${exchange.name}`,
       deadline,
-      (channel) => this.#exchange(channel, exchange),
+      (channel) => this.#exchange(channel, exchange).reply,
     );
   }
 
-  /** Forgets all declared exchanges, because the broker has answered 404. */
+  /** Forgets all declared exchanges and queues, because the connection is another one, or the broker has answered 404. */
   forget(): void {
     this.#declared.clear();
     this.#declaring.clear();
+    this.#unconsumed = new WeakSet();
     this.#lastKnown = undefined;
   }
 
-  /** Declares the queue of a route with its binding, or checks a passive queue; resolves to the name of the queue. */
-  async queue(
-    route: QueueRoute,
-    deadline: Deadline,
-  ): Promise<string> {
-    const { exchange, queue, key, binding = key } = route;
+  /** Declares the queue of a route with its binding, or checks a passive queue, before it is consumed or published to. */
+  async declare(route: QueueRoute, deadline: Deadline): Promise<void> {
+    await this.#queue(route, deadline);
+    if (isLasting(route.queue)) this.#unconsumed.add(route);
+  }
+
+  /**
+   * Declares the queue of a route for a consumer; resolves to the name of the queue. Sends nothing if `declare` has declared
+   * the queue on this connection, for the first consumer after that: a later one is started after a loss, for example of the
+   * queue.
+   */
+  async queue(route: QueueRoute, deadline: Deadline): Promise<string> {
+    const { queue } = route;
+    const isDeclared = this.#owner === this.#connection.current &&
+      this.#unconsumed.delete(route);
+    return isDeclared ? queue.name : await this.#queue(route, deadline);
+  }
+
+  async #queue(route: QueueRoute, deadline: Deadline): Promise<string> {
+    const { exchange, queue } = route;
     return await this.#declarations.perform(
       `queue ${queue.name}`,
       deadline,
       async (channel) => {
-        const name = queueName(queue);
-        const bound = exchange && !queue.passive;
+        const named = { ...queue, name: queueName(queue) };
+        const declaration = exchange && this.#exchange(channel, exchange);
         await allOf([
-          exchange && this.#exchange(channel, exchange),
-          declareQueue(channel, { ...queue, name }),
-          bound && channel.request("queue.bind", {
-            queue: name,
-            exchange: exchange.name,
-            routingKey: binding,
-          }),
+          declaration?.reply,
+          declareQueue(channel, named),
+          declaration && !queue.passive &&
+          this.#bind(channel, { ...route, queue: named }, declaration),
         ]);
-        return name;
+        return named.name;
       },
     );
   }
 
+  /** Binds a queue that has been declared on the channel, after the declaration of its exchange. */
+  async #bind(
+    channel: Channel,
+    { exchange, queue, key, binding = key }: QueueRoute,
+    declaration: ExchangeDeclaration,
+  ): Promise<void> {
+    // The broker processes the requests of one channel in their order.
+    if (declaration.channel !== channel) await declaration.reply;
+    await channel.request("queue.bind", {
+      queue: queue.name,
+      exchange: exchange?.name ?? "",
+      routingKey: binding,
+    });
+  }
+
   /** Declares an exchange, unless an earlier request has declared it. */
-  #exchange(channel: Channel, exchange: Exchange): Promise<void> {
-    if (this.knows(exchange)) return Promise.resolve();
+  #exchange(channel: Channel, exchange: Exchange): ExchangeDeclaration {
+    if (this.knows(exchange)) return { channel, reply: Promise.resolve() };
     const key = exchangeKey(exchange);
-    const pending = this.#declaring.get(key);
-    if (pending) return pending;
-    const declaring = declareExchange(channel, exchange).then(() => {
+    const earlier = this.#declaring.get(key);
+    if (earlier?.channel.isOpen) return earlier;
+    const reply = declareExchange(channel, exchange).then(() => {
       // An auto-delete exchange may be deleted at any time.
       if (!exchange.autoDelete) this.#declared.add(key);
     }).finally(() => {
-      if (this.#declaring.get(key) === declaring) this.#declaring.delete(key);
+      if (this.#declaring.get(key) === declaration) this.#declaring.delete(key);
     });
-    this.#declaring.set(key, declaring);
-    return declaring;
+    const declaration = { channel, reply };
+    this.#declaring.set(key, declaration);
+    return declaration;
   }
 
   /** See `Transport.inspect`. The settings of the queue are checked if the route has them. */

@@ -91,6 +91,10 @@ export function consumeError(
   });
 }
 
+/** True if the broker has not processed a request, because it has refused another one on the same channel. */
+export const isUnprocessed = (error: unknown): boolean =>
+  error instanceof AmqpError && error.code === "NOT_PROCESSED";
+
 /** True if an error is a refusal with that reply code. */
 export function isRefusedWith(error: unknown, code: number): boolean {
   return error instanceof TopologyError && error.data.replyCode === code;

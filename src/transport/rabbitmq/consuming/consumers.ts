@@ -7,6 +7,7 @@ import {
   TopologyError,
 } from "../../../errors.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
+import { inParallel } from "../../../async/in_parallel.ts";
 import { logger } from "../../../logging.ts";
 import type { Consumer } from "../../transport.ts";
 import { AckBatcher } from "./deliveries.ts";
@@ -17,7 +18,7 @@ import {
   withDeclaredName,
 } from "./consumer_spec.ts";
 import { type ConsumingChannel, startConsumer } from "./receiver.ts";
-import { consumeError } from "../connection/topology_errors.ts";
+import { consumeError, isUnprocessed } from "../connection/topology_errors.ts";
 import { Renewals } from "./consumer_renewal.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 import { backoff } from "../../../async/backoff.ts";
@@ -27,6 +28,8 @@ import type { Topology } from "../connection/topology.ts";
 const CANCEL_TIMEOUT_MS = 5_000;
 /** Milliseconds for the restart of one consumer, before the next consumer is tried: the node of its queue may be down. */
 const START_TIMEOUT_MS = 3_000;
+/** Consumers that are restored at the same time. */
+const MAX_RESTARTS = 64;
 
 /** Consumers that share a channel. */
 export class ConsumerChannel {
@@ -163,7 +166,7 @@ export class ConsumerChannel {
       if (this.#connection.failure) return;
       const { missing } = this.#registry;
       if (missing.length === 0) return;
-      for (const spec of missing) await this.#restoreOne(spec);
+      await inParallel(missing, MAX_RESTARTS, (spec) => this.#restoreOne(spec));
       const deadline = { at: Infinity, signal };
       await delay(backoff(attempt), deadline).catch(() => {});
     }
@@ -181,7 +184,8 @@ export class ConsumerChannel {
         return this.#onRejected(spec, error);
       }
       const { name: queue } = spec.route.queue;
-      logger("bus")[this.#connection.current ? "warn" : "debug"](
+      const isCulprit = this.#connection.current && !isUnprocessed(error);
+      logger("bus")[isCulprit ? "warn" : "debug"](
         "Cannot consume {queue} yet: {error}",
         { queue, error },
         queue,
