@@ -20,3 +20,12 @@ export async function inParallel<T>(
   await Promise.all(Array.from({ length }, runOne));
   if (errors.size > 0) throw errors.get(Math.min(...errors.keys()));
 }
+
+/** Waits until all promises are settled; then throws the reason of the first that was rejected. */
+export async function settleAll(
+  promises: readonly (PromiseLike<unknown> | undefined)[],
+): Promise<void> {
+  const settled = await Promise.allSettled(promises);
+  const failed = settled.find(({ status }) => status === "rejected");
+  if (failed) throw (failed as PromiseRejectedResult).reason;
+}

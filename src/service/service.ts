@@ -24,6 +24,7 @@ import {
 } from "./health/readiness.ts";
 import { type Manager, periodicTasksOf } from "./manager.ts";
 import { checkServiceOptions } from "./option_names.ts";
+import { settleAll } from "../async/in_parallel.ts";
 import { PeriodicTasks } from "./periodic/periodic_tasks.ts";
 import type { TaskState } from "./periodic/task_runner.ts";
 import {
@@ -186,10 +187,9 @@ export class Service implements AsyncDisposable {
       lifecycle.use(bindManager(manager, this.host, connection));
     }
     lifecycle.use(startHostSweep(this.#options, this.host));
-    lifecycle.use(
-      await protectHostQueues(this.#connectionOptions(), this.host),
-    );
-    await createConsumers(connection, managers, this.host, this.#options);
+    const reporting = this.#reporting?.reporter.start();
+    await settleAll([reporting, this.#createQueues()]);
+    lifecycle.throwIfStopping();
     for (const each of managers) await this.#initHost(each, stopped.signal);
     lifecycle.defer(() => this.#drain());
     await lifecycle.step(() => connection.consume());
@@ -223,6 +223,14 @@ export class Service implements AsyncDisposable {
     stopping.addEventListener("abort", () => listening[Symbol.dispose]());
   }
 
+  /** Creates the queues of the topics, which no other service may remove before they are consumed. */
+  async #createQueues(): Promise<void> {
+    const [host, managers] = [this.host, this.#managers];
+    const protection = protectHostQueues(this.#connectionOptions(), host);
+    this.#lifecycle.use(await protection);
+    await createConsumers(this.#connection, managers, host, this.#options);
+  }
+
   /** Opens two contexts on one transport: the second replies to queries while all handlers of the first are busy. */
   async #connect(monitor: ReadinessMonitor): Promise<void> {
     const lifecycle = this.#lifecycle;
@@ -242,8 +250,6 @@ export class Service implements AsyncDisposable {
       this.#state = this.#removed ? "removed" : "stopped";
       await reporter.report();
     });
-    await reporter.start();
-    lifecycle.throwIfStopping();
   }
 
   #connectionOptions(): ServiceOptions {

@@ -1,6 +1,9 @@
 /** Creates the reporter of a service from its managers, options and connection. @module */
 import type { ConnectionContext } from "../connection/connection_context.ts";
-import type { ServiceState } from "../rpc/discovery/service_report.ts";
+import type {
+  ContractInfo,
+  ServiceState,
+} from "../rpc/discovery/service_report.ts";
 import { queueFor } from "../transport/address.ts";
 import type { TaskState } from "./periodic/task_runner.ts";
 import { RecordWriter } from "./registry/record_writer.ts";
@@ -53,7 +56,7 @@ export function createReporting(
   const topics = servedTopics(managers, options.version);
   const records = options.store &&
     new RecordWriter(options.store, keysOf(identity, topics), identity);
-  const contracts = managers.map(({ contract }) => contractInfo(contract));
+  let contracts: readonly ContractInfo[] | undefined;
   const consumers = topics.flatMap(({ topic }) => [
     topic,
     queueFor(topic, service.host),
@@ -68,6 +71,8 @@ export function createReporting(
     state: () => service.state,
     info: () => {
       const { concurrency } = connection;
+      // The conversion to JSON Schema takes time, which the start of a service does not need.
+      contracts ??= managers.map(({ contract }) => contractInfo(contract));
       return { process, contracts, consumers, concurrency, prefetch };
     },
     stats: () => ({

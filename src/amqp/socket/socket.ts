@@ -1,10 +1,6 @@
 /** TCP and TLS sockets. @module */
 import { once } from "node:events";
-import {
-  connect as connectNodeTls,
-  type ConnectionOptions,
-  type TLSSocket,
-} from "node:tls";
+import type { ConnectionOptions, TLSSocket } from "node:tls";
 
 /**
  * TLS settings. Certificates are always verified.
@@ -181,12 +177,13 @@ async function unlessAborted<S extends Pick<Socket, "close">>(
   }
 }
 
-/** Opens a socket through `node:tls`. */
+/** Opens a socket through `node:tls`, which takes milliseconds to load and is rarely needed. */
 async function openNodeTls(
   options: ConnectionOptions,
   signal: AbortSignal,
 ): Promise<Socket> {
-  const stream = connectNodeTls({ ...options, rejectUnauthorized: true });
+  const { connect } = await import("node:tls");
+  const stream = connect({ ...options, rejectUnauthorized: true });
   stream.setNoDelay(true);
   stream.setKeepAlive(true);
   const socket = new StreamSocket(stream);

@@ -1,5 +1,5 @@
 /** Keys of requests, by which a request that arrives again is recognised. @module */
-import { createHash } from "node:crypto";
+import process from "node:process";
 import type { Dialect, Request } from "../../wire/mod.ts";
 import { type Digest, digestOf } from "../cache/digest.ts";
 
@@ -65,9 +65,7 @@ function contentOf(request: Request, dialect: Dialect): string {
   const form = reply && [dialect.name, reply.form, reply.ids];
   const content = [method, namespace, version, args, context, form];
   const text = JSON.stringify(content);
-  return text.length > MAX_CONTENT_LENGTH
-    ? createHash("sha256").update(text).digest("base64url")
-    : text;
+  return text.length > MAX_CONTENT_LENGTH ? sha256Of(text) : text;
 }
 
 /** Returns the reply address of a request, unless its key contains it. */
@@ -75,4 +73,10 @@ function readerOf({ reply, warren }: Request): string {
   return reply && !warren
     ? `${reply.call.length} ${reply.call}${reply.queue}`
     : "";
+}
+
+/** Returns a digest of a text. Loads `node:crypto` when it is first needed, since that takes milliseconds. */
+export function sha256Of(text: string): string {
+  const { createHash } = process.getBuiltinModule("node:crypto");
+  return createHash("sha256").update(text).digest("base64url");
 }

@@ -1,5 +1,4 @@
 /** Claims of a server in the shared ledger, and the rescue of orphans: requests whose workers have died. @module */
-import { createHash } from "node:crypto";
 import {
   clearDeadline,
   setDeadline,
@@ -18,6 +17,7 @@ import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
 import { type Republisher, sameAttempt } from "../retries/republisher.ts";
 import { Lease, parseMessages, retryStore } from "../../ledger/lease.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
+import { sha256Of } from "../request/request_key.ts";
 import type { ServedQueue } from "../request/served_queue.ts";
 import type { LedgerStore, StoredRequest } from "../../ledger/ledger_store.ts";
 import { requeueAddress } from "../retries/quarantine.ts";
@@ -39,7 +39,7 @@ export type ClaimResult =
 /** Returns the key in the ledger: a digest, because a peer may choose ids of any length and content. */
 function keyOf({ queue }: ServedQueue, identity: string): string {
   const named = JSON.stringify([queue && queueName(queue), identity]);
-  return createHash("sha256").update(named).digest("base64url");
+  return sha256Of(named);
 }
 
 /** Claims requests for one server. */

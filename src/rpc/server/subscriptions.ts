@@ -1,5 +1,5 @@
 /** Consumers of a connection context: planned first, then started, finally cancelled and drained. @module */
-import { inParallel } from "../../async/in_parallel.ts";
+import { inParallel, settleAll } from "../../async/in_parallel.ts";
 import { InvalidValueError, TopologyError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import {
@@ -246,12 +246,13 @@ export async function planConsumers(
   const shared = isShared(address) ? address : undefined;
   const served = servedQueue(dispatcher, addressee, shared, server.replyCache);
   const keep = shared !== undefined && !openstack;
-  await subscriptions.add(address, server.receiver(served), deadline, {
-    keep,
-  });
-  if (shared && !openstack) {
-    await planQuarantine(resources, served, shared, deadline);
-  }
+  const receive = server.receiver(served);
+  await settleAll([
+    subscriptions.add(address, receive, deadline, { keep }),
+    shared && !openstack
+      ? planQuarantine(resources, served, shared, deadline)
+      : undefined,
+  ]);
 }
 
 /** True for a queue that several workers share; of a fanout, every worker gets a copy in its own queue. */

@@ -204,14 +204,13 @@ export class ConsumerChannel {
 
   async #start(spec: ConsumerSpec, deadline: number): Promise<void> {
     const { signal } = this.#closing;
-    const opening = { at: deadline, signal };
-    const queue = await this.#topology.queue(spec.route, opening);
+    const limit = { at: deadline, signal };
+    // The channel opens while the queue is declared. Nothing waits for a channel while there is no connection.
+    if (this.#connection.current) this.#getOrOpen().catch(() => {});
+    const queue = await this.#topology.queue(spec.route, limit);
     spec.route = withDeclaredName(spec.route, queue);
-    const consuming = await withDeadline(
-      this.#getOrOpen(),
-      opening,
-      channelTimeout,
-    );
+    const opening = this.#getOrOpen(); // the connection may be another one now
+    const consuming = await withDeadline(opening, limit, channelTimeout);
     const tag = crypto.randomUUID();
     const { recorder } = this.#connection;
     const options = { consuming, recorder, renewals: this.#renewals, tag };
