@@ -101,8 +101,9 @@ export class Channel {
   }
 
   /**
-   * Starts a consumer; resolves with its tag, which the broker chooses if none is given. Consumers of a channel start one
-   * after another, so that a refusal belongs to one of them.
+   * Starts a consumer; resolves with its tag, which the broker chooses if none is given. Consumers with a `prefetchCount`
+   * start together, at most 64 of them; one without starts alone. A refusal belongs to one of them, and the others are
+   * `NOT_PROCESSED`.
    *
    * @throws {AmqpError} the broker refuses the consumer, which closes the channel.
    */
