@@ -129,7 +129,6 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "slot_map.ts #items": "what it is used for",
   "slot_map.ts #handles": "what it is used for",
   "logging.ts loggers": OWN,
-  "wire/compression/bunzip2.ts bytes": "the size limit of a message",
   "wire/reply_batch.ts #heads":
     "256 answers, 64 KiB (tests/wire/reply_batch_test.ts)",
   "wire/reply_batch.ts replies":

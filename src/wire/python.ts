@@ -3,8 +3,9 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
 import process from "node:process";
-import { unbzip2 } from "./compression/bunzip2.ts";
+import bunzip from "npm:seek-bzip@2.0.0";
 import type { JsonObject } from "./rpc_message.ts";
 
 /** Header that names the compression. */
@@ -20,12 +21,45 @@ const readers: Readonly<
 
 /** Decompresses gzip, or zlib's own format, which is what kombu writes under the name of gzip. */
 function unzip(body: Uint8Array, limit: number): Uint8Array | undefined {
-  const { unzipSync } = process.getBuiltinModule("node:zlib");
+  const { unzipSync } = process.getBuiltinModule("node:zlib"); // loaded when it is first needed
   try {
     return unzipSync(body, { maxOutputLength: limit });
   } catch (error) {
     const { code } = error as { code?: unknown };
     if (code === "ERR_BUFFER_TOO_LARGE") return undefined;
+    throw error;
+  }
+}
+
+/** The package has no types. Its `decode` accepts an object that receives one byte after the other. */
+const { decode } = bunzip as {
+  decode(body: Uint8Array, out: { writeByte(byte: number): void }): void;
+};
+
+class OutputLimitReached extends Error {}
+
+/** Size of an empty stream. The package takes the first 4 bytes of a shorter one for a whole stream. */
+const MIN_STREAM_BYTES = 14;
+
+/**
+ * Decompresses bzip2, which the platform does not support. A block has 900 000 bytes at most, whatever its size when
+ * decompressed.
+ */
+export function unbzip2(
+  body: Uint8Array,
+  limit: number,
+): Uint8Array | undefined {
+  if (body.length < MIN_STREAM_BYTES) throw new Error("cut off");
+  const bytes: number[] = [];
+  const writeByte = (byte: number) => {
+    if (bytes.length === limit) throw new OutputLimitReached();
+    bytes.push(byte);
+  };
+  try {
+    decode(Buffer.from(body), { writeByte });
+    return Uint8Array.from(bytes);
+  } catch (error) {
+    if (error instanceof OutputLimitReached) return undefined;
     throw error;
   }
 }

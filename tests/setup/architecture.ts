@@ -28,8 +28,7 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/amqp": "amqp/codec amqp/socket amqp/channel",
   "src/async": "",
   "src/contract": "",
-  "src/wire/compression": "",
-  "src/wire": "wire/compression",
+  "src/wire": "",
   "src/transport": "async",
   "src/transport/memory": "async transport",
   "src/transport/rabbitmq/connection": "amqp async transport",
@@ -88,9 +87,7 @@ function sees(from: string, to: string): boolean {
   if (from === "mod.ts") return to.startsWith("src/") && !isConcrete(to);
   if (from === "src/connection/connect.ts" && isConcrete(to)) return true;
   if (here === there) return true;
-  if (here === "src/wire") {
-    return to === "src/errors.ts" || there === "src/wire/compression";
-  }
+  if (here === "src/wire") return to === "src/errors.ts";
   // The AMQP client knows nothing of Warren.
   if (isOfAmqp(here) && !isOfAmqp(there)) return false;
   const allowed = (FLOORS[here] ?? "").split(" ").map((name) =>

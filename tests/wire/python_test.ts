@@ -9,7 +9,7 @@ import {
   RemoteError,
   UnsupportedVersionError,
 } from "../../src/errors.ts";
-import { unbzip2 } from "../../src/wire/compression/bunzip2.ts";
+import { unbzip2 } from "../../src/wire/python.ts";
 import { decode, encode } from "../../src/wire/codec.ts";
 import { defaultLimits, parseJson } from "../../src/wire/json.ts";
 import { folsom, grizzly, oslo } from "../../src/wire/dialect.ts";
