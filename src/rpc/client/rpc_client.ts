@@ -55,8 +55,6 @@ export class RpcClient {
   readonly #settings: MessageSettings;
   /** Destinations by their checked targets; a typed client has one target for each procedure. */
   readonly #destinations = new WeakMap<Target, Destination>();
-  readonly #sendCall = (outgoing: OutgoingRequest): Promise<Reply> =>
-    this.#routed(outgoing, this.#sendCallOnce);
   readonly #sendCallOnce = (outgoing: OutgoingRequest): Promise<Reply> =>
     unaryCall(this.#resources, outgoing);
   readonly #sendCast = (outgoing: OutgoingRequest): Promise<void> =>
@@ -91,8 +89,13 @@ export class RpcClient {
     request: ClientRequest<CallOptions>,
     errors?: ErrorClasses,
   ): Promise<CallResult> {
-    const reply = await this.#request("call", request, this.#sendCall);
-    return this.#result(reply, errors);
+    return await this.#request(
+      "call",
+      request,
+      (outgoing) =>
+        this.#routed(outgoing, this.#sendCallOnce)
+          .then((reply) => this.#result(reply, errors)),
+    );
   }
 
   /** Sends a request without a reply; resolves when the broker has confirmed it, or without a confirm when it is written. */
