@@ -68,8 +68,8 @@ export interface Delivery {
    */
   exemptFromPrefetch(evict: () => void): Disposable;
   /**
-   * Acknowledges the message, so that the queue deletes it. With `lazy`, the acknowledgement is sent some milliseconds
-   * later together with others, which is cheaper; consumers with a small prefetch must not use it.
+   * Acknowledges the message, so that the queue deletes it. With `lazy`, the acknowledgement is sent up to 100
+   * milliseconds later together with others, which is cheaper; consumers with a small prefetch must not use it.
    */
   ack(options?: AckOptions): void;
   /** Rejects the message. The broker requeues it, or drops it (a policy may dead-letter it). */
@@ -84,7 +84,7 @@ export interface DeclareOptions {
 
 /** Options of an acknowledgement. */
 export interface AckOptions {
-  /** True if the acknowledgement may be sent some milliseconds later; default false. */
+  /** True if the acknowledgement may be sent up to 100 milliseconds later; default false. */
   readonly lazy?: boolean;
 }
 
