@@ -49,6 +49,8 @@ export interface Result extends Facts {
   readonly codes: ReadonlyMap<string, number>;
   /** Longest time from a healing to the next call that succeeded. */
   readonly recovery: number;
+  /** The same without the time that the workers needed for casts that were sent before the healing. */
+  readonly ownRecovery: number;
   /** Longest time in which no call succeeded, from the start of the fault on. */
   readonly silence: number;
   /** MiB. */
@@ -94,6 +96,8 @@ export function resultOf(history: readonly Line[], facts: Facts): Result {
     line.t === "lag" && line.from === "caller"
   ) as Lag[];
   const calls = resolved.filter(({ verb }) => verb === "call");
+  const backlogOf = (heal: number, until: number) =>
+    backlog(runs, resolved, facts, heal, until);
   return {
     ...facts,
     history,
@@ -111,7 +115,7 @@ export function resultOf(history: readonly Line[], facts: Facts): Result {
     hung: [...neverSettled(history), ...settledLate(outcomes, lags)],
     wrong: outcomes.flatMap(({ id, wrong }) => wrong ? `${id}: ${wrong}` : []),
     codes: codesOf(outcomes),
-    ...recoveries(calls.map(({ settled }) => settled), facts),
+    ...recoveries(calls.map(({ settled }) => settled), facts, backlogOf),
     callerGrowth: growth(history, "caller", facts),
     workerGrowth: Math.max(
       0,
@@ -215,14 +219,50 @@ function codesOf(outcomes: readonly Outcome[]): Map<string, number> {
 }
 
 /** `settled`: when calls succeeded. */
-function recoveries(settled: readonly number[], { from, heals }: Facts) {
+function recoveries(
+  settled: readonly number[],
+  { from, heals }: Facts,
+  backlogOf: (heal: number, until: number) => number,
+) {
   const times = settled.toSorted((a, b) => a - b);
-  const waits = heals.map((heal) =>
-    (times.find((time) => time >= heal) ?? Infinity) - heal
-  );
+  const firsts = heals.map((heal) => {
+    const first = times.find((time) => time >= heal) ?? Infinity;
+    return { wait: first - heal, backlog: backlogOf(heal, first) };
+  });
   const after = [from, ...times.filter((time) => time >= from)];
   const gaps = after.slice(1).map((time, n) => time - (after[n] ?? time));
-  return { recovery: Math.max(0, ...waits), silence: Math.max(0, ...gaps) };
+  return {
+    recovery: Math.max(0, ...firsts.map(({ wait }) => wait)),
+    ownRecovery: Math.max(0, ...firsts.map((each) => each.wait - each.backlog)),
+    silence: Math.max(0, ...gaps),
+  };
+}
+
+/** Milliseconds that all slots of the workers needed for casts that were sent before a healing, until a call succeeded. */
+function backlog(
+  runs: readonly Run[],
+  resolved: readonly Outcome[],
+  { lasting, prefetch }: Facts,
+  heal: number,
+  until: number,
+): number {
+  const heldUp = new Set(
+    resolved.filter(({ verb, at }) => verb !== "call" && at < heal)
+      .map(({ id }) => id),
+  );
+  const begun = new Map<string, number>();
+  let busy = 0;
+  for (const { t, id, attempt, from, at } of runs) {
+    if (!heldUp.has(id)) continue;
+    const key = `${id}#${attempt} ${from}`;
+    if (t === "start") begun.set(key, at);
+    else {
+      const start = Math.max(heal, begun.get(key) ?? at);
+      busy += Math.max(0, Math.min(at, until) - start);
+    }
+  }
+  const workers = lasting.filter((name) => name !== "caller").length;
+  return busy / (Math.max(1, workers) * prefetch);
 }
 
 /** MiB by which a process grew from the start of the fault to its end. */

@@ -132,3 +132,21 @@ Deno.test("Chaos: recovery, silence and growth", () => {
   );
   assert.equal(resultOf([], facts).recovery, Infinity);
 });
+
+Deno.test("Chaos: casts that the fault held up do not count as the time that calls need", () => {
+  const settings = { heals: [100], lasting: ["caller", "w0"], prefetch: 2 };
+  const call = out("call-1", { verb: "call", at: 90, settled: 500 });
+  const cast = (id: string, at: number) => out(id, { at, settled: 110 });
+  const run = (id: string, start: number, end: number) =>
+    by(
+      "w0",
+      { t: "start", id, attempt: 1, at: start },
+      { t: "end", id, attempt: 1, at: end },
+    );
+  const before = [cast("cast-1", 50), ...run("cast-1", 60, 300)]; // 200 ms of two slots
+  const after = [cast("cast-2", 105), ...run("cast-2", 110, 400)];
+  const still = [cast("cast-3", 50), ...run("cast-3", 400, 900)]; // until the call: 100 ms
+  const history = [call, ...before, ...after, ...still];
+  const { recovery, ownRecovery } = counted(history, settings);
+  assert.deepEqual([recovery, ownRecovery], [400, 250]);
+});

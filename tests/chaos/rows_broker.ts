@@ -66,7 +66,7 @@ function judgeAlarm(result: Result): readonly string[] {
       clear <= 1_000 + result.lag,
       `the first cast was taken ${Math.round(clear)} ms after the alarm`,
     ),
-    ...recovers(result, 5_000), // calls wait behind the casts that the alarm held up
+    ...recovers(result, 5_000),
   ];
 }
 
