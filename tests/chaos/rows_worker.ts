@@ -154,7 +154,7 @@ async function fakeTime(): Promise<string | undefined> {
     stdin: "null",
     stderr: "null",
   });
-  const output = await asked.output().catch(() => undefined);
+  const output = await Promise.try(() => asked.output()).catch(() => undefined);
   return output?.success
     ? new TextDecoder().decode(output.stdout).trim()
     : undefined;
