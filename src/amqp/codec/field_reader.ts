@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 
 /** Number of slots for repeated texts. */
-const CACHE_SLOTS = 256;
+const CACHE_SLOTS = 2_048;
 
 /** Cache of texts that are in every message, such as the names of headers, so that each is decoded once. */
 class StringCache {
@@ -12,12 +12,22 @@ class StringCache {
 
   /** Returns the text of the bytes between two offsets. */
   text(bytes: Buffer, at: number, end: number): string {
-    const slot = (end - at + 7 * bytes[at]! + 13 * bytes[(at + end) >> 1]! +
-          31 * bytes[end - 1]!) % CACHE_SLOTS || 0;
+    const slot = slotOf(bytes, at, end);
     const known = this.#texts[slot];
     if (known?.length === end - at && same(known, bytes, at)) return known;
     return this.#texts[slot] = bytes.toString("utf8", at, end);
   }
+}
+
+/** Returns the slot of a text, by its length and five of its bytes: names that are numbered differ in the last ones. */
+function slotOf(bytes: Buffer, at: number, end: number): number {
+  let hash = end - at;
+  hash = 31 * hash + (bytes[at] ?? 0);
+  hash = 31 * hash + (bytes[(at + end) >> 1] ?? 0);
+  for (let i = Math.max(at, end - 3); i < end; i++) {
+    hash = 31 * hash + (bytes[i] ?? 0);
+  }
+  return hash % CACHE_SLOTS;
 }
 
 /** True if the bytes are that text. Only ASCII is compared; any other text is decoded each time. */
