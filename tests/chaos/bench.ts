@@ -2,7 +2,7 @@
 import { type Channel, connect } from "npm:amqplib@2.3.1";
 import type { PrivateBroker } from "../setup/broker.ts";
 import { proxyTo, type TcpProxy } from "../setup/proxy.ts";
-import type { CallerSettings, Order, Rates } from "./caller.ts";
+import type { BurstOptions, CallerSettings, Order, Rates } from "./caller.ts";
 import { type Line, now } from "./history.ts";
 import type { LedgerName, Store } from "./ledger.ts";
 import { ChaosProcess } from "./process.ts";
@@ -174,7 +174,7 @@ export class Bench implements AsyncDisposable {
     name: string,
     count: number,
     args: Readonly<Record<string, unknown>>,
-    options: { readonly ttl?: number; readonly host?: string } = {},
+    options: BurstOptions = {},
     method: "work" | "long" = "work",
   ): void {
     const unique = `${name}-${++this.#bursts}`; // a soak has the same fault again and again

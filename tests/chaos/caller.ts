@@ -25,6 +25,15 @@ export interface CallerSettings {
   readonly callTimeout: number;
 }
 
+/** Options of the casts of a burst. */
+export interface BurstOptions {
+  /** Milliseconds. */
+  readonly ttl?: number;
+  /** Milliseconds; default: that of the other casts. */
+  readonly timeout?: number;
+  readonly host?: string;
+}
+
 /** What the runner may order. */
 export type Order =
   | { readonly order: "load" | "stop" }
@@ -34,7 +43,7 @@ export type Order =
     readonly name: string;
     readonly method: "work" | "long";
     readonly args: Readonly<Record<string, unknown>>;
-    readonly options: { readonly ttl?: number; readonly host?: string };
+    readonly options: BurstOptions;
   };
 
 const { url, topic, rates, castTimeout, callTimeout, ...options }:
@@ -137,8 +146,7 @@ async function burst(
   client: Client<Chaos>,
   { count, name, method, args, options }: Order & { order: "burst" },
 ): Promise<void> {
-  const timeout = castTimeout;
-  const { ttl } = options;
+  const { ttl, timeout = castTimeout } = options;
   for (let n = 0; n < count; n++) {
     const id = `${name}-${n}`;
     sent("burst", id, timeout, async () => {

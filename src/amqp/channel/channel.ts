@@ -165,6 +165,11 @@ export class Channel {
     return this.#output.writeBody(content.body);
   }
 
+  /** Resolves when all messages published until now have their confirmation; at once without publisher confirms. */
+  async confirmed(): Promise<void> {
+    await this.#confirms?.settled();
+  }
+
   /** Acknowledges a delivery, or with `multiple` all deliveries up to it. Does nothing once the channel is closed. */
   ack(deliveryTag: number, multiple = false): void {
     this.#output.ack(deliveryTag, multiple);
@@ -221,15 +226,9 @@ export class Channel {
   #onFrame(fields: FieldReader): void {
     const id = fields.u32();
     if (id === BASIC_DELIVER) return this.#input.onDeliver(fields);
-    if (id === BASIC_ACK) return this.#onConfirm(fields, "ack");
-    if (id === BASIC_NACK) return this.#onConfirm(fields, "nack");
+    if (id === BASIC_ACK) return this.#confirms?.onMethod(fields, "ack");
+    if (id === BASIC_NACK) return this.#confirms?.onMethod(fields, "nack");
     this.#onMethod(knownName(id), fields);
-  }
-
-  #onConfirm(fields: FieldReader, confirmation: "ack" | "nack"): void {
-    const tag = fields.u64();
-    const multiple = (fields.u8() & 1) !== 0;
-    this.#confirms?.settle(tag, multiple, confirmation);
   }
 
   #onMethod(name: MethodName, fields: FieldReader): void {

@@ -1,4 +1,5 @@
 /** Publisher confirms of a channel. @module */
+import type { FieldReader } from "../codec/field_reader.ts";
 import { notify } from "./listeners.ts";
 
 /**
@@ -26,10 +27,28 @@ export class Confirms {
   #firstTag = 1;
   /** Number of empty slots at the head. */
   #empty = 0;
+  /** Callers of `settled`, in the order of their last messages. */
+  #waiting: { readonly tag: number; readonly resolve: () => void }[] = [];
+
+  /** Resolves when all messages that were sent until now are confirmed or lost. */
+  settled(): Promise<void> {
+    const tag = this.#firstTag + this.#listeners.length - 1;
+    return new Promise((resolve) => {
+      this.#waiting.push({ tag, resolve });
+      this.#resolveWaiting();
+    });
+  }
 
   /** Adds the listener of the next message. */
   add(listener: ConfirmListener): void {
     this.#listeners.push(listener);
+  }
+
+  /** Handles `basic.ack` or `basic.nack`. */
+  onMethod(fields: FieldReader, confirmation: "ack" | "nack"): void {
+    const tag = fields.u64();
+    const multiple = (fields.u8() & 1) !== 0;
+    this.settle(tag, multiple, confirmation);
   }
 
   /** Confirms the message with that delivery tag, which counts from 1; with `multiple`, all messages up to it. */
@@ -57,6 +76,7 @@ export class Confirms {
     this.#listeners = [];
     this.#empty = 0;
     for (const listener of lost) notify(listener, "lost");
+    this.#resolveWaiting();
   }
 
   #take(index: number): ConfirmListener | undefined {
@@ -70,11 +90,21 @@ export class Confirms {
     while (this.#empty < length && this.#listeners[this.#empty] === undefined) {
       this.#empty++;
     }
+    this.#resolveWaiting();
     if (this.#empty < length && this.#empty <= MAX_EMPTY_SLOTS) return;
     this.#listeners = this.#empty === length
       ? []
       : this.#listeners.slice(this.#empty);
     this.#firstTag += this.#empty;
     this.#empty = 0;
+  }
+
+  #resolveWaiting(): void {
+    const oldest = this.#firstTag + this.#empty;
+    for (let [next] = this.#waiting; next && next.tag < oldest;) {
+      next.resolve();
+      this.#waiting.shift();
+      [next] = this.#waiting;
+    }
   }
 }

@@ -11,11 +11,12 @@ import type {
   Session,
 } from "../transport.ts";
 import type { ConsumerChannel } from "./consuming/consumers.ts";
-import type { QueueRoute } from "./connection/entities.ts";
+import { isQuorum, type QueueRoute } from "./connection/entities.ts";
 import type { Routes } from "./connection/routes.ts";
 import { Publisher, type PublisherOptions } from "./publishing/publisher.ts";
 import type { Topology } from "./connection/topology.ts";
 import { InFlightWindow } from "./publishing/publish_window.ts";
+import { QuorumSender } from "./publishing/quorum_sender.ts";
 
 /** Collaborators that a session shares with the other sessions of its transport. */
 export interface SessionDependencies {
@@ -36,6 +37,8 @@ export class RabbitSession implements Session {
     readonly fanout: Publisher;
     readonly unconfirmedFanout: Publisher;
     readonly large: Publisher;
+    /** Unconfirmed messages to quorum queues. */
+    readonly quorum: QuorumSender;
   };
   readonly #dependencies: SessionDependencies;
   readonly #exclusive = new Set<ConsumerChannel>();
@@ -53,6 +56,7 @@ export class RabbitSession implements Session {
         { ...publishing, window: new InFlightWindow() },
         true,
       ),
+      quorum: new QuorumSender(publishing),
     };
     this.#dependencies = dependencies;
   }
@@ -95,12 +99,13 @@ export class RabbitSession implements Session {
     const refusal = this.#rejection(deadline);
     if (refusal) return refusal;
     const route = this.#dependencies.routes.of(address);
-    const { unconfirmed, unconfirmedFanout } = this.#publishers;
+    const { unconfirmed, unconfirmedFanout, quorum } = this.#publishers;
     // As for `publish`: the 404 of a fanout exchange that was deleted must not close the channel of requests and replies.
-    const publisher = address.kind === "fanout"
-      ? unconfirmedFanout
-      : unconfirmed;
-    return publisher.send(route, message, deadline);
+    if (address.kind === "fanout") {
+      return unconfirmedFanout.send(route, message, deadline);
+    }
+    const sender = route.queue && isQuorum(route.queue) ? quorum : unconfirmed;
+    return sender.send(route, message, deadline);
   }
 
   async consume(

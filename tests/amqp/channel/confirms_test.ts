@@ -214,3 +214,25 @@ Deno.test("a message that is published by a confirmation has its own", () => {
   confirms.settle(3, false, "nack");
   assert.equal(seen.at(-1), "third nack");
 });
+
+Deno.test("settled() resolves when what was sent before it has its confirmation, whatever comes later", async () => {
+  const confirms = new Confirms();
+  const seen: string[] = [];
+  const settled = (name: string) =>
+    confirms.settled().then(() => void seen.push(name));
+  await settled("nothing sent");
+  confirms.add(() => {});
+  confirms.add(() => {});
+  const two = settled("two");
+  confirms.add(() => {});
+  const three = settled("three");
+  confirms.settle(2, false, "ack");
+  await Promise.resolve();
+  assert.deepEqual(seen, ["nothing sent"]);
+  confirms.settle(1, false, "nack");
+  await two;
+  assert.deepEqual(seen, ["nothing sent", "two"]);
+  confirms.loseAll();
+  await three;
+  assert.deepEqual(seen, ["nothing sent", "two", "three"]);
+});

@@ -1,8 +1,9 @@
 /** What the driver adds to the AMQP client: the pitfalls of RabbitMQ, one by one, and the way to a broker. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { direct } from "../../../src/transport/address.ts";
+import { type Address, direct } from "../../../src/transport/address.ts";
 import { backoff } from "../../../src/async/backoff.ts";
+import { delay } from "../../../src/async/deadline.ts";
 import type { Message } from "../../../src/transport/transport.ts";
 import {
   ConnectionFailedError,
@@ -12,7 +13,7 @@ import {
   RpcError,
   TopologyError,
 } from "../../../src/errors.ts";
-import { brokerUrl } from "../../setup/broker.ts";
+import { brokerUrl, privateBroker } from "../../setup/broker.ts";
 import { logged } from "../../setup/logged.ts";
 import { freePort, until } from "../../setup/probe.ts";
 import { proxyTo } from "../../setup/proxy.ts";
@@ -144,6 +145,31 @@ Deno.test("messages that the broker refuses for their content do no harm to thos
   await dispose();
 });
 
+Deno.test("publish() to a full queue goes on until there is room, in order to lose nothing, and else ends as refused", async () => {
+  await using bus = await rabbitBus();
+  const transport = await bus.link.openSession(soon());
+  const name = bus.name();
+  await plain(await brokerUrl(), async (channel) => {
+    const full = { "x-max-length": 1, "x-overflow": "reject-publish" };
+    await channel.assertQueue(name, { arguments: full });
+    const publish = (text: string, ms?: number) =>
+      transport.publish(direct(name), message(text), soon(ms));
+    await publish("first");
+    const error = await publish("too late", 300).catch((error) => error);
+    assert.ok(error instanceof RejectedError, `${error}`);
+    assert.equal(error.inDoubt, false);
+    const others = ["second", "third"].map((text) => publish(text));
+    const found: string[] = [];
+    await until("all were taken", async () => {
+      const got = await channel.get(name, { noAck: true });
+      if (got) found.push(`${got.content}`);
+      return found.length === 3;
+    });
+    await Promise.all(others);
+    assert.deepEqual(found.toSorted(), ["first", "second", "third"]);
+  });
+});
+
 Deno.test("a queue that is deleted under its consumer is declared and consumed again", async () => {
   await using bus = await rabbitBus();
   const base = await brokerUrl();
@@ -256,6 +282,42 @@ Deno.test("of consumers that start at once on one channel, the one that is refus
       }
     });
   }
+});
+
+Deno.test("consumers with queues of their own that have to start again leave no queue behind, which would fill", async () => {
+  await using node = await privateBroker();
+  await using bus = await rabbitBus(node.url);
+  const session = await bus.link.openSession(soon());
+  const topic = bus.name();
+  const mail = new Mailbox();
+  const consume = (address: Address) =>
+    session.consume(address, mail.receive, { prefetch: 1 }, soon());
+  await plain(node.url, async (channel) => {
+    for (let round = 0; round < 10; round++) {
+      const taken = queue(bus.name());
+      await session.declare(taken, soon());
+      await channel.consume(taken.key, () => {}, { exclusive: true });
+      const fanouts = Array.from(
+        { length: 3 },
+        () => consume({ kind: "fanout", topic }),
+      );
+      // The refusal ends the channel on which the others start: sooner or later, as chance has it.
+      const refused = delay(round, soon()).then(() => consume(taken));
+      await assert.rejects(refused, TopologyError);
+      await Promise.all(fanouts);
+    }
+    const counts = async () => {
+      const listed = await node.ctl("list_queues", "-q", "name", "consumers");
+      return listed.split("\n").filter((line) =>
+        line.startsWith(`${topic}_fanout`)
+      ).map((line) => line.split("\t")[1]);
+    };
+    await until(
+      "each queue has its consumer",
+      async () => (await counts()).every((count) => count === "1"),
+    );
+    assert.equal((await counts()).length, 30);
+  });
 });
 
 // Forms of exchanges and queues

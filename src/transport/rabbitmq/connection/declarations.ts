@@ -1,8 +1,7 @@
 /** Requests of a channel that declare, check and delete exchanges and queues. @module */
 import { AmqpError, type Channel } from "../../../amqp/mod.ts";
 import { missingEntityError } from "../../profile.ts";
-import { uniqueName } from "../../../ids.ts";
-import type { Exchange, Queue } from "./entities.ts";
+import { type Exchange, isQuorum, type Queue } from "./entities.ts";
 
 /** Error text of RabbitMQ for an entity that does not exist; the text for a queue whose node is down is another. */
 const MISSING = /\bno (?:queue|exchange) '/;
@@ -71,10 +70,6 @@ export const assertQueue = (
     arguments: args,
   });
 
-/** Returns the name of a queue, with a new ending for a queue of one process. */
-export const queueName = ({ name, unique }: Queue): string =>
-  unique ? uniqueName(name, unique) : name;
-
 /**
  * True if a queue that was declared stays until it is deleted by a request. A passive queue belongs to other programs, and
  * each check finds out that it exists.
@@ -94,9 +89,6 @@ export async function declareQueue(
   if (passive) await checkExists(`queue ${name}`, checkQueue(channel, name));
   else await assertQueue(channel, queue);
 }
-
-const isQuorum = ({ arguments: { "x-queue-type": type } }: Queue) =>
-  type === "quorum";
 
 /**
  * Deletes a queue if it is empty and unused. Quorum queues do not support `if-unused` and `if-empty` (540 closes the

@@ -47,3 +47,8 @@ export interface Route {
 
 /** A route whose queue is consumed. */
 export type QueueRoute = Route & { readonly queue: Queue };
+
+/** True for a quorum queue. */
+export const isQuorum = (
+  { arguments: { "x-queue-type": type } }: Queue,
+): boolean => type === "quorum";

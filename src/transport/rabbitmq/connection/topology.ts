@@ -16,9 +16,9 @@ import {
   declareQueue,
   exchangeKey,
   isLasting,
-  queueName,
   removeEmpty,
 } from "./declarations.ts";
+import { uniqueName } from "../../../ids.ts";
 import type { QueueState } from "../../transport.ts";
 import { allOf, RequestChannels } from "./request_channel.ts";
 import { isRefusedWith } from "./topology_errors.ts";
@@ -45,6 +45,8 @@ export class Topology {
   readonly #declaring = new Map<string, ExchangeDeclaration>();
   /** Routes whose queue was declared on this connection by `declare`, and not consumed since then. */
   #unconsumed = new WeakSet<QueueRoute>();
+  /** Names of the queues that were declared on this connection under a new name, by their consumers. */
+  #newNames = new WeakMap<object, string>();
   /** Exchange that was looked up last: a shortcut for repeated checks of one exchange. */
   #lastKnown: Exchange | undefined;
   /** Connection to which the declared exchanges and queues belong. */
@@ -57,6 +59,7 @@ export class Topology {
     this.#connection = connection;
     const onConnection = (owner: Connection) => {
       this.forget();
+      this.#newNames = new WeakMap();
       this.#owner = owner;
     };
     const onMissing = () => this.forget();
@@ -100,29 +103,53 @@ export class Topology {
 
   /** Declares the queue of a route with its binding, or checks a passive queue, before it is consumed or published to. */
   async declare(route: QueueRoute, deadline: Deadline): Promise<void> {
-    await this.#queue(route, deadline);
+    await this.#queue(route, deadline, route);
     if (isLasting(route.queue)) this.#unconsumed.add(route);
   }
 
   /**
    * Declares the queue of a route for a consumer; resolves to the name of the queue. Sends nothing if `declare` has declared
    * the queue on this connection, for the first consumer after that: a later one is started after a loss, for example of the
-   * queue.
+   * queue. A queue with a new name has that name on this connection until `consumed`, so that no queue
+   * is left behind by an attempt that was not answered in time.
    */
-  async queue(route: QueueRoute, deadline: Deadline): Promise<string> {
+  async queue(
+    route: QueueRoute,
+    deadline: Deadline,
+    consumer: object,
+  ): Promise<string> {
     const { queue } = route;
     const isDeclared = this.#owner === this.#connection.current &&
       this.#unconsumed.delete(route);
-    return isDeclared ? queue.name : await this.#queue(route, deadline);
+    return isDeclared
+      ? queue.name
+      : await this.#queue(route, deadline, consumer);
   }
 
-  async #queue(route: QueueRoute, deadline: Deadline): Promise<string> {
+  /** Notes that a consumer runs: its next queue with a new name has another one, since the broker may delete this one any time. */
+  consumed(consumer: object): void {
+    this.#newNames.delete(consumer);
+  }
+
+  /** Deletes the queue that was declared under a new name for a consumer which does not run. Never rejects. */
+  async discard(consumer: object): Promise<void> {
+    const name = this.#newNames.get(consumer);
+    this.#newNames.delete(consumer);
+    const isOnConnection = this.#owner === this.#connection.current;
+    if (name !== undefined && isOnConnection) await this.remove(name);
+  }
+
+  async #queue(
+    route: QueueRoute,
+    deadline: Deadline,
+    consumer: object,
+  ): Promise<string> {
     const { exchange, queue } = route;
     return await this.#declarations.perform(
       `queue ${queue.name}`,
       deadline,
       async (channel) => {
-        const named = { ...queue, name: queueName(queue) };
+        const named = { ...queue, name: this.#nameFor(consumer, queue) };
         const declaration = exchange && this.#exchange(channel, exchange);
         await allOf([
           declaration?.reply,
@@ -133,6 +160,13 @@ export class Topology {
         return named.name;
       },
     );
+  }
+
+  #nameFor(consumer: object, { name, unique }: Queue): string {
+    if (!unique) return name;
+    const newName = this.#newNames.get(consumer) ?? uniqueName(name, unique);
+    this.#newNames.set(consumer, newName);
+    return newName;
   }
 
   /** Binds a queue that has been declared on the channel, after the declaration of its exchange. */

@@ -84,6 +84,7 @@ export class ConsumerChannel {
           : this.#fatalError(error, queue.name);
         if (failure) {
           spec.cancelled = true;
+          void this.#topology.discard(spec); // it may have been declared too late
           throw failure;
         }
         await delay(backoff(attempt), deadline);
@@ -207,7 +208,7 @@ export class ConsumerChannel {
     const limit = { at: deadline, signal };
     // The channel opens while the queue is declared. Nothing waits for a channel while there is no connection.
     if (this.#connection.current) this.#getOrOpen().catch(() => {});
-    const queue = await this.#topology.queue(spec.route, limit);
+    const queue = await this.#topology.queue(spec.route, limit, spec);
     spec.route = withDeclaredName(spec.route, queue);
     const opening = this.#getOrOpen(); // the connection may be another one now
     const consuming = await withDeadline(opening, limit, channelTimeout);
@@ -217,8 +218,10 @@ export class ConsumerChannel {
     const onCancelled = () => this.#onQueueDeleted(spec, tag);
     const starting = startConsumer(spec, queue, options, onCancelled);
     const untilClosed = { at: Infinity, signal };
+    starting.catch(() => this.#topology.discard(spec));
     await withDeadline(starting, untilClosed, channelTimeout);
     this.#registry.started(spec, tag);
+    this.#topology.consumed(spec);
     if (spec.cancelled) await this.#cancel(spec);
   }
 
@@ -248,6 +251,7 @@ export class ConsumerChannel {
       await withDeadline(opening, { at }, channelTimeout)
         .catch(() => undefined);
     const { tag } = spec;
+    if (tag === undefined) await this.#topology.discard(spec);
     if (!consuming?.channel.isOpen || tag === undefined) return;
     const cancelled = consuming.channel.cancel(tag).catch(() => {}); // a lost channel has no consumers either
     const { gracefulClose } = this.#connection;

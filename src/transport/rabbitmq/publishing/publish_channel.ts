@@ -4,7 +4,12 @@ import type {
   ConfirmListener,
   ReturnedMessage,
 } from "../../../amqp/mod.ts";
-import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
+import {
+  type Deadline,
+  delay,
+  settledWithin,
+  withDeadline,
+} from "../../../async/deadline.ts";
 import type { Route } from "../connection/entities.ts";
 import type { Message } from "../../transport.ts";
 import {
@@ -15,6 +20,11 @@ import {
 import { checkHeaders, contentOf } from "./message_content.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 import type { Topology } from "../connection/topology.ts";
+
+/** Milliseconds for which a channel is used at least, before it is replaced because the broker refuses messages. */
+const MIN_USE_MS = 100;
+/** Milliseconds after which a replaced channel is closed, although the broker has not confirmed all of its messages. */
+const MAX_SETTLING_MS = 30_000;
 
 /** Collaborators of a channel for publishing. */
 export interface PublishChannelOptions {
@@ -34,6 +44,10 @@ export class PublishChannel {
   /** Functions that end the waits of `waitFor`. */
   readonly #waiters = new Set<() => void>();
   #current: Channel | undefined;
+  /** Time at which the channel was opened, in milliseconds of the monotonic clock. */
+  #openedAt = 0;
+  /** Replaced channels, which are closed when their messages are confirmed. */
+  readonly #replaced = new Set<Channel>();
   #opening: Promise<Channel> | undefined;
 
   /** Opens nothing yet. */
@@ -54,7 +68,25 @@ export class PublishChannel {
     const { connection } = this.#options;
     const opening = await this.#opening?.catch(() => undefined);
     if (opening) await connection.closeChannel(opening);
-    if (this.#current) await connection.closeChannel(this.#current);
+    const open = [this.#current, ...this.#replaced];
+    await Promise.all(
+      open.map((channel) => channel && connection.closeChannel(channel)),
+    );
+  }
+
+  /**
+   * Uses another channel from now on, because the broker has refused a message on this one. RabbitMQ does so as long as the
+   * node of a quorum queue is down, if the first message on the channel was published before the queue had a new leader.
+   */
+  replace(channel: Channel): void {
+    const isInUse = channel === this.#current && channel.isOpen;
+    if (!isInUse || performance.now() < this.#openedAt + MIN_USE_MS) return;
+    this.#current = undefined;
+    this.#replaced.add(channel);
+    void settledWithin(channel.confirmed(), MAX_SETTLING_MS).then(async () => {
+      if (!this.closed) await this.#options.connection.closeChannel(channel);
+      this.#replaced.delete(channel);
+    });
   }
 
   /** Returns the channel if it can be written to at once: the usual case, without a turn of the event loop. */
@@ -104,21 +136,18 @@ export class PublishChannel {
   async waitFor<T>(
     promise: Promise<T>,
     route: Route,
-    { at, signal }: Deadline,
+    deadline: Deadline,
     sent: boolean,
   ): Promise<T> {
-    // Each wait has a signal of its own: adding thousands of listeners to one signal takes quadratic time.
-    const ending = new AbortController();
-    const end = () => ending.abort();
-    const either = signal
-      ? AbortSignal.any([ending.signal, signal])
-      : ending.signal;
+    // Each wait has a promise of its own: thousands of listeners of one signal would take quadratic time.
+    const closing = Promise.withResolvers<never>();
+    const end = () => closing.reject(disposedError(sent));
     this.#waiters.add(end);
     if (this.closed) end();
     try {
       return await withDeadline(
-        promise,
-        { at, signal: either },
+        Promise.race([promise, closing.promise]),
+        deadline,
         () => publishTimeoutError(this.#options.connection, route, sent),
       );
     } catch (error) {
@@ -146,6 +175,7 @@ export class PublishChannel {
       if (replyCode === 404) topology.forget(); // an exchange was deleted
     });
     this.#current = channel;
+    this.#openedAt = performance.now();
     return channel;
   }
 }

@@ -10,40 +10,27 @@ import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import type { Route } from "../connection/entities.ts";
 import type { Message } from "../../transport.ts";
 import {
+  type Failure,
+  isRejected,
+  prepareRetry,
+  type Publication,
+} from "./publication.ts";
+import {
   disposedError,
   type PublishOutcome,
   publishTimeoutError,
   rejectedError,
   ReturnedMessages,
-  unroutableError,
 } from "./publish_errors.ts";
 import {
   PublishChannel,
   type PublishChannelOptions,
   writeMessage,
 } from "./publish_channel.ts";
-import { isFatal } from "../connection/topology_errors.ts";
-import { backoff } from "../../../async/backoff.ts";
 import type { InFlightWindow } from "./publish_window.ts";
 
 /** Promise of a message that was written at once. */
 const SENT = Promise.resolve();
-
-/** Outcome of an attempt that did not succeed. */
-type Failure = Exclude<PublishOutcome, "ack">;
-
-/** A message and the state of its attempts. */
-interface Publication {
-  readonly route: Route;
-  readonly message: Message;
-  readonly deadline: Deadline;
-  /** True if the broker may have received the message. */
-  sent: boolean;
-  /** Attempt that the broker has not settled yet. */
-  pending: Promise<PublishOutcome> | undefined;
-  /** True if the message may be the reason why the broker closed a channel. */
-  suspect: boolean;
-}
 
 /** Collaborators of a publisher. */
 export interface PublisherOptions
@@ -141,7 +128,8 @@ export class Publisher {
   }
 
   /**
-   * Publishes until the broker confirms. The caller has acquired room in the window, which is released when the broker has
+   * Publishes until the broker confirms, also after it has refused the message: a full queue may have room again, and the
+   * node of a queue may have failed. The caller has acquired room in the window, which is released when the broker has
    * settled the message, even if that is after the deadline. `failure` is the outcome of a first attempt.
    */
   async #publishWithRetries(
@@ -159,13 +147,15 @@ export class Publisher {
         : { ...message, messageId },
       deadline,
       sent: failure !== undefined,
+      refused: failure === undefined || failure === "nack",
       pending: undefined,
       suspect: false,
     };
     try {
       let last = failure;
       for (let retry = last ? 0 : -1;; retry++) {
-        if (last) await this.#prepareRetry(publication, last, retry);
+        if (last && this.#channel.closed) throw disposedError(true);
+        if (last) await prepareRetry(publication, last, retry);
         const outcome = await (publication.suspect
           ? this.#attemptSuspect(publication)
           : this.#attempt(publication, this.#channel));
@@ -174,6 +164,8 @@ export class Publisher {
         }
         last = outcome;
       }
+    } catch (error) {
+      throw isRejected(publication) ? rejectedError(route) : error;
     } finally {
       this.#releaseRoom(message.body.byteLength, publication.pending);
     }
@@ -257,22 +249,6 @@ export class Publisher {
     await Promise.all([this.#channel.close(), this.#suspectChannel.close()]);
   }
 
-  /** Throws if the message must not be sent again; otherwise waits for the back-off and decides which channel is used. */
-  async #prepareRetry(
-    publication: Publication,
-    outcome: Failure,
-    retry: number,
-  ): Promise<void> {
-    const { route, deadline, suspect } = publication;
-    if (outcome === "returned") throw unroutableError(route);
-    if (outcome === "nack") throw rejectedError(route);
-    if (this.#channel.closed) throw disposedError(true);
-    const fatal = isFatal(outcome.replyCode);
-    if (suspect && fatal) throw rejectedError(route, outcome);
-    await delay(retry === 0 ? 0 : backoff(retry), deadline);
-    publication.suspect = fatal;
-  }
-
   /** Writes a message. `onOutcome` is called when the broker has settled it or the channel has ended. Throws if AMQP cannot encode it. */
   #write(
     channel: Channel,
@@ -290,6 +266,10 @@ export class Publisher {
         route.exchange?.name ?? "",
         route.key,
       );
+      if (confirmation === "nack") {
+        this.#channel.replace(channel);
+        this.#suspectChannel.replace(channel);
+      }
       if (returned) onOutcome("returned");
       else if (confirmation === "lost") void channel.closed.then(onOutcome);
       else onOutcome(confirmation);
