@@ -12,7 +12,8 @@
  * Uses `AMQP_URL` where that is set. Every figure is the median of the rounds; ratios are medians of the rounds' ratios.
  */
 import { parseArgs } from "node:util";
-import { privateBroker } from "../setup/broker.ts";
+import { privateBroker, rabbitmqServer } from "../setup/broker.ts";
+import { versionOf } from "../setup/rabbitmq/versions.ts";
 import { chart } from "./chart.ts";
 import { chosen } from "./chosen.ts";
 import { goalLines } from "./goals.ts";
@@ -96,6 +97,7 @@ try {
   if (url) await main(url);
   else {
     await using broker = await privateBroker();
+    if (rabbitmqServer) console.log(`RabbitMQ ${versionOf(rabbitmqServer)}`);
     await main(broker.url);
   }
 } finally {

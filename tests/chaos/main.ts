@@ -6,6 +6,8 @@
  *     --seed n             of chance; default: a new one, which is printed
  *     --queue classic|quorum, --ledger memory|postgres
  *                          one pass; default: two, classic with memory and quorum with postgres
+ *     --rabbitmq 4.3|4.0|3.10|<folder>
+ *                          default: the newest that can be had
  *     --replay <folder>    a run that failed, again: the same row, seed and settings
  *     --soak <minutes>     faults by chance on the same processes
  *     --keep               keeps the history of rows that passed too
@@ -14,6 +16,7 @@
  */
 import { parseArgs } from "node:util";
 import { type PrivateBroker, privateBroker } from "../setup/broker.ts";
+import { useRabbitmq, versionOf } from "../setup/rabbitmq/versions.ts";
 import type { RunSettings } from "./bench.ts";
 import { ledgerMissing, openStore } from "./ledger.ts";
 import { killAll } from "./process.ts";
@@ -28,6 +31,8 @@ interface Plan extends RunSettings {
   readonly seconds: number;
   /** Minutes. */
   readonly soak?: number;
+  /** Version or folder; default: the newest that can be had. */
+  readonly rabbitmq?: string;
 }
 
 const { values: args } = parseArgs({
@@ -37,6 +42,7 @@ const { values: args } = parseArgs({
     seed: { type: "string" },
     queue: { type: "string" },
     ledger: { type: "string" },
+    rabbitmq: { type: "string" },
     replay: { type: "string" },
     soak: { type: "string" },
     keep: { type: "boolean", default: false },
@@ -65,6 +71,7 @@ function plans(): Plan[] {
     seconds: number("seconds", args.seconds),
     seed: Math.floor(number("seed", args.seed ?? `${1 + Math.random() * 1e9}`)),
     ...(args.soak !== undefined && { soak: number("soak", args.soak) }),
+    ...(args.rabbitmq !== undefined && { rabbitmq: args.rabbitmq }),
   };
   const queue = word("queue", args.queue ?? "classic", "classic", "quorum");
   const ledger = word("ledger", args.ledger ?? "memory", "memory", "postgres");
@@ -137,9 +144,12 @@ async function main(): Promise<number> {
   let failed = 0;
   console.log(header);
   for (const wanted of plans()) {
-    const plan = possible(wanted);
+    const rabbitmq = await useRabbitmq(wanted.rabbitmq);
+    const plan = { ...possible(wanted), rabbitmq };
     console.log(
-      `seed ${plan.seed}, queues ${plan.queue}, ledger ${plan.ledger}`,
+      `RabbitMQ ${
+        versionOf(rabbitmq)
+      }, seed ${plan.seed}, queues ${plan.queue}, ledger ${plan.ledger}`,
     );
     failed += await pass(plan);
   }

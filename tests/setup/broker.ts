@@ -6,6 +6,7 @@
 import { makeCertificates } from "./certificates.ts";
 import { isAlive, signal, spawnGuarded } from "./guard.ts";
 import { answersAmqp, freePort, until } from "./probe.ts";
+import { findRabbitmq } from "./rabbitmq/versions.ts";
 
 const GUEST = "guest:guest@127.0.0.1";
 const NO_BROKER =
@@ -33,32 +34,8 @@ export async function brokerUrl(): Promise<string> {
   return await new Promise<never>(() => {});
 }
 
-/** The folder of the installed RabbitMQ's own scripts, which need no particular user, or undefined. */
-export function findRabbitmq(): string | undefined {
-  const lib = "/usr/lib/rabbitmq/lib";
-  const packaged = names(lib).sort((a, b) =>
-    b.localeCompare(a, "en", { numeric: true })
-  )
-    .map((name) => `${lib}/${name}/sbin`);
-  return [
-    ...packaged,
-    "/opt/rabbitmq/sbin",
-    "/opt/homebrew/sbin",
-    "/usr/local/sbin",
-  ]
-    .find((folder) => names(folder).includes("rabbitmq-server"));
-}
-
-/** Where RabbitMQ is installed, or undefined: for tests that need a node of their own. */
+/** The folder of the scripts of the RabbitMQ that private nodes run, or undefined: for tests that need a node of their own. */
 export const rabbitmqServer: string | undefined = findRabbitmq();
-
-function names(folder: string): string[] {
-  try {
-    return [...Deno.readDirSync(folder)].map((entry) => entry.name);
-  } catch {
-    return [];
-  }
-}
 
 /** How a private node is made. */
 export interface PrivateBrokerOptions {
@@ -77,7 +54,7 @@ export async function privateBroker(
   const sbin = findRabbitmq();
   if (!sbin) {
     throw new Error(
-      "Cannot start a private broker: no rabbitmq-server is installed",
+      "Cannot start a private broker: there is no RabbitMQ on this machine",
     );
   }
   const folder = await Deno.makeTempDir({ prefix: "warren-broker-" });
@@ -114,7 +91,7 @@ export class PrivateBroker implements AsyncDisposable {
   constructor(sbin: string, folder: string, tls: boolean) {
     this.folder = folder;
     this.#sbin = sbin;
-    this.#env = environment(folder, this.port);
+    this.#env = environment(folder, this.port, sbin);
     this.#tlsPort = tls ? freePort() : undefined;
     this.tlsUrl = tls ? `amqps://${GUEST}:${this.#tlsPort}` : undefined;
   }
@@ -239,11 +216,15 @@ function unlessMissing(error: unknown): void {
   if (!(error instanceof Deno.errors.NotFound)) throw error;
 }
 
-/** Everything that RabbitMQ and Erlang are told; nothing is inherited but the path. */
-function environment(folder: string, port: number): Record<string, string> {
+/** Everything that RabbitMQ and Erlang are told; nothing is inherited but the path, where RabbitMQ's own Erlang comes first. */
+function environment(
+  folder: string,
+  port: number,
+  sbin: string,
+): Record<string, string> {
   const loopback = "-kernel inet_dist_use_interface {127,0,0,1}";
   return {
-    PATH: Deno.env.get("PATH") ?? "/usr/bin:/bin",
+    PATH: `${sbin}:${Deno.env.get("PATH") ?? "/usr/bin:/bin"}`,
     HOME: folder,
     LANG: "C.UTF-8",
     TMPDIR: folder,

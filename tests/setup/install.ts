@@ -1,11 +1,6 @@
 /** Installs what the tests need from Debian's or Ubuntu's own packages, for machines that have nothing at all. */
 
-const BY_HAND =
-  "No AMQP broker found and none can be installed from here: run " +
-  (Deno.build.os === "darwin"
-    ? "`brew install rabbitmq openssl`"
-    : "`sudo apt-get install rabbitmq-server openssl`") +
-  ", or set AMQP_URL.";
+const isDarwin = Deno.build.os === "darwin";
 
 // policy-rc.d is how Debian's packages ask whether they may start their service. The answer here
 // is no: it would run as a system service on the standard port, which nobody asked for.
@@ -29,7 +24,31 @@ esac
 
 /** Installs rabbitmq-server, or fails with one sentence that says what to do. */
 export async function installRabbitmq(): Promise<void> {
-  await aptInstall(["rabbitmq-server", "openssl"], BY_HAND);
+  await aptInstall(
+    ["rabbitmq-server"],
+    "No RabbitMQ is installed and none can be installed from here: run " +
+      (isDarwin
+        ? "`brew install rabbitmq`"
+        : "`sudo apt-get install rabbitmq-server`") +
+      ", or set AMQP_URL.",
+  );
+}
+
+/** Installs openssl, with which tests make certificates, unless it is there; or fails with one sentence that says what to do. */
+export async function installOpenssl(): Promise<void> {
+  try {
+    const command = new Deno.Command("openssl", { args: ["version"] });
+    if ((await command.output()).success) return;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  await aptInstall(
+    ["openssl"],
+    "No openssl found and none can be installed from here: run " +
+      (isDarwin
+        ? "`brew install openssl`."
+        : "`sudo apt-get install openssl`."),
+  );
 }
 
 /** Installs packages as root by apt-get, or fails with one sentence that says what to do. */

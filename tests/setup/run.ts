@@ -1,29 +1,20 @@
 /**
- * `deno task test [arguments of deno test]`: the tests, the JSDoc examples and the `ts` blocks
- * of every Markdown file against a broker. It takes the one that is there, else starts a private node, installing RabbitMQ
- * first if need be, and oslo.messaging and PostgreSQL for the tests with the real ones. The node and its data are gone when this ends, however it ends.
+ * `deno task test [--rabbitmq version] [--all] [arguments of deno test]`: the tests, the JSDoc examples and the `ts` blocks of
+ * every Markdown file against a broker. It takes the one that is there, else starts a private node of the newest RabbitMQ.
+ * It brings RabbitMQ, and oslo.messaging and PostgreSQL for the tests with the real ones. Without arguments, a part of the tests
+ * runs on the other versions too. The nodes and their data are gone when this ends, however it ends.
  */
-import { findBroker, findRabbitmq, privateBroker } from "./broker.ts";
-import { installRabbitmq } from "./install.ts";
+import { findBroker, privateBroker } from "./broker.ts";
+import { installOpenssl } from "./install.ts";
 import { findOslo, installOslo } from "./oslo.ts";
 import { findPostgres, installPostgres } from "./postgres.ts";
-
-/** A broker for this run, and how to end it if it is ours. */
-async function setUp(stack: AsyncDisposableStack): Promise<string> {
-  const started = performance.now();
-  let how = "found";
-  let url = await findBroker();
-  if (!url) {
-    if (!findRabbitmq()) await installRabbitmq();
-    url = stack.use(await privateBroker()).url;
-    how = "private node started";
-  }
-  if (!findOslo()) await installOslo();
-  if (!findPostgres()) await installPostgres();
-  const seconds = ((performance.now() - started) / 1000).toFixed(1);
-  console.log(`Broker: ${new URL(url).host} (${how} in ${seconds} s)`);
-  return url;
-}
+import {
+  availableRabbitmqs,
+  provideRabbitmq,
+  RABBITMQ_VARIABLE,
+  versionOf,
+  VERSIONS,
+} from "./rabbitmq/versions.ts";
 
 /** These run by themselves: the fault matrix has limits of time, the others change the environment of the process. */
 const ALONE = [
@@ -33,15 +24,87 @@ const ALONE = [
   "tests/config/watch_config_test.ts",
 ];
 
-/** Runs all tests, two files at once, then those that run alone if the others passed; or those that the arguments name. */
-async function testAll(url: string): Promise<number> {
-  if (Deno.args.length > 0) return await test(url, ...Deno.args);
-  const code = await test(url, "--parallel", `--ignore=${ALONE}`);
-  return code === 0 ? await test(url, ...ALONE) : code;
+/** Tests on one version of RabbitMQ. */
+interface Plan {
+  /** Arguments of `deno test`, one list for each time that it is run; the first failure ends the plan. */
+  readonly tests: readonly (readonly string[])[];
+  /** The RabbitMQ of private nodes, unless there is none: the folder of its scripts. */
+  readonly sbin?: string;
+  /** The broker that is there, for tests that need none of their own; default: a private node. */
+  readonly url?: string | undefined;
+}
+
+const ALL: Plan["tests"] = [["--parallel", `--ignore=${ALONE}`], ALONE];
+
+/** The part that runs on every version: transports, the AMQP client with a broker, and the calls and services above them. */
+const CORE: Plan["tests"] = [[
+  "--parallel",
+  "tests/transport",
+  "tests/amqp",
+  "tests/rpc/client",
+  "tests/rpc/retries",
+  "tests/service/service_test.ts",
+]];
+
+/** The command line: what is meant for this program, and `rest` for `deno test`. */
+function readArguments(args: readonly string[]) {
+  const rest = [...args];
+  const all = rest.includes("--all");
+  if (all) rest.splice(rest.indexOf("--all"), 1);
+  const at = rest.findIndex((arg) => /^--rabbitmq(=|$)/.test(arg));
+  if (at < 0) return { all, rest };
+  const [option = ""] = rest.splice(at, 1);
+  const rabbitmq = option.includes("=")
+    ? option.slice(option.indexOf("=") + 1)
+    : rest.splice(at, 1)[0];
+  if (!rabbitmq) throw new Error(`--rabbitmq: give ${VERSIONS} or a folder.`);
+  if (all) throw new Error("Give --all or --rabbitmq, not both.");
+  return { all, rest, rabbitmq };
+}
+
+/** The plans that the command line asks for; brings the RabbitMQ of each. */
+async function plansOf(args: readonly string[]): Promise<Plan[]> {
+  const { all, rest, rabbitmq } = readArguments(args);
+  const tests = rest.length > 0 ? [rest] : ALL;
+  const asked = all ? VERSIONS : rabbitmq ? [rabbitmq] : [];
+  const plans: Plan[] = [];
+  for (const name of asked) {
+    plans.push({ sbin: await provideRabbitmq(name), tests });
+  }
+  if (plans.length > 0) return plans;
+  const url = await findBroker();
+  for await (const sbin of availableRabbitmqs()) {
+    const isFirst = plans.length === 0;
+    plans.push(isFirst ? { sbin, tests, url } : { sbin, tests: CORE });
+    if (rest.length > 0) break;
+  }
+  if (plans.length > 0) return plans;
+  if (url) return [{ tests, url }];
+  throw new Error("No AMQP broker found: set AMQP_URL.");
+}
+
+/** Names the broker and the RabbitMQ of the private nodes. */
+function labelOf({ sbin, url }: Plan): string {
+  const rabbitmq = sbin && `RabbitMQ ${versionOf(sbin)}`;
+  if (url === undefined) return `${rabbitmq}`;
+  const nodes = rabbitmq ?? "not possible, their tests are ignored";
+  return `Broker ${new URL(url).host} (private nodes: ${nodes})`;
+}
+
+/** Runs a plan on its broker, or on a private node; returns the exit code. */
+async function run({ sbin, tests, url }: Plan): Promise<number> {
+  await using stack = new AsyncDisposableStack();
+  if (sbin) Deno.env.set(RABBITMQ_VARIABLE, sbin);
+  const broker = url ?? stack.use(await privateBroker()).url;
+  for (const args of tests) {
+    const code = await test(broker, args);
+    if (code !== 0) return code;
+  }
+  return 0;
 }
 
 /** Runs `deno test`; an interrupted run ends its tests first and the broker after them. */
-async function test(url: string, ...args: string[]): Promise<number> {
+async function test(url: string, args: readonly string[]): Promise<number> {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", "--doc", ...args],
     env: { AMQP_URL: url, DENO_JOBS: Deno.env.get("DENO_JOBS") ?? "2" },
@@ -54,14 +117,35 @@ async function test(url: string, ...args: string[]): Promise<number> {
   return code;
 }
 
+/** The exit code of `deno test` after SIGINT. */
+const INTERRUPTED = 130;
+
+/** Runs all plans, and says at the end which of them failed. */
 async function main(): Promise<number> {
-  await using stack = new AsyncDisposableStack();
-  try {
-    return await testAll(await setUp(stack));
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    return 1;
+  const plans = await plansOf(Deno.args);
+  await installOpenssl();
+  if (!findOslo()) await installOslo();
+  if (!findPostgres()) await installPostgres();
+  const results: string[] = [];
+  let worst = 0;
+  for (const plan of plans) {
+    const label = labelOf(plan);
+    const part = plan.tests === CORE ? ", in part" : "";
+    console.log(`${label}${part}`);
+    const started = performance.now();
+    const code = await run(plan);
+    if (code === INTERRUPTED) return code;
+    worst ||= code;
+    const seconds = Math.round((performance.now() - started) / 1000);
+    const result = code === 0 ? "passed" : "failed";
+    results.push(`${label}${part}: ${result} in ${seconds} s`);
   }
+  console.log(results.join("\n"));
+  return worst;
 }
 
-Deno.exit(await main());
+const code = await main().catch((error) => {
+  console.error(error instanceof Error ? error.message : error);
+  return 1;
+});
+Deno.exit(code);
