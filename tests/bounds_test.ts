@@ -89,6 +89,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/server/event_loop_monitor.ts #active": HANDLERS,
   "rpc/call_queues.ts #newer": OWN,
   "amqp/channel/channel_input.ts consumers": OWN,
+  "amqp/channel/consumer_ends.ts #ending": OWN,
   "amqp/channel/confirms.ts #listeners":
     "messages that the program publishes and the broker has not confirmed",
   "amqp/channel/consumer_starts.ts #others": OWN,

@@ -64,6 +64,7 @@ Deno.test("onMessage, openBody and onCancelled", async () => {
     );
     await peer.write(method(1, "basic.cancel", { ...args, noWait: true }));
     await until("both arrive", () => messages === 2, 5_000, 1);
+    await peer.expect("basic.cancel", 1);
   });
   assert.deepEqual(errors, [
     "openBody",

@@ -10,12 +10,7 @@ import type { FieldReader } from "../codec/field_reader.ts";
 import type { Destination } from "../codec/frame_writer.ts";
 import { decodeArgs, knownName } from "../codec/method_codec.ts";
 import type { Args, MethodName, RequestName } from "../codec/method_args.ts";
-import {
-  BASIC_ACK,
-  BASIC_DELIVER,
-  BASIC_NACK,
-  FrameError,
-} from "../codec/protocol.ts";
+import { BASIC_DELIVER, FrameError } from "../codec/protocol.ts";
 import type { ReceivedMessage } from "../codec/received_message.ts";
 import type { ChannelHost } from "./channel_host.ts";
 import { ChannelInput, type ConsumerListener } from "./channel_input.ts";
@@ -27,9 +22,15 @@ import type {
   RequestArgs,
 } from "./channel_options.ts";
 import { ChannelOutput } from "./channel_output.ts";
+import { ConsumerEnds } from "./consumer_ends.ts";
 import { ConsumerStarts } from "./consumer_starts.ts";
 import { CLOSE_TIMEOUT_MS, waitForClose } from "./closing.ts";
-import { type ConfirmListener, Confirms, ignore } from "./confirms.ts";
+import {
+  type ConfirmListener,
+  Confirms,
+  handleConfirm,
+  ignore,
+} from "./confirms.ts";
 import { notify } from "./listeners.ts";
 import { Requests } from "./requests.ts";
 
@@ -47,10 +48,17 @@ export class Channel {
   readonly #output: ChannelOutput;
   readonly #options: ChannelOptions;
   readonly #requests = new Requests();
-  readonly #input = new ChannelInput();
+  readonly #input = new ChannelInput((tag) => {
+    if (this.#starts.acknowledge) this.nack(tag);
+  });
   readonly #starts = new ConsumerStarts(
     this.#input.consumers,
     (name, args, onReply) => this.#request(name, args, onReply),
+  );
+  readonly #ends = new ConsumerEnds(
+    this.#input.consumers,
+    (consumerTag, onReply) =>
+      this.#request("basic.cancel", { consumerTag }, onReply, consumerTag),
   );
   readonly #confirms: Confirms | undefined;
   readonly #resolveClosed: (reason: AmqpError) => void;
@@ -115,11 +123,9 @@ export class Channel {
     return await this.#starts.start(queue, listener, options);
   }
 
-  /** Cancels a consumer. Messages may arrive until the promise resolves. */
+  /** Cancels a consumer. Messages may arrive until the promise resolves; any that arrives later is requeued. */
   async cancel(consumerTag: string): Promise<void> {
-    const remove = this.#input.removal(consumerTag);
-    this.#send("basic.cancel", { consumerTag });
-    await this.#requests.add("basic.cancel", remove, consumerTag);
+    await this.#ends.cancel(consumerTag);
   }
 
   /** Takes one message from a queue; undefined if the queue is empty. */
@@ -218,21 +224,20 @@ export class Channel {
     name: N,
     args: Partial<Args<N>>,
     onReply?: (reply: Args<`${N}-ok`>) => void,
+    tag?: string,
   ): Promise<Args<`${N}-ok`>> {
     this.#send(name, args);
-    return this.#requests.add(name, onReply);
+    return this.#requests.add(name, onReply, tag);
   }
 
   #onFrame(fields: FieldReader): void {
     const id = fields.u32();
     if (id === BASIC_DELIVER) return this.#input.onDeliver(fields);
-    if (id === BASIC_ACK) return this.#confirms?.onMethod(fields, "ack");
-    if (id === BASIC_NACK) return this.#confirms?.onMethod(fields, "nack");
+    if (handleConfirm(id, fields, this.#confirms)) return;
     this.#onMethod(knownName(id), fields);
   }
 
   #onMethod(name: MethodName, fields: FieldReader): void {
-    const input = this.#input;
     switch (name) {
       case "channel.close":
         return this.#onClose(decodeArgs(fields, name));
@@ -240,15 +245,21 @@ export class Channel {
         if (!this.#reason) break;
         this.#host.release(this.number);
         return this.#end(this.#reason);
-      case "channel.flow":
-        return this.#onFlow(decodeArgs(fields, name));
-      case "basic.cancel":
-        return this.#onCancel(decodeArgs(fields, name));
+      case "channel.flow": {
+        const args = decodeArgs(fields, name);
+        this.#output.method("channel.flow-ok", args);
+        return notify(this.#options.onFlow, args.active);
+      }
+      case "basic.cancel": {
+        const { consumerTag, noWait } = decodeArgs(fields, name);
+        if (!noWait) this.#output.method("basic.cancel-ok", { consumerTag });
+        return this.#ends.onCancelled(consumerTag);
+      }
       case "basic.return":
-        return input.onReturn(decodeArgs(fields, name), this.#options);
+        return this.#input.onReturn(decodeArgs(fields, name), this.#options);
       case "basic.get-ok":
         if (!this.#requests.has("basic.get")) break;
-        return input.onGot(
+        return this.#input.onGot(
           decodeArgs(fields, name),
           (message) => this.#requests.settle(name, message),
         );
@@ -267,16 +278,6 @@ export class Channel {
     // If both sides close, the number is in use until `close-ok`; a `close` that waits for a large message is never sent.
     if (!this.#reason || this.writing) this.#host.release(this.number);
     this.#end(error);
-  }
-
-  #onFlow(args: Args<"channel.flow">): void {
-    this.#output.method("channel.flow-ok", args);
-    notify(this.#options.onFlow, args.active);
-  }
-
-  #onCancel({ consumerTag, noWait }: Args<"basic.cancel">): void {
-    if (!noWait) this.#output.method("basic.cancel-ok", { consumerTag });
-    this.#input.onCancel(consumerTag);
   }
 
   /** Drops all later messages and acknowledgements, because the channel or its connection is closing. */

@@ -4,19 +4,23 @@ import type { FieldReader } from "../codec/field_reader.ts";
 import type { Args } from "../codec/method_args.ts";
 import { FrameError } from "../codec/protocol.ts";
 import type {
+  BodySink,
   Envelope,
   MessageReceiver,
   ReceivedMessage,
 } from "../codec/received_message.ts";
 import { type Assembly, beginAssembly } from "./assembly.ts";
-import { notify } from "./listeners.ts";
 
 /**
  * Listener of a consumer. Its methods must not throw; an error is reported as an uncaught one.
  * @category AMQP
  */
 export interface ConsumerListener extends MessageReceiver {
-  /** Called when the broker has cancelled the consumer, because its queue was deleted or its node is down. */
+  /**
+   * Called when the broker has cancelled the consumer: its queue was deleted, its node is down, or (RabbitMQ 4.3) a message was
+   * not acknowledged within `consumer_timeout`. The client cancels the consumer as well; messages may arrive until the
+   * broker has answered that.
+   */
   onCancelled?(): void;
 }
 
@@ -38,29 +42,29 @@ interface ReturnOptions {
   readonly onReturned?: ((returned: ReturnedMessage) => void) | undefined;
 }
 
-/** Receiver that drops messages. */
-const discard: MessageReceiver = { onMessage: () => {} };
+/** Receiver of a body that is not kept. */
+const NO_BODY: BodySink = { write: () => {}, abort: () => {} };
 
 /** Input of one channel. */
 export class ChannelInput {
   /** Consumers by their tags. */
   readonly consumers: Map<string, ConsumerListener> = new Map();
+  /** Receiver of the messages of unknown consumers. */
+  readonly #unclaimed: MessageReceiver;
   #assembly: Assembly | undefined;
   #closed = false;
 
-  /** Returns a function that removes a consumer, unless another consumer has its tag by then. */
-  removal(consumerTag: string): () => void {
-    const { consumers } = this;
-    const listener = consumers.get(consumerTag);
-    return () => {
-      if (consumers.get(consumerTag) !== listener) return;
-      consumers.delete(consumerTag);
+  /** `onUnclaimed` is called with the delivery tag of each message of an unknown consumer. */
+  constructor(onUnclaimed: (deliveryTag: number) => void) {
+    this.#unclaimed = {
+      onMessage: ({ deliveryTag }) => onUnclaimed(deliveryTag),
+      openBody: () => NO_BODY,
     };
   }
 
-  /** Handles `basic.deliver`. A message of an unknown consumer is dropped. */
+  /** Handles `basic.deliver`. */
   onDeliver(fields: FieldReader): void {
-    const receiver = this.consumers.get(fields.name()) ?? discard;
+    const receiver = this.consumers.get(fields.name()) ?? this.#unclaimed;
     this.#begin({
       deliveryTag: fields.u64(),
       redelivered: fields.u8() !== 0,
@@ -85,13 +89,6 @@ export class ChannelInput {
     onMessage: (message: ReceivedMessage) => void,
   ): void {
     this.#begin(args, { onMessage });
-  }
-
-  /** Handles `basic.cancel`: the broker has cancelled a consumer. */
-  onCancel(consumerTag: string): void {
-    const listener = this.consumers.get(consumerTag);
-    this.consumers.delete(consumerTag);
-    notify(() => listener?.onCancelled?.(), undefined);
   }
 
   /** Handles a header frame. */

@@ -1,5 +1,6 @@
 /** Publisher confirms of a channel. @module */
 import type { FieldReader } from "../codec/field_reader.ts";
+import { BASIC_ACK, BASIC_NACK } from "../codec/protocol.ts";
 import { notify } from "./listeners.ts";
 
 /**
@@ -42,13 +43,6 @@ export class Confirms {
   /** Adds the listener of the next message. */
   add(listener: ConfirmListener): void {
     this.#listeners.push(listener);
-  }
-
-  /** Handles `basic.ack` or `basic.nack`. */
-  onMethod(fields: FieldReader, confirmation: "ack" | "nack"): void {
-    const tag = fields.u64();
-    const multiple = (fields.u8() & 1) !== 0;
-    this.settle(tag, multiple, confirmation);
   }
 
   /** Confirms the message with that delivery tag, which counts from 1; with `multiple`, all messages up to it. */
@@ -107,4 +101,20 @@ export class Confirms {
       [next] = this.#waiting;
     }
   }
+}
+
+/**
+ * Settles the messages of `basic.ack` or `basic.nack`, if the channel has confirms; returns false for a method with any other
+ * id.
+ */
+export function handleConfirm(
+  id: number,
+  fields: FieldReader,
+  confirms: Confirms | undefined,
+): boolean {
+  if (id !== BASIC_ACK && id !== BASIC_NACK) return false;
+  const tag = fields.u64();
+  const multiple = (fields.u8() & 1) !== 0;
+  confirms?.settle(tag, multiple, id === BASIC_ACK ? "ack" : "nack");
+  return true;
 }

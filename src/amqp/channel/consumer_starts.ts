@@ -21,6 +21,7 @@ const MAX_STARTS = 64;
 export class ConsumerStarts {
   readonly #consumers: Map<string, ConsumerListener>;
   readonly #request: SendRequest;
+  #acknowledge = false;
   /** End of the latest start that has to be alone, while later starts have to wait for it. */
   #alone: Promise<void> | undefined;
   /** Ends of the starts after that one, in their order. */
@@ -32,12 +33,18 @@ export class ConsumerStarts {
     this.#request = request;
   }
 
+  /** True once a consumer was started whose messages have to be acknowledged. */
+  get acknowledge(): boolean {
+    return this.#acknowledge;
+  }
+
   /** Starts a consumer, at once or after those that have to start before; resolves with its tag. */
   start(
     queue: string,
     listener: ConsumerListener,
     options: ConsumeOptions,
   ): Promise<string> {
+    if (!options.noAck) this.#acknowledge = true;
     const isAlone = options.prefetchCount === undefined;
     const begin = () => this.#start(queue, listener, options);
     const before = this.#before(isAlone);

@@ -176,7 +176,40 @@ Deno.test("a channel that the broker stops and resumes says so to both sides", a
   connection.destroy("the test ends");
 });
 
-Deno.test("a consumer that the broker cancels is answered if the broker waits, and its tag forgotten", async () => {
+Deno.test("a consumer that the broker cancels is cancelled in return, and gets its messages until that is answered", async () => {
+  using broker = new FakeBroker();
+  const { connection, peer } = await broker.connect();
+  const channel = await peer.channel(connection);
+  const mail = new Mailbox();
+  const consuming = channel.consume("q", mail);
+  await peer.expect("basic.consume", 1);
+  const args = { consumerTag: "tag" };
+  await peer.write(
+    method(1, "basic.consume-ok", args),
+    method(1, "basic.cancel", { ...args, noWait: true }),
+    method(1, "basic.cancel", { ...args, noWait: true }),
+    delivery(1, { ...args, deliveryTag: 1 }, text("late")),
+    method(1, "basic.cancel-ok", args),
+    delivery(1, { ...args, deliveryTag: 2 }, text("too late")),
+    method(1, "basic.deliver", { ...args, deliveryTag: 3 }),
+    header(1, text("large and too late")),
+    ...["large and", " too late"].map((part) => body(1, text(part).body)),
+  );
+  assert.equal(await consuming, "tag");
+  assert.deepEqual(await peer.expect("basic.cancel", 1), {
+    ...args,
+    noWait: false,
+  });
+  for (const deliveryTag of [2, 3]) {
+    const nack = { deliveryTag, multiple: false, requeue: true };
+    assert.deepEqual(await peer.expect("basic.nack", 1), nack);
+  }
+  assert.deepEqual([mail.cancelled, mail.texts], [1, ["late"]]);
+  assert.deepEqual(peer.sent, []);
+  connection.destroy("the test ends");
+});
+
+Deno.test("a broker that waits for the answer to its cancellation gets it", async () => {
   using broker = new FakeBroker();
   const { connection, peer } = await broker.connect();
   const channel = await peer.channel(connection);
@@ -186,12 +219,29 @@ Deno.test("a consumer that the broker cancels is answered if the broker waits, a
   await peer.write(
     method(1, "basic.consume-ok", { consumerTag: "tag" }),
     method(1, "basic.cancel", { consumerTag: "tag" }),
-    method(1, "basic.cancel", { consumerTag: "tag" }),
-    delivery(1, { consumerTag: "tag" }, text("late")),
   );
-  assert.equal(await consuming, "tag");
-  for (const _ of [1, 2]) await peer.expect("basic.cancel-ok", 1);
-  assert.deepEqual([mail.cancelled, mail.texts], [1, []]);
+  await consuming;
+  await peer.expect("basic.cancel-ok", 1);
+  await peer.expect("basic.cancel", 1);
+  assert.equal(mail.cancelled, 1);
+  connection.destroy("the test ends");
+});
+
+Deno.test("messages of unknown consumers are dropped if no consumer of the channel acknowledges", async () => {
+  using broker = new FakeBroker();
+  const { connection, peer } = await broker.connect();
+  const channel = await peer.channel(connection);
+  const mail = new Mailbox();
+  const consuming = channel.consume("q", mail, { noAck: true });
+  await peer.expect("basic.consume", 1);
+  await peer.write(
+    method(1, "basic.consume-ok", { consumerTag: "tag" }),
+    delivery(1, { consumerTag: "unknown" }, text("a")),
+    delivery(1, { consumerTag: "tag" }, text("b")),
+  );
+  await consuming;
+  await mail.first(1);
+  assert.deepEqual([mail.texts, peer.sent], [["b"], []]);
   connection.destroy("the test ends");
 });
 

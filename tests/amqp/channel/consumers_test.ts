@@ -190,7 +190,7 @@ Deno.test("a consumer that cannot be encoded throws, leaves nothing behind, and 
 });
 
 Deno.test("the listener of a consumer that was not started is not kept", async () => {
-  const { consumers } = new ChannelInput();
+  const { consumers } = new ChannelInput(() => {});
   const refused = () => Promise.reject(new TypeError("refused"));
   const thrown = () => {
     throw new TypeError("thrown");

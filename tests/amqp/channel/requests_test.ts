@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { ChannelInput } from "../../../src/amqp/channel/channel_input.ts";
+import { ConsumerEnds } from "../../../src/amqp/channel/consumer_ends.ts";
 import { Confirms } from "../../../src/amqp/channel/confirms.ts";
 import { Requests } from "../../../src/amqp/channel/requests.ts";
 import { AmqpError } from "../../../src/amqp/mod.ts";
@@ -92,18 +93,32 @@ Deno.test("requests are settled in order by their own replies, also by replies t
   assert.equal(requests.has("basic.get"), false);
 });
 
-Deno.test("consumers are forgotten when they are cancelled by either side, and when the channel is closed", () => {
-  const input = new ChannelInput();
-  let cancelled = 0;
-  const listener = { onMessage: () => {}, onCancelled: () => void cancelled++ };
-  input.consumers.set("a", listener);
-  input.consumers.set("b", listener);
-  input.onCancel("a");
-  input.onCancel("a");
-  input.onCancel("unknown");
-  assert.deepEqual([cancelled, input.consumers.size], [1, 1]);
+Deno.test("consumers are forgotten when they are cancelled by either side, and when the channel is closed", async () => {
+  const input = new ChannelInput(() => {});
+  const { consumers } = input;
+  const sent: string[] = [];
+  const replies: (() => void)[] = [];
+  const ends = new ConsumerEnds(consumers, (tag, onReply) => {
+    sent.push(tag);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    replies.push(() => (onReply(), resolve()));
+    return promise;
+  });
+  const cancelled: string[] = [];
+  for (const tag of ["a", "b", "c"]) {
+    const onCancelled = () => void cancelled.push(tag);
+    consumers.set(tag, { onMessage: () => {}, onCancelled });
+  }
+  for (const tag of ["a", "a", "unknown"]) ends.onCancelled(tag);
+  const ended = ends.cancel("b");
+  ends.onCancelled("b"); // both sides cancel it
+  assert.deepEqual([sent, cancelled], [["a", "b"], ["a"]]);
+  assert.deepEqual([...consumers.keys()], ["a", "b", "c"]);
+  for (const reply of replies) reply();
+  await ended;
+  assert.deepEqual([...consumers.keys()], ["c"]);
   input.close();
-  assert.equal(input.consumers.size, 0);
+  assert.equal(consumers.size, 0);
 });
 
 Deno.test("the listener of a consumer that was cancelled is not held", async () => {
