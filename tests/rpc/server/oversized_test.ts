@@ -251,8 +251,12 @@ Deno.test("a room has one body; those that wait for it go back one after the oth
 });
 
 Deno.test("of bodies above the limit that come at once, one is held in a process", () => {
-  const received = (bodySize: number) =>
-    ({ bodySize, replyTo: undefined }) as ReceivedMessage;
+  const received = (bodySize: number, deliveries = 0) =>
+    ({
+      bodySize,
+      replyTo: undefined,
+      headers: { "x-delivery-count": deliveries },
+    }) as unknown as ReceivedMessage;
   const limit = { bytes: 10, allowWhole: true };
   const part = new Uint8Array(10).fill(7);
   const whole = new LargeBody(received(20), limit);
@@ -265,7 +269,11 @@ Deno.test("of bodies above the limit that come at once, one is held in a process
   assert.ok(body.every((byte) => byte === 7));
   assert.equal(later.kept, "later");
   assert.equal(later.messageOf(received(20)).body.length, 0);
-  bodyBudget.release(); // as its delivery does when it is settled
+  const worn = [1, 2].map(() => new LargeBody(received(20, 10), limit));
+  assert.deepEqual(worn.map(({ kept }) => kept), ["whole", "later"]);
+  for (const each of [later, ...worn]) each.release();
+  assert.equal(bodyBudget.tryAcquire(), false, "the first one still holds it");
+  whole.release(); // as its delivery does when it is settled
   const half = new LargeBody(received(20), limit);
   half.write(part);
   assert.equal(

@@ -18,7 +18,7 @@ export interface ConsumerRequest {
 
 /** Receiver of a consumer. */
 export interface RequeueingReceiver {
-  /** Keeps all later messages of a consumer that was cancelled, and requeues them once the broker has confirmed that. */
+  /** Requeues all later messages of a consumer that is cancelled, once the broker has confirmed that. */
   requeueAll(cancelled: Promise<void>): void;
 }
 

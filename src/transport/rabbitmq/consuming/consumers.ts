@@ -215,7 +215,7 @@ export class ConsumerChannel {
     const tag = crypto.randomUUID();
     const { recorder } = this.#connection;
     const options = { consuming, recorder, renewals: this.#renewals, tag };
-    const onCancelled = () => this.#onQueueDeleted(spec, tag);
+    const onCancelled = () => this.#onCancelled(spec, tag);
     const starting = startConsumer(spec, queue, options, onCancelled);
     const untilClosed = { at: Infinity, signal };
     starting.catch(() => this.#topology.discard(spec));
@@ -225,12 +225,16 @@ export class ConsumerChannel {
     if (spec.cancelled) await this.#cancel(spec);
   }
 
-  /** Handles a cancellation by the broker: the queue was deleted. */
-  #onQueueDeleted(spec: ConsumerSpec, tag: string): void {
+  /**
+   * Handles a cancellation by the broker: the queue was deleted, or a message was late, i.e. not acknowledged within
+   * `consumer_timeout` (RabbitMQ 4.3). The broker has requeued late messages, and ignores their acknowledgements; all others
+   * are settled as usual. If one of these is late as well, the broker closes the channel, as other versions do at once.
+   */
+  #onCancelled(spec: ConsumerSpec, tag: string): void {
     if (spec.tag === tag) this.#registry.stopped(spec);
     if (spec.cancelled) return;
     const queue = spec.route.queue.name;
-    const text = "Queue {queue} was deleted: declaring it again";
+    const text = "The broker cancelled the consumer of {queue}: restarting it";
     logger("bus").warn(text, { queue }, queue);
     this.#restore();
   }

@@ -10,7 +10,7 @@ export interface DeliveryConsumer {
   readonly acks: AckBatcher;
   /** Maximum number of unacknowledged deliveries; 0 = no limit. */
   readonly prefetch: number;
-  /** True if the queue counts the deliveries of its messages. */
+  /** True if the queue counts the deliveries of its messages, also before the first count. */
   readonly countsDeliveries: boolean;
   /** Exempts a delivery with a body of so many bytes from the prefetch; see `Delivery.exemptFromPrefetch`. */
   exempt(bytes: number, evict: () => void): Disposable;
@@ -38,9 +38,8 @@ export class RabbitDelivery implements Delivery {
     this.message = message;
     this.key = routingKey;
     this.redelivered = redelivered;
-    this.deliveryCount = consumer.countsDeliveries
-      ? deliveryCountOf(message.headers)
-      : undefined;
+    this.deliveryCount = deliveryCountOf(message.headers) ??
+      (consumer.countsDeliveries ? 0 : undefined);
     this.#consumer = consumer;
     this.#tag = deliveryTag;
     this.#onSettled = onSettled;
@@ -75,12 +74,21 @@ export class RabbitDelivery implements Delivery {
   }
 }
 
-/** Returns the number of earlier deliveries. A quorum queue sends no count with the first delivery. */
-function deliveryCountOf(
-  { "x-delivery-count": count }: Message["headers"],
-): number {
-  return Number.isSafeInteger(count) ? Number(count) : 0;
+/**
+ * Returns the number of earlier deliveries that the broker has counted; undefined on the first delivery, and if the queue is
+ * no quorum queue. RabbitMQ before 4.3 counts all deliveries in `x-delivery-count`. RabbitMQ 4.3 counts all of them in
+ * `x-acquired-count`, and in `x-delivery-count` only those that ended with `basic.reject` or a lost channel.
+ */
+export function deliveryCountOf(
+  { "x-acquired-count": acquired, "x-delivery-count": delivered }:
+    Message["headers"],
+): number | undefined {
+  if (acquired === undefined && delivered === undefined) return undefined;
+  return Math.max(countFrom(acquired), countFrom(delivered));
 }
+
+const countFrom = (value: unknown) =>
+  Number.isSafeInteger(value) ? Number(value) : 0;
 
 /** States of a delivery; a tag without a delivery counts as settled. */
 const SETTLED = 0, UNSETTLED = 1, ACKNOWLEDGED = 2;
@@ -88,7 +96,11 @@ const SETTLED = 0, UNSETTLED = 1, ACKNOWLEDGED = 2;
 const MAX_SETTLED = 1024;
 const NO_TAGS: readonly number[] = [];
 
-/** Deliveries of one channel by their tags, which count up: a list is faster than a set. */
+/**
+ * Deliveries of one channel by their tags, which count up: a list is faster than a set. A tag between them is that of a
+ * message of an unknown consumer, which the client has requeued, so that an acknowledgement with `multiple` does not
+ * include the message. A message whose body is being received has the highest tag, and is never included either.
+ */
 class UnsettledDeliveries {
   #states: number[] = [];
   /** Tag of the first state in the list. */
@@ -239,11 +251,15 @@ export class AckBatcher {
     this.#timer = setTimeout(this.#onTimer, delay);
   }
 
-  /** Rejects a delivery, before any acknowledgement that is sent later. */
+  /**
+   * Rejects a delivery, before any acknowledgement that is sent later. From RabbitMQ 4.3 on, `basic.nack` does not count
+   * towards the delivery limit of a quorum queue, as `basic.reject` does.
+   */
   reject(tag: number, requeue: boolean): void {
     if (!this.#channel.isOpen) return this.#recorder.recordStale(1);
     this.#deliveries.settle(tag);
-    this.#channel.reject(tag, requeue);
+    if (requeue) this.#channel.nack(tag);
+    else this.#channel.reject(tag, false);
   }
 
   /** Sends all acknowledgements; one with `multiple` for the oldest deliveries up to the first unsettled one. */

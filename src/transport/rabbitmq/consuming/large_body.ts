@@ -1,8 +1,19 @@
 /** Bodies above the limit of their consumer: their two ends, the whole body, or nothing until the next delivery. @module */
 import type { BodySink, ReceivedMessage } from "../../../amqp/mod.ts";
-import { bodyBudget, BodyEdges, type BodyLimit } from "../../oversized_body.ts";
+import { isNearDeliveryLimit } from "../../delivery_limit.ts";
+import {
+  BodyBudget,
+  bodyBudget,
+  BodyEdges,
+  type BodyLimit,
+  type PostponedDelivery,
+} from "../../oversized_body.ts";
 import type { Message } from "../../transport.ts";
+import { deliveryCountOf } from "./deliveries.ts";
 import { oversizedMessage } from "./rabbit_message.ts";
+
+/** Semaphore for one more body: of a message that was requeued so often that the broker might drop it. */
+const lastBudget = new BodyBudget();
 
 /**
  * Part of an oversized body that is in memory: the two ends; the whole body, if the semaphore was free; or nothing,
@@ -14,19 +25,24 @@ export type KeptPart = "ends" | "whole" | "later";
 export class LargeBody implements BodySink {
   /** Part of the body that is kept. */
   readonly kept: KeptPart;
+  readonly #budget: BodyBudget;
   readonly #whole: Uint8Array | undefined;
   readonly #edges: BodyEdges;
   #received = 0;
 
   /** Decides which part of the body is kept, before the body arrives. */
   constructor(
-    { bodySize, replyTo, correlationId }: ReceivedMessage,
+    { bodySize, replyTo, correlationId, headers }: ReceivedMessage,
     { allowWhole }: BodyLimit,
   ) {
+    const deliveryCount = deliveryCountOf(headers);
+    this.#budget = isNearDeliveryLimit({ deliveryCount })
+      ? lastBudget
+      : bodyBudget;
     const asks = replyTo !== undefined && correlationId !== undefined;
     this.kept = asks || !allowWhole
       ? "ends"
-      : bodyBudget.tryAcquire()
+      : this.#budget.tryAcquire()
       ? "whole"
       : "later";
     this.#whole = this.kept === "whole" ? new Uint8Array(bodySize) : undefined;
@@ -42,7 +58,17 @@ export class LargeBody implements BodySink {
 
   /** Releases the semaphore, because the channel was closed. */
   abort(): void {
-    if (this.#whole) bodyBudget.release();
+    this.release();
+  }
+
+  /** Releases the semaphore, if the whole body was kept. */
+  release(): void {
+    if (this.#whole) this.#budget.release();
+  }
+
+  /** Requeues the message of this body once there is room for the body. */
+  postpone(message: PostponedDelivery): void {
+    this.#budget.postpone(message);
   }
 
   /** Returns the message with the part of its body that is kept. */

@@ -6,8 +6,6 @@ import type {
   ReceivedMessage,
 } from "../../../amqp/mod.ts";
 import { logger } from "../../../logging.ts";
-import { bodyBudget } from "../../oversized_body.ts";
-import type { Delivery } from "../../transport.ts";
 import {
   type AckBatcher,
   type DeliveryConsumer,
@@ -49,21 +47,9 @@ export interface ReceiverOptions {
 interface ReceiverListener {
   /** Called with the offset of each message of a stream. */
   onOffset(offset: number): void;
-  /** Called when the broker has cancelled the consumer, because its queue was deleted. */
+  /** Called when the broker has cancelled the consumer. */
   onCancelled(): void;
 }
-
-/** Requeues a delivery when there is room for its body; until then it is unacknowledged and counts against the prefetch. */
-function postpone(channel: Channel, delivery: Delivery): void {
-  bodyBudget.postpone({
-    get alive() {
-      return channel.isOpen;
-    },
-    requeue: () => delivery.reject(true),
-  });
-}
-
-const releaseBudget = () => bodyBudget.release();
 
 /** Receives the messages of one consumer. */
 class ConsumerReceiver implements ConsumerListener, RequeueingReceiver {
@@ -73,8 +59,8 @@ class ConsumerReceiver implements ConsumerListener, RequeueingReceiver {
   readonly #listener: ReceiverListener;
   /** Body that is arriving, if it is above the limit. */
   #large: LargeBody | undefined;
-  /** Tags of messages that arrived after the cancellation, once `requeueAll` was called. */
-  #late: number[] | undefined;
+  /** Requeues a message that arrived after the cancellation; undefined before `requeueAll` was called. */
+  #requeue: ((deliveryTag: number) => void) | undefined;
 
   constructor(
     request: ConsumerRequest,
@@ -105,10 +91,9 @@ class ConsumerReceiver implements ConsumerListener, RequeueingReceiver {
     const large = this.#large;
     this.#large = undefined;
     acks.delivered(received.deliveryTag);
-    if (this.#late) {
-      if (large?.kept === "whole") releaseBudget();
-      this.#late.push(received.deliveryTag);
-      return;
+    if (this.#requeue) {
+      large?.release();
+      return this.#requeue(received.deliveryTag);
     }
     recorder.recordProof();
     this.#recordOffset(received);
@@ -116,9 +101,17 @@ class ConsumerReceiver implements ConsumerListener, RequeueingReceiver {
       large?.messageOf(received) ?? messageOf(received),
       received,
       this.#consumer,
-      large?.kept === "whole" ? releaseBudget : undefined,
+      large && (() => large.release()),
     );
-    if (large?.kept === "later") return postpone(channel, delivery);
+    if (large?.kept === "later") {
+      // Until then it is unacknowledged and counts against the prefetch.
+      return large.postpone({
+        get alive() {
+          return channel.isOpen;
+        },
+        requeue: () => delivery.reject(true),
+      });
+    }
     try {
       this.#request.onDelivery(delivery);
     } catch (error) {
@@ -130,13 +123,10 @@ class ConsumerReceiver implements ConsumerListener, RequeueingReceiver {
     this.#listener.onCancelled();
   }
 
-  /** Keeps all later messages of a consumer that was cancelled, and requeues them once the broker has confirmed that. */
+  /** Requeues all later messages of a consumer that is cancelled, once the broker has confirmed that. */
   requeueAll(cancelled: Promise<void>): void {
-    const late: number[] = this.#late = [];
     const { acks } = this.#options.consuming;
-    void cancelled.then(() => {
-      for (const tag of late) acks.reject(tag, true);
-    });
+    this.#requeue = (tag) => void cancelled.then(() => acks.reject(tag, true));
   }
 
   #recordOffset({ headers }: ReceivedMessage): void {
@@ -147,7 +137,7 @@ class ConsumerReceiver implements ConsumerListener, RequeueingReceiver {
 
 /**
  * Starts a consumer of a queue. `onCancelled` is called when the broker has cancelled the consumer, because its queue was
- * deleted.
+ * deleted or a message was not acknowledged in time. Messages may arrive until the client's cancellation is answered.
  *
  * @throws {Error} the channel was closed, or the consumer was cancelled together with `consume-ok`.
  */
@@ -175,5 +165,5 @@ export async function startConsumer(
     prefetchCount: prefetchOf(spec),
   });
   if (!channel.isOpen) throw new Error("channel lost");
-  if (cancelled) throw new Error("queue lost");
+  if (cancelled) throw new Error("consumer cancelled");
 }
