@@ -3,6 +3,7 @@ import { withDeadline } from "../../async/deadline.ts";
 import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
 import { type EventAddress, publishKey } from "../../transport/address.ts";
 import { logger, oneLine } from "../../logging.ts";
+import { isNearDeliveryLimit } from "../../transport/delivery_limit.ts";
 import type {
   Consumer,
   Deadline,
@@ -197,10 +198,23 @@ class EventListener {
     this.#consumers = await Promise.all(queues.map((queue) => {
       const treatment = { queue, openstack, retry: this.#retry };
       const failures = new EventFailures(this.#republisher, treatment);
-      const receive = (delivery: Delivery) => this.#receive(delivery, failures);
+      const receive = (delivery: Delivery) =>
+        isNearDeliveryLimit(delivery)
+          ? this.#track(this.#replace(delivery, queue, failures))
+          : this.#receive(delivery, failures);
       const options = { prefetch: PREFETCH, limit };
       return session.consume(queue, receive, options, deadline);
     }));
+  }
+
+  /** Replaces an event that the broker might drop after more deliveries; handles it if the broker takes no copy. */
+  async #replace(
+    delivery: Delivery,
+    queue: EventAddress,
+    failures: EventFailures,
+  ): Promise<void> {
+    const replaced = await this.#republisher.replace(delivery, queue);
+    if (!replaced) this.#receive(delivery, failures);
   }
 
   #receive(delivery: Delivery, failures: EventFailures): void {

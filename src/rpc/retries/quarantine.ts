@@ -4,9 +4,11 @@
  * @module
  */
 import { setImmediate } from "node:timers/promises";
+import { withDeadline } from "../../async/deadline.ts";
 import { ConnectionDisposedError, InterruptedError } from "../../errors.ts";
 import { logger, oneLine } from "../../logging.ts";
 import { type Address, direct, queueName } from "../../transport/address.ts";
+import { isNearDeliveryLimit } from "../../transport/delivery_limit.ts";
 import type { Session } from "../../transport/transport.ts";
 import {
   isContentError,
@@ -28,6 +30,8 @@ const MAX_REQUEUED = 10_000;
 
 /** Milliseconds for the broker to confirm that it has processed acknowledgements. */
 const FLUSH_TIMEOUT_MS = 5_000;
+/** Milliseconds for the broker to confirm copies of unfinished requests when the worker stops. */
+const SHUTDOWN_TIMEOUT_MS = 1_000;
 
 /** Collaborators of a `Quarantine`. */
 export interface QuarantineOptions {
@@ -55,7 +59,10 @@ export class Quarantine {
   readonly #republisher: Republisher;
   readonly #castFailures: CastFailures;
   readonly #responder: Responder;
-  readonly #counted = new WeakSet<IncomingRequest>();
+  /** Interruptions of requests, including the one with which they arrived here. */
+  readonly #counted = new WeakMap<IncomingRequest, number>();
+  /** Requests that were to be replaced by copies. */
+  readonly #replaced = new WeakSet<IncomingRequest>();
   readonly #moving = new Set<Promise<QuarantineDecision>>();
   /** Keys of requests that this worker has requeued by itself: their next redelivery is no interruption. */
   readonly #requeued = new Set<string>();
@@ -106,10 +113,10 @@ export class Quarantine {
     incoming: IncomingRequest,
     served: ServedQueue,
   ): Promise<QuarantineDecision> {
-    this.#counted.add(incoming);
     const times = incoming.redelivered
       ? interruptionsOf(incoming)
       : incoming.request.interruptions ?? 0;
+    this.#counted.set(incoming, times);
     if (served.quarantined && times >= MAX_REDELIVERIES) {
       return { exhausted: times };
     }
@@ -121,20 +128,59 @@ export class Quarantine {
     return await moving;
   }
 
-  /** Publishes a copy at the end of the request's queue; false if the broker did not confirm it. */
+  /**
+   * Publishes a copy at the end of the request's queue, with the number of interruptions; false if the broker did not confirm
+   * it.
+   */
   async requeue(
-    { message, request }: IncomingRequest,
+    incoming: IncomingRequest,
     served: ServedQueue,
   ): Promise<boolean> {
+    const { message, request } = incoming;
     const route = requeueAddress(request.interruptions ?? 0, served);
     if (!route) return false;
+    const copy = sameAttempt(message, this.#counted.get(incoming));
     try {
-      await this.#republisher.send(route, sameAttempt(message));
+      await this.#republisher.send(route, copy);
       return true;
     } catch (error) {
       if (!(error instanceof ConnectionDisposedError)) this.#warn(route, error);
       return false;
     }
+  }
+
+  /** True for a request that has to be replaced by a copy, because the broker might drop it after more deliveries. */
+  isNearLimit(incoming: IncomingRequest, { queue }: ServedQueue): boolean {
+    return queue !== undefined && isNearDeliveryLimit(incoming) &&
+      !this.#replaced.has(incoming);
+  }
+
+  /**
+   * Replaces a request by a copy with the same number of interruptions at the end of its queue; false if the broker did not
+   * confirm the copy.
+   */
+  async replace(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+  ): Promise<boolean> {
+    this.#replaced.add(incoming);
+    const copied = await this.requeue(incoming, served);
+    if (copied) incoming.settlement.handOver();
+    return copied;
+  }
+
+  /** Requeues a request that the stopping worker has abandoned as a copy, so that no worker counts it as interrupted. */
+  async requeueAbandoned(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+  ): Promise<void> {
+    const { abandoned, acknowledged, lost } = incoming.settlement;
+    if (!served.quarantine || !abandoned || acknowledged || lost) return;
+    const deadline = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
+    const sent = this.requeue(incoming, served);
+    const copied = await withDeadline(sent, deadline, () => undefined)
+      .catch(() => false);
+    if (copied) incoming.settlement.handOver();
   }
 
   /** Remembers a request that this worker has requeued by its own decision, so that it does not count as interrupted. */

@@ -9,10 +9,12 @@ import { logger } from "../../logging.ts";
 import { delay } from "../../async/deadline.ts";
 import {
   type Address,
+  direct,
   type QueueAddress,
   queueName,
 } from "../../transport/address.ts";
-import type { Message, Session } from "../../transport/transport.ts";
+import { isNearDeliveryLimit } from "../../transport/delivery_limit.ts";
+import type { Delivery, Message, Session } from "../../transport/transport.ts";
 import {
   forwardedHeaders,
   interruptionsOf,
@@ -138,6 +140,30 @@ export class Republisher {
         this.#declared.delete(name); // the queue was deleted
       }
     }
+  }
+
+  /**
+   * Replaces a message that the broker might drop after more deliveries by a copy at the end of its queue. Resolves to false
+   * if the message is not one of these or the broker does not confirm the copy: the message is still unacknowledged then.
+   */
+  async replace(delivery: Delivery, queue: QueueAddress): Promise<boolean> {
+    const { body, oversized } = delivery.message;
+    const isWhole = oversized === undefined || oversized === body.length;
+    if (!isNearDeliveryLimit(delivery) || !isWhole) return false;
+    const name = queueName(queue);
+    try {
+      const copy = { ...sameAttempt(delivery.message), oversized };
+      await this.send(direct(name), copy);
+    } catch (error) {
+      logger("rpc").warn(
+        "A message of {queue} cannot be replaced before its delivery limit: {error}",
+        { queue: name, error },
+        name,
+      );
+      return false;
+    }
+    delivery.ack();
+    return true;
   }
 
   /**

@@ -88,7 +88,7 @@ export class UnreadableMessages {
       );
   }
 
-  /** Dead-letters the message unchanged. If that fails, the message is requeued after a pause. */
+  /** Dead-letters the message unchanged. If that fails, the message is requeued or replaced by a copy after a pause. */
   async #deadLetter(
     delivery: Delivery,
     rejectReason: string,
@@ -124,7 +124,8 @@ export class UnreadableMessages {
         signal,
         (signal) => this.#republisher.backOff(signal),
       );
-      delivery.reject(true);
+      const replaced = await this.#republisher.replace(delivery, queue);
+      if (!replaced) delivery.reject(true);
       return "requeued";
     }
   }

@@ -1,5 +1,4 @@
 /** Server: receives deliveries, admits their requests, and settles them when their replies are sent. @module */
-import { withDeadline } from "../../async/deadline.ts";
 import { Semaphore } from "../../async/semaphore.ts";
 import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
 import { ConnectionDisposedError } from "../../errors.ts";
@@ -36,9 +35,6 @@ import { Executor } from "./executor.ts";
 import { RepeatedRequests } from "./repeated_requests.ts";
 import { RequestFailures } from "./request_failures.ts";
 import type { ServerResources, ServerSettings } from "./server_options.ts";
-
-/** Milliseconds for the broker to confirm copies of unfinished requests when the worker stops. */
-const SHUTDOWN_TIMEOUT_MS = 1_000;
 
 /** Request that is being served. */
 class AdmittedRequest {
@@ -165,7 +161,9 @@ export class Server {
   }
 
   /**
-   * Admits a request. Never rejects. A request that was redelivered by the broker, or sent again by its caller, passes:
+   * Admits a request. Never rejects. A request that the broker might drop after more deliveries is replaced by a copy, unless
+   * it is moved to the quarantine queue anyway. A request that was redelivered by the broker, or sent again by its caller,
+   * passes:
    *
    * 1. the recent requests of this process: a request that is running or done here is not run again, its replies are
    * repeated;
@@ -177,12 +175,16 @@ export class Server {
    * All other requests run.
    */
   #admit(incoming: IncomingRequest, served: ServedQueue): Promise<void> {
+    const quarantine = this.#quarantine;
     const earlier = this.#repeated.find(incoming, served);
-    if (earlier) return this.#log(this.#repeat(incoming, earlier, served));
-    if (this.#quarantine.isSuspect(incoming, served)) {
+    if (!earlier && quarantine.isSuspect(incoming, served)) {
       return this.#log(this.#admitSuspect(incoming, served));
     }
-    this.#quarantine.onAdmitted(incoming);
+    if (quarantine.isNearLimit(incoming, served)) {
+      return this.#log(this.#replace(incoming, served));
+    }
+    if (earlier) return this.#log(this.#repeat(incoming, earlier, served));
+    quarantine.onAdmitted(incoming);
     const done = this.#log(this.#executor.execute(incoming, served));
     served.recent.start(incoming, done);
     return done;
@@ -192,6 +194,15 @@ export class Server {
     return work.catch((error) =>
       logger("rpc").error("Serving failed: {error}", { error })
     );
+  }
+
+  /** Replaces a request by a copy; admits it if the broker takes no copy. */
+  async #replace(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+  ): Promise<void> {
+    const replaced = await this.#quarantine.replace(incoming, served);
+    if (!replaced) await this.#admit(incoming, served);
   }
 
   async #repeat(
@@ -272,19 +283,11 @@ export class Server {
       ...active.map(({ incoming, served }) =>
         this.#executor.release(incoming, served)
       ),
-      ...(republish ? active.map((request) => this.#requeue(request)) : []),
+      ...(republish
+        ? active.map(({ incoming, served }) =>
+          this.#quarantine.requeueAbandoned(incoming, served)
+        )
+        : []),
     ]);
-  }
-
-  /** Requeues an abandoned request as a copy, so that no worker counts it as interrupted. */
-  async #requeue({ incoming, served }: AdmittedRequest): Promise<void> {
-    const { settlement } = incoming;
-    if (!served.quarantine || !settlement.abandoned) return;
-    if (settlement.acknowledged || settlement.lost) return;
-    const deadline = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
-    const sent = this.#quarantine.requeue(incoming, served);
-    const copied = await withDeadline(sent, deadline, () => undefined)
-      .catch(() => false);
-    if (copied) settlement.handOver();
   }
 }
