@@ -16,6 +16,9 @@ export interface Opened extends AsyncDisposable {
   readonly channel: Channel;
 }
 
+/** Bytes of the smallest frame that every RabbitMQ accepts as the largest: 4096 until 3.13, 8192 since 4.0. */
+export const MIN_FRAME = 8_192;
+
 /** Opens a connection to the broker of the tests, and a channel. */
 export async function opened(
   channelOptions: ChannelOptions = {},

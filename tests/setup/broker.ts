@@ -5,7 +5,7 @@
  */
 import { makeCertificates } from "./certificates.ts";
 import { isAlive, signal, spawnGuarded } from "./guard.ts";
-import { answersAmqp, freePort, until } from "./probe.ts";
+import { answersAmqp, freePort, isOpen, until } from "./probe.ts";
 import { findRabbitmq } from "./rabbitmq/versions.ts";
 
 const GUEST = "guest:guest@127.0.0.1";
@@ -142,6 +142,10 @@ export class PrivateBroker implements AsyncDisposable {
       return answersAmqp("127.0.0.1", this.port);
     };
     await until(`the broker in ${this.folder} answers`, answers, 120_000, 50);
+    const port = this.#tlsPort;
+    if (port) {
+      await until("it listens for TLS, a moment later", () => isOpen(port));
+    }
   }
 
   /** Runs rabbitmqctl on the node and returns what it prints. */

@@ -51,6 +51,16 @@ export async function answersAmqp(
   }
 }
 
+/** Whether a port of loopback is open. */
+export async function isOpen(port: number): Promise<boolean> {
+  try {
+    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Closes what may be closed already. */
 export function closeQuietly(closer: { close(): void }): void {
   try {

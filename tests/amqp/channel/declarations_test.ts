@@ -185,19 +185,16 @@ Deno.test("a queue of another connection is RESOURCE_LOCKED, another type of exc
   );
 });
 
-Deno.test("an unknown type of exchange closes the connection, with the method that failed", async () => {
+Deno.test("a prefetch size, which RabbitMQ does not have, closes the connection, with the method that failed", async () => {
   await using it = await opened();
   const other = await it.connection.openChannel();
-  const failed = it.channel.request("exchange.declare", {
-    exchange: newName(),
-    type: "no-such-type",
-  });
+  const failed = it.channel.request("basic.qos", { prefetchSize: 1 });
   await assert.rejects(failed, (error: AmqpError) => {
-    withCode("COMMAND_INVALID", "connection")(error);
-    return error.method === "exchange.declare";
+    withCode("NOT_IMPLEMENTED", "connection")(error);
+    return error.method === "basic.qos";
   });
-  withCode("COMMAND_INVALID")(await other.closed);
-  withCode("COMMAND_INVALID")(await it.connection.closed);
+  withCode("NOT_IMPLEMENTED")(await other.closed);
+  withCode("NOT_IMPLEMENTED")(await it.connection.closed);
 });
 
 Deno.test("a name that the broker chooses is in the reply, and arguments of all types are accepted", async () => {

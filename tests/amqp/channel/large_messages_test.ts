@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import type { Confirmation } from "../../../src/amqp/mod.ts";
 import { until } from "../../setup/probe.ts";
-import { exclusiveQueue, Mailbox, opened } from "../broker.ts";
+import { exclusiveQueue, Mailbox, MIN_FRAME, opened } from "../broker.ts";
 import { FakeBroker, method, withCode } from "../fake_broker.ts";
 
 const LARGE = Buffer.alloc(5_000_000, "large ");
 
-for (const frameMax of [4_096, 131_072]) {
+for (const frameMax of [MIN_FRAME, 131_072]) {
   Deno.test(`other messages, requests and acknowledgements follow a large message, with frames of ${frameMax} bytes`, async () => {
     await using it = await opened({ confirms: true }, { frameMax });
     const { channel } = it;
@@ -50,11 +50,11 @@ for (const frameMax of [4_096, 131_072]) {
 }
 
 Deno.test("a frame that is too large is refused while a large message is written as well", async () => {
-  await using it = await opened({}, { frameMax: 4_096 });
+  await using it = await opened({}, { frameMax: MIN_FRAME });
   const queue = await exclusiveQueue(it.channel);
   const to = { exchange: "", routingKey: queue };
   const large = it.channel.publishLarge(to, { body: LARGE });
-  const headers = { long: "x".repeat(5_000) };
+  const headers = { long: "x".repeat(MIN_FRAME) };
   const body = new Uint8Array(1);
   assert.throws(() => it.channel.publish(to, { body, headers }), TypeError);
   await large;

@@ -7,7 +7,7 @@ import {
   type ReturnedMessage,
 } from "../../../src/amqp/mod.ts";
 import { until } from "../../setup/probe.ts";
-import { exclusiveQueue, Mailbox, opened, put } from "../broker.ts";
+import { exclusiveQueue, Mailbox, MIN_FRAME, opened, put } from "../broker.ts";
 import { withCode } from "../fake_broker.ts";
 
 Deno.test("a message arrives with all of its properties", async () => {
@@ -76,11 +76,13 @@ Deno.test("a message without properties has none", async () => {
 });
 
 Deno.test("bodies of any size arrive as they were, also those around the limit of a frame", async () => {
-  await using it = await opened({}, { frameMax: 4_096 });
+  await using it = await opened({}, { frameMax: MIN_FRAME });
   const queue = await exclusiveQueue(it.channel);
   const mail = new Mailbox();
   await it.channel.consume(queue, mail, { noAck: true });
-  const sizes = [0, 1, 4_087, 4_088, 4_089, 8_176, 8_177, 300_000, 5_000_000];
+  const frame = MIN_FRAME - 8; // bytes of a body in a frame
+  const around = [frame - 1, frame, frame + 1, 2 * frame, 2 * frame + 1];
+  const sizes = [0, 1, ...around, 300_000, 5_000_000];
   const bodies = sizes.map((size) => Buffer.alloc(size, `${size} bytes `));
   for (const body of bodies) {
     it.channel.publish({ exchange: "", routingKey: queue }, { body });
@@ -107,7 +109,7 @@ Deno.test("bodies that are held are not overwritten by later ones", async () => 
 });
 
 Deno.test("a body goes to a sink in parts, and not to the message", async () => {
-  await using it = await opened({}, { frameMax: 4_096 });
+  await using it = await opened({}, { frameMax: MIN_FRAME });
   const queue = await exclusiveQueue(it.channel);
   const parts: Uint8Array[] = [];
   const mail = new Mailbox();

@@ -14,6 +14,7 @@ set -eu
 root=$1 version=$2 suite=$3 apt=$1/apt
 fail() { echo "E: $*" >&2; exit 1; }
 [ ! -e "$root/complete" ] || exit 0
+case $root in *[[:space:]]*) fail "RabbitMQ cannot be in a folder with a space: $root" ;; esac
 rm -rf "$root"
 mkdir -p "$apt/etc" "$apt/lists/partial" "$apt/archives/partial" "$apt/log"
 
