@@ -1,7 +1,7 @@
 /** Connections: the handshake, the channels, heartbeats and the closing. @module */
 import { Channel } from "./channel/channel.ts";
 import type { ChannelHandler, ChannelHost } from "./channel/channel_host.ts";
-import { ChannelTable } from "./channel/channel_table.ts";
+import { ChannelTable } from "./channel_table.ts";
 import type { ChannelOptions } from "./channel/channel_options.ts";
 import { CLOSE_TIMEOUT_MS, waitForClose } from "./channel/closing.ts";
 import { notify } from "./channel/listeners.ts";

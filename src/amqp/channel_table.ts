@@ -1,7 +1,7 @@
 /** Open channels of a connection by their numbers. @module */
-import type { AmqpError } from "../codec/amqp_error.ts";
-import { FrameError } from "../codec/protocol.ts";
-import type { ChannelHandler } from "./channel_host.ts";
+import type { AmqpError } from "./codec/amqp_error.ts";
+import { FrameError } from "./codec/protocol.ts";
+import type { ChannelHandler } from "./channel/channel_host.ts";
 
 /** Channels by their numbers, which count from 1. */
 export class ChannelTable {
