@@ -88,8 +88,11 @@ function publish(to: string, letter: ReceivedMessage): Promise<void> {
   wasReturned = false;
   return new Promise((resolve, reject) => {
     const destination = { exchange: "", routingKey: to, mandatory: true };
+    // Counts of a quorum queue belong to the deliveries of the letter.
+    const { "x-delivery-count": _d, "x-acquired-count": _a, ...headers } =
+      letter.headers;
     // The broker accepts no other user's name than that of this connection.
-    const copy = { ...letter, userId: undefined, persistent: true };
+    const copy = { ...letter, headers, userId: undefined, persistent: true };
     channel.publish(destination, copy, (confirmation) => {
       if (wasReturned) reject(new Error(`There is no queue ${to}`));
       else if (confirmation === "ack") resolve();
@@ -103,11 +106,12 @@ async function run(): Promise<number> {
   const declared = { queue, passive: true };
   const { messageCount } = await channel.request("queue.declare", declared);
   let chosen = 0;
+  const left: number[] = [];
   // A requeued letter that fails again meanwhile is left alone: the loop ends with those that were there.
   for (let taken = 0; taken < messageCount && chosen < limit; taken++) {
     const letter = await channel.get(queue);
     if (!letter) break;
-    // A letter that is not acknowledged is in the queue again when the connection closes.
+    left.push(letter.deliveryTag);
     const { id, procedure } = describe(letter);
     if (values.id !== undefined && id !== values.id) continue;
     if ((values.procedure ?? procedure) !== procedure) continue;
@@ -119,7 +123,10 @@ async function run(): Promise<number> {
     if (verb === "list") continue;
     await publish(`${origin}`, letter);
     channel.ack(letter.deliveryTag);
+    left.pop();
   }
+  // From RabbitMQ 4.3 on, basic.nack does not count towards the delivery limit of a quorum queue; a closed connection does.
+  for (const tag of left) channel.nack(tag);
   return chosen;
 }
 
