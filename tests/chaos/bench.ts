@@ -1,6 +1,7 @@
 /** What a row of the fault matrix has at hand: a broker, workers, a caller, a proxy before each kind, and the history. */
 import { type Channel, connect } from "npm:amqplib@2.3.1";
 import type { PrivateBroker } from "../setup/broker.ts";
+import type { PrivateCluster } from "../setup/cluster.ts";
 import { proxyTo, type TcpProxy } from "../setup/proxy.ts";
 import type { BurstOptions, CallerSettings, Order, Rates } from "./caller.ts";
 import { type Line, now } from "./history.ts";
@@ -20,6 +21,8 @@ export interface RunSettings {
 /** What rows share. */
 export interface Ground {
   readonly broker: PrivateBroker;
+  /** The cluster of the broker, for rows that need one. */
+  readonly cluster?: PrivateCluster | undefined;
   /** Where the workers' ledger is, if it is shared. */
   readonly store?: Store | undefined;
 }
@@ -41,6 +44,9 @@ export interface BenchOptions {
   /** Environment of the n-th worker. */
   readonly env?: (n: number, folder: string) => Record<string, string>;
 }
+
+/** Name of the caller's connections. */
+export const CALLER = "chaos-caller";
 
 /** What a row has unless it says otherwise. */
 export const usual: BenchOptions = {
@@ -72,7 +78,8 @@ export interface Removal {
 
 /** One row's bench. Disposal ends its processes and removes its queues; the broker stays. */
 export class Bench implements AsyncDisposable {
-  readonly broker: PrivateBroker;
+  readonly #broker: PrivateBroker;
+  readonly #cluster: PrivateCluster | undefined;
   readonly store: Store | undefined;
   readonly settings: RunSettings;
   readonly options: BenchOptions;
@@ -100,11 +107,12 @@ export class Bench implements AsyncDisposable {
 
   /** A bench on a running broker. */
   constructor(
-    { broker, store }: Ground,
+    { broker, cluster, store }: Ground,
     settings: RunSettings,
     options: BenchOptions,
   ) {
-    this.broker = broker;
+    this.#broker = broker;
+    this.#cluster = cluster;
     this.folder = Deno.makeTempDirSync({ dir: broker.folder });
     this.store = store;
     this.settings = settings;
@@ -114,14 +122,37 @@ export class Bench implements AsyncDisposable {
     this.callerProxy = proxyTo(broker.url);
   }
 
+  /** The broker; in a cluster, a node of it that is up. */
+  get broker(): PrivateBroker {
+    return this.#cluster?.running ?? this.#broker;
+  }
+
+  /** The cluster of a row that needs one. */
+  get cluster(): PrivateCluster {
+    if (!this.#cluster) throw new Error("The row has no cluster");
+    return this.#cluster;
+  }
+
+  /** Where processes find the broker: all nodes of a cluster, or the single node behind a proxy. */
+  #urls(proxy: TcpProxy): string[] {
+    return this.#cluster?.urls ?? [proxy.url(this.#broker.url)];
+  }
+
   /** Starts all processes; resolves when they are at work. */
   async start(): Promise<void> {
     const { queue: queueType } = this.settings;
     const { heartbeat, rates, castTimeout, callTimeout } = this.options;
-    const url = this.callerProxy.url(this.broker.url);
+    const urls = this.#urls(this.callerProxy);
     const { topic } = this;
     const times = { heartbeat, castTimeout, callTimeout };
-    const settings: CallerSettings = { url, topic, queueType, rates, ...times };
+    const settings: CallerSettings = {
+      urls,
+      publisherId: CALLER,
+      topic,
+      queueType,
+      rates,
+      ...times,
+    };
     this.caller = this.#process("caller", "./caller.ts", settings);
     const numbers = Array.from({ length: this.options.workers }, (_, n) => n);
     await Promise.all([
@@ -143,7 +174,7 @@ export class Bench implements AsyncDisposable {
     const { heartbeat, concurrency, consumerTimeout } = this.options;
     const n = this.workers.length;
     const settings: WorkerSettings = {
-      url: this.workerProxy.url(this.broker.url),
+      urls: this.#urls(this.workerProxy),
       topic: this.topic,
       host,
       ...{ queueType, ledger, heartbeat, concurrency },

@@ -13,7 +13,9 @@ export interface Rates {
 
 /** How a caller is set up. */
 export interface CallerSettings {
-  readonly url: string;
+  readonly urls: string[];
+  /** Name of its connections at the broker. */
+  readonly publisherId: string;
   readonly topic: string;
   readonly queueType: "classic" | "quorum";
   /** Seconds. */
@@ -46,7 +48,7 @@ export type Order =
     readonly options: BurstOptions;
   };
 
-const { url, topic, rates, castTimeout, callTimeout, ...options }:
+const { urls, topic, rates, castTimeout, callTimeout, ...options }:
   CallerSettings = JSON.parse(Deno.args[0] ?? "{}");
 const ITEMS = 20;
 
@@ -157,7 +159,7 @@ async function burst(
   }
 }
 
-await using connection = await createConnection(url, options);
+await using connection = await createConnection(urls, options);
 for (
   const name of ["disconnected", "connected", "blocked", "unblocked"] as const
 ) {

@@ -2,12 +2,13 @@
  * `deno task chaos`: the faults that Warren says it survives, one row each, and what came of them. Arguments:
  *
  *     --rows K8,K17        these rows; default: all
+ *     --cluster            the rows of a cluster of three nodes, instead of those of a single broker
  *     --seconds 30         of each fault
  *     --seed n             of chance; default: a new one, which is printed
  *     --queue classic|quorum, --ledger memory|postgres
  *                          one pass; default: two, classic with memory and quorum with postgres
  *     --rabbitmq 4.3|4.0|3.10|<folder>
- *                          default: the newest that can be had
+ *                          default: 3.10 if it can be had
  *     --replay <folder>    a run that failed, again: the same row, seed and settings
  *     --soak <minutes>     faults by chance on the same processes
  *     --keep               keeps the history of rows that passed too
@@ -15,9 +16,10 @@
  * Ends with 1 if a row fails; its history is then in a folder that is named.
  */
 import { parseArgs } from "node:util";
-import { type PrivateBroker, privateBroker } from "../setup/broker.ts";
+import { privateBroker } from "../setup/broker.ts";
+import { privateCluster } from "../setup/cluster.ts";
 import { useRabbitmq, versionOf } from "../setup/rabbitmq/versions.ts";
-import type { RunSettings } from "./bench.ts";
+import type { Ground, RunSettings } from "./bench.ts";
 import { ledgerMissing, openStore } from "./ledger.ts";
 import { killAll } from "./process.ts";
 import { rowsOf } from "./rows.ts";
@@ -28,16 +30,18 @@ import { codesOf, header, lineOf } from "./table.ts";
 /** All that a run is told, and what is kept of one that failed. */
 interface Plan extends RunSettings {
   readonly rows: readonly string[];
+  readonly cluster: boolean;
   readonly seconds: number;
   /** Minutes. */
   readonly soak?: number;
-  /** Version or folder; default: the newest that can be had. */
+  /** Version or folder; default: the first of the versions that can be had. */
   readonly rabbitmq?: string;
 }
 
 const { values: args } = parseArgs({
   options: {
     rows: { type: "string" },
+    cluster: { type: "boolean", default: false },
     seconds: { type: "string", default: "30" },
     seed: { type: "string" },
     queue: { type: "string" },
@@ -68,6 +72,7 @@ function plans(): Plan[] {
   }
   const common = {
     rows: args.rows?.split(",") ?? [],
+    cluster: args.cluster,
     seconds: number("seconds", args.seconds),
     seed: Math.floor(number("seed", args.seed ?? `${1 + Math.random() * 1e9}`)),
     ...(args.soak !== undefined && { soak: number("soak", args.soak) }),
@@ -104,29 +109,45 @@ async function told(report: Report, plan: Plan): Promise<boolean> {
   return passed;
 }
 
+/** A broker or a cluster of rows, with what has to be disposed. */
+interface OwnGround extends Pick<Ground, "broker" | "cluster"> {
+  readonly owner: AsyncDisposable;
+}
+
+async function openGround({ cluster: isCluster }: Plan): Promise<OwnGround> {
+  if (!isCluster) {
+    const broker = await privateBroker();
+    return { broker, owner: broker };
+  }
+  const cluster = await privateCluster();
+  return { broker: cluster.running, cluster, owner: cluster };
+}
+
 /** A row that fails may leave its broker in any state: the next one gets another. */
 async function pass(plan: Plan): Promise<number> {
   let failed = 0;
-  let broker: PrivateBroker | undefined;
+  let ground: OwnGround | undefined;
   await using store = await openStore(plan.ledger);
   try {
     if (plan.soak !== undefined) {
-      broker = await privateBroker();
-      return await told(await soak({ broker, store }, plan, plan.soak), plan)
-        ? 0
-        : 1;
+      ground = await openGround(plan);
+      const report = await soak({ ...ground, store }, plan, plan.soak);
+      return await told(report, plan) ? 0 : 1;
     }
-    for (const row of rowsOf(plan.rows)) {
-      broker ??= await privateBroker();
-      const report = await runRow(row, { broker, store }, plan, plan.seconds);
-      if (await told(report, plan)) continue;
-      failed++;
-      await broker[Symbol.asyncDispose]();
-      broker = undefined;
+    for (const row of rowsOf(plan.rows, plan.cluster)) {
+      ground ??= await openGround(plan);
+      const { broker, cluster, owner } = ground;
+      const rowGround = { broker, cluster, store };
+      const report = await runRow(row, rowGround, plan, plan.seconds);
+      const passed = await told(report, plan);
+      if (!passed) failed++;
+      if (passed && !row.spoils) continue;
+      ground = undefined;
+      await owner[Symbol.asyncDispose]();
     }
     return failed;
   } finally {
-    await broker?.[Symbol.asyncDispose]();
+    await ground?.owner[Symbol.asyncDispose]();
   }
 }
 

@@ -9,7 +9,7 @@ import {
 } from "./bench.ts";
 import { now } from "./history.ts";
 import { type Row, unless } from "./row.ts";
-import { rows } from "./rows.ts";
+import { singleRows } from "./rows.ts";
 import { begin, breachesOf, finish, heal, type Report } from "./run.ts";
 
 /** Short, so that frozen workers are noticed within a fault. */
@@ -62,7 +62,7 @@ export async function soak(
   const before = await bench.allQueues();
   console.log(await sample(bench, "-"));
   const from = began + minutes * 20_000; // memory is measured from when all has been used once
-  const faults = rows.filter(({ mixes }) => mixes !== false);
+  const faults = singleRows.filter(({ mixes }) => mixes !== false);
   await bench.repeat(minutes * 60, async () => {
     const row = faults[Math.floor(bench.random() * faults.length)];
     await row?.fault(bench, 2 + 6 * bench.random());

@@ -12,7 +12,7 @@ import { type LedgerName, ledgerOf } from "./ledger.ts";
 
 /** How a worker is set up. */
 export interface WorkerSettings {
-  readonly url: string;
+  readonly urls: string[];
   readonly topic: string;
   readonly host: string;
   readonly queueType: "classic" | "quorum";
@@ -28,7 +28,8 @@ export interface WorkerSettings {
 }
 
 const settings: WorkerSettings = JSON.parse(Deno.args[0] ?? "{}");
-const { topic, ledger, storeUrl, consumerTimeout, ...options } = settings;
+const { urls: url, topic, ledger, storeUrl, consumerTimeout, ...options } =
+  settings;
 
 const { options: remembering, record } = ledgerOf(ledger, storeUrl);
 
@@ -97,6 +98,7 @@ tellHealth();
 await using service = await Service.start({
   ...options,
   ...remembering,
+  url,
   consumerTimeout: remembering.ledger && consumerTimeout,
   manager,
 });

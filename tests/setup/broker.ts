@@ -6,6 +6,7 @@
 import { makeCertificates } from "./certificates.ts";
 import { isAlive, signal, spawnGuarded } from "./guard.ts";
 import { answersAmqp, freePort, isOpen, until } from "./probe.ts";
+import { type ClusterPlace, environment } from "./rabbitmq/environment.ts";
 import { findRabbitmq } from "./rabbitmq/versions.ts";
 
 const GUEST = "guest:guest@127.0.0.1";
@@ -45,6 +46,8 @@ export interface PrivateBrokerOptions {
   plugins?: readonly string[] | undefined;
   /** Also listen with TLS, under a certificate authority of the node's own. */
   tls?: boolean | undefined;
+  /** Makes the node a member of a cluster. */
+  place?: ClusterPlace | undefined;
 }
 
 /** Starts a RabbitMQ node of its own; resolves when it answers AMQP. */
@@ -58,9 +61,10 @@ export async function privateBroker(
     );
   }
   const folder = await Deno.makeTempDir({ prefix: "warren-broker-" });
-  const broker = new PrivateBroker(sbin, folder, options.tls ?? false);
+  const { tls = false, place, config = "", plugins } = options;
+  const broker = new PrivateBroker(sbin, folder, tls, place);
   try {
-    await broker.configure(options.config ?? "", options.plugins);
+    await broker.configure(config, plugins);
     await broker.start();
     return broker;
   } catch (error) {
@@ -84,16 +88,46 @@ export class PrivateBroker implements AsyncDisposable {
   readonly #sbin: string;
   readonly #env: Record<string, string>;
   readonly #tlsPort: number | undefined;
+  readonly #place: ClusterPlace | undefined;
   #node = 0;
+  #frozen = false;
   #mapper = 0;
 
   /** @private Use {@linkcode privateBroker}. */
-  constructor(sbin: string, folder: string, tls: boolean) {
+  constructor(
+    sbin: string,
+    folder: string,
+    tls: boolean,
+    place: ClusterPlace | undefined,
+  ) {
     this.folder = folder;
     this.#sbin = sbin;
-    this.#env = environment(folder, this.port, sbin);
+    this.#place = place;
+    this.#env = environment(folder, this.port, sbin, place);
     this.#tlsPort = tls ? freePort() : undefined;
     this.tlsUrl = tls ? `amqps://${GUEST}:${this.#tlsPort}` : undefined;
+  }
+
+  /** Name of the node with its host, as rabbitmqctl prints it. */
+  get name(): string {
+    return `${this.#place?.node ?? "warren"}@localhost`;
+  }
+
+  /** True while the node was started, and neither ended nor frozen. */
+  get isUp(): boolean {
+    return this.#node !== 0 && !this.#frozen;
+  }
+
+  /** Freezes the node with SIGSTOP: its sockets stay open, and nothing answers. */
+  freeze(): void {
+    signal(this.pid, "SIGSTOP");
+    this.#frozen = true;
+  }
+
+  /** Lets a frozen node go on. */
+  thaw(): void {
+    if (this.#frozen) signal(this.pid, "SIGCONT");
+    this.#frozen = false;
   }
 
   /** The Erlang machine's process id: what `kill` kills. */
@@ -108,6 +142,7 @@ export class PrivateBroker implements AsyncDisposable {
     plugins: readonly string[] = [],
   ): Promise<void> {
     await Deno.mkdir(`${this.folder}/conf.d`);
+    if (this.#place) await this.#join(this.#place);
     await Deno.writeTextFile(
       `${this.folder}/enabled_plugins`,
       `[${plugins.join(",")}].\n`,
@@ -131,7 +166,9 @@ export class PrivateBroker implements AsyncDisposable {
   /** Starts the node, again with the same ports and data; resolves when it answers AMQP. */
   async start(): Promise<void> {
     if (this.#node) return;
-    if (!this.#mapper) {
+    const startsMapper = !this.#place ||
+      this.#place.nodes[0] === this.#place.node;
+    if (!this.#mapper && startsMapper) {
       this.#mapper = await this.#spawn("epmd", "-address", "127.0.0.1");
     }
     this.#node = await this.#spawn(`${this.#sbin}/rabbitmq-server`);
@@ -168,7 +205,7 @@ export class PrivateBroker implements AsyncDisposable {
 
   /** What the node has logged. */
   log(): Promise<string> {
-    return Deno.readTextFile(`${this.folder}/log/warren@localhost.log`);
+    return Deno.readTextFile(`${this.folder}/log/${this.name}.log`);
   }
 
   /** Stops the node cleanly; resolves when its process is gone. */
@@ -200,6 +237,22 @@ export class PrivateBroker implements AsyncDisposable {
     if (name === "SIGKILL") signal(pid, "SIGCONT"); // a stopped process dies too, but says so late
     await until("the broker is gone", () => !isAlive(pid), 60_000);
     this.#node = 0;
+    this.#frozen = false;
+  }
+
+  /** Writes the files with which nodes find each other when they start. */
+  async #join({ nodes, cookie }: ClusterPlace): Promise<void> {
+    const path = `${this.folder}/.erlang.cookie`;
+    await Deno.writeTextFile(path, cookie, { mode: 0o400 });
+    const listed = nodes.map((node, n) =>
+      `cluster_formation.classic_config.nodes.${n + 1} = ${node}@localhost\n`
+    );
+    await Deno.writeTextFile(
+      `${this.folder}/conf.d/cluster.conf`,
+      "cluster_partition_handling = pause_minority\n" +
+        "cluster_formation.peer_discovery_backend = classic_config\n" +
+        listed.join(""),
+    );
   }
 
   #spawn(...command: string[]): Promise<number> {
@@ -218,40 +271,4 @@ export class PrivateBroker implements AsyncDisposable {
 
 function unlessMissing(error: unknown): void {
   if (!(error instanceof Deno.errors.NotFound)) throw error;
-}
-
-/** Everything that RabbitMQ and Erlang are told; nothing is inherited but the path, where RabbitMQ's own Erlang comes first. */
-function environment(
-  folder: string,
-  port: number,
-  sbin: string,
-): Record<string, string> {
-  const loopback = "-kernel inet_dist_use_interface {127,0,0,1}";
-  return {
-    PATH: `${sbin}:${Deno.env.get("PATH") ?? "/usr/bin:/bin"}`,
-    HOME: folder,
-    LANG: "C.UTF-8",
-    TMPDIR: folder,
-    ERL_CRASH_DUMP_SECONDS: "0",
-    ERL_EPMD_ADDRESS: "127.0.0.1",
-    ERL_EPMD_PORT: `${freePort()}`,
-    RABBITMQ_NODENAME: "warren@localhost",
-    RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
-    RABBITMQ_NODE_PORT: `${port}`,
-    RABBITMQ_DIST_PORT: `${freePort()}`,
-    RABBITMQ_MNESIA_BASE: `${folder}/data`,
-    RABBITMQ_LOG_BASE: `${folder}/log`,
-    RABBITMQ_PID_FILE: `${folder}/pid`,
-    RABBITMQ_ENABLED_PLUGINS_FILE: `${folder}/enabled_plugins`,
-    RABBITMQ_CONFIG_FILE: `${folder}/rabbitmq.conf`,
-    RABBITMQ_CONFIG_FILES: `${folder}/conf.d`,
-    RABBITMQ_ADVANCED_CONFIG_FILE: `${folder}/advanced.config`,
-    RABBITMQ_CONF_ENV_FILE: `${folder}/rabbitmq-env.conf`,
-    // Few schedulers that sleep when idle: several nodes share a small machine.
-    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS:
-      `+B i +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none ${loopback}`,
-    RABBITMQ_CTL_ERL_ARGS: loopback,
-    // The start script then becomes the Erlang machine instead of waiting for it, so its pid is the machine's.
-    RUNNING_UNDER_SYSTEMD: "true",
-  };
 }

@@ -2,8 +2,8 @@
 import { installRabbitmq } from "../install.ts";
 import { findUnpacked, unpack } from "./debian.ts";
 
-/** The versions that the tests are run on, the newest first. */
-export const VERSIONS = ["4.3", "4.0", "3.10"] as const;
+/** The versions that the tests are run on. All tests run on the first by default, and a part of them on the second. */
+export const VERSIONS = ["3.10", "4.3", "4.0"] as const;
 
 /** The Debian suites whose packages are unpacked; 3.10 is the package of Debian 12, which is installed. */
 const SUITES: Readonly<Record<string, string>> = {
@@ -40,19 +40,16 @@ function findInstalled(): string | undefined {
 }
 
 /**
- * The folder of the scripts of the RabbitMQ that the environment names, else of the newest that was unpacked, else of the
- * one that is installed; undefined if there is none.
+ * The folder of the scripts of the RabbitMQ that the environment names, else of the one that is installed, else of one that
+ * was unpacked; undefined if there is none.
  *
  * @throws {Error} If the environment names a folder without RabbitMQ.
  */
 export function findRabbitmq(): string | undefined {
   const named = Deno.env.get(RABBITMQ_VARIABLE);
   if (named) return sbinOf(named, RABBITMQ_VARIABLE);
-  for (const version of VERSIONS) {
-    const unpacked = findUnpacked(version);
-    if (unpacked) return unpacked;
-  }
-  return findInstalled();
+  const unpacked = VERSIONS.map(findUnpacked).find((sbin) => sbin);
+  return findInstalled() ?? unpacked;
 }
 
 /** The folder of the scripts in `path`, which is that folder or the one above it. */
@@ -109,7 +106,7 @@ export async function* availableRabbitmqs(): AsyncGenerator<string> {
 }
 
 /**
- * Brings the RabbitMQ of a `--rabbitmq`, else the newest that can be had, and names it in the environment for all private
+ * Brings the RabbitMQ of a `--rabbitmq`, else the first of the versions that can be had, and names it in the environment for all private
  * nodes; resolves to the folder of its scripts.
  *
  * @throws {Error} One sentence, if it cannot be had.

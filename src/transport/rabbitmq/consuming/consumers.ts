@@ -197,9 +197,8 @@ export class ConsumerChannel {
 
   #onRejected(spec: ConsumerSpec, error: TopologyError): void {
     if (!spec.options.optional) return this.#connection.fail(error);
-    logger("bus").warn("{error}: the optional consumer is not restored", {
-      error,
-    });
+    const text = "{error}: the optional consumer is not restored";
+    logger("bus").warn(text, { error });
     this.#registry.remove(spec);
   }
 
@@ -217,9 +216,8 @@ export class ConsumerChannel {
     const options = { consuming, recorder, renewals: this.#renewals, tag };
     const onCancelled = () => this.#onCancelled(spec, tag);
     const starting = startConsumer(spec, queue, options, onCancelled);
-    const untilClosed = { at: Infinity, signal };
     starting.catch(() => this.#topology.discard(spec));
-    await withDeadline(starting, untilClosed, channelTimeout);
+    await withDeadline(starting, { at: Infinity, signal }, channelTimeout);
     this.#registry.started(spec, tag);
     this.#topology.consumed(spec);
     if (spec.cancelled) await this.#cancel(spec);
@@ -248,15 +246,14 @@ export class ConsumerChannel {
 
   async #cancel(spec: ConsumerSpec, deadline = Infinity): Promise<void> {
     this.#registry.remove(spec);
-    const latest = performance.now() + CANCEL_TIMEOUT_MS;
-    const at = Math.min(deadline, latest);
+    const at = Math.min(deadline, performance.now() + CANCEL_TIMEOUT_MS);
     const opening = this.#current?.catch(() => undefined);
     const consuming = opening &&
       await withDeadline(opening, { at }, channelTimeout)
         .catch(() => undefined);
     const { tag } = spec;
-    if (tag === undefined) await this.#topology.discard(spec);
-    if (!consuming?.channel.isOpen || tag === undefined) return;
+    if (tag === undefined) return await this.#topology.discard(spec);
+    if (!consuming?.channel.isOpen) return;
     const cancelled = consuming.channel.cancel(tag).catch(() => {}); // a lost channel has no consumers either
     const { gracefulClose } = this.#connection;
     const ms = at - performance.now();

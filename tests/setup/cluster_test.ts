@@ -1,0 +1,34 @@
+/** The clusters of the tests: they form, tell where a queue is, and take a node back. */
+import assert from "node:assert/strict";
+import { connect } from "../../src/amqp/mod.ts";
+import { rabbitmqServer } from "./broker.ts";
+import { privateCluster } from "./cluster.ts";
+
+Deno.test({
+  name:
+    "a cluster of private nodes forms, and takes a node back that was killed (needs rabbitmq-server)",
+  ignore: rabbitmqServer === undefined,
+}, async () => {
+  await using cluster = await privateCluster();
+  assert.equal(new Set(cluster.urls).size, 3);
+  const [first] = cluster.nodes;
+  assert.ok(first);
+  {
+    await using connection = await connect(first.url);
+    const channel = await connection.openChannel();
+    const quorum = { "x-queue-type": "quorum" };
+    const args = { durable: true, arguments: quorum };
+    await channel.request("queue.declare", { queue: "jobs", ...args });
+  }
+  const leader = await cluster.leaderOf("jobs");
+  await leader.kill();
+  assert.notEqual(cluster.running, leader);
+  await cluster.whole();
+  await leader.start();
+  await cluster.whole();
+  assert.ok(await cluster.leaderOf("jobs"));
+  const other = cluster.nodes.find((node) => node !== leader);
+  other?.freeze();
+  assert.notEqual(cluster.running, other);
+  other?.thaw();
+});
