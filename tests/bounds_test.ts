@@ -40,6 +40,9 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "transport/rabbitmq/transport.ts #listeners": OWN,
   "transport/rabbitmq/publishing/publish_errors.ts #counts": SENT,
   "transport/rabbitmq/publishing/publish_channel.ts #waiters": SENT,
+  "transport/rabbitmq/publishing/publish_channel.ts #replaced":
+    "one in 100 ms, each for 30 s at most, see its MIN_USE_MS and MAX_SETTLING_MS",
+  "amqp/channel/confirms.ts #waiting": OWN,
   "transport/rabbitmq/consuming/consumer_renewal.ts #exempt":
     "consumers with deliveries that wait: no more than those",
   "transport/rabbitmq/connection/request_channel.ts #channels":

@@ -28,6 +28,8 @@ const MAX_REDELIVERIES = 5;
 /** Maximum number of remembered requests that this worker has requeued by itself. */
 const MAX_REQUEUED = 10_000;
 
+/** Milliseconds for the broker to take a request into the quarantine queue; otherwise the request runs where it is. */
+const MOVE_TIMEOUT_MS = 5_000;
 /** Milliseconds for the broker to confirm that it has processed acknowledgements. */
 const FLUSH_TIMEOUT_MS = 5_000;
 /** Milliseconds for the broker to confirm copies of unfinished requests when the worker stops. */
@@ -205,10 +207,8 @@ export class Quarantine {
     times: number,
   ): Promise<QuarantineDecision> {
     try {
-      await this.#republisher.send(
-        route,
-        sameAttempt(incoming.message, times),
-      );
+      const copy = sameAttempt(incoming.message, times);
+      await this.#republisher.send(route, copy, MOVE_TIMEOUT_MS);
       incoming.settlement.handOver();
     } catch (error) {
       if (incoming.settlement.abandoned) return "moved";

@@ -117,12 +117,17 @@ export class Republisher {
   }
 
   /**
-   * Publishes a copy; resolves when the broker has confirmed it.
+   * Publishes a copy; resolves when the broker has confirmed it. The broker has `timeoutMs` milliseconds for that, and more
+   * for a large body.
    *
    * @throws {RpcError} the broker does not accept the copy: see `Session.declare` and `Session.publish`.
    */
-  async send(address: Address, copy: Message): Promise<void> {
-    const timeout = CONFIRM_TIMEOUT_MS + copy.body.length / MIN_BYTES_PER_MS;
+  async send(
+    address: Address,
+    copy: Message,
+    timeoutMs: number = CONFIRM_TIMEOUT_MS,
+  ): Promise<void> {
+    const timeout = timeoutMs + copy.body.length / MIN_BYTES_PER_MS;
     const deadline = { at: performance.now() + timeout };
     const name = queueName(address);
     for (;;) {
