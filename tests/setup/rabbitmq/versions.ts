@@ -26,7 +26,7 @@ function names(folder: string): string[] {
 const hasServer = (folder: string) => names(folder).includes("rabbitmq-server");
 
 /** The folder of the scripts of the newest installed RabbitMQ, or undefined. Those of a package need no particular user there. */
-function findInstalled(): string | undefined {
+export function findInstalled(): string | undefined {
   const lib = "/usr/lib/rabbitmq/lib";
   const packaged = names(lib).sort((a, b) =>
     b.localeCompare(a, "en", { numeric: true })
