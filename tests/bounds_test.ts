@@ -62,6 +62,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "rpc/replies/heartbeats.ts #calls": HANDLERS,
   "rpc/server/claims.ts #watched": OWN,
   "rpc/client/typed_client.ts #plans": OWN,
+  "rpc/queue_wait.ts #reached": "10 000 names of queues",
   "rpc/client/intercepted_stream.ts #opened":
     "one for each call of next() by an interceptor",
   "rpc/dispatch/intercepted_streams.ts #opened":

@@ -1,5 +1,4 @@
 /** Options of the verbs (`call`, `cast`, …), and the targets of requests. @module */
-import { NoRouteError } from "../../errors.ts";
 import { queueFor } from "../../transport/address.ts";
 import type {
   ContextValues,
@@ -168,20 +167,4 @@ export function addressed<O extends SendOptions & Pick<Target, "host">>(
   checkNames(options, names[verb]);
   const { host = target.host } = options;
   return { ...request, target: { ...target, host } };
-}
-
-/** Error for a target without a queue; `waited` is the milliseconds for which the client waited for the queue. */
-export function noRouteError(
-  { topic, host }: Target,
-  cause: NoRouteError,
-  waited: number | undefined,
-): NoRouteError {
-  const whom = host === undefined ? topic : `${topic} on host ${host}`;
-  const queue = queueFor(topic, host);
-  const remedy = waited === undefined
-    ? "start a worker, or connect with waitForRoute"
-    : `none did within ${Math.round(waited)} ms; start one`;
-  const text =
-    `The queue ${queue} does not exist yet: no worker has served ${whom}; ${remedy}`;
-  return new NoRouteError(text, { cause, data: { topic, host } });
 }

@@ -56,7 +56,8 @@ export interface Client<C extends Contract> {
   /**
    * Sends a request to any worker, or to `host`, and returns the worker's result.
    *
-   * @throws {NoRouteError} the topic or host was never served; thrown at once.
+   * @throws {NoRouteError} the topic or host was never served; thrown at once, or at the deadline if this process has
+   * reached its queue before: the node of the queue may be down.
    * @throws {TimeoutError} no reply by the deadline; the worker may have run the request.
    * @throws {InvalidResultError} the worker's result does not fit the contract, or cannot be sent.
    * @throws {RemoteError} the handler threw an error that is not of the contract; errors of the contract have their own
@@ -70,7 +71,8 @@ export interface Client<C extends Contract> {
    * Sends a request without a reply. Resolves when the broker has the message on disk, where it waits for a worker; with
    * `confirm: false`, when the message is written to the connection.
    *
-   * @throws {NoRouteError} the topic or host was never served; thrown at once.
+   * @throws {NoRouteError} the topic or host was never served; thrown at once, or at the deadline if this process has
+   * reached its queue before: the node of the queue may be down.
    * @throws {UnconfirmedError} the broker did not confirm the message by the deadline; a worker may still get it.
    */
   cast<K extends UnaryName<C>>(

@@ -23,10 +23,8 @@ import {
   checkTarget,
   type ClientRequest,
   type FanoutCastOptions,
-  noRouteError,
   type Target,
 } from "./call_options.ts";
-import { delay } from "../../async/deadline.ts";
 import type { MessageSettings, MessagingResources } from "../messaging.ts";
 import { runInSpan, type Span, startSpan } from "../../tracing.ts";
 import { type CallResult, unaryCall } from "./unary_call.ts";
@@ -45,9 +43,7 @@ import {
   requestSpan,
 } from "./request_encoder.ts";
 import { type CallResources, PendingCalls } from "./pending_calls.ts";
-
-/** Milliseconds between two attempts to send a request whose queue does not exist yet. */
-const ROUTE_POLL_MS = 100;
+import { QueueWait } from "../queue_wait.ts";
 
 /** Sends requests and awaits their replies. */
 export class RpcClient {
@@ -58,7 +54,7 @@ export class RpcClient {
   readonly #sendCallOnce = (outgoing: OutgoingRequest): Promise<Reply> =>
     unaryCall(this.#resources, outgoing);
   readonly #sendCast = (outgoing: OutgoingRequest): Promise<void> =>
-    this.#routed(outgoing, this.#sendCastOnce);
+    this.#queueWait.send(outgoing, this.#sendCastOnce);
   readonly #sendCastOnce = (outgoing: OutgoingRequest): Promise<void> => {
     const { encoder, session } = this.#resources;
     const { limits: { deadline }, destination: { address } } = outgoing;
@@ -68,11 +64,16 @@ export class RpcClient {
       : session.publish(address, message, deadline);
   };
   readonly #disposal = new AbortController();
+  readonly #queueWait: QueueWait;
 
   /** Requests are sent on the session in `resources`, replies are received by its inbox. */
   constructor(resources: MessagingResources, settings: MessageSettings) {
     const { session, inbox, transport } = resources;
     this.#settings = settings;
+    this.#queueWait = new QueueWait({
+      waitForRoute: settings.waitForRoute,
+      disposal: this.#disposal.signal,
+    });
     this.#resources = {
       ...{ session, inbox, transport },
       encoder: new RequestEncoder(inbox, settings),
@@ -93,7 +94,7 @@ export class RpcClient {
       "call",
       request,
       (outgoing) =>
-        this.#routed(outgoing, this.#sendCallOnce)
+        this.#queueWait.send(outgoing, this.#sendCallOnce)
           .then((reply) => this.#result(reply, errors)),
     );
   }
@@ -134,7 +135,7 @@ export class RpcClient {
       begin: (caller) =>
         this.#request("multicall", { ...request, parent }, async (outgoing) => {
           await decoder.prepare?.();
-          return await this.#routed(
+          return await this.#queueWait.send(
             outgoing,
             (outgoing) => this.#openStream(outgoing, caller),
           );
@@ -233,7 +234,7 @@ export class RpcClient {
       this.#resources.legacyReplyQueues.learn(queue, reply.call);
       return reply;
     } catch (error) {
-      if (error instanceof NoRouteError) stream.close(false); // `#routed` may send the request once more
+      if (error instanceof NoRouteError) stream.close(false); // the request may be sent once more
       throw error;
     }
   }
@@ -260,40 +261,5 @@ export class RpcClient {
       throw fromFailure(reply.failure, { ...this.#settings.errors, ...errors });
     }
     return { value: reply.result, parsed: reply.parsed === true };
-  }
-
-  /** Sends a request, again while it has no queue if the connection waits for routes. Else the error names the target. */
-  #routed<T>(
-    outgoing: OutgoingRequest,
-    send: (outgoing: OutgoingRequest) => Promise<T>,
-  ): Promise<T> {
-    return send(outgoing).catch((error) => {
-      if (!(error instanceof NoRouteError)) throw error;
-      return this.#sendAgain(outgoing, send, error);
-    });
-  }
-
-  async #sendAgain<T>(
-    outgoing: OutgoingRequest,
-    send: (outgoing: OutgoingRequest) => Promise<T>,
-    first: NoRouteError,
-  ): Promise<T> {
-    const startedAt = performance.now();
-    const { target, limits: { deadline } } = outgoing;
-    const { waitForRoute } = this.#settings;
-    for (let failure = first;;) {
-      const now = performance.now();
-      const again = waitForRoute && !this.#disposal.signal.aborted &&
-        now + ROUTE_POLL_MS < deadline.at;
-      const waited = waitForRoute ? now - startedAt : undefined;
-      if (!again) throw noRouteError(target, failure, waited);
-      await delay(ROUTE_POLL_MS, deadline);
-      try {
-        return await send({ ...outgoing, id: newId() });
-      } catch (error) {
-        if (!(error instanceof NoRouteError)) throw error;
-        failure = error;
-      }
-    }
   }
 }
