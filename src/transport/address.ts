@@ -46,7 +46,8 @@ export type Address =
   /** Requests of a queue that may have crashed their workers; they are run one at a time. */
   | { readonly kind: "quarantine"; readonly of: QueueAddress }
   /**
-   * The queue of an election: its exclusive consumer leads the workers of a topic in a task. The queue holds no message.
+   * The queue of an election, with a single active consumer, to which the broker delivers all messages while it consumes.
+   * The queue holds at most one message.
    */
   | { readonly kind: "leader"; readonly topic: string; readonly task: string }
   /**

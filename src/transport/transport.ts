@@ -97,6 +97,8 @@ export interface ConsumeOptions {
    * since another process may be the exclusive consumer by then.
    */
   readonly exclusive?: boolean;
+  /** False if the consumer ends with a loss instead of being restored; default true, unless it is exclusive. */
+  readonly restore?: boolean;
   /**
    * True if the consumer is optional: if the broker refuses to restore it after a loss, the driver logs that and
    * continues. Default false: the transport fails.
@@ -106,7 +108,7 @@ export interface ConsumeOptions {
   readonly limit?: BodyLimit | undefined;
 }
 
-/** Consumer that the driver restores after every loss until it is cancelled, unless it is exclusive. */
+/** Consumer that the driver restores after every loss until it is cancelled, unless it is exclusive or `restore` is false. */
 export interface Consumer {
   /** Resolves when the consumer has ended: cancelled, disposed, or lost and not restored. */
   readonly ended: Promise<void>;

@@ -1,6 +1,7 @@
 /** `connection.lead`: one leader at a time, and a successor. */
 import assert from "node:assert/strict";
-import { InvalidValueError } from "../../mod.ts";
+import { createConnection, InvalidValueError } from "../../mod.ts";
+import { privateBroker } from "../setup/broker.ts";
 import { until } from "../setup/probe.ts";
 import { onEachBus } from "./support.ts";
 
@@ -47,4 +48,49 @@ onEachBus("lead refuses a task whose name can be no queue's", async (bus) => {
     () => connection.lead(bus.topic, "the sweep"),
     InvalidValueError,
   );
+});
+
+const queueTypes = ["classic", "quorum"] as const;
+
+Deno.test("a leader that gets no new token no longer leads, and one leads afterwards", async () => {
+  await using broker = await privateBroker();
+  await Promise.all(queueTypes.map(async (queueType) => {
+    const options = { queueType, heartbeat: 60 };
+    await using one = await createConnection(broker.url, options);
+    await using two = await createConnection(broker.url, options);
+    await using first = one.lead(queueType, "sweep");
+    await using second = two.lead(queueType, "sweep");
+    const leader = await until(
+      "a leader",
+      () => [first, second].find((each) => each.leading),
+    );
+    const term = leader.leading;
+    broker.freeze();
+    await until("its term ends", () => term?.aborted, 15_000);
+    assert.equal(leader.leading, undefined);
+    broker.thaw();
+    await until(
+      "one leads",
+      () => Boolean(first.leading) !== Boolean(second.leading),
+      30_000,
+    );
+  })).finally(() => broker.thaw());
+});
+
+Deno.test("a leader stays, and a lost token is replaced", async () => {
+  await using broker = await privateBroker();
+  await Promise.all(queueTypes.map(async (queueType) => {
+    const queue = `${queueType}.leader.sweep`;
+    await using one = await createConnection(broker.url, { queueType });
+    await using first = one.lead(queueType, "sweep");
+    const term = await until("it leads", () => first.leading);
+    await broker.ctl("purge_queue", queue);
+    await using two = await createConnection(broker.url, { queueType });
+    await using second = two.lead(queueType, "sweep");
+    await first[Symbol.asyncDispose]();
+    assert.ok(term.aborted);
+    await until("the other leads", () => second.leading, 20_000);
+    await broker.ctl("delete_queue", queue);
+    await until("it leads again", () => second.leading, 20_000);
+  }));
 });

@@ -1048,3 +1048,36 @@ conforms("disposal of a link disposes its transports", async (bus) => {
   );
   await bus.link[Symbol.asyncDispose]();
 });
+
+conforms(
+  "the first consumer of an election's queue gets all tokens, of which one waits; then the next gets what it held",
+  async (bus) => {
+    const address = {
+      kind: "leader",
+      topic: bus.name(),
+      task: "sweep",
+    } as const;
+    const [first, second] = [new Mailbox(), new Mailbox()];
+    const one = await bus.link.openSession(soon());
+    await using two = await bus.link.openSession(soon());
+    const options = { prefetch: 2, restore: false };
+    const active = await one.consume(address, first.receive, options, soon());
+    await two.consume(address, second.receive, options, soon());
+    for (const token of ["a", "b", "c", "d"]) {
+      await one.publish(address, message(token), soon());
+    }
+    const [a, b] = await first.first(2);
+    assert.deepEqual(first.texts, ["a", "b"]);
+    a?.ack();
+    await first.first(3); // c was dropped when d came
+    assert.deepEqual(first.texts, ["a", "b", "d"]);
+    b?.ack();
+    assert.deepEqual(second.texts, []);
+    await active.cancel();
+    first.deliveries[2]?.reject(true);
+    await second.first(1);
+    assert.deepEqual(second.texts, ["d"]);
+    await one[Symbol.asyncDispose]();
+  },
+  { needs: ["singleActiveConsumer"] },
+);

@@ -213,6 +213,8 @@ export interface Features {
   readonly delayedRetry: boolean;
   /** A consumer can be the only one of its queue. */
   readonly exclusiveConsumer: boolean;
+  /** A queue can deliver all messages to one consumer until that one ends. */
+  readonly singleActiveConsumer: boolean;
 }
 
 /** A driver under test. */
@@ -228,6 +230,7 @@ const drivers: Readonly<Record<string, Driver>> = {
       deliveryCount: false,
       delayedRetry: true,
       exclusiveConsumer: true,
+      singleActiveConsumer: true,
     },
     open: (form) => memoryBus(form),
   },
@@ -236,6 +239,7 @@ const drivers: Readonly<Record<string, Driver>> = {
       deliveryCount: true,
       delayedRetry: true,
       exclusiveConsumer: true,
+      singleActiveConsumer: true,
     },
     open: (form) => rabbitBus(undefined, form),
   },

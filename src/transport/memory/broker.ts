@@ -158,6 +158,7 @@ export class Broker {
       case "hostLock":
         return { transient: true };
       case "leader":
+        return { transient: true, singleActive: true, maxLength: 1 };
       case "direct":
         return {};
       default: {

@@ -174,6 +174,8 @@ export class MemoryQueue {
       at > 0 && (this.#items[at - 1] as QueuedMessage).order > item.order
     ) at--;
     this.#items.splice(at, 0, item);
+    const { maxLength = Infinity } = this.settings;
+    if (this.#items.length > maxLength) this.#items.shift();
   }
 
   /** Drops or dead-letters expired messages at the head of the queue, as RabbitMQ does. */
@@ -231,19 +233,27 @@ export class MemoryQueue {
 
   #deliver(): void {
     for (this.#expire(); this.#items.length > 0; this.#expire()) {
-      const turn = this.#subscribers.findIndex((
-        { unsettled, exempt, options: { prefetch } },
-      ) => prefetch === 0 || unsettled.size - exempt < prefetch);
-      if (turn < 0) return;
-      const subscriber = this.#subscribers[turn] as Subscriber;
-      this.#subscribers = [
-        ...this.#subscribers.slice(0, turn),
-        ...this.#subscribers.slice(turn + 1),
-        subscriber,
-      ];
+      const subscriber = this.#nextSubscriber();
+      if (!subscriber) return;
       const item = this.#items.shift() as QueuedMessage;
       subscriber.onDelivery(this.#delivery(subscriber, item));
     }
+  }
+
+  /** Returns the subscriber whose turn it is; undefined if none may get another message. */
+  #nextSubscriber(): Subscriber | undefined {
+    const { singleActive } = this.settings;
+    const isFree = ({ unsettled, exempt, options: { prefetch } }: Subscriber) =>
+      prefetch === 0 || unsettled.size - exempt < prefetch;
+    const subscriber = singleActive
+      ? this.#subscribers.slice(0, 1).find(isFree)
+      : this.#subscribers.find(isFree);
+    if (subscriber && !singleActive) {
+      this.#subscribers = this.#subscribers.filter((each) =>
+        each !== subscriber
+      ).concat(subscriber);
+    }
+    return subscriber;
   }
 
   #exempt(

@@ -16,6 +16,10 @@ export interface QueueSettings {
   readonly ttl?: number;
   /** Name of the queue that expired messages move to; default: they are dropped. */
   readonly deadLetterTo?: string;
+  /** True if the oldest consumer gets all messages; default false. */
+  readonly singleActive?: boolean;
+  /** Maximum number of ready messages, above which the oldest is dropped; default: no limit. */
+  readonly maxLength?: number;
   /** True if the queue is removed with its last consumer; default false. */
   readonly transient?: boolean;
   /** True if the queue is removed with the session that created it; default false. */

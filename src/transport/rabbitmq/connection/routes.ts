@@ -81,7 +81,7 @@ export class Routes {
       case "quarantine":
         return this.#derived(address);
       case "leader":
-        return transientQueue(queueName(address));
+        return electionQueue(queueName(address), this.#profile.queueType);
       case "hostLock":
         return transientQueue(queueName(address), true);
       default:
@@ -242,6 +242,21 @@ function expiringQueue(
     arguments: withArguments(usual, extra),
     temporary: true,
   };
+}
+
+/** Returns a queue that holds one message, and delivers it to one of its consumers until that one is lost. */
+function electionQueue(
+  name: string,
+  type: BusProfile["queueType"],
+): QueueRoute {
+  const { queue } = transientQueue(name);
+  const form = {
+    ...(type === "quorum" ? QUORUM : {}),
+    ...queue.arguments,
+    "x-single-active-consumer": true,
+    "x-max-length": 1,
+  };
+  return { key: name, queue: { ...queue, arguments: form } };
 }
 
 function novaFanout(topic: string, nova: NovaVariants): QueueRoute {

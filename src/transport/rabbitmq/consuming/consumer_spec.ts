@@ -77,13 +77,14 @@ export class ConsumerRegistry {
 
   /**
    * Records that a consumer has stopped. An exclusive one is removed, since another process may be the exclusive
-   * consumer by then.
+   * consumer by then, as is one that must not be restored.
    */
   stopped(spec: ConsumerSpec): void {
     const consumed = this.#all.has(spec) && spec.tag !== undefined;
     spec.tag = undefined;
     if (consumed) this.#recorder.addConsumers(0, -1);
-    if (spec.options.exclusive) this.remove(spec);
+    const { exclusive, restore = !exclusive } = spec.options;
+    if (!restore) this.remove(spec);
   }
 
   /** Removes a consumer, so that it is not restored. */
