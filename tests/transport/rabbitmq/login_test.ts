@@ -19,6 +19,10 @@ import {
   LOGIN_REJECTION_LIMITS,
   LoginRejections,
 } from "../../../src/transport/rabbitmq/connection/login.ts";
+import {
+  type DialSettings,
+  settingsOf,
+} from "../../../src/transport/rabbitmq/connection/dial.ts";
 import { renewalDelay } from "../../../src/transport/rabbitmq/connection/credential_renewal.ts";
 import { RabbitTransport } from "../../../src/transport/rabbitmq/transport.ts";
 import { MemoryTransport } from "../../../src/transport/memory/transport.ts";
@@ -432,4 +436,15 @@ Deno.test("credentials are renewed 30 s before their end, or after 80 % of what 
     [2_880, 120, 70, 30, 40, 16, 8, 0.5, 0.5, 0.5],
   );
   assert.equal(renewalDelay(Number.MAX_SAFE_INTEGER), 2 ** 31 - 1);
+});
+
+Deno.test("with other nodes to try, the first attempts at a node are short", () => {
+  const settings = { connectTimeout: 10_000 } as DialSettings;
+  const url = new URL("amqp://localhost");
+  const timeouts = (nodes: number) =>
+    [0, 1, 2, 3, 6, 9].map((attempt) =>
+      settingsOf(settings, { url, nodes }, attempt).connectTimeout
+    );
+  assert.deepEqual(timeouts(3), [3_000, 3_000, 3_000, 6_000, 10_000, 10_000]);
+  assert.deepEqual(new Set(timeouts(1)), new Set([10_000]));
 });

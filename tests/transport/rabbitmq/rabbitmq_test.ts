@@ -170,6 +170,24 @@ Deno.test("publish() to a full queue goes on until there is room, in order to lo
   });
 });
 
+Deno.test("messages that one queue refuses do not hold up those for another", async () => {
+  await using bus = await rabbitBus();
+  const transport = await bus.link.openSession(soon());
+  const [full, free] = [bus.name(), bus.name()];
+  await plain(await brokerUrl(), async (channel) => {
+    const refusing = { "x-max-length": 0, "x-overflow": "reject-publish" };
+    await channel.assertQueue(full, { arguments: refusing });
+    await channel.assertQueue(free);
+    const publish = (queue: string, n: number) =>
+      transport.publish(direct(queue), message(`${n}`), soon());
+    const refused = Array.from({ length: 1_500 }, (_, n) => publish(full, n));
+    for (let n = 0; n < 20; n++) await publish(free, n);
+    assert.equal((await channel.checkQueue(free)).messageCount, 20);
+    await channel.deleteQueue(full); // the default exchange drops them now
+    await Promise.all(refused);
+  });
+});
+
 Deno.test("a queue that is deleted under its consumer is declared and consumed again", async () => {
   await using bus = await rabbitBus();
   const base = await brokerUrl();

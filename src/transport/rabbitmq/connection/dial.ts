@@ -20,6 +20,24 @@ export interface DialSettings {
   readonly gracefulClose: GracefulClose;
 }
 
+/** Milliseconds for the first attempt at each of several nodes: one that is frozen accepts the socket and never answers. */
+const FIRST_TIMEOUT_MS = 3_000;
+
+/** Returns the settings of an attempt, whose time limit is short at first if there are other nodes to try. */
+export function settingsOf(
+  settings: DialSettings,
+  { nodes }: Login,
+  attempt: number,
+): DialSettings {
+  if (nodes === 1) return settings;
+  const round = Math.floor(attempt / nodes);
+  const connectTimeout = Math.min(
+    settings.connectTimeout,
+    FIRST_TIMEOUT_MS * 2 ** round,
+  );
+  return { ...settings, connectTimeout };
+}
+
 /** Path with a usual name of a virtual host. Any other path may hold a misplaced password. */
 const vhostPath = /^\/[\w.%-]*$/;
 

@@ -17,6 +17,8 @@ export interface Access {
 export interface Login {
   /** URL of the node. */
   readonly url: URL;
+  /** Number of nodes of which this is one. */
+  readonly nodes: number;
   /** Credentials; default: those of the URL. */
   readonly credentials?: Credentials | undefined;
 }
@@ -30,6 +32,7 @@ export async function loginOf(
   const all = await urls(signal);
   return {
     url: all[attempt % all.length] as URL,
+    nodes: all.length,
     credentials: await credentials?.(signal),
   };
 }

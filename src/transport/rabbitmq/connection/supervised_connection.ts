@@ -17,7 +17,7 @@ import {
 } from "./login.ts";
 import { keepCredentialsValid } from "./credential_renewal.ts";
 import type { GracefulClose } from "./graceful_close.ts";
-import { dial, type DialSettings, displayUrl } from "./dial.ts";
+import { dial, type DialSettings, displayUrl, settingsOf } from "./dial.ts";
 import { HealthRecorder } from "./connection_health.ts";
 
 /** Milliseconds after which a connection counts as stable, so that the next back-off starts at its minimum. */
@@ -213,7 +213,8 @@ export class SupervisedConnection {
         const since = performance.now();
         const login = await loginOf(this.#access, this.#nextUrl++, stop);
         const onBlocked = (reason?: string) => this.#onBlocked(reason);
-        const connection = await dial(login, this.#settings, onBlocked, stop);
+        const settings = settingsOf(this.#settings, login, attempt);
+        const connection = await dial(login, settings, onBlocked, stop);
         this.#rejections.clear();
         await this.#supervise(connection, login);
         connected = true;

@@ -24,6 +24,8 @@ export interface Publication {
   refused: boolean;
   /** Attempt that the broker has not settled yet. */
   pending: Promise<PublishOutcome> | undefined;
+  /** True while the message has room in the window for messages in flight. */
+  hasRoom: boolean;
   /** True if the message may be the reason why the broker closed a channel. */
   suspect: boolean;
 }

@@ -86,7 +86,7 @@ export function publishTimeoutError(
     );
   }
   return new TimeoutError(
-    `Cannot send ${subject} in time: the connection is too slow for the messages that are sent`,
+    `Cannot send ${subject} in time: earlier messages fill the window, because the broker does not confirm them or the connection is too slow`,
     { inDoubt: false },
   );
 }

@@ -48,6 +48,7 @@ export class InFlightWindow {
     const { promise, resolve } = Promise.withResolvers<void>();
     const waiter = { bytes, grant: resolve };
     const place = this.#waiters.add(waiter);
+    this.#admit();
     const leave = () => {
       if (this.#waiters.delete(place)) this.#admit(); // the cancelled request may have blocked a smaller one
       else this.release(bytes);

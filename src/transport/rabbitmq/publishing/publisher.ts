@@ -117,20 +117,30 @@ export class Publisher {
     message: Message,
     deadline: Deadline,
   ): Promise<void> {
-    const room = this.#options.window.acquire(message.body.byteLength);
+    await this.#acquireRoom(route, message, deadline, false);
+    await this.#publishWithRetries(route, message, deadline);
+  }
+
+  async #acquireRoom(
+    route: Route,
+    { body }: Message,
+    deadline: Deadline,
+    sent: boolean,
+  ): Promise<void> {
+    const room = this.#options.window.acquire(body.byteLength);
     try {
-      await this.#channel.waitFor(room.granted, route, deadline, false);
+      await this.#channel.waitFor(room.granted, route, deadline, sent);
     } catch (error) {
       room.cancel();
       throw error;
     }
-    await this.#publishWithRetries(route, message, deadline);
   }
 
   /**
    * Publishes until the broker confirms, also after it has refused the message: a full queue may have room again, and the
    * node of a queue may have failed. The caller has acquired room in the window, which is released when the broker has
-   * settled the message, even if that is after the deadline. `failure` is the outcome of a first attempt.
+   * settled the message, even if that is after the deadline, and while a refused message waits for its next attempt.
+   * `failure` is the outcome of a first attempt.
    */
   async #publishWithRetries(
     route: Route,
@@ -149,13 +159,19 @@ export class Publisher {
       sent: failure !== undefined,
       refused: failure === undefined || failure === "nack",
       pending: undefined,
+      hasRoom: true,
       suspect: false,
     };
     try {
       let last = failure;
       for (let retry = last ? 0 : -1;; retry++) {
         if (last && this.#channel.closed) throw disposedError(true);
+        if (last === "nack") this.#releaseRoom(publication); // other queues may take their messages meanwhile
         if (last) await prepareRetry(publication, last, retry);
+        if (!publication.hasRoom) {
+          await this.#acquireRoom(route, message, deadline, true);
+          publication.hasRoom = true;
+        }
         const outcome = await (publication.suspect
           ? this.#attemptSuspect(publication)
           : this.#attempt(publication, this.#channel));
@@ -167,7 +183,7 @@ export class Publisher {
     } catch (error) {
       throw isRejected(publication) ? rejectedError(route) : error;
     } finally {
-      this.#releaseRoom(message.body.byteLength, publication.pending);
+      this.#releaseRoom(publication);
     }
   }
 
@@ -212,11 +228,14 @@ export class Publisher {
     }
   }
 
-  #releaseRoom(bytes: number, pending: Promise<unknown> | undefined): void {
-    const { window } = this.#options;
-    if (!pending) return window.release(bytes);
-    const release = () => window.release(bytes);
-    void pending.then(release, release);
+  /** Releases the room of a message, once the broker has settled the last attempt. */
+  #releaseRoom(publication: Publication): void {
+    const { message: { body }, pending, hasRoom } = publication;
+    const release = () => this.#options.window.release(body.byteLength);
+    publication.hasRoom = false;
+    if (!hasRoom) return;
+    if (pending) void pending.then(release, release);
+    else release();
   }
 
   /** Sends without waiting for the broker; see `Session.send`. */
