@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { TopologyError } from "../errors.ts";
 import { logger } from "../logging.ts";
 import { delay } from "../async/deadline.ts";
 import type { Address } from "../transport/address.ts";
@@ -65,8 +66,9 @@ export class Leadership implements AsyncDisposable {
     while (!signal.aborted) {
       await this.#stand().catch((error) => {
         const { topic, task } = this.#address;
+        const level = error instanceof TopologyError ? "warn" : "debug";
         const text = "Cannot stand for {task} of {topic} yet: {error}";
-        logger("rpc").debug(text, { task, topic, error });
+        logger("rpc")[level](text, { task, topic, error }, `${topic} ${task}`);
       });
       const deadline = { at: Infinity, signal };
       await delay(around(RETRY_INTERVAL_MS), deadline).catch(() => {});

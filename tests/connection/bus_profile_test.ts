@@ -6,7 +6,7 @@ import {
   InvalidValueError,
   TopologyError,
 } from "../../mod.ts";
-import { Routes } from "../../src/transport/rabbitmq/connection/routes.ts";
+import { Routes } from "../../src/transport/rabbitmq/routes/routes.ts";
 import type { Address } from "../../src/transport/address.ts";
 import { busProfile } from "../../src/connection/bus_profile.ts";
 import {

@@ -75,7 +75,11 @@ async function view(bus: Bus, queueType: Type = "classic") {
     async put(name: string, text?: string, args: object = {}) {
       bus.owns(name);
       await using raw = await bus.raw();
-      const type = { "x-queue-type": queueType };
+      const type = {
+        "x-queue-type": "quorum",
+        "x-queue-leader-locator": "balanced",
+        ...("x-message-ttl" in args && AT_LEAST_ONCE),
+      };
       await raw?.channel.assertQueue(name, {
         durable: true,
         arguments: { ...(queueType === "quorum" && type), ...args },
@@ -107,6 +111,11 @@ async function forget(store: ServiceStore, topic: string, host: string) {
   await store.put(record);
   return record;
 }
+
+const AT_LEAST_ONCE = {
+  "x-dead-letter-strategy": "at-least-once",
+  "x-overflow": "reject-publish",
+};
 
 const DELAY = (queue: string) => ({
   "x-message-ttl": 3_600_000,

@@ -31,11 +31,14 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/wire": "",
   "src/transport": "async",
   "src/transport/memory": "async transport",
-  "src/transport/rabbitmq/connection": "amqp async transport",
-  "src/transport/rabbitmq/publishing": "amqp async transport …/connection",
-  "src/transport/rabbitmq/consuming": "amqp async transport …/connection",
+  "src/transport/rabbitmq/routes": "transport",
+  "src/transport/rabbitmq/connection": "amqp async transport …/routes",
+  "src/transport/rabbitmq/publishing":
+    "amqp async transport …/routes …/connection",
+  "src/transport/rabbitmq/consuming":
+    "amqp async transport …/routes …/connection",
   "src/transport/rabbitmq":
-    "amqp async transport …/connection …/publishing …/consuming",
+    "amqp async transport …/routes …/connection …/publishing …/consuming",
   "src/ledger": "async contract transport",
   "src/rpc": "async contract transport wire",
   "src/rpc/dispatch": "async contract wire rpc",

@@ -3,7 +3,7 @@ import { ConnectionFailedError } from "../../errors.ts";
 import { type Deadline, withDeadline } from "../../async/deadline.ts";
 import type { Delivery, InboxListener, Message } from "../transport.ts";
 import { ConsumerChannel } from "./consuming/consumers.ts";
-import type { QueueRoute } from "./connection/entities.ts";
+import type { QueueRoute } from "./routes/entities.ts";
 import type { SupervisedConnection } from "./connection/supervised_connection.ts";
 import type { Topology } from "./connection/topology.ts";
 

@@ -11,8 +11,8 @@ import type {
   Session,
 } from "../transport.ts";
 import type { ConsumerChannel } from "./consuming/consumers.ts";
-import { isQuorum, type QueueRoute } from "./connection/entities.ts";
-import type { Routes } from "./connection/routes.ts";
+import { isQuorum, type QueueRoute } from "./routes/entities.ts";
+import type { Routes } from "./routes/routes.ts";
 import { Publisher, type PublisherOptions } from "./publishing/publisher.ts";
 import type { Topology } from "./connection/topology.ts";
 import { InFlightWindow } from "./publishing/publish_window.ts";

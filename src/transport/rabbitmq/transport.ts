@@ -21,7 +21,7 @@ import {
   type LoginRejectionLimits,
 } from "./connection/login.ts";
 import { OutageLog } from "./connection/connection_health.ts";
-import { Routes } from "./connection/routes.ts";
+import { Routes } from "./routes/routes.ts";
 import {
   SupervisedConnection,
   type SupervisionListener,

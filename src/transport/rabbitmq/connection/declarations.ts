@@ -1,7 +1,7 @@
 /** Requests of a channel that declare, check and delete exchanges and queues. @module */
 import { AmqpError, type Channel } from "../../../amqp/mod.ts";
 import { missingEntityError } from "../../profile.ts";
-import { type Exchange, isQuorum, type Queue } from "./entities.ts";
+import { type Exchange, isQuorum, type Queue } from "../routes/entities.ts";
 
 /** Error text of RabbitMQ for an entity that does not exist; the text for a queue whose node is down is another. */
 const MISSING = /\bno (?:queue|exchange) '/;

@@ -7,7 +7,7 @@
 import type { Channel, Connection } from "../../../amqp/mod.ts";
 import { TopologyError } from "../../../errors.ts";
 import type { Deadline } from "../../../async/deadline.ts";
-import type { Exchange, Queue, QueueRoute, Route } from "./entities.ts";
+import type { Exchange, Queue, QueueRoute, Route } from "../routes/entities.ts";
 import {
   assertQueue,
   checkExists,
@@ -18,6 +18,7 @@ import {
   isLasting,
   removeEmpty,
 } from "./declarations.ts";
+import { refusalOf } from "./adoption.ts";
 import { uniqueName } from "../../../ids.ts";
 import type { QueueState } from "../../transport.ts";
 import { allOf, RequestChannels } from "./request_channel.ts";
@@ -145,21 +146,23 @@ export class Topology {
     consumer: object,
   ): Promise<string> {
     const { exchange, queue } = route;
-    return await this.#declarations.perform(
-      `queue ${queue.name}`,
-      deadline,
-      async (channel) => {
-        const named = { ...queue, name: this.#nameFor(consumer, queue) };
-        const declaration = exchange && this.#exchange(channel, exchange);
-        await allOf([
-          declaration?.reply,
-          declareQueue(channel, named),
-          declaration && !queue.passive &&
-          this.#bind(channel, { ...route, queue: named }, declaration),
-        ]);
-        return named.name;
-      },
-    );
+    const work = async (channel: Channel) => {
+      const named = { ...queue, name: this.#nameFor(consumer, queue) };
+      const declaration = exchange && this.#exchange(channel, exchange);
+      await allOf([
+        declaration?.reply,
+        declareQueue(channel, named),
+        declaration && !queue.passive &&
+        this.#bind(channel, { ...route, queue: named }, declaration),
+      ]);
+      return named.name;
+    };
+    const entity = `queue ${queue.name}`;
+    try {
+      return await this.#declarations.perform(entity, deadline, work);
+    } catch (error) {
+      throw refusalOf(queue, error);
+    }
   }
 
   #nameFor(consumer: object, { name, unique }: Queue): string {

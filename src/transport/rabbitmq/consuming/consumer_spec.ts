@@ -1,6 +1,6 @@
 /** Consumers that should exist, as data from which they are started again after a loss. @module */
 import { FieldValue } from "../../../amqp/mod.ts";
-import type { QueueRoute } from "../connection/entities.ts";
+import type { QueueRoute } from "../routes/entities.ts";
 import type { ConsumeOptions, Delivery } from "../../transport.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
 

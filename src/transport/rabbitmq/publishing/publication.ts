@@ -2,7 +2,7 @@
 import { backoff } from "../../../async/backoff.ts";
 import { type Deadline, delay } from "../../../async/deadline.ts";
 import type { Message } from "../../transport.ts";
-import type { Route } from "../connection/entities.ts";
+import type { Route } from "../routes/entities.ts";
 import { isFatal } from "../connection/topology_errors.ts";
 import {
   type PublishOutcome,
@@ -32,6 +32,29 @@ export interface Publication {
 
 /** Outcome of an attempt that did not succeed. */
 export type Failure = Exclude<PublishOutcome, "ack">;
+
+/** Returns a message that has room in the window; `failure` is the outcome of a first attempt. */
+export function newPublication(
+  route: Route,
+  message: Message,
+  deadline: Deadline,
+  failure: Failure | undefined,
+): Publication {
+  const { messageId = crypto.randomUUID() } = message;
+  return {
+    route,
+    // A returned message is recognised by its id.
+    message: message.messageId === messageId
+      ? message
+      : { ...message, messageId },
+    deadline,
+    sent: failure !== undefined,
+    refused: failure === undefined || failure === "nack",
+    pending: undefined,
+    hasRoom: true,
+    suspect: false,
+  };
+}
 
 const isOver = ({ at }: Deadline) => performance.now() >= at;
 

@@ -10,7 +10,7 @@ import {
   settledWithin,
   withDeadline,
 } from "../../../async/deadline.ts";
-import type { Route } from "../connection/entities.ts";
+import type { Route } from "../routes/entities.ts";
 import type { Message } from "../../transport.ts";
 import {
   disposedError,

@@ -11,7 +11,7 @@ import {
   UnconfirmedError,
 } from "../../../errors.ts";
 import { oneLine } from "../../../logging.ts";
-import type { Route } from "../connection/entities.ts";
+import type { Route } from "../routes/entities.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 
 /** Outcome of one attempt to publish; the end of the channel if the broker did not settle the message. */

@@ -7,11 +7,12 @@ import type {
 } from "../../../amqp/mod.ts";
 import { clearDeadline, setDeadline } from "../../../async/timer_wheel.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
-import type { Route } from "../connection/entities.ts";
+import type { Route } from "../routes/entities.ts";
 import type { Message } from "../../transport.ts";
 import {
   type Failure,
   isRejected,
+  newPublication,
   prepareRetry,
   type Publication,
 } from "./publication.ts";
@@ -148,20 +149,7 @@ export class Publisher {
     deadline: Deadline,
     failure?: Failure,
   ): Promise<void> {
-    const { messageId = crypto.randomUUID() } = message;
-    const publication: Publication = {
-      route,
-      // A returned message is recognised by its id.
-      message: message.messageId === messageId
-        ? message
-        : { ...message, messageId },
-      deadline,
-      sent: failure !== undefined,
-      refused: failure === undefined || failure === "nack",
-      pending: undefined,
-      hasRoom: true,
-      suspect: false,
-    };
+    const publication = newPublication(route, message, deadline, failure);
     try {
       let last = failure;
       for (let retry = last ? 0 : -1;; retry++) {

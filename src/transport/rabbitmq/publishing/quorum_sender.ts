@@ -3,7 +3,7 @@ import type { Channel, ReceivedMessage } from "../../../amqp/mod.ts";
 import { backoff } from "../../../async/backoff.ts";
 import { type Deadline, delay } from "../../../async/deadline.ts";
 import type { Message } from "../../transport.ts";
-import type { Route } from "../connection/entities.ts";
+import type { Route } from "../routes/entities.ts";
 import { REFUSED_PAUSES_MS } from "./publication.ts";
 import {
   PublishChannel,

@@ -1,0 +1,141 @@
+/**
+ * Routes: the exchange, the routing key and the queue with its arguments that RabbitMQ needs for an address. Names and
+ * flags are Warren's, Nova's (`impl_kombu.py`) or oslo.messaging's, depending on the bus profile.
+ *
+ * @module
+ */
+import {
+  type Address,
+  publishKey,
+  type QueueAddress,
+  queueName,
+} from "../../address.ts";
+import type { BusProfile } from "../../profile.ts";
+import type { Exchange, Queue, QueueRoute, Route } from "./entities.ts";
+import * as openstack from "./openstack_queues.ts";
+import * as own from "./own_queues.ts";
+
+/** Prefix of Warren's own topics. They have the same form on every bus, so that all services find each other. */
+const OWN_TOPICS = "warren.";
+
+/** The routes of one profile. */
+export class Routes {
+  readonly #profile: BusProfile;
+  readonly #control: Exchange;
+  /** Routes by address. Callers reuse their addresses, so that no route has to be built for each message. */
+  readonly #routes = new WeakMap<Address, Route>();
+
+  constructor(profile: BusProfile) {
+    this.#profile = profile;
+    const { exchange: name, autoDelete, durable, queueType, nova } = profile;
+    this.#control = {
+      name,
+      type: "topic",
+      durable: durable || queueType === "quorum",
+      autoDelete,
+      ...openstack.passive(nova),
+    };
+  }
+
+  /** Returns the route of an address. */
+  of(address: Address): Route {
+    if (address.kind === "direct") return { key: address.queue };
+    const known = this.#routes.get(address);
+    if (known) return known;
+    const route = this.#make(address);
+    this.#routes.set(address, route);
+    return route;
+  }
+
+  /**
+   * Returns the route of the reply queue of a process. Its exchange is for servers that reply to an exchange: Grizzly,
+   * Havana, oslo.messaging before 10.
+   */
+  inbox(name: string): QueueRoute {
+    const { nova, queueType } = this.#profile;
+    if (!nova) return { key: name, queue: own.inboxQueue(name, queueType) };
+    const queue = openstack.replyQueue(name, nova);
+    return { exchange: replyExchange(name), key: name, queue };
+  }
+
+  #make(address: Exclude<Address, { kind: "direct" }>): Route {
+    const name = queueName(address);
+    switch (address.kind) {
+      case "fanout":
+        return this.#fanout(address.topic);
+      case "callQueue":
+        return this.#callQueue(address.call);
+      case "delay":
+      case "deadLetter":
+      case "quarantine":
+        return this.#derived(address);
+      case "leader":
+        return {
+          key: name,
+          queue: own.electionQueue(name, this.#profile.queueType),
+        };
+      case "hostLock":
+        return { key: name, queue: own.lockQueue(name) };
+      default:
+        return this.#shared(address);
+    }
+  }
+
+  #shared(address: QueueAddress): QueueRoute {
+    const exclusive = address.kind === "event" && address.exclusive === true;
+    const name = queueName(address);
+    return {
+      exchange: this.#control,
+      key: publishKey(address),
+      queue: exclusive ? own.exclusiveQueue(name) : this.#sharedQueue(name),
+    };
+  }
+
+  #sharedQueue(name: string): Queue {
+    const { nova, durable, autoDelete, queueType } = this.#profile;
+    if (nova) return openstack.sharedQueue(name, { ...this.#profile, nova });
+    const queue = own.lastingQueue(name, queueType);
+    return { ...queue, durable: durable || queueType === "quorum", autoDelete };
+  }
+
+  /** Returns a queue of the same type as the queue that it is derived from, reached through the default exchange. */
+  #derived(
+    address: Extract<Address, { readonly of: QueueAddress }>,
+  ): QueueRoute {
+    const { queueType } = this.#profile;
+    const key = queueName(address);
+    const queue = address.kind === "delay"
+      ? own.delayQueue(key, queueType, {
+        target: queueName(address.of),
+        ms: address.ms,
+      })
+      : own.lastingQueue(key, queueType);
+    return { key, queue };
+  }
+
+  #callQueue(call: string): QueueRoute {
+    const { callQueue } = this.#profile.nova ? openstack : own;
+    return { exchange: replyExchange(call), key: call, queue: callQueue(call) };
+  }
+
+  #fanout(topic: string): QueueRoute {
+    const { nova } = this.#profile;
+    const name = `${topic}_fanout`;
+    const routing = { key: "", binding: topic };
+    if (nova && !topic.startsWith(OWN_TOPICS)) {
+      return { ...routing, ...openstack.fanout(name, nova) };
+    }
+    const exchange: Exchange = {
+      name,
+      type: "fanout",
+      durable: true,
+      autoDelete: false,
+    };
+    return { ...routing, exchange, queue: own.exclusiveQueue(name) };
+  }
+}
+
+/** Returns an exchange with one queue, both of the same name, to which older peers reply (Folsom, Grizzly). */
+function replyExchange(name: string): Exchange {
+  return { name, type: "direct", durable: false, autoDelete: true };
+}
