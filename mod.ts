@@ -34,6 +34,7 @@ export {
   NoSuchMethodError,
   RejectedError,
   RemoteError,
+  RequestConflictError,
   RpcError,
   TimeoutError,
   TopologyError,

@@ -26,6 +26,7 @@ const STATUS: Partial<Record<RpcErrorCode, number>> = {
   INVALID: 400,
   NO_ROUTE: 404,
   NO_SUCH_METHOD: 404,
+  CONFLICT: 409,
   ABORTED: 499, // the client has gone: nobody reads it
   UNSUPPORTED: 501,
   INTERRUPTED: 502,

@@ -64,8 +64,8 @@ export interface ErrorClass {
  * connection context was closed · `REMOTE` the handler threw · `INVALID` an argument, a name or an option is wrong ·
  * `INVALID_RESULT` the worker's result is wrong · `UNSUPPORTED` no worker serves that version of the contract ·
  * `NO_SUCH_METHOD` the contract has no such procedure · `ABORTED` the caller cancelled, or another worker has taken the
- * request over · `CONNECTION` the broker cannot be reached, or refuses the login · `TOPOLOGY` a queue or exchange
- * exists with other properties
+ * request over · `CONFLICT` another request has the same id · `CONNECTION` the broker cannot be reached, or refuses the
+ * login · `TOPOLOGY` a queue or exchange exists with other properties
  * @category Errors
  */
 export type RpcErrorCode =
@@ -82,6 +82,7 @@ export type RpcErrorCode =
   | "UNSUPPORTED"
   | "NO_SUCH_METHOD"
   | "ABORTED"
+  | "CONFLICT"
   | "CONNECTION"
   | "TOPOLOGY";
 
@@ -282,5 +283,17 @@ export class NoSuchMethodError extends RpcError {
   /** Creates the error. */
   constructor(message: string, options?: RpcErrorOptions) {
     super("NO_SUCH_METHOD", message, options);
+  }
+}
+
+/**
+ * The worker refused a request because an earlier request with the same id had another procedure, other arguments,
+ * another context, or another form of its reply. The request was not run, and the earlier one's reply is not sent.
+ * @category Errors
+ */
+export class RequestConflictError extends RpcError {
+  /** Creates the error. */
+  constructor(message: string, options?: RpcErrorOptions) {
+    super("CONFLICT", message, options);
   }
 }

@@ -53,6 +53,7 @@ export async function retryStore<T>(
 /** Lease on a request, until the request is done, lost to another worker or released. */
 export class Lease {
   readonly #store: LedgerStore;
+  readonly #content: string;
   readonly #onTakeover: () => void;
   #claim: Claim;
   #stored: StoredRequest | undefined;
@@ -65,10 +66,19 @@ export class Lease {
    */
   #lastQuery: Promise<unknown> = Promise.resolve();
 
-  /** Starts to renew the claim. `onTakeover` is called when another worker has taken over the request. */
-  constructor(store: LedgerStore, claim: Claim, onTakeover: () => void) {
+  /**
+   * Starts to renew the claim of a request with a content, see `LedgerStore.claim`. `onTakeover` is called when another
+   * worker has taken over the request.
+   */
+  constructor(
+    store: LedgerStore,
+    claim: Claim & { readonly content: string },
+    onTakeover: () => void,
+  ) {
+    const { key, epoch, content } = claim;
     this.#store = store;
-    this.#claim = claim;
+    this.#claim = { key, epoch };
+    this.#content = content;
     this.#onTakeover = onTakeover;
     this.#renewal = this.#scheduleRenewal();
   }
@@ -99,7 +109,11 @@ export class Lease {
     this.stop();
     if (succeeded) return replies;
     const { key } = this.#claim;
-    const known = await retryStore(store, () => store.claim(key), deadline);
+    const known = await retryStore(
+      store,
+      () => store.claim(key, this.#content),
+      deadline,
+    );
     if (known.state === "done") return parseMessages(known.answers);
     // The record was rolled back, or the worker that had taken over the request died as well. In both cases this run
     // counts.
@@ -239,7 +253,7 @@ export class Lease {
   async #reclaim(): Promise<boolean> {
     const store = this.#store;
     const { key } = this.#claim;
-    const known = await store.claim(key);
+    const known = await store.claim(key, this.#content);
     if (known.state !== "held") return false;
     this.#claim = { key, epoch: known.epoch };
     if (this.#ended) return await this.release(), false; // no handler runs it here any more

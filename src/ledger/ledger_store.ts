@@ -6,7 +6,7 @@
  * @category Ledger
  */
 export interface Claim {
-  /** Key of the request, unique in its queue. */
+  /** Key of the request; another queue, id or attempt has another key. */
   readonly key: string;
   /** Epoch; higher for each worker that takes the request over. */
   readonly epoch: number;
@@ -25,7 +25,9 @@ export type ClaimState =
    */
   | { readonly state: "taken"; readonly left: number; readonly kept: boolean }
   /** The request is done; `answers` is the text that was passed to `done`. */
-  | { readonly state: "done"; readonly answers: string };
+  | { readonly state: "done"; readonly answers: string }
+  /** Another request has the key: it was claimed with another content. */
+  | { readonly state: "conflict" };
 
 /**
  * Request that the store has instead of its queue: it is acknowledged there, but not done.
@@ -46,8 +48,12 @@ export interface StoredRequest extends Claim {
 export interface LedgerStore {
   /** Milliseconds for which a claim is valid without renewal. */
   readonly lease: number;
-  /** Claims a request for the time of a lease; takes it over if the lease of another worker has ended. */
-  claim(key: string): Promise<ClaimState>;
+  /**
+   * Claims a request for the time of a lease; takes it over if the lease of another worker has ended. `content` is a
+   * digest of the procedure and its arguments: the store keeps that of the first claim, and never changes a record with
+   * another one.
+   */
+  claim(key: string, content: string): Promise<ClaimState>;
   /** Renews a claim for another lease; false if another worker has taken over the request. */
   renew(claim: Claim): Promise<boolean>;
   /**

@@ -11,6 +11,7 @@ import { leaseOf, ledgerNames, windowOf } from "./options.ts";
 
 /** Record of a request. */
 interface Entry {
+  readonly content: string;
   epoch: number;
   /** End of the lease, in milliseconds of the store's clock. */
   leaseUntil: number;
@@ -55,9 +56,12 @@ class MemoryLedger implements LedgerStore {
     this.#now = now;
   }
 
-  claim(key: string): Promise<ClaimState> {
+  claim(key: string, content: string): Promise<ClaimState> {
     const now = this.#now();
     const existing = this.#entries.get(key);
+    if (existing && existing.content !== content) {
+      return Promise.resolve({ state: "conflict" });
+    }
     const { leaseUntil = now, answers, stored } = existing ?? {};
     if (answers !== undefined) {
       return Promise.resolve({ state: "done", answers });
@@ -71,7 +75,7 @@ class MemoryLedger implements LedgerStore {
       });
     }
     const claimed = { epoch: ++this.#epoch, leaseUntil: now + this.lease };
-    const earlier = existing ?? { sweptAt: -Infinity };
+    const earlier = existing ?? { content, sweptAt: -Infinity };
     this.#entries.set(key, { ...earlier, ...claimed });
     return Promise.resolve({ state: "held", epoch: claimed.epoch });
   }

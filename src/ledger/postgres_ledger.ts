@@ -10,6 +10,14 @@ import type {
 } from "./ledger_store.ts";
 import { checkNames, namesOf } from "../option_names.ts";
 import { leaseOf, ledgerNames, windowOf } from "./options.ts";
+import {
+  createStatements,
+  MAX_ROWS_PER_SWEEP,
+  oldTableError,
+  quoteName,
+  type Statements,
+  statements,
+} from "./postgres_statements.ts";
 
 /**
  * Object that runs SQL statements: a pool or a client of node-postgres (`npm:pg`), or a few lines around another
@@ -40,88 +48,8 @@ const postgresNames = namesOf<{ readonly table: unknown }>(
 
 const TABLE_PATTERN =
   /^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/;
-/** Maximum number of rows that one sweep changes. */
-const MAX_ROWS_PER_SWEEP = 1_000;
 /** PostgreSQL's error codes for a table that another process created before, or at the same moment. */
 const ALREADY_EXISTS_CODES = new Set(["23505", "42P07", "42710"]);
-
-/** Quotes a name, so that it may be a keyword of SQL. */
-const quoteName = (name: string) =>
-  name.split(".").map((part) => `"${part}"`).join(".");
-
-/** Returns the statements that create the table. */
-function createStatements(table: string) {
-  return {
-    exists: "SELECT to_regclass($1) AS found",
-    create: `CREATE TABLE ${table} (
-      key text PRIMARY KEY,
-      epoch bigint NOT NULL,
-      lease_until timestamptz NOT NULL,
-      done_at timestamptz,
-      answers text,
-      queue text,
-      request text,
-      swept_at timestamptz
-    )`,
-    indexes: [
-      `CREATE INDEX ON ${table} (queue) WHERE request IS NOT NULL`,
-      `CREATE INDEX ON ${table} ((coalesce(done_at, lease_until)))
-        WHERE request IS NULL`,
-    ],
-  };
-}
-
-/** Current time of the database. */
-const now = "clock_timestamp()";
-/** SQL for an interval of so many milliseconds. */
-const ms = (value: string) =>
-  `${value}::double precision * interval '1 millisecond'`;
-
-/**
- * Returns the statements on the table. All times are the database's, so that the clocks of workers do not matter.
- *
- * The epoch of a new record begins with the time, so that it is higher than that of a record which was deleted. `claim`
- * reads the record as it was before the statement: if it finds neither a claim nor a record, it is repeated.
- */
-function statements(table: string) {
-  const ownClaim = "key = $1 AND epoch = $2 AND done_at IS NULL";
-  return {
-    claim: `WITH held AS (
-        INSERT INTO ${table} AS known (key, epoch, lease_until)
-        VALUES ($1, floor(extract(epoch FROM ${now}) * 1000),
-          ${now} + ${ms("$2")})
-        ON CONFLICT (key) DO UPDATE
-          SET epoch = known.epoch + 1, lease_until = excluded.lease_until
-          WHERE known.done_at IS NULL AND known.lease_until <= ${now}
-        RETURNING epoch)
-      SELECT held.epoch, known.answers, known.done_at IS NOT NULL AS done,
-        known.request IS NOT NULL AS kept,
-        extract(epoch FROM known.lease_until - ${now}) * 1000 AS left
-      FROM (SELECT 1) AS always
-        LEFT JOIN held ON true LEFT JOIN ${table} AS known ON known.key = $1`,
-    renew: `UPDATE ${table} SET lease_until = ${now} + ${ms("$3")}
-      WHERE ${ownClaim} RETURNING 1`,
-    done: `UPDATE ${table}
-      SET done_at = ${now}, answers = $3, request = NULL
-      WHERE ${ownClaim} RETURNING 1`,
-    release: `UPDATE ${table} SET lease_until = ${now} WHERE ${ownClaim}`,
-    keep: `UPDATE ${table} SET queue = $3, request = $4
-      WHERE ${ownClaim} RETURNING 1`,
-    forget: `DELETE FROM ${table} WHERE key IN (
-      SELECT key FROM ${table}
-      WHERE coalesce(done_at, lease_until) < ${now} - ${ms("$1")}
-        AND request IS NULL LIMIT ${MAX_ROWS_PER_SWEEP} FOR UPDATE SKIP LOCKED)
-      RETURNING 1`,
-    sweep: `UPDATE ${table} SET swept_at = ${now} WHERE key IN (
-      SELECT key FROM ${table}
-      WHERE done_at IS NULL AND request IS NOT NULL
-        AND queue = ANY($1) AND lease_until <= ${now}
-        AND coalesce(swept_at, '-infinity') <= ${now} - ${ms("$2")}
-      LIMIT ${MAX_ROWS_PER_SWEEP} FOR UPDATE SKIP LOCKED)
-      RETURNING key, epoch, queue, request`,
-    returned: `UPDATE ${table} SET request = NULL WHERE ${ownClaim}`,
-  };
-}
 
 /**
  * Creates a ledger store in a table of PostgreSQL, which all workers of the same services share. `database` is a pool
@@ -172,7 +100,7 @@ class PostgresLedger implements LedgerStore {
   readonly #database: Queryable;
   readonly #table: string;
   readonly #window: number;
-  readonly #sql: ReturnType<typeof statements>;
+  readonly #sql: Statements;
   #tableReady: Promise<void> | undefined;
 
   constructor(
@@ -188,13 +116,15 @@ class PostgresLedger implements LedgerStore {
     this.#sql = statements(this.#table);
   }
 
-  async claim(key: string): Promise<ClaimState> {
+  async claim(key: string, content: string): Promise<ClaimState> {
+    const values = [key, this.lease, content];
     for (;;) {
-      const [row] = await this.#rows(this.#sql.claim, [key, this.lease]);
-      const { epoch, done, answers, left, kept } = row ?? {};
+      const [row] = await this.#rows(this.#sql.claim, values);
+      const { epoch, done, answers, left, kept, conflict } = row ?? {};
       if (typeof epoch === "string" || typeof epoch === "number") {
         return { state: "held", epoch: Number(epoch) };
       }
+      if (conflict) return { state: "conflict" };
       if (done) return { state: "done", answers: String(answers) };
       if (Number(left) > 0) {
         return { state: "taken", left: Number(left), kept: kept === true };
@@ -278,7 +208,8 @@ class PostgresLedger implements LedgerStore {
     try {
       const { exists, create, indexes } = createStatements(this.#table);
       const { rows } = await this.#database.query(exists, [this.#table]);
-      const [row] = rows as readonly { readonly found: unknown }[];
+      const [row] = rows as readonly Record<string, unknown>[];
+      if (row?.found && !row.current) throw oldTableError(this.#table);
       if (row?.found) return;
       for (const text of [create, ...indexes]) {
         await this.#database.query(text, []);

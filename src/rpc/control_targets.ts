@@ -22,6 +22,10 @@ export interface ControlTarget {
   grant(credit: Credit): void;
   /** Reply queue of the caller. */
   readonly reader: string | undefined;
+  /** True for the run of a stream that has this id, which only its reader knows. */
+  isRun(run: string): boolean;
+  /** Sends everything further to another reply queue of the same caller. */
+  moveReader(queue: string): void;
   /** Resends the items of run `run` from number `from` on. False if they are not stored here. */
   resume(from: number, run: string | undefined): boolean;
   /** Notes that a message to the caller was returned, because no queue took it. */
@@ -68,7 +72,8 @@ export class ControlTargets {
 
   /**
    * Resends items to the reader whose queue is `reader`. At most one stream does so, and only a stream whose replies
-   * are sent to that queue. False if no target has the items.
+   * are sent to that queue. A stream whose run the reader names is moved to that queue: its reader has a new one. False if
+   * no target has the items.
    */
   resume(
     call: string,
@@ -76,11 +81,25 @@ export class ControlTargets {
     from: number,
     run: string | undefined,
   ): boolean {
+    const named = run === undefined
+      ? undefined
+      : this.#targetsOf(call).find((running) => running.isRun(run));
+    if (named?.reader !== undefined && reader !== undefined) {
+      this.moveReader(call, named.reader, reader);
+    }
     for (const running of this.#targetsOf(call)) {
       if (running.reader !== reader || reader === undefined) continue;
       if (running.resume(from, run)) return true;
     }
     return false;
+  }
+
+  /** Moves the targets of a call from one reply queue of its caller to another. */
+  moveReader(call: string, from: string, to: string): void {
+    if (from === to) return;
+    for (const running of this.#targetsOf(call)) {
+      if (running.reader === from) running.moveReader(to);
+    }
   }
 
   /** Reports a returned message to the targets of its call. */

@@ -12,6 +12,7 @@ import {
   InvalidValueError,
   NoSuchMethodError,
   RemoteError,
+  RequestConflictError,
   TimeoutError,
   UnsupportedVersionError,
 } from "../errors.ts";
@@ -28,6 +29,7 @@ const dispatcherErrors: ErrorClasses = {
   InvalidValueError,
   NoSuchMethodError,
   InterruptedError,
+  RequestConflictError,
   TimeoutError,
   UnsupportedVersionError,
 };

@@ -120,7 +120,9 @@ onEachStore(
     /** The renewal and the end of the attempt meet, since a store takes its time. */
     const slow: LedgerStore = {
       ...bound(store),
-      claim: async (key) => (await pause(), await store.claim(key)),
+      claim: async (key, content) => (
+        await pause(), await store.claim(key, content)
+      ),
       renew: async (claim) => (await pause(), await store.renew(claim)),
       release: async (claim) => (await pause(), await store.release(claim)),
     };

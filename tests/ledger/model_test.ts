@@ -71,7 +71,7 @@ class World {
     const place = this.places[worker] as Place;
     const { store, key } = this;
     if (place.at === "idle") {
-      const claimed = await store.claim(key);
+      const claimed = await store.claim(key, "content");
       if (claimed.state === "taken") return place;
       if (claimed.state === "held") {
         const { epoch } = claimed;
@@ -80,6 +80,7 @@ class World {
         this.#extend();
         return { at: "held", epoch };
       }
+      assert.ok(claimed.state === "done");
       this.said.push(claimed.answers);
       return { at: "over" };
     }

@@ -128,7 +128,7 @@ test(
     let current = store;
     const failsOver: LedgerStore = {
       lease: LEASE,
-      claim: (key) => current.claim(key),
+      claim: (key, content) => current.claim(key, content),
       renew: (claim) => current.renew(claim),
       done: (claim, answers) => current.done(claim, answers),
       release: (claim) => current.release(claim),
@@ -157,7 +157,7 @@ test(
     let claims = 0;
     current = {
       ...bound(empty),
-      claim: (key) => (claims++, empty.claim(key)),
+      claim: (key, content) => (claims++, empty.claim(key, content)),
     };
     await until("it is claimed anew", () => claims > 0);
     open.resolve();
@@ -227,7 +227,7 @@ test(
       },
     };
     const key = "by one that is gone";
-    const claimed = await store.claim(key);
+    const claimed = await store.claim(key, "content");
     assert.ok(claimed.state === "held");
     const { epoch } = claimed;
     const request = requestOf("orphan");

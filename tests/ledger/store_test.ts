@@ -11,14 +11,14 @@ import { until } from "../setup/probe.ts";
 import { newTable, onEachStore, onPostgres, pool } from "./stores.ts";
 
 onEachStore("of many who claim at once, one holds", async ({ store }) => {
-  const claims = Array.from({ length: 20 }, () => store.claim("a"));
+  const claims = Array.from({ length: 20 }, () => store.claim("a", "content"));
   const states = (await Promise.all(claims)).map(({ state }) => state).sort();
   assert.deepEqual(states, ["held", ...new Array(19).fill("taken")]);
 });
 
 /** Claims it; the claim. */
 async function held(store: LedgerStore, key: string): Promise<Claim> {
-  const claimed = await store.claim(key);
+  const claimed = await store.claim(key, "content");
   assert.equal(claimed.state, "held");
   return { key, epoch: claimed.state === "held" ? claimed.epoch : NaN };
 }
@@ -32,7 +32,7 @@ onEachStore(
     assert.equal(await store.renew(claim), false);
     await store.release(claim);
     const known = { state: "done", answers: "one" } as const;
-    assert.deepEqual(await store.claim("a"), known);
+    assert.deepEqual(await store.claim("a", "content"), known);
   },
 );
 
@@ -42,7 +42,7 @@ onEachStore(
     const first = await held(store, "a");
     await expire();
     assert.equal(await store.renew(first), true, "nobody has taken it");
-    assert.equal((await store.claim("a")).state, "taken");
+    assert.equal((await store.claim("a", "content")).state, "taken");
     await expire();
     const second = await held(store, "a");
     assert.ok(second.epoch > first.epoch);
@@ -51,7 +51,7 @@ onEachStore(
     const kept = { ...first, queue: "q", request: "r" };
     assert.equal(await store.keep(kept), false);
     await store.release(first);
-    assert.equal((await store.claim("a")).state, "taken");
+    assert.equal((await store.claim("a", "content")).state, "taken");
     assert.equal(await store.done(second, "second"), true);
   },
 );
@@ -68,10 +68,10 @@ onEachStore(
   async ({ store, expire }) => {
     const claim = await held(store, "a");
     const kept = { ...claim, queue: "long", request: "its body" };
-    const other = await store.claim("a");
+    const other = await store.claim("a", "content");
     assert.ok(other.state === "taken" && !other.kept);
     assert.equal(await store.keep(kept), true);
-    const later = await store.claim("a");
+    const later = await store.claim("a", "content");
     assert.ok(later.state === "taken" && later.kept);
     assert.deepEqual(await store.sweep(["long"]), [], "its worker lives");
     await expire();
@@ -114,7 +114,7 @@ onEachStore(
       const first = await store.done(claim, "one", client);
       assert.equal(first, true);
     });
-    assert.equal((await store.claim("a")).state, "done");
+    assert.equal((await store.claim("a", "content")).state, "done");
   },
 );
 
@@ -125,7 +125,7 @@ onPostgres("what is rolled back was not done", async ({ store, database }) => {
   assert.equal(await store.done(claim, "one", client), true);
   await client.query("ROLLBACK");
   client.release();
-  assert.equal((await store.claim("a")).state, "taken");
+  assert.equal((await store.claim("a", "content")).state, "taken");
   assert.equal(await store.done(claim, "two"), true);
 });
 
@@ -139,12 +139,12 @@ onPostgres(
     await store.done(claim, "one", client);
     const expired = `UPDATE ${table} SET lease_until = clock_timestamp()`;
     const end = database.query(expired); // waits for the row as well
-    const later = store.claim("a");
+    const later = store.claim("a", "content");
     await client.query("COMMIT");
     client.release();
     assert.notEqual((await later).state, "held"); // it may have looked before the commit
     await end;
-    assert.equal((await store.claim("a")).state, "done");
+    assert.equal((await store.claim("a", "content")).state, "done");
   },
 );
 
@@ -152,7 +152,9 @@ onPostgres("many processes make the table at once", async () => {
   const table = newTable();
   const pools = Array.from({ length: 6 }, () => pool(2));
   const stores = pools.map((each) => postgresLedgerStore(each, { table }));
-  const states = await Promise.all(stores.map((store) => store.claim("a")));
+  const states = await Promise.all(
+    stores.map((store) => store.claim("a", "content")),
+  );
   const held = states.filter(({ state }) => state === "held");
   assert.equal(held.length, 1);
   for (const each of pools) await each.end();
@@ -161,7 +163,7 @@ onPostgres("many processes make the table at once", async () => {
 onPostgres("who may not make the table uses one that is there", async () => {
   const owner = pool();
   const table = newTable();
-  await postgresLedgerStore(owner, { table }).claim("a");
+  await postgresLedgerStore(owner, { table }).claim("a", "content");
   await owner.query(`CREATE ROLE worker_${table} LOGIN`);
   await owner.query("REVOKE CREATE ON SCHEMA public FROM public");
   const rights = "SELECT, INSERT, UPDATE, DELETE";
@@ -169,7 +171,7 @@ onPostgres("who may not make the table uses one that is there", async () => {
   const worker = await owner.connect();
   await worker.query(`SET ROLE worker_${table}`);
   const store = postgresLedgerStore(worker, { table });
-  assert.equal((await store.claim("b")).state, "held");
+  assert.equal((await store.claim("b", "content")).state, "held");
   worker.release(true);
   await owner.end();
 });
@@ -206,7 +208,7 @@ Deno.test("the store in memory forgets what is older than its window", async () 
   await store.done(claim, "");
   now = 59_000;
   await store.sweep([]);
-  assert.equal((await store.claim("a")).state, "done");
+  assert.equal((await store.claim("a", "content")).state, "done");
   now = 60_000;
   await store.sweep([]);
   assert.ok((await held(store, "a")).epoch > claim.epoch, "no epoch twice");
@@ -252,9 +254,12 @@ onPostgres("a database that was away is used again", async () => {
   const query = (text: string, values: unknown[]) =>
     away ? Promise.reject(new Error("away")) : database.query(text, values);
   const store = postgresLedgerStore({ query }, { table: newTable() });
-  await assert.rejects(store.claim("a"), /away/);
+  await assert.rejects(store.claim("a", "content"), /away/);
   away = false;
-  await until("it answers", async () => (await store.claim("a")).state);
+  await until(
+    "it answers",
+    async () => (await store.claim("a", "content")).state,
+  );
   await database.end();
 });
 
@@ -270,8 +275,8 @@ onPostgres(
     for (let round = 0; round < 5; round++) {
       await database.query(`DELETE FROM ${table}`);
       await database.query(
-        `INSERT INTO ${table} (key, epoch, lease_until)
-        SELECT key, 1, ${back} FROM unnest($1::text[]) AS key`,
+        `INSERT INTO ${table} (key, content, epoch, lease_until)
+        SELECT key, 'content', 1, ${back} FROM unnest($1::text[]) AS key`,
         [keys],
       );
       const claims = keys.map((key) => held(store, key));
@@ -290,8 +295,8 @@ onPostgres("a sweep forgets all that is old, however much", async () => {
   const store = postgresLedgerStore(database, { table });
   await held(store, "young");
   await database.query(
-    `INSERT INTO ${table} (key, epoch, lease_until, done_at, answers)
-      SELECT n::text, 1, now(), now() - interval '1 hour', ''
+    `INSERT INTO ${table} (key, content, epoch, lease_until, done_at, answers)
+      SELECT n::text, 'content', 1, now(), now() - interval '1 hour', ''
       FROM generate_series(1, 3500) AS n`,
   );
   await store.sweep([]);

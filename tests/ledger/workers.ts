@@ -98,7 +98,7 @@ export class Gate {
 export function bound(store: LedgerStore): LedgerStore {
   return {
     lease: store.lease,
-    claim: (key) => store.claim(key),
+    claim: (key, content) => store.claim(key, content),
     renew: (claim) => store.renew(claim),
     done: (claim, answers, transaction) =>
       store.done(claim, answers, transaction),

@@ -6,11 +6,23 @@ import {
 } from "../../src/rpc/control_targets.ts";
 
 /** A target that writes down what it is told. */
-function target(name: string, told: string[], reader?: string): ControlTarget {
+function target(
+  name: string,
+  told: string[],
+  reader?: string,
+  run?: string,
+): ControlTarget {
   return {
+    isRun: (id) => id === run,
+    moveReader(queue) {
+      told.push(`${name} moves to ${queue}`);
+      reader = queue;
+    },
     end: (reason) => void told.push(`${name} ends: ${reason}`),
     grant: ({ upTo }) => void told.push(`${name} may send ${upTo}`),
-    reader,
+    get reader() {
+      return reader;
+    },
     resume: (from) => (told.push(`${name} resumes ${from}`), true),
     onReturned: (message) => void told.push(`${name} lost ${message}`),
   };
@@ -85,4 +97,18 @@ Deno.test("one target resumes, whose replies go to the reader's queue", () => {
     "b lost m",
     "twin lost m",
   ]);
+});
+
+Deno.test("a stream moves to the new queue of a reader who names its run, and of no other", () => {
+  const targets = new ControlTargets();
+  const told: string[] = [];
+  targets.add("call", target("request", told, "old"));
+  targets.add("call", target("run", told, "old", "its id"));
+  targets.add("call", target("other", told, "another's"));
+  assert.equal(targets.resume("call", "new", 3, undefined), false);
+  assert.equal(targets.resume("call", "new", 3, "guessed"), false);
+  assert.deepEqual(told, []);
+  assert.equal(targets.resume("call", "new", 3, "its id"), true);
+  const moved = ["request moves to new", "run moves to new"];
+  assert.deepEqual(told, [...moved, "request resumes 3"]);
 });

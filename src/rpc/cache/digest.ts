@@ -24,6 +24,11 @@ export class Digest {
     this.d = d;
   }
 
+  /** Returns the digest of this text and another one. */
+  with({ a, b, c, d }: Digest): Digest {
+    return new Digest(this.a ^ a, this.b ^ b, this.c ^ c, this.d ^ d);
+  }
+
   /** Returns the digest of the same text in a scope of its own, e.g. that of one consumer; scope 0 changes nothing. */
   inScope(scope: number): Digest {
     return scope === 0

@@ -39,7 +39,7 @@ export interface ReplyTarget {
    */
   readonly confirm?: boolean | undefined;
   /** Called if the caller's queue does not exist any more. */
-  readonly onGone?: (() => void) | undefined;
+  onGone?(): void;
   /** Request of the reply. After its signal has fired, the publisher no longer waits for an unreachable queue. */
   readonly request?: Waiter & { readonly signal: AbortSignal } | undefined;
 }
@@ -187,14 +187,14 @@ export class ReplyPublisher {
     messages: readonly Message[],
     deadline: Deadline,
   ): Promise<void> {
-    const { onGone, request } = target;
+    const { request } = target;
     const retry = (signal?: AbortSignal) =>
       this.#retry(error, target, messages, { ...deadline, signal });
     const failure =
       await (request
         ? waitOutsidePrefetch(request, request.signal, retry)
         : retry());
-    if (failure !== undefined) handleFailure(failure, onGone);
+    if (failure !== undefined) handleFailure(failure, target);
   }
 
   /**
@@ -217,7 +217,7 @@ export class ReplyPublisher {
 
   /**
    * Publishes again while the caller's queue does not exist, e.g. during a restart of the broker (oslo.messaging tries
-   * for a minute). Resolves to the last error if the queue is not created again.
+   * for a minute), to the queue that the caller has by then. Resolves to the last error if there is no queue in time.
    */
   async #retry(
     first: unknown,
@@ -225,12 +225,14 @@ export class ReplyPublisher {
     messages: readonly Message[],
     { at, signal }: Deadline,
   ): Promise<unknown> {
-    const { queue } = target.reply;
-    const timeout = this.#unreachable.has(queue) ? 0 : UNREACHABLE_TIMEOUT_MS;
+    const isKnown = this.#unreachable.has(target.reply.queue);
+    const timeout = isKnown ? 0 : UNREACHABLE_TIMEOUT_MS;
     const end = Math.min(at, performance.now() + timeout);
     for (let error = first;;) {
       if (!(error instanceof NoRouteError)) return error;
-      if (performance.now() >= end) return this.#unreachable.add(queue), error;
+      if (performance.now() >= end) {
+        return this.#unreachable.add(target.reply.queue), error;
+      }
       const deadline = { at: end, signal };
       const waited = await delay(RETRY_INTERVAL_MS, deadline).then(
         () => true,
@@ -281,10 +283,10 @@ export class ReplyPublisher {
 }
 
 /** Logs a reply that did not reach its caller; rethrows the error if the reply itself is at fault. */
-function handleFailure(error: unknown, onGone?: () => void): void {
+function handleFailure(error: unknown, target: EncodedReplyTarget): void {
   if (!(error instanceof RpcError)) throw error;
   if (error instanceof InvalidValueError) throw error;
-  if (error instanceof NoRouteError) onGone?.();
+  if (error instanceof NoRouteError) target.onGone?.();
   logger("rpc").info("An answer did not reach its caller: {reason}", {
     reason: oneLine(error.message),
   });

@@ -1,5 +1,6 @@
 /** Sending of the replies of a request, after they were recorded in the shared ledger. @module */
 import type { Deadline, Message } from "../../transport/transport.ts";
+import type { ReplyAddress } from "../../wire/mod.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import { logStep } from "../request/request_log.ts";
 import type { EncodedReplyTarget, ReplyPublisher } from "./reply_publisher.ts";
@@ -21,17 +22,24 @@ export class ReplySender {
   }
 
   /**
-   * Records the replies in the ledger, if there is one, and sends them. No reply is sent if no caller waits any more. Throws
-   * at once what `encode` throws.
+   * Records the replies in the ledger, if there is one, and sends them. If no caller waits any more, no reply is sent, and
+   * a call is not recorded: a handler whose signal has fired has no result, so the call runs again if its caller asks
+   * again. Throws at once what `encode` throws.
    */
   record(
     incoming: IncomingRequest,
     encode: () => readonly Message[],
   ): Promise<void> {
-    const { cancellation, settlement, streaming } = incoming;
-    const replies = cancellation.cancelled ? [] : encode();
+    const { cancellation, settlement, streaming, request } = incoming;
+    const { cancelled } = cancellation;
+    const replies = cancelled ? [] : encode();
     if (settlement.fenced) return DONE; // the new owner replies
-    if (settlement.lease) return this.#recordAndSend(incoming, replies);
+    const isGivenUp = cancelled && request.reply && !streaming;
+    if (settlement.lease) {
+      return isGivenUp
+        ? this.#giveUp(incoming)
+        : this.#recordAndSend(incoming, replies);
+    }
     if (!streaming) incoming.reply(replies);
     return this.#sendAll(incoming, replies);
   }
@@ -67,6 +75,13 @@ export class ReplySender {
     if (incoming.request.reply) logStep(incoming, "answered");
   }
 
+  /** Releases the claim of a call that nobody waits for. That of an abandoned request is released when it is requeued. */
+  async #giveUp(
+    { settlement: { lease, abandoned } }: IncomingRequest,
+  ): Promise<void> {
+    if (lease && !lease.ended && !abandoned) await lease.release();
+  }
+
   /** Sends one reply, and stores it for a reader that may miss it. Does nothing for a cast. */
   send(incoming: IncomingRequest, message: Message): Promise<void> {
     const target = replyTarget(incoming);
@@ -83,11 +98,31 @@ export class ReplySender {
 export function replyTarget(
   incoming: IncomingRequest,
 ): EncodedReplyTarget | undefined {
-  const { request: { reply, warren }, settlement } = incoming;
-  if (!reply) return undefined;
-  const onGone = () => incoming.end("the caller is gone");
-  const confirm = !settlement.final;
-  return { reply, warren, confirm, onGone, request: incoming };
+  const { reply } = incoming.request;
+  return reply && new CallerTarget(incoming, reply);
+}
+
+/** Receiver of the replies to a request: the reply queue that its caller has at the time of each reply. */
+class CallerTarget implements EncodedReplyTarget {
+  readonly request: IncomingRequest;
+  readonly warren: number | undefined;
+  readonly confirm: boolean;
+  readonly #first: ReplyAddress;
+
+  constructor(request: IncomingRequest, reply: ReplyAddress) {
+    this.request = request;
+    this.warren = request.request.warren;
+    this.confirm = !request.settlement.final;
+    this.#first = reply;
+  }
+
+  get reply(): ReplyAddress {
+    return this.request.request.reply ?? this.#first;
+  }
+
+  onGone(): void {
+    this.request.end("the caller is gone");
+  }
 }
 
 /** Returns the deadline of a reply: the caller's, or a minute from now if that is earlier. */

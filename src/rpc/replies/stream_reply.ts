@@ -123,7 +123,7 @@ export class StreamReplies implements Disposable {
     const inspect = (queue: string, deadline: Deadline) =>
       this.#inbox.inspect(queue, deadline);
     const queue = reply && credit === undefined
-      ? new ReaderQueue(reply.queue, inspect, incoming)
+      ? new ReaderQueue(incoming, inspect)
       : undefined;
     const encoder = this.#encoder, publisher = this.#publisher;
     return new StreamItems({ encoder, publisher, incoming, stream, queue });
@@ -140,12 +140,12 @@ export class StreamReplies implements Disposable {
     const { call, queue: reader } = reply;
     return new ReplayBuffer({
       ...{ targets, call, reader, window },
-      resend: async (messages) => {
+      resend: async (messages, queue) => {
         const deadline = { at: performance.now() + RESEND_TIMEOUT_MS };
         if (messages.length > 0) {
-          return await this.#publisher.resend(reader, messages, deadline);
+          return await this.#publisher.resend(queue, messages, deadline);
         }
-        const target = { reply, dialect, warren };
+        const target = { reply: { ...reply, queue }, dialect, warren };
         const { position } = stream;
         await this.#publisher.sendHeartbeat(target, deadline, { position });
       },

@@ -28,8 +28,6 @@ const rpc = logger("rpc");
  * own.
  */
 export class IncomingRequest implements ControlTarget, Waiter {
-  /** Decoded request. */
-  readonly request: Request;
   /** Message of the request, to be copied for another attempt. */
   readonly message: Message;
   /** True if the broker has delivered the message before, to this worker or another. */
@@ -51,15 +49,19 @@ export class IncomingRequest implements ControlTarget, Waiter {
   readonly cancellation: Cancellation;
   /** Run of the handler. */
   readonly run: HandlerRun = new HandlerRun();
+  #request: Request;
   #key: RequestKey | undefined;
   #procedure: Procedure | undefined;
   #name: string;
   #stream: OutgoingStream | undefined;
   #replies: readonly Message[] = [];
+  #onReplies: (() => void) | undefined;
+  /** Repetitions of this request that wait for its replies. */
+  #sharing = 0;
 
   /** The caller's timeout counts from the arrival; the time in the queue is limited by the message's expiration. */
   constructor(delivery: Delivery, request: Request, dialect: Dialect) {
-    this.request = request;
+    this.#request = request;
     this.#name = request.method;
     this.dialect = dialect;
     this.message = delivery.message;
@@ -70,6 +72,11 @@ export class IncomingRequest implements ControlTarget, Waiter {
     this.deadline = this.arrived + callerTimeout(delivery, request);
     this.settlement = new Settlement(delivery);
     this.cancellation = new Cancellation(this.settlement);
+  }
+
+  /** Decoded request; its reply address changes if its caller gets another reply queue. */
+  get request(): Request {
+    return this.#request;
   }
 
   /** Name of the procedure as `topic.method`; the method alone until the procedure is found. */
@@ -128,6 +135,18 @@ export class IncomingRequest implements ControlTarget, Waiter {
   /** Stores the replies of the request. */
   reply(replies: readonly Message[]): void {
     this.#replies = replies;
+    this.#onReplies?.();
+  }
+
+  /** Calls `listener` when the replies are stored. There is one listener. */
+  onReplies(listener: () => void): void {
+    this.#onReplies = listener;
+  }
+
+  /** Notes, until disposed, that a repetition of this request waits for its replies. */
+  share(): Disposable {
+    this.#sharing++;
+    return { [Symbol.dispose]: () => void this.#sharing-- };
   }
 
   /** Returns the outgoing stream of the request; creates it at the first call. */
@@ -169,15 +188,28 @@ export class IncomingRequest implements ControlTarget, Waiter {
     return this.request.reply?.queue;
   }
 
+  moveReader(queue: string): void {
+    const { reply } = this.#request;
+    if (reply) this.#request = { ...this.#request, reply: { ...reply, queue } };
+  }
+
+  isRun(): boolean {
+    return false;
+  }
+
   /** True while no item was sent, so that the reader cannot miss any. After that, the replay buffer serves the request. */
   resume(): boolean {
     return this.#stream?.untouched ?? true;
   }
 
+  /**
+   * Ends the request if its reply queue is gone for good, unless the caller waits elsewhere: at a repetition here, or at
+   * another worker that shares the ledger, if it asks again by itself.
+   */
   onReturned(message: string | undefined): void {
-    if (this.cancellation.heartbeatReturned(message)) {
-      this.end("the caller is gone");
-    }
+    if (!this.cancellation.heartbeatReturned(message)) return;
+    const asksAgain = this.settlement.lease && this.#procedure?.idempotent;
+    if (this.#sharing === 0 && !asksAgain) this.end("the caller is gone");
   }
 
   exemptFromPrefetch(evict: () => void): Disposable {

@@ -1,9 +1,11 @@
 /**
- * Recent requests of this process, running or done, by their keys. A request that arrives again is not run again.
+ * Recent requests of this process, running or done, by their keys. A request that arrives again is not run again; one
+ * that has the key of another request, but not its content, never gets that one's replies.
  *
  * @module
  */
 import type { Message } from "../../transport/transport.ts";
+import type { ReplyAddress } from "../../wire/mod.ts";
 import { SlotMap } from "../../slot_map.ts";
 import { digestOf } from "../cache/digest.ts";
 import { DigestTable, type WordPair } from "../cache/digest_table.ts";
@@ -17,8 +19,8 @@ export class ActiveRequest {
   /** The request. */
   readonly incoming: IncomingRequest;
   /**
-   * Release functions of waiting calls; the value is true for a call that stops waiting when the reply turns out to be
-   * a stream. Undefined before the first call.
+   * Release functions of waiting calls; the value is true for a call that stops waiting as soon as the replies are
+   * known, or turn out to be a stream. Undefined before the first call.
    */
   #waiting: Map<() => void, boolean> | undefined;
   #ended = false;
@@ -28,9 +30,19 @@ export class ActiveRequest {
     this.incoming = incoming;
   }
 
-  /** True if the reply goes to the same call as that of another request with the same key. */
-  hasReaderOf({ key }: IncomingRequest): boolean {
-    return this.incoming.key?.reader === key?.reader;
+  /** True if another request with the same key has the same content. */
+  hasContentOf({ key }: IncomingRequest): boolean {
+    return this.incoming.key?.content === key?.content;
+  }
+
+  /** True if the reply goes to the same call as that of another request with the same key, whatever its reply queue. */
+  hasCallOf({ request: { reply } }: IncomingRequest): boolean {
+    return this.incoming.request.reply?.call === reply?.call;
+  }
+
+  /** True if the reply goes to the same call and reply queue as that of another request with the same key. */
+  hasReaderOf({ request: { reply } }: IncomingRequest): boolean {
+    return readerOf(this.incoming.request.reply) === readerOf(reply);
   }
 
   /** Releases all waiting calls, since the request has ended. */
@@ -39,19 +51,21 @@ export class ActiveRequest {
     this.#release(false);
   }
 
-  /** Releases the waiting calls that cannot share a stream. */
-  startStream(): void {
+  /** Releases the waiting calls that share the replies: these are known now, or are a stream, which cannot be shared. */
+  releaseShared(): void {
     this.#release(true);
   }
 
   /**
-   * Resolves when the request has ended, or, if `stream` is true, when its reply turns out to be a stream. Rejects with
-   * the reason of the signal. A call that stops waiting is removed at once, because any number of calls may wait while
-   * the request runs.
+   * Resolves when the request has ended, or, if `shared` is true, when its replies are known or turn out to be a stream.
+   * Rejects with the reason of the signal. A call that stops waiting is removed at once, because any number of calls may
+   * wait while the request runs.
    */
-  until(signal: AbortSignal, stream: boolean): Promise<void> {
+  until(signal: AbortSignal, shared: boolean): Promise<void> {
     if (this.#ended) return Promise.resolve();
+    if (shared && this.incoming.replies.length > 0) return Promise.resolve();
     const waiting = this.#waiting ??= new Map();
+    if (shared) this.incoming.onReplies(() => this.releaseShared());
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
       const released = () => {
@@ -62,14 +76,14 @@ export class ActiveRequest {
         waiting.delete(released);
         reject(signal.reason);
       };
-      waiting.set(released, stream);
+      waiting.set(released, shared);
       signal.addEventListener("abort", aborted, { once: true });
     });
   }
 
-  #release(stream: boolean): void {
-    for (const [release, endsWithStream] of this.#waiting ?? []) {
-      if (stream && !endsWithStream) continue;
+  #release(sharedOnly: boolean): void {
+    for (const [release, shared] of this.#waiting ?? []) {
+      if (sharedOnly && !shared) continue;
       this.#waiting?.delete(release);
       release();
     }
@@ -80,32 +94,37 @@ export class ActiveRequest {
 export class DoneRequest {
   /** Replies to the request; empty if it has none, or if they are not stored any more. */
   readonly replies: readonly Message[];
-  readonly #reader: WordPair;
+  readonly #known: WordPair;
 
   /** Created by `RecentRequests`. */
-  constructor(replies: readonly Message[], reader: WordPair) {
+  constructor(replies: readonly Message[], known: WordPair) {
     this.replies = replies;
-    this.#reader = reader;
+    this.#known = known;
   }
 
-  /** True if the replies went to the call of another request with the same key. */
-  hasReaderOf({ key }: IncomingRequest): boolean {
-    const { first, second } = readerDigest(key?.reader);
-    return this.#reader.first === first && this.#reader.second === second;
+  /** True if another request with the same key has the same content. */
+  hasContentOf({ key }: IncomingRequest): boolean {
+    return this.#known.first === key?.contentDigest.a;
+  }
+
+  /** True if the replies went to the call and reply queue of another request with the same key. */
+  hasReaderOf({ request: { reply } }: IncomingRequest): boolean {
+    return this.#known.second === readerWord(reply);
   }
 }
 
 /** Request that arrived before. */
 export type KnownRequest = ActiveRequest | DoneRequest;
 
-/** Digest of no reply address. */
-const NO_READER: WordPair = { first: 0, second: 0 };
+/** Returns a reply address as a text; undefined for a cast. */
+function readerOf(reply: ReplyAddress | undefined): string | undefined {
+  return reply && `${reply.call.length} ${reply.call}${reply.queue}`;
+}
 
-/** Returns a digest of 64 bits of a reply address, since the address is only compared with others. */
-function readerDigest(reader: string | undefined): WordPair {
-  if (!reader) return NO_READER;
-  const { a: first, b: second } = digestOf(reader);
-  return { first, second };
+/** Returns one word of the digest of a reply address, which is only compared with others; 0 for a cast. */
+function readerWord(reply: ReplyAddress | undefined): number {
+  const reader = readerOf(reply);
+  return reader === undefined ? 0 : digestOf(reader).a;
 }
 
 /** Limits of one generation of ids. Two generations hold at most 100 000 ids, and fewer ids for at least 10 minutes. */
@@ -116,7 +135,10 @@ export class RecentRequests {
   readonly #active = new SlotMap<ActiveRequest>();
   /** Handles of the active requests. */
   readonly #handles = new DigestTable();
-  /** Digests of the reply addresses of the requests that are done. */
+  /**
+   * Requests that are done: one word of the digest of the content, and one of the reply address. The replies are stored
+   * by the whole digests of key and content, so that no other content finds them.
+   */
   readonly #done = new GenerationalCache(ID_LIMITS, () => undefined);
   readonly #replyCache: ReplyCache;
   /** Scope of this consumer's digests in the reply cache. */
@@ -133,14 +155,16 @@ export class RecentRequests {
     return this.#done.evictions;
   }
 
-  /** Finds the earlier request with the same key. */
+  /** Finds the earlier request with the same key. It may have another content; see `hasContentOf`. */
   find({ key }: IncomingRequest): KnownRequest | undefined {
     if (!key) return undefined;
+    const { contentDigest } = key; // read here, since the handler may change the arguments
     const active = this.#activeOf(key);
     if (active) return active;
     const done = this.#done.get(key.digest);
     if (!done) return undefined;
-    const replies = this.#replyCache.get(key.digest.inScope(this.#scope));
+    const both = key.digest.with(contentDigest);
+    const replies = this.#replyCache.get(both.inScope(this.#scope));
     return new DoneRequest(replies ?? [], done.value);
   }
 
@@ -169,7 +193,7 @@ export class RecentRequests {
   startStream(incoming: IncomingRequest): void {
     const { key } = incoming;
     const active = key && this.#activeOf(key);
-    if (active?.incoming === incoming) active.startStream();
+    if (active?.incoming === incoming) active.releaseShared();
   }
 
   #activeOf({ digest }: RequestKey): ActiveRequest | undefined {
@@ -181,11 +205,13 @@ export class RecentRequests {
    * Stores a request that has ended as done, with its replies. An abandoned or fenced request is not stored: it was not
    * done here, and has to run if it arrives again.
    */
-  #end({ digest, reader }: RequestKey, incoming: IncomingRequest): void {
-    const { settlement: { abandoned, fenced }, replies } = incoming;
+  #end({ digest, contentDigest }: RequestKey, incoming: IncomingRequest): void {
+    const { settlement: { abandoned, fenced }, replies, request } = incoming;
     if (abandoned || fenced) return;
-    this.#done.set(digest, 0, () => readerDigest(reader));
+    const known = { first: contentDigest.a, second: readerWord(request.reply) };
+    this.#done.set(digest, 0, () => known);
     if (replies.length === 0) return;
-    this.#replyCache.set(digest.inScope(this.#scope), replies);
+    const both = digest.with(contentDigest);
+    this.#replyCache.set(both.inScope(this.#scope), replies);
   }
 }

@@ -91,14 +91,14 @@ export class Quarantine {
     const { interruptions = 0 } = incoming.request;
     if (quarantined && interruptions >= MAX_REDELIVERIES) return true;
     if (!incoming.redelivered) return false;
-    const key = incoming.key?.full;
+    const key = incoming.key?.text;
     return key === undefined || !this.#requeued.has(key);
   }
 
   /** Notes that a request is being run: its next redelivery is an interruption again. */
   onAdmitted(incoming: IncomingRequest): void {
     if (!incoming.redelivered || this.#requeued.size === 0) return;
-    const key = incoming.key?.full;
+    const key = incoming.key?.text;
     if (key !== undefined) this.#requeued.delete(key);
   }
 
@@ -189,7 +189,7 @@ export class Quarantine {
   onSettled(incoming: IncomingRequest): void {
     const { abandoned, acknowledged } = incoming.settlement;
     if (!abandoned || acknowledged || this.#counted.has(incoming)) return;
-    const key = incoming.key?.full;
+    const key = incoming.key?.text;
     if (key === undefined) return;
     this.#requeued.add(key);
     const [oldest] = this.#requeued;

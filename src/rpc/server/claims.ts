@@ -17,7 +17,7 @@ import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
 import { type Republisher, sameAttempt } from "../retries/republisher.ts";
 import { Lease, parseMessages, retryStore } from "../../ledger/lease.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
-import { sha256Of } from "../request/request_key.ts";
+import { type RequestKey, sha256Of } from "../request/request_key.ts";
 import type { ServedQueue } from "../request/served_queue.ts";
 import type { LedgerStore, StoredRequest } from "../../ledger/ledger_store.ts";
 import { requeueAddress } from "../retries/quarantine.ts";
@@ -28,18 +28,18 @@ const CLAIM_CHECK_INTERVAL_MS = 1_000;
 const SHUTDOWN_TIMEOUT_MS = 1_000;
 
 /**
- * Result of a claim: `held` by this worker, `done` with these replies, or `taken` by another worker; the latter is
- * checked again after `ms` milliseconds.
+ * Result of a claim: `held` by this worker, `done` with these replies, `taken` by another worker, which is checked again
+ * after `ms` milliseconds, or in `conflict` with another request of the same key.
  */
 export type ClaimResult =
   | { readonly state: "held" }
   | { readonly state: "done"; readonly replies: readonly Message[] }
-  | { readonly state: "taken"; readonly ms: number; readonly stored: boolean };
+  | { readonly state: "taken"; readonly ms: number; readonly stored: boolean }
+  | { readonly state: "conflict" };
 
 /** Returns the key in the ledger: a digest, because a peer may choose ids of any length and content. */
-function keyOf({ queue }: ServedQueue, identity: string): string {
-  const named = JSON.stringify([queue && queueName(queue), identity]);
-  return sha256Of(named);
+function keyOf(queue: QueueAddress, { text }: RequestKey): string {
+  return sha256Of(JSON.stringify([queueName(queue), text]));
 }
 
 /** Claims requests for one server. */
@@ -73,15 +73,17 @@ export class Claims {
   /** Claims a request. Resolves to undefined if there is nothing to claim: the request has no key, or is a fanout. */
   async claim(
     incoming: IncomingRequest,
-    served: ServedQueue,
+    { queue }: ServedQueue,
   ): Promise<ClaimResult | undefined> {
-    const identity = incoming.key?.full;
-    if (identity === undefined || !served.queue) return undefined;
-    const key = keyOf(served, identity);
-    const { signal } = incoming;
+    const { signal, key: own } = incoming;
+    if (!own || !queue) return undefined;
+    const key = keyOf(queue, own);
+    const content = sha256Of(own.content); // a short content is not a digest yet, and may contain secrets
     const deadline = { at: Infinity, signal };
     const store = this.#store;
-    const claimed = await retryStore(store, () => store.claim(key), deadline);
+    const claim = () => store.claim(key, content);
+    const claimed = await retryStore(store, claim, deadline);
+    if (claimed.state === "conflict") return { state: "conflict" };
     if (claimed.state === "done") {
       return { state: "done", replies: parseMessages(claimed.answers) };
     }
@@ -90,10 +92,8 @@ export class Claims {
       const ms = Math.min(CLAIM_CHECK_INTERVAL_MS, left);
       return { state: "taken", ms, stored: kept };
     }
-    const claim = { key, epoch: claimed.epoch };
-    incoming.settlement.claim(
-      new Lease(store, claim, () => incoming.fence()),
-    );
+    const held = { key, content, epoch: claimed.epoch };
+    incoming.settlement.claim(new Lease(store, held, () => incoming.fence()));
     return { state: "held" };
   }
 

@@ -177,7 +177,7 @@ export class Executor implements Disposable {
     return { at: arrived + (queue ? consumerTimeout / 2 : Infinity), signal };
   }
 
-  /** True if this worker holds the claim, or needs none; false if the request is done, or claimed elsewhere. */
+  /** True if this worker holds the claim, or needs none; false if the request is done, claimed elsewhere or refused. */
   async #claim(
     claims: Claims,
     { incoming, served, permit }: Execution,
@@ -187,6 +187,9 @@ export class Executor implements Disposable {
     for (;;) {
       const claim = await claims.claim(incoming, served);
       if (claim === undefined || claim.state === "held") return true;
+      if (claim.state === "conflict") {
+        return await failures.conflicting(incoming, served), false;
+      }
       if (claim.state === "done") {
         return await this.#repeat(incoming, claim.replies), false;
       }

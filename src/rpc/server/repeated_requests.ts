@@ -1,4 +1,10 @@
-/** Repeated requests: the replies of the earlier request are repeated, also when it is still running. @module */
+/**
+ * Repeated requests: the replies of the earlier request are repeated, also when it is still running. Each repetition is
+ * answered in its own reply queue, which may be another one than that of the earlier request: a caller that has lost its
+ * reply queue asks again with a new one.
+ *
+ * @module
+ */
 import type { ControlTargets } from "../control_targets.ts";
 import type { Responder } from "../replies/responder.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
@@ -34,24 +40,30 @@ export class RepeatedRequests {
   }
 
   /**
-   * Finds the earlier request with the same key; undefined if the request has to run. The reply cache expires before
-   * the id cache: if only the id is left, the shared ledger may still have the reply. An earlier request of another
-   * reader counts only if it has a reply to share, which a stream has not.
+   * Finds the earlier request with the same key; undefined if the request has to run, and `conflict` if it has to be
+   * refused, because the earlier one has another content. A ledger decides on conflicts by itself, since it knows the
+   * requests of all workers.
+   *
+   * The reply cache expires before the id cache: if only the id is left, the shared ledger may still have the reply. An
+   * earlier request of another call counts only if it has a reply to share, which a stream has not.
    */
   find(
     incoming: IncomingRequest,
-    { recent }: ServedQueue,
-  ): KnownRequest | undefined {
+    { recent, queue }: ServedQueue,
+  ): KnownRequest | "conflict" | undefined {
     const known = recent.find(incoming);
     if (!known) return undefined;
-    const sameReader = known.hasReaderOf(incoming);
+    const { ledger } = this.#options;
+    if (!known.hasContentOf(incoming)) {
+      return ledger && queue ? undefined : "conflict";
+    }
     if ("incoming" in known) {
-      return sameReader || !known.incoming.procedure?.yields
+      return known.hasCallOf(incoming) || !known.incoming.procedure?.yields
         ? known
         : undefined;
     }
     const forgotten = known.replies.length === 0 && incoming.request.reply;
-    return forgotten && (!sameReader || this.#options.ledger)
+    return forgotten && (ledger || !known.hasReaderOf(incoming))
       ? undefined
       : known;
   }
@@ -64,8 +76,9 @@ export class RepeatedRequests {
     if (!("incoming" in known)) {
       return await this.#repeat(incoming, known.replies), true;
     }
-    return await (known.hasReaderOf(incoming)
-      ? this.#waitFor(incoming, known)
+    if (known.hasReaderOf(incoming)) return this.#waitFor(incoming, known);
+    return await (known.incoming.procedure?.yields
+      ? this.#continueStream(incoming, known)
       : this.#share(incoming, known));
   }
 
@@ -93,6 +106,23 @@ export class RepeatedRequests {
     return true;
   }
 
+  /**
+   * Sends the further items of a stream to the new reply queue of its reader, which requests the items that it has
+   * missed.
+   */
+  #continueStream(
+    incoming: IncomingRequest,
+    first: ActiveRequest,
+  ): Promise<boolean> {
+    const { targets } = this.#options;
+    const { reply } = incoming.request;
+    const { reader } = first.incoming;
+    if (reply && reader !== undefined) {
+      targets.moveReader(reply.call, reader, reply.queue);
+    }
+    return this.#waitFor(incoming, first);
+  }
+
   /** Sends the reply of a run that is under way to another reader. False if the run has no reply for that reader. */
   async #share(
     incoming: IncomingRequest,
@@ -110,8 +140,9 @@ export class RepeatedRequests {
   }
 
   /**
-   * Waits until the run has ended or turns out to be a stream, or the caller cancels this request. The caller gets
-   * heartbeats meanwhile. False if the request has to be requeued.
+   * Waits until the replies of the run are known or turn out to be a stream, or the caller cancels this request. The
+   * caller gets heartbeats meanwhile, and the run does not end because its first reply queue is gone. False if the request
+   * has to be requeued.
    */
   async #join(
     incoming: IncomingRequest,
@@ -119,6 +150,7 @@ export class RepeatedRequests {
   ): Promise<boolean> {
     const { targets, responder: { heartbeats } } = this.#options;
     incoming.register(targets);
+    using _sharing = first.incoming.share();
     const handle = heartbeats.start(incoming);
     const wait = (signal: AbortSignal) => first.until(signal, true);
     const joined = await waitOutsidePrefetch(incoming, incoming.signal, wait)

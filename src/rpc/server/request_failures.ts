@@ -2,6 +2,7 @@
 import type { Deadline } from "../../async/deadline.ts";
 import type { Responder } from "../replies/responder.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
+import { conflictError } from "../request/request_key.ts";
 import type { ServedQueue } from "../request/served_queue.ts";
 import {
   logFailedCall,
@@ -63,6 +64,15 @@ export class RequestFailures {
       logFailedCall(incoming, error);
       await this.#responder.failure(incoming, error);
     } else await this.#failedCast(incoming, error, served);
+  }
+
+  /** Refuses a request whose id another request had before: the caller gets the error, a cast becomes a dead letter. */
+  async conflicting(
+    incoming: IncomingRequest,
+    served: ServedQueue,
+  ): Promise<void> {
+    await this.failed(incoming, conflictError(incoming.request), served);
+    incoming.settlement.complete();
   }
 
   /** Handles a request that its sender would have dropped by now. */

@@ -64,6 +64,7 @@ export class Server {
   readonly #unreadable: UnreadableMessages;
   readonly #claims: Claims | undefined;
   readonly #quarantine: Quarantine;
+  readonly #failures: RequestFailures;
   readonly #repeated: RepeatedRequests;
   readonly #executor: Executor;
   readonly #recent = new Set<RecentRequests>();
@@ -90,7 +91,7 @@ export class Server {
       resources.caller,
       openstack,
     );
-    const failures = new RequestFailures({
+    const failures = this.#failures = new RequestFailures({
       ...{ responder, castFailures, quarantine, versionDeferral, counts },
       stopping,
     });
@@ -166,7 +167,7 @@ export class Server {
    * passes:
    *
    * 1. the recent requests of this process: a request that is running or done here is not run again, its replies are
-   * repeated;
+   * repeated; another request with its id is refused;
    * 2. the quarantine: a request that a worker did not finish is counted, moved to the quarantine queue, or finally
    * given up;
    * 3. the claims of the shared ledger, in the executor: a request that another worker runs or has done is not run
@@ -177,6 +178,9 @@ export class Server {
   #admit(incoming: IncomingRequest, served: ServedQueue): Promise<void> {
     const quarantine = this.#quarantine;
     const earlier = this.#repeated.find(incoming, served);
+    if (earlier === "conflict") {
+      return this.#log(this.#failures.conflicting(incoming, served));
+    }
     if (!earlier && quarantine.isSuspect(incoming, served)) {
       return this.#log(this.#admitSuspect(incoming, served));
     }

@@ -25,6 +25,8 @@ const INSPECT_TIMEOUT_MS = 5_000;
 
 /** Sender of a stream. */
 export interface Sender {
+  /** Reply queue of the reader. */
+  readonly reader: string | undefined;
   /** Fires when the call has ended. */
   readonly signal: AbortSignal;
   /** Ends the stream. */
@@ -39,16 +41,14 @@ export type Inspect = (
 
 /** Queue of a reader that grants no credit. */
 export class ReaderQueue {
-  readonly #name: string;
   readonly #inspect: Inspect;
   readonly #sender: Sender;
   #counted = true;
 
   /** Creates the flow control; nothing is sent to the broker yet. */
-  constructor(name: string, inspect: Inspect, sender: Sender) {
-    this.#name = name;
-    this.#inspect = inspect;
+  constructor(sender: Sender, inspect: Inspect) {
     this.#sender = sender;
+    this.#inspect = inspect;
   }
 
   /** True if the item of this number may be sent without a check of the queue. */
@@ -75,7 +75,7 @@ export class ReaderQueue {
     deadline: Deadline,
   ): Promise<QueueState | "locked" | "unknown" | undefined> {
     try {
-      return await this.#inspect(this.#name, deadline);
+      return await this.#inspect(this.#sender.reader ?? "", deadline);
     } catch (error) {
       const locked = error instanceof TopologyError &&
         error.data.reason === "inUse";

@@ -19,12 +19,15 @@ export interface ReplayOptions {
   readonly targets: ControlTargets;
   /** Id of the call. */
   readonly call: string;
-  /** Reply queue of the reader. */
+  /** Reply queue of the reader at the beginning. */
   readonly reader: string;
   /** Credit of the request; 0 = the reader never requests missing items, so nothing is stored. */
   readonly window: number;
-  /** Resends messages in their order; if there are none, sends a heartbeat. */
-  readonly resend: (messages: readonly Message[]) => Promise<void>;
+  /** Resends messages in their order to the reader's queue; if there are none, sends a heartbeat. */
+  readonly resend: (
+    messages: readonly Message[],
+    reader: string,
+  ) => Promise<void>;
 }
 
 /** Minimum milliseconds between two resends of a stream. A reader requests missing items every 500 ms. */
@@ -37,6 +40,7 @@ const RESEND_INTERVAL_MS = 100;
 export class ReplayBuffer implements ControlTarget, Disposable {
   readonly #run = newId();
   readonly #options: ReplayOptions;
+  #reader: string;
   #last = 0;
   #unread: Message[] = [];
   #bytes = 0;
@@ -49,13 +53,22 @@ export class ReplayBuffer implements ControlTarget, Disposable {
   /** Receives control commands of the reader until it is disposed. */
   constructor(options: ReplayOptions) {
     this.#options = options;
+    this.#reader = options.reader;
     this.#maxItems = Math.min(options.window, INITIAL_CREDIT);
     options.targets.add(options.call, this);
   }
 
   /** Reply queue of the reader. */
   get reader(): string {
-    return this.#options.reader;
+    return this.#reader;
+  }
+
+  moveReader(queue: string): void {
+    this.#reader = queue;
+  }
+
+  isRun(run: string): boolean {
+    return run === this.#run;
   }
 
   /** Position of the next message. */
@@ -120,8 +133,8 @@ export class ReplayBuffer implements ControlTarget, Disposable {
     this.#resentAt = now;
     const first = this.#last - this.#unread.length + 1;
     const missed = this.#unread.slice(Math.max(0, from - first));
-    void this.#options.resend(missed).catch(() => {}).finally(() =>
-      this.#resending = false
+    void this.#options.resend(missed, this.#reader).catch(() => {}).finally(
+      () => this.#resending = false,
     );
     return true;
   }

@@ -1,13 +1,18 @@
 /** A request that comes again is not run again: told by its id. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { RpcDispatcher } from "../../../mod.ts";
+import fc from "npm:fast-check@^4.10.2";
+import { memoryLedgerStore, RpcDispatcher } from "../../../mod.ts";
 import {
   DoneRequest,
   RecentRequests,
 } from "../../../src/rpc/request/recent_requests.ts";
 import { ReplyCache } from "../../../src/rpc/cache/reply_cache.ts";
-import { RequestKey } from "../../../src/rpc/request/request_key.ts";
+import {
+  RequestKey,
+  requestKey,
+} from "../../../src/rpc/request/request_key.ts";
+import { dialects, type Request } from "../../../src/wire/mod.ts";
 import type { IncomingRequest } from "../../../src/rpc/request/incoming_request.ts";
 import { until } from "../../setup/probe.ts";
 import {
@@ -111,7 +116,7 @@ onRabbit(
 );
 
 /** Calls of one request id. */
-const other = (call: string) => ({ _msg_id: call, _unique_id: "u" });
+const other = (call: string, id = "u") => ({ _msg_id: call, _unique_id: id });
 
 onRabbit(
   "a request that is sent again as another call runs once, and each call gets the answer in its own words",
@@ -119,11 +124,13 @@ onRabbit(
     const { runs, open, worker, ...peer } = await setUp(bus);
     const { send, sendOslo, answers, over } = peer;
     const long = { a: 1, b: 2, c: "x".repeat(1_000) };
+    let round = 0;
     for (const ask of [send, sendOslo]) {
       for (const args of [{ a: 1, b: 2 }, long]) {
         answers.length = runs.add = 0;
+        const id = `${++round}`;
         for (const [n, call] of ["one", "two", "three"].entries()) {
-          ask("add", args, other(call));
+          ask("add", args, other(call, id));
           await until("it is answered", () => answers.length === n + 1);
         }
         assert.equal(runs.add, 1);
@@ -151,22 +158,43 @@ onRabbit(
 );
 
 onRabbit(
-  "other content under the same id is another request: other arguments, no call, another version",
+  "other content under the same id is refused, while the first runs and when it is done",
   async (bus) => {
-    const { runs, worker, send, answers, over } = await setUp(bus);
-    send("add", { a: 1, b: 2 }, other("one"));
-    send("add", { a: 1, b: 3 }, other("two"));
-    send("add", { a: 1, b: 2 }, { ...other("three"), _context_user: "x" });
-    send("add", { a: 1, b: 2 }, { ...other("four"), version: "1.0" });
-    await until("all are answered", () => answers.length === 4);
-    const results = answers.map(({ _msg_id, result }) => [_msg_id, result]);
-    const right = [["four", 3], ["one", 3], ["three", 3], ["two", 4]];
-    assert.deepEqual(results.sort(), right);
+    const { runs, open, worker, send, answers, over } = await setUp(bus);
+    const others: [string, object, object?][] = [
+      ["wait", { tag: "y" }],
+      ["add", { tag: "x" }],
+      ["wait", { tag: "x" }, { _context_user: "x" }],
+      ["wait", { tag: "x" }, { version: "1.0" }],
+      ["wait", { tag: "x" }, { namespace: "n" }],
+      ["wait", { tag: "x" }, { _timeout: undefined }],
+    ];
+    send("wait", { tag: "x" }, other("first"));
+    await until("it runs", () => runs.wait === 1);
+    for (const round of [1, 2]) {
+      for (const [n, [method, args, more]] of others.entries()) {
+        send(method, args, { ...other(`${n}`), ...more });
+      }
+      const refused = () =>
+        answers.filter(({ failure }) => `${failure}`.includes("Conflict"));
+      await until(
+        "all are refused",
+        () => refused().length === round * others.length,
+      );
+      open.resolve();
+      await until(
+        "the first is answered",
+        () =>
+          answers.some(({ _msg_id, failure }) =>
+            _msg_id === "first" && failure === null
+          ),
+      );
+    }
     const cast = { _unique_id: "c", _reply_q: undefined, _timeout: undefined };
     for (const b of [1, 2, 1]) send("add", { a: 1, b }, cast);
     await until("all have been looked at", () => worker.stats.repeated === 1);
     await until("none is in hand", () => worker.stats.active === 0);
-    assert.equal(runs.add, 6);
+    assert.deepEqual([runs.wait, runs.add, worker.stats.dead], [1, 1, 1]);
     await over();
   },
 );
@@ -181,7 +209,7 @@ onRabbit(
     await until("they are in hand", () => worker.stats.active === 3);
     await until("the next one runs", () => runs.wait === 2);
     assert.equal(runs.aborted, 1);
-    for (const call of ["a", "b"]) send("count", { to: 2 }, other(call));
+    for (const call of ["a", "b"]) send("count", { to: 2 }, other(call, "v"));
     await until("both run", () => runs.count === 2);
     open.resolve();
     await until("none is in hand", () => worker.stats.active === 0);
@@ -193,7 +221,7 @@ onRabbit(
     for (const call of ["one", "two"]) assert.deepEqual(of(call), [null]);
     for (const call of ["a", "b"]) assert.deepEqual(of(call), [1, 2, null]);
     assert.equal(runs.wait, 2);
-    send("count", { to: 2 }, other("a")); // its reader had all of it
+    send("count", { to: 2 }, other("a", "v")); // its reader had all of it
     await until("it is known", () => worker.stats.repeated === 2);
     assert.equal(runs.count, 2);
     await over();
@@ -233,14 +261,18 @@ onRabbit(
   },
 );
 
+const reply = (queue: string) => ({ call: "call", queue, form: "oneMessage" });
+
 /** As much of a request as the memory of recent requests reads. */
 function request(
   id: string,
-  { bytes = 0, abandoned = false, reader = "" } = {},
+  { bytes = 0, abandoned = false, reader = "", content = "" } = {},
 ): IncomingRequest {
   const message = { body: new Uint8Array(bytes), headers: {} };
   return {
-    key: new RequestKey(id, reader),
+    key: new RequestKey(id, () => content),
+    request: { reply: reply(reader) },
+    onReplies: () => {},
     replies: bytes > 0 ? [message] : [],
     settlement: { abandoned, fenced: false },
   } as unknown as IncomingRequest;
@@ -360,4 +392,70 @@ Deno.test("the ledgers of a connection keep their answers apart, and at most 32 
     kept += repliesOf(ledger, `${n}`)?.length ?? NaN;
   }
   assert.ok(kept >= 16 && kept <= 32, `${kept}`);
+});
+
+Deno.test("requests of one id never share an answer unless procedure and arguments are the same", async () => {
+  const json = fc.jsonValue({ maxDepth: 2 });
+  const content = fc.record({
+    method: fc.constantFrom("get", "put"),
+    version: fc.constantFrom(undefined, "1.0", "1.1"),
+    namespace: fc.constantFrom(undefined, "n"),
+    args: fc.dictionary(fc.constantFrom("a", "b", "ab"), json),
+  });
+  const keyOf = (fields: Pick<Request, "method" | "args">, queue: string) =>
+    requestKey({
+      ...{ kind: "request", id: "i", context: {}, ...fields },
+      reply: { call: "c", queue, form: "oneMessage" },
+    }, dialects.grizzly) as RequestKey;
+  await fc.assert(fc.asyncProperty(content, content, async (one, two) => {
+    const [first, second] = [keyOf(one, "q1"), keyOf(two, "q2")];
+    const same = JSON.stringify([one.version, one.namespace, one.method]) ===
+        JSON.stringify([two.version, two.namespace, two.method]) &&
+      JSON.stringify(one.args) === JSON.stringify(two.args);
+    assert.equal(first.text, second.text);
+    assert.equal(first.content === second.content, same);
+    const ledger = new RecentRequests();
+    const asked = (key: RequestKey) =>
+      ({ ...request("i", { bytes: 1 }), key }) as IncomingRequest;
+    await ended(ledger, asked(first));
+    const known = ledger.find(asked(second));
+    assert.ok(known instanceof DoneRequest);
+    assert.equal(known.hasContentOf(asked(second)), same);
+    assert.equal(known.replies.length, same ? 1 : 0);
+    const store = memoryLedgerStore();
+    const held = await store.claim(first.text, first.content);
+    assert.ok(held.state === "held");
+    const claim = { key: first.text, epoch: held.epoch };
+    await store.done(claim, "its answer");
+    const state = (await store.claim(second.text, second.content)).state;
+    assert.equal(state, same ? "done" : "conflict");
+  }));
+});
+
+Deno.test("what a message gains on its way is no part of its key and content", () => {
+  const keyOf = (more: object) =>
+    requestKey(
+      {
+        ...{ kind: "request", id: "i", method: "m", args: { a: 1 } },
+        ...{ context: {}, warren: 3, ...more },
+        reply: { call: "c", queue: "q", form: "oneMessage", ...more },
+      } as Request,
+      dialects.grizzly,
+    ) as RequestKey;
+  const { text, content } = keyOf({});
+  const gained = [
+    { timeout: 5 },
+    { monitor: 1, credit: 2 },
+    { interruptions: 2, deferred: 1, expires: 7 },
+    { queue: "renewed" },
+    { call: "another" },
+    { to: "topic" },
+  ];
+  for (const more of gained) {
+    const other = keyOf(more);
+    assert.deepEqual([other.text, other.content], [text, content]);
+  }
+  for (const more of [{ id: "j" }, { attempt: 2 }, { deadLetterCount: 1 }]) {
+    assert.notEqual(keyOf(more).text, text);
+  }
 });

@@ -132,7 +132,7 @@ Deno.test("what cannot be read goes back as a copy where no dead letters may be 
 function request(settled: string[]): IncomingRequest {
   return {
     ...{ message: worn().delivery.message, redelivered: true },
-    ...{ deliveryCount: 10, key: new RequestKey("r", "") },
+    ...{ deliveryCount: 10, key: new RequestKey("r", () => "") },
     request: { kind: "request", id: "r", method: "m", interruptions: 1 },
     settlement: { handOver: () => void settled.push("handed over") },
   } as unknown as IncomingRequest;

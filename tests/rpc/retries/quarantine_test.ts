@@ -354,7 +354,7 @@ onEachBus(
 const redelivered = (settlement: object) =>
   ({
     redelivered: true,
-    key: new RequestKey("r", ""),
+    key: new RequestKey("r", () => ""),
     request: { kind: "request", id: "r", method: "m", warren: 2 },
     settlement,
   }) as unknown as IncomingRequest;
