@@ -112,15 +112,24 @@ async function told(report: Report, plan: Plan): Promise<boolean> {
 /** A broker or a cluster of rows, with what has to be disposed. */
 interface OwnGround extends Pick<Ground, "broker" | "cluster"> {
   readonly owner: AsyncDisposable;
+  /** See `Row.tickTime`. */
+  readonly tickTime: number | undefined;
 }
 
-async function openGround({ cluster: isCluster }: Plan): Promise<OwnGround> {
+/** In a minority of its cluster, a node stops serving clients, as RabbitMQ recommends. */
+const PAUSE_MINORITY = "cluster_partition_handling = pause_minority";
+
+async function openGround(
+  { cluster: isCluster }: Plan,
+  tickTime?: number,
+): Promise<OwnGround> {
   if (!isCluster) {
     const broker = await privateBroker();
-    return { broker, owner: broker };
+    return { broker, owner: broker, tickTime };
   }
-  const cluster = await privateCluster();
-  return { broker: cluster.running, cluster, owner: cluster };
+  const config = tickTime === undefined ? undefined : PAUSE_MINORITY;
+  const cluster = await privateCluster({ tickTime, config });
+  return { broker: cluster.running, cluster, owner: cluster, tickTime };
 }
 
 /** A row that fails may leave its broker in any state: the next one gets another. */
@@ -135,7 +144,11 @@ async function pass(plan: Plan): Promise<number> {
       return await told(report, plan) ? 0 : 1;
     }
     for (const row of rowsOf(plan.rows, plan.cluster)) {
-      ground ??= await openGround(plan);
+      if (ground && ground.tickTime !== row.tickTime) {
+        await ground.owner[Symbol.asyncDispose]();
+        ground = undefined;
+      }
+      ground ??= await openGround(plan, row.tickTime);
       const { broker, cluster, owner } = ground;
       const rowGround = { broker, cluster, store };
       const report = await runRow(row, rowGround, plan, plan.seconds);

@@ -17,6 +17,8 @@ export interface Row {
   readonly drain?: number;
   /** False where the row is no mix of faults and steady load, so that it has no place in a soak. */
   readonly mixes?: false;
+  /** Seconds after which nodes of a cluster count as down that do not answer; default: 60, of Erlang. */
+  readonly tickTime?: number;
   /** The broker cannot be used by another row afterwards. */
   readonly spoils?: true;
   /** A worker may finish what another finishes too, also with a shared ledger: it was killed or frozen. */

@@ -1,4 +1,5 @@
 /** Rows of a cluster of three nodes: nodes die, freeze, restart, or are gone for good. */
+import { partitionsMissing } from "../setup/partition.ts";
 import { until } from "../setup/probe.ts";
 import type { PrivateBroker } from "../setup/broker.ts";
 import { type Bench, CALLER } from "./bench.ts";
@@ -106,6 +107,26 @@ const callersNodeFrozen = frozen(
   nodeOfCaller,
 );
 
+/** K5: the network between the leader's node and the others is broken. */
+const leaderIsolated: Row = {
+  id: "K5",
+  title: "the leader's node cut off from the others, net_ticktime 8",
+  tickTime: 8,
+  spoils: true,
+  seconds: 45,
+  cannot: partitionsMissing,
+  fault: async (bench, seconds) => {
+    const node = await bench.cluster.leaderOf(bench.topic);
+    {
+      await using _partition = await bench.cluster.isolate(node);
+      bench.note(`cut off ${node.name}`);
+      await bench.pause(seconds * 1_000);
+    }
+    bench.healed();
+  },
+  judge: (result) => [...noCastFails(result), ...goesOn(result, 10_000)],
+};
+
 /** K6: two of three are killed, and are back after 15 s. */
 const twoKilled: Row = {
   id: "K6",
@@ -174,6 +195,7 @@ export const clusterRows: readonly Row[] = [
   callersNodeKilled,
   leaderFrozen,
   callersNodeFrozen,
+  leaderIsolated,
   twoKilled,
   allKilled,
   rollingRestart,

@@ -5,6 +5,7 @@
  */
 import { makeCertificates } from "./certificates.ts";
 import { isAlive, signal, spawnGuarded } from "./guard.ts";
+import type { NodeAddress } from "./partition.ts";
 import { answersAmqp, freePort, isOpen, until } from "./probe.ts";
 import { type ClusterPlace, environment } from "./rabbitmq/environment.ts";
 import { findRabbitmq } from "./rabbitmq/versions.ts";
@@ -111,6 +112,12 @@ export class PrivateBroker implements AsyncDisposable {
   /** Name of the node with its host, as rabbitmqctl prints it. */
   get name(): string {
     return `${this.#place?.node ?? "warren"}@localhost`;
+  }
+
+  /** How the other nodes of its cluster see the node. */
+  get address(): NodeAddress {
+    const port = Number(this.#env.RABBITMQ_DIST_PORT);
+    return { source: this.#place?.source ?? "127.0.0.1", port };
   }
 
   /** True while the node was started, and neither ended nor frozen. */

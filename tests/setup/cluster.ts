@@ -4,6 +4,7 @@
  */
 import { type PrivateBroker, privateBroker } from "./broker.ts";
 import type { ClusterPlace } from "./rabbitmq/environment.ts";
+import { partition } from "./partition.ts";
 import { freePort, until } from "./probe.ts";
 
 /** How a cluster is made. */
@@ -16,20 +17,24 @@ export interface ClusterOptions {
   readonly config?: string | undefined;
 }
 
+const randomByte = () => 1 + Math.floor(Math.random() * 254);
+
 /** Starts a cluster of nodes; resolves when all of them answer AMQP and know each other. */
 export async function privateCluster(
   { size = 3, tickTime, config }: ClusterOptions = {},
 ): Promise<PrivateCluster> {
   const nodes = Array.from({ length: size }, (_, n) => `n${n + 1}`);
-  const shared: Omit<ClusterPlace, "node"> = {
+  const subnet = `127.${randomByte()}.${randomByte()}`;
+  const shared: Omit<ClusterPlace, "node" | "source"> = {
     nodes,
     tickTime,
     mapperPort: freePort(),
     cookie: crypto.randomUUID(),
   };
   await using stack = new AsyncDisposableStack();
-  const started = await Promise.allSettled(nodes.map(async (node) => {
-    const broker = await privateBroker({ config, place: { ...shared, node } });
+  const started = await Promise.allSettled(nodes.map(async (node, n) => {
+    const place = { ...shared, node, source: `${subnet}.${n + 1}` };
+    const broker = await privateBroker({ config, place });
     return stack.use(broker);
   }));
   const brokers = started.map((each) => {
@@ -66,6 +71,13 @@ export class PrivateCluster implements AsyncDisposable {
     const node = this.nodes.find(({ isUp }) => isUp);
     if (!node) throw new Error("No node of the cluster is up");
     return node;
+  }
+
+  /** Separates a node from the others until disposed; clients reach all nodes. */
+  async isolate(node: PrivateBroker): Promise<AsyncDisposable> {
+    const others = this.nodes.filter((each) => each !== node);
+    const addresses = others.map(({ address }) => address);
+    return await partition([node.address], addresses);
   }
 
   /** Resolves when all nodes that are up know each other. */

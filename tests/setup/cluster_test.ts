@@ -1,8 +1,10 @@
 /** The clusters of the tests: they form, tell where a queue is, and take a node back. */
 import assert from "node:assert/strict";
 import { connect } from "../../src/amqp/mod.ts";
-import { rabbitmqServer } from "./broker.ts";
+import { type PrivateBroker, rabbitmqServer } from "./broker.ts";
 import { privateCluster } from "./cluster.ts";
+import { partitionsMissing } from "./partition.ts";
+import { until } from "./probe.ts";
 
 Deno.test({
   name:
@@ -31,4 +33,27 @@ Deno.test({
   other?.freeze();
   assert.notEqual(cluster.running, other);
   other?.thaw();
+});
+
+const missing = await partitionsMissing();
+
+Deno.test({
+  name: `a node that is isolated loses sight of the others${
+    missing ? ` (not run: ${missing})` : ""
+  }`,
+  ignore: rabbitmqServer === undefined || missing !== undefined,
+}, async () => {
+  await using cluster = await privateCluster({ tickTime: 4 });
+  const [alone, other] = cluster.nodes;
+  assert.ok(alone && other);
+  const seen = async (node: PrivateBroker) => {
+    const nodes = await node.ctl("eval", "length(nodes()).");
+    return Number(nodes.trim());
+  };
+  assert.equal(await seen(other), 2);
+  {
+    await using _partition = await cluster.isolate(alone);
+    await until("it is alone", async () => await seen(alone) === 0, 20_000);
+    await until("the others are two", async () => await seen(other) === 1);
+  }
 });

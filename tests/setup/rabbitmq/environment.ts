@@ -11,6 +11,8 @@ export interface ClusterPlace {
   readonly mapperPort: number;
   /** Secret that the nodes share. */
   readonly cookie: string;
+  /** Loopback address from which the node connects to the others, so that the network between them can be broken. */
+  readonly source: string;
   /** Seconds after which a node that does not answer counts as down; default: 60, of Erlang. */
   readonly tickTime?: number | undefined;
 }
@@ -23,6 +25,11 @@ export function environment(
   place: ClusterPlace | undefined,
 ): Record<string, string> {
   const loopback = "-kernel inet_dist_use_interface {127,0,0,1}";
+  const source = place
+    ? ` -kernel inet_dist_connect_options [{ip,{${
+      place.source.replaceAll(".", ",")
+    }}}]`
+    : "";
   const tick = place?.tickTime ? ` -kernel net_ticktime ${place.tickTime}` : "";
   return {
     PATH: `${sbin}:${Deno.env.get("PATH") ?? "/usr/bin:/bin"}`,
@@ -46,7 +53,7 @@ export function environment(
     RABBITMQ_CONF_ENV_FILE: `${folder}/rabbitmq-env.conf`,
     // Few schedulers that sleep when idle: several nodes share a small machine.
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS:
-      `+B i +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none ${loopback}${tick}`,
+      `+B i +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none ${loopback}${source}${tick}`,
     RABBITMQ_CTL_ERL_ARGS: loopback,
     // The start script then becomes the Erlang machine instead of waiting for it, so its pid is the machine's.
     RUNNING_UNDER_SYSTEMD: "true",
