@@ -49,6 +49,9 @@ const BOUNDS: Readonly<Record<string, string>> = {
     "channels for declarations, see its MAX_CHANNELS",
   "transport/rabbitmq/connection/topology.ts #declared": OWN,
   "transport/rabbitmq/connection/topology.ts #declaring": OWN,
+  "transport/rabbitmq/connection/topology.ts #unconsumed": OWN,
+  "transport/rabbitmq/routes/found_forms.ts #forms":
+    "10 000 queues, see its MAX_FORMS",
   "transport/rabbitmq/session.ts #exclusive": OWN,
   "transport/rabbitmq/publishing/publish_window.ts #waiters": SENT,
   "transport/waiting_reserve.ts #slots":

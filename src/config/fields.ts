@@ -80,10 +80,10 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     allowed: "grizzly, folsom or oslo",
     fallback: "grizzly",
   }),
-  queueType: field<"classic" | "quorum">("WARREN_QUEUE_TYPE", {
-    schema: z.enum(["classic", "quorum"]),
-    allowed: "classic or quorum",
-    fallback: "classic",
+  queueType: field<"auto" | "classic" | "quorum">("WARREN_QUEUE_TYPE", {
+    schema: z.enum(["auto", "classic", "quorum"]),
+    allowed: "auto, classic or quorum",
+    fallback: "auto",
   }),
   timeout: field("WARREN_TIMEOUT", {
     schema: milliseconds((ms) => ms > 0),

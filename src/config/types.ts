@@ -37,8 +37,8 @@ export interface Config {
   readonly profile: "warren" | "nova" | NovaProfile;
   /** Message format of requests. `WARREN_DIALECT`; default `grizzly`. */
   readonly dialect: "grizzly" | "folsom" | "oslo";
-  /** Queue type of topic and host queues. `WARREN_QUEUE_TYPE`; default `classic`. */
-  readonly queueType: "classic" | "quorum";
+  /** Type of the queues that hold messages; `auto` uses existing queues as they are. `WARREN_QUEUE_TYPE`; default `auto`. */
+  readonly queueType: "auto" | "classic" | "quorum";
   /** Milliseconds after which connecting fails. `WARREN_TIMEOUT`; default 60 000. */
   readonly timeout: number;
   /** Milliseconds for active requests to finish when a service stops. `WARREN_GRACE`; default 30 000. */

@@ -117,10 +117,16 @@ function checkVariants(variants: NovaProfile): void {
  */
 export function busProfile(
   profile: "warren" | "nova" | NovaProfile = "warren",
-  queueType: "classic" | "quorum" = "classic",
+  queueType: "auto" | "classic" | "quorum" = "classic",
 ): BusProfile {
+  const isAuto = queueType === "auto";
+  const type = isAuto ? "classic" : queueType;
   if (profile === "warren") {
-    return { exchange: "warren", durable: true, autoDelete: false, queueType };
+    return {
+      ...{ exchange: "warren", durable: true, autoDelete: false },
+      queueType: type,
+      ...(isAuto && { anyQueueType: true }),
+    };
   }
   const variants = profile === "nova" ? {} : profile;
   if (typeof variants !== "object" || variants === null) {
@@ -131,7 +137,7 @@ export function busProfile(
     exchange: variants.exchange ?? "nova",
     durable: variants.durable ?? false,
     autoDelete: variants.autoDelete ?? false,
-    queueType,
+    queueType: type,
     nova: {
       transientQuorum: variants.transientQuorum ?? false,
       streamFanout: variants.streamFanout ?? false,

@@ -92,7 +92,7 @@ export function checkConnectionOptions(
   options: ConnectionOptions,
 ): CheckedOptions {
   const { heartbeat = 10, timeout = DEFAULT_TIMEOUT_MS } = options;
-  const { queueType = "classic", publisherId = "warren" } = options;
+  const { queueType = "auto", publisherId = "warren" } = options;
   checkInteger("heartbeat", heartbeat, 0, 65_535);
   checkDuration("timeout", timeout);
   checkCredentials(options.credentials);

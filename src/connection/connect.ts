@@ -46,7 +46,10 @@ function createTransport(
     return new MemoryTransport(profile, sharedBus(busName(first)));
   }
   unencryptedWarning()(where);
-  return new RabbitTransport({ ...rabbit, urls: where });
+  const isCluster = where.length > 1 && profile.anyQueueType;
+  const queueType = isCluster ? "quorum" : profile.queueType;
+  const chosen: BusProfile = { ...profile, queueType };
+  return new RabbitTransport({ ...rabbit, urls: where, profile: chosen });
 }
 
 /** Returns a function that warns once of connections without TLS, on which logins and messages can be read. */

@@ -68,8 +68,13 @@ export interface ConnectionOptions {
    * `oslo` has an envelope. A reply always has the dialect of its request.
    */
   readonly dialect?: "grizzly" | "folsom" | "oslo" | undefined;
-  /** Queue type of topic and host queues; default `classic`. `quorum` for clusters. */
-  readonly queueType?: "classic" | "quorum" | undefined;
+  /**
+   * Type of the queues that hold messages. With `auto`, the default, a queue that exists is used as it is, and a new one
+   * is a `quorum` queue if several URLs were given, else `classic`. A queue that exists with another type than the
+   * chosen one is used as it is too, with a warning. With an OpenStack profile, `auto` is `classic`, and a queue of
+   * another type is refused.
+   */
+  readonly queueType?: "auto" | "classic" | "quorum" | undefined;
   /** True to wait until the deadline for a queue to exist, instead of throwing `NoRouteError` at once; default false. */
   readonly waitForRoute?: boolean | undefined;
   /** Error classes that errors of peers are restored to, by `module.Class`; a contract may list further classes. */

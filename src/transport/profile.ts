@@ -9,8 +9,10 @@ export interface BusProfile {
   readonly durable: boolean;
   /** True if the control exchange and the shared queues are deleted with their last binding or consumer. */
   readonly autoDelete: boolean;
-  /** Type of shared queues. */
+  /** Type of new shared queues. */
   readonly queueType: "classic" | "quorum";
+  /** True if an existing queue of another type is used without a warning; default false. */
+  readonly anyQueueType?: boolean;
   /** Variants of oslo.messaging for the queues of one process; undefined = Warren's own. */
   readonly nova?: NovaVariants | undefined;
 }

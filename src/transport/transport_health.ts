@@ -45,4 +45,9 @@ export interface TransportHealth {
   readonly consuming: ConsumingHealth;
   /** Deliveries that were settled after their channel was closed: the broker delivers them again. */
   readonly stale: number;
+  /**
+   * Types of the queues that this process declared with `queueType: "auto"`, or that it uses although they exist in
+   * another form, by their names; at most 100. Undefined if there are none.
+   */
+  readonly foundTypes?: Readonly<Record<string, "classic" | "quorum">>;
 }

@@ -42,7 +42,7 @@ Deno.test("Without anything given, the defaults hold", () => {
     prefetch: undefined,
     profile: "warren",
     dialect: "grizzly",
-    queueType: "classic",
+    queueType: "auto",
     timeout: 60_000,
     grace: 30_000,
     heartbeat: 10,
@@ -80,7 +80,7 @@ const LEVELS: readonly [
   ["prefetch", "WARREN_PREFETCH", 1, " 2\n", 2, 3],
   ["profile", "WARREN_PROFILE", { durable: true }, "nova", "nova", "nova"],
   ["dialect", "WARREN_DIALECT", "grizzly", "oslo", "oslo", "folsom"],
-  ["queueType", "WARREN_QUEUE_TYPE", "classic", "quorum", "quorum", "classic"],
+  ["queueType", "WARREN_QUEUE_TYPE", "classic", "quorum", "quorum", "auto"],
   ["timeout", "WARREN_TIMEOUT", Infinity, "2.5", 2.5, 3],
   ["grace", "WARREN_GRACE", 1, "0", 0, 3],
   ["heartbeat", "WARREN_HEARTBEAT", 1, "2", 2, 3],
@@ -207,7 +207,7 @@ const WRONG: readonly (readonly [Environment, unknown, expected: string])[] = [
   [
     { WARREN_QUEUE_TYPE: "Quorum" },
     {},
-    'variable WARREN_QUEUE_TYPE "Quorum": give classic or quorum',
+    'variable WARREN_QUEUE_TYPE "Quorum": give auto, classic or quorum',
   ],
   [
     { WARREN_TRACEBACKS: "yes\n2" },

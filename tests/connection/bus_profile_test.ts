@@ -209,7 +209,7 @@ for (const dialect of ["folsom", "grizzly", "oslo"] as const) {
 }
 
 onEachBus(
-  "connections of different settings on one URL share its queues, and a queue of another form is refused",
+  "connections of different settings on one URL share its queues of any type, and one of another form is refused",
   async (bus) => {
     const served = sums(bus.topic);
     await using worker = await bus.serve(served, sumHandlers());
@@ -217,7 +217,10 @@ onEachBus(
     const client = other.client(served);
     assert.equal(await client.call("add", { a: 1, b: 1 }), 2);
     const dispatcher = implement(served, sumHandlers()).createRpcDispatcher();
-    const error = await failureOf(other.createConsumer(bus.topic, dispatcher));
+    await other.createConsumer(bus.topic, dispatcher);
+    const profile = { exchange: "warren" }; // not durable
+    await using odd = await bus.connect({ profile });
+    const error = await failureOf(odd.createConsumer(bus.topic, dispatcher));
     assert.ok(error instanceof TopologyError, String(error));
     assert.equal(error.data.reason, "inequivalent");
     assert.equal(worker.stats.handled, 1);

@@ -37,7 +37,7 @@ export class Stranger implements AsyncDisposable {
 
   /** Comes to a bus to which somebody is connected with default options. */
   static async on({ url }: Bus): Promise<Stranger> {
-    const profile = busProfile(undefined, "classic");
+    const profile = busProfile(undefined, "auto");
     const key = transportKey([new URL(url)], {}, profile);
     const make = () =>
       // nobody is connected

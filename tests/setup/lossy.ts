@@ -13,7 +13,7 @@ export function inboxOf(url: string): Inbox {
   const key = transportKey(
     [new URL(url)],
     {},
-    busProfile(undefined, "classic"),
+    busProfile(undefined, "auto"),
   );
   return sharedTransport(key, () => {
     throw new Error(`No connection to ${url}`);

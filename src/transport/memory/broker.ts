@@ -145,25 +145,26 @@ export class Broker {
 
   #settingsOf(address: Address): QueueSettings {
     if (isUnique(address)) return { owned: true, transient: true };
-    const { autoDelete, durable, queueType: type } = this.#profile;
+    const { autoDelete, durable, queueType, nova } = this.#profile;
+    // As on RabbitMQ, only OpenStack's queues must have the chosen type.
+    const type = nova && { type: queueType };
     switch (address.kind) {
       case "delay": {
         const deadLetterTo = queueName(address.of);
-        return { ttl: address.ms, deadLetterTo, form: { type } };
+        return { ttl: address.ms, deadLetterTo };
       }
-      case "deadLetter":
-      case "quarantine":
-        return { form: { type } };
       case "callQueue":
       case "hostLock":
         return { transient: true };
+      case "deadLetter":
+      case "quarantine":
       case "leader":
         return { transient: true, singleActive: true, maxLength: 1 };
       case "direct":
         return {};
       default: {
-        const lasting = durable || type === "quorum";
-        const form = { type, durable: lasting, autoDelete };
+        const lasting = durable || queueType === "quorum";
+        const form = { ...type, durable: lasting, autoDelete };
         return { transient: autoDelete, form };
       }
     }

@@ -21,6 +21,7 @@ import {
   type LoginRejectionLimits,
 } from "./connection/login.ts";
 import { OutageLog } from "./connection/connection_health.ts";
+import { FoundForms } from "./routes/found_forms.ts";
 import { Routes } from "./routes/routes.ts";
 import {
   SupervisedConnection,
@@ -56,12 +57,15 @@ export interface RabbitOptions {
 
 /** Milliseconds until an attempt to connect is given up. */
 const CONNECT_TIMEOUT_MS = 10_000;
+/** Maximum number of queues whose found type `health` returns. */
+const MAX_TYPES = 100;
 /** Seconds between two liveness probes if heartbeats are off. */
 const DEFAULT_PROBE_INTERVAL_S = 10;
 
 /** Transport of a process to one RabbitMQ broker or cluster. */
 export class RabbitTransport implements Transport {
   readonly #routes: Routes;
+  readonly #found = new FoundForms();
   readonly #publishing: SupervisedConnection;
   readonly #consuming: SupervisedConnection;
   readonly #publishingTopology: Topology;
@@ -84,12 +88,13 @@ export class RabbitTransport implements Transport {
   constructor(options: RabbitOptions) {
     const { heartbeat = 10, profile = defaultProfile } = options;
     const connect = this.#connector(options, heartbeat);
-    this.#routes = new Routes(profile);
+    const found = this.#found;
+    this.#routes = new Routes(profile, found);
     this.#publishing = connect("publishing");
     this.#consuming = connect("consuming");
     // Publishers declare few exchanges, each for many messages that wait for it.
-    this.#publishingTopology = new Topology(this.#publishing, 1);
-    this.#consumingTopology = new Topology(this.#consuming);
+    this.#publishingTopology = new Topology(this.#publishing, found, 1);
+    this.#consumingTopology = new Topology(this.#consuming, found);
     const unique = profile.nova?.member ?? true;
     this.#inbox = new InboxConsumer({
       connection: this.#consuming,
@@ -207,7 +212,12 @@ export class RabbitTransport implements Transport {
   health(): TransportHealth {
     const { consumers: _, ...publishing } = this.#publishing.recorder.health;
     const { health: consuming, stale } = this.#consuming.recorder;
-    return { publishing, consuming, stale };
+    const foundTypes = this.#found.types(MAX_TYPES);
+    const hasFound = Object.keys(foundTypes).length > 0;
+    return {
+      ...{ publishing, consuming, stale },
+      ...(hasFound && { foundTypes }),
+    };
   }
 
   ref(): void {

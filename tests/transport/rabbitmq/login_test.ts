@@ -278,7 +278,7 @@ onNode(
     const urls = [new URL(url)];
     const limits = { ...defaultLimits, python: false };
     const { inbox } = sharedTransport(
-      transportKey(urls, {}, busProfile("warren", "classic")),
+      transportKey(urls, {}, busProfile("warren", "auto")),
       () =>
         new RabbitTransport({
           urls,

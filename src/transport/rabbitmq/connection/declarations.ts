@@ -1,7 +1,14 @@
 /** Requests of a channel that declare, check and delete exchanges and queues. @module */
 import { AmqpError, type Channel } from "../../../amqp/mod.ts";
 import { missingEntityError } from "../../profile.ts";
-import { type Exchange, isQuorum, type Queue } from "../routes/entities.ts";
+import { allOf } from "./request_channel.ts";
+import type { QueueState } from "../../transport.ts";
+import {
+  type Exchange,
+  isQuorum,
+  type Queue,
+  type QueueRoute,
+} from "../routes/entities.ts";
 
 /** Error text of RabbitMQ for an entity that does not exist; the text for a queue whose node is down is another. */
 const MISSING = /\bno (?:queue|exchange) '/;
@@ -28,6 +35,11 @@ export async function checkExists<T>(
 export const exchangeKey = ({ name, type, durable, autoDelete }: Exchange) =>
   `${type} ${durable} ${autoDelete} ${name}`;
 
+/** Returns a key for the binding of a queue. */
+export const bindingKey = (
+  { exchange, queue, key, binding = key }: QueueRoute,
+) => `${exchange?.name ?? ""} ${binding} ${queue.name}`;
+
 /** Declares an exchange, or checks a passive one. */
 export async function declareExchange(
   channel: Channel,
@@ -50,6 +62,25 @@ export const checkQueue = (
   queue: string,
 ): Promise<QueueCounts> =>
   channel.request("queue.declare", { queue, passive: true });
+
+/**
+ * Returns the numbers of messages and consumers of a queue. With `form`, its settings are checked, so that its type is known
+ * before the queue is removed.
+ *
+ * @throws {TopologyError} the queue does not exist.
+ */
+export async function inspectQueue(
+  channel: Channel,
+  name: string,
+  form: Queue | undefined,
+): Promise<QueueState> {
+  const entity = `queue ${name}`;
+  const checked = await checkExists(entity, checkQueue(channel, name));
+  const { messageCount, consumerCount } = form
+    ? await assertQueue(channel, form)
+    : checked;
+  return { messages: messageCount, consumers: consumerCount };
+}
 
 /** Numbers of messages and consumers of a queue. */
 export interface QueueCounts {
@@ -80,14 +111,21 @@ export const isLasting = (
   !autoDelete && !exclusive && !unique && !passive &&
   args["x-expires"] === undefined;
 
-/** Declares a queue, or checks a passive one. */
+/**
+ * Declares a queue, or checks a passive one. A queue that was found in another form is not created in that form again.
+ *
+ * @throws {TopologyError} a queue that is passive or was found does not exist.
+ */
 export async function declareQueue(
   channel: Channel,
   queue: Queue,
 ): Promise<void> {
-  const { name, passive } = queue;
-  if (passive) await checkExists(`queue ${name}`, checkQueue(channel, name));
-  else await assertQueue(channel, queue);
+  const { name, passive, isFound } = queue;
+  const check = () => checkExists(`queue ${name}`, checkQueue(channel, name));
+  await allOf([
+    (passive || isFound) && check(),
+    !passive && assertQueue(channel, queue),
+  ]);
 }
 
 /**

@@ -8,17 +8,17 @@ import type { Channel, Connection } from "../../../amqp/mod.ts";
 import { TopologyError } from "../../../errors.ts";
 import type { Deadline } from "../../../async/deadline.ts";
 import type { Exchange, Queue, QueueRoute, Route } from "../routes/entities.ts";
+import type { FoundForms } from "../routes/found_forms.ts";
 import {
-  assertQueue,
-  checkExists,
-  checkQueue,
+  bindingKey,
   declareExchange,
   declareQueue,
   exchangeKey,
+  inspectQueue,
   isLasting,
   removeEmpty,
 } from "./declarations.ts";
-import { refusalOf } from "./adoption.ts";
+import { declareAsFound } from "./adoption.ts";
 import { uniqueName } from "../../../ids.ts";
 import type { QueueState } from "../../transport.ts";
 import { allOf, RequestChannels } from "./request_channel.ts";
@@ -40,12 +40,13 @@ interface ExchangeDeclaration {
  */
 export class Topology {
   readonly #connection: SupervisedConnection;
+  readonly #found: FoundForms;
   /** Exchanges that were declared on this connection, by `exchangeKey`. */
   readonly #declared = new Set<string>();
   /** Declarations of exchanges that the broker has not answered yet. */
   readonly #declaring = new Map<string, ExchangeDeclaration>();
-  /** Routes whose queue was declared on this connection by `declare`, and not consumed since then. */
-  #unconsumed = new WeakSet<QueueRoute>();
+  /** Bindings whose queue was declared on this connection by `declare`, and not consumed since then, by `bindingKey`. */
+  readonly #unconsumed = new Set<string>();
   /** Names of the queues that were declared on this connection under a new name, by their consumers. */
   #newNames = new WeakMap<object, string>();
   /** Exchange that was looked up last: a shortcut for repeated checks of one exchange. */
@@ -55,9 +56,17 @@ export class Topology {
   readonly #declarations: RequestChannels;
   readonly #checks: RequestChannels;
 
-  /** Opens nothing yet. Declarations use at most `maxChannels` channels, default 16. */
-  constructor(connection: SupervisedConnection, maxChannels?: number) {
+  /**
+   * Opens nothing yet. `found` gets the forms of queues that exist in another form. Declarations use at most `maxChannels`
+   * channels, default 16.
+   */
+  constructor(
+    connection: SupervisedConnection,
+    found: FoundForms,
+    maxChannels?: number,
+  ) {
     this.#connection = connection;
+    this.#found = found;
     const onConnection = (owner: Connection) => {
       this.forget();
       this.#newNames = new WeakMap();
@@ -98,18 +107,18 @@ export class Topology {
   forget(): void {
     this.#declared.clear();
     this.#declaring.clear();
-    this.#unconsumed = new WeakSet();
+    this.#unconsumed.clear();
     this.#lastKnown = undefined;
   }
 
   /** Declares the queue of a route with its binding, or checks a passive queue, before it is consumed or published to. */
   async declare(route: QueueRoute, deadline: Deadline): Promise<void> {
     await this.#queue(route, deadline, route);
-    if (isLasting(route.queue)) this.#unconsumed.add(route);
+    if (isLasting(route.queue)) this.#unconsumed.add(bindingKey(route));
   }
 
   /**
-   * Declares the queue of a route for a consumer; resolves to the name of the queue. Sends nothing if `declare` has declared
+   * Declares the queue of a route for a consumer; resolves to the queue as it exists. Sends nothing if `declare` has declared
    * the queue on this connection, for the first consumer after that: a later one is started after a loss, for example of the
    * queue. A queue with a new name has that name on this connection until `consumed`, so that no queue
    * is left behind by an attempt that was not answered in time.
@@ -118,12 +127,11 @@ export class Topology {
     route: QueueRoute,
     deadline: Deadline,
     consumer: object,
-  ): Promise<string> {
-    const { queue } = route;
+  ): Promise<Queue> {
     const isDeclared = this.#owner === this.#connection.current &&
-      this.#unconsumed.delete(route);
+      this.#unconsumed.delete(bindingKey(route));
     return isDeclared
-      ? queue.name
+      ? this.#found.of(route.queue)
       : await this.#queue(route, deadline, consumer);
   }
 
@@ -144,9 +152,9 @@ export class Topology {
     route: QueueRoute,
     deadline: Deadline,
     consumer: object,
-  ): Promise<string> {
-    const { exchange, queue } = route;
-    const work = async (channel: Channel) => {
+  ): Promise<Queue> {
+    const { exchange } = route;
+    const work = async (channel: Channel, queue: Queue) => {
       const named = { ...queue, name: this.#nameFor(consumer, queue) };
       const declaration = exchange && this.#exchange(channel, exchange);
       await allOf([
@@ -155,14 +163,16 @@ export class Topology {
         declaration && !queue.passive &&
         this.#bind(channel, { ...route, queue: named }, declaration),
       ]);
-      return named.name;
+      return named;
     };
-    const entity = `queue ${queue.name}`;
-    try {
-      return await this.#declarations.perform(entity, deadline, work);
-    } catch (error) {
-      throw refusalOf(queue, error);
-    }
+    const entity = `queue ${route.queue.name}`;
+    const declare = (queue: Queue) =>
+      this.#declarations.perform(
+        entity,
+        deadline,
+        (channel) => work(channel, queue),
+      );
+    return await declareAsFound(route.queue, this.#found, declare);
   }
 
   #nameFor(consumer: object, { name, unique }: Queue): string {
@@ -211,16 +221,16 @@ export class Topology {
   ): Promise<QueueState | undefined> {
     const name = queue?.name ?? key;
     const entity = `queue ${name}`;
-    const counts = async (channel: Channel) => {
-      const checked = await checkExists(entity, checkQueue(channel, name));
-      // Other settings are answered with 406; a queue of another type must not be removed as if it had these settings.
-      const { messageCount, consumerCount } = queue
-        ? await assertQueue(channel, queue)
-        : checked;
-      return { messages: messageCount, consumers: consumerCount };
-    };
+    const inspect = (form?: Queue) =>
+      this.#checks.perform(
+        entity,
+        deadline,
+        (channel) => inspectQueue(channel, name, form),
+      );
     try {
-      return await this.#checks.perform(entity, deadline, counts);
+      return queue
+        ? await declareAsFound(queue, this.#found, inspect)
+        : await inspect();
     } catch (error) {
       const missing = error instanceof TopologyError &&
         error.data.reason === "missing";

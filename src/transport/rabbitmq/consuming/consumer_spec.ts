@@ -1,6 +1,6 @@
 /** Consumers that should exist, as data from which they are started again after a loss. @module */
 import { FieldValue } from "../../../amqp/mod.ts";
-import type { QueueRoute } from "../routes/entities.ts";
+import type { Queue, QueueRoute } from "../routes/entities.ts";
 import type { ConsumeOptions, Delivery } from "../../transport.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
 
@@ -118,12 +118,16 @@ function offsetOf(spec: ConsumerSpec): unknown {
     : new FieldValue("timestamp", startedAt);
 }
 
-/** Returns the route with the declared name of its queue, which a temporary queue keeps when it is restored. */
-export function withDeclaredName(route: QueueRoute, name: string): QueueRoute {
+/** Returns the route with the queue as it exists. A temporary queue keeps its declared name when it is restored. */
+export function withDeclaredQueue(
+  route: QueueRoute,
+  { name, arguments: args }: Queue,
+): QueueRoute {
   const { queue } = route;
+  const declared = { ...queue, arguments: args };
   return queue.temporary && queue.unique
-    ? { ...route, queue: { ...queue, name, unique: undefined } }
-    : route;
+    ? { ...route, queue: { ...declared, name, unique: undefined } }
+    : { ...route, queue: declared };
 }
 
 /** Prefetch of a stream for which no prefetch was given: RabbitMQ requires one. */

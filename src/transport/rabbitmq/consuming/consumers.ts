@@ -15,7 +15,7 @@ import {
   ConsumerRegistry,
   type ConsumerRequest,
   type ConsumerSpec,
-  withDeclaredName,
+  withDeclaredQueue,
 } from "./consumer_spec.ts";
 import { type ConsumingChannel, startConsumer } from "./receiver.ts";
 import { consumeError, isUnprocessed } from "../connection/topology_errors.ts";
@@ -208,14 +208,14 @@ export class ConsumerChannel {
     // The channel opens while the queue is declared. Nothing waits for a channel while there is no connection.
     if (this.#connection.current) this.#getOrOpen().catch(() => {});
     const queue = await this.#topology.queue(spec.route, limit, spec);
-    spec.route = withDeclaredName(spec.route, queue);
+    spec.route = withDeclaredQueue(spec.route, queue);
     const opening = this.#getOrOpen(); // the connection may be another one now
     const consuming = await withDeadline(opening, limit, channelTimeout);
     const tag = crypto.randomUUID();
     const { recorder } = this.#connection;
     const options = { consuming, recorder, renewals: this.#renewals, tag };
     const onCancelled = () => this.#onCancelled(spec, tag);
-    const starting = startConsumer(spec, queue, options, onCancelled);
+    const starting = startConsumer(spec, queue.name, options, onCancelled);
     starting.catch(() => this.#topology.discard(spec));
     await withDeadline(starting, { at: Infinity, signal }, channelTimeout);
     this.#registry.started(spec, tag);

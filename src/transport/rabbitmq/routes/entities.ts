@@ -11,6 +11,20 @@ export interface Exchange {
   readonly passive?: true;
 }
 
+/** Types of queues that keep messages. */
+export type QueueType = "classic" | "quorum";
+
+/** `x-…` arguments of a queue. */
+export type Arguments = Readonly<Record<string, string | number | boolean>>;
+
+/** Arguments of a queue for each type that it may have. */
+export interface QueueForms extends Readonly<Record<QueueType, Arguments>> {
+  /** Type with which the queue is created. */
+  readonly preferred: QueueType;
+  /** True if nobody has chosen the type, so that a queue of the other type is used without a warning. */
+  readonly anyType?: boolean;
+}
+
 /** A queue as it is declared. */
 export interface Queue {
   /** Name of the queue. With `unique`, the part before a suffix that is new each time the queue is declared. */
@@ -21,7 +35,11 @@ export interface Queue {
   /** True if the broker deletes the queue with its last consumer. */
   readonly autoDelete: boolean;
   /** `x-…` arguments. */
-  readonly arguments: Readonly<Record<string, string | number | boolean>>;
+  readonly arguments: Arguments;
+  /** Forms of a queue that is used as it is, whichever of them it has. */
+  readonly forms?: QueueForms;
+  /** Set if `arguments` are those that the queue was found with, and not those with which it is created. */
+  readonly isFound?: boolean;
   /**
    * Set if a queue of one process gets a new name each time, so that it cannot collide with an old queue. A text is put
    * into the name before a counter, instead of random characters.

@@ -4,10 +4,10 @@
  *
  * @module
  */
-import type { Queue } from "./entities.ts";
+import type { Arguments, Queue, QueueForms } from "./entities.ts";
 
-/** Types of queues that keep messages. */
-export type QueueType = "classic" | "quorum";
+/** Type with which queues are created, and whether one of another type is used without a warning. */
+export type QueueChoice = Pick<QueueForms, "preferred" | "anyType">;
 
 /** Milliseconds without a consumer after which the broker deletes a queue of one process, or of an election. */
 const EXPIRES_MS = 60_000;
@@ -34,7 +34,7 @@ const AT_LEAST_ONCE = {
   "x-overflow": "reject-publish",
 } as const;
 
-function durable(name: string, args: Queue["arguments"]): Queue {
+function durable(name: string, args: Arguments): Queue {
   return {
     name,
     durable: true,
@@ -44,36 +44,49 @@ function durable(name: string, args: Queue["arguments"]): Queue {
   };
 }
 
+/** Returns a durable queue that may have either type. */
+function ofEitherType(
+  name: string,
+  choice: QueueChoice,
+  common: Arguments = {},
+  quorumOnly: Arguments = {},
+): Queue {
+  const forms: QueueForms = {
+    ...choice,
+    classic: { ...TYPES.classic, ...common },
+    quorum: { ...TYPES.quorum, ...quorumOnly, ...common },
+  };
+  return { ...durable(name, forms[choice.preferred]), forms };
+}
+
 /** Returns a queue that stays until it is deleted: shared by workers, or for dead letters or the quarantine. */
-export const lastingQueue = (name: string, type: QueueType): Queue =>
-  durable(name, TYPES[type]);
+export const lastingQueue = (name: string, choice: QueueChoice): Queue =>
+  ofEitherType(name, choice);
 
 /** Returns a queue that moves its messages to the target after `ms` milliseconds. */
 export function delayQueue(
   name: string,
-  type: QueueType,
+  choice: QueueChoice,
   { target, ms }: { readonly target: string; readonly ms: number },
 ): Queue {
-  return durable(name, {
-    ...TYPES[type],
-    ...(type === "quorum" ? AT_LEAST_ONCE : {}),
+  const delaying = {
     "x-message-ttl": ms,
     "x-dead-letter-exchange": "",
     "x-dead-letter-routing-key": target,
-  });
+  };
+  return ofEitherType(name, choice, delaying, AT_LEAST_ONCE);
 }
 
 /**
  * Returns the reply queue of a process. It is not exclusive, so that it keeps its name and its messages when the connection
  * is lost.
  */
-export const inboxQueue = (name: string, type: QueueType): Queue =>
-  durable(name, { ...TYPES[type], ...EXPIRING });
+export const inboxQueue = (name: string, choice: QueueChoice): Queue =>
+  ofEitherType(name, choice, EXPIRING);
 
 /** Returns the queue of an election, which delivers its one message to one of its consumers until that one is lost. */
-export const electionQueue = (name: string, type: QueueType): Queue =>
-  durable(name, {
-    ...TYPES[type],
+export const electionQueue = (name: string, choice: QueueChoice): Queue =>
+  ofEitherType(name, choice, {
     ...EXPIRING,
     "x-single-active-consumer": true,
     "x-max-length": 1,

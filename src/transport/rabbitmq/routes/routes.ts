@@ -12,6 +12,7 @@ import {
 } from "../../address.ts";
 import type { BusProfile } from "../../profile.ts";
 import type { Exchange, Queue, QueueRoute, Route } from "./entities.ts";
+import { FoundForms } from "./found_forms.ts";
 import * as openstack from "./openstack_queues.ts";
 import * as own from "./own_queues.ts";
 
@@ -23,10 +24,15 @@ export class Routes {
   readonly #profile: BusProfile;
   readonly #control: Exchange;
   /** Routes by address. Callers reuse their addresses, so that no route has to be built for each message. */
-  readonly #routes = new WeakMap<Address, Route>();
+  #routes = new WeakMap<Address, Route>();
+  readonly #found: FoundForms;
+  /** Version of the found forms for which the routes were built. */
+  #version = 0;
 
-  constructor(profile: BusProfile) {
+  /** `found` has the forms of queues that exist in another form. */
+  constructor(profile: BusProfile, found: FoundForms = new FoundForms()) {
     this.#profile = profile;
+    this.#found = found;
     const { exchange: name, autoDelete, durable, queueType, nova } = profile;
     this.#control = {
       name,
@@ -40,9 +46,15 @@ export class Routes {
   /** Returns the route of an address. */
   of(address: Address): Route {
     if (address.kind === "direct") return { key: address.queue };
+    if (this.#version !== this.#found.version) {
+      this.#version = this.#found.version;
+      this.#routes = new WeakMap();
+    }
     const known = this.#routes.get(address);
     if (known) return known;
-    const route = this.#make(address);
+    const made = this.#make(address);
+    const { queue } = made;
+    const route = queue ? { ...made, queue: this.#found.of(queue) } : made;
     this.#routes.set(address, route);
     return route;
   }
@@ -52,8 +64,10 @@ export class Routes {
    * Havana, oslo.messaging before 10.
    */
   inbox(name: string): QueueRoute {
-    const { nova, queueType } = this.#profile;
-    if (!nova) return { key: name, queue: own.inboxQueue(name, queueType) };
+    const { nova } = this.#profile;
+    if (!nova) {
+      return { key: name, queue: own.inboxQueue(name, this.#choice()) };
+    }
     const queue = openstack.replyQueue(name, nova);
     return { exchange: replyExchange(name), key: name, queue };
   }
@@ -70,10 +84,7 @@ export class Routes {
       case "quarantine":
         return this.#derived(address);
       case "leader":
-        return {
-          key: name,
-          queue: own.electionQueue(name, this.#profile.queueType),
-        };
+        return { key: name, queue: own.electionQueue(name, this.#choice()) };
       case "hostLock":
         return { key: name, queue: own.lockQueue(name) };
       default:
@@ -94,7 +105,7 @@ export class Routes {
   #sharedQueue(name: string): Queue {
     const { nova, durable, autoDelete, queueType } = this.#profile;
     if (nova) return openstack.sharedQueue(name, { ...this.#profile, nova });
-    const queue = own.lastingQueue(name, queueType);
+    const queue = own.lastingQueue(name, this.#choice());
     return { ...queue, durable: durable || queueType === "quorum", autoDelete };
   }
 
@@ -102,15 +113,19 @@ export class Routes {
   #derived(
     address: Extract<Address, { readonly of: QueueAddress }>,
   ): QueueRoute {
-    const { queueType } = this.#profile;
-    const key = queueName(address);
+    const [key, target] = [queueName(address), queueName(address.of)];
+    const choice = this.#choice(target);
     const queue = address.kind === "delay"
-      ? own.delayQueue(key, queueType, {
-        target: queueName(address.of),
-        ms: address.ms,
-      })
-      : own.lastingQueue(key, queueType);
+      ? own.delayQueue(key, choice, { target, ms: address.ms })
+      : own.lastingQueue(key, choice);
     return { key, queue };
+  }
+
+  /** Returns the type of new queues, which is that of the target for a queue that is derived from it. */
+  #choice(target?: string): own.QueueChoice {
+    const { queueType, anyQueueType = false } = this.#profile;
+    const type = target === undefined ? undefined : this.#found.typeOf(target);
+    return { preferred: type ?? queueType, anyType: anyQueueType };
   }
 
   #callQueue(call: string): QueueRoute {
