@@ -42,6 +42,7 @@ export {
   UnsupportedVersionError,
 } from "./src/errors.ts";
 export { ConnectionContext } from "./src/connection/connection_context.ts";
+export { CellsConnection } from "./src/cells/cells_connection.ts";
 export { local } from "./src/contract/locals.ts";
 export { requestContext } from "./src/contract/request_context.ts";
 export { contract } from "./src/contract/contract.ts";
@@ -49,7 +50,7 @@ export { RpcDispatcher } from "./src/rpc/dispatch/dispatcher.ts";
 export { loadConfig } from "./src/config/load_config.ts";
 export { describeConfig } from "./src/config/describe_config.ts";
 export { watchConfig } from "./src/config/watch_config.ts";
-export { createConnection } from "./src/connection/connect.ts";
+export { createConnection } from "./src/cells/create_connection.ts";
 export { cleanup } from "./src/connection/transport_registry.ts";
 export { memoryLedgerStore } from "./src/ledger/memory_ledger.ts";
 export { postgresLedgerStore } from "./src/ledger/postgres_ledger.ts";
@@ -81,6 +82,19 @@ export type {
   ConnectionEventMap,
   ConnectionEvents,
 } from "./src/connection/connection_events.ts";
+export type {
+  CellOptions,
+  CellRequest,
+  CellRoute,
+  Cells,
+  CellsOptions,
+} from "./src/cells/cells_options.ts";
+export type { CellsClient } from "./src/cells/cells_client.ts";
+export type { FanoutReport } from "./src/cells/cell_router.ts";
+export type {
+  CellServices,
+  CellServiceStatus,
+} from "./src/cells/cell_services.ts";
 export type {
   Client,
   ClientOptions,
@@ -196,4 +210,5 @@ export type {
   Managers,
   ServiceOptions,
 } from "./src/service/service_options.ts";
+export type { CellServiceOptions } from "./src/service/service_cell.ts";
 export type { Notification } from "./src/wire/mod.ts";

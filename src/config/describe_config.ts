@@ -3,6 +3,7 @@ import { oneLine } from "../logging.ts";
 import { fieldTable, provenanceOf, type Source } from "./layer.ts";
 import { keys } from "./fields.ts";
 import { redactUrls } from "./display.ts";
+import { redactCells } from "./cells_field.ts";
 import type { Config, Key } from "./types.ts";
 
 const MAX_LINE_CHARS = 1_000;
@@ -67,6 +68,7 @@ export function hideSecrets(config: Config): Config {
     toJSON: hidden(() => ({
       ...rest,
       url: redactUrls(config.url),
+      cells: redactCells(config.cells),
       tls: tls && "(hidden)",
     })),
   });

@@ -24,9 +24,10 @@ export function isPrivateKey(text: unknown): boolean {
 
 /** Names the kind of secret that a layer contains; undefined if it contains none. */
 export function describeSecret(layer: ConfigLayer): string | undefined {
-  const urls = layer.get("url")?.value;
+  const cells = Object.values(Object(layer.get("cells")?.value));
+  const urls = [layer.get("url")?.value, ...cells].flat();
   const hasPassword = (url: unknown) => URL.parse(String(url))?.password;
-  if (Array.isArray(urls) && urls.some(hasPassword)) return "a password";
+  if (urls.some(hasPassword)) return "a password";
   return [...layer.values()].some(({ value }) => isPrivateKey(value))
     ? "a private key"
     : undefined;

@@ -21,10 +21,18 @@ import {
   urlsError,
   wholeNumber,
 } from "./field.ts";
+import {
+  cellName,
+  cellsError,
+  displayCells,
+  parseCells,
+  redactCells,
+  urlsByCell,
+} from "./cells_field.ts";
 import { urlsOfList } from "../connection/broker_url.ts";
 import { LOOPBACK } from "../names.ts";
 import { displayUrls, redactUrls } from "./display.ts";
-import type { Flat, Key, LogLevel } from "./types.ts";
+import type { Config, Flat, Key, LogLevel } from "./types.ts";
 import type { NovaProfile } from "../connection/bus_profile.ts";
 
 const LOG_LEVELS = [
@@ -47,6 +55,23 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     explainError: urlsError,
     display: displayUrls,
     format: redactUrls,
+  }),
+  cells: field<Config["cells"]>("WARREN_CELLS", {
+    schema: urlsByCell,
+    allowed:
+      "the URLs of a broker by the name of its cell; in a variable name=url,url, separated by spaces",
+    fallback: {},
+    fromText: parseCells,
+    explainError: cellsError,
+    display: displayCells,
+    format: redactCells,
+  }),
+  cell: field<string | undefined>("WARREN_CELL", {
+    schema: cellName,
+    allowed:
+      '1 to 200 of the characters A-Z a-z 0-9 _ . -, without a leading "amq."',
+    fallback: undefined,
+    ...defaultText("none"),
   }),
   host: field<string | undefined>("WARREN_HOST", {
     schema: hostName,

@@ -18,7 +18,7 @@ import {
   type Source,
   unknownName,
 } from "./layer.ts";
-import { displayValue } from "./display.ts";
+import { displayValue, redactUrls } from "./display.ts";
 import { WORKER_VARIABLE } from "./worker_role.ts";
 import type { Config, ConfigOptions, Flat, Key } from "./types.ts";
 
@@ -107,13 +107,39 @@ function configOf(flat: Flat): Config {
   const tls = { ca, cert, key, servername };
   const hasTls = Object.values(tls).some((value) => value !== undefined);
   const url = Object.freeze([...config.url]);
+  const cells = Object.freeze({ ...config.cells });
   const taskIntervals = Object.freeze({ ...config.taskIntervals });
   return {
     ...config,
     url,
+    cells,
     taskIntervals,
     tls: hasTls ? Object.freeze(tls) : undefined,
   };
+}
+
+/**
+ * Sets the URL of the process to that of its cell, if the cells are known.
+ *
+ * @throws {InvalidValueError} there is no such cell, or another URL is set as well.
+ */
+function urlOfCell(flat: Flat, sources: Map<Key, Source>): Flat {
+  const { cells, cell, url } = flat;
+  const names = Object.keys(cells);
+  const source = sources.get("cell");
+  if (cell === undefined || names.length === 0 || !source) return flat;
+  const own = Object.hasOwn(cells, cell) ? cells[cell] : undefined;
+  if (!own) {
+    throw invalidValue(source, `"${cell}"`, `one of ${names.join(", ")}`);
+  }
+  const given = sources.get("url");
+  const isSame = [...url].sort().join() === [...own].sort().join();
+  if (given && !isSame) {
+    const allowed = `the broker of the cell ${cell}, or leave it out`;
+    throw invalidValue(given, redactUrls(url), allowed);
+  }
+  if (!given) sources.set("url", source);
+  return { ...flat, url: own };
 }
 
 /**
@@ -143,7 +169,8 @@ export function loadConfig(options: ConfigOptions = {}): Config {
     return [key, valueOf(key, winner)];
   });
   // The cast is safe: each value is a default or has passed the schema of its field.
-  const config = hideSecrets(configOf(Object.fromEntries(values) as Flat));
+  const flat = urlOfCell(Object.fromEntries(values) as Flat, sources);
+  const config = hideSecrets(configOf(flat));
   setProvenance(config, { options: { ...options }, sources });
   return Object.freeze(config);
 }

@@ -21,12 +21,22 @@ export type LogLevel =
 
 /**
  * Validated and frozen configuration that `loadConfig` returns, for `Service.start({ ...config, manager })` and
- * `createConnection(config.url, config)`. Printing it hides its secrets.
+ * `createConnection(config.url, config)`, or `createConnection({ cells: config.cells, route }, config)`. Printing it hides its secrets.
  * @category Configuration
  */
 export interface Config {
   /** URL of the broker, or of each node of a cluster. `AMQP_URL`, separated by commas; default `amqp://localhost`. */
   readonly url: readonly string[];
+  /**
+   * URLs of the brokers of all cells, by the names of the cells. `WARREN_CELLS`, as `name=url,url`, separated by spaces;
+   * default: none.
+   */
+  readonly cells: Readonly<Record<string, readonly string[]>>;
+  /**
+   * Name of the cell of this process; `url` is then that of the cell in `cells`, unless there are none. `WARREN_CELL`;
+   * default: none.
+   */
+  readonly cell: string | undefined;
   /** Name of this host. `WARREN_HOST`; default: the machine's name. */
   readonly host: string | undefined;
   /** Handlers that run at the same time. `WARREN_CONCURRENCY`; default 64. */

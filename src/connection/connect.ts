@@ -4,7 +4,7 @@ import { sharedBus } from "../transport/memory/bus.ts";
 import { MemoryTransport } from "../transport/memory/transport.ts";
 import { RabbitTransport } from "../transport/rabbitmq/transport.ts";
 import type { BusProfile } from "../transport/profile.ts";
-import type { Transport } from "../transport/transport.ts";
+import type { SessionOptions, Transport } from "../transport/transport.ts";
 import { probeLedger } from "../ledger/options.ts";
 import { credentialsFrom, urlsFrom } from "./login_functions.ts";
 import {
@@ -20,7 +20,6 @@ import {
   parseUrls,
 } from "./connection_options.ts";
 import type { ConnectionDependencies } from "./dependencies.ts";
-import { checkConnectionNames } from "./option_names.ts";
 import {
   busName,
   sharedTransport,
@@ -75,30 +74,11 @@ function isUnencrypted({ protocol, hostname }: URL): boolean {
 }
 
 /**
- * Connects to a broker. All connection contexts of a process share one connection for publishing and one for consuming
- * to each broker.
+ * Connects to one broker. The names of the options were checked before, since a service has further options.
  *
- * @throws {ConnectionFailedError} the broker cannot be reached in time, or refuses the login or virtual host; a
- * function that returns the URLs or the credentials fails; or the ledger store does not work.
+ * @throws {ConnectionFailedError} the broker cannot be reached in time, or refuses the login or virtual host.
  * @throws {InvalidValueError} a URL or an option is invalid.
- * @example
- * ```ts
- * import { createConnection } from "@warren/runtime";
- *
- * await using connection = await createConnection("memory:example");
- * await connection.notify("example.start", { at: 1 });
- * ```
- * @category Connections
  */
-export async function createConnection(
-  url: BrokerUrls,
-  options: ConnectionOptions = {},
-): Promise<ConnectionContext> {
-  checkConnectionNames(options);
-  return await connect(url, options);
-}
-
-/** Same as `createConnection`, for options whose names were checked before, since a service has further options. */
 export async function connect(
   url: BrokerUrls,
   options: ConnectionOptions,
@@ -111,12 +91,13 @@ export async function connect(
 /**
  * Opens a session on the transport of the process for this broker; creates the transport if there is none.
  *
- * @throws {ConnectionFailedError} for the same reasons as `createConnection`.
+ * @throws {ConnectionFailedError} for the same reasons as `connect`.
  * @throws {InvalidValueError} the URL is invalid.
  */
 export async function openConnection(
   url: BrokerUrls,
   checked: CheckedOptions,
+  sessionOptions?: SessionOptions,
 ): Promise<ConnectionDependencies> {
   const { options, profile, messages, server } = checked;
   const { pooled = false, timeout = DEFAULT_TIMEOUT_MS, signal } = options;
@@ -128,7 +109,7 @@ export async function openConnection(
     () => createTransport(brokers, options, profile),
     messages.limits,
   );
-  const session = await pool.acquire(pooled, deadline);
+  const session = await pool.acquire(pooled, deadline, sessionOptions);
   const release = (reusable: boolean) =>
     pool.release(session, pooled, reusable);
   const { transport } = pool;

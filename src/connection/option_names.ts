@@ -9,6 +9,8 @@ import type { ConnectionOptions } from "./connection_options.ts";
  */
 export const IGNORED_NAMES = [
   "url",
+  "cells",
+  "cell",
   "host",
   "signals",
   "reportInterval",

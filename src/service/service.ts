@@ -1,8 +1,4 @@
-/**
- * Service: managers that serve their topics on one host, from the start to the drained stop (Nova: `service.py`).
- *
- * @module
- */
+/** Service: managers that serve their topics on one host, from the start to the drained stop (Nova: `service.py`). @module */
 import { ConnectionDisposedError, ConnectionFailedError } from "../errors.ts";
 import { logger } from "../logging.ts";
 import type { ConnectionContext } from "../connection/connection_context.ts";
@@ -24,6 +20,7 @@ import {
 } from "./health/readiness.ts";
 import { type Manager, periodicTasksOf } from "./manager.ts";
 import { checkServiceOptions } from "./option_names.ts";
+import { type CellServiceOptions, optionsInCell } from "./service_cell.ts";
 import { settleAll } from "../async/in_parallel.ts";
 import { PeriodicTasks } from "./periodic/periodic_tasks.ts";
 import type { TaskState } from "./periodic/task_runner.ts";
@@ -84,9 +81,9 @@ export class Service implements AsyncDisposable {
    * @throws {ConnectionDisposedError} a signal arrived during the start, or the service was stopped.
    */
   static async start<const M extends Managers>(
-    options: ServiceOptions<M>,
+    options: ServiceOptions<M> | CellServiceOptions<M>,
   ): Promise<Service> {
-    const service = new Service(options);
+    const service = new Service(optionsInCell(options));
     try {
       await service.#lifecycle.start(() => service.#start());
     } catch (error) {

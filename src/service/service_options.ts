@@ -12,6 +12,7 @@ import type {
   BrokerUrls,
   ConnectionOptions,
 } from "../connection/connection_options.ts";
+import type { Cells } from "../cells/cells_options.ts";
 import { checkDurations } from "../ledger/options.ts";
 import type { Manager } from "./manager.ts";
 
@@ -51,6 +52,13 @@ export interface ServiceOptions<M extends Managers = Managers>
   extends ConnectionOptions {
   /** URL of the broker, or a function that returns it for each attempt to connect. */
   readonly url: BrokerUrls;
+  /** Brokers of all cells, by their names; see `cell`. */
+  readonly cells?: Cells | undefined;
+  /**
+   * Name of the cell in which the service serves, in its reports. With `cells`, also the broker and the options of the
+   * connection are those of this cell, and `url` may be left out. Default: none.
+   */
+  readonly cell?: string | undefined;
   /** Name of this host in the queue `<topic>.<host>`; default: the machine's name. */
   readonly host?: string | undefined;
   /** Manager or managers of the service. Managers of the same topic share its consumers. */

@@ -6,7 +6,7 @@
 import { TimeoutError } from "../errors.ts";
 import { type Deadline, withDeadline } from "../async/deadline.ts";
 import { clearTimeout, setTimeout } from "node:timers";
-import type { Session, Transport } from "./transport.ts";
+import type { Session, SessionOptions, Transport } from "./transport.ts";
 
 /** Limits of a pool. */
 export interface PoolOptions {
@@ -54,13 +54,17 @@ export class SessionPool {
    *
    * @throws {TimeoutError} all sessions of the pool are in use until the deadline.
    */
-  async acquire(pooled: boolean, deadline: Deadline): Promise<Session> {
+  async acquire(
+    pooled: boolean,
+    deadline: Deadline,
+    options?: SessionOptions,
+  ): Promise<Session> {
     this.#used++;
     this.transport.ref();
     try {
       if (pooled) await this.#acquireSlot(deadline);
       const idle = pooled ? this.#idle.pop() : undefined;
-      return idle?.session ?? await this.#open(pooled, deadline);
+      return idle?.session ?? await this.#open(pooled, deadline, options);
     } catch (error) {
       await this.#release();
       throw error;
@@ -90,9 +94,13 @@ export class SessionPool {
     if (this.#used === 0) await this.#close();
   }
 
-  async #open(pooled: boolean, deadline: Deadline): Promise<Session> {
+  async #open(
+    pooled: boolean,
+    deadline: Deadline,
+    options: SessionOptions | undefined,
+  ): Promise<Session> {
     try {
-      return await this.transport.openSession(deadline);
+      return await this.transport.openSession(deadline, options);
     } catch (error) {
       if (pooled) this.#releaseSlot();
       throw error;

@@ -82,6 +82,15 @@ export interface DeclareOptions {
   readonly bind?: boolean;
 }
 
+/** Options of a session. */
+export interface SessionOptions {
+  /**
+   * False to open the session before the broker is reached: its operations then wait for the connection, until their
+   * own deadlines. Default true.
+   */
+  readonly connected?: boolean;
+}
+
 /** Options of an acknowledgement. */
 export interface AckOptions {
   /** True if the acknowledgement may be sent up to 100 milliseconds later; default false. */
@@ -216,7 +225,7 @@ export interface InboxListener {
  */
 export interface Transport extends AsyncDisposable {
   /** Opens a session for one connection context. */
-  openSession(deadline: Deadline): Promise<Session>;
+  openSession(deadline: Deadline, options?: SessionOptions): Promise<Session>;
   /** Name of the inbox: the reply queue of the process. */
   readonly inbox: string;
   /** Starts to consume the inbox on a channel of its own; a second call waits for the first. */

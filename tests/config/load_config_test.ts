@@ -37,6 +37,8 @@ Deno.test("Without anything given, the defaults hold", () => {
   const config = within({}, () => loadConfig());
   assert.deepEqual({ ...config }, {
     url: ["amqp://localhost"],
+    cells: {},
+    cell: undefined,
     host: undefined,
     concurrency: 64,
     prefetch: undefined,
@@ -75,6 +77,15 @@ const LEVELS: readonly [
   fromText: unknown,
   inFile: unknown,
 ][] = [
+  [
+    "cells",
+    "WARREN_CELLS",
+    { a: ["memory:a"] },
+    "a=amqp://b,amqp://c  d=memory:d",
+    { a: ["amqp://b", "amqp://c"], d: ["memory:d"] },
+    { a: ["memory:c"] },
+  ],
+  ["cell", "WARREN_CELL", "a", "b", "b", "c"],
   ["host", "WARREN_HOST", "a", "b", "b", "c"],
   ["concurrency", "WARREN_CONCURRENCY", 1, "2", 2, 3],
   ["prefetch", "WARREN_PREFETCH", 1, " 2\n", 2, 3],
@@ -338,7 +349,8 @@ Deno.test("An unknown name is refused wherever it stands, with those that are kn
   ) {
     using file = temporary(content);
     const { message } = refusal({ WARREN_CONFIG: file.path });
-    const start = `Unknown key ${name} in ${file.path}: give some of url, host`;
+    const start =
+      `Unknown key ${name} in ${file.path}: give some of url, cells`;
     assert.ok(message.startsWith(start), message);
   }
 });
@@ -481,6 +493,60 @@ Deno.test("A configuration goes as it is into Service.start and createConnection
   await using other = await Service.start({ ...config, ...own });
   assert.equal(other.host, "x", "what is said explicitly wins");
 });
+
+Deno.test("the URL of a process is that of its cell", () => {
+  const variables = {
+    WARREN_CELLS: "a=amqp://ada:secret@a b=amqp://b1,amqp://b2",
+    WARREN_CELL: "b",
+  };
+  const config = within(variables, () => loadConfig());
+  assert.deepEqual(config.url, ["amqp://b1", "amqp://b2"]);
+  assert.ok(Object.isFrozen(config.cells));
+  const text = describeConfig(config);
+  assert.match(text, /^url +amqp:\/\/b1,amqp:\/\/b2 +variable WARREN_CELL$/m);
+  assert.match(text, /^cells +a=amqp:\/\/ada:\*\*\*@a b=amqp/m);
+  for (const shown of [text, JSON.stringify(config), Deno.inspect(config)]) {
+    assert.doesNotMatch(shown, /secret/);
+  }
+  const same = { ...variables, AMQP_URL: "amqp://b2,amqp://b1" };
+  assert.equal(within(same, () => loadConfig()).url.length, 2);
+  const alone = within({ WARREN_CELL: "b" }, () => loadConfig());
+  assert.deepEqual([alone.cell, alone.url], ["b", ["amqp://localhost"]]);
+});
+
+const wrongCells: Record<string, [Record<string, string>, RegExp]> = {
+  "an unknown cell": [
+    { WARREN_CELLS: "a=memory:a b=memory:b", WARREN_CELL: "c" },
+    /^Invalid variable WARREN_CELL "c": give one of a, b$/,
+  ],
+  "the URL of another broker": [
+    { WARREN_CELLS: "a=memory:a", WARREN_CELL: "a", AMQP_URL: "memory:b" },
+    /^Invalid variable AMQP_URL memory:b: give the broker of the cell a, or/,
+  ],
+  "a URL that is none": [
+    { WARREN_CELLS: "a=secret" },
+    /^Invalid variable WARREN_CELLS \(hidden.*a: Invalid broker URL/,
+  ],
+  "one cell twice": [
+    { WARREN_CELLS: "a=memory:secret a=memory:b" },
+    /^Invalid variable WARREN_CELLS \(hidden/,
+  ],
+  "a name that is none": [
+    { WARREN_CELLS: "a/b=memory:secret" },
+    /^Invalid variable WARREN_CELLS \(hidden/,
+  ],
+};
+
+for (const [what, [variables, text]] of Object.entries(wrongCells)) {
+  Deno.test(`cells with ${what} are one sentence without secrets`, () => {
+    assert.throws(() => within(variables, () => loadConfig()), (error) => {
+      assert.ok(error instanceof InvalidValueError);
+      assert.match(error.message, text);
+      assert.doesNotMatch(error.message, /secret/);
+      return true;
+    });
+  });
+}
 
 const ROOT = new URL("../../", import.meta.url);
 

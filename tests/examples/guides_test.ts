@@ -432,3 +432,17 @@ Deno.test("dead_letters.ts keeps all properties of a letter, and leaves one whos
   await channel.deleteQueue(name);
   await channel.deleteQueue(`${name}.dead`);
 });
+
+Deno.test("cells.ts finds the hosts of two cells while a third one is down", async () => {
+  const { code, stdout } = await program("examples/cells.ts");
+  assert.equal(code, 0);
+  assert.deepEqual(stdout.trimEnd().split("\n").toSorted(), [
+    "The option route knows no cell for compute.uptime on host xx01; the cells are north, south, east",
+    "east does not answer: ConnectionFailedError",
+    "gb07 in north: up 1 day",
+    "gb07 reloads flavors",
+    "nd03 in south: up 1 day",
+    "nd03 reloads flavors",
+    "reload reached north and south",
+  ]);
+});

@@ -58,13 +58,15 @@ const FLOORS: Readonly<Record<string, string>> = {
     "async contract ledger transport wire rpc rpc/cache rpc/client rpc/dispatch rpc/notifications rpc/request rpc/replies rpc/retries",
   "src/connection":
     "async contract ledger transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/notifications rpc/server",
+  "src/cells":
+    "async connection contract transport rpc/client rpc/discovery rpc/notifications",
   "src/config": "connection ledger transport wire",
   "src/service/periodic": "async rpc/discovery",
   "src/service/registry":
     "async contract config connection rpc/discovery rpc/dispatch service/periodic",
   "src/service/health": "async config connection transport rpc rpc/discovery",
   "src/service":
-    "async contract config connection ledger transport rpc rpc/discovery rpc/dispatch service/health service/periodic service/registry",
+    "async cells contract config connection ledger transport rpc rpc/discovery rpc/dispatch service/health service/periodic service/registry",
   "src/service/process": "async config service service/health",
 };
 

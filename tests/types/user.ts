@@ -2,7 +2,7 @@
 import { z } from "npm:zod@4";
 import * as v from "npm:valibot@1";
 import { type } from "npm:arktype@2";
-import { type Args, type Handlers, Manager, SchedulerDependentManager, type RequestContext, contract, createConnection, implement, RpcDispatcher, RpcError, type RpcErrorOptions, RemoteError, Service, type Contract, type ContractOf, type Dispatcher, requestContext, type Client, type PeriodicTask, type Exact, type JsonProcedures } from "../../mod.ts";
+import { type Args, type Handlers, Manager, SchedulerDependentManager, type RequestContext, contract, createConnection, implement, RpcDispatcher, RpcError, type RpcErrorOptions, RemoteError, Service, type Contract, type ContractOf, type Dispatcher, requestContext, type Client, type PeriodicTask, type Exact, type JsonProcedures, type FanoutReport, loadConfig } from "../../mod.ts";
 class InstanceNotFound extends Error { constructor(m: string, o?: RpcErrorOptions) { super(m, o); } }
 const Instance = z.object({ id: z.string(), host: z.string(), at: z.iso.datetime().transform((s) => new Date(s)) });
 export const compute = contract({ topic: "compute", version: "1.1", errors: { "nova.exception.InstanceNotFound": InstanceNotFound }, procedures: {
@@ -82,7 +82,29 @@ const list = z.array(z.object({ x: z.string().optional(), l: z.array(z.string().
 export const reasons: [Why<typeof list>, Why<typeof when>, Why<typeof when>, Why<typeof money>, Exact<{ p: { reslt: 1 } }>["p"]["reslt"]] = [
   "result[].l[]: JSON cannot represent undefined in an array", "result.at: JSON cannot represent a Date", "result.f: JSON cannot represent a function",
   "result.any: JSON cannot represent a bigint", "reslt is no option of a procedure"];
+// cells
+export async function cells(names: Record<string, string>) {
+  await using all = await createConnection({ cells: { a: "amqp://a", b: ["amqp://b1", "amqp://b2"], c: { url: () => "amqp://c", heartbeat: 5 } }, route: ({ host, method, args }) => { void method; void args; return names[host ?? ""]; }, waitFor: ["a"] }, { concurrency: 4 });
+  const typed = all.client(compute); (await typed.call("runInstance", { name: "a", n: "3" }, { host: "h" })).at.getTime(); for await (const l of typed.multicall("console", { id: "x" })) l.trim();
+  const report: FanoutReport = await typed.fanoutCast("poke"); report.failed["a"]?.message; report.reached.join();
+  const found = all.services({ watch: true }); for await (const s of found) s.cell.trim(); found.failed["a"]?.message; all.health()["a"]?.publishing.state;
+  await all.cell("a").createListener(() => {}); const one: Client<typeof compute> = all.cell("a").client(compute); await one.fanoutCast("poke");
+  await Service.start({ cells: { a: "amqp://a" }, cell: "a", manager: [new ComputeManager(), lit] });
+  await Service.start({ ...loadConfig(), manager: lit }); const config = loadConfig(); await createConnection({ cells: config.cells, route: () => config.cell }, config);
+}
 // --- must not compile
+// @ts-expect-error a route that is asynchronous
+createConnection({ cells: { a: "memory:" }, route: () => Promise.resolve("a") });
+// @ts-expect-error cells without a name of the service's own, nor a URL
+await Service.start({ cells: { a: "memory:" }, manager: lit });
+// @ts-expect-error neither url nor cells
+await Service.start({ manager: lit });
+// @ts-expect-error no handlers, in a cell
+await Service.start({ cells: { a: "memory:" }, cell: "a", manager: new Forgot() });
+// @ts-expect-error typo in the options of a cell
+createConnection({ cells: { a: { url: "memory:", heartbaet: 1 } } });
+// @ts-expect-error missing args, in a cell
+(await createConnection({ cells: { a: "memory:" } })).client(compute).call("runInstance");
 // @ts-expect-error another reason
 export const reason: Why<typeof list> = "result: something";
 // @ts-expect-error argless

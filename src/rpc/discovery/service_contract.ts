@@ -25,6 +25,7 @@ const reportSchema: z.ZodType<ServiceReport> = z.object({
   version: shortText,
   reportCount: amount,
   zone: shortText.optional(),
+  cell: shortText.optional(),
   worker: amount.optional(),
   // A newer service may send a state that is unknown here; every such state counts as running.
   state: z.enum(["starting", "up", "stopping", "stopped", "removed"])

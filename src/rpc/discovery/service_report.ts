@@ -32,6 +32,8 @@ export interface ServiceReport {
   readonly reportCount: number;
   /** Place of the service, e.g. an availability zone. */
   readonly zone?: string | undefined;
+  /** Name of the cell in which the service serves, by its option `cell`. */
+  readonly cell?: string | undefined;
   /** Number of the worker process, under `launch`. */
   readonly worker?: number | undefined;
   /** State. */

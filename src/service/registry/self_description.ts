@@ -92,6 +92,7 @@ interface ContractHolder {
 interface IdentityOptions {
   readonly binary?: string | undefined;
   readonly zone?: string | undefined;
+  readonly cell?: string | undefined;
   readonly reportInterval?: number | undefined;
 }
 
@@ -115,7 +116,7 @@ function nextStartTime(): number {
 export function identityOf(
   managers: readonly ContractHolder[],
   host: string,
-  { binary, zone, reportInterval: interval = REPORT_INTERVAL_MS }:
+  { binary, zone, cell, reportInterval: interval = REPORT_INTERVAL_MS }:
     IdentityOptions,
 ): Identity {
   return {
@@ -123,6 +124,7 @@ export function identityOf(
     host,
     binary: binary ?? managers[0]?.contract.topic ?? "",
     zone,
+    cell,
     worker: workerNumber(),
     interval,
     startedAt: nextStartTime(),

@@ -10,6 +10,7 @@ import type {
   InboxListener,
   QueueState,
   Session,
+  SessionOptions,
   TlsOptions,
   Transport,
   TransportEvent,
@@ -171,10 +172,15 @@ export class RabbitTransport implements Transport {
     }
   }
 
-  async openSession(deadline: Deadline): Promise<Session> {
+  async openSession(
+    deadline: Deadline,
+    { connected = true }: SessionOptions = {},
+  ): Promise<Session> {
     deadline.signal?.throwIfAborted();
-    await this.#publishing.waitForConnection(deadline);
-    await this.#consuming.waitForConnection(deadline);
+    if (connected) {
+      await this.#publishing.waitForConnection(deadline);
+      await this.#consuming.waitForConnection(deadline);
+    }
     const topology = this.#consumingTopology;
     const session = new RabbitSession(this.#publisherOptions(this.#window), {
       routes: this.#routes,
