@@ -172,7 +172,8 @@ export class BlockedError extends RpcError {
 }
 
 /**
- * The broker refused the message with a negative acknowledgement, e.g. because the queue is full.
+ * The broker refused the message, e.g. because the queue is full, or because the message is larger than its
+ * `max_message_size`: then `data.size` and `data.maxSize` are the bytes of the body, and those that it takes at most.
  * @category Errors
  */
 export class RejectedError extends RpcError {

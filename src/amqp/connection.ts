@@ -187,7 +187,7 @@ export class Connection implements AsyncDisposable {
     this.#inbox = undefined;
     const { frameMax, heartbeat } = this.#agreement;
     this.#writer.frames.frameMax = this.#reader.frameMax = frameMax;
-    if (heartbeat > 0) this.#startHeartbeat(heartbeat);
+    if (heartbeat > 0 && this.isOpen) this.#startHeartbeat(heartbeat);
   }
 
   #startHeartbeat(seconds: number): void {

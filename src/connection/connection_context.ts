@@ -1,6 +1,5 @@
 /** Connection context: client and server on one session of the shared transport (Nova: `ConnectionContext`). @module */
-import { ConnectionDisposedError } from "../errors.ts";
-import type { Deadline } from "../transport/transport.ts";
+import type { Deadline, Transport } from "../transport/transport.ts";
 import type { TransportHealth } from "../transport/transport_health.ts";
 import { RpcClient } from "../rpc/client/rpc_client.ts";
 import { untypedStream } from "../rpc/client/stream_iterator.ts";
@@ -11,6 +10,7 @@ import {
   createConsumerResources,
   createServer,
   discoveryResources,
+  disposed,
   notificationResources,
 } from "./dependencies.ts";
 import {
@@ -46,11 +46,10 @@ import type { Server } from "../rpc/server/server.ts";
 import type { ServerStats } from "../rpc/server_stats.ts";
 import type { ServiceStatus } from "../rpc/discovery/service_report.ts";
 
-const disposed = () =>
-  new ConnectionDisposedError("Cannot use the connection: it was disposed");
-
 /** Creates a context. Users call `createConnection`. */
 export let createContext: (from: ConnectionDependencies) => ConnectionContext;
+/** Returns the transport of a context. */
+export let transportOf: (context: ConnectionContext) => Transport;
 
 /**
  * Client and server with a session of their own on the transport of the process. Created by `createConnection`.
@@ -77,6 +76,7 @@ export class ConnectionContext extends ConnectionEvents
 
   static {
     createContext = (dependencies) => new ConnectionContext(dependencies);
+    transportOf = (context) => context.#dependencies.resources.transport;
   }
 
   private constructor(dependencies: ConnectionDependencies) {

@@ -1,4 +1,5 @@
 /** Resources and settings of a connection context, and the objects that it creates from them. @module */
+import { ConnectionDisposedError } from "../errors.ts";
 import type { MessageSettings, MessagingResources } from "../rpc/messaging.ts";
 import type { LedgerStore } from "../ledger/ledger_store.ts";
 import type { Transport } from "../transport/transport.ts";
@@ -98,3 +99,7 @@ export function notificationResources(
   const { dialect, limits } = messages;
   return { session, dialect, limits, defaults: notifications };
 }
+
+/** Creates the error for a use after the disposal. */
+export const disposed = (): ConnectionDisposedError =>
+  new ConnectionDisposedError("Cannot use the connection: it was disposed");

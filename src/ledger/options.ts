@@ -92,19 +92,20 @@ export function consumerTimeoutOf(
 
 /**
  * Checks that no procedure may run longer than the broker allows its message to be unacknowledged, unless there is a
- * ledger.
+ * ledger. `isLimited` tells by the topic if the broker has such a limit.
  *
  * @throws {InvalidValueError} a procedure may; the message names both remedies.
  */
 export function checkDurations(
   managers: readonly { readonly contract: Contract }[],
   options: LedgerSettings,
+  isLimited: (topic: string) => boolean,
 ): void {
   if (options.ledger) return;
   const timeout = consumerTimeoutOf(options);
   for (const { contract: { topic, procedures } } of managers) {
     for (const [name, { maxDuration = 0 }] of Object.entries(procedures)) {
-      if (maxDuration < timeout) continue;
+      if (maxDuration < timeout || !isLimited(topic)) continue;
       throw new InvalidValueError(
         `Cannot serve ${topic}.${name}: its maxDuration is ${maxDuration} ms, and the broker requeues an unacknowledged message after ${timeout} ms. Give the service a \`ledger\` store, which keeps the request while it runs; or raise consumer_timeout in rabbitmq.conf, and tell the service by \`consumerTimeout\``,
         { data: { path: `procedures.${name}.maxDuration` } },

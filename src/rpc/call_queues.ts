@@ -15,15 +15,18 @@ import type {
 } from "../transport/transport.ts";
 import type { Limits } from "../wire/mod.ts";
 
-/** Milliseconds for which no reply queue is declared after the broker has forbidden one. */
-const FORBIDDEN_PAUSE_MS = 60_000;
+/** Milliseconds for which no reply queue is declared after the broker has refused one. */
+const REFUSED_PAUSE_MS = 60_000;
 
 /** Maximum of unacknowledged messages of the reply queue of one call. */
 const PREFETCH = 1_000;
 
-/** True if the user of the connection lacks a permission. */
-const isForbidden = (error: unknown) =>
-  error instanceof TopologyError && error.data.reason === "forbidden";
+/** Returns why a queue cannot be had here: the user lacks a permission, or the broker permits no such queue. */
+const refusalOf = (error: unknown): TopologyError | undefined =>
+  error instanceof TopologyError &&
+    ["forbidden", "unsupported"].includes(`${error.data.reason}`)
+    ? error
+    : undefined;
 
 /**
  * Use of reply queues named after the call, for servers that do not know the reply queue of a process (Folsom):
@@ -36,9 +39,11 @@ export class CallQueues {
   readonly #transport: Transport;
   readonly #limits: Limits;
   readonly #onDelivery: (delivery: Delivery) => void;
-  /** Time before which no queue is declared, in milliseconds of `performance.now()`. */
-  #forbiddenUntil = -Infinity;
-  /** First declaration, which shows whether the user has the permission; undefined before. */
+  /** Last refusal, and the time until which no queue is declared, in milliseconds of `performance.now()`. */
+  #refused:
+    | { readonly error: TopologyError; readonly until: number }
+    | undefined;
+  /** First declaration, which shows whether such queues can be had; undefined before. */
   #trial: Promise<void> | undefined;
   #session: Promise<Session> | undefined;
 
@@ -54,20 +59,22 @@ export class CallQueues {
   }
 
   /**
-   * Declares the exchange and the queue with the name of a call, and consumes the queue until disposed. Resolves to undefined
-   * if the user of the connection may not declare them; nothing is declared for a minute then.
+   * Declares the exchange and the queue with the name of a call, and consumes the queue until disposed. Resolves to the refusal
+   * if the user of the connection may not declare them, or the broker permits no such queue; nothing is declared for a
+   * minute then.
    */
   async open(
     call: string,
     deadline: Deadline,
-  ): Promise<Disposable | undefined> {
+  ): Promise<Disposable | TopologyError> {
     const timeoutError = () => new TimeoutError("no reply in time");
     if (this.#trial) {
       await withDeadline(this.#trial, deadline, timeoutError).catch(() => {});
     }
-    if (performance.now() < this.#forbiddenUntil) return undefined;
+    const refused = this.#refused;
+    if (refused && performance.now() < refused.until) return refused.error;
     const opening = this.#consume(call, deadline);
-    // Calls that start together wait for the first one, because each declaration that is forbidden closes a channel.
+    // Calls that start together wait for the first one, because each declaration that is refused closes a channel.
     this.#trial ??= opening.then(
       () => {},
       () => void (this.#trial = undefined),
@@ -75,13 +82,15 @@ export class CallQueues {
     try {
       return await opening;
     } catch (error) {
-      if (!isForbidden(error)) throw error;
-      this.#forbiddenUntil = performance.now() + FORBIDDEN_PAUSE_MS;
+      const refusal = refusalOf(error);
+      if (!refusal) throw error;
+      const until = performance.now() + REFUSED_PAUSE_MS;
+      this.#refused = { error: refusal, until };
       logger("rpc").warn(
-        "Calls go on without a queue for answers of Folsom's servers, which this user may not declare: {error}",
+        "Calls go on without a queue for answers of Folsom's servers: {error}",
         { error },
       );
-      return undefined;
+      return refusal;
     }
   }
 
@@ -124,21 +133,19 @@ export class LegacyReplyQueues {
   }
 
   /**
-   * Declares the reply queue of a call, until disposed. Resolves to undefined if the user lacks the permission but the
-   * server may reply to the inbox.
+   * Declares the reply queue of a call, until disposed. Resolves to undefined if it cannot be had but the server may reply to
+   * the inbox.
    *
-   * @throws {TopologyError} the user lacks the permission, and the server can only reply to this queue.
+   * @throws {TopologyError} the queue cannot be had, and the server can only reply to this queue.
    */
   async prepare(
     call: string,
     deadline: Deadline,
   ): Promise<Disposable | undefined> {
-    const queue = await this.#callQueues.open(call, deadline);
-    if (queue || this.#mode !== "always") return queue;
-    throw new TopologyError(
-      `Cannot declare exchange and queue ${call}, where servers of Folsom answer: the user lacks the permission; grant it, or use another dialect`,
-      { data: { entity: `exchange ${call}`, reason: "forbidden" } },
-    );
+    const opened = await this.#callQueues.open(call, deadline);
+    if (!(opened instanceof TopologyError)) return opened;
+    if (this.#mode !== "always") return undefined;
+    throw unansweredError(call, opened);
   }
 
   /**
@@ -150,4 +157,15 @@ export class LegacyReplyQueues {
     if (call === undefined) this.#newer.delete(queue);
     else this.#newer.add(queue);
   }
+}
+
+/** Creates the error for a call to a server of Folsom whose reply queue cannot be had. */
+function unansweredError(call: string, { data }: TopologyError): TopologyError {
+  const remedy = data.reason === "forbidden"
+    ? "the user lacks the permission; grant it"
+    : "the broker permits no queue that is neither durable nor exclusive; permit its deprecated feature transient_nonexcl_queues";
+  return new TopologyError(
+    `Cannot declare exchange and queue ${call}, where servers of Folsom answer: ${remedy}, or use another dialect`,
+    { data: { entity: `exchange ${call}`, reason: data.reason } },
+  );
 }

@@ -1,8 +1,12 @@
 /** Binds managers to their service, and creates the consumers of their topics. @module */
 import { inParallel } from "../async/in_parallel.ts";
 import { InvalidValueError } from "../errors.ts";
-import { queueFor } from "../transport/address.ts";
-import type { ConnectionContext } from "../connection/connection_context.ts";
+import { queueFor, topicAddress } from "../transport/address.ts";
+import {
+  type ConnectionContext,
+  transportOf,
+} from "../connection/connection_context.ts";
+import { checkDurations } from "../ledger/options.ts";
 import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
 import { withInterceptors } from "../rpc/dispatch/intercepted_dispatcher.ts";
 import { checkInterceptors } from "../rpc/interceptors.ts";
@@ -60,7 +64,7 @@ function createDispatchers(
  * Creates three consumers for each topic, as Nova's `Service.start` does (`service.py`): of the topic, of the host, and of
  * the fanout.
  *
- * @throws {InvalidValueError} two topics need the same queue.
+ * @throws {InvalidValueError} two topics need the same queue, or a procedure may run longer than the broker allows.
  */
 export async function createConsumers(
   connection: ConnectionContext,
@@ -68,6 +72,12 @@ export async function createConsumers(
   host: string,
   options: ServiceOptions,
 ): Promise<void> {
+  const transport = transportOf(connection);
+  checkDurations(
+    managers,
+    options,
+    (topic) => transport.limitsDeliveryTime(topicAddress(topic, undefined)),
+  );
   const dispatchers = createDispatchers(managers, options);
   for (const topic of dispatchers.keys()) {
     if (!dispatchers.has(queueFor(topic, host))) continue;

@@ -13,7 +13,6 @@ import type {
   ConnectionOptions,
 } from "../connection/connection_options.ts";
 import type { Cells } from "../cells/cells_options.ts";
-import { checkDurations } from "../ledger/options.ts";
 import type { Manager } from "./manager.ts";
 
 /**
@@ -135,7 +134,6 @@ export function checkServiceValues(options: ServiceOptions): void {
   for (const [task, every] of Object.entries(taskIntervals)) {
     if (every !== undefined) checkDuration(`taskIntervals.${task}`, every);
   }
-  checkDurations(managersOf(options.manager), options);
   checkInterceptors(options.interceptors);
   for (const name of ["binary", "version", "zone"] as const) {
     const text = options[name];

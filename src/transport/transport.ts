@@ -159,8 +159,11 @@ export interface Session extends AsyncDisposable {
     deadline: Deadline,
   ): Promise<void>;
   /**
-   * Sends a message without waiting for a confirmation. Resolves when the bytes are written to the connection. A
-   * mandatory message that reaches no queue is returned to the listener of the inbox.
+   * Sends a message without waiting for a confirmation. Resolves when the bytes are written to the connection; for a body
+   * of more than 16 KiB that is larger than all that the broker has accepted before, when it has accepted it. A mandatory message that
+   * reaches no queue is returned to the listener of the inbox.
+   *
+   * @throws {RejectedError} the message is larger than the broker accepts; messages behind it are sent again.
    */
   send(address: Address, message: Message, deadline: Deadline): Promise<void>;
   /**
@@ -241,6 +244,11 @@ export interface Transport extends AsyncDisposable {
     address: Address,
     deadline: Deadline,
   ): Promise<QueueState | undefined>;
+  /**
+   * True if the broker requeues a delivery from a queue that is not acknowledged within its limit of time (RabbitMQ:
+   * `consumer_timeout`); false only if it is known that it does not.
+   */
+  limitsDeliveryTime(address: QueueAddress): boolean;
   /** Calls `listener` with every change of state, until disposed. */
   onEvent(listener: (event: TransportEvent) => void): Disposable;
   /** Health of both connections. */

@@ -8,7 +8,7 @@
  *     --queue classic|quorum, --ledger memory|postgres
  *                          one pass; default: two, classic with memory and quorum with postgres
  *     --rabbitmq 4.3|4.0|3.10|<folder>
- *                          default: 3.10 if it can be had
+ *                          default: 4.3 if it can be had
  *     --replay <folder>    a run that failed, again: the same row, seed and settings
  *     --soak <minutes>     faults by chance on the same processes
  *     --keep               keeps the history of rows that passed too

@@ -10,6 +10,7 @@ import {
   type Failure,
   InvalidResultError,
   InvalidValueError,
+  type RejectedError,
 } from "../../errors.ts";
 import type { Message } from "../../transport/transport.ts";
 import type { ReplyFields, ReplyPublisher } from "./reply_publisher.ts";
@@ -72,6 +73,11 @@ export class ReplyEncoder {
         this.#encodeIfFits(incoming, failure) ??
         this.#encodeFailure(incoming, briefly(failure)),
     ];
+  }
+
+  /** Encodes the failure of a call whose reply the broker refuses because of its size. */
+  tooLarge(incoming: IncomingRequest, error: RejectedError): Message[] {
+    return [...this.failures(incoming, tooLargeResult(incoming, error))];
   }
 
   /** Encodes a message; returns undefined if it is larger than the limit. */
@@ -165,6 +171,16 @@ function notSerializable(
   if (!(error instanceof InvalidValueError)) return error;
   const text = `Cannot send the result of ${method}: ${error.message}`;
   return new NotSerializable(text, { data: error.data });
+}
+
+/** Error for the caller of a handler whose result, or item, is larger than the broker takes. */
+export function tooLargeResult(
+  { request: { method } }: IncomingRequest,
+  { data: { size, maxSize } }: RejectedError,
+): InvalidResultError {
+  const text =
+    `Cannot send the result of ${method}: its message has ${size} bytes, and the broker takes ${maxSize} at most; answer with less, or raise max_message_size in rabbitmq.conf`;
+  return new NotSerializable(text, { data: { size, maxSize } });
 }
 
 /** Error for a handler's result that cannot be encoded. The caller gets it as an `InvalidResultError`. */

@@ -1,7 +1,7 @@
 /** Publishes replies to the queues of callers. @module */
 import type { StreamPosition } from "../streams/flow_control.ts";
-import { InvalidValueError, NoRouteError, RpcError } from "../../errors.ts";
-import { logger, oneLine } from "../../logging.ts";
+import { NoRouteError } from "../../errors.ts";
+import { isTooLarge } from "../../transport/content_errors.ts";
 import { delay } from "../../async/deadline.ts";
 import { direct } from "../../transport/address.ts";
 import type { Deadline, Message, Session } from "../../transport/transport.ts";
@@ -18,6 +18,7 @@ import {
   waitOutsidePrefetch,
 } from "../request/outside_prefetch.ts";
 import { ReplyBatcher, withoutConfirms } from "./reply_batcher.ts";
+import { handleFailure } from "./reply_failure.ts";
 import { UnreachableQueues } from "./unreachable_queues.ts";
 import { newId } from "../../ids.ts";
 import type { Inbox } from "../inbox.ts";
@@ -98,6 +99,7 @@ export class ReplyPublisher {
    * worker.
    *
    * @throws {InvalidValueError} JSON cannot represent the result; thrown at once.
+   * @throws {RejectedError} the broker refuses the reply because of its size.
    */
   send(
     target: ReplyTarget,
@@ -188,13 +190,16 @@ export class ReplyPublisher {
     deadline: Deadline,
   ): Promise<void> {
     const { request } = target;
+    if (isTooLarge(error)) {
+      return await this.#publishAlone(target, messages, deadline);
+    }
     const retry = (signal?: AbortSignal) =>
       this.#retry(error, target, messages, { ...deadline, signal });
     const failure =
       await (request
         ? waitOutsidePrefetch(request, request.signal, retry)
         : retry());
-    if (failure !== undefined) handleFailure(failure, target);
+    if (failure !== undefined) handleFailure(failure, () => target.onGone?.());
   }
 
   /**
@@ -213,6 +218,18 @@ export class ReplyPublisher {
     }
     const reply = { message, deadline: deadline.at, version };
     return batcher.publish(queue, reply);
+  }
+
+  /** Publishes each message by itself, because the broker refuses a batch of its size. */
+  async #publishAlone(
+    { reply: { queue }, confirm = true }: EncodedReplyTarget,
+    messages: readonly Message[],
+    deadline: Deadline,
+  ): Promise<void> {
+    const batcher = confirm ? this.#confirmed : this.#unconfirmed;
+    for (const message of messages) {
+      await batcher.publishAlone(queue, message, deadline).catch(handleFailure);
+    }
   }
 
   /**
@@ -280,14 +297,4 @@ export class ReplyPublisher {
       mandatory: true,
     };
   }
-}
-
-/** Logs a reply that did not reach its caller; rethrows the error if the reply itself is at fault. */
-function handleFailure(error: unknown, target: EncodedReplyTarget): void {
-  if (!(error instanceof RpcError)) throw error;
-  if (error instanceof InvalidValueError) throw error;
-  if (error instanceof NoRouteError) target.onGone?.();
-  logger("rpc").info("An answer did not reach its caller: {reason}", {
-    reason: oneLine(error.message),
-  });
 }

@@ -2,7 +2,9 @@
 import type { Deadline, Message } from "../../transport/transport.ts";
 import type { ReplyAddress } from "../../wire/mod.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
-import { logStep } from "../request/request_log.ts";
+import { isTooLarge } from "../../transport/content_errors.ts";
+import { logFailedCall, logStep } from "../request/request_log.ts";
+import type { ReplyEncoder } from "./reply_encoder.ts";
 import type { EncodedReplyTarget, ReplyPublisher } from "./reply_publisher.ts";
 
 /** Maximum milliseconds to send a reply whose caller has no deadline. */
@@ -13,11 +15,17 @@ const DONE = Promise.resolve();
 /** Sends the replies to the requests of one server. */
 export class ReplySender {
   readonly #publisher: ReplyPublisher;
+  readonly #encoder: ReplyEncoder;
   readonly #stopping: Deadline;
 
   /** `stopping` is the deadline for the ledger, which comes when the worker stops. */
-  constructor(publisher: ReplyPublisher, stopping: Deadline) {
+  constructor(
+    publisher: ReplyPublisher,
+    encoder: ReplyEncoder,
+    stopping: Deadline,
+  ) {
     this.#publisher = publisher;
+    this.#encoder = encoder;
     this.#stopping = stopping;
   }
 
@@ -87,7 +95,25 @@ export class ReplySender {
     const target = replyTarget(incoming);
     if (!target) return DONE;
     incoming.stream?.replay?.add(message);
-    return this.#publisher.publish(target, message, replyDeadline(incoming));
+    const deadline = replyDeadline(incoming);
+    return this.#publisher.publish(target, message, deadline)
+      .catch((error) => this.failTooLarge(incoming, error));
+  }
+
+  /**
+   * Sends a failure in place of a reply that the broker refuses because of its size, so that the caller need not wait for its
+   * deadline.
+   *
+   * @throws {unknown} the error of the reply, if it is another one.
+   */
+  async failTooLarge(incoming: IncomingRequest, error: unknown): Promise<void> {
+    const target = replyTarget(incoming);
+    if (!target || !isTooLarge(error)) throw error;
+    logFailedCall(incoming, error);
+    const deadline = replyDeadline(incoming);
+    for (const failure of this.#encoder.tooLarge(incoming, error)) {
+      await this.#publisher.publish(target, failure, deadline);
+    }
   }
 }
 

@@ -43,7 +43,11 @@ export class Responder implements Disposable {
     const { inbox } = resources;
     const publisher = this.#publisher = new ReplyPublisher(resources);
     const encoder = this.#encoder = new ReplyEncoder(publisher, options);
-    const sender = this.#sender = new ReplySender(publisher, stopping);
+    const sender = this.#sender = new ReplySender(
+      publisher,
+      encoder,
+      stopping,
+    );
     this.heartbeats = new Heartbeats(publisher);
     this.streams = new StreamReplies({ inbox, publisher, encoder, sender });
   }
@@ -133,7 +137,8 @@ export class Responder implements Disposable {
     if (!reply) return;
     const target = { reply, warren, request: incoming };
     const messages = replies.map((each) => replyTo(reply.call, each));
-    await this.#publisher.repeat(target, messages, replyDeadline(incoming));
+    await this.#publisher.repeat(target, messages, replyDeadline(incoming))
+      .catch((error) => this.#sender.failTooLarge(incoming, error));
   }
 
   /** Replies to the sender of a message that cannot be decoded, or is no request, with the reason for the rejection. */

@@ -8,7 +8,8 @@ import {
 } from "../streams/flow_control.ts";
 import type { OutgoingStream } from "../streams/outgoing_stream.ts";
 import type { ReaderQueue } from "../streams/reader_queue.ts";
-import type { ReplyEncoder } from "./reply_encoder.ts";
+import { isTooLarge } from "../../transport/content_errors.ts";
+import { type ReplyEncoder, tooLargeResult } from "./reply_encoder.ts";
 import type { EncodedReplyTarget, ReplyPublisher } from "./reply_publisher.ts";
 import { replyDeadline, replyTarget } from "./reply_sender.ts";
 
@@ -63,6 +64,16 @@ export class StreamItems {
 
   /** Sends the items until they end, or the request does; resolves when the broker has confirmed all of them. */
   async send(items: AsyncIterable<unknown>): Promise<void> {
+    try {
+      await this.#sendAll(items);
+    } catch (error) {
+      throw this.#failed?.error ?? error; // the handler that was interrupted throws an error of its own
+    }
+    while (this.#unconfirmed > 0) await this.#confirmation();
+    if (this.#failed) throw this.#failed.error;
+  }
+
+  async #sendAll(items: AsyncIterable<unknown>): Promise<void> {
     const { incoming } = this.#options;
     let sequence = 0, pulled = 0;
     for await (const value of items) {
@@ -76,8 +87,6 @@ export class StreamItems {
       const next = sequence + 1;
       if (!this.#hasRoom(next) && !(await this.#room(next))) break;
     }
-    while (this.#unconfirmed > 0) await this.#confirmation();
-    if (this.#failed) throw this.#failed.error;
   }
 
   #hasRoom(item: number): boolean {
@@ -136,10 +145,26 @@ export class StreamItems {
       await publisher.complete(sent, target, messages, deadline);
       stream.sent(batch.position);
     } catch (error) {
-      this.#failed ??= { error };
+      this.#fail(error, messages);
     }
     this.#unconfirmed -= messages.length;
     this.#onConfirmed?.();
+  }
+
+  /**
+   * Ends the stream with an error. An item that is larger than the broker takes leaves its number to that error, and ends the
+   * handler at once: its reader would wait for the item.
+   */
+  #fail(error: unknown, messages: readonly Message[]): void {
+    const { incoming, stream } = this.#options;
+    if (!isTooLarge(error)) return void (this.#failed ??= { error });
+    const failure = tooLargeResult(incoming, error);
+    if (this.#failed) return;
+    this.#failed = { error: failure };
+    const maxSize = Number(error.data.maxSize);
+    const refused = messages.find(({ body }) => body.byteLength > maxSize);
+    if (refused) stream.replay?.retract(refused);
+    incoming.cancellation.interrupt(failure);
   }
 
   /** Resolves when the broker has confirmed further items. */

@@ -10,11 +10,8 @@ import { logger, oneLine } from "../../logging.ts";
 import { type Address, direct, queueName } from "../../transport/address.ts";
 import { isNearDeliveryLimit } from "../../transport/delivery_limit.ts";
 import type { Session } from "../../transport/transport.ts";
-import {
-  isContentError,
-  type Republisher,
-  sameAttempt,
-} from "./republisher.ts";
+import { isContentError } from "../../transport/content_errors.ts";
+import { type Republisher, sameAttempt } from "./republisher.ts";
 import type { CastFailures } from "./cast_failures.ts";
 import type { Disposition } from "../server_stats.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";

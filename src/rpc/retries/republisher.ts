@@ -1,10 +1,6 @@
 /** Republishes messages to other queues. A message is acknowledged only after the broker has its copy. @module */
 import { loggableError } from "../../redaction.ts";
-import {
-  InvalidValueError,
-  NoRouteError,
-  RejectedError,
-} from "../../errors.ts";
+import { InvalidValueError, NoRouteError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import { delay } from "../../async/deadline.ts";
 import {
@@ -13,6 +9,7 @@ import {
   type QueueAddress,
   queueName,
 } from "../../transport/address.ts";
+import { isContentError } from "../../transport/content_errors.ts";
 import { isNearDeliveryLimit } from "../../transport/delivery_limit.ts";
 import type { Delivery, Message, Session } from "../../transport/transport.ts";
 import {
@@ -95,12 +92,6 @@ function deadLetterVariants(
   const headers = { ...added, ...propertyHeaders(raw) };
   const variants = [{ ...bare, headers }, bare];
   return message.unreadable === undefined ? [copy, ...variants] : variants;
-}
-
-/** True if a message was rejected because of its content: AMQP cannot represent it, or the broker does not accept it. */
-export function isContentError(error: unknown): boolean {
-  return error instanceof InvalidValueError ||
-    (error instanceof RejectedError && error.data.reason === "content");
 }
 
 /** Republishes the messages of one server. */

@@ -99,6 +99,16 @@ export class ReplayBuffer implements ControlTarget, Disposable {
     if (this.#unread.length > this.#maxItems + 1) this.#drop(1);
   }
 
+  /** Drops a message that was not sent, and all later ones: the next message gets its number. */
+  retract(message: Message): void {
+    const at = this.#unread.indexOf(message);
+    if (at < 0) return;
+    for (const { body } of this.#unread.splice(at)) {
+      this.#bytes -= body.length;
+      this.#last--;
+    }
+  }
+
   /**
    * Drops the messages that were read. Older readers do not tell what they have read: they have read the items that are
    * more than their window behind the granted item.

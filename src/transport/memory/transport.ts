@@ -64,6 +64,10 @@ export class MemoryTransport implements Transport {
     return Promise.resolve(this.#broker.inspect(address));
   }
 
+  limitsDeliveryTime(): boolean {
+    return true; // as most brokers do for which it stands in
+  }
+
   onEvent(_watcher: (event: TransportEvent) => void): Disposable {
     return { [Symbol.dispose]: () => {} }; // the in-process broker is never lost
   }

@@ -17,6 +17,7 @@ import { Publisher, type PublisherOptions } from "./publishing/publisher.ts";
 import type { Topology } from "./connection/topology.ts";
 import { InFlightWindow } from "./publishing/publish_window.ts";
 import { QuorumSender } from "./publishing/quorum_sender.ts";
+import { UnconfirmedSender } from "./publishing/unconfirmed_sender.ts";
 
 /** Collaborators that a session shares with the other sessions of its transport. */
 export interface SessionDependencies {
@@ -33,9 +34,9 @@ export interface SessionDependencies {
 export class RabbitSession implements Session {
   readonly #publishers: {
     readonly confirmed: Publisher;
-    readonly unconfirmed: Publisher;
+    readonly unconfirmed: UnconfirmedSender;
     readonly fanout: Publisher;
-    readonly unconfirmedFanout: Publisher;
+    readonly unconfirmedFanout: UnconfirmedSender;
     readonly large: Publisher;
     /** Unconfirmed messages to quorum queues. */
     readonly quorum: QuorumSender;
@@ -47,15 +48,12 @@ export class RabbitSession implements Session {
 
   constructor(publishing: PublisherOptions, dependencies: SessionDependencies) {
     this.#publishers = {
-      confirmed: new Publisher(publishing, true),
-      unconfirmed: new Publisher(publishing, false),
-      fanout: new Publisher(publishing, true),
-      unconfirmedFanout: new Publisher(publishing, false),
+      confirmed: new Publisher(publishing),
+      unconfirmed: new UnconfirmedSender(publishing),
+      fanout: new Publisher(publishing),
+      unconfirmedFanout: new UnconfirmedSender(publishing),
       // a large body takes long to send, and other messages must not wait for it
-      large: new Publisher(
-        { ...publishing, window: new InFlightWindow() },
-        true,
-      ),
+      large: new Publisher({ ...publishing, window: new InFlightWindow() }),
       quorum: new QuorumSender(publishing),
     };
     this.#dependencies = dependencies;

@@ -3,24 +3,21 @@ import type { ReceivedMessage } from "../../amqp/mod.ts";
 import { ConnectionFailedError } from "../../errors.ts";
 import type { Deadline } from "../../async/deadline.ts";
 import { flushLog, logger } from "../../logging.ts";
-import { type Address, queueName } from "../address.ts";
-import { type BusProfile, defaultProfile } from "../profile.ts";
+import { type Address, type QueueAddress, queueName } from "../address.ts";
+import { hasConsumerTimeout, versionOf } from "./broker_version.ts";
+import { defaultProfile } from "../profile.ts";
 import { uniqueName } from "../../ids.ts";
 import type {
   InboxListener,
   QueueState,
   Session,
   SessionOptions,
-  TlsOptions,
   Transport,
   TransportEvent,
 } from "../transport.ts";
 import type { TransportHealth } from "../transport_health.ts";
-import {
-  type Access,
-  LOGIN_REJECTION_LIMITS,
-  type LoginRejectionLimits,
-} from "./connection/login.ts";
+import { type Access, LOGIN_REJECTION_LIMITS } from "./connection/login.ts";
+import type { DialSettings } from "./connection/dial.ts";
 import { OutageLog } from "./connection/connection_health.ts";
 import { FoundForms } from "./routes/found_forms.ts";
 import { Routes } from "./routes/routes.ts";
@@ -31,33 +28,19 @@ import {
 import { Topology } from "./connection/topology.ts";
 import { ConsumerChannel } from "./consuming/consumers.ts";
 import { messageOf } from "./consuming/rabbit_message.ts";
-import { GracefulClose } from "./connection/graceful_close.ts";
 import { InboxConsumer } from "./inbox_consumer.ts";
 import { LivenessProbe } from "./liveness_probe.ts";
+import { MessageSizes } from "./publishing/message_sizes.ts";
 import { Publisher, type PublisherOptions } from "./publishing/publisher.ts";
 import { InFlightWindow } from "./publishing/publish_window.ts";
+import {
+  accessOf,
+  dialSettings,
+  type RabbitOptions,
+} from "./rabbit_options.ts";
 import { RabbitSession } from "./session.ts";
+import { TransientQueues } from "./transient_queues.ts";
 
-/** Options of a transport to RabbitMQ. */
-export interface RabbitOptions {
-  /** URLs of the nodes, any of which can be used; a function is called at each attempt to connect. */
-  readonly urls: readonly URL[] | Access["urls"];
-  /** Called at each attempt to connect; default: the login of the URLs. */
-  readonly credentials?: Access["credentials"];
-  /** Limits after which rejections of a login that was accepted before are final; default {@linkcode LOGIN_REJECTION_LIMITS}. */
-  readonly loginRejectionLimits?: LoginRejectionLimits | undefined;
-  /** Seconds between heartbeats; default 10. */
-  readonly heartbeat?: number | undefined;
-  /** TLS settings for `amqps:` URLs. */
-  readonly tls?: TlsOptions | undefined;
-  /** Name of the program, which the broker shows for its connections; default `warren`. */
-  readonly name?: string | undefined;
-  /** Names and flags of exchanges and queues; default: Warren's. */
-  readonly profile?: BusProfile | undefined;
-}
-
-/** Milliseconds until an attempt to connect is given up. */
-const CONNECT_TIMEOUT_MS = 10_000;
 /** Maximum number of queues whose found type `health` returns. */
 const MAX_TYPES = 100;
 /** Seconds between two liveness probes if heartbeats are off. */
@@ -69,8 +52,10 @@ export class RabbitTransport implements Transport {
   readonly #found = new FoundForms();
   readonly #publishing: SupervisedConnection;
   readonly #consuming: SupervisedConnection;
+  readonly #sizes: MessageSizes;
   readonly #publishingTopology: Topology;
   readonly #consumingTopology: Topology;
+  readonly #transientQueues: TransientQueues;
   readonly #listeners = new Set<(event: TransportEvent) => void>();
   readonly #sessions = new Set<RabbitSession>();
   readonly #window = new InFlightWindow();
@@ -88,31 +73,31 @@ export class RabbitTransport implements Transport {
   /** Starts to connect at once. */
   constructor(options: RabbitOptions) {
     const { heartbeat = 10, profile = defaultProfile } = options;
-    const connect = this.#connector(options, heartbeat);
+    const access = accessOf(options);
+    const settings = dialSettings(options, heartbeat);
+    const connect = this.#connector(options, access, settings);
     const found = this.#found;
     this.#routes = new Routes(profile, found);
     this.#publishing = connect("publishing");
     this.#consuming = connect("consuming");
+    this.#sizes = new MessageSizes(this.#publishing);
     // Publishers declare few exchanges, each for many messages that wait for it.
-    this.#publishingTopology = new Topology(this.#publishing, found, 1);
-    this.#consumingTopology = new Topology(this.#consuming, found);
-    const unique = profile.nova?.member ?? true;
-    this.#inbox = new InboxConsumer({
-      connection: this.#consuming,
-      topology: this.#consumingTopology,
-      newRoute: () => this.#routes.inbox(uniqueName("reply", unique)),
-      intercept: (delivery) => this.#probe.handle(delivery),
-      onStarted: () => {
-        this.#inboxStarted = true;
-        if (!this.#unreffed) this.#probe.start();
-      },
+    this.#publishingTopology = new Topology(this.#publishing, found, {
+      maxChannels: 1,
     });
+    const transientQueues = new TransientQueues(
+      this.#consuming,
+      access,
+      settings,
+    );
+    this.#transientQueues = transientQueues;
+    this.#consumingTopology = new Topology(this.#consuming, found, {
+      transientQueues,
+    });
+    this.#inbox = this.#createInbox(profile.nova?.member ?? true);
     // Probes have a window of their own: they must not wait behind the messages whose delivery they prove.
     const probeWindow = new InFlightWindow();
-    this.#probePublisher = new Publisher(
-      this.#publisherOptions(probeWindow),
-      true,
-    );
+    this.#probePublisher = new Publisher(this.#publisherOptions(probeWindow));
     this.#probe = new LivenessProbe({
       publishing: this.#publishing,
       consuming: this.#consuming,
@@ -124,6 +109,20 @@ export class RabbitTransport implements Transport {
     this.#consuming.start();
   }
 
+  /** Creates the consumer of the inbox, whose names have `unique` in them or random characters. */
+  #createInbox(unique: true | string): InboxConsumer {
+    return new InboxConsumer({
+      connection: this.#consuming,
+      topology: this.#consumingTopology,
+      newRoute: () => this.#routes.inbox(uniqueName("reply", unique)),
+      intercept: (delivery) => this.#probe.handle(delivery),
+      onStarted: () => {
+        this.#inboxStarted = true;
+        if (!this.#unreffed) this.#probe.start();
+      },
+    });
+  }
+
   get inbox(): string {
     return this.#inbox.name;
   }
@@ -131,23 +130,13 @@ export class RabbitTransport implements Transport {
   /** Returns a function that creates the connection of a role. */
   #connector(
     options: RabbitOptions,
-    heartbeat: number,
+    access: Access,
+    settings: DialSettings,
   ): (role: string) => SupervisedConnection {
-    const { urls, credentials, tls, name = "warren" } = options;
-    const access: Access = {
-      urls: typeof urls === "function" ? urls : () => Promise.resolve(urls),
-      credentials,
-    };
-    const settings = {
-      heartbeat,
-      connectTimeout: CONNECT_TIMEOUT_MS,
-      tls,
-      gracefulClose: new GracefulClose(),
-    };
     return (role) =>
       new SupervisedConnection(
         access,
-        { ...settings, name: `${name} ${role}` },
+        { ...settings, name: `${settings.name} ${role}` },
         this.#connectionListener(role),
         options.loginRejectionLimits ?? LOGIN_REJECTION_LIMITS,
       );
@@ -157,6 +146,7 @@ export class RabbitTransport implements Transport {
     return {
       connection: this.#publishing,
       topology: this.#publishingTopology,
+      sizes: this.#sizes,
       window,
       onReturned: (message) => this.#onReturned(message),
     };
@@ -210,6 +200,12 @@ export class RabbitTransport implements Transport {
     return await this.#consumingTopology.inspect(route, deadline);
   }
 
+  limitsDeliveryTime(address: QueueAddress): boolean {
+    const { queue } = this.#routes.of(address);
+    const { current } = this.#consuming;
+    return !current || !queue || hasConsumerTimeout(versionOf(current), queue);
+  }
+
   onEvent(listener: (event: TransportEvent) => void): Disposable {
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
@@ -242,6 +238,7 @@ export class RabbitTransport implements Transport {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#probe.stop();
+    this.#transientQueues.close();
     this.#unreffed = true;
     await Promise.all([
       this.#probePublisher.close(),

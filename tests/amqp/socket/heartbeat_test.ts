@@ -177,3 +177,29 @@ Deno.test("messages that are published as the socket takes them do not pile up",
   assert.ok(full > 0);
   await exclusiveQueue(it.channel);
 });
+
+Deno.test("a connection that is lost in the turn in which it is opened leaves no timer", async () => {
+  const url = await brokerUrl();
+  const { connect: connectSocket } = Deno;
+  Deno.connect = (async (options: Deno.ConnectOptions) => {
+    const socket = await connectSocket(options);
+    const read = socket.read.bind(socket);
+    let isOpen = false;
+    socket.read = async (into) => {
+      if (isOpen) throw new Error("reset");
+      const length = await read(into);
+      // `connection.open-ok` is method 41 of class 10, in a frame of channel 0.
+      const bytes = into.subarray(0, length ?? 0).join();
+      isOpen = bytes.includes("1,0,0,0,0,0,5,0,10,0,41,");
+      return length;
+    };
+    return socket;
+  }) as typeof connectSocket;
+  try {
+    const connection = await connect(url, { heartbeat: 1 });
+    const { code } = await connection.closed;
+    assert.equal(code, "SOCKET_ERROR");
+  } finally {
+    Deno.connect = connectSocket;
+  }
+});

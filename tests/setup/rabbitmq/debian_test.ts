@@ -153,7 +153,7 @@ Deno.test("the environment and --rabbitmq name a RabbitMQ by its folder or by th
   });
   const sbin = `${await Deno.realPath(folder)}/sbin`;
   await Deno.mkdir(sbin);
-  const wrong = /^--rabbitmq is ".*": give 3\.10, 4\.3, 4\.0, or a folder/;
+  const wrong = /^--rabbitmq is ".*": give 4\.3, 3\.10, 4\.0, or a folder/;
   await assert.rejects(provideRabbitmq(folder), { message: wrong });
   await Deno.writeTextFile(`${sbin}/rabbitmq-server`, "");
   for (const path of [folder, sbin]) {

@@ -2,8 +2,8 @@
 import { installRabbitmq } from "../install.ts";
 import { findUnpacked, unpack } from "./debian.ts";
 
-/** The versions that the tests are run on. All tests run on the first by default, and a part of them on the second. */
-export const VERSIONS = ["3.10", "4.3", "4.0"] as const;
+/** The versions that the tests are run on. All tests run on the first by default, and a part of them on each other one. */
+export const VERSIONS = ["4.3", "3.10", "4.0"] as const;
 
 /** The Debian suites whose packages are unpacked; 3.10 is the package of Debian 12, which is installed. */
 const SUITES: Readonly<Record<string, string>> = {

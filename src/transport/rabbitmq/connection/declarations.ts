@@ -1,5 +1,6 @@
 /** Requests of a channel that declare, check and delete exchanges and queues. @module */
 import { AmqpError, type Channel } from "../../../amqp/mod.ts";
+import type { Deadline } from "../../../async/deadline.ts";
 import { missingEntityError } from "../../profile.ts";
 import { allOf } from "./request_channel.ts";
 import type { QueueState } from "../../transport.ts";
@@ -9,6 +10,20 @@ import {
   type Queue,
   type QueueRoute,
 } from "../routes/entities.ts";
+
+/** Check of queues that a broker might not permit. */
+export interface QueueCheck {
+  /** Resolves when the queue may be declared; undefined for a queue that needs no check. */
+  check(queue: Queue, deadline: Deadline): Promise<void> | undefined;
+}
+
+/** Options of a topology. */
+export interface TopologyOptions {
+  /** Maximum of channels for declarations; default 16. */
+  readonly maxChannels?: number;
+  /** Check of transient queues before they are declared. */
+  readonly transientQueues?: QueueCheck;
+}
 
 /** Error text of RabbitMQ for an entity that does not exist; the text for a queue whose node is down is another. */
 const MISSING = /\bno (?:queue|exchange) '/;

@@ -17,6 +17,7 @@ import {
   inspectQueue,
   isLasting,
   removeEmpty,
+  type TopologyOptions,
 } from "./declarations.ts";
 import { declareAsFound } from "./adoption.ts";
 import { uniqueName } from "../../../ids.ts";
@@ -55,18 +56,17 @@ export class Topology {
   #owner: Connection | undefined;
   readonly #declarations: RequestChannels;
   readonly #checks: RequestChannels;
+  readonly #transientQueues: TopologyOptions["transientQueues"];
 
-  /**
-   * Opens nothing yet. `found` gets the forms of queues that exist in another form. Declarations use at most `maxChannels`
-   * channels, default 16.
-   */
+  /** Opens nothing yet. `found` gets the forms of queues that exist in another form. */
   constructor(
     connection: SupervisedConnection,
     found: FoundForms,
-    maxChannels?: number,
+    { maxChannels, transientQueues }: TopologyOptions = {},
   ) {
     this.#connection = connection;
     this.#found = found;
+    this.#transientQueues = transientQueues;
     const onConnection = (owner: Connection) => {
       this.forget();
       this.#newNames = new WeakMap();
@@ -154,6 +154,7 @@ export class Topology {
     consumer: object,
   ): Promise<Queue> {
     const { exchange } = route;
+    await this.#transientQueues?.check(route.queue, deadline);
     const work = async (channel: Channel, queue: Queue) => {
       const named = { ...queue, name: this.#nameFor(consumer, queue) };
       const declaration = exchange && this.#exchange(channel, exchange);

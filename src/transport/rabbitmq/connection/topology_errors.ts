@@ -39,10 +39,21 @@ function reasonOf(code: number | undefined, text: string): string {
   return code === 406 ? "inequivalent" : "unsupported";
 }
 
-function adviceFor(code: number | undefined, reason: string): string {
-  if (/transient_nonexcl_queues/.test(reason)) {
-    return "; the broker refuses queues that are neither durable nor exclusive: permit the deprecated feature transient_nonexcl_queues, or give the profile `durable: true` and `transientQuorum: true`, here and at the peers";
-  }
+/** RabbitMQ's name for the deprecated feature of queues that are neither durable nor exclusive. */
+const TRANSIENT_QUEUES = /transient_nonexcl_queues/;
+
+/** True for the error with which a broker closes the connection, because it does not permit such queues. */
+export const isTransientDenial = (error: unknown): error is AmqpError =>
+  error instanceof AmqpError && error.scope === "connection" &&
+  TRANSIENT_QUEUES.test(error.replyText ?? "");
+
+/** Text in place of RabbitMQ's, which has several lines and is cut off. */
+const DENIAL =
+  "the broker permits no queue that is neither durable nor exclusive (its deprecated feature transient_nonexcl_queues); " +
+  "give the profile `durable: true` and `transientQuorum: true`, here and at all peers, " +
+  "or set deprecated_features.permit.transient_nonexcl_queues = true at the broker";
+
+function adviceFor(code: number | undefined): string {
   if (code === 406) {
     return "; it exists with other settings: declare it as it is, delete it, use another name, or another virtual host";
   }
@@ -58,10 +69,10 @@ export function declareError(
   const differs = difference(reason);
   const { entity = what, argument, wanted, existing } = differs;
   const why = argument === undefined
-    ? reason
+    ? TRANSIENT_QUEUES.test(reason) ? DENIAL : reason
     : `its ${argument} is ${existing}, not ${wanted}`;
   return new TopologyError(
-    `Cannot declare ${entity}: ${why}${adviceFor(code, reason)}`,
+    `Cannot declare ${entity}: ${why}${adviceFor(code)}`,
     {
       data: {
         entity,

@@ -4,6 +4,7 @@ import { type Deadline, delay } from "../../../async/deadline.ts";
 import type { Message } from "../../transport.ts";
 import type { Route } from "../routes/entities.ts";
 import { isFatal } from "../connection/topology_errors.ts";
+import type { MessageSizes } from "./message_sizes.ts";
 import {
   type PublishOutcome,
   rejectedError,
@@ -73,8 +74,9 @@ export async function prepareRetry(
   publication: Publication,
   outcome: Failure,
   retry: number,
+  sizes: MessageSizes,
 ): Promise<void> {
-  const { route, deadline, suspect } = publication;
+  const { route, message, deadline, suspect } = publication;
   if (outcome === "returned") throw unroutableError(route);
   if (outcome === "nack") {
     await delay(backoff(retry, ...REFUSED_PAUSES_MS), deadline);
@@ -82,6 +84,12 @@ export async function prepareRetry(
     return;
   }
   publication.refused = false;
+  if (sizes.learn(outcome)) {
+    const refusal = sizes.refusal(route, message);
+    if (refusal) throw refusal;
+    publication.suspect = false; // another message on the channel was too large
+    return;
+  }
   const fatal = isFatal(outcome.replyCode);
   if (suspect && fatal) throw rejectedError(route, outcome);
   await delay(retry === 0 ? 0 : backoff(retry), deadline);

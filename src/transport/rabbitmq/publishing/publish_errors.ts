@@ -42,6 +42,20 @@ export function rejectedError(route: Route, end?: AmqpError): Error {
   );
 }
 
+/** Creates the error for a message whose body is larger than the broker accepts; both sizes in bytes. */
+export function tooLargeError(
+  route: Route,
+  size: number,
+  maxSize: number,
+): RejectedError {
+  return new RejectedError(
+    `The broker refused a message for ${
+      destination(route)
+    }: its body has ${size} bytes, and the broker takes ${maxSize} at most; send less, or raise max_message_size in rabbitmq.conf`,
+    { data: { reason: "content", replyCode: 406, size, maxSize } },
+  );
+}
+
 /** Returns `content` if the broker rejects the message because of its content (406, precondition failed). */
 const reasonOf = ({ replyCode }: AmqpError) =>
   replyCode === 406 ? "content" : "refused";

@@ -6,9 +6,10 @@ import type {
   ReturnedMessage,
 } from "../../../amqp/mod.ts";
 import { clearDeadline, setDeadline } from "../../../async/timer_wheel.ts";
-import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
+import { type Deadline, withDeadline } from "../../../async/deadline.ts";
 import type { Route } from "../routes/entities.ts";
 import type { Message } from "../../transport.ts";
+import type { MessageSizes } from "./message_sizes.ts";
 import {
   type Failure,
   isRejected,
@@ -30,19 +31,18 @@ import {
 } from "./publish_channel.ts";
 import type { InFlightWindow } from "./publish_window.ts";
 
-/** Promise of a message that was written at once. */
-const SENT = Promise.resolve();
-
 /** Collaborators of a publisher. */
 export interface PublisherOptions
   extends Omit<PublishChannelOptions, "onReturned"> {
   /** Window for confirmed messages in flight. */
   readonly window: InFlightWindow;
+  /** Sizes that the broker accepts. */
+  readonly sizes: MessageSizes;
   /** Called with each mandatory message that was sent without confirms and reached no queue. */
   readonly onReturned: (message: ReceivedMessage) => void;
 }
 
-/** Publishes on a channel of its own. */
+/** Publishes with confirms, on a channel of its own. */
 export class Publisher {
   readonly #options: PublisherOptions;
   readonly #channel: PublishChannel;
@@ -54,21 +54,21 @@ export class Publisher {
   #suspectTurn: Promise<unknown> = Promise.resolve();
   readonly #returned = new ReturnedMessages();
 
-  /** `confirms`: true for a channel with publisher confirms. */
-  constructor(options: PublisherOptions, confirms: boolean) {
+  /** Opens nothing yet. */
+  constructor(options: PublisherOptions) {
     this.#options = options;
-    const onReturned = (returned: ReturnedMessage) => {
-      if (confirms) this.#returned.add(returned);
-      else options.onReturned(returned.message);
-    };
+    const onReturned = (returned: ReturnedMessage) =>
+      this.#returned.add(returned);
     const channelOptions = { ...options, onReturned };
-    this.#channel = new PublishChannel(channelOptions, confirms);
-    this.#suspectChannel = new PublishChannel(channelOptions, confirms);
+    this.#channel = new PublishChannel(channelOptions, true);
+    this.#suspectChannel = new PublishChannel(channelOptions, true);
   }
 
   /** Publishes when the window has room, and waits for the confirm; see `Session.publish`. */
   publish(route: Route, message: Message, deadline: Deadline): Promise<void> {
     const { messageId, body } = message;
+    const refusal = this.#options.sizes.refusal(route, message);
+    if (refusal) return Promise.reject(refusal);
     const acquired = this.#options.window.tryAcquire(body.byteLength);
     const channel = acquired && messageId && !deadline.signal &&
       this.#channel.tryGet(route);
@@ -155,7 +155,9 @@ export class Publisher {
       for (let retry = last ? 0 : -1;; retry++) {
         if (last && this.#channel.closed) throw disposedError(true);
         if (last === "nack") this.#releaseRoom(publication); // other queues may take their messages meanwhile
-        if (last) await prepareRetry(publication, last, retry);
+        if (last) {
+          await prepareRetry(publication, last, retry, this.#options.sizes);
+        }
         if (!publication.hasRoom) {
           await this.#acquireRoom(route, message, deadline, true);
           publication.hasRoom = true;
@@ -224,31 +226,6 @@ export class Publisher {
     if (!hasRoom) return;
     if (pending) void pending.then(release, release);
     else release();
-  }
-
-  /** Sends without waiting for the broker; see `Session.send`. */
-  send(route: Route, message: Message, deadline: Deadline): Promise<void> {
-    const channel = this.#channel.tryGet(route);
-    try {
-      const written = channel && writeMessage(channel, route, message);
-      return written ? SENT : this.#sendLater(route, message, deadline);
-    } catch (error) {
-      return Promise.reject(error); // AMQP cannot encode the message
-    }
-  }
-
-  /** Sends when the channel can be written to. */
-  async #sendLater(
-    route: Route,
-    message: Message,
-    deadline: Deadline,
-  ): Promise<void> {
-    for (;;) {
-      const channel = this.#channel.tryGet(route) ??
-        await this.#channel.get(route, deadline, false);
-      if (writeMessage(channel, route, message)) return;
-      await delay(0, deadline); // the channel is closed, and emits its end in a later turn
-    }
   }
 
   /** Closes both channels; messages in flight fail. */

@@ -1,0 +1,43 @@
+/** Options of a transport to RabbitMQ, and what its connections take from them. @module */
+import type { BusProfile } from "../profile.ts";
+import type { TlsOptions } from "../transport.ts";
+import type { DialSettings } from "./connection/dial.ts";
+import { GracefulClose } from "./connection/graceful_close.ts";
+import type { Access, LoginRejectionLimits } from "./connection/login.ts";
+
+/** Milliseconds until an attempt to connect is given up. */
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/** Options of a transport to RabbitMQ. */
+export interface RabbitOptions {
+  /** URLs of the nodes, any of which can be used; a function is called at each attempt to connect. */
+  readonly urls: readonly URL[] | Access["urls"];
+  /** Called at each attempt to connect; default: the login of the URLs. */
+  readonly credentials?: Access["credentials"];
+  /** Limits after which rejections of a login that was accepted before are final; default: 5 rejections, and 60 000 ms. */
+  readonly loginRejectionLimits?: LoginRejectionLimits | undefined;
+  /** Seconds between heartbeats; default 10. */
+  readonly heartbeat?: number | undefined;
+  /** TLS settings for `amqps:` URLs. */
+  readonly tls?: TlsOptions | undefined;
+  /** Name of the program, which the broker shows for its connections; default `warren`. */
+  readonly name?: string | undefined;
+  /** Names and flags of exchanges and queues; default: Warren's. */
+  readonly profile?: BusProfile | undefined;
+}
+
+/** Returns the way to the nodes. */
+export const accessOf = ({ urls, credentials }: RabbitOptions): Access => ({
+  urls: typeof urls === "function" ? urls : () => Promise.resolve(urls),
+  credentials,
+});
+
+/** Returns the settings that the connections of a transport share. */
+export const dialSettings = (
+  { tls, name = "warren" }: RabbitOptions,
+  heartbeat: number,
+): DialSettings => ({
+  ...{ heartbeat, tls, name },
+  connectTimeout: CONNECT_TIMEOUT_MS,
+  gracefulClose: new GracefulClose(),
+});
