@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { TopologyError } from "../errors.ts";
+import { TimeoutError, TopologyError } from "../errors.ts";
 import { logger } from "../logging.ts";
-import { delay } from "../async/deadline.ts";
+import { type Deadline, delay } from "../async/deadline.ts";
 import {
   type Address,
   type QueueAddress,
@@ -16,6 +16,8 @@ import {
 import type { Consumer, Session, Transport } from "../transport/transport.ts";
 import { RETRY_DELAYS_MS } from "../contract/retry_policy.ts";
 
+/** Milliseconds for one attempt to hold a host. */
+const ATTEMPT_TIMEOUT_MS = 3_000;
 /** Milliseconds for one request to the broker. */
 const TIMEOUT_MS = 10_000;
 /** Milliseconds in which a removed binding has to be restored, which includes an outage of the broker. */
@@ -52,14 +54,14 @@ export interface HostLock extends TopicHost, AsyncDisposable {
 function consumeLock(
   { session }: HostQueueAccess,
   { topic, host }: TopicHost,
-  signal: AbortSignal | undefined,
   exclusive: boolean,
+  deadline: Deadline,
 ): Promise<Consumer> {
   return session.consume(
     { kind: "hostLock", topic, host },
     (stray) => stray.reject(false),
     { prefetch: 1, exclusive, optional: true },
-    { at: performance.now() + TIMEOUT_MS, signal },
+    deadline,
   );
 }
 
@@ -73,7 +75,12 @@ export async function lockHost(
 ): Promise<HostLock | undefined> {
   if (!isLockable(host)) return undefined;
   try {
-    const consumer = await consumeLock(access, host, signal, true);
+    const consumer = await consumeLock(
+      access,
+      host,
+      true,
+      stepDeadline(signal),
+    );
     const lost = new AbortController();
     void consumer.ended.then(() => lost.abort());
     return {
@@ -104,19 +111,32 @@ export const isLockable = ({ topic, host }: TopicHost): boolean =>
 const isLocked = (error: unknown) =>
   error instanceof TopologyError && error.data.reason === "inUse";
 
-/** Protects the queues of a host from removal until disposed; waits while another process has the lock. */
+/** True if the node of a queue is down. */
+const isOfDownNode = (error: unknown) =>
+  error instanceof TimeoutError && error.data.reason === "unavailable";
+
+/**
+ * Protects the queues of a host from removal until disposed; waits while another process has the lock. Nobody can have the
+ * lock while the node of its queue is down, so that nothing has to be protected then.
+ */
 export async function holdHost(
   access: HostQueueAccess,
   host: TopicHost,
   signal?: AbortSignal,
 ): Promise<AsyncDisposable> {
-  const deadline = performance.now() + HOLD_TIMEOUT_MS;
+  const startedAt = performance.now();
+  const deadline = startedAt + HOLD_TIMEOUT_MS;
   for (;;) {
     try {
-      const consumer = await consumeLock(access, host, signal, false);
+      const at = performance.now() + ATTEMPT_TIMEOUT_MS;
+      const consumer = await consumeLock(access, host, false, { at, signal });
       return { [Symbol.asyncDispose]: () => consumer.cancel() };
     } catch (error) {
-      if (!isLocked(error) || performance.now() > deadline) throw error;
+      if (isOfDownNode(error)) return new AsyncDisposableStack();
+      const now = performance.now();
+      const isSlow = error instanceof TimeoutError &&
+        now < startedAt + TIMEOUT_MS;
+      if (!isSlow && (!isLocked(error) || now > deadline)) throw error;
       await delay(RETRY_INTERVAL_MS, { at: deadline, signal });
     }
   }

@@ -171,6 +171,8 @@ export interface Session extends AsyncDisposable {
    *
    * @throws {TopologyError} the broker refuses the consumer; `data.reason` is `inUse` if the queue has an exclusive
    * consumer.
+   * @throws {TimeoutError} the consumer did not start by the deadline; `data.reason` is `unavailable` if the node of the
+   * queue is down.
    */
   consume(
     address: Address,

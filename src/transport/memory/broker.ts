@@ -156,10 +156,10 @@ export class Broker {
       case "callQueue":
       case "hostLock":
         return { transient: true };
-      case "deadLetter":
-      case "quarantine":
       case "leader":
         return { transient: true, singleActive: true, maxLength: 1 };
+      case "deadLetter":
+      case "quarantine":
       case "direct":
         return {};
       default: {

@@ -77,7 +77,7 @@ export class InboxConsumer {
 
   /** Deletes the queue if it was consumed. */
   async removeQueue(): Promise<void> {
-    if (this.#starting) await this.#options.topology.remove(this.name);
+    if (this.#starting) await this.#options.topology.checks.remove(this.name);
   }
 
   async #start({ limit: bytes = Infinity }: InboxListener): Promise<void> {

@@ -102,7 +102,11 @@ export class RabbitSession implements Session {
     if (address.kind === "fanout") {
       return unconfirmedFanout.send(route, message, deadline);
     }
-    const sender = route.queue && isQuorum(route.queue) ? quorum : unconfirmed;
+    // A queue that is known by its name is mostly the inbox of a process with the same settings.
+    const isSafe = route.queue
+      ? !isQuorum(route.queue)
+      : !this.#dependencies.routes.hasQuorumInbox;
+    const sender = isSafe ? unconfirmed : quorum;
     return sender.send(route, message, deadline);
   }
 
@@ -133,20 +137,21 @@ export class RabbitSession implements Session {
     this.#assertUsable(deadline);
     const consumers = [this.#shared, ...this.#exclusive];
     await Promise.all(consumers.map((each) => each?.flushAcks()));
-    await this.#dependencies.topology.flush(deadline);
+    await this.#dependencies.topology.checks.flush(deadline);
   }
 
   async unbind(address: QueueAddress, deadline: Deadline): Promise<void> {
     this.#assertUsable(deadline);
     const { routes, topology } = this.#dependencies;
-    await topology.unbind(routes.of(address), deadline);
+    await topology.checks.unbind(routes.of(address), deadline);
   }
 
   async removeEmpty(address: Address, deadline: Deadline): Promise<boolean> {
     this.#assertUsable(deadline);
     const { routes, topology } = this.#dependencies;
     const { queue } = routes.of(address);
-    return queue === undefined || await topology.removeEmpty(queue, deadline);
+    return queue === undefined ||
+      await topology.checks.removeEmpty(queue, deadline);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

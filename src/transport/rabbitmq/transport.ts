@@ -197,7 +197,7 @@ export class RabbitTransport implements Transport {
       );
     }
     const route = this.#routes.of(address);
-    return await this.#consumingTopology.inspect(route, deadline);
+    return await this.#consumingTopology.checks.inspect(route, deadline);
   }
 
   limitsDeliveryTime(address: QueueAddress): boolean {

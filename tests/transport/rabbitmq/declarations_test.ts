@@ -5,10 +5,13 @@ import {
   privateBroker,
   rabbitmqServer,
 } from "../../setup/broker.ts";
+import { direct } from "../../../src/transport/address.ts";
 import { until } from "../../setup/probe.ts";
 import {
   type Bus,
+  consumer,
   consumersOf,
+  eventsOf,
   Mailbox,
   message,
   type Named,
@@ -18,6 +21,7 @@ import {
   rabbitBus,
   soon,
   text,
+  told,
   withoutPauses,
 } from "../support.ts";
 
@@ -69,8 +73,10 @@ function framesOf(bytes: Uint8Array<ArrayBuffer>, sent: SentMethods) {
     if (id === (20 << 16 | 40)) sent.closed++;
     if (id === (50 << 16 | 10)) {
       const start = at + 14;
-      const name = bytes.subarray(start, start + view.getUint8(13));
-      sent.queues.push(new TextDecoder().decode(name));
+      const length = view.getUint8(13);
+      const name = bytes.subarray(start, start + length);
+      const isPassive = view.getUint8(14 + length) & 1;
+      if (!isPassive) sent.queues.push(new TextDecoder().decode(name));
       sent.channels.add(view.getUint16(1));
     }
     at += size + 8;
@@ -146,6 +152,11 @@ Deno.test("each queue is declared once for each connection, whether it is planne
     const { publishing, consuming } = bus.link.health();
     return publishing.state === "up" && consuming.state === "up";
   });
+  await until(
+    "all bindings are made again",
+    () => declared()[1]?.length === 100,
+    20_000,
+  );
   assert.deepEqual(declared(), [expected, expected]);
   await assertServed(bus, addresses, mail);
 });
@@ -194,3 +205,57 @@ for (
     },
   });
 }
+
+Deno.test("a consumer that is restored finds its queue without a declaration, and its binding is made again afterwards", async () => {
+  await using bus = await proxiedBus();
+  const address = queue(bus.name());
+  const { first } = await consumer(bus, address);
+  const events = eventsOf(bus.link);
+  bus.proxy.refuse(true);
+  bus.proxy.reset();
+  await told(events, "disconnected");
+  await plain(await brokerUrl(), async (channel) => {
+    await channel.unbindQueue(address.key, bus.exchange, address.key);
+  });
+  bus.proxy.refuse(false);
+  await told(events, "connected");
+  const other = await bus.link.openSession(soon());
+  await other.publish(direct(address.key), message("by its name"), soon());
+  await first(1);
+  await until("it is bound again", async () => {
+    const bound = message("by its address", { mandatory: true });
+    return await other.publish(address, bound, soon()).then(
+      () => true,
+      () => false,
+    );
+  });
+  assert.deepEqual((await first(2)).map(text), [
+    "by its name",
+    "by its address",
+  ]);
+});
+
+Deno.test("a queue that was deleted while its consumer was away is declared again", async () => {
+  await using bus = await proxiedBus();
+  const address = queue(bus.name());
+  const { first } = await consumer(bus, address);
+  const events = eventsOf(bus.link);
+  bus.proxy.refuse(true);
+  bus.proxy.reset();
+  await told(events, "disconnected");
+  await plain(
+    await brokerUrl(),
+    (channel) => channel.deleteQueue(address.key),
+  );
+  bus.proxy.refuse(false);
+  await told(events, "connected");
+  const other = await bus.link.openSession(soon());
+  await until("it takes a message", async () => {
+    const bound = message("by its address", { mandatory: true });
+    return await other.publish(address, bound, soon()).then(
+      () => true,
+      () => false,
+    );
+  });
+  await first(1);
+});

@@ -17,7 +17,7 @@ import {
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
 import { findRabbitmq, versionOf } from "../../setup/rabbitmq/versions.ts";
-import { queue, rabbitBus, Reader, soon, transientQueue } from "../support.ts";
+import { queue, rabbitBus, Reader, soon } from "../support.ts";
 
 /** RabbitMQ 3 knows no such setting. */
 const isOld = rabbitmqServer === undefined ||
@@ -82,19 +82,6 @@ onDenying(
       ),
     );
     for (const error of refused) assertDenied(error, /^queue test_/);
-    const calls = await Promise.all(
-      Array.from({ length: 5 }, () => {
-        const address = transientQueue(bus.name());
-        const consuming = session.consume(
-          address,
-          () => {},
-          { prefetch: 1 },
-          soon(),
-        );
-        return failureOf(consuming);
-      }),
-    );
-    for (const error of calls) assertDenied(error, /^queue test_/);
     const { publishing, consuming } = bus.link.health();
     assert.deepEqual([publishing.losses, consuming.losses], [0, 0]);
     assert.equal(await denials() - before, 1);

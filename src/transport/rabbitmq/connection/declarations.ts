@@ -127,6 +127,15 @@ export const isLasting = (
   args["x-expires"] === undefined;
 
 /**
+ * True if a queue that was declared and bound is usually still there after a loss of the connection, with its binding, or
+ * is gone as a whole.
+ */
+export const isStable = ({ queue, exchange }: QueueRoute): boolean =>
+  queue.durable && !queue.exclusive && !queue.autoDelete && !queue.unique &&
+  !queue.passive &&
+  (!exchange || exchange.durable && !exchange.autoDelete);
+
+/**
  * Declares a queue, or checks a passive one. A queue that was found in another form is not created in that form again.
  *
  * @throws {TopologyError} a queue that is passive or was found does not exist.

@@ -23,7 +23,10 @@ function declareTimeout(
   const text = `Cannot declare ${entity} in time: ${
     last?.reason ?? waitReason
   }`;
-  const data = last?.code === undefined ? {} : { replyCode: last.code };
+  const data = last?.code === undefined ? {} : {
+    replyCode: last.code,
+    ...(last.code === 404 && { reason: "unavailable" }),
+  };
   return new TimeoutError(text, { inDoubt: false, data });
 }
 

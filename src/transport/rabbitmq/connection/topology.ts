@@ -7,27 +7,35 @@
 import type { Channel, Connection } from "../../../amqp/mod.ts";
 import { TopologyError } from "../../../errors.ts";
 import type { Deadline } from "../../../async/deadline.ts";
-import type { Exchange, Queue, QueueRoute, Route } from "../routes/entities.ts";
+import type { Exchange, Queue, QueueRoute } from "../routes/entities.ts";
 import type { FoundForms } from "../routes/found_forms.ts";
 import {
   bindingKey,
+  checkExists,
+  checkQueue,
   declareExchange,
   declareQueue,
   exchangeKey,
-  inspectQueue,
   isLasting,
-  removeEmpty,
+  isStable,
   type TopologyOptions,
 } from "./declarations.ts";
 import { declareAsFound } from "./adoption.ts";
 import { uniqueName } from "../../../ids.ts";
-import type { QueueState } from "../../transport.ts";
 import { allOf, RequestChannels } from "./request_channel.ts";
-import { isRefusedWith } from "./topology_errors.ts";
+import { QueueChecks } from "./queue_checks.ts";
 import type { SupervisedConnection } from "./supervised_connection.ts";
 
-/** Milliseconds for the broker to delete a queue. */
-const REMOVAL_TIMEOUT_MS = 1_000;
+/** Milliseconds for a binding that is declared again after its consumer was restored. */
+const REBINDING_TIMEOUT_MS = 10_000;
+
+/** Consumer of a queue. */
+export interface QueueConsumer {
+  /** True if the consumer has run before, so that its queue probably exists. */
+  readonly hasRun?: boolean;
+  /** Set if another queue can take the place of one whose node is down. */
+  readonly replaceRoute?: unknown;
+}
 
 /** Declaration of an exchange that waits for its reply. */
 interface ExchangeDeclaration {
@@ -35,10 +43,7 @@ interface ExchangeDeclaration {
   readonly reply: Promise<void>;
 }
 
-/**
- * Declarations and checks on one connection. Declarations are sent before earlier ones are answered. Checks have another
- * channel and are sent one at a time, since many of them are refused, and a refusal closes the channel.
- */
+/** Declarations on one connection, which are sent before earlier ones are answered. */
 export class Topology {
   readonly #connection: SupervisedConnection;
   readonly #found: FoundForms;
@@ -55,7 +60,12 @@ export class Topology {
   /** Connection to which the declared exchanges and queues belong. */
   #owner: Connection | undefined;
   readonly #declarations: RequestChannels;
-  readonly #checks: RequestChannels;
+  /** Looks for queues of consumers that are restored. */
+  readonly #lookups: RequestChannels;
+  /** Checks of queues, one at a time. */
+  readonly checks: QueueChecks;
+  /** Bindings that are declared again, one after another. */
+  #rebinding: Promise<unknown> = Promise.resolve();
   readonly #transientQueues: TopologyOptions["transientQueues"];
 
   /** Opens nothing yet. `found` gets the forms of queues that exist in another form. */
@@ -78,10 +88,8 @@ export class Topology {
       onMissing,
       maxChannels,
     });
-    this.#checks = new RequestChannels(connection, {
-      onMissing,
-      isSerial: true,
-    });
+    this.#lookups = new RequestChannels(connection, { onMissing });
+    this.checks = new QueueChecks(connection, found, onMissing);
   }
 
   /** True if the exchange has been declared on this connection. */
@@ -113,7 +121,7 @@ export class Topology {
 
   /** Declares the queue of a route with its binding, or checks a passive queue, before it is consumed or published to. */
   async declare(route: QueueRoute, deadline: Deadline): Promise<void> {
-    await this.#queue(route, deadline, route);
+    await this.#queue(route, deadline, {});
     if (isLasting(route.queue)) this.#unconsumed.add(bindingKey(route));
   }
 
@@ -126,13 +134,51 @@ export class Topology {
   async queue(
     route: QueueRoute,
     deadline: Deadline,
-    consumer: object,
+    consumer: QueueConsumer,
   ): Promise<Queue> {
     const isDeclared = this.#owner === this.#connection.current &&
       this.#unconsumed.delete(bindingKey(route));
-    return isDeclared
-      ? this.#found.of(route.queue)
-      : await this.#queue(route, deadline, consumer);
+    if (isDeclared) return this.#found.of(route.queue);
+    const existing = consumer.hasRun && isStable(route)
+      ? await this.#existing(route, deadline, consumer)
+      : undefined;
+    return existing ?? await this.#queue(route, deadline, consumer);
+  }
+
+  /**
+   * Returns the queue of a consumer that is restored, if the queue exists, without a declaration: a cluster with a frozen
+   * node answers none that changes anything. The binding is declared again after that, since it may have been removed.
+   */
+  async #existing(
+    route: QueueRoute,
+    deadline: Deadline,
+    { replaceRoute }: QueueConsumer,
+  ): Promise<Queue | undefined> {
+    const { queue } = route;
+    const lookUp = (channel: Channel) =>
+      checkExists(`queue ${queue.name}`, checkQueue(channel, queue.name));
+    try {
+      await (replaceRoute
+        ? this.checks.once(queue.name, deadline, lookUp)
+        : this.#lookups.perform(`queue ${queue.name}`, deadline, lookUp));
+    } catch (error) {
+      const isMissing = error instanceof TopologyError &&
+        error.data.reason === "missing";
+      if (isMissing) return undefined;
+      throw error;
+    }
+    if (route.exchange) this.#rebind(route);
+    return this.#found.of(queue);
+  }
+
+  #rebind(route: QueueRoute): void {
+    const { current } = this.#connection;
+    const rebind = async () => {
+      if (this.#connection.current !== current) return;
+      const deadline = { at: performance.now() + REBINDING_TIMEOUT_MS };
+      await this.#queue(route, deadline, {});
+    };
+    this.#rebinding = this.#rebinding.then(rebind).catch(() => {}); // the next loss tries again
   }
 
   /** Notes that a consumer runs: its next queue with a new name has another one, since the broker may delete this one any time. */
@@ -145,13 +191,13 @@ export class Topology {
     const name = this.#newNames.get(consumer);
     this.#newNames.delete(consumer);
     const isOnConnection = this.#owner === this.#connection.current;
-    if (name !== undefined && isOnConnection) await this.remove(name);
+    if (name !== undefined && isOnConnection) await this.checks.remove(name);
   }
 
   async #queue(
     route: QueueRoute,
     deadline: Deadline,
-    consumer: object,
+    consumer: QueueConsumer,
   ): Promise<Queue> {
     const { exchange } = route;
     await this.#transientQueues?.check(route.queue, deadline);
@@ -213,85 +259,5 @@ export class Topology {
     const declaration = { channel, reply };
     this.#declaring.set(key, declaration);
     return declaration;
-  }
-
-  /** See `Transport.inspect`. The settings of the queue are checked if the route has them. */
-  async inspect(
-    { key, queue }: Route,
-    deadline: Deadline,
-  ): Promise<QueueState | undefined> {
-    const name = queue?.name ?? key;
-    const entity = `queue ${name}`;
-    const inspect = (form?: Queue) =>
-      this.#checks.perform(
-        entity,
-        deadline,
-        (channel) => inspectQueue(channel, name, form),
-      );
-    try {
-      return queue
-        ? await declareAsFound(queue, this.#found, inspect)
-        : await inspect();
-    } catch (error) {
-      const missing = error instanceof TopologyError &&
-        error.data.reason === "missing";
-      if (missing) return undefined;
-      throw error;
-    }
-  }
-
-  /**
-   * See `Session.flush`. RabbitMQ processes the frames of a connection in their order, so that it has processed all
-   * earlier acknowledgements when it answers this check. Every virtual host has the exchange, and no permission is
-   * needed to check it.
-   */
-  async flush(deadline: Deadline): Promise<void> {
-    const check = { exchange: "amq.direct", passive: true };
-    await this.#checks.perform(
-      "exchange amq.direct",
-      deadline,
-      (channel) => channel.request("exchange.declare", check),
-    );
-  }
-
-  /** Deletes a queue if the connection is open. Never rejects, and waits for at most a second. */
-  async remove(queue: string): Promise<void> {
-    if (!this.#connection.current) return;
-    const removed = this.#checks.perform(
-      `queue ${queue}`,
-      { at: performance.now() + REMOVAL_TIMEOUT_MS },
-      (channel) => channel.request("queue.delete", { queue }),
-    );
-    await this.#connection.gracefulClose.waitForReply(removed);
-  }
-
-  /** See `Session.unbind`. */
-  async unbind(
-    { exchange, queue, key, binding = key }: Route,
-    deadline: Deadline,
-  ): Promise<void> {
-    if (!exchange || !queue) return;
-    const unbinding = {
-      queue: queue.name,
-      exchange: exchange.name,
-      routingKey: binding,
-    };
-    const work = (channel: Channel) =>
-      channel.request("queue.unbind", unbinding);
-    await this.#checks.perform(`queue ${queue.name}`, deadline, work);
-  }
-
-  /** See `Session.removeEmpty`. The deletion is not retried, since the queue may have messages after a loss. */
-  async removeEmpty(queue: Queue, deadline: Deadline): Promise<boolean> {
-    const work = async (channel: Channel) => {
-      deadline.signal?.throwIfAborted();
-      return await removeEmpty(channel, queue);
-    };
-    try {
-      return await this.#checks.perform(`queue ${queue.name}`, deadline, work);
-    } catch (error) {
-      if (isRefusedWith(error, 406)) return false;
-      throw error;
-    }
   }
 }

@@ -26,6 +26,8 @@ export interface RequeueingReceiver {
 export interface ConsumerSpec extends ConsumerRequest {
   /** Consumer tag while the consumer runs. Each start has a new tag, so that messages for an earlier one are not mixed up. */
   tag?: string | undefined;
+  /** True once the consumer has run. */
+  hasRun?: boolean;
   /** Offset of the last message of a stream. */
   offset?: number;
   /** Time at which the consumer first read a stream, in seconds since 1970. */
@@ -70,6 +72,7 @@ export class ConsumerRegistry {
     const known = this.#all.has(spec);
     const already = known && spec.tag !== undefined;
     spec.tag = tag;
+    spec.hasRun = true;
     this.#all.add(spec);
     this.#recorder.addConsumers(known ? 0 : 1, already ? 0 : 1);
     this.#recorder.recordProof();

@@ -71,7 +71,7 @@ export class ConsumerChannel {
     for (let attempt = 0;; attempt++) {
       try {
         this.#closing.signal.throwIfAborted();
-        const starting = this.#start(spec, deadline.at);
+        const starting = this.#start(spec, deadline.at - 10); // its error says more
         await withDeadline(starting, deadline, timeoutError);
         return {
           ended: ended.promise,
@@ -240,7 +240,7 @@ export class ConsumerChannel {
   /** Deletes a queue of oslo.messaging, which the broker would otherwise delete only after half an hour. */
   async #removeQueue({ route: { queue } }: ConsumerSpec): Promise<void> {
     if (queue.temporary && !queue.unique) {
-      await this.#topology.remove(queue.name);
+      await this.#topology.checks.remove(queue.name);
     }
   }
 

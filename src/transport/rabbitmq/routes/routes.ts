@@ -72,6 +72,12 @@ export class Routes {
     return { exchange: replyExchange(name), key: name, queue };
   }
 
+  /** True if inboxes are created as quorum queues. */
+  get hasQuorumInbox(): boolean {
+    const { nova, queueType } = this.#profile;
+    return nova ? nova.transientQuorum : queueType === "quorum";
+  }
+
   #make(address: Exclude<Address, { kind: "direct" }>): Route {
     const name = queueName(address);
     switch (address.kind) {
