@@ -53,6 +53,8 @@ const MAX_CHANNEL_FRACTION = 1 / 4;
 export interface RequestChannelsOptions {
   /** True to send one request at a time, on one channel, and never again; default false. */
   readonly isSerial?: boolean;
+  /** True to keep no channel open of which no request waits; default false: one is kept. */
+  readonly isTemporary?: boolean;
   /** Maximum number of channels; default 16. */
   readonly maxChannels?: number | undefined;
   /** Called before the first channel is opened on a connection. */
@@ -67,6 +69,8 @@ interface RequestChannel {
   readonly opening: Promise<Channel>;
   /** True if the channel was opened although another one was open. */
   readonly isExtra: boolean;
+  /** False if the channel is closed once none of its requests waits. */
+  readonly isKept: boolean;
   /** Number of requests that wait for their replies. */
   waiting: number;
   /** Number of requests that the broker has answered. */
@@ -80,7 +84,7 @@ interface RequestChannel {
 export class RequestChannels {
   readonly #connection: SupervisedConnection;
   readonly #options: RequestChannelsOptions;
-  /** Channels that are open; the first is kept, and each other one is closed when none of its requests waits. */
+  /** Channels that are open; the first is kept, unless `isTemporary` is set, and each other one is closed when none of its requests waits. */
   #channels: RequestChannel[] = [];
   /** Connection of the channels. */
   #owner: Connection | undefined;
@@ -157,7 +161,7 @@ export class RequestChannels {
       if (target.answered === answeredBefore) this.#close(target);
       return { reason: (error as Error).message };
     } finally {
-      if (--target.waiting === 0 && target.isExtra) this.#close(target);
+      if (--target.waiting === 0 && !target.isKept) this.#close(target);
     }
   }
 
@@ -182,7 +186,8 @@ export class RequestChannels {
 
   #open(connection: Connection, isExtra: boolean): RequestChannel {
     const opening = connection.openChannel();
-    const opened = { opening, isExtra, waiting: 0, answered: 0 };
+    const isKept = !isExtra && !this.#options.isTemporary;
+    const opened = { opening, isExtra, isKept, waiting: 0, answered: 0 };
     const remove = () => this.#remove(opened);
     if (isExtra) opening.catch((error) => this.#onExtraFailed(error));
     opening.then((channel) => channel.closed).then(remove, remove);

@@ -88,7 +88,10 @@ export class Topology {
       onMissing,
       maxChannels,
     });
-    this.#lookups = new RequestChannels(connection, { onMissing });
+    this.#lookups = new RequestChannels(connection, {
+      onMissing,
+      isTemporary: true,
+    });
     this.checks = new QueueChecks(connection, found, onMissing);
   }
 
