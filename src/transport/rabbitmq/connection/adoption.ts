@@ -88,18 +88,11 @@ function formWith(
 }
 
 /** Returns the error for a queue that the broker refuses to declare, with the way out that there is for this queue. */
-function refusalOf({ name, isLock, forms }: Queue, error: unknown): unknown {
+function refusalOf({ name, forms }: Queue, error: unknown): unknown {
   if (!(error instanceof TopologyError)) return error;
   const { data } = error;
   const { argument, existing, wanted, entity } = data;
   if (argument === undefined || entity !== `queue ${name}`) return error;
-  if (isLock && argument === "x-queue-type") {
-    return new TopologyError(
-      `Cannot use queue ${name}: its type is ${existing}, and only a classic queue keeps other consumers out while it has an exclusive one; ` +
-        "stop the programs that consume it and delete it, so that it is declared anew",
-      { data },
-    );
-  }
   if (!forms) return error;
   return new TopologyError(
     `Cannot declare queue ${name}: its ${argument} is ${existing}, not ${wanted}; ` +

@@ -49,8 +49,6 @@ export interface Queue {
   readonly temporary?: boolean;
   /** Set if the queue is only checked by a passive declaration, with its existing bindings, and never created. */
   readonly passive?: true;
-  /** Set if the exclusive consumer of the queue has a right, so that the queue must be of a type that has exclusive consumers. */
-  readonly isLock?: true;
 }
 
 /** Route of a message, and the queue that it reaches. */

@@ -99,7 +99,6 @@ export const electionQueue = (name: string, choice: QueueChoice): Queue =>
 export const lockQueue = (name: string): Queue => ({
   ...durable(name, { ...TYPES.classic, ...EXPIRING }),
   autoDelete: true,
-  isLock: true,
 });
 
 /**
