@@ -65,7 +65,7 @@ found=$("$erlang/bin/erl" -noshell -eval 'io:put_chars(code:root_dir()), halt().
 sbin=$(echo "$root"/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin)
 server=$(basename "$(dirname "$sbin")")
 case $server in rabbitmq_server-"$version".*) ;; *) fail "it has $server now" ;; esac
-ln -s "$erlang/bin/erl" "$erlang/bin/epmd" "$sbin"
+ln -s "$erlang/bin/erl" "$erlang/bin/epmd" "$erlang/bin/escript" "$sbin"
 : >"$root/complete"
 `;
 
