@@ -37,8 +37,10 @@ const FLOORS: Readonly<Record<string, string>> = {
     "amqp async transport …/routes …/connection",
   "src/transport/rabbitmq/consuming":
     "amqp async transport …/routes …/connection",
+  "src/transport/rabbitmq/liveness":
+    "amqp async transport …/connection …/publishing",
   "src/transport/rabbitmq":
-    "amqp async transport …/routes …/connection …/publishing …/consuming",
+    "amqp async transport …/routes …/connection …/publishing …/consuming …/liveness",
   "src/ledger": "async contract transport",
   "src/rpc": "async contract transport wire",
   "src/rpc/dispatch": "async contract wire rpc",

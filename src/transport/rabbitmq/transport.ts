@@ -29,9 +29,10 @@ import { Topology } from "./connection/topology.ts";
 import { ConsumerChannel } from "./consuming/consumers.ts";
 import { messageOf } from "./consuming/rabbit_message.ts";
 import { InboxConsumer } from "./inbox_consumer.ts";
-import { LivenessProbe } from "./liveness_probe.ts";
+import { Liveness } from "./liveness/liveness.ts";
+import { OtherNodes } from "./liveness/other_nodes.ts";
 import { MessageSizes } from "./publishing/message_sizes.ts";
-import { Publisher, type PublisherOptions } from "./publishing/publisher.ts";
+import type { PublisherOptions } from "./publishing/publisher.ts";
 import { InFlightWindow } from "./publishing/publish_window.ts";
 import {
   accessOf,
@@ -60,8 +61,7 @@ export class RabbitTransport implements Transport {
   readonly #sessions = new Set<RabbitSession>();
   readonly #window = new InFlightWindow();
   readonly #inbox: InboxConsumer;
-  readonly #probePublisher: Publisher;
-  readonly #probe: LivenessProbe;
+  readonly #liveness: Liveness;
   readonly #outageLog = new OutageLog();
   /** True while `unref` is in effect, and after disposal. */
   #unreffed = false;
@@ -95,14 +95,11 @@ export class RabbitTransport implements Transport {
       transientQueues,
     });
     this.#inbox = this.#createInbox(profile.nova?.member ?? true);
-    // Probes have a window of their own: they must not wait behind the messages whose delivery they prove.
-    const probeWindow = new InFlightWindow();
-    this.#probePublisher = new Publisher(this.#publisherOptions(probeWindow));
-    this.#probe = new LivenessProbe({
-      publishing: this.#publishing,
+    this.#liveness = new Liveness({
+      publishing: this.#publisherOptions(),
       consuming: this.#consuming,
-      publisher: this.#probePublisher,
       inbox: () => this.inbox,
+      others: new OtherNodes(access, settings),
       intervalMs: (heartbeat || DEFAULT_PROBE_INTERVAL_S) * 1_000,
     });
     this.#publishing.start();
@@ -115,10 +112,10 @@ export class RabbitTransport implements Transport {
       connection: this.#consuming,
       topology: this.#consumingTopology,
       newRoute: () => this.#routes.inbox(uniqueName("reply", unique)),
-      intercept: (delivery) => this.#probe.handle(delivery),
+      intercept: (delivery) => this.#liveness.handle(delivery),
       onStarted: () => {
         this.#inboxStarted = true;
-        if (!this.#unreffed) this.#probe.start();
+        if (!this.#unreffed) this.#liveness.start();
       },
     });
   }
@@ -142,12 +139,12 @@ export class RabbitTransport implements Transport {
       );
   }
 
-  #publisherOptions(window: InFlightWindow): PublisherOptions {
+  #publisherOptions(): PublisherOptions {
     return {
       connection: this.#publishing,
       topology: this.#publishingTopology,
       sizes: this.#sizes,
-      window,
+      window: this.#window,
       onReturned: (message) => this.#onReturned(message),
     };
   }
@@ -172,7 +169,7 @@ export class RabbitTransport implements Transport {
       await this.#consuming.waitForConnection(deadline);
     }
     const topology = this.#consumingTopology;
-    const session = new RabbitSession(this.#publisherOptions(this.#window), {
+    const session = new RabbitSession(this.#publisherOptions(), {
       routes: this.#routes,
       topology,
       openConsumers: () => new ConsumerChannel(this.#consuming, topology),
@@ -226,22 +223,22 @@ export class RabbitTransport implements Transport {
     this.#publishing.ref();
     this.#consuming.ref();
     this.#unreffed = false;
-    if (this.#inboxStarted) this.#probe.start();
+    if (this.#inboxStarted) this.#liveness.start();
   }
 
   unref(): void {
     this.#publishing.unref();
     this.#consuming.unref();
     this.#unreffed = true;
-    this.#probe.stop();
+    this.#liveness.stop();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#probe.stop();
+    this.#liveness.stop();
     this.#transientQueues.close();
     this.#unreffed = true;
     await Promise.all([
-      this.#probePublisher.close(),
+      this.#liveness.close(),
       this.#inbox.close(),
       ...[...this.#sessions].map((session) => session[Symbol.asyncDispose]()),
     ]);
@@ -277,7 +274,7 @@ export class RabbitTransport implements Transport {
       },
       unreachable: (reason) => this.#outageLog.failed(reason),
       blocked: (reason) => {
-        this.#probe.suspend();
+        this.#liveness.suspend();
         logger("bus").warn("The broker accepts no messages: {reason}", {
           reason,
         });
@@ -289,10 +286,10 @@ export class RabbitTransport implements Transport {
           error: error.message,
         });
         this.#inboxStarted = false;
-        this.#probe.stop();
+        this.#liveness.stop();
         this.#notify({ type: "failed", reason: error.message, error });
       },
-      recovered: () => this.#probe.probe(),
+      recovered: () => this.#liveness.probe(),
     };
   }
 }

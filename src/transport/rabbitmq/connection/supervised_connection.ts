@@ -46,6 +46,7 @@ export class SupervisedConnection {
   /** Health record of this connection: state, losses, last confirmed activity. */
   readonly recorder: HealthRecorder;
   #current: Connection | undefined;
+  #login: Login | undefined;
   #reason = "not connected yet";
   #failure: Error | undefined;
   readonly #access: Access;
@@ -85,6 +86,11 @@ export class SupervisedConnection {
   /** The open connection, while there is one. */
   get current(): Connection | undefined {
     return this.#current;
+  }
+
+  /** Node of the open connection, while there is one. */
+  get node(): Login | undefined {
+    return this.#current && this.#login;
   }
 
   /** Reason why the broker accepts no messages; undefined while it accepts them. */
@@ -223,9 +229,8 @@ export class SupervisedConnection {
         if (stop.aborted) return;
         this.#failedAttempt(error as Error, connected);
       }
-      await delay(backoff(attempt), { at: Infinity, signal: stop }).catch(
-        () => {},
-      );
+      const pause = delay(backoff(attempt), { at: Infinity, signal: stop });
+      await pause.catch(() => {});
     }
   }
 
@@ -247,12 +252,13 @@ export class SupervisedConnection {
   /** Supervises an open connection until it is lost. */
   async #supervise(
     connection: Connection,
-    { url, credentials }: Login,
+    login: Login,
   ): Promise<void> {
     if (this.#stop.signal.aborted) {
       return await this.gracefulClose.close(connection);
     }
-    this.#current = connection;
+    const { url, credentials } = login;
+    [this.#login, this.#current] = [login, connection];
     if (connection.blocked === undefined) this.recorder.setState("up");
     this.#listener.connected();
     if (connection.blocked !== undefined) this.#onBlocked(connection.blocked);

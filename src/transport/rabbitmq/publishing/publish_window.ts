@@ -29,17 +29,27 @@ export class InFlightWindow {
   readonly #waiters = new IndexedQueue<Waiter>();
   #messages = 0;
   #bytes = 0;
+  #admitted = 0;
 
   /** Creates an empty window. */
   constructor({ messages = 1_000, bytes = 16 * 2 ** 20 }: WindowLimits = {}) {
     this.#limits = { messages, bytes };
   }
 
+  /** Number of messages in flight. */
+  get messages(): number {
+    return this.#messages;
+  }
+
+  /** Number of all messages that have acquired room. */
+  get admitted(): number {
+    return this.#admitted;
+  }
+
   /** Acquires room at once; returns false if there is no room, or if other requests wait. */
   tryAcquire(bytes: number): boolean {
     if (this.#waiters.size > 0 || !this.#fits(bytes)) return false;
-    this.#messages++;
-    this.#bytes += bytes;
+    this.#add(bytes);
     return true;
   }
 
@@ -69,14 +79,19 @@ export class InFlightWindow {
       this.#messages < messages && this.#bytes + bytes <= maxBytes;
   }
 
+  #add(bytes: number): void {
+    this.#messages++;
+    this.#bytes += bytes;
+    this.#admitted++;
+  }
+
   #admit(): void {
     const waiters = this.#waiters;
     for (;;) {
       const { first, head } = waiters;
       if (!first || !this.#fits(first.bytes)) return;
       waiters.delete(head);
-      this.#messages++;
-      this.#bytes += first.bytes;
+      this.#add(first.bytes);
       first.grant();
     }
   }

@@ -1,14 +1,14 @@
 /** A link proves itself through its own inbox, and opens its connections anew where it cannot. */
 import assert from "node:assert/strict";
-import { RabbitTransport } from "../../../src/transport/rabbitmq/transport.ts";
-import { LivenessProbe } from "../../../src/transport/rabbitmq/liveness_probe.ts";
-import { HealthRecorder } from "../../../src/transport/rabbitmq/connection/connection_health.ts";
-import type { Connection } from "../../../src/amqp/mod.ts";
-import { direct } from "../../../src/transport/address.ts";
-import type { Delivery, Message } from "../../../src/transport/transport.ts";
-import { RejectedError } from "../../../src/errors.ts";
-import { node, onNode } from "../node.ts";
-import { until } from "../../setup/probe.ts";
+import { RabbitTransport } from "../../../../src/transport/rabbitmq/transport.ts";
+import { LivenessProbe } from "../../../../src/transport/rabbitmq/liveness/liveness_probe.ts";
+import { HealthRecorder } from "../../../../src/transport/rabbitmq/connection/connection_health.ts";
+import type { Connection } from "../../../../src/amqp/mod.ts";
+import { direct } from "../../../../src/transport/address.ts";
+import type { Delivery, Message } from "../../../../src/transport/transport.ts";
+import { RejectedError } from "../../../../src/errors.ts";
+import { node, onNode } from "../../node.ts";
+import { until } from "../../../setup/probe.ts";
 import {
   eventsOf,
   message,
@@ -20,7 +20,7 @@ import {
   text,
   told,
   withoutPauses,
-} from "../support.ts";
+} from "../../support.ts";
 
 /** A link with probes every second, behind the proxy of a bus, and who reads its inbox. */
 async function probing(bus: Proxied) {

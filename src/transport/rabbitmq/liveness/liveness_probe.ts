@@ -8,13 +8,13 @@ import {
   clearDeadline,
   setDeadline,
   type Timer,
-} from "../../async/timer_wheel.ts";
-import type { Connection } from "../../amqp/mod.ts";
-import { RejectedError } from "../../errors.ts";
-import { logger } from "../../logging.ts";
-import type { Delivery } from "../transport.ts";
-import type { Publisher } from "./publishing/publisher.ts";
-import type { SupervisedConnection } from "./connection/supervised_connection.ts";
+} from "../../../async/timer_wheel.ts";
+import type { Connection } from "../../../amqp/mod.ts";
+import { RejectedError } from "../../../errors.ts";
+import { logger } from "../../../logging.ts";
+import type { Delivery, Message } from "../../transport.ts";
+import type { Publisher } from "../publishing/publisher.ts";
+import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 
 /** Members of a connection that a probe uses. */
 export type ProbedConnection = Pick<
@@ -37,7 +37,7 @@ export interface LivenessProbeOptions {
 }
 
 /** Probes in flight since the last one that was delivered. */
-interface Round {
+export interface ProbeRound {
   /** Number of the first probe of the round. */
   readonly first: number;
   /** Time at which the first probe was sent, in milliseconds of `performance.now()`. */
@@ -63,7 +63,7 @@ export class LivenessProbe {
   readonly #options: LivenessProbeOptions;
   readonly #token = `probe.${crypto.randomUUID()}`;
   #lastNumber = 0;
-  #round: Round | undefined;
+  #round: ProbeRound | undefined;
   /** Time at which another message was last delivered to the inbox. */
   #lastReceived = -Infinity;
   #timer: Timer | undefined;
@@ -118,6 +118,28 @@ export class LivenessProbe {
     void this.#send(this.#lastNumber, this.#active.signal);
   }
 
+  /** Round in which no probe was delivered so far, if that is evidence of a fault. */
+  get stalled(): ProbeRound | undefined {
+    return this.#isExcused() ? undefined : this.#round;
+  }
+
+  /** Returns one more probe of the round, which another connection may publish. */
+  newProbe(): Message {
+    return this.#message(++this.#lastNumber);
+  }
+
+  /** Closes the connections that prove nothing, although another node has confirmed and routed a probe of the round. */
+  leave({ sentAt, confirmed }: ProbeRound): void {
+    const ms = Math.round(performance.now() - sentAt);
+    const reason =
+      `the node seems to be cut off: no probe was delivered in ${ms} ms, and another node confirms them`;
+    this.suspend();
+    const { publishing, consuming } = this.#options;
+    const { lastProof = -Infinity } = consuming.recorder;
+    if (!confirmed) publishing.drop(reason);
+    if (lastProof < sentAt) consuming.drop(reason);
+  }
+
   /** Handles a probe that was delivered to the inbox; returns false for any other message. */
   handle(delivery: Delivery): boolean {
     const { correlationId, messageId } = delivery.message;
@@ -138,6 +160,11 @@ export class LivenessProbe {
     this.#options.consuming.recorder.recordProof();
   }
 
+  /** Milliseconds without a delivered probe after which a connection is closed. */
+  get #timeoutMs(): number {
+    return this.#timeoutIntervals * this.#options.intervalMs;
+  }
+
   #arm(): void {
     if (this.#timer) clearDeadline(this.#timer);
     const due = performance.now() + this.#options.intervalMs;
@@ -152,8 +179,7 @@ export class LivenessProbe {
       this.#isExcused()
     ) this.suspend();
     const { sentAt = now } = this.#round ?? {};
-    const expired =
-      now - sentAt >= this.#timeoutIntervals * this.#options.intervalMs;
+    const expired = now - sentAt >= this.#timeoutMs;
     if (expired && this.#round) this.#reconnect(this.#round);
     else this.probe();
   }
@@ -174,7 +200,7 @@ export class LivenessProbe {
   }
 
   /** Closes the connection at fault, and not the other one, which has messages in flight. */
-  #reconnect({ sentAt, confirmed }: Round): void {
+  #reconnect({ sentAt, confirmed }: ProbeRound): void {
     const ms = Math.round(performance.now() - sentAt);
     const reason = `no probe was delivered in ${ms} ms`;
     this.suspend();
@@ -187,19 +213,14 @@ export class LivenessProbe {
   }
 
   async #send(number: number, signal: AbortSignal): Promise<void> {
-    const { publisher, inbox, intervalMs } = this.#options;
-    const expiration = this.#timeoutIntervals * intervalMs;
-    const message = {
-      body: new Uint8Array(),
-      headers: {},
-      messageId: String(number),
-      correlationId: this.#token,
-      expiration,
-      mandatory: true,
-    };
-    const deadline = { at: performance.now() + expiration, signal };
+    const { publisher, inbox } = this.#options;
+    const deadline = { at: performance.now() + this.#timeoutMs, signal };
     try {
-      await publisher.publish({ key: inbox() }, message, deadline);
+      await publisher.publish(
+        { key: inbox() },
+        this.#message(number),
+        deadline,
+      );
       if (this.#round && number >= this.#round.first) {
         this.#round.confirmed = true;
       }
@@ -208,6 +229,17 @@ export class LivenessProbe {
       logger("bus").debug("A probe was not confirmed: {error}", { error });
       if (isForbidden(error)) this.#forbid();
     }
+  }
+
+  #message(number: number): Message {
+    return {
+      body: new Uint8Array(),
+      headers: {},
+      messageId: String(number),
+      correlationId: this.#token,
+      expiration: this.#timeoutMs,
+      mandatory: true,
+    };
   }
 
   /** Stops for good: a user that may only consume cannot send probes. */

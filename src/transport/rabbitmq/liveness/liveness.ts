@@ -1,0 +1,88 @@
+/** Liveness of the connections of a process: probes to its inbox, and the watch for a node that is cut off. @module */
+import type { Delivery } from "../../transport.ts";
+import type { SupervisedConnection } from "../connection/supervised_connection.ts";
+import { InFlightWindow } from "../publishing/publish_window.ts";
+import { Publisher, type PublisherOptions } from "../publishing/publisher.ts";
+import { LivenessProbe } from "./liveness_probe.ts";
+import { NodeWatch } from "./node_watch.ts";
+import type { OtherNodes } from "./other_nodes.ts";
+
+/** Collaborators of the liveness of a process. */
+export interface LivenessOptions {
+  /** Publishing of messages, with the window of the messages of the process. */
+  readonly publishing: PublisherOptions;
+  /** The connection that consumes. */
+  readonly consuming: SupervisedConnection;
+  /** Returns the current name of the inbox. */
+  readonly inbox: () => string;
+  /** Milliseconds between two probes. */
+  readonly intervalMs: number;
+  /** The other nodes of the cluster. */
+  readonly others: OtherNodes;
+}
+
+/** Probes the broker while it is started, and reconnects where nothing comes back. */
+export class Liveness {
+  readonly #publisher: Publisher;
+  readonly #probe: LivenessProbe;
+  readonly #watch: NodeWatch;
+
+  /** Sends nothing before `start`. */
+  constructor(options: LivenessOptions) {
+    const { consuming, inbox, intervalMs, others } = options;
+    const { connection: publishing, window } = options.publishing;
+    // Probes have a window of their own: they must not wait behind the messages whose delivery they prove.
+    const probeWindow = new InFlightWindow();
+    const publisher = new Publisher({
+      ...options.publishing,
+      window: probeWindow,
+    });
+    const connections = { publishing, consuming };
+    const probe = new LivenessProbe({
+      ...connections,
+      ...{ publisher, inbox, intervalMs },
+    });
+    this.#publisher = publisher;
+    this.#probe = probe;
+    this.#watch = new NodeWatch({
+      ...connections,
+      ...{ probe, window },
+      publishOverOther: (message, deadline) => {
+        const used = [publishing, consuming].map(({ node }) => node?.url.host);
+        return others.publish(inbox(), message, used, deadline);
+      },
+    });
+  }
+
+  /** Starts to send probes, if it has not been started. */
+  start(): void {
+    this.#probe.start();
+    this.#watch.start();
+  }
+
+  /** Stops all timers, and forgets all probes in flight. */
+  stop(): void {
+    this.#probe.stop();
+    this.#watch.stop();
+  }
+
+  /** Forgets the probes in flight, because a blocked connection proves nothing. */
+  suspend(): void {
+    this.#probe.suspend();
+  }
+
+  /** Sends a probe now, if both connections are open and not blocked. */
+  probe(): void {
+    this.#probe.probe();
+  }
+
+  /** Handles a probe that was delivered to the inbox; returns false for any other message. */
+  handle(delivery: Delivery): boolean {
+    return this.#probe.handle(delivery);
+  }
+
+  /** Closes the channels of the probes. */
+  async close(): Promise<void> {
+    await this.#publisher.close();
+  }
+}
