@@ -85,8 +85,8 @@ Object.assign(manager, {
 
 await configure({
   sinks: {
-    lines: ({ level, rawMessage }) =>
-      tell({ t: "log", text: `${level}: ${rawMessage}` }),
+    lines: ({ level, message }) =>
+      tell({ t: "log", text: `${level}: ${message.map(String).join("")}` }),
   },
   loggers: [
     { category: "warren", lowestLevel: "warning", sinks: ["lines"] },
