@@ -101,7 +101,8 @@ export class NodeWatch {
     if (round !== this.#round) {
       this.#round = round;
       this.#trials = 0;
-      this.#nextTrial = now + OVERDUE_MS + Math.random() * SPREAD_MS;
+      const { sentAt } = round ?? { sentAt: now };
+      this.#nextTrial = sentAt + OVERDUE_MS + Math.random() * SPREAD_MS;
     }
     if (!round) {
       if (this.#isSilent(now)) probe.probe();
