@@ -42,7 +42,7 @@ export async function allOf(requests: readonly unknown[]): Promise<void> {
   throw errors.find((error) => !isUnprocessed(error)) ?? errors[0];
 }
 
-/** Requests that wait for replies on each open channel before another channel is opened. */
+/** Default number of requests that wait for replies on each open channel before another channel is opened. */
 const MAX_REQUESTS_PER_CHANNEL = 16;
 /** Default maximum of channels at the same time. RabbitMQ processes the requests of several channels at the same time. */
 const MAX_CHANNELS = 16;
@@ -53,8 +53,11 @@ const MAX_CHANNEL_FRACTION = 1 / 4;
 export interface RequestChannelsOptions {
   /** True to send one request at a time, on one channel, and never again; default false. */
   readonly isSerial?: boolean;
-  /** True to keep no channel open of which no request waits; default false: one is kept. */
-  readonly isTemporary?: boolean;
+  /**
+   * True to send each request on a channel of its own while there are channels, and to keep none open; default false: one is
+   * kept. A request for a queue whose node is frozen blocks its channel.
+   */
+  readonly isSeparate?: boolean;
   /** Maximum number of channels; default 16. */
   readonly maxChannels?: number | undefined;
   /** Called before the first channel is opened on a connection. */
@@ -84,7 +87,7 @@ interface RequestChannel {
 export class RequestChannels {
   readonly #connection: SupervisedConnection;
   readonly #options: RequestChannelsOptions;
-  /** Channels that are open; the first is kept, unless `isTemporary` is set, and each other one is closed when none of its requests waits. */
+  /** Channels that are open; the first is kept, unless `isSeparate` is set, and each other one is closed when none of its requests waits. */
   #channels: RequestChannel[] = [];
   /** Connection of the channels. */
   #owner: Connection | undefined;
@@ -180,13 +183,14 @@ export class RequestChannels {
     );
     const share = Math.floor(connection.channelMax * MAX_CHANNEL_FRACTION);
     const isFull = this.#channels.length >= Math.min(share, this.#maxChannels);
-    const opens = idlest.waiting >= MAX_REQUESTS_PER_CHANNEL && !isFull;
+    const limit = this.#options.isSeparate ? 1 : MAX_REQUESTS_PER_CHANNEL;
+    const opens = idlest.waiting >= limit && !isFull;
     return opens ? this.#open(connection, true) : idlest;
   }
 
   #open(connection: Connection, isExtra: boolean): RequestChannel {
     const opening = connection.openChannel();
-    const isKept = !isExtra && !this.#options.isTemporary;
+    const isKept = !isExtra && !this.#options.isSeparate;
     const opened = { opening, isExtra, isKept, waiting: 0, answered: 0 };
     const remove = () => this.#remove(opened);
     if (isExtra) opening.catch((error) => this.#onExtraFailed(error));

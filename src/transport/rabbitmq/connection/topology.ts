@@ -28,6 +28,8 @@ import type { SupervisedConnection } from "./supervised_connection.ts";
 
 /** Milliseconds for a binding that is declared again after its consumer was restored. */
 const REBINDING_TIMEOUT_MS = 10_000;
+/** Maximum number of channels for consumers that are restored at the same time. */
+const MAX_RESTORATION_CHANNELS = 64;
 
 /** Consumer of a queue. */
 export interface QueueConsumer {
@@ -60,8 +62,8 @@ export class Topology {
   /** Connection to which the declared exchanges and queues belong. */
   #owner: Connection | undefined;
   readonly #declarations: RequestChannels;
-  /** Looks for queues of consumers that are restored. */
-  readonly #lookups: RequestChannels;
+  /** Declarations and look-ups for consumers that are restored. */
+  readonly #restorations: RequestChannels;
   /** Checks of queues, one at a time. */
   readonly checks: QueueChecks;
   /** Bindings that are declared again, one after another. */
@@ -78,6 +80,7 @@ export class Topology {
     this.#found = found;
     this.#transientQueues = transientQueues;
     const onConnection = (owner: Connection) => {
+      if (owner === this.#owner) return;
       this.forget();
       this.#newNames = new WeakMap();
       this.#owner = owner;
@@ -88,9 +91,11 @@ export class Topology {
       onMissing,
       maxChannels,
     });
-    this.#lookups = new RequestChannels(connection, {
+    this.#restorations = new RequestChannels(connection, {
+      onConnection,
       onMissing,
-      isTemporary: true,
+      maxChannels: MAX_RESTORATION_CHANNELS,
+      isSeparate: true,
     });
     this.checks = new QueueChecks(connection, found, onMissing);
   }
@@ -163,7 +168,7 @@ export class Topology {
     try {
       await (replaceRoute
         ? this.checks.once(queue.name, deadline, lookUp)
-        : this.#lookups.perform(`queue ${queue.name}`, deadline, lookUp));
+        : this.#restorations.perform(`queue ${queue.name}`, deadline, lookUp));
     } catch (error) {
       const isMissing = error instanceof TopologyError &&
         error.data.reason === "missing";
@@ -216,12 +221,9 @@ export class Topology {
       return named;
     };
     const entity = `queue ${route.queue.name}`;
+    const channels = consumer.hasRun ? this.#restorations : this.#declarations;
     const declare = (queue: Queue) =>
-      this.#declarations.perform(
-        entity,
-        deadline,
-        (channel) => work(channel, queue),
-      );
+      channels.perform(entity, deadline, (channel) => work(channel, queue));
     return await declareAsFound(route.queue, this.#found, declare);
   }
 

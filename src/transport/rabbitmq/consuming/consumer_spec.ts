@@ -28,6 +28,8 @@ export interface ConsumerSpec extends ConsumerRequest {
   tag?: string | undefined;
   /** True once the consumer has run. */
   hasRun?: boolean;
+  /** Number of successive starts to which the broker has not replied. */
+  unanswered?: number;
   /** Offset of the last message of a stream. */
   offset?: number;
   /** Time at which the consumer first read a stream, in seconds since 1970. */

@@ -5,6 +5,11 @@ import type {
   ConsumerListener,
   ReceivedMessage,
 } from "../../../amqp/mod.ts";
+import {
+  clearDeadline,
+  setDeadline,
+  type Timer,
+} from "../../../async/timer_wheel.ts";
 import { logger } from "../../../logging.ts";
 import {
   type AckBatcher,
@@ -24,6 +29,14 @@ import { LargeBody } from "./large_body.ts";
 import { messageOf } from "./rabbit_message.ts";
 import type { Renewals } from "./consumer_renewal.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
+
+/**
+ * Milliseconds for the reply to `basic.consume`, doubled after each start without one, up to the maximum. Without a reply, the
+ * channel is closed and the consumer is started on another one: RabbitMQ registers the consumer of a quorum queue with the
+ * queue's leader, and a channel that waits for a frozen leader stays blocked although the queue has a new one.
+ */
+const CONSUME_TIMEOUT_MS = 5_000;
+const MAX_CONSUME_TIMEOUT_MS = 60_000;
 
 /** A channel with its acknowledgements. */
 export interface ConsumingChannel {
@@ -158,12 +171,31 @@ export async function startConsumer(
     },
   });
   spec.receiver = receiver;
+  const limit = limitReply(spec, channel);
   await channel.consume(queue, receiver, {
     consumerTag: tag,
     exclusive,
     arguments: argumentsOf(spec),
     prefetchCount: prefetchOf(spec),
-  });
+  }).finally(() => clearDeadline(limit));
+  spec.unanswered = 0;
   if (!channel.isOpen) throw new Error("channel lost");
   if (cancelled) throw new Error("consumer cancelled");
+}
+
+/** Closes the channel if the broker does not start the consumer in time. */
+function limitReply(spec: ConsumerSpec, channel: Channel): Timer {
+  const { unanswered = 0 } = spec;
+  const ms = Math.min(
+    MAX_CONSUME_TIMEOUT_MS,
+    CONSUME_TIMEOUT_MS * 2 ** unanswered,
+  );
+  return setDeadline(performance.now() + ms, () => {
+    spec.unanswered = unanswered + 1;
+    const queue = spec.route.queue.name;
+    const text =
+      "The broker has not started a consumer of {queue} in {ms} ms: trying again on another channel";
+    logger("bus").warn(text, { queue, ms }, queue);
+    void channel.close();
+  });
 }

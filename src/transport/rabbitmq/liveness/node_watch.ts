@@ -47,9 +47,10 @@ const LOOK_MS = 1_000;
 const OVERDUE_MS = 2_000;
 /** Milliseconds over which the clients of a node spread their trials. */
 const SPREAD_MS = 2_000;
-/** Milliseconds until a trial is given up. */
-const TRIAL_TIMEOUT_MS = 5_000;
-/** Longest pause between two trials of a round, in milliseconds. */
+/** Milliseconds until a trial is given up: one that begins before the queue has a new leader may be blocked for longer. */
+const TRIAL_TIMEOUT_MS = 2_000;
+/** Shortest and longest pause between two trials of a round, in milliseconds. */
+const MIN_PAUSE_MS = 500;
 const MAX_PAUSE_MS = 60_000;
 /** Milliseconds for the own probe, from the moment at which another node has confirmed one. */
 const GRACE_MS = 500;
@@ -133,7 +134,7 @@ export class NodeWatch {
     }
     if (signal.aborted || this.#round !== round) return;
     if (confirmed && probe.stalled === round) return probe.leave(round);
-    const pause = Math.min(MAX_PAUSE_MS, OVERDUE_MS * 2 ** ++this.#trials);
+    const pause = Math.min(MAX_PAUSE_MS, MIN_PAUSE_MS * 2 ** this.#trials++);
     this.#nextTrial = performance.now() + pause * (0.5 + Math.random() / 2);
   }
 }
