@@ -40,6 +40,9 @@ export class RabbitSession implements Session {
     readonly large: Publisher;
     /** Unconfirmed messages to quorum queues. */
     readonly quorum: QuorumSender;
+    /** Messages to queues of one process, with confirms and without. */
+    readonly direct: Publisher;
+    readonly unconfirmedDirect: QuorumSender;
   };
   readonly #dependencies: SessionDependencies;
   readonly #exclusive = new Set<ConsumerChannel>();
@@ -55,6 +58,9 @@ export class RabbitSession implements Session {
       // a large body takes long to send, and other messages must not wait for it
       large: new Publisher({ ...publishing, window: new InFlightWindow() }),
       quorum: new QuorumSender(publishing),
+      // RabbitMQ 3.10 blocks a channel with its first message to a queue whose leader is frozen: requests must not be on it
+      direct: new Publisher(publishing),
+      unconfirmedDirect: new QuorumSender(publishing),
     };
     this.#dependencies = dependencies;
   }
@@ -84,9 +90,12 @@ export class RabbitSession implements Session {
     const refusal = this.#rejection(deadline);
     if (refusal) return refusal;
     const route = this.#dependencies.routes.of(address);
-    const { fanout, confirmed, large } = this.#publishers;
+    const { fanout, confirmed, direct, large } = this.#publishers;
     if (message.oversized !== undefined) {
       return large.publish(route, message, deadline);
+    }
+    if (address.kind === "direct") {
+      return direct.publish(route, message, deadline);
     }
     // A fanout exchange may be deleted at any time, and the 404 closes the channel; casts and replies must not be on that channel.
     const publisher = address.kind === "fanout" ? fanout : confirmed;
@@ -97,7 +106,8 @@ export class RabbitSession implements Session {
     const refusal = this.#rejection(deadline);
     if (refusal) return refusal;
     const route = this.#dependencies.routes.of(address);
-    const { unconfirmed, unconfirmedFanout, quorum } = this.#publishers;
+    const { unconfirmed, unconfirmedFanout, quorum, unconfirmedDirect } =
+      this.#publishers;
     // As for `publish`: the 404 of a fanout exchange that was deleted must not close the channel of requests and replies.
     if (address.kind === "fanout") {
       return unconfirmedFanout.send(route, message, deadline);
@@ -106,7 +116,8 @@ export class RabbitSession implements Session {
     const isSafe = route.queue
       ? !isQuorum(route.queue)
       : !this.#dependencies.routes.hasQuorumInbox;
-    const sender = isSafe ? unconfirmed : quorum;
+    if (isSafe) return unconfirmed.send(route, message, deadline);
+    const sender = address.kind === "direct" ? unconfirmedDirect : quorum;
     return sender.send(route, message, deadline);
   }
 

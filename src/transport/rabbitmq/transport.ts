@@ -4,7 +4,7 @@ import { ConnectionFailedError } from "../../errors.ts";
 import type { Deadline } from "../../async/deadline.ts";
 import { flushLog, logger } from "../../logging.ts";
 import { type Address, type QueueAddress, queueName } from "../address.ts";
-import { hasConsumerTimeout, versionOf } from "./broker_version.ts";
+import { hasConsumerTimeout, isSince, versionOf } from "./broker_version.ts";
 import { defaultProfile } from "../profile.ts";
 import { uniqueName } from "../../ids.ts";
 import type {
@@ -100,6 +100,7 @@ export class RabbitTransport implements Transport {
       consuming: this.#consuming,
       inbox: () => this.inbox,
       others: new OtherNodes(access, settings),
+      isWatchNeeded: (connection) => isSince(versionOf(connection), 4, 3),
       intervalMs: (heartbeat || DEFAULT_PROBE_INTERVAL_S) * 1_000,
     });
     this.#publishing.start();

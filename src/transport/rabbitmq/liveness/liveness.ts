@@ -4,7 +4,7 @@ import type { SupervisedConnection } from "../connection/supervised_connection.t
 import { InFlightWindow } from "../publishing/publish_window.ts";
 import { Publisher, type PublisherOptions } from "../publishing/publisher.ts";
 import { LivenessProbe } from "./liveness_probe.ts";
-import { NodeWatch } from "./node_watch.ts";
+import { NodeWatch, type NodeWatchOptions } from "./node_watch.ts";
 import type { OtherNodes } from "./other_nodes.ts";
 
 /** Collaborators of the liveness of a process. */
@@ -19,6 +19,8 @@ export interface LivenessOptions {
   readonly intervalMs: number;
   /** The other nodes of the cluster. */
   readonly others: OtherNodes;
+  /** See `NodeWatchOptions`. */
+  readonly isWatchNeeded: NodeWatchOptions["isNeeded"];
 }
 
 /** Probes the broker while it is started, and reconnects where nothing comes back. */
@@ -46,7 +48,7 @@ export class Liveness {
     this.#probe = probe;
     this.#watch = new NodeWatch({
       ...connections,
-      ...{ probe, window },
+      ...{ probe, window, isNeeded: options.isWatchNeeded },
       publishOverOther: (message, deadline) => {
         const used = [publishing, consuming].map(({ node }) => node?.url.host);
         return others.publish(inbox(), message, used, deadline);

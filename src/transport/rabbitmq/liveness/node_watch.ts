@@ -6,6 +6,7 @@
  *
  * @module
  */
+import type { Connection } from "../../../amqp/mod.ts";
 import { type Deadline, delay } from "../../../async/deadline.ts";
 import {
   clearDeadline,
@@ -32,6 +33,11 @@ export interface NodeWatchOptions {
   readonly publishing: ProbedConnection & Pick<SupervisedConnection, "node">;
   /** The connection that consumes. */
   readonly consuming: ProbedConnection;
+  /**
+   * True if the broker of a connection lets a node in a minority keep its clients. RabbitMQ before 4.3 closes their connections
+   * (`pause_minority`); until it does, a new channel may be blocked by a queue that has no new leader.
+   */
+  readonly isNeeded: (connection: Connection) => boolean;
   /** Window of the messages of the process. */
   readonly window: Pick<InFlightWindow, "messages" | "admitted">;
   /** Publishes a probe over another node; resolves with true if it was confirmed. Never rejects. */
@@ -91,9 +97,14 @@ export class NodeWatch {
     const due = performance.now() + LOOK_MS;
     this.#timer = setDeadline(due, () => {
       this.#arm();
-      const { nodes = 0 } = this.#options.publishing.node ?? {};
-      if (nodes > 1) this.#look(performance.now());
+      if (this.#isNeeded()) this.#look(performance.now());
     });
+  }
+
+  #isNeeded(): boolean {
+    const { publishing: { node, current }, isNeeded } = this.#options;
+    const { nodes = 0 } = node ?? {};
+    return nodes > 1 && current !== undefined && isNeeded(current);
   }
 
   #look(now: number): void {
