@@ -21,6 +21,7 @@ printf '#!/bin/sh\\nROOTDIR="/usr/lib/erlang"\\nprintf %%s "$ROOTDIR"\\n' >"$erl
 chmod 755 "$erlang/bin/erl"
 cp "$erlang/bin/erl" "$erlang/erts-1/bin/erl"
 : >"$erlang/bin/epmd"
+: >"$erlang/bin/escript"
 : >"$sbin/rabbitmq-server"
 [ ! -e "$FAKE/killed" ] || kill -9 $PPID`,
 };
@@ -103,7 +104,7 @@ Deno.test(
     const erl = await new Deno.Command(`${one}/erl`).output();
     const erlang = one.replace(/rabbitmq\/lib.*/, "erlang");
     assert.equal(new TextDecoder().decode(erl.stdout), erlang);
-    await Deno.stat(`${one}/epmd`);
+    for (const name of ["epmd", "escript"]) await Deno.stat(`${one}/${name}`);
   },
 );
 
