@@ -2,13 +2,10 @@
 import assert from "node:assert/strict";
 import { createConnection } from "../../mod.ts";
 import { Raw } from "../rpc/support.ts";
-import {
-  type PrivateBroker,
-  privateBroker,
-  rabbitmqServer,
-} from "../setup/broker.ts";
+import { rabbitmqServer, type VirtualHost } from "../setup/broker.ts";
 import { postgresServer, privatePostgres } from "../setup/postgres.ts";
 import { until } from "../setup/probe.ts";
+import { node, onVirtualHost } from "../transport/node.ts";
 import { poisonable } from "./poison.ts";
 import { FleetProcess } from "./process.ts";
 
@@ -58,25 +55,25 @@ class Restarted implements AsyncDisposable {
   }
 }
 
-/** Messages in queues of a node. */
-async function depths(broker: PrivateBroker): Promise<Map<string, number>> {
-  const lines = await broker.ctl(
-    ...["list_queues", "name", "messages", "--quiet", "--no-table-headers"],
-  );
+/** Messages in queues of a virtual host. */
+async function depths({ name }: VirtualHost): Promise<Map<string, number>> {
+  const columns = ["name", "messages", "--quiet", "--no-table-headers"];
+  const lines = await node.ctl("list_queues", "-p", name, ...columns);
   const rows = lines.trim().split("\n").map((line) => line.split("\t"));
   return new Map(rows.map(([name = "", depth]) => [name, Number(depth)]));
 }
 
 /** What the broker itself would take from the queues goes to one that must stay empty. */
-async function limitDeliveries(broker: PrivateBroker, raw: Raw, limit: number) {
+async function limitDeliveries(host: VirtualHost, raw: Raw, limit: number) {
   await raw.channel.assertQueue("by-the-broker");
   const policy = {
     "delivery-limit": limit,
     "dead-letter-exchange": "",
     "dead-letter-routing-key": "by-the-broker",
   };
-  const name = ["set_policy", "--apply-to", "queues", "limit", "^poisonable"];
-  await broker.ctl(...name, JSON.stringify(policy));
+  const name = ["set_policy", "-p", host.name, "--apply-to", "queues"];
+  const pattern = ["limit", "^poisonable", JSON.stringify(policy)];
+  await node.ctl(...name, ...pattern);
 }
 
 for (
@@ -86,15 +83,12 @@ for (
     ["quorum", 2],
   ] as const
 ) {
-  Deno.test({
-    name:
-      `poison among ${INNOCENTS} innocents kills five workers of a ${type} queue, ${workers} at once, and harms nobody else (needs rabbitmq-server)`,
-    ignore: rabbitmqServer === undefined,
-    fn: async () => {
-      await using broker = await privateBroker();
-      const { url } = broker;
+  onVirtualHost(
+    `poison among ${INNOCENTS} innocents kills five workers of a ${type} queue, ${workers} at once, and harms nobody else`,
+    async (host) => {
+      const { url } = host;
       await using raw = await Raw.open(url);
-      if (type === "quorum") await limitDeliveries(broker, raw, 3);
+      if (type === "quorum") await limitDeliveries(host, raw, 3);
       await using stack = new AsyncDisposableStack();
       const fleet = Array.from(
         { length: workers },
@@ -107,7 +101,7 @@ for (
       for (let id = 0; id <= INNOCENTS; id++) {
         await client.cast("work", { id, poison: id === args.id });
       }
-      const dead = async () => (await depths(broker)).get("poisonable.dead");
+      const dead = async () => (await depths(host)).get("poisonable.dead");
       await until("it is a dead letter", dead, 120_000, 200);
       const done = () => new Set(fleet.flatMap((worker) => worker.done));
       await until("all others are done", () => done().size === INNOCENTS);
@@ -120,11 +114,11 @@ for (
       const reason = letter.properties.headers?.["warren-reason"];
       assert.match(reason, /^Interrupted 5 times: /);
       await until("nothing is left", async () => {
-        const all = await depths(broker);
+        const all = await depths(host);
         return [...all.values()].every((depth) => depth === 0);
       });
     },
-  });
+  );
 }
 
 Deno.test({
@@ -132,16 +126,16 @@ Deno.test({
     "poison that takes long, and is kept by a ledger, kills five workers too (needs rabbitmq-server, PostgreSQL)",
   ignore: rabbitmqServer === undefined || postgresServer === undefined,
   fn: async () => {
-    await using broker = await privateBroker();
+    const host = await node.addVirtualHost();
     await using database = await privatePostgres();
-    const { url } = broker;
+    const { url } = host;
     await using worker = new Restarted("host", url, "classic", database.url);
     await worker.ready();
     await using caller = await createConnection(url);
     const client = caller.client(poisonable);
     await client.cast("long", { id: 1, poison: true });
     await client.cast("long", { id: 2, poison: false });
-    const dead = async () => (await depths(broker)).get("poisonable.dead");
+    const dead = async () => (await depths(host)).get("poisonable.dead");
     await until("it is a dead letter", dead, 120_000, 200);
     await until("the other is done", () => worker.done.length === 1);
     assert.equal(worker.deaths, 5);

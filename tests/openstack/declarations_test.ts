@@ -9,23 +9,23 @@ import {
   TopologyError,
 } from "../../mod.ts";
 import { failureOf, Raw, sumHandlers, sums } from "../rpc/support.ts";
-import {
-  type PrivateBroker,
-  privateBroker,
-  rabbitmqServer,
-} from "../setup/broker.ts";
+import type { VirtualHost } from "../setup/broker.ts";
 import { until } from "../setup/probe.ts";
+import { node, onVirtualHost } from "../transport/node.ts";
 
 /** One row of what rabbitmqctl lists. */
 type Row = Readonly<Record<string, unknown>>;
 
 async function list(
-  broker: PrivateBroker,
+  host: VirtualHost,
   what: "exchanges" | "queues",
   columns: readonly string[],
 ): Promise<Row[]> {
   const command = [`list_${what}`, "--silent", "--formatter", "json"];
-  const rows: Row[] = JSON.parse(await broker.ctl(...command, ...columns));
+  const place = ["--vhost", host.name];
+  const rows: Row[] = JSON.parse(
+    await node.ctl(...command, ...place, ...columns),
+  );
   return rows.map(plainRow);
 }
 
@@ -47,13 +47,13 @@ function plainRow({ exclusive, arguments: list, ...row }: Row): Row {
 const TRANSIENT = "reply_<hex>";
 
 /** As a table of rows, without what is random in names; Warren's own registry and RabbitMQ's exchanges are left out. */
-async function declared(broker: PrivateBroker) {
+async function declared(host: VirtualHost) {
   const shown = (name: string) => name.replaceAll(/_[0-9a-f]{32}$/g, "_<hex>");
   const ours = (name: string) => !/^$|^amq\.|^warren\./.test(name);
-  const queues = await list(broker, "queues", [
+  const queues = await list(host, "queues", [
     ...["name", "durable", "auto_delete", "exclusive", "arguments"],
   ]);
-  const exchanges = await list(broker, "exchanges", [
+  const exchanges = await list(host, "exchanges", [
     ...["name", "type", "durable", "auto_delete"],
   ]);
   const rows = (all: Row[]) =>
@@ -68,17 +68,17 @@ async function declared(broker: PrivateBroker) {
 
 /** A service and a caller, who have called, cast to all, and notified. */
 async function live(
-  broker: PrivateBroker,
+  { url }: VirtualHost,
   options: ConnectionOptions,
 ): Promise<AsyncDisposableStack> {
   const stack = new AsyncDisposableStack();
   const topic = "compute";
   const manager = implement(sums(topic), sumHandlers());
-  const common = { ...options, url: broker.url, signals: false };
+  const common = { ...options, url, signals: false };
   const service = stack.use(
     await Service.start({ ...common, host: "gb07", manager }),
   );
-  const connection = stack.use(await createConnection(broker.url, options));
+  const connection = stack.use(await createConnection(url, options));
   const client = connection.client(sums(topic));
   assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
   await client.fanoutCast("wait");
@@ -154,50 +154,42 @@ const cases: readonly [
 ];
 
 for (const [name, options, shared, control, own, fanout] of cases) {
-  Deno.test({
-    name: `OpenStack's declarations, ${name} (needs rabbitmq-server)`,
-    ignore: rabbitmqServer === undefined,
-    async fn() {
-      await using broker = await privateBroker();
-      await using stack = await live(broker, options);
-      const { queues, exchanges } = await declared(broker);
-      assert.deepEqual(queues, {
-        compute: shared,
-        "compute.gb07": shared,
-        "compute_fanout_<hex>": own,
-        "notifications.info": shared,
-        [TRANSIENT]: own,
-      });
-      assert.deepEqual(exchanges, {
-        compute_fanout: fanout,
-        nova: control,
-        // Where Grizzly's and older servers of oslo.messaging answer.
-        [TRANSIENT]: exchange("direct", false, true),
-      });
-      await stack.disposeAsync();
-      // Only what others may need is left.
-      const left = await declared(broker);
-      const lasting = "autoDelete" in Object(options.profile)
-        ? ["notifications.info"]
-        : ["compute", "compute.gb07", "notifications.info"];
-      assert.deepEqual(Object.keys(left.queues), lasting);
-    },
+  onVirtualHost(`OpenStack's declarations, ${name}`, async (host) => {
+    await using stack = await live(host, options);
+    const { queues, exchanges } = await declared(host);
+    assert.deepEqual(queues, {
+      compute: shared,
+      "compute.gb07": shared,
+      "compute_fanout_<hex>": own,
+      "notifications.info": shared,
+      [TRANSIENT]: own,
+    });
+    assert.deepEqual(exchanges, {
+      compute_fanout: fanout,
+      nova: control,
+      // Where Grizzly's and older servers of oslo.messaging answer.
+      [TRANSIENT]: exchange("direct", false, true),
+    });
+    await stack.disposeAsync();
+    // Only what others may need is left.
+    const left = await declared(host);
+    const lasting = "autoDelete" in Object(options.profile)
+      ? ["notifications.info"]
+      : ["compute", "compute.gb07", "notifications.info"];
+    assert.deepEqual(Object.keys(left.queues), lasting);
   });
 }
 
-Deno.test({
-  name:
-    "OpenStack's declarations, fanouts from a stream, and names of a queue manager (needs rabbitmq-server)",
-  ignore: rabbitmqServer === undefined,
-  async fn() {
-    await using broker = await privateBroker();
+onVirtualHost(
+  "OpenStack's declarations, fanouts from a stream, and names of a queue manager",
+  async (host) => {
     const profile: NovaProfile = {
       transientQuorum: true,
       streamFanout: true,
       member: "gb07:compute",
     };
-    await using stack = await live(broker, { profile });
-    const { queues, exchanges } = await declared(broker);
+    await using stack = await live(host, { profile });
+    const { queues, exchanges } = await declared(host);
     const stream = { "x-queue-type": "stream", "x-max-age": "1800s" };
     assert.deepEqual(queues["compute_fanout"], queue(true, stream));
     assert.deepEqual(
@@ -207,22 +199,19 @@ Deno.test({
     const [reply] = Object.keys(queues).filter((each) => /^reply/.test(each));
     assert.match(String(reply), /^reply_gb07:compute\.\d+:\d+$/);
     await stack.disposeAsync();
-    const left = Object.keys((await declared(broker)).queues);
+    const left = Object.keys((await declared(host)).queues);
     assert.ok(left.includes("compute_fanout"), "the stream stays");
   },
-});
+);
 
-Deno.test({
-  name:
-    "Every process reads a stream of fanouts, from when it comes, over a lost connection (needs rabbitmq-server)",
-  ignore: rabbitmqServer === undefined,
-  async fn() {
-    await using broker = await privateBroker();
+onVirtualHost(
+  "Every process reads a stream of fanouts, from when it comes, over a lost connection",
+  async ({ url }) => {
     const profile = { transientQuorum: true, streamFanout: true };
     const heard: Record<string, string[]> = { one: [], two: [] };
     const start = (host: "one" | "two") =>
       Service.start({
-        url: broker.url,
+        url,
         profile,
         host,
         signals: false,
@@ -232,7 +221,7 @@ Deno.test({
         ),
       });
     await using _one = await start("one");
-    await using connection = await createConnection(broker.url, { profile });
+    await using connection = await createConnection(url, { profile });
     const client = connection.client(sums("compute"));
     await client.fanoutCast("wait", { tag: "a" });
     await until("one has it", () => heard.one?.length === 1);
@@ -241,7 +230,7 @@ Deno.test({
     const both = (count: number) => () =>
       heard.one?.length === count + 1 && heard.two?.length === count;
     await until("both have it", both(1));
-    await broker.ctl("close_all_connections", "a test");
+    await node.ctl("close_all_connections", "a test");
     await client.fanoutCast("wait", { tag: "c" });
     await until("both have that", both(2), 20_000);
     await client.fanoutCast("wait", { tag: "d" });
@@ -251,18 +240,15 @@ Deno.test({
       two: ["b", "c", "d"],
     });
   },
-});
+);
 
-Deno.test({
-  name:
-    "A bus of another form is one error that says what differs (needs rabbitmq-server)",
-  ignore: rabbitmqServer === undefined,
-  async fn() {
-    await using broker = await privateBroker();
-    await using raw = await Raw.open(broker.url);
+onVirtualHost(
+  "A bus of another form is one error that says what differs",
+  async (host) => {
+    await using raw = await Raw.open(host.url);
     const start = (profile: NovaProfile, queueType?: "quorum") =>
       failureOf(Service.start({
-        url: broker.url,
+        url: host.url,
         profile,
         queueType,
         host: "one",
@@ -292,4 +278,4 @@ Deno.test({
       ...["queue compute", "x-queue-type", "quorum", "none", 406],
     ]);
   },
-});
+);

@@ -1,8 +1,8 @@
 /** `connection.lead`: one leader at a time, and a successor. */
 import assert from "node:assert/strict";
 import { createConnection, InvalidValueError } from "../../mod.ts";
-import { privateBroker } from "../setup/broker.ts";
 import { until } from "../setup/probe.ts";
+import { node, onVirtualHost } from "../transport/node.ts";
 import { onEachBus } from "./support.ts";
 
 onEachBus(
@@ -52,49 +52,53 @@ onEachBus("lead refuses a task whose name can be no queue's", async (bus) => {
 
 const queueTypes = ["classic", "quorum"] as const;
 
-Deno.test("a leader that gets no new token no longer leads, and one leads afterwards", async () => {
-  await using broker = await privateBroker();
-  await using stack = new AsyncDisposableStack();
-  const elections = await Promise.all(queueTypes.map(async (queueType) => {
-    const connect = async () =>
-      stack.use(
-        await createConnection(broker.url, { queueType, heartbeat: 60 }),
+onVirtualHost(
+  "a leader that gets no new token no longer leads, and one leads afterwards",
+  async ({ url }) => {
+    await using stack = new AsyncDisposableStack();
+    const elections = await Promise.all(queueTypes.map(async (queueType) => {
+      const connect = async () =>
+        stack.use(
+          await createConnection(url, { queueType, heartbeat: 60 }),
+        );
+      const candidates = [await connect(), await connect()].map((connection) =>
+        stack.use(connection.lead(queueType, "sweep"))
       );
-    const candidates = [await connect(), await connect()].map((connection) =>
-      stack.use(connection.lead(queueType, "sweep"))
-    );
-    const leaders = () => candidates.filter((each) => each.leading);
-    await until("one leads", () => leaders().length === 1);
-    return { leaders, term: leaders()[0]?.leading };
-  }));
-  broker.freeze();
-  try {
-    for (const { leaders, term } of elections) {
-      await until("its term ends", () => term?.aborted, 15_000);
-      assert.deepEqual(leaders(), []);
+      const leaders = () => candidates.filter((each) => each.leading);
+      await until("one leads", () => leaders().length === 1);
+      return { leaders, term: leaders()[0]?.leading };
+    }));
+    node.freeze();
+    try {
+      for (const { leaders, term } of elections) {
+        await until("its term ends", () => term?.aborted, 15_000);
+        assert.deepEqual(leaders(), []);
+      }
+    } finally {
+      node.thaw();
     }
-  } finally {
-    broker.thaw();
-  }
-  for (const { leaders } of elections) {
-    await until("one leads", () => leaders().length === 1, 30_000);
-  }
-});
+    for (const { leaders } of elections) {
+      await until("one leads", () => leaders().length === 1, 30_000);
+    }
+  },
+);
 
-Deno.test("a leader stays, and a lost token is replaced", async () => {
-  await using broker = await privateBroker();
-  await Promise.all(queueTypes.map(async (queueType) => {
-    const queue = `${queueType}.leader.sweep`;
-    await using one = await createConnection(broker.url, { queueType });
-    await using first = one.lead(queueType, "sweep");
-    const term = await until("it leads", () => first.leading);
-    await broker.ctl("purge_queue", queue);
-    await using two = await createConnection(broker.url, { queueType });
-    await using second = two.lead(queueType, "sweep");
-    await first[Symbol.asyncDispose]();
-    assert.ok(term.aborted);
-    await until("the other leads", () => second.leading, 20_000);
-    await broker.ctl("delete_queue", queue);
-    await until("it leads again", () => second.leading, 20_000);
-  }));
-});
+onVirtualHost(
+  "a leader stays, and a lost token is replaced",
+  async ({ name, url }) => {
+    await Promise.all(queueTypes.map(async (queueType) => {
+      const queue = `${queueType}.leader.sweep`;
+      await using one = await createConnection(url, { queueType });
+      await using first = one.lead(queueType, "sweep");
+      const term = await until("it leads", () => first.leading);
+      await node.ctl("purge_queue", "-p", name, queue);
+      await using two = await createConnection(url, { queueType });
+      await using second = two.lead(queueType, "sweep");
+      await first[Symbol.asyncDispose]();
+      assert.ok(term.aborted);
+      await until("the other leads", () => second.leading, 20_000);
+      await node.ctl("delete_queue", "-p", name, queue);
+      await until("it leads again", () => second.leading, 20_000);
+    }));
+  },
+);

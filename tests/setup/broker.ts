@@ -51,6 +51,13 @@ export interface PrivateBrokerOptions {
   place?: ClusterPlace | undefined;
 }
 
+/** A part of a node with queues, exchanges and rights of its own. */
+export interface VirtualHost {
+  readonly name: string;
+  /** It as user guest. */
+  readonly url: string;
+}
+
 /** Starts a RabbitMQ node of its own; resolves when it answers AMQP. */
 export async function privateBroker(
   options: PrivateBrokerOptions = {},
@@ -208,6 +215,19 @@ export class PrivateBroker implements AsyncDisposable {
     throw new Error(
       `rabbitmqctl ${args[0]} failed: ${new TextDecoder().decode(stderr)}`,
     );
+  }
+
+  /** Adds an empty virtual host, in which guest may do everything: it is sooner there than another node. */
+  async addVirtualHost(): Promise<VirtualHost> {
+    const name = `test-${crypto.randomUUID().slice(0, 8)}`;
+    const all = '<<".*">>';
+    await this.ctl(
+      "eval",
+      `ok = rabbit_vhost:add(<<"${name}">>, <<"guest">>), ` +
+        "ok = rabbit_auth_backend_internal:set_permissions(" +
+        `<<"guest">>, <<"${name}">>, ${all}, ${all}, ${all}, <<"guest">>).`,
+    );
+    return { name, url: `${this.url}/${name}` };
   }
 
   /** What the node has logged. */

@@ -2,16 +2,21 @@
 import assert from "node:assert/strict";
 import { connect } from "../../src/amqp/mod.ts";
 import { type PrivateBroker, rabbitmqServer } from "./broker.ts";
-import { privateCluster } from "./cluster.ts";
+import { type PrivateCluster, privateCluster } from "./cluster.ts";
 import { partitionsMissing } from "./partition.ts";
 import { until } from "./probe.ts";
+
+let cluster: PrivateCluster;
+Deno.test.beforeAll(async () => {
+  if (rabbitmqServer) cluster = await privateCluster({ tickTime: 4 });
+});
+Deno.test.afterAll(() => cluster?.[Symbol.asyncDispose]());
 
 Deno.test({
   name:
     "a cluster of private nodes forms, and takes a node back that was killed (needs rabbitmq-server)",
   ignore: rabbitmqServer === undefined,
 }, async () => {
-  await using cluster = await privateCluster();
   assert.equal(new Set(cluster.urls).size, 3);
   const [first] = cluster.nodes;
   assert.ok(first);
@@ -43,7 +48,7 @@ Deno.test({
   }`,
   ignore: rabbitmqServer === undefined || missing !== undefined,
 }, async () => {
-  await using cluster = await privateCluster({ tickTime: 4 });
+  await cluster.whole();
   const [alone, other] = cluster.nodes;
   assert.ok(alone && other);
   const seen = async (node: PrivateBroker) => {

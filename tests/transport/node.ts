@@ -3,6 +3,7 @@ import {
   type PrivateBroker,
   privateBroker,
   rabbitmqServer,
+  type VirtualHost,
 } from "../setup/broker.ts";
 
 /** It runs while the file's tests do. */
@@ -17,4 +18,12 @@ Deno.test.afterAll(() => node?.[Symbol.asyncDispose]());
 export function onNode(name: string, fn: () => Promise<void>): void {
   const ignore = rabbitmqServer === undefined;
   Deno.test({ name: `${name} (needs rabbitmq-server)`, ignore, fn });
+}
+
+/** A test on an empty virtual host of the node. */
+export function onVirtualHost(
+  name: string,
+  fn: (host: VirtualHost) => Promise<void>,
+): void {
+  onNode(name, async () => await fn(await node.addVirtualHost()));
 }

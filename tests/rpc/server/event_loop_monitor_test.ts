@@ -5,10 +5,9 @@ import {
   type Watched,
 } from "../../../src/rpc/server/event_loop_monitor.ts";
 import { answerIn } from "../../../src/rpc/discovery/service_contract.ts";
-import { privateBroker, rabbitmqServer } from "../../setup/broker.ts";
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
-import { all, Bus, onEachBus, sumHandlers, sums } from "../support.ts";
+import { all, onEachBus, onRabbit, sumHandlers, sums } from "../support.ts";
 
 /** Computes without a pause. */
 function compute(ms: number): void {
@@ -109,14 +108,9 @@ Deno.test("the statistics of an earlier version can be read", () => {
   assert.equal(answerIn({ reports: [], stats }).stats?.blocked, 0);
 });
 
-Deno.test({
-  name:
-    "what comes again because heartbeats were missed meanwhile is not run again (needs rabbitmq-server)",
-  ignore: rabbitmqServer === undefined,
-  timeout: 120_000,
-  fn: async () => {
-    await using broker = await privateBroker();
-    const bus = new Bus(broker.url); // its queues go with the broker
+onRabbit(
+  "what comes again because heartbeats were missed meanwhile is not run again",
+  async (bus) => {
     let runs = 0;
     const handlers = sumHandlers({
       wait: () => {
@@ -138,4 +132,4 @@ Deno.test({
     assert.ok(worker.stats.blocked > 0);
     assert.equal(await connection.client(api).call("add", { a: 1, b: 2 }), 3);
   },
-});
+);

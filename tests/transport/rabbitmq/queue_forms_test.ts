@@ -151,6 +151,12 @@ const config = /^[4-9]/.test(rabbitmqServer ? versionOf(rabbitmqServer) : "")
   ? "deprecated_features.permit.transient_nonexcl_queues = false"
   : "";
 
+let broker: PrivateBroker;
+Deno.test.beforeAll(async () => {
+  if (rabbitmqServer) broker = await privateBroker({ config });
+});
+Deno.test.afterAll(() => broker?.[Symbol.asyncDispose]());
+
 function onBroker(
   name: string,
   test: (broker: PrivateBroker) => Promise<void>,
@@ -158,10 +164,7 @@ function onBroker(
   Deno.test({
     name: `${name} (needs rabbitmq-server)`,
     ignore: rabbitmqServer === undefined,
-    async fn() {
-      await using broker = await privateBroker({ config });
-      await test(broker);
-    },
+    fn: () => test(broker),
   });
 }
 
@@ -208,7 +211,10 @@ async function assertForms(
 for (const queueType of TYPES) {
   onBroker(
     `every queue has the form that the table says, queueType ${queueType}`,
-    (broker) => assertForms(broker, queueType, "/"),
+    async (broker) => {
+      const { name } = await broker.addVirtualHost();
+      await assertForms(broker, queueType, name);
+    },
   );
 }
 
