@@ -1,28 +1,24 @@
 /** Workers that are told to stop under load, one after the other, and one that dies without a word. */
 import assert from "node:assert/strict";
 import { createConnection } from "../../mod.ts";
-import { privateBroker, rabbitmqServer } from "../setup/broker.ts";
+import { isAll } from "../setup/all.ts";
 import { Load } from "../setup/load.ts";
 import { until } from "../setup/probe.ts";
+import { onVirtualHost } from "../transport/node.ts";
 import { fleet } from "./contract.ts";
 import { type FleetProcess, startWorker } from "./process.ts";
 
-const ignore = rabbitmqServer === undefined;
-const needs = "(needs rabbitmq-server)";
-const ROUNDS = 50;
+const ROUNDS = isAll ? 50 : 12;
 const RATE = 300;
 
-Deno.test({
-  name:
-    `Fleet: ${ROUNDS} × SIGTERM under ${RATE} calls/s: none failed, lost or redelivered ${needs}`,
-  ignore,
-  async fn() {
-    await using broker = await privateBroker();
-    await using connection = await createConnection(broker.url);
+onVirtualHost(
+  `Fleet: ${ROUNDS} × SIGTERM under ${RATE} calls/s: none failed, lost or redelivered`,
+  async ({ url }) => {
+    await using connection = await createConnection(url);
     const client = connection.client(fleet);
     await using workers = new AsyncDisposableStack();
     const start = async (n: number) =>
-      workers.use(await startWorker(`w${n}`, broker.url));
+      workers.use(await startWorker(`w${n}`, url));
     const ended: FleetProcess[] = [];
     let oldest = await start(0);
     let next = start(1);
@@ -54,15 +50,12 @@ Deno.test({
     const rate = sent / seconds;
     assert.ok(rate > 0.8 * RATE, `${rate} calls/s`);
   },
-});
+);
 
-Deno.test({
-  name:
-    `Fleet: a service that is killed is told as down, its successor as up ${needs}`,
-  ignore,
-  async fn() {
-    await using broker = await privateBroker();
-    await using connection = await createConnection(broker.url);
+onVirtualHost(
+  `Fleet: a service that is killed is told as down, its successor as up`,
+  async ({ url }) => {
+    await using connection = await createConnection(url);
     const told: string[] = [];
     const stop = new AbortController();
     const options = { topic: "fleet", watch: true, signal: stop.signal };
@@ -71,8 +64,8 @@ Deno.test({
         told.push(`${status.host} ${status.state}`);
       }
     })().catch(() => {});
-    await using a = await startWorker("a", broker.url);
-    await using _b = await startWorker("b", broker.url);
+    await using a = await startWorker("a", url);
+    await using _b = await startWorker("b", url);
     const heard = (line: string) =>
       until(`${line} in ${told}`, () => told.includes(line));
     await heard("a up");
@@ -83,7 +76,7 @@ Deno.test({
     const ms = performance.now() - killed;
     assert.ok(ms > 300, `not before it missed some reports: ${ms} ms`);
     told.length = 0;
-    await using again = await startWorker("a", broker.url);
+    await using again = await startWorker("a", url);
     await heard("a up");
     again.kill("SIGTERM");
     await heard("a stopped");
@@ -91,4 +84,4 @@ Deno.test({
     stop.abort();
     await watching;
   },
-});
+);

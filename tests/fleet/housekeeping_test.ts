@@ -1,5 +1,6 @@
 /** What dies without a word leaves nothing at the broker that a clean stop would have taken away. */
 import assert from "node:assert/strict";
+import { isAll } from "../setup/all.ts";
 import {
   type PrivateBroker,
   privateBroker,
@@ -8,7 +9,7 @@ import {
 import { until } from "../setup/probe.ts";
 import { type FleetProcess, startWorker } from "./process.ts";
 
-const ROUNDS = 10;
+const ROUNDS = isAll ? 10 : 3;
 const SERVICES = 20;
 
 const start = (broker: PrivateBroker) =>
