@@ -49,6 +49,8 @@ export interface PrivateBrokerOptions {
   tls?: boolean | undefined;
   /** Makes the node a member of a cluster. */
   place?: ClusterPlace | undefined;
+  /** The folder of the scripts of another RabbitMQ than that of all private nodes. */
+  rabbitmq?: string | undefined;
 }
 
 /** A part of a node with queues, exchanges and rights of its own. */
@@ -62,7 +64,7 @@ export interface VirtualHost {
 export async function privateBroker(
   options: PrivateBrokerOptions = {},
 ): Promise<PrivateBroker> {
-  const sbin = findRabbitmq();
+  const sbin = options.rabbitmq ?? findRabbitmq();
   if (!sbin) {
     throw new Error(
       "Cannot start a private broker: there is no RabbitMQ on this machine",

@@ -52,6 +52,12 @@ export function findRabbitmq(): string | undefined {
   return findInstalled() ?? unpacked;
 }
 
+/** The folder of the scripts of one of {@linkcode VERSIONS}, if it is here. */
+export function findVersion(name: string): string | undefined {
+  const found = name === INSTALLED ? findInstalled() : findUnpacked(name);
+  return found && versionOf(found).startsWith(`${name}.`) ? found : undefined;
+}
+
 /** The folder of the scripts in `path`, which is that folder or the one above it. */
 function sbinOf(path: string, source: string): string {
   const found = [path, `${path}/sbin`].find(hasServer);
