@@ -62,7 +62,7 @@ export class RabbitTransport implements Transport {
   readonly #window = new InFlightWindow();
   readonly #inbox: InboxConsumer;
   readonly #liveness: Liveness;
-  readonly #outageLog = new OutageLog();
+  readonly #outageLog: OutageLog;
   /** True while `unref` is in effect, and after disposal. */
   #unreffed = false;
   /** True while the inbox is consumed. */
@@ -74,6 +74,7 @@ export class RabbitTransport implements Transport {
   constructor(options: RabbitOptions) {
     const { heartbeat = 10, profile = defaultProfile } = options;
     const access = accessOf(options);
+    this.#outageLog = new OutageLog(options.urls);
     const settings = dialSettings(options, heartbeat);
     const connect = this.#connector(options, access, settings);
     const found = this.#found;
@@ -268,12 +269,12 @@ export class RabbitTransport implements Transport {
         this.#notify({ type: "connected" });
       },
       disconnected: (reason) => {
-        this.#outageLog.failed(reason);
+        this.#outageLog.lost(reason);
         if (this.#openConnections-- === 2) {
           this.#notify({ type: "disconnected", reason });
         }
       },
-      unreachable: (reason) => this.#outageLog.failed(reason),
+      unreachable: (reason) => this.#outageLog.unreachable(reason),
       blocked: (reason) => {
         this.#liveness.suspend();
         logger("bus").warn("The broker accepts no messages: {reason}", {

@@ -1,5 +1,6 @@
 /** Health of one connection, and the log of outages. @module */
 import { logger } from "../../../logging.ts";
+import type { Access } from "./login.ts";
 import type {
   ConnectionState,
   ConsumingHealth,
@@ -88,24 +89,45 @@ export class HealthRecorder {
   }
 }
 
-/** Logs outages of the broker: one line at the beginning, and one at the end. */
+/** Milliseconds of an outage whose end is a line for readers that see warnings only. */
+const LONG_OUTAGE_MS = 5_000;
+
+/** Logs outages of the broker: one line at the beginning, and one at the end of a long one. */
 export class OutageLog {
   /** Start of the outage, in milliseconds of `performance.now()`; undefined while the broker is connected. */
   #since: number | undefined;
+  /** Attempts in which two connections may fail while both have nodes left to try. */
+  readonly #spareAttempts: number;
+  #failedAttempts = 0;
 
-  /** Logs a lost connection or a failed attempt: the first of an outage as a warning, later ones at level debug. */
-  failed(reason: string): void {
+  /** `urls` are those of the nodes; a function counts as one. */
+  constructor(urls: readonly URL[] | Access["urls"]) {
+    const nodes = typeof urls === "function" ? 1 : urls.length;
+    this.#spareAttempts = 2 * (nodes - 1);
+  }
+
+  /** Logs a lost connection: the first of an outage as a warning, later ones at level debug. */
+  lost(reason: string): void {
     const first = this.#since === undefined;
     this.#since ??= performance.now();
     logger("bus")[first ? "warn" : "debug"]("{reason}", { reason }, reason);
   }
 
-  /** Logs that all connections are open; the end of an outage as a warning, for readers that see warnings only. */
+  /** Logs a failed attempt. It is no outage while other nodes remain to be tried. */
+  unreachable(reason: string): void {
+    if (++this.#failedAttempts > this.#spareAttempts) return this.lost(reason);
+    logger("bus").debug("{reason}", { reason });
+  }
+
+  /** Logs that all connections are open; the end of an outage as a warning if it was long, else at level debug. */
   ended(): void {
     const bus = logger("bus");
+    this.#failedAttempts = 0;
     if (this.#since === undefined) return bus.info("Connected to the broker");
-    const seconds = Math.round((performance.now() - this.#since) / 100) / 10;
+    const ms = performance.now() - this.#since;
+    const level = ms < LONG_OUTAGE_MS ? "debug" : "warn";
+    const seconds = Math.round(ms / 100) / 10;
     this.#since = undefined;
-    bus.warn("Connected to the broker again, after {seconds} s", { seconds });
+    bus[level]("Connected to the broker again, after {seconds} s", { seconds });
   }
 }

@@ -69,14 +69,22 @@ export class ConsumerRegistry {
     return this.all.filter(({ tag }) => !tag);
   }
 
-  /** Records that a consumer has started (`basic.consume-ok`). */
+  /** The same in two groups: the needed ones, then the optional ones. */
+  get missingByNeed(): readonly (readonly ConsumerSpec[])[] {
+    const isOptional = ({ options }: ConsumerSpec) => options.optional === true;
+    const needed = this.missing.filter((spec) => !isOptional(spec));
+    return [needed, this.missing.filter(isOptional)];
+  }
+
+  /** Records that a consumer has started (`basic.consume-ok`). An optional one is wanted only while it runs. */
   started(spec: ConsumerSpec, tag: string): void {
     const known = this.#all.has(spec);
     const already = known && spec.tag !== undefined;
     spec.tag = tag;
     spec.hasRun = true;
     this.#all.add(spec);
-    this.#recorder.addConsumers(known ? 0 : 1, already ? 0 : 1);
+    const isCounted = spec.options.optional ? already : known;
+    this.#recorder.addConsumers(isCounted ? 0 : 1, already ? 0 : 1);
     this.#recorder.recordProof();
   }
 
@@ -87,16 +95,17 @@ export class ConsumerRegistry {
   stopped(spec: ConsumerSpec): void {
     const consumed = this.#all.has(spec) && spec.tag !== undefined;
     spec.tag = undefined;
-    if (consumed) this.#recorder.addConsumers(0, -1);
-    const { exclusive, restore = !exclusive } = spec.options;
+    const { exclusive, optional, restore = !exclusive } = spec.options;
+    if (consumed) this.#recorder.addConsumers(optional ? -1 : 0, -1);
     if (!restore) this.remove(spec);
   }
 
   /** Removes a consumer, so that it is not restored. */
   remove(spec: ConsumerSpec): void {
     spec.cancelled = true;
+    const stops = spec.tag === undefined ? 0 : -1;
     if (this.#all.delete(spec)) {
-      this.#recorder.addConsumers(-1, spec.tag === undefined ? 0 : -1);
+      this.#recorder.addConsumers(spec.options.optional ? stops : -1, stops);
     }
     spec.ended.resolve();
   }

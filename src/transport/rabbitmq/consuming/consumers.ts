@@ -18,7 +18,8 @@ import {
   withDeclaredQueue,
 } from "./consumer_spec.ts";
 import { type ConsumingChannel, startConsumer } from "./receiver.ts";
-import { consumeError, isUnprocessed } from "../connection/topology_errors.ts";
+import { RestorationLog } from "./restoration_log.ts";
+import { consumeError } from "../connection/topology_errors.ts";
 import { Renewals } from "./consumer_renewal.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 import { backoff } from "../../../async/backoff.ts";
@@ -163,17 +164,21 @@ export class ConsumerChannel {
   /** Starts all consumers that do not run, until none is missing. */
   async #restoreAll(): Promise<void> {
     const { signal } = this.#closing;
+    const log = new RestorationLog();
     for (let attempt = 0; !signal.aborted; attempt++) {
       if (this.#connection.failure) return;
-      const { missing } = this.#registry;
-      if (missing.length === 0) return;
-      await inParallel(missing, MAX_RESTARTS, (spec) => this.#restoreOne(spec));
+      if (this.#registry.missing.length === 0) return;
+      const restore = (spec: ConsumerSpec) => this.#restoreOne(spec, log);
+      // The queue of a lock is not answered while its node is down, and holds up those after it.
+      for (const specs of this.#registry.missingByNeed) {
+        await inParallel(specs, MAX_RESTARTS, restore);
+      }
       const deadline = { at: Infinity, signal };
       await delay(backoff(attempt), deadline).catch(() => {});
     }
   }
 
-  async #restoreOne(spec: ConsumerSpec): Promise<void> {
+  async #restoreOne(spec: ConsumerSpec, log: RestorationLog): Promise<void> {
     try {
       await this.#startIf(spec, () => spec.tag === undefined);
     } catch (error) {
@@ -184,13 +189,7 @@ export class ConsumerChannel {
       if (error instanceof TopologyError && !isMissing) {
         return this.#onRejected(spec, error);
       }
-      const { name: queue } = spec.route.queue;
-      const isCulprit = this.#connection.current && !isUnprocessed(error);
-      logger("bus")[isCulprit ? "warn" : "debug"](
-        "Cannot consume {queue} yet: {error}",
-        { queue, error },
-        queue,
-      );
+      log.failed(spec, error, this.#connection.current !== undefined);
       if (isMissing && spec.replaceRoute) spec.route = spec.replaceRoute();
     }
   }
