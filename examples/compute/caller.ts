@@ -12,7 +12,8 @@ export interface TypedRequest {
   readonly procedure: string;
   /** Arguments as typed, all of them texts. */
   readonly args: Readonly<Record<string, string>>;
-  readonly url: string;
+  /** URLs of the broker, or of the nodes of a cluster. */
+  readonly url: readonly string[];
   readonly host: string | undefined;
   /** Time limit in milliseconds. */
   readonly timeout: number | undefined;

@@ -32,7 +32,7 @@ interface Caller {
   heard(eventType: string, publisherId: string): Promise<void>;
 }
 
-function serve(url: string, host: string): Promise<Service> {
+function serve(url: readonly string[], host: string): Promise<Service> {
   return Service.start({
     url,
     host,
@@ -179,14 +179,15 @@ async function show(caller: Caller): Promise<void> {
 }
 
 /** Runs the demo. */
-export async function demo(url: string): Promise<void> {
+export async function demo(url: readonly string[]): Promise<void> {
   const started = performance.now();
   await logToConsole(byHost, "warning");
   await using running = new AsyncDisposableStack();
   const services: Service[] = [];
   for (const host of HOSTS) services.push(running.use(await serve(url, host)));
-  const { protocol, host } = new URL(url);
-  const where = protocol === "memory:" ? "in memory" : `on RabbitMQ at ${host}`;
+  const isMemory = url[0]?.startsWith("memory:");
+  const hosts = url.map((one) => new URL(one).host).join(", ");
+  const where = isMemory ? "in memory" : `on RabbitMQ at ${hosts}`;
   console.log(`Two hosts and a caller in one process, ${where}`);
 
   const options = { timeout: TIMEOUT_MS, publisherId: CALLER };

@@ -28,12 +28,12 @@ Procedures:
 
 Options:
   --host <name>               worker: its name (the machine's); call, cast: only that host
-  --url <url>                 amqp://user:password@host:5672/vhost (AMQP_URL)
+  --url <url>[,<url>…]        amqp://user:password@host:5672/vhost (AMQP_URL); several are the nodes of a cluster
   --timeout <ms>              longest wait for an answer, or between two lines (60000)
   --help                      this
 
 Environment:
-  AMQP_URL                    the broker; nothing else is read
+  AMQP_URL                    the broker, as --url; nothing else is read
 
 Exit codes: 0 done; 1 failed, with "CODE: message" on stderr; 2 not understood`;
 
@@ -90,6 +90,11 @@ function milliseconds(text: string | undefined): number | undefined {
   throw new UsageError(`--timeout "${text}" is no number of milliseconds`);
 }
 
+/** Splits a list of URLs: the nodes of a cluster. */
+function urls(text: string): string[] {
+  return text.split(/,(?=\w+:\/\/)/);
+}
+
 function given(value: string | undefined, otherwise: string): string {
   if (value) return value;
   throw new UsageError(otherwise);
@@ -101,8 +106,8 @@ async function run(args: string[]): Promise<void> {
   const [word = "", ...words] = positionals;
   const verb = verbOf(word, Object.keys(values));
   const url = values.url ?? Deno.env.get("AMQP_URL");
-  if (verb === "") return await demo(url ?? "memory:compute");
-  const broker = given(url, "No broker: set AMQP_URL or give --url");
+  if (verb === "") return await demo(urls(url ?? "memory:compute"));
+  const broker = urls(given(url, "No broker: set AMQP_URL or give --url"));
   if (verb === "worker") {
     if (words[0]) throw new UsageError(`Unknown word "${words[0]}"`);
     return await work(broker, values.host);

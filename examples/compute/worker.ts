@@ -5,7 +5,10 @@ import { dated, logToConsole } from "./log.ts";
 import { ComputeManager } from "./manager.ts";
 
 /** Serves as `host` (default: the machine's name); resolves when a signal has stopped the service. */
-export async function work(url: string, host?: string): Promise<void> {
+export async function work(
+  url: readonly string[],
+  host?: string,
+): Promise<void> {
   await logToConsole(dated, "info");
   await using service = await Service.start({
     url,

@@ -1,7 +1,8 @@
 /** The example as its reader runs it: in one process, on RabbitMQ, and as processes with the rights that the README names. */
 import assert from "node:assert/strict";
 import { Raw } from "../rpc/support.ts";
-import { brokerUrl } from "../setup/broker.ts";
+import { brokerUrl, rabbitmqServer } from "../setup/broker.ts";
+import { privateCluster } from "../setup/cluster.ts";
 import { until } from "../setup/probe.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -115,24 +116,15 @@ Deno.test("compute.ts explains itself, and what it did not understand", async ()
   }
 });
 
-/** A worker process under a name of its own, with the least rights. */
-class Host implements AsyncDisposable {
-  readonly name = `gb-${crypto.randomUUID().slice(0, 8)}`;
+/** A running `compute.ts`, and what it has printed. */
+class Program implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #reading: Promise<unknown>;
   out = "";
   err = "";
 
-  constructor(url: string) {
-    const { hostname, port } = new URL(url);
-    const rights = [
-      `--allow-net=${hostname}:${port || 5672}`,
-      "--allow-env=AMQP_URL",
-      "--allow-sys=hostname",
-      "--allow-read=examples/",
-    ];
-    const words = ["worker", "--host", this.name];
-    this.#child = compute(rights, words, url).spawn();
+  constructor(...command: Parameters<typeof compute>) {
+    this.#child = compute(...command).spawn();
     const { stdout, stderr } = this.#child;
     this.#reading = Promise.all([
       gather(stdout, (chunk) => this.out += chunk),
@@ -158,6 +150,25 @@ class Host implements AsyncDisposable {
     }
     await this.#reading;
     await this.#child.status;
+  }
+}
+
+/** A worker process under a name of its own, with the least rights. */
+class Host extends Program {
+  readonly name: string;
+
+  constructor(url: string) {
+    const name = `gb-${crypto.randomUUID().slice(0, 8)}`;
+    const brokers = url.split(",").map((one) => new URL(one))
+      .map(({ hostname, port }) => `${hostname}:${port || 5672}`);
+    const rights = [
+      `--allow-net=${brokers}`,
+      "--allow-env=AMQP_URL",
+      "--allow-sys=hostname",
+      "--allow-read=examples/",
+    ];
+    super(rights, ["worker", "--host", name], url);
+    this.name = name;
   }
 }
 
@@ -218,3 +229,41 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     assert.equal(host.err, "");
   });
 }
+
+Deno.test({
+  name:
+    "compute.ts on a cluster: a node that is killed is one line, and nothing else is seen of it (needs rabbitmq-server)",
+  ignore: rabbitmqServer === undefined,
+}, async () => {
+  await using cluster = await privateCluster();
+  const url = cluster.urls.join(",");
+  await using host = new Host(url);
+  await host.says("Serving compute");
+  const pids = await cluster.running.ctl("list_connections", "-q", "pid");
+  const node = cluster.nodes.find(({ name }) => pids.includes(name)); // a node to which the worker is connected
+  const ask = (...words: string[]) =>
+    run(["call", ...words, "--host", host.name], url);
+  const made = await ask("runInstance", "name=web", "upTo=1000000000");
+  const { id } = JSON.parse(made.out);
+  const console = ["call", "console", `id=${id}`, "--host", host.name];
+  await using reader = new Program(["-A"], console, url);
+  await reader.says("primes below 300000");
+
+  await node?.kill();
+  await until("the worker notices", () => host.err !== "");
+  const seen = reader.out.length;
+  await until("the stream goes on", () => reader.out.length > seen + 1_000);
+  const listed = await ask("list");
+  assert.deepEqual([listed.code, listed.err], [0, ""]);
+  assert.match(listed.out, /"state": "running"/);
+  const [out, err] = [reader.out, reader.err];
+  assert.equal(await host.end("SIGTERM"), 0);
+
+  const lost = /^.*Connection to amqp:.* lost: .*\n$/;
+  assert.match(host.err, lost);
+  if (err !== "") assert.match(err, lost); // it may have been on other nodes
+  const numbers = out.slice(0, out.lastIndexOf("\n")).split("\n").map((line) =>
+    Number(/below (\d+)$/.exec(line)?.[1]) / 100_000
+  );
+  assert.deepEqual(numbers, numbers.map((_, n) => n + 1), "no line is missing");
+});
