@@ -1,5 +1,5 @@
 /** Consumers of a connection context: planned first, then started, finally cancelled and drained. @module */
-import { inParallel, settleAll } from "../../async/in_parallel.ts";
+import { inParallel } from "../../async/in_parallel.ts";
 import { InvalidValueError, TopologyError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import {
@@ -247,12 +247,9 @@ export async function planConsumers(
   const served = servedQueue(dispatcher, addressee, shared, server.replyCache);
   const keep = shared !== undefined && !openstack;
   const receive = server.receiver(served);
-  await settleAll([
-    subscriptions.add(address, receive, deadline, { keep }),
-    shared && !openstack
-      ? planQuarantine(resources, served, shared, deadline)
-      : undefined,
-  ]);
+  await subscriptions.add(address, receive, deadline, { keep });
+  // The quarantine queue gets the type of its queue, which is known now.
+  if (keep) await planQuarantine(resources, served, shared, deadline);
 }
 
 /** True for a queue that several workers share; of a fanout, every worker gets a copy in its own queue. */

@@ -1,13 +1,22 @@
 /** Queues that exist in another form: which are used as they are, which are refused, and what the log says. */
 import assert from "node:assert/strict";
+import {
+  contract,
+  createConnection,
+  implement,
+  Service,
+} from "../../../mod.ts";
 import { TopologyError } from "../../../src/errors.ts";
 import { brokerUrl } from "../../setup/broker.ts";
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
 import type { Address, QueueAddress } from "../../../src/transport/address.ts";
+import { declareAsFound } from "../../../src/transport/rabbitmq/connection/adoption.ts";
+import { FoundForms } from "../../../src/transport/rabbitmq/routes/found_forms.ts";
 import {
   Mailbox,
   message,
+  type Named,
   plain,
   queue,
   rabbitBus,
@@ -195,3 +204,128 @@ for (const preferred of TYPES) {
     assert.equal(log.times(/as it is/), 0);
   });
 }
+
+Deno.test("a queue that another process creates between the look and the declaration is used as that one made it", async () => {
+  await using log = await logged();
+  const form = (type: "classic" | "quorum") => ({ "x-queue-type": type });
+  const forms = {
+    classic: form("classic"),
+    quorum: form("quorum"),
+    preferred: "quorum",
+    anyType: true,
+  } as const;
+  const flags = { durable: true, exclusive: false, autoDelete: false };
+  const named = (name: string) => (
+    { name, ...flags, arguments: forms.quorum, forms }
+  );
+  const found = new FoundForms();
+  found.declared({ ...named("other"), arguments: forms.classic });
+  const wanted: string[] = [];
+  const refusals = [
+    new TopologyError("It is not there", { data: { reason: "missing" } }),
+    new TopologyError("It is another one", {
+      data: {
+        entity: "queue raced",
+        reason: "inequivalent",
+        argument: "x-queue-type",
+        existing: "classic",
+        wanted: "quorum",
+      },
+    }),
+  ];
+  await declareAsFound(named("raced"), found, (queue) => {
+    const look = queue.isFound ? "look for" : "create";
+    wanted.push(`${look} ${queue.arguments["x-queue-type"]}`);
+    const refusal = refusals.shift();
+    return refusal ? Promise.reject(refusal) : Promise.resolve();
+  });
+  assert.deepEqual(wanted, [
+    "look for classic",
+    "create quorum",
+    "look for classic",
+  ]);
+  assert.equal(found.typeOf("raced"), "classic");
+  assert.equal(log.times(/as it is/), 0);
+});
+
+Deno.test("processes that create the same queues as different types use those of the first one", async () => {
+  await using log = await logged();
+  const [one, two] = await Promise.all(
+    TYPES.map((queueType) =>
+      rabbitBus(undefined, { queueType, anyQueueType: true })
+    ),
+  );
+  assert.ok(one && two);
+  await using _one = one;
+  await using _two = two;
+  const addresses = Array.from({ length: 30 }, () => queue(one.name()));
+  const declareAll = async ({ link }: typeof one, inTurn: Named[]) => {
+    const session = await link.openSession(soon());
+    await Promise.all(inTurn.map((each) => session.declare(each, soon())));
+  };
+  await Promise.all([
+    declareAll(one, addresses),
+    declareAll(two, addresses.toReversed()),
+  ]);
+  const { foundTypes = {} } = one.link.health();
+  assert.deepEqual(two.link.health().foundTypes, foundTypes);
+  const types = addresses.map(({ key }) => foundTypes[key]);
+  assert.deepEqual(new Set(types), new Set(TYPES), "each has won some");
+  for (const { key } of addresses) {
+    const type = foundTypes[key];
+    const locator = type === "quorum" &&
+      { "x-queue-leader-locator": "balanced" };
+    await create(key, { "x-queue-type": type, ...locator }); // refused unless it has that type
+  }
+  assert.equal(log.times(/as it is/), 0);
+});
+
+Deno.test("several URLs give quorum queues; an existing classic queue and those of its failed casts stay classic", async () => {
+  await using log = await logged();
+  await using bus = await rabbitBus(undefined, { anyQueueType: true });
+  const base = await brokerUrl();
+  const url = [base, base.replace("127.0.0.1", "localhost")];
+  for (const existing of ["classic", undefined] as const) {
+    const topic = bus.name();
+    if (existing) await create(topic, { "x-queue-type": existing });
+    const jobs = contract({
+      topic,
+      version: "1.0",
+      procedures: { fail: { retry: { attempts: 2, backoff: [100] } } },
+    });
+    const manager = implement(jobs, {
+      fail: () => {
+        throw new Error("always");
+      },
+    });
+    await using _service = await Service.start({
+      url,
+      manager,
+      signals: false,
+    });
+    await using connection = await createConnection(url);
+    await connection.client(jobs).cast("fail");
+    const of: QueueAddress = queue(topic);
+    const dead: Address = { kind: "deadLetter", of };
+    await until(
+      "the cast is a dead letter",
+      async () => (await bus.link.inspect(dead, soon()))?.messages === 1,
+    );
+    const derived: Address[] = [
+      { kind: "quarantine", of },
+      { kind: "delay", of, ms: 100 },
+    ];
+    for (const each of [of, ...derived]) await bus.link.inspect(each, soon());
+    const { foundTypes = {} } = bus.link.health();
+    const type = existing ?? "quorum";
+    const names = ["", ".dead", ".quarantine", ".delay.100"].map((end) =>
+      `${topic}${end}`
+    );
+    assert.deepEqual(
+      names.map((name) => foundTypes[name]),
+      names.map(() => type),
+    );
+    assert.equal(connection.health().foundTypes?.[topic], type);
+  }
+  assert.equal(log.times(/as it is/), 0);
+});
