@@ -37,6 +37,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "transport/rabbitmq/consuming/deliveries.ts NO_TAGS": "always empty",
   "transport/rabbitmq/consuming/consumer_spec.ts #all": OWN,
   "transport/rabbitmq/transport.ts #sessions": OWN,
+  "transport/rabbitmq/new_queues.ts #names": OWN,
   "transport/rabbitmq/transport.ts #listeners": OWN,
   "transport/rabbitmq/publishing/publish_errors.ts #counts": SENT,
   "transport/rabbitmq/publishing/publish_channel.ts #waiters": SENT,

@@ -185,6 +185,12 @@ export interface Session extends AsyncDisposable {
    * them.
    */
   flush(deadline: Deadline): Promise<void>;
+  /**
+   * Resolves when the queues that this process has created survive the loss of all nodes of a cluster, some seconds later.
+   *
+   * @throws {TimeoutError} they survive it only after the deadline.
+   */
+  waitForNewQueues(deadline: Deadline): Promise<void>;
   /** Removes the binding of a queue, so that messages published to its address no longer reach the queue. */
   unbind(address: QueueAddress, deadline: Deadline): Promise<void>;
   /**

@@ -166,16 +166,17 @@ export class Bench implements AsyncDisposable {
     return worker && this.#hosts.get(worker);
   }
 
-  /** Starts one more worker; resolves when it takes messages. */
+  /** Starts one more worker, by default on the topic of the load; resolves when it takes messages. */
   async startWorker(
     host = `h${this.workers.length}`,
+    topic = this.topic,
   ): Promise<ChaosProcess> {
     const { queue: queueType, ledger } = this.settings;
     const { heartbeat, concurrency, consumerTimeout } = this.options;
     const n = this.workers.length;
     const settings: WorkerSettings = {
       urls: this.#urls(this.workerProxy),
-      topic: this.topic,
+      topic,
       host,
       ...{ queueType, ledger, heartbeat, concurrency },
       ...{ storeUrl: this.store?.url, consumerTimeout },
@@ -200,16 +201,17 @@ export class Bench implements AsyncDisposable {
     this.caller.order(order);
   }
 
-  /** Lets the caller cast many at once. */
+  /** Lets the caller cast many at once; returns how their ids begin. */
   burst(
     name: string,
     count: number,
     args: Readonly<Record<string, unknown>>,
     options: BurstOptions = {},
-    method: "work" | "long" = "work",
-  ): void {
+    method: "work" | "long" | "flaky" = "work",
+  ): string {
     const unique = `${name}-${++this.#bursts}`; // a soak has the same fault again and again
     this.order({ order: "burst", name: unique, count, args, options, method });
+    return unique;
   }
 
   /** What hands of so many workers held is cut off from them. */

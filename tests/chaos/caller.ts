@@ -34,6 +34,8 @@ export interface BurstOptions {
   /** Milliseconds; default: that of the other casts. */
   readonly timeout?: number;
   readonly host?: string;
+  /** Another topic than that of the load. */
+  readonly topic?: string;
 }
 
 /** What the runner may order. */
@@ -43,7 +45,7 @@ export type Order =
     readonly order: "burst";
     readonly count: number;
     readonly name: string;
-    readonly method: "work" | "long";
+    readonly method: "work" | "long" | "flaky";
     readonly args: Readonly<Record<string, unknown>>;
     readonly options: BurstOptions;
   };
@@ -145,9 +147,10 @@ const UNDER_WAY = 500;
 
 /** Many casts, as fast as the broker takes them. */
 async function burst(
-  client: Client<Chaos>,
-  { count, name, method, args, options }: Order & { order: "burst" },
+  { count, name, method, args, options: given }: Order & { order: "burst" },
 ): Promise<void> {
+  const { topic: other = topic, ...options } = given;
+  const client = connection.client(chaos(other));
   const { ttl, timeout = castTimeout } = options;
   for (let n = 0; n < count; n++) {
     const id = `${name}-${n}`;
@@ -183,6 +186,6 @@ let end = () => {};
 await orders((line) => {
   const order: Order = JSON.parse(line);
   if (order.order === "load") end = load(client);
-  else if (order.order === "burst") void burst(client, order);
+  else if (order.order === "burst") void burst(order);
   else end(), void stop();
 });

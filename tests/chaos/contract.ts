@@ -27,6 +27,8 @@ export const chaos = (topic: string) =>
       again: { ...work, idempotent: true },
       /** The same, for work of minutes. */
       long: { ...work, maxDuration: 60_000 },
+      /** The same, for work whose first attempt fails. */
+      flaky: { ...work, retry: { attempts: 3, backoff: [5_000] } },
       tell: { args: z.object({ id: z.string() }) },
       count: {
         args: z.object({ id: z.string(), items: z.number() }),

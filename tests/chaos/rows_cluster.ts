@@ -3,12 +3,16 @@ import { partitionsMissing } from "../setup/partition.ts";
 import { until } from "../setup/probe.ts";
 import type { PrivateBroker } from "../setup/broker.ts";
 import { type Bench, CALLER } from "./bench.ts";
+import type { Line } from "./history.ts";
 import type { Result } from "./result.ts";
 import { goesOn, onlyCodes, recovers, type Row } from "./row.ts";
 
 const HEARTBEAT = 5;
 /** Milliseconds for which a dead node stays away. */
 const AWAY = 8_000;
+
+/** Milliseconds in which a worker has moved a cast that failed, which is less than a node takes to note a new queue. */
+const COPIED = 300;
 
 /** No cast fails. */
 const noCastFails = (result: Result) => onlyCodes(result, ["cast"], []);
@@ -153,6 +157,30 @@ const allKilled: Row = {
   judge: (result) => recovers(result, 3_000),
 };
 
+/** K9: all nodes are killed while a service is new, and the queue in which its casts wait for a retry still newer. */
+const newbornQueues: Row = {
+  id: "K9",
+  title: "all three killed, queues newborn",
+  fault: async (bench) => {
+    const topic = `${bench.topic}-new`;
+    await bench.startWorker(undefined, topic);
+    const flaky = bench.burst("flaky", 20, { ms: 5 }, { topic }, "flaky");
+    const held = bench.burst("held", 100, { ms: 500 }, { topic });
+    const told = (kind: Line["t"], name: string) =>
+      bench.history.filter((line) =>
+        line.t === kind && "id" in line && line.id.startsWith(`${name}-`)
+      ).length;
+    const isSent = () => told("out", flaky) + told("out", held) === 120;
+    const hasFailed = () => told("start", flaky) >= 20;
+    const moved = () => isSent() && hasFailed();
+    await until("all casts are sent, and 20 have failed", moved, 20_000, 10);
+    await bench.pause(COPIED);
+    await killFor(bench, bench.cluster.nodes, 0);
+    bench.healed();
+  },
+  judge: (result) => recovers(result, 3_000),
+};
+
 /** K24: the nodes are restarted one after the other, as for an upgrade. */
 const rollingRestart: Row = {
   id: "K24",
@@ -198,6 +226,7 @@ export const clusterRows: readonly Row[] = [
   leaderIsolated,
   twoKilled,
   allKilled,
+  newbornQueues,
   rollingRestart,
   nodeForgotten,
 ];

@@ -58,6 +58,12 @@ function work({ id, ms, spin, poison }: Work, context: RequestContext) {
   });
 }
 
+function flaky(args: Work, context: RequestContext) {
+  if (context.attempt > 1) return work(args, context);
+  tell({ t: "start", id: args.id, attempt: context.attempt, at: now() });
+  throw new Error("The first attempt fails");
+}
+
 async function* count({ items }: { readonly items: number }) {
   for (let n = 0; n < items; n++) {
     yield n;
@@ -69,6 +75,7 @@ const manager = implement(chaos(topic), {
   work,
   again: work,
   long: work,
+  flaky,
   tell: ({ id }, context) => run(id, context, () => {}),
   count,
 });

@@ -140,6 +140,7 @@ async function publishToBus(
     };
     if (openstack) {
       await session.declare(address, deadline); // oslo.messaging declares the queue as well
+      await session.waitForNewQueues(deadline);
       await session.publish(address, message, deadline);
     } else {
       const mandatory = { ...message, mandatory: true };
@@ -164,6 +165,7 @@ async function publishOrStore(
   } catch (error) {
     if (!(error instanceof NoRouteError)) throw error;
     await session.declare(address, deadline, { bind: false });
+    await session.waitForNewQueues(deadline);
     await session.publish(direct(queueName(address)), message, deadline);
   }
 }

@@ -158,7 +158,9 @@ export async function startListener(
   const handling = { topic, handler, interceptors };
   const listener = new EventListener(resources, handling, options);
   const addresses = addressesOf(options);
-  for (const each of addresses) await resources.session.declare(each, deadline);
+  const { session } = resources;
+  for (const each of addresses) await session.declare(each, deadline);
+  await session.waitForNewQueues(deadline);
   // A pool has one queue for all priorities.
   const queues = pool === undefined ? addresses : addresses.slice(0, 1);
   await listener.consume(queues, deadline);

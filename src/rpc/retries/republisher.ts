@@ -123,7 +123,10 @@ export class Republisher {
     const name = queueName(address);
     for (;;) {
       const known = this.#declared.has(name);
-      if (!known) await this.#session.declare(address, deadline);
+      if (!known) {
+        await this.#session.declare(address, deadline);
+        await this.#session.waitForNewQueues(deadline); // the original is deleted next
+      }
       this.#declared.add(name);
       try {
         await this.#session.publish(address, copy, deadline);

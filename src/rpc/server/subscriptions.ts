@@ -98,8 +98,9 @@ export class Subscriptions {
     };
     const declared = this.#session.declare(address, deadline).then(() => true);
     if (!await ifPermitted(declared, optional)) return;
-    if (this.#started) await start(deadline);
-    else this.#planned.push(start);
+    if (!this.#started) return void this.#planned.push(start);
+    await start(deadline);
+    await this.#session.waitForNewQueues(deadline);
   }
 
   /** Adds a listener that has already started. */
@@ -119,6 +120,7 @@ export class Subscriptions {
         throw error;
       }
     });
+    await this.#session.waitForNewQueues(deadline);
   }
 
   /** Cancels all consumers; resolves when the broker has confirmed it, or at the deadline. */

@@ -151,6 +151,11 @@ export class RabbitSession implements Session {
     await this.#dependencies.topology.checks.flush(deadline);
   }
 
+  async waitForNewQueues(deadline: Deadline): Promise<void> {
+    this.#assertUsable(deadline);
+    await this.#dependencies.topology.newQueues?.wait(deadline);
+  }
+
   async unbind(address: QueueAddress, deadline: Deadline): Promise<void> {
     this.#assertUsable(deadline);
     const { routes, topology } = this.#dependencies;

@@ -31,6 +31,7 @@ import { messageOf } from "./consuming/rabbit_message.ts";
 import { InboxConsumer } from "./inbox_consumer.ts";
 import { Liveness } from "./liveness/liveness.ts";
 import { OtherNodes } from "./liveness/other_nodes.ts";
+import { newQueuesOf } from "./new_queues.ts";
 import { MessageSizes } from "./publishing/message_sizes.ts";
 import type { PublisherOptions } from "./publishing/publisher.ts";
 import { InFlightWindow } from "./publishing/publish_window.ts";
@@ -94,6 +95,7 @@ export class RabbitTransport implements Transport {
     this.#transientQueues = transientQueues;
     this.#consumingTopology = new Topology(this.#consuming, found, {
       transientQueues,
+      newQueues: newQueuesOf(options, this.#consuming),
     });
     this.#inbox = this.#createInbox(profile.nova?.member ?? true);
     this.#liveness = new Liveness({

@@ -3,6 +3,7 @@ import { TopologyError } from "../../../errors.ts";
 import { logger } from "../../../logging.ts";
 import type { Arguments, Queue } from "../routes/entities.ts";
 import type { FoundForms } from "../routes/found_forms.ts";
+import { isOfMissing } from "./declarations.ts";
 
 /** Maximum number of declarations of a queue; each reply names one difference. */
 const MAX_DECLARATIONS = 8;
@@ -41,9 +42,6 @@ const asCreated = ({ forms, arguments: args, ...queue }: Queue): Queue => ({
   ...(forms && { forms }),
   isFound: false,
 });
-
-const isOfMissing = (error: unknown): boolean =>
-  error instanceof TopologyError && error.data.reason === "missing";
 
 /** Records the form of a queue after a refused declaration; returns true if the queue can be declared again. */
 function adopt(

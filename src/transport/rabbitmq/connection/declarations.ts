@@ -1,6 +1,7 @@
 /** Requests of a channel that declare, check and delete exchanges and queues. @module */
 import { AmqpError, type Channel } from "../../../amqp/mod.ts";
 import type { Deadline } from "../../../async/deadline.ts";
+import { TopologyError } from "../../../errors.ts";
 import { missingEntityError } from "../../profile.ts";
 import { allOf } from "./request_channel.ts";
 import type { QueueState } from "../../transport.ts";
@@ -17,12 +18,30 @@ export interface QueueCheck {
   check(queue: Queue, deadline: Deadline): Promise<void> | undefined;
 }
 
+/** Queues that this process creates, for which it waits before it uses them. */
+export interface QueueCreations {
+  /** True if a passive declaration has to tell, before the declaration of a queue, whether the queue exists. */
+  needsCheck(queue: Queue): boolean;
+  /** Notes that a queue does not exist, and is created next. */
+  missing(queue: Queue): void;
+  /** Notes that a queue was declared without a check, so that it may have been created. */
+  unchecked(queue: Queue): void;
+  /**
+   * Resolves when queues that were created survive a loss of all nodes.
+   *
+   * @throws {TimeoutError} that takes longer than until the deadline.
+   */
+  wait(deadline: Deadline): Promise<void>;
+}
+
 /** Options of a topology. */
 export interface TopologyOptions {
   /** Maximum of channels for declarations; default 16. */
   readonly maxChannels?: number;
   /** Check of transient queues before they are declared. */
   readonly transientQueues?: QueueCheck;
+  /** Record of new queues; undefined if nobody waits for them. */
+  readonly newQueues?: QueueCreations | undefined;
 }
 
 /** Error text of RabbitMQ for an entity that does not exist; the text for a queue whose node is down is another. */
@@ -45,6 +64,10 @@ export async function checkExists<T>(
     throw missing ? missingEntityError(entity) : error;
   }
 }
+
+/** True for the error of an entity that does not exist. */
+export const isOfMissing = (error: unknown): boolean =>
+  error instanceof TopologyError && error.data.reason === "missing";
 
 /** Returns a key for an exchange with its settings. */
 export const exchangeKey = ({ name, type, durable, autoDelete }: Exchange) =>
@@ -136,20 +159,27 @@ export const isStable = ({ queue, exchange }: QueueRoute): boolean =>
   (!exchange || exchange.durable && !exchange.autoDelete);
 
 /**
- * Declares a queue, or checks a passive one. A queue that was found in another form is not created in that form again.
+ * Declares a queue, or checks a passive one. A queue that was found in another form is not created in that form again, and
+ * one that `newQueues` has to know of only after that has noted it.
  *
- * @throws {TopologyError} a queue that is passive or was found does not exist.
+ * @throws {TopologyError} a queue that is passive, was found, or is checked for `newQueues` does not exist.
  */
 export async function declareQueue(
   channel: Channel,
   queue: Queue,
+  newQueues?: QueueCreations,
 ): Promise<void> {
   const { name, passive, isFound } = queue;
+  const isChecked = !passive && newQueues?.needsCheck(queue);
   const check = () => checkExists(`queue ${name}`, checkQueue(channel, name));
-  await allOf([
-    (passive || isFound) && check(),
-    !passive && assertQueue(channel, queue),
-  ]);
+  const checking = (passive || isFound || isChecked) && check();
+  if (isChecked && checking) {
+    checking.catch((error) => {
+      if (isOfMissing(error)) newQueues?.missing(queue);
+    });
+  }
+  await allOf([checking, !passive && assertQueue(channel, queue)]);
+  if (!passive && !isChecked) newQueues?.unchecked(queue);
 }
 
 /**

@@ -1,12 +1,11 @@
 /** Checks and removals of queues. @module */
 import type { Channel } from "../../../amqp/mod.ts";
 import type { Deadline } from "../../../async/deadline.ts";
-import { TopologyError } from "../../../errors.ts";
 import type { QueueState } from "../../transport.ts";
 import type { Queue, Route } from "../routes/entities.ts";
 import type { FoundForms } from "../routes/found_forms.ts";
 import { declareAsFound } from "./adoption.ts";
-import { inspectQueue, removeEmpty } from "./declarations.ts";
+import { inspectQueue, isOfMissing, removeEmpty } from "./declarations.ts";
 import { RequestChannels } from "./request_channel.ts";
 import type { SupervisedConnection } from "./supervised_connection.ts";
 import { isRefusedWith } from "./topology_errors.ts";
@@ -64,9 +63,7 @@ export class QueueChecks {
         ? await declareAsFound(queue, this.#found, inspect)
         : await inspect();
     } catch (error) {
-      const missing = error instanceof TopologyError &&
-        error.data.reason === "missing";
-      if (missing) return undefined;
+      if (isOfMissing(error)) return undefined;
       throw error;
     }
   }

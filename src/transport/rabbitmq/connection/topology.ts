@@ -5,7 +5,6 @@
  * @module
  */
 import type { Channel, Connection } from "../../../amqp/mod.ts";
-import { TopologyError } from "../../../errors.ts";
 import type { Deadline } from "../../../async/deadline.ts";
 import type { Exchange, Queue, QueueRoute } from "../routes/entities.ts";
 import type { FoundForms } from "../routes/found_forms.ts";
@@ -17,6 +16,7 @@ import {
   declareQueue,
   exchangeKey,
   isLasting,
+  isOfMissing,
   isStable,
   type TopologyOptions,
 } from "./declarations.ts";
@@ -69,16 +69,19 @@ export class Topology {
   /** Bindings that are declared again, one after another. */
   #rebinding: Promise<unknown> = Promise.resolve();
   readonly #transientQueues: TopologyOptions["transientQueues"];
+  /** Queues that were created on a cluster. */
+  readonly newQueues: TopologyOptions["newQueues"];
 
   /** Opens nothing yet. `found` gets the forms of queues that exist in another form. */
   constructor(
     connection: SupervisedConnection,
     found: FoundForms,
-    { maxChannels, transientQueues }: TopologyOptions = {},
+    { maxChannels, transientQueues, newQueues }: TopologyOptions = {},
   ) {
     this.#connection = connection;
     this.#found = found;
     this.#transientQueues = transientQueues;
+    this.newQueues = newQueues;
     const onConnection = (owner: Connection) => {
       if (owner === this.#owner) return;
       this.forget();
@@ -170,9 +173,7 @@ export class Topology {
         ? this.checks.once(queue.name, deadline, lookUp)
         : this.#restorations.perform(`queue ${queue.name}`, deadline, lookUp));
     } catch (error) {
-      const isMissing = error instanceof TopologyError &&
-        error.data.reason === "missing";
-      if (isMissing) return undefined;
+      if (isOfMissing(error)) return undefined;
       throw error;
     }
     if (route.exchange) this.#rebind(route);
@@ -214,7 +215,7 @@ export class Topology {
       const declaration = exchange && this.#exchange(channel, exchange);
       await allOf([
         declaration?.reply,
-        declareQueue(channel, named),
+        declareQueue(channel, named, this.newQueues),
         declaration && !queue.passive &&
         this.#bind(channel, { ...route, queue: named }, declaration),
       ]);
@@ -222,8 +223,14 @@ export class Topology {
     };
     const entity = `queue ${route.queue.name}`;
     const channels = consumer.hasRun ? this.#restorations : this.#declarations;
-    const declare = (queue: Queue) =>
+    const attempt = (queue: Queue) =>
       channels.perform(entity, deadline, (channel) => work(channel, queue));
+    const declare = (queue: Queue) =>
+      attempt(queue).catch((error) => {
+        const isNew = this.newQueues && !queue.passive && !queue.isFound;
+        if (!isNew || !isOfMissing(error)) throw error;
+        return attempt(queue); // it is known as a new queue now, and is not checked again
+      });
     return await declareAsFound(route.queue, this.#found, declare);
   }
 
