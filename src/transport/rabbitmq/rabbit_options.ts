@@ -3,7 +3,11 @@ import type { BusProfile } from "../profile.ts";
 import type { TlsOptions } from "../transport.ts";
 import type { DialSettings } from "./connection/dial.ts";
 import { GracefulClose } from "./connection/graceful_close.ts";
-import type { Access, LoginRejectionLimits } from "./connection/login.ts";
+import {
+  type Access,
+  inRandomOrder,
+  type LoginRejectionLimits,
+} from "./connection/login.ts";
 
 /** Milliseconds until an attempt to connect is given up. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -26,11 +30,15 @@ export interface RabbitOptions {
   readonly profile?: BusProfile | undefined;
 }
 
-/** Returns the way to the nodes. */
-export const accessOf = ({ urls, credentials }: RabbitOptions): Access => ({
-  urls: typeof urls === "function" ? urls : () => Promise.resolve(urls),
-  credentials,
-});
+/** Returns the way to the nodes, which have the same random order for all connections of the transport. */
+export function accessOf({ urls, credentials }: RabbitOptions): Access {
+  const order = inRandomOrder();
+  return {
+    urls: async (signal) =>
+      order(typeof urls === "function" ? await urls(signal) : urls),
+    credentials,
+  };
+}
 
 /** Returns the settings that the connections of a transport share. */
 export const dialSettings = (

@@ -18,13 +18,13 @@ import type {
 import type { TransportHealth } from "../transport_health.ts";
 import { type Access, LOGIN_REJECTION_LIMITS } from "./connection/login.ts";
 import type { DialSettings } from "./connection/dial.ts";
-import { OutageLog } from "./connection/connection_health.ts";
+import {
+  OutageLog,
+  type SupervisionListener,
+} from "./connection/connection_health.ts";
 import { FoundForms } from "./routes/found_forms.ts";
 import { Routes } from "./routes/routes.ts";
-import {
-  SupervisedConnection,
-  type SupervisionListener,
-} from "./connection/supervised_connection.ts";
+import { SupervisedConnection } from "./connection/supervised_connection.ts";
 import { Topology } from "./connection/topology.ts";
 import { ConsumerChannel } from "./consuming/consumers.ts";
 import { messageOf } from "./consuming/rabbit_message.ts";

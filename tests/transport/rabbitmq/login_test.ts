@@ -16,11 +16,13 @@ import {
   transportKey,
 } from "../../../src/connection/transport_registry.ts";
 import {
+  inRandomOrder,
   LOGIN_REJECTION_LIMITS,
   LoginRejections,
 } from "../../../src/transport/rabbitmq/connection/login.ts";
 import {
   type DialSettings,
+  pauseAfterLoss,
   settingsOf,
 } from "../../../src/transport/rabbitmq/connection/dial.ts";
 import { renewalDelay } from "../../../src/transport/rabbitmq/connection/credential_renewal.ts";
@@ -440,11 +442,47 @@ Deno.test("credentials are renewed 30 s before their end, or after 80 % of what 
 
 Deno.test("with other nodes to try, the first attempts at a node are short", () => {
   const settings = { connectTimeout: 10_000 } as DialSettings;
-  const url = new URL("amqp://localhost");
   const timeouts = (nodes: number) =>
     [0, 1, 2, 3, 6, 9].map((attempt) =>
-      settingsOf(settings, { url, nodes }, attempt).connectTimeout
+      settingsOf(settings, { nodes }, attempt).connectTimeout
     );
   assert.deepEqual(timeouts(3), [3_000, 3_000, 3_000, 6_000, 10_000, 10_000]);
   assert.deepEqual(new Set(timeouts(1)), new Set([10_000]));
+});
+
+Deno.test("clients that lose a node together come back over 2.7 s, evenly, and to the nodes in turn", () => {
+  const pauses = (code: string, nodes: number) =>
+    Array.from({ length: 2_700 }, () => pauseAfterLoss({ code }, { nodes }));
+  const counts = [0, 900, 1_800].map((from) =>
+    pauses("SOCKET_CLOSED", 3)
+      .filter((ms) => ms >= from && ms < from + 900).length
+  );
+  for (const count of counts) {
+    assert.ok(Math.abs(count - 900) < 150, `${count}`);
+  }
+  const alone = [
+    ...pauses("SOCKET_CLOSED", 1),
+    ...pauses("HEARTBEAT_TIMEOUT", 3),
+    ...pauses("CLOSED", 3), // by this client
+  ];
+  assert.ok(Math.max(...alone) <= 100);
+});
+
+Deno.test("each client has a random order of the nodes, which stays", () => {
+  const urls = [1, 2, 3].map((n) => new URL(`amqp://node${n}`));
+  const firsts = new Map<string, number>();
+  for (let client = 0; client < 3_000; client++) {
+    const order = inRandomOrder();
+    const names = order(urls).map(({ host }) => host);
+    assert.deepEqual(
+      order(urls.toReversed()).map(({ host }) => host),
+      names,
+    );
+    const pair = names.slice(0, 2).join();
+    firsts.set(pair, (firsts.get(pair) ?? 0) + 1);
+  }
+  assert.equal(firsts.size, 6); // those that prefer one node have different ones next
+  for (const count of firsts.values()) {
+    assert.ok(Math.abs(count - 500) < 150, `${count}`);
+  }
 });

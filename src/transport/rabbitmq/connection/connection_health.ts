@@ -89,6 +89,24 @@ export class HealthRecorder {
   }
 }
 
+/** Listener of a supervised connection, implemented by its transport. */
+export interface SupervisionListener {
+  /** Called when the connection is open, for the first time or again. */
+  connected(): void;
+  /** Called when the connection was lost. */
+  disconnected(reason: string): void;
+  /** Called when an attempt to connect has failed. */
+  unreachable(reason: string): void;
+  /** Called when the broker accepts no more messages on this connection. */
+  blocked(reason: string): void;
+  /** Called when the broker accepts messages again. */
+  unblocked(): void;
+  /** Called when the connection is given up for good. */
+  failed(error: Error): void;
+  /** Called when the connection is open and all its consumers run. */
+  recovered(): void;
+}
+
 /** Milliseconds of an outage whose end is a line for readers that see warnings only. */
 const LONG_OUTAGE_MS = 5_000;
 

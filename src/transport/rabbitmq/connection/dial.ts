@@ -1,5 +1,6 @@
 /** Opening of a connection to a RabbitMQ node, and the errors of that. @module */
 import { AmqpError, connect, type Connection } from "../../../amqp/mod.ts";
+import { backoff } from "../../../async/backoff.ts";
 import { ConnectionFailedError } from "../../../errors.ts";
 import type { Credentials, TlsOptions } from "../../transport.ts";
 import { MASK } from "../../../redaction.ts";
@@ -26,7 +27,7 @@ const FIRST_TIMEOUT_MS = 3_000;
 /** Returns the settings of an attempt, whose time limit is short at first if there are other nodes to try. */
 export function settingsOf(
   settings: DialSettings,
-  { nodes }: Login,
+  { nodes }: Pick<Login, "nodes">,
   attempt: number,
 ): DialSettings {
   if (nodes === 1) return settings;
@@ -36,6 +37,25 @@ export function settingsOf(
     FIRST_TIMEOUT_MS * 2 ** round,
   );
   return { ...settings, connectTimeout };
+}
+
+/**
+ * Milliseconds over which the clients of a lost node are spread when they connect to the others. Of 200 clients with two
+ * connections each to three nodes, some 133 connections are lost with a node, so that about 50 are opened in a second. A
+ * longer time would delay calls by more than 3 s.
+ */
+const SPREAD_MS = 2_700;
+
+/** Ends of a connection that other clients do not see at the same moment. */
+const OWN_ENDS = new Set(["CLOSED", "HEARTBEAT_TIMEOUT"]);
+
+/** Returns the milliseconds before the first attempt after a loss; those of a usual back-off if this client alone has lost its node. */
+export function pauseAfterLoss(
+  { code }: Pick<AmqpError, "code">,
+  { nodes }: Pick<Login, "nodes">,
+): number {
+  const isShared = nodes > 1 && !OWN_ENDS.has(code);
+  return isShared ? Math.random() * SPREAD_MS : backoff(0);
 }
 
 /** Path with a usual name of a virtual host. Any other path may hold a misplaced password. */

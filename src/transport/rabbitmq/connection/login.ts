@@ -5,7 +5,7 @@ import type { Credentials } from "../../transport.ts";
 
 /** URLs of the nodes, and the credentials for all of them. */
 export interface Access {
-  /** Returns the URLs of the nodes; any of them can be used. */
+  /** Returns the URLs of the nodes; any of them can be used, and the first is preferred. */
   readonly urls: (signal: AbortSignal) => Promise<readonly URL[]>;
   /** Returns the credentials; default: those of the URLs. */
   readonly credentials?:
@@ -19,8 +19,24 @@ export interface Login {
   readonly url: URL;
   /** Number of nodes of which this is one. */
   readonly nodes: number;
+  /** True if the node is the preferred one. */
+  readonly isPreferred: boolean;
   /** Credentials; default: those of the URL. */
   readonly credentials?: Credentials | undefined;
+}
+
+/**
+ * Returns a function that puts nodes in a random order, which is always the same: the first is preferred. Clients are spread
+ * over the nodes by that, also those that lose one of them, and the connections of one client have the same node.
+ */
+export function inRandomOrder(): (urls: readonly URL[]) => readonly URL[] {
+  const places = new Map<string, number>();
+  const placeOf = ({ host }: URL) => {
+    const place = places.get(host) ?? Math.random();
+    places.set(host, place);
+    return place;
+  };
+  return (urls) => urls.toSorted((one, other) => placeOf(one) - placeOf(other));
 }
 
 /** Returns the login of an attempt; successive attempts use the nodes in turn. */
@@ -30,9 +46,11 @@ export async function loginOf(
   signal: AbortSignal,
 ): Promise<Login> {
   const all = await urls(signal);
+  const place = attempt % all.length;
   return {
-    url: all[attempt % all.length] as URL,
+    url: all[place] as URL,
     nodes: all.length,
+    isPreferred: place === 0,
     credentials: await credentials?.(signal),
   };
 }

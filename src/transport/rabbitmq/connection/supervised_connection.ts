@@ -1,5 +1,10 @@
 /** Supervised connection of a transport: reconnects, one attempt at a time, unless its login is rejected. @module */
-import type { Channel, ChannelOptions, Connection } from "../../../amqp/mod.ts";
+import type {
+  AmqpError,
+  Channel,
+  ChannelOptions,
+  Connection,
+} from "../../../amqp/mod.ts";
 import { backoff } from "../../../async/backoff.ts";
 import {
   ConnectionDisposedError,
@@ -17,29 +22,20 @@ import {
 } from "./login.ts";
 import { keepCredentialsValid } from "./credential_renewal.ts";
 import type { GracefulClose } from "./graceful_close.ts";
-import { dial, type DialSettings, displayUrl, settingsOf } from "./dial.ts";
-import { HealthRecorder } from "./connection_health.ts";
+import {
+  dial,
+  type DialSettings,
+  displayUrl,
+  pauseAfterLoss,
+  settingsOf,
+} from "./dial.ts";
+import {
+  HealthRecorder,
+  type SupervisionListener,
+} from "./connection_health.ts";
 
 /** Milliseconds after which a connection counts as stable, so that the next back-off starts at its minimum. */
 const STEADY_MS = 1_000;
-
-/** Listener of a supervised connection, implemented by its transport. */
-export interface SupervisionListener {
-  /** Called when the connection is open, for the first time or again. */
-  connected(): void;
-  /** Called when the connection was lost. */
-  disconnected(reason: string): void;
-  /** Called when an attempt to connect has failed. */
-  unreachable(reason: string): void;
-  /** Called when the broker accepts no more messages on this connection. */
-  blocked(reason: string): void;
-  /** Called when the broker accepts messages again. */
-  unblocked(): void;
-  /** Called when the connection is given up for good. */
-  failed(error: Error): void;
-  /** Called when the connection is open and all its consumers run. */
-  recovered(): void;
-}
 
 /** A connection that is opened again after every loss. */
 export class SupervisedConnection {
@@ -56,7 +52,8 @@ export class SupervisedConnection {
   readonly #settings: DialSettings;
   readonly #listener: SupervisionListener;
   readonly #stop = new AbortController();
-  #nextUrl: number;
+  /** Number of the next attempt: the nodes are used in turn. */
+  #nextUrl = 0;
   #change = Promise.withResolvers<void>();
   #needed = Promise.withResolvers<void>();
   #running: Promise<void> | undefined;
@@ -74,7 +71,6 @@ export class SupervisedConnection {
     this.gracefulClose = settings.gracefulClose;
     this.#listener = events;
     this.recorder = new HealthRecorder(() => events.recovered());
-    this.#nextUrl = Math.floor(Math.random() * 65_536); // start at a random node
     this.#needed.resolve();
   }
 
@@ -215,6 +211,7 @@ export class SupervisedConnection {
     for (let attempt = 0, connected = false; !stop.aborted; attempt++) {
       await this.#needed.promise;
       if (stop.aborted) return;
+      let pause = backoff(attempt);
       try {
         const since = performance.now();
         const login = await loginOf(this.#access, this.#nextUrl++, stop);
@@ -222,15 +219,17 @@ export class SupervisedConnection {
         const settings = settingsOf(this.#settings, login, attempt);
         const connection = await dial(login, settings, onBlocked, stop);
         this.#rejections.clear();
-        await this.#supervise(connection, login);
+        const loss = await this.#supervise(connection, login);
         connected = true;
-        if (performance.now() - since > STEADY_MS) attempt = 0;
+        if (performance.now() - since > STEADY_MS) {
+          attempt = 0;
+          pause = pauseAfterLoss(loss, login);
+        }
       } catch (error) {
         if (stop.aborted) return;
         this.#failedAttempt(error as Error, connected);
       }
-      const pause = delay(backoff(attempt), { at: Infinity, signal: stop });
-      await pause.catch(() => {});
+      await delay(pause, { at: Infinity, signal: stop }).catch(() => {});
     }
   }
 
@@ -249,13 +248,14 @@ export class SupervisedConnection {
     this.#notifyWaiters();
   }
 
-  /** Supervises an open connection until it is lost. */
+  /** Supervises an open connection until it is lost; resolves to the reason. */
   async #supervise(
     connection: Connection,
     login: Login,
-  ): Promise<void> {
+  ): Promise<AmqpError> {
     if (this.#stop.signal.aborted) {
-      return await this.gracefulClose.close(connection);
+      await this.gracefulClose.close(connection);
+      return await connection.closed;
     }
     const { url, credentials } = login;
     [this.#login, this.#current] = [login, connection];
@@ -271,6 +271,7 @@ export class SupervisedConnection {
     this.#reason = `Connection to ${displayUrl(url)} lost: ${reason.message}`;
     if (!this.#stop.signal.aborted) this.#recordLoss();
     this.#notifyWaiters();
+    return reason;
   }
 
   /** Handles `connection.blocked` with its reason, and `connection.unblocked` without one. */
