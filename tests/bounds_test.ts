@@ -43,6 +43,9 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "transport/rabbitmq/publishing/publish_channel.ts #waiters": SENT,
   "transport/rabbitmq/publishing/publish_channel.ts #replaced":
     "one in 100 ms, each for 30 s at most, see its MIN_USE_MS and MAX_SETTLING_MS",
+  "transport/rabbitmq/connection/connection_moves.ts #movables": OWN,
+  "transport/rabbitmq/consuming/consumers.ts #earlier":
+    "channels of earlier connections with deliveries that are not settled: one for each move",
   "amqp/channel/confirms.ts #waiting": OWN,
   "transport/rabbitmq/consuming/consumer_renewal.ts #exempt":
     "consumers with deliveries that wait: no more than those",

@@ -1,7 +1,7 @@
 /** Options of a transport to RabbitMQ, and what its connections take from them. @module */
 import type { BusProfile } from "../profile.ts";
 import type { TlsOptions } from "../transport.ts";
-import type { DialSettings } from "./connection/dial.ts";
+import type { DialSettings, MoveTimes } from "./connection/dial.ts";
 import { GracefulClose } from "./connection/graceful_close.ts";
 import {
   type Access,
@@ -26,6 +26,8 @@ export interface RabbitOptions {
   readonly tls?: TlsOptions | undefined;
   /** Name of the program, which the broker shows for its connections; default `warren`. */
   readonly name?: string | undefined;
+  /** Times of moves to the preferred node; default: a pause of 1 to 5 minutes, and 5000 ms for requests that are sent. */
+  readonly moveTimes?: MoveTimes | undefined;
   /** Names and flags of exchanges and queues; default: Warren's. */
   readonly profile?: BusProfile | undefined;
 }
@@ -42,10 +44,10 @@ export function accessOf({ urls, credentials }: RabbitOptions): Access {
 
 /** Returns the settings that the connections of a transport share. */
 export const dialSettings = (
-  { tls, name = "warren" }: RabbitOptions,
+  { tls, name = "warren", moveTimes }: RabbitOptions,
   heartbeat: number,
 ): DialSettings => ({
-  ...{ heartbeat, tls, name },
+  ...{ heartbeat, tls, name, moveTimes },
   connectTimeout: CONNECT_TIMEOUT_MS,
   gracefulClose: new GracefulClose(),
 });

@@ -45,12 +45,20 @@ export interface RenewableConnection {
   readonly signal: AbortSignal;
 }
 
-/** Renews the credentials of a connection while it is open and they expire; never rejects. */
+/**
+ * Renews the credentials of a connection while it is open and they expire; never rejects. Does nothing without credentials
+ * of its own, or a function that returns others.
+ */
 export async function keepCredentialsValid(
-  renewable: RenewableConnection,
-  first: Credentials,
+  connection: Connection,
+  first: Credentials | undefined,
+  getCredentials: RenewableConnection["getCredentials"] | undefined,
 ): Promise<void> {
-  const { signal } = renewable;
+  if (!first || !getCredentials) return;
+  const ended = new AbortController();
+  void connection.closed.then(() => ended.abort());
+  const renewable = { connection, getCredentials, signal: ended.signal };
+  const { signal } = ended;
   try {
     let current: Credentials | undefined = first;
     while (current?.expires !== undefined) {

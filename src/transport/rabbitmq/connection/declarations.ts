@@ -1,7 +1,7 @@
 /** Requests of a channel that declare, check and delete exchanges and queues. @module */
 import { AmqpError, type Channel } from "../../../amqp/mod.ts";
 import type { Deadline } from "../../../async/deadline.ts";
-import { TopologyError } from "../../../errors.ts";
+import { isOfMissing } from "../routes/adoption.ts";
 import { missingEntityError } from "../../profile.ts";
 import { allOf } from "./request_channel.ts";
 import type { QueueState } from "../../transport.ts";
@@ -64,10 +64,6 @@ export async function checkExists<T>(
     throw missing ? missingEntityError(entity) : error;
   }
 }
-
-/** True for the error of an entity that does not exist. */
-export const isOfMissing = (error: unknown): boolean =>
-  error instanceof TopologyError && error.data.reason === "missing";
 
 /** Returns a key for an exchange with its settings. */
 export const exchangeKey = ({ name, type, durable, autoDelete }: Exchange) =>

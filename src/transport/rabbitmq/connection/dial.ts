@@ -1,11 +1,24 @@
 /** Opening of a connection to a RabbitMQ node, and the errors of that. @module */
 import { AmqpError, connect, type Connection } from "../../../amqp/mod.ts";
 import { backoff } from "../../../async/backoff.ts";
-import { ConnectionFailedError } from "../../../errors.ts";
+import { ConnectionFailedError, InvalidValueError } from "../../../errors.ts";
 import type { Credentials, TlsOptions } from "../../transport.ts";
 import { MASK } from "../../../redaction.ts";
-import type { Login } from "./login.ts";
+import {
+  type Access,
+  type Login,
+  loginOf,
+  type LoginRejections,
+} from "./login.ts";
 import type { GracefulClose } from "./graceful_close.ts";
+
+/** Times of the moves of a connection, in milliseconds. */
+export interface MoveTimes {
+  /** Minimum and maximum pause before each attempt to move. */
+  readonly pauseMs: readonly [number, number];
+  /** Time for the requests on an earlier connection, before it may be closed. */
+  readonly settlingMs: number;
+}
 
 /** Settings of a connection. */
 export interface DialSettings {
@@ -19,6 +32,8 @@ export interface DialSettings {
   readonly tls?: TlsOptions | undefined;
   /** Graceful close of the transport. */
   readonly gracefulClose: GracefulClose;
+  /** Times of moves to the preferred node. */
+  readonly moveTimes?: MoveTimes | undefined;
 }
 
 /** Milliseconds for the first attempt at each of several nodes: one that is frozen accepts the socket and never answers. */
@@ -95,6 +110,97 @@ export async function dial(
   } catch (error) {
     throw connectError(url, credentials, error);
   }
+}
+
+/** An open connection, and its login. */
+export interface OpenedConnection {
+  readonly connection: Connection;
+  readonly login: Login;
+}
+
+/** Opens connections to the nodes in turn. */
+export class Dialer {
+  readonly #access: Access;
+  readonly #settings: DialSettings;
+  readonly #onBlocked: (reason?: string) => void;
+  readonly #stop: AbortSignal;
+  /** Number of the next attempt, of which each has the next node. */
+  #next = 0;
+  #login: Login | undefined;
+
+  /** Opens nothing yet. `onBlocked` and `stop` are those of `dial`. */
+  constructor(
+    access: Access,
+    settings: DialSettings,
+    onBlocked: (reason?: string) => void,
+    stop: AbortSignal,
+  ) {
+    this.#access = access;
+    this.#settings = settings;
+    this.#onBlocked = onBlocked;
+    this.#stop = stop;
+  }
+
+  /** Opens a connection to the next node; throws as `dial`. `attempt` is the number of earlier attempts since a loss. */
+  async next(attempt: number): Promise<OpenedConnection> {
+    return await this.#open(this.#next++, attempt);
+  }
+
+  /** Opens a connection to the preferred node; throws as `dial`. */
+  async preferred(): Promise<OpenedConnection> {
+    return await this.#open(0, 0);
+  }
+
+  /** Returns credentials, if they are not those of the URLs. */
+  get getCredentials(): Access["credentials"] {
+    return this.#access.credentials;
+  }
+
+  /** Login of the connection in use, or of the last one. */
+  get login(): Login | undefined {
+    return this.#login;
+  }
+
+  /** Times of moves to the preferred node. */
+  get moveTimes(): MoveTimes | undefined {
+    return this.#settings.moveTimes;
+  }
+
+  /** True if the connection in use is one to the preferred node. */
+  get isAtPreferred(): boolean {
+    return (this.#login?.place ?? 0) === 0;
+  }
+
+  /** Notes that a connection is in use, so that the node after its node is the next. */
+  used({ login }: OpenedConnection): void {
+    this.#login = login;
+    this.#next = login.place + 1;
+  }
+
+  async #open(node: number, attempt: number): Promise<OpenedConnection> {
+    const login = await loginOf(this.#access, node, this.#stop);
+    const settings = settingsOf(this.#settings, login, attempt);
+    const connection = await dial(
+      login,
+      settings,
+      this.#onBlocked,
+      this.#stop,
+    );
+    return { connection, login };
+  }
+}
+
+/** Returns the error of an attempt if no other one is of use: for the first connection, or because of its rejections. */
+export function finalError(
+  error: Error,
+  connected: boolean,
+  rejections: LoginRejections,
+): Error | undefined {
+  const { fatal, refused } = error instanceof ConnectionFailedError
+    ? error.data
+    : { fatal: error instanceof InvalidValueError };
+  if (fatal === true && !connected) return error;
+  return refused === true ? rejections.record(error) : undefined;
 }
 
 /** Length of a secret below which a text that contains the secret is redacted as a whole. */

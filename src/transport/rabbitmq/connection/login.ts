@@ -19,8 +19,8 @@ export interface Login {
   readonly url: URL;
   /** Number of nodes of which this is one. */
   readonly nodes: number;
-  /** True if the node is the preferred one. */
-  readonly isPreferred: boolean;
+  /** Place of the node among them; the preferred one has the place 0. */
+  readonly place: number;
   /** Credentials; default: those of the URL. */
   readonly credentials?: Credentials | undefined;
 }
@@ -50,7 +50,7 @@ export async function loginOf(
   return {
     url: all[place] as URL,
     nodes: all.length,
-    isPreferred: place === 0,
+    place,
     credentials: await credentials?.(signal),
   };
 }

@@ -9,30 +9,30 @@ import { backoff } from "../../../async/backoff.ts";
 import {
   ConnectionDisposedError,
   ConnectionFailedError,
-  InvalidValueError,
 } from "../../../errors.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
-import type { Credentials } from "../../transport.ts";
+import { StateChange } from "../../../async/state_change.ts";
 import {
   type Access,
   type Login,
-  loginOf,
   type LoginRejectionLimits,
   LoginRejections,
 } from "./login.ts";
 import { keepCredentialsValid } from "./credential_renewal.ts";
 import type { GracefulClose } from "./graceful_close.ts";
 import {
-  dial,
+  Dialer,
   type DialSettings,
   displayUrl,
+  finalError,
+  type OpenedConnection,
   pauseAfterLoss,
-  settingsOf,
 } from "./dial.ts";
 import {
   HealthRecorder,
   type SupervisionListener,
 } from "./connection_health.ts";
+import { ConnectionMoves } from "./connection_moves.ts";
 
 /** Milliseconds after which a connection counts as stable, so that the next back-off starts at its minimum. */
 const STEADY_MS = 1_000;
@@ -41,22 +41,23 @@ const STEADY_MS = 1_000;
 export class SupervisedConnection {
   /** Health record of this connection: state, losses, last confirmed activity. */
   readonly recorder: HealthRecorder;
+  /** Moves back to the preferred node. */
+  readonly moves: ConnectionMoves;
   #current: Connection | undefined;
-  #login: Login | undefined;
+  /** Resolves when the current connection is lost. */
+  #loss = Promise.withResolvers<AmqpError>();
   #reason = "not connected yet";
   #failure: Error | undefined;
-  readonly #access: Access;
+  readonly #dialer: Dialer;
   readonly #rejections: LoginRejections;
   /** Limits the waits for replies of the broker while something is closed. */
   readonly gracefulClose: GracefulClose;
-  readonly #settings: DialSettings;
   readonly #listener: SupervisionListener;
   readonly #stop = new AbortController();
-  /** Number of the next attempt: the nodes are used in turn. */
-  #nextUrl = 0;
-  #change = Promise.withResolvers<void>();
+  readonly #change = new StateChange();
   #needed = Promise.withResolvers<void>();
   #running: Promise<void> | undefined;
+  #isUnreffed = false;
 
   /** Connects when `start` is called. */
   constructor(
@@ -65,18 +66,21 @@ export class SupervisedConnection {
     events: SupervisionListener,
     refusals: LoginRejectionLimits,
   ) {
-    this.#access = access;
     this.#rejections = new LoginRejections(refusals);
-    this.#settings = settings;
     this.gracefulClose = settings.gracefulClose;
     this.#listener = events;
     this.recorder = new HealthRecorder(() => events.recovered());
+    const onBlocked = (reason?: string) => this.#onBlocked(reason);
+    const { signal } = this.#stop;
+    this.#dialer = new Dialer(access, settings, onBlocked, signal);
+    this.moves = new ConnectionMoves(this, this.#dialer, signal);
     this.#needed.resolve();
   }
 
   /** Starts to connect. */
   start(): void {
     this.#running ??= this.#run();
+    this.moves.start();
   }
 
   /** The open connection, while there is one. */
@@ -86,7 +90,7 @@ export class SupervisedConnection {
 
   /** Node of the open connection, while there is one. */
   get node(): Login | undefined {
-    return this.#current && this.#login;
+    return this.#current && this.#dialer.login;
   }
 
   /** Reason why the broker accepts no messages; undefined while it accepts them. */
@@ -112,7 +116,7 @@ export class SupervisedConnection {
 
   /** Resolves at the next change of state: open, closed, blocked, unblocked or failed. */
   stateChange(): Promise<void> {
-    return this.#change.promise;
+    return this.#change.next;
   }
 
   /**
@@ -148,7 +152,9 @@ export class SupervisedConnection {
       const connection = await this.waitForConnection(deadline);
       const opening = connection.openChannel(options);
       try {
-        return await withDeadline(opening, deadline, () => undefined);
+        const channel = await withDeadline(opening, deadline, () => undefined);
+        if (connection === this.#current || !channel.isOpen) return channel;
+        void this.closeChannel(channel); // another connection has taken its place
       } catch {
         if (signal.aborted) {
           void opening.then((late) => this.closeChannel(late), () => {});
@@ -170,7 +176,7 @@ export class SupervisedConnection {
     this.recorder.setState("failed");
     this.#stop.abort();
     this.#listener.failed(error);
-    this.#notifyWaiters();
+    this.#change.notify();
     if (this.#current) void this.gracefulClose.close(this.#current);
   }
 
@@ -179,14 +185,28 @@ export class SupervisedConnection {
     this.#current?.destroy(reason);
   }
 
+  /** True if the open connection should be one to the preferred node. */
+  get isDisplaced(): boolean {
+    return this.#current !== undefined && !this.#dialer.isAtPreferred &&
+      !this.#isUnreffed;
+  }
+
+  /** Uses another open connection from now on. The current one stays open. */
+  replaceBy(opened: OpenedConnection): void {
+    this.#use(opened);
+    this.#change.notify();
+  }
+
   /** Keeps the process alive while the connection is open, which is the default. */
   ref(): void {
+    this.#isUnreffed = false;
     this.#current?.ref();
     this.#needed.resolve();
   }
 
   /** Lets the process exit while the connection is open; a lost connection is not opened again before `ref`. */
   unref(): void {
+    this.#isUnreffed = true;
     this.#current?.unref();
     this.#needed = Promise.withResolvers();
   }
@@ -195,15 +215,9 @@ export class SupervisedConnection {
   async close(): Promise<void> {
     this.#stop.abort();
     this.#needed.resolve();
-    this.#notifyWaiters();
+    this.#change.notify();
     if (this.#current) await this.gracefulClose.close(this.#current);
-    await this.#running;
-  }
-
-  #notifyWaiters(): void {
-    const change = this.#change;
-    this.#change = Promise.withResolvers();
-    change.resolve();
+    await Promise.all([this.#running, this.moves.ended]);
   }
 
   async #run(): Promise<void> {
@@ -214,16 +228,13 @@ export class SupervisedConnection {
       let pause = backoff(attempt);
       try {
         const since = performance.now();
-        const login = await loginOf(this.#access, this.#nextUrl++, stop);
-        const onBlocked = (reason?: string) => this.#onBlocked(reason);
-        const settings = settingsOf(this.#settings, login, attempt);
-        const connection = await dial(login, settings, onBlocked, stop);
+        const opened = await this.#dialer.next(attempt);
         this.#rejections.clear();
-        const loss = await this.#supervise(connection, login);
+        const loss = await this.#supervise(opened);
         connected = true;
         if (performance.now() - since > STEADY_MS) {
           attempt = 0;
-          pause = pauseAfterLoss(loss, login);
+          pause = pauseAfterLoss(loss, opened.login);
         }
       } catch (error) {
         if (stop.aborted) return;
@@ -236,66 +247,54 @@ export class SupervisedConnection {
   #failedAttempt(error: Error, connected: boolean): void {
     this.#reason = error.message;
     this.#listener.unreachable(error.message);
-    const { fatal, refused } = error instanceof ConnectionFailedError
-      ? error.data
-      : { fatal: error instanceof InvalidValueError };
-    const failure = fatal === true && !connected
-      ? error
-      : refused === true
-      ? this.#rejections.record(error)
-      : undefined;
+    const failure = finalError(error, connected, this.#rejections);
     if (failure) this.fail(failure);
-    this.#notifyWaiters();
+    this.#change.notify();
   }
 
-  /** Supervises an open connection until it is lost; resolves to the reason. */
-  async #supervise(
-    connection: Connection,
-    login: Login,
-  ): Promise<AmqpError> {
+  /** Supervises an open connection, and those that take its place, until one is lost; resolves to the reason. */
+  async #supervise(opened: OpenedConnection): Promise<AmqpError> {
+    const { connection } = opened;
     if (this.#stop.signal.aborted) {
       await this.gracefulClose.close(connection);
       return await connection.closed;
     }
-    const { url, credentials } = login;
-    [this.#login, this.#current] = [login, connection];
+    this.#loss = Promise.withResolvers();
+    this.#use(opened);
     if (connection.blocked === undefined) this.recorder.setState("up");
     this.#listener.connected();
     if (connection.blocked !== undefined) this.#onBlocked(connection.blocked);
-    this.#notifyWaiters();
-    const lost = new AbortController();
-    this.#renewCredentials(connection, credentials, lost.signal);
-    const reason = await connection.closed;
-    lost.abort();
-    this.#current = undefined;
-    this.#reason = `Connection to ${displayUrl(url)} lost: ${reason.message}`;
-    if (!this.#stop.signal.aborted) this.#recordLoss();
-    this.#notifyWaiters();
+    this.#change.notify();
+    const reason = await this.#loss.promise;
+    if (!this.#stop.signal.aborted) {
+      this.recorder.recordLoss();
+      this.#listener.disconnected(this.#reason);
+    }
+    this.#change.notify();
     return reason;
+  }
+
+  /** Uses an open connection from now on. */
+  #use(opened: OpenedConnection): void {
+    const { connection, login: { url, credentials } } = opened;
+    this.#current = connection;
+    this.#dialer.used(opened);
+    const { getCredentials } = this.#dialer;
+    void keepCredentialsValid(connection, credentials, getCredentials);
+    void connection.closed.then((reason) => {
+      if (this.#current !== connection) return; // another one has taken its place
+      this.#current = undefined;
+      this.#reason = `Connection to ${displayUrl(url)} lost: ${reason.message}`;
+      this.#loss.resolve(reason);
+    });
   }
 
   /** Handles `connection.blocked` with its reason, and `connection.unblocked` without one. */
   #onBlocked(reason?: string): void {
-    if (!this.#current) return; // the connection is not open yet
+    if (!this.#current || this.#current.blocked !== reason) return; // it is not open yet, or another one is
     this.recorder.setState(reason === undefined ? "up" : "blocked");
     if (reason === undefined) this.#listener.unblocked();
     else this.#listener.blocked(reason);
-    this.#notifyWaiters();
-  }
-
-  #renewCredentials(
-    connection: Connection,
-    first: Credentials | undefined,
-    lost: AbortSignal,
-  ): void {
-    const { credentials: getCredentials } = this.#access;
-    if (!first || !getCredentials) return;
-    const signal = AbortSignal.any([this.#stop.signal, lost]);
-    void keepCredentialsValid({ connection, getCredentials, signal }, first);
-  }
-
-  #recordLoss(): void {
-    this.recorder.recordLoss();
-    this.#listener.disconnected(this.#reason);
+    this.#change.notify();
   }
 }

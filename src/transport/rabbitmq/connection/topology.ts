@@ -16,11 +16,10 @@ import {
   declareQueue,
   exchangeKey,
   isLasting,
-  isOfMissing,
   isStable,
   type TopologyOptions,
 } from "./declarations.ts";
-import { declareAsFound } from "./adoption.ts";
+import { declareAsFound, isOfMissing } from "../routes/adoption.ts";
 import { uniqueName } from "../../../ids.ts";
 import { allOf, RequestChannels } from "./request_channel.ts";
 import { QueueChecks } from "./queue_checks.ts";

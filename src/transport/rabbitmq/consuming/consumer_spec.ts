@@ -1,5 +1,5 @@
 /** Consumers that should exist, as data from which they are started again after a loss. @module */
-import { FieldValue } from "../../../amqp/mod.ts";
+import { type Channel, FieldValue } from "../../../amqp/mod.ts";
 import type { Queue, QueueRoute } from "../routes/entities.ts";
 import type { ConsumeOptions, Delivery } from "../../transport.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
@@ -26,6 +26,8 @@ export interface RequeueingReceiver {
 export interface ConsumerSpec extends ConsumerRequest {
   /** Consumer tag while the consumer runs. Each start has a new tag, so that messages for an earlier one are not mixed up. */
   tag?: string | undefined;
+  /** Channel on which the consumer was started last. */
+  channel?: Channel;
   /** True once the consumer has run. */
   hasRun?: boolean;
   /** Number of successive starts to which the broker has not replied. */
@@ -169,4 +171,18 @@ export function isRenewable(
   const { passive, arguments: form } = route.queue;
   const single = passive || form["x-single-active-consumer"] !== undefined;
   return prefetch > 0 && !isStream(route) && !optional && !exclusive && !single;
+}
+
+/**
+ * True if the consumer may move to another connection: it runs on both for a moment. A worker recognises a fanout that comes
+ * twice, and a candidate of an election (`restore: false`) stands again; but the broker refuses a second exclusive consumer,
+ * and listeners of events and readers of streams would get some messages twice.
+ */
+export function isMovable({ route, options }: ConsumerRequest): boolean {
+  const { queue, exchange } = route;
+  const { exclusive, restore } = options;
+  const isOfListener = queue.unique && exchange?.type !== "fanout";
+  return !exclusive &&
+    (restore === false ||
+      !isOfListener && !queue.passive && !isStream(route));
 }

@@ -1,26 +1,28 @@
 /** Channel with consumers, which are restored after every loss. @module */
 import { setImmediate } from "node:timers";
+import type { Channel } from "../../../amqp/mod.ts";
 import {
   ConnectionDisposedError,
   RpcError,
   TimeoutError,
-  TopologyError,
 } from "../../../errors.ts";
 import { type Deadline, delay, withDeadline } from "../../../async/deadline.ts";
 import { inParallel } from "../../../async/in_parallel.ts";
 import { logger } from "../../../logging.ts";
 import type { Consumer } from "../../transport.ts";
 import { AckBatcher } from "./deliveries.ts";
+import { ConsumerRestoration } from "./consumer_restoration.ts";
 import {
   ConsumerRegistry,
   type ConsumerRequest,
   type ConsumerSpec,
+  isMovable,
   withDeclaredQueue,
 } from "./consumer_spec.ts";
 import { type ConsumingChannel, startConsumer } from "./receiver.ts";
-import { RestorationLog } from "./restoration_log.ts";
 import { consumeError } from "../connection/topology_errors.ts";
 import { Renewals } from "./consumer_renewal.ts";
+import type { Movable } from "../connection/connection_moves.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 import { backoff } from "../../../async/backoff.ts";
 import type { Topology } from "../connection/topology.ts";
@@ -29,29 +31,72 @@ import type { Topology } from "../connection/topology.ts";
 const CANCEL_TIMEOUT_MS = 5_000;
 /** Milliseconds for the restart of one consumer, before the next consumer is tried: the node of its queue may be down. */
 const START_TIMEOUT_MS = 3_000;
-/** Consumers that are restored at the same time. */
-const MAX_RESTARTS = 64;
+/** Consumers that are moved at the same time. */
+const MAX_MOVES = 64;
 
 /** Consumers that share a channel. */
-export class ConsumerChannel {
+export class ConsumerChannel implements Movable {
   readonly #connection: SupervisedConnection;
   readonly #topology: Topology;
   readonly #registry: ConsumerRegistry;
   readonly #closing = new AbortController();
   readonly #renewals = new Renewals((tag) => this.#renew(tag));
   #current: Promise<ConsumingChannel> | undefined;
-  #restoration: Promise<void> | undefined;
+  /** Channel of `#current` once it is open. */
+  #channel: Channel | undefined;
+  /** Earlier channels, whose consumers have moved, until their deliveries are settled. */
+  readonly #earlier = new Set<ConsumingChannel>();
+  readonly #restoration: ConsumerRestoration;
 
   /** Opens nothing yet. */
   constructor(connection: SupervisedConnection, topology: Topology) {
     this.#connection = connection;
     this.#topology = topology;
     this.#registry = new ConsumerRegistry(connection.recorder);
+    this.#restoration = new ConsumerRestoration(
+      connection,
+      this.#registry,
+      this.#closing.signal,
+      (spec) => this.#startIf(spec, () => spec.tag === undefined),
+    );
   }
 
   /** True if the channel has no consumers. */
   get idle(): boolean {
     return this.#registry.size === 0;
+  }
+
+  get isMovable(): boolean {
+    return !this.#restoration.isRunning &&
+      this.#registry.all.every((spec) => isMovable(spec));
+  }
+
+  /** See `Movable.move`: each consumer starts on another channel before it is cancelled on the earlier one. */
+  async move(): Promise<void> {
+    const earlier = await this.#current?.catch(() => undefined);
+    if (!earlier || this.#closing.signal.aborted) return;
+    this.#current = this.#channel = undefined;
+    this.#earlier.add(earlier);
+    const moveOne = (spec: ConsumerSpec) => this.#moveOne(spec, earlier);
+    await inParallel(this.#registry.all, MAX_MOVES, moveOne);
+    if (this.#registry.missing.length > 0) this.#restoration.start();
+    await earlier.acks.settled();
+    await this.#connection.closeChannel(earlier.channel);
+    this.#earlier.delete(earlier);
+  }
+
+  /** Moves a consumer; never rejects. One that does not start on the other channel is restored like one that was lost. */
+  async #moveOne(
+    spec: ConsumerSpec,
+    { channel }: ConsumingChannel,
+  ): Promise<void> {
+    const { tag, options: { restore = true } } = spec;
+    if (tag === undefined) return;
+    const isSame = () => spec.tag === tag;
+    const started = restore &&
+      await this.#startIf(spec, isSame).catch(() => false);
+    await channel.cancel(tag).catch(() => {}); // a lost channel has no consumers either
+    if (!started && isSame()) this.#registry.stopped(spec);
   }
 
   /**
@@ -96,7 +141,7 @@ export class ConsumerChannel {
   /** Sends all acknowledgements that wait for others. */
   async flushAcks(): Promise<void> {
     const consuming = await this.#current?.catch(() => undefined);
-    consuming?.acks.flush();
+    for (const each of [consuming, ...this.#earlier]) each?.acks.flush();
   }
 
   /** Closes the channel; the broker requeues unacknowledged messages. */
@@ -109,10 +154,15 @@ export class ConsumerChannel {
     this.#renewals[Symbol.dispose]();
     const specs = this.#registry.all;
     for (const spec of specs) this.#registry.remove(spec);
+    this.#connection.moves.delete(this);
+    await this.flushAcks();
     const consuming = await this.#current?.catch(() => undefined);
-    consuming?.acks.flush();
-    if (consuming) await this.#connection.closeChannel(consuming.channel);
-    await this.#restoration;
+    await Promise.all(
+      [consuming, ...this.#earlier].map((each) =>
+        each && this.#connection.closeChannel(each.channel)
+      ),
+    );
+    await this.#restoration.ended;
     await Promise.all(specs.map((spec) => this.#removeQueue(spec)));
   }
 
@@ -131,7 +181,11 @@ export class ConsumerChannel {
       const { signal } = this.#closing;
       const connection = this.#connection;
       const channel = await connection.openChannel({}, signal);
-      void channel.closed.then(({ message }) => this.#onChannelLost(message));
+      this.#channel = channel;
+      connection.moves.add(this);
+      void channel.closed.then(({ message }) => {
+        if (this.#channel === channel) this.#onChannelLost(message);
+      });
       return { channel, acks: new AckBatcher(channel, connection.recorder) };
     } catch (error) {
       this.#current = undefined;
@@ -148,57 +202,7 @@ export class ConsumerChannel {
       const level = this.#connection.current === current ? "warn" : "debug";
       logger("bus")[level]("Consuming channel lost: {reason}", { reason });
     });
-    this.#restore();
-  }
-
-  #restore(): void {
-    const { signal } = this.#closing;
-    this.#restoration ??= this.#restoreAll().finally(() => {
-      this.#restoration = undefined;
-      const ended = signal.aborted || this.#connection.failure;
-      // Another consumer may have been lost since the last check.
-      if (!ended && this.#registry.missing.length > 0) this.#restore();
-    });
-  }
-
-  /** Starts all consumers that do not run, until none is missing. */
-  async #restoreAll(): Promise<void> {
-    const { signal } = this.#closing;
-    const log = new RestorationLog();
-    for (let attempt = 0; !signal.aborted; attempt++) {
-      if (this.#connection.failure) return;
-      if (this.#registry.missing.length === 0) return;
-      const restore = (spec: ConsumerSpec) => this.#restoreOne(spec, log);
-      // The queue of a lock is not answered while its node is down, and holds up those after it.
-      for (const specs of this.#registry.missingByNeed) {
-        await inParallel(specs, MAX_RESTARTS, restore);
-      }
-      const deadline = { at: Infinity, signal };
-      await delay(backoff(attempt), deadline).catch(() => {});
-    }
-  }
-
-  async #restoreOne(spec: ConsumerSpec, log: RestorationLog): Promise<void> {
-    try {
-      await this.#startIf(spec, () => spec.tag === undefined);
-    } catch (error) {
-      if (this.#closing.signal.aborted) return;
-      // A passive queue may be created again by its owner.
-      const isMissing = error instanceof RpcError &&
-        (error.data.replyCode === 404 || error.data.reason === "missing");
-      if (error instanceof TopologyError && !isMissing) {
-        return this.#onRejected(spec, error);
-      }
-      log.failed(spec, error, this.#connection.current !== undefined);
-      if (isMissing && spec.replaceRoute) spec.route = spec.replaceRoute();
-    }
-  }
-
-  #onRejected(spec: ConsumerSpec, error: TopologyError): void {
-    if (!spec.options.optional) return this.#connection.fail(error);
-    const text = "{error}: the optional consumer is not restored";
-    logger("bus").warn(text, { error });
-    this.#registry.remove(spec);
+    this.#restoration.start();
   }
 
   async #start(spec: ConsumerSpec, deadline: number): Promise<void> {
@@ -218,6 +222,7 @@ export class ConsumerChannel {
     starting.catch(() => this.#topology.discard(spec));
     await withDeadline(starting, { at: Infinity, signal }, channelTimeout);
     this.#registry.started(spec, tag);
+    spec.channel = consuming.channel;
     this.#topology.consumed(spec);
     if (spec.cancelled) await this.#cancel(spec);
   }
@@ -233,7 +238,7 @@ export class ConsumerChannel {
     const queue = spec.route.queue.name;
     const text = "The broker cancelled the consumer of {queue}: restarting it";
     logger("bus").warn(text, { queue }, queue);
-    this.#restore();
+    this.#restoration.start();
   }
 
   /** Deletes a queue of oslo.messaging, which the broker would otherwise delete only after half an hour. */
@@ -246,14 +251,10 @@ export class ConsumerChannel {
   async #cancel(spec: ConsumerSpec, deadline = Infinity): Promise<void> {
     this.#registry.remove(spec);
     const at = Math.min(deadline, performance.now() + CANCEL_TIMEOUT_MS);
-    const opening = this.#current?.catch(() => undefined);
-    const consuming = opening &&
-      await withDeadline(opening, { at }, channelTimeout)
-        .catch(() => undefined);
-    const { tag } = spec;
+    const { tag, channel } = spec;
     if (tag === undefined) return await this.#topology.discard(spec);
-    if (!consuming?.channel.isOpen) return;
-    const cancelled = consuming.channel.cancel(tag).catch(() => {}); // a lost channel has no consumers either
+    if (!channel?.isOpen) return;
+    const cancelled = channel.cancel(tag).catch(() => {}); // a lost channel has no consumers either
     const { gracefulClose } = this.#connection;
     const ms = at - performance.now();
     // Without a reply, the broker may still send messages: they are requeued for other consumers.

@@ -1,5 +1,6 @@
 /** Deliveries of RabbitMQ, and their acknowledgements. @module */
 import process from "node:process";
+import { setTimeout as unrefDelay } from "node:timers/promises";
 import type { Channel, ReceivedMessage } from "../../../amqp/mod.ts";
 import type { HealthRecorder } from "../connection/connection_health.ts";
 import type { AckOptions, Delivery, Message } from "../../transport.ts";
@@ -260,6 +261,14 @@ export class AckBatcher {
     this.#deliveries.settle(tag);
     if (requeue) this.#channel.nack(tag);
     else this.#channel.reject(tag, false);
+  }
+
+  /** Resolves when all deliveries are settled, or the channel is closed. */
+  async settled(): Promise<void> {
+    while (this.#deliveries.size > 0 && this.#channel.isOpen) {
+      this.flush();
+      await unrefDelay(BATCH_DELAY_MS, undefined, { ref: false });
+    }
   }
 
   /** Sends all acknowledgements; one with `multiple` for the oldest deliveries up to the first unsettled one. */

@@ -18,6 +18,7 @@ import {
   publishTimeoutError,
 } from "./publish_errors.ts";
 import { checkHeaders, contentOf } from "./message_content.ts";
+import type { Movable } from "../connection/connection_moves.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 import type { Topology } from "../connection/topology.ts";
 
@@ -37,7 +38,7 @@ export interface PublishChannelOptions {
 }
 
 /** A channel for publishing, with or without confirms. */
-export class PublishChannel {
+export class PublishChannel implements Movable {
   readonly #options: PublishChannelOptions;
   readonly #confirms: boolean;
   readonly #closing = new AbortController();
@@ -46,6 +47,8 @@ export class PublishChannel {
   #current: Channel | undefined;
   /** Time at which the channel was opened, in milliseconds of the monotonic clock. */
   #openedAt = 0;
+  /** A move fails nothing: all that was sent on the earlier connection is confirmed there. */
+  readonly isMovable = true;
   /** Replaced channels, which are closed when their messages are confirmed. */
   readonly #replaced = new Set<Channel>();
   #opening: Promise<Channel> | undefined;
@@ -66,6 +69,7 @@ export class PublishChannel {
     this.#closing.abort(disposedError(false));
     for (const end of this.#waiters) end();
     const { connection } = this.#options;
+    connection.moves.delete(this);
     const opening = await this.#opening?.catch(() => undefined);
     if (opening) await connection.closeChannel(opening);
     const open = [this.#current, ...this.#replaced];
@@ -81,12 +85,22 @@ export class PublishChannel {
   replace(channel: Channel): void {
     const isInUse = channel === this.#current && channel.isOpen;
     if (!isInUse || performance.now() < this.#openedAt + MIN_USE_MS) return;
+    void this.#retire(channel, MAX_SETTLING_MS);
+  }
+
+  /** Uses a channel of the current connection from now on; resolves when all messages on the earlier channel are confirmed. */
+  async move(): Promise<void> {
+    const channel = this.#current;
+    if (channel?.isOpen) await this.#retire(channel, Infinity);
+  }
+
+  /** Uses another channel from now on, and closes this one when its messages are confirmed, or after so many milliseconds. */
+  async #retire(channel: Channel, ms: number): Promise<void> {
     this.#current = undefined;
     this.#replaced.add(channel);
-    void settledWithin(channel.confirmed(), MAX_SETTLING_MS).then(async () => {
-      if (!this.closed) await this.#options.connection.closeChannel(channel);
-      this.#replaced.delete(channel);
-    });
+    await settledWithin(channel.confirmed(), ms);
+    if (!this.closed) await this.#options.connection.closeChannel(channel);
+    this.#replaced.delete(channel);
   }
 
   /** Returns the channel if it can be written to at once: the usual case, without a turn of the event loop. */
@@ -176,6 +190,7 @@ export class PublishChannel {
     });
     this.#current = channel;
     this.#openedAt = performance.now();
+    connection.moves.add(this);
     return channel;
   }
 }

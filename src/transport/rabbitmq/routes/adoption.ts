@@ -1,9 +1,12 @@
 /** Adoption: queues that exist in another form than the one in which they would be created. @module */
 import { TopologyError } from "../../../errors.ts";
 import { logger } from "../../../logging.ts";
-import type { Arguments, Queue } from "../routes/entities.ts";
-import type { FoundForms } from "../routes/found_forms.ts";
-import { isOfMissing } from "./declarations.ts";
+import type { Arguments, Queue } from "./entities.ts";
+import type { FoundForms } from "./found_forms.ts";
+
+/** True for the error of an entity that does not exist. */
+export const isOfMissing = (error: unknown): boolean =>
+  error instanceof TopologyError && error.data.reason === "missing";
 
 /** Maximum number of declarations of a queue; each reply names one difference. */
 const MAX_DECLARATIONS = 8;
