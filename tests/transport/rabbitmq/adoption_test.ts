@@ -11,7 +11,7 @@ import { brokerUrl } from "../../setup/broker.ts";
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
 import type { Address, QueueAddress } from "../../../src/transport/address.ts";
-import { declareAsFound } from "../../../src/transport/rabbitmq/connection/adoption.ts";
+import { declareAsFound } from "../../../src/transport/rabbitmq/routes/adoption.ts";
 import { FoundForms } from "../../../src/transport/rabbitmq/routes/found_forms.ts";
 import {
   Mailbox,

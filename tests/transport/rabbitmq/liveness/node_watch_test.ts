@@ -64,7 +64,7 @@ function watched(nodes: number, confirms: boolean, isNeeded = true) {
     blocked: undefined,
     recorder: new HealthRecorder(() => {}),
     drop: () => {},
-    node: { url: new URL("amqp://one"), nodes },
+    node: { url: new URL("amqp://one"), nodes, place: 0 },
   };
   const round: ProbeRound = {
     ...{ first: 1, sentAt: performance.now(), confirmed: false },
