@@ -46,10 +46,9 @@ export class NewQueues implements QueueCreations {
   }
 
   unchecked(queue: Queue): void {
-    const isWaiting = performance.now() < this.#until;
-    if (!isWaiting || this.#names.has(queue.name)) return;
-    if (this.#waitOf(queue) === 0) return;
-    this.#names.add(queue.name);
+    const { name } = queue;
+    if (this.#names.has(name) || this.#waitOf(queue) === 0) return;
+    this.#names.add(name);
     this.#extend(queue);
   }
 
