@@ -55,7 +55,7 @@ export const compute = contract({
       result: Instance,
     },
     /** Lists the instances of the host that answers. */
-    list: { result: z.array(Instance) },
+    list: { result: z.array(Instance), idempotent: true }, // asked again after a lost connection
     /** Streams the lines that an instance has printed so far, then each new one, until it ends. */
     console: { args: Id, yields: z.string() },
     /** Starts an instance again from its beginning. */
