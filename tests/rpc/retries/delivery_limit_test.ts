@@ -56,7 +56,9 @@ function session(refuses: (queue: string) => boolean = () => false) {
   };
   const declare = () => Promise.resolve();
   const flush = () => Promise.resolve();
-  return { sent, session: { declare, publish, flush } as unknown as Session };
+  const waitForNewQueues = () => Promise.resolve();
+  const session = { declare, waitForNewQueues, publish, flush };
+  return { sent, session: session as unknown as Session };
 }
 
 /** A delivery, and what became of it. */

@@ -139,6 +139,7 @@ onRabbit(
     const copies = new Republisher(
       {
         declare: transport.declare.bind(transport),
+        waitForNewQueues: transport.waitForNewQueues.bind(transport),
         publish: (...sent: Parameters<Session["publish"]>) =>
           refusals++ === 0
             ? Promise.reject(content)
@@ -163,6 +164,7 @@ function refusing(errors: readonly Error[]) {
   const sent: Message[] = [];
   const transport = {
     declare: () => Promise.resolve(),
+    waitForNewQueues: () => Promise.resolve(),
     publish: (_: unknown, message: Message) => {
       sent.push(message);
       const error = errors[sent.length - 1];
