@@ -14,6 +14,9 @@ import {
 } from "../../../src/connection/transport_registry.ts";
 import { busProfile } from "../../../src/connection/bus_profile.ts";
 import { isMovable } from "../../../src/transport/rabbitmq/consuming/consumer_spec.ts";
+import { ConnectionMoves } from "../../../src/transport/rabbitmq/connection/connection_moves.ts";
+import type { OpenedConnection } from "../../../src/transport/rabbitmq/connection/dial.ts";
+import { GracefulClose } from "../../../src/transport/rabbitmq/connection/graceful_close.ts";
 import { Routes } from "../../../src/transport/rabbitmq/routes/routes.ts";
 import { RabbitTransport } from "../../../src/transport/rabbitmq/transport.ts";
 import { defaultProfile } from "../../../src/transport/profile.ts";
@@ -203,4 +206,50 @@ Deno.test("consumers that cannot run twice for a moment keep their connection", 
   assert.ok(
     !movable({ kind: "hostLock", topic, host: "a" }, { exclusive: true }),
   );
+});
+
+Deno.test("a connection does not move to a node that does not confirm", async () => {
+  const events: string[] = [];
+  const checked = Promise.withResolvers<void>();
+  const opened = (name: string) =>
+    ({
+      connection: {
+        close: () => Promise.resolve(void events.push(`${name} is closed`)),
+        closed: new Promise(() => {}),
+        unref: () => {},
+      },
+      login: { url: new URL("amqp://home"), nodes: 2, place: 0 },
+    }) as unknown as OpenedConnection;
+  const connection = {
+    current: opened("the current one").connection,
+    blocked: undefined,
+    isDisplaced: true,
+    gracefulClose: new GracefulClose(),
+    replaceBy: (_: OpenedConnection) => {
+      events.push("moved");
+      connection.isDisplaced = false;
+    },
+  };
+  const names = ["cut off", "back"];
+  const dialer = {
+    preferred: () => Promise.resolve(opened(names.shift() ?? "none")),
+    moveTimes: { pauseMs: [1, 1], settlingMs: 1 },
+  } as const;
+  const stop = new AbortController();
+  const moves = new ConnectionMoves(connection, dialer, stop.signal);
+  let checks = 0;
+  moves.verify = () => {
+    if (++checks === 2) checked.resolve();
+    return Promise.resolve(checks === 2);
+  };
+  moves.start();
+  await checked.promise;
+  await until("it has moved", () => events.length === 3);
+  stop.abort();
+  await moves.ended;
+  assert.deepEqual(events, [
+    "cut off is closed",
+    "moved",
+    "the current one is closed",
+  ]);
 });

@@ -45,6 +45,8 @@ export class ConnectionMoves {
   /** Ends the moves. */
   readonly #signal: AbortSignal;
   readonly #movables = new Set<Movable>();
+  /** Checks that the preferred node works; set by who can check it. */
+  verify: ((connection: Connection) => Promise<boolean>) | undefined;
   #running: Promise<void> | undefined;
 
   /** Moves nothing before `start`, or after the signal has fired. */
@@ -100,7 +102,8 @@ export class ConnectionMoves {
     const { current, isDisplaced, gracefulClose } = connection;
     if (!current || !isDisplaced || !this.#areMovable) return;
     const opened = await this.#dialer.preferred();
-    if (!this.#isPossible(current, opened)) {
+    const works = await this.verify?.(opened.connection) ?? true;
+    if (!works || !this.#isPossible(current, opened)) {
       return await gracefulClose.close(opened.connection);
     }
     logger("bus").debug("Moving to the preferred node");

@@ -1,11 +1,16 @@
 /** Liveness of the connections of a process: probes to its inbox, and the watch for a node that is cut off. @module */
+import type { Connection } from "../../../amqp/mod.ts";
+import { withDeadline } from "../../../async/deadline.ts";
 import type { Delivery } from "../../transport.ts";
 import type { SupervisedConnection } from "../connection/supervised_connection.ts";
 import { InFlightWindow } from "../publishing/publish_window.ts";
 import { Publisher, type PublisherOptions } from "../publishing/publisher.ts";
 import { LivenessProbe } from "./liveness_probe.ts";
 import { NodeWatch, type NodeWatchOptions } from "./node_watch.ts";
-import type { OtherNodes } from "./other_nodes.ts";
+import { type OtherNodes, publishOn } from "./other_nodes.ts";
+
+/** Milliseconds for the preferred node of a connection to confirm a probe. */
+const VERIFICATION_TIMEOUT_MS = 2_000;
 
 /** Collaborators of the liveness of a process. */
 export interface LivenessOptions {
@@ -28,6 +33,7 @@ export class Liveness {
   readonly #publisher: Publisher;
   readonly #probe: LivenessProbe;
   readonly #watch: NodeWatch;
+  #isStarted = false;
 
   /** Sends nothing before `start`. */
   constructor(options: LivenessOptions) {
@@ -44,6 +50,9 @@ export class Liveness {
       ...connections,
       ...{ publisher, inbox, intervalMs },
     });
+    for (const { moves } of [publishing, consuming]) {
+      moves.verify = (connection) => this.#verify(connection, inbox());
+    }
     this.#publisher = publisher;
     this.#probe = probe;
     this.#watch = new NodeWatch({
@@ -58,12 +67,14 @@ export class Liveness {
 
   /** Starts to send probes, if it has not been started. */
   start(): void {
+    this.#isStarted = true;
     this.#probe.start();
     this.#watch.start();
   }
 
   /** Stops all timers, and forgets all probes in flight. */
   stop(): void {
+    this.#isStarted = false;
     this.#probe.stop();
     this.#watch.stop();
   }
@@ -81,6 +92,15 @@ export class Liveness {
   /** Handles a probe that was delivered to the inbox; returns false for any other message. */
   handle(delivery: Delivery): boolean {
     return this.#probe.handle(delivery);
+  }
+
+  /** Returns true if a node to which a connection is open confirms a probe: one that is cut off from its cluster does not. */
+  async #verify(connection: Connection, inbox: string): Promise<boolean> {
+    if (!this.#isStarted) return true; // nobody reads the inbox
+    const publishing = publishOn(connection, inbox, this.#probe.newProbe());
+    const deadline = { at: performance.now() + VERIFICATION_TIMEOUT_MS };
+    return await withDeadline(publishing, deadline, () => undefined)
+      .catch(() => false);
   }
 
   /** Closes the channels of the probes. */

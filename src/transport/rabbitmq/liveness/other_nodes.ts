@@ -1,4 +1,5 @@
 /** Publishing over another node of a cluster than those that the connections of a process use. @module */
+import type { Connection } from "../../../amqp/mod.ts";
 import { type Deadline, withDeadline } from "../../../async/deadline.ts";
 import { logger } from "../../../logging.ts";
 import type { Message } from "../../transport.ts";
@@ -65,19 +66,7 @@ export class OtherNodes {
     const close = () => void connection.close(CLOSE_TIMEOUT_MS);
     signal.addEventListener("abort", close);
     if (signal.aborted) close();
-    let returned = false;
-    const channel = await connection.openChannel({
-      confirms: true,
-      onReturned: () => returned = true,
-    });
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    const to = { exchange: "", routingKey: queue, mandatory: true };
-    channel.publish(
-      to,
-      contentOf(message),
-      (confirmation) => resolve(confirmation === "ack" && !returned),
-    );
-    return await promise;
+    return await publishOn(connection, queue, message);
   }
 
   /** Returns the login of a node that is not used, else of any node. */
@@ -90,4 +79,27 @@ export class OtherNodes {
       if (tries >= login.nodes || !used.includes(login.url.host)) return login;
     }
   }
+}
+
+/** Publishes a message to a queue on a channel of its own; returns true once the broker has confirmed it, and false if the queue is missing. */
+export async function publishOn(
+  connection: Connection,
+  queue: string,
+  message: Message,
+): Promise<boolean> {
+  let returned = false;
+  const channel = await connection.openChannel({
+    confirms: true,
+    onReturned: () => returned = true,
+  });
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const to = { exchange: "", routingKey: queue, mandatory: true };
+  channel.publish(
+    to,
+    contentOf(message),
+    (confirmation) => resolve(confirmation === "ack" && !returned),
+  );
+  const isConfirmed = await promise;
+  await channel.close();
+  return isConfirmed;
 }
