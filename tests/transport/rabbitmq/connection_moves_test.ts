@@ -210,7 +210,6 @@ Deno.test("consumers that cannot run twice for a moment keep their connection", 
 
 Deno.test("a connection does not move to a node that does not confirm", async () => {
   const events: string[] = [];
-  const checked = Promise.withResolvers<void>();
   const opened = (name: string) =>
     ({
       connection: {
@@ -238,12 +237,8 @@ Deno.test("a connection does not move to a node that does not confirm", async ()
   const stop = new AbortController();
   const moves = new ConnectionMoves(connection, dialer, stop.signal);
   let checks = 0;
-  moves.verify = () => {
-    if (++checks === 2) checked.resolve();
-    return Promise.resolve(checks === 2);
-  };
+  moves.verifyBy(() => Promise.resolve(++checks === 2));
   moves.start();
-  await checked.promise;
   await until("it has moved", () => events.length === 3);
   stop.abort();
   await moves.ended;

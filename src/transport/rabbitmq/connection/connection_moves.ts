@@ -45,8 +45,7 @@ export class ConnectionMoves {
   /** Ends the moves. */
   readonly #signal: AbortSignal;
   readonly #movables = new Set<Movable>();
-  /** Checks that the preferred node works; set by who can check it. */
-  verify: ((connection: Connection) => Promise<boolean>) | undefined;
+  #verify: ((connection: Connection) => Promise<boolean>) | undefined;
   #running: Promise<void> | undefined;
 
   /** Moves nothing before `start`, or after the signal has fired. */
@@ -64,6 +63,11 @@ export class ConnectionMoves {
   /** Resolves when the signal has fired, and the earlier connection of a move is closed. */
   get ended(): Promise<void> | undefined {
     return this.#running;
+  }
+
+  /** Moves only over connections for which a check resolves with true from now on. */
+  verifyBy(check: (connection: Connection) => Promise<boolean>): void {
+    this.#verify = check;
   }
 
   /** Adds a user of channels, if it has not been added. */
@@ -102,7 +106,7 @@ export class ConnectionMoves {
     const { current, isDisplaced, gracefulClose } = connection;
     if (!current || !isDisplaced || !this.#areMovable) return;
     const opened = await this.#dialer.preferred();
-    const works = await this.verify?.(opened.connection) ?? true;
+    const works = await this.#verify?.(opened.connection) ?? true;
     if (!works || !this.#isPossible(current, opened)) {
       return await gracefulClose.close(opened.connection);
     }

@@ -51,7 +51,7 @@ export class Liveness {
       ...{ publisher, inbox, intervalMs },
     });
     for (const { moves } of [publishing, consuming]) {
-      moves.verify = (connection) => this.#verify(connection, inbox());
+      moves.verifyBy((connection) => this.#verify(connection, inbox()));
     }
     this.#publisher = publisher;
     this.#probe = probe;
