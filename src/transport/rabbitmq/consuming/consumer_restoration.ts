@@ -60,8 +60,8 @@ export class ConsumerRestoration {
     for (let attempt = 0; !signal.aborted; attempt++) {
       if (this.#connection.failure) return;
       if (this.#registry.missing.length === 0) return;
-      // The queue of a lock is not answered while its node is down, and holds up those after it.
-      for (const specs of this.#registry.missingByNeed) {
+      // A queue whose node is frozen, or the queue of a lock whose node is down, holds up those after it.
+      for (const specs of this.#registry.missingInOrder) {
         await inParallel(specs, MAX_RESTARTS, restore);
       }
       const deadline = { at: Infinity, signal };

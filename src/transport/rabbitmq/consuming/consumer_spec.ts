@@ -71,11 +71,14 @@ export class ConsumerRegistry {
     return this.all.filter(({ tag }) => !tag);
   }
 
-  /** The same in two groups: the needed ones, then the optional ones. */
-  get missingByNeed(): readonly (readonly ConsumerSpec[])[] {
-    const isOptional = ({ options }: ConsumerSpec) => options.optional === true;
-    const needed = this.missing.filter((spec) => !isOptional(spec));
-    return [needed, this.missing.filter(isOptional)];
+  /** The same in groups that are started one after another: those that the broker did not answer, and the optional ones, come last. */
+  get missingInOrder(): readonly (readonly ConsumerSpec[])[] {
+    const placeOf = ({ options, unanswered = 0 }: ConsumerSpec) =>
+      options.optional ? 2 : unanswered > 0 ? 1 : 0;
+    const { missing } = this;
+    return [0, 1, 2].map((place) =>
+      missing.filter((spec) => placeOf(spec) === place)
+    );
   }
 
   /** Records that a consumer has started (`basic.consume-ok`). An optional one is wanted only while it runs. */

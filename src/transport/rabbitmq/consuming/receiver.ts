@@ -191,6 +191,7 @@ function limitReply(spec: ConsumerSpec, channel: Channel): Timer {
     CONSUME_TIMEOUT_MS * 2 ** unanswered,
   );
   return setDeadline(performance.now() + ms, () => {
+    if (!channel.isOpen) return; // an earlier consumer has blocked it
     spec.unanswered = unanswered + 1;
     const queue = spec.route.queue.name;
     const text =
