@@ -337,7 +337,9 @@ Deno.test("a network that swallows everything: deadlines hold, disposal ends, he
   await using bus = await proxiedBus();
   const route = queue(bus.name());
   const { transport, dispose } = await consumer(bus, route);
-  await transport.publish(queue("t"), message("to warm up"), soon());
+  for (const address of [queue("t"), direct(route.key)]) {
+    await transport.publish(address, message("to warm up"), soon());
+  }
   bus.proxy.blackhole(true);
   const open = await bus.link.openSession(soon()); // nothing is asked of the broker for it
   const outcomes = await codes([
