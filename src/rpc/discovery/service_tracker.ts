@@ -45,6 +45,7 @@ export class ServiceTracker implements Disposable {
   /** Start of the newest run of each service, in epoch milliseconds. */
   readonly #newest = new Map<string, number>();
   #flooded = false;
+  #isDisposed = false;
   /** Keys of services that reported before the store was read; undefined once it was read, or if there is none. */
   #reported: Set<string> | undefined = new Set();
 
@@ -64,7 +65,7 @@ export class ServiceTracker implements Disposable {
 
   /** Handles the report of a service. A reply to a query, which has `more` than a report, is notified in any case. */
   onReport(report: ServiceReport, more?: Partial<ServiceStatus>): void {
-    if (!matchesFilter(this.#filter, report)) return;
+    if (this.#isDisposed || !matchesFilter(this.#filter, report)) return;
     const before = this.#keep(report, downAfter(report));
     if (more || before?.state !== report.state) {
       this.#notify({ ...report, ...more });
@@ -84,6 +85,7 @@ export class ServiceTracker implements Disposable {
     const reported = this.#reported;
     this.#reported = undefined;
     for (const { updatedAt, ...report } of records) {
+      if (this.#isDisposed) return;
       if (!matchesFilter(this.#filter, report)) continue;
       if (reported?.has(serviceKey(report))) continue;
       const remaining = updatedAt + MISSED_REPORTS * report.interval -
@@ -94,7 +96,9 @@ export class ServiceTracker implements Disposable {
     }
   }
 
+  /** Ends the timers; later reports are ignored. */
   [Symbol.dispose](): void {
+    this.#isDisposed = true;
     for (const { downTimer } of this.#alive.values()) clearDeadline(downTimer);
     this.#alive.clear();
   }

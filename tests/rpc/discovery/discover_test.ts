@@ -425,6 +425,20 @@ Deno.test("Sightings tell of thousands that fall silent together, in time", asyn
   assert.ok(!down.includes("h7"), "its next run is up");
 });
 
+Deno.test("Sightings ignore reports that arrive after their end, and leave no timer", () => {
+  let told = 0;
+  const sightings = new ServiceTracker({}, true, () => void told++);
+  sightings[Symbol.dispose]();
+  const report = {
+    ...{ topic: "t", binary: "b", version: "1", reportCount: 1 },
+    ...{ id: "late", host: "h", interval: 1_000, startedAt: 1 },
+    state: "up",
+  } as const;
+  sightings.onReport(report);
+  sightings.onRecord([{ ...report, updatedAt: Date.now() }]);
+  assert.equal(told, 0);
+});
+
 Deno.test("a run started later by the wall clock, also after that was set, and never before an earlier run", () => {
   const start = () => identityOf([], "one", {}).startedAt;
   const { now } = Date;
