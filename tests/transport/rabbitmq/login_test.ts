@@ -468,6 +468,23 @@ Deno.test("clients that lose a node together come back over 2 s, evenly, and to 
   assert.ok(Math.max(...alone) <= 100);
 });
 
+Deno.test("the order of nodes forgets those that are gone", () => {
+  const url = (name: string) => new URL(`amqp://${name}`);
+  const random = Math.random;
+  try {
+    const places = [0.5, 0.1, 0.9];
+    Math.random = () => places.shift() ?? 0.5;
+    const order = inRandomOrder();
+    const names = (...urls: string[]) =>
+      order(urls.map(url)).map(({ host }) => host);
+    const [first = "", last = ""] = names("a", "b");
+    assert.deepEqual(names(last), [last]);
+    assert.deepEqual(names("a", "b"), [last, first], "it has a new place");
+  } finally {
+    Math.random = random;
+  }
+});
+
 Deno.test("each client has a random order of the nodes, which stays", () => {
   const urls = [1, 2, 3].map((n) => new URL(`amqp://node${n}`));
   const firsts = new Map<string, number>();

@@ -36,7 +36,13 @@ export function inRandomOrder(): (urls: readonly URL[]) => readonly URL[] {
     places.set(host, place);
     return place;
   };
-  return (urls) => urls.toSorted((one, other) => placeOf(one) - placeOf(other));
+  return (urls) => {
+    const hosts = new Set(urls.map(({ host }) => host));
+    for (const host of places.keys()) {
+      if (!hosts.has(host)) places.delete(host); // a function may return other nodes each time
+    }
+    return urls.toSorted((one, other) => placeOf(one) - placeOf(other));
+  };
 }
 
 /** Returns the login of an attempt; successive attempts use the nodes in turn. */
