@@ -9,6 +9,7 @@
  *                          one pass; default: two, classic with memory and quorum with postgres
  *     --rabbitmq 4.3|4.0|3.10|<folder>
  *                          default: 4.3 if it can be had
+ *     --tick-time 60       seconds of net_ticktime in rows that set it (K5)
  *     --replay <folder>    a run that failed, again: the same row, seed and settings
  *     --soak <minutes>     faults by chance on the same processes
  *     --keep               keeps the history of rows that passed too
@@ -36,6 +37,8 @@ interface Plan extends RunSettings {
   readonly soak?: number;
   /** Version or folder; default: the first of the versions that can be had. */
   readonly rabbitmq?: string;
+  /** Seconds; in place of `Row.tickTime`. */
+  readonly tickTime?: number;
 }
 
 const { values: args } = parseArgs({
@@ -47,6 +50,7 @@ const { values: args } = parseArgs({
     queue: { type: "string" },
     ledger: { type: "string" },
     rabbitmq: { type: "string" },
+    "tick-time": { type: "string" },
     replay: { type: "string" },
     soak: { type: "string" },
     keep: { type: "boolean", default: false },
@@ -77,6 +81,8 @@ function plans(): Plan[] {
     seed: Math.floor(number("seed", args.seed ?? `${1 + Math.random() * 1e9}`)),
     ...(args.soak !== undefined && { soak: number("soak", args.soak) }),
     ...(args.rabbitmq !== undefined && { rabbitmq: args.rabbitmq }),
+    ...(args["tick-time"] !== undefined &&
+      { tickTime: number("tick-time", args["tick-time"]) }),
   };
   const queue = word("queue", args.queue ?? "classic", "classic", "quorum");
   const ledger = word("ledger", args.ledger ?? "memory", "memory", "postgres");
@@ -144,11 +150,12 @@ async function pass(plan: Plan): Promise<number> {
       return await told(report, plan) ? 0 : 1;
     }
     for (const row of rowsOf(plan.rows, plan.cluster)) {
-      if (ground && ground.tickTime !== row.tickTime) {
+      const tickTime = row.tickTime && (plan.tickTime ?? row.tickTime);
+      if (ground && ground.tickTime !== tickTime) {
         await ground.owner[Symbol.asyncDispose]();
         ground = undefined;
       }
-      ground ??= await openGround(plan, row.tickTime);
+      ground ??= await openGround(plan, tickTime);
       const { broker, cluster, owner } = ground;
       const rowGround = { broker, cluster, store };
       const report = await runRow(row, rowGround, plan, plan.seconds);
