@@ -191,7 +191,7 @@ export type {
   ConsumingHealth,
   TransportHealth,
 } from "./src/transport/transport_health.ts";
-export type { Credentials, TlsOptions } from "./src/transport/transport.ts";
+export type { Credentials, TlsOptions } from "./src/transport/credentials.ts";
 export type { LaunchOptions } from "./src/service/process/launcher.ts";
 export type {
   Capabilities,

@@ -8,6 +8,12 @@ const NAME_PATTERN = /^[A-Za-z0-9_.-]+$/;
 /** Default address of the health ports: only this machine can query them, since they require no login. */
 export const LOOPBACK = "127.0.0.1";
 const MAX_NAME_BYTES = 200;
+/** Prefix of Warren's own topics, by which services find each other. */
+const OWN_TOPICS = "warren.";
+
+/** True for a topic of Warren's own. */
+export const isOwnTopic = (topic: string): boolean =>
+  topic.startsWith(OWN_TOPICS);
 
 /**
  * Checks the name of a topic, host, namespace or pool: 1 to 200 of the characters `[A-Za-z0-9_.-]`, without a leading

@@ -38,7 +38,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "transport/rabbitmq/consuming/consumer_spec.ts #all": OWN,
   "transport/rabbitmq/transport.ts #sessions": OWN,
   "transport/rabbitmq/new_queues.ts #names": OWN,
-  "transport/rabbitmq/transport.ts #listeners": OWN,
+  "transport/rabbitmq/transport_events.ts #listeners": OWN,
   "transport/rabbitmq/publishing/publish_errors.ts #counts": SENT,
   "transport/rabbitmq/publishing/publish_channel.ts #waiters": SENT,
   "transport/rabbitmq/publishing/publish_channel.ts #replaced":
@@ -139,6 +139,11 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "service/process/worker_slot.ts #processes": OWN,
   "slot_map.ts #free": "what it is used for",
   "slot_map.ts #items": "what it is used for",
+  "telemetry/instrument.ts #series": "MAX_SERIES",
+  "telemetry/instrument.ts #readers": OWN,
+  "telemetry/meter.ts recorders": "the instruments",
+  "rpc/telemetry/sent_message.ts active": CALLS,
+  "rpc/telemetry/known_procedures.ts known": OWN,
   "slot_map.ts #handles": "what it is used for",
   "logging.ts loggers": OWN,
   "wire/reply_batch.ts #heads":

@@ -1,6 +1,6 @@
 /** Types of the configuration. @module */
 import type { IGNORED_NAMES } from "../connection/option_names.ts";
-import type { TlsOptions } from "../transport/transport.ts";
+import type { TlsOptions } from "../transport/credentials.ts";
 import type { NovaProfile } from "../connection/bus_profile.ts";
 import type {
   BrokerUrl,

@@ -18,6 +18,9 @@ const TERMINAL_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
 /** Environment variable that makes a program a worker; its value is the number of the worker. */
 export const WORKER_VARIABLE = "WARREN_WORKER";
 
+/** Environment variable by which a launcher asks its workers for an address at which it can read their metrics. */
+export const METRICS_VARIABLE = "WARREN_WORKER_METRICS";
+
 let ownNumber: number | undefined;
 
 /**
@@ -58,11 +61,32 @@ export function onSignals(
   };
 }
 
+const READY_BEGIN = "\u001b]warren:ready";
+const READY_END = "\u001b\\";
+
 /**
- * End of the line that a worker prints on its stdout when all its services have started. The launcher removes it from the
- * output. It is an escape sequence of this name, which no program prints by chance.
+ * Returns the end of the line that a worker prints on its stdout when all its services have started, with the URL of its
+ * metrics if the launcher has asked for them. The launcher removes it from the output. It is an escape sequence of this
+ * name, which no program prints by chance.
  */
-export const READY_MARKER = "\u001b]warren:ready\u001b\\";
+export const readyMarker = (metricsUrl = ""): string =>
+  `${READY_BEGIN}${metricsUrl && ` ${metricsUrl}`}${READY_END}`;
+
+/** Line of a worker that is ready. */
+export interface ReadyLine {
+  /** Output of the program before the marker. */
+  readonly output: string;
+  /** URL of the worker's metrics. */
+  readonly metricsUrl: string | undefined;
+}
+
+/** Reads a line of a worker; returns undefined if it has no ready marker. */
+export function parseReady(line: string): ReadyLine | undefined {
+  const at = line.lastIndexOf(READY_BEGIN);
+  if (at < 0 || !line.endsWith(READY_END)) return undefined;
+  const url = line.slice(at + READY_BEGIN.length, -READY_END.length).trim();
+  return { output: line.slice(0, at), metricsUrl: url || undefined };
+}
 
 /**
  * Line that the launcher writes to the stdin of a worker to drain it. The end of stdin means that the launcher has died.

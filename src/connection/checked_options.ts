@@ -80,7 +80,19 @@ function serverSettings(options: ConnectionOptions): ConnectionServerSettings {
     ledger: checkLedger(options.ledger),
     consumerTimeout: consumerTimeoutOf(options),
     longRunning: checkDuration("longRunning", longRunning),
+    linksCasts: linksCasts(options),
   };
+}
+
+/** True if the spans of casts and events have traces of their own. */
+function linksCasts({ traceCasts = "link" }: ConnectionOptions): boolean {
+  if (traceCasts === "link" || traceCasts === "child") {
+    return traceCasts === "link";
+  }
+  throw new InvalidValueError(
+    `Invalid option traceCasts ${oneLine(traceCasts, 40)}: give link or child`,
+    { data: { path: "traceCasts" } },
+  );
 }
 
 /**
@@ -104,6 +116,9 @@ export function checkConnectionOptions(
     profile,
     messages: messageSettings(options, profile),
     server: serverSettings(options),
-    notifications: { settings, publisherId, openstack },
+    notifications: {
+      ...{ settings, publisherId, openstack },
+      linksCasts: linksCasts(options),
+    },
   };
 }

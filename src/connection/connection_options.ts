@@ -1,6 +1,6 @@
 /** URLs and options of a connection, and the checks of URLs. @module */
 import { type ErrorClass, InvalidValueError } from "../errors.ts";
-import type { Credentials, TlsOptions } from "../transport/transport.ts";
+import type { Credentials, TlsOptions } from "../transport/credentials.ts";
 import type { LedgerStore } from "../ledger/ledger_store.ts";
 import type { NotificationSettings } from "../rpc/notifications/drivers.ts";
 import { brokerUrls } from "./broker_url.ts";
@@ -105,6 +105,12 @@ export interface ConnectionOptions {
    * handler is not ended; the `maxDuration` of a procedure ends it.
    */
   readonly longRunning?: number | undefined;
+  /**
+   * Relation of the span in which a cast or an event is handled to that of its sender, for OpenTelemetry: `link`, the
+   * default, begins a trace of its own with a link to the sender, since hours may lie between them; `child` continues the
+   * sender's trace. A call always continues the trace of its caller.
+   */
+  readonly traceCasts?: "link" | "child" | undefined;
   /** Publisher of notifications as `service.host`; default `warren`. */
   readonly publisherId?: string | undefined;
   /** Drivers and topics of notifications. */

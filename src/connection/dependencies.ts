@@ -39,6 +39,8 @@ export interface ConnectionServerSettings {
   readonly consumerTimeout: number;
   /** Milliseconds after which a handler that still runs is logged. */
   readonly longRunning: number;
+  /** True if the spans of casts have traces of their own, with links to their senders. */
+  readonly linksCasts: boolean;
 }
 
 /** Resources and settings of a connection context. */

@@ -8,7 +8,7 @@ import { ConnectionFailedError, InvalidValueError } from "../errors.ts";
 import { redactText } from "../redaction.ts";
 import { oneLine } from "../logging.ts";
 import { withDeadline } from "../async/deadline.ts";
-import type { Credentials } from "../transport/transport.ts";
+import type { Credentials } from "../transport/credentials.ts";
 import {
   type AskedCredentials,
   type AskedUrls,

@@ -1,5 +1,5 @@
 /** Names of the options of connections. @module */
-import type { TlsOptions } from "../transport/transport.ts";
+import type { TlsOptions } from "../transport/credentials.ts";
 import { checkNames, namesOf, type OptionNames } from "../option_names.ts";
 import type { ConnectionOptions } from "./connection_options.ts";
 
@@ -36,6 +36,7 @@ export const connectionNames: OptionNames = namesOf<ConnectionOptions>({
   longRunning: true,
   maxMessageSize: true,
   tracebacks: true,
+  traceCasts: true,
   waitForRoute: true,
   pooled: true,
   publisherId: true,

@@ -87,28 +87,3 @@ export interface ServerStats {
   /** Durations of the handlers. */
   readonly latency: LatencyStats;
 }
-
-/** Counters of a server. */
-export type Counts = ReturnType<typeof counts>;
-
-/** Creates counters, all zero. */
-export function counts() {
-  return {
-    handled: 0,
-    failed: 0,
-    refused: 0,
-    dropped: 0,
-    redelivered: 0,
-    interrupted: 0,
-    repeated: 0,
-    retried: 0,
-    dead: 0,
-    fenced: 0,
-  };
-}
-
-/** Counts the disposition of a failed cast. */
-export function count(counts: Counts, disposition: Disposition): void {
-  if (disposition === "retried") counts.retried++;
-  if (disposition === "deadLettered") counts.dead++;
-}

@@ -2,6 +2,7 @@
 import type { Deadline } from "../async/deadline.ts";
 import type { BodyLimit } from "./oversized_body.ts";
 import type { Address, QueueAddress } from "./address.ts";
+import type { Destination } from "./destination.ts";
 import type { TransportHealth } from "./transport_health.ts";
 
 export type { BodyLimit, Deadline };
@@ -197,6 +198,10 @@ export interface Session extends AsyncDisposable {
    * Deletes a queue that has no ready message and no consumer. Returns false, and deletes nothing, if the queue has one.
    */
   removeEmpty(address: Address, deadline: Deadline): Promise<boolean>;
+  /** Kind of the broker for telemetry, e.g. `rabbitmq`. */
+  readonly system: string;
+  /** Returns the names of an address and of its broker for telemetry. */
+  destination(address: Address): Destination;
 }
 
 /** A queue as the broker reports it. */
@@ -265,35 +270,4 @@ export interface Transport extends AsyncDisposable {
   ref(): void;
   /** Lets the process exit while the transport is open; the connections stay open. */
   unref(): void;
-}
-
-/**
- * TLS settings of `amqps:` URLs. Certificates are always verified.
- * @category Connections
- */
-export interface TlsOptions {
-  /** Certificates of trusted authorities, in PEM; default: those of the runtime. */
-  readonly ca?: string | undefined;
-  /** Certificate of the client, in PEM. */
-  readonly cert?: string | undefined;
-  /** Private key of the client, in PEM. */
-  readonly key?: string | undefined;
-  /** Name in the certificate of the broker; default: the host of the URL. */
-  readonly servername?: string | undefined;
-}
-
-/**
- * Login of a connection.
- * @category Connections
- */
-export interface Credentials {
-  /** User name. */
-  readonly username: string;
-  /** Password, or another secret that the broker accepts instead, e.g. an OAuth 2 token. */
-  readonly password: string;
-  /**
-   * Time at which the credentials expire, in milliseconds since 1970 (`Date.now()`); default: never. Before that time,
-   * an open connection gets new credentials.
-   */
-  readonly expires?: number | undefined;
 }

@@ -36,6 +36,7 @@ export const header = {
   batch: "warren-batch",
   to: "warren-to",
   deferred: "warren-deferred",
+  sent: "warren-sent",
 } as const;
 
 /**
@@ -56,9 +57,10 @@ export function versionOf(headers: JsonObject): number | undefined {
 
 /** Returns the headers of a request: its address, and further headers if the caller accepts Warren's own replies. */
 export function requestHeaders(request: Request): WireHeaders {
-  const { to, timeout, credit } = request;
+  const { to, timeout, credit, sent } = request;
   const headers: Record<string, string> = {};
   if (to !== undefined) headers[header.to] = to;
+  if (sent !== undefined) headers[header.sent] = `${sent}`;
   if (!request.reply || !request.warren) return headers;
   headers[header.warren] = `${request.warren}`;
   if (timeout !== undefined) headers[header.timeout] = `${timeout}`;
@@ -165,6 +167,12 @@ const countFrom = (value: unknown): number => {
 /** Returns how many times a message became a dead letter; also for a message that cannot be decoded. */
 export const deadLetterCountOf = (headers: JsonObject): number =>
   countFrom(headers[header.deadLetterCount]);
+
+/** Returns the time of the first sending in epoch milliseconds, by the sender's clock; undefined if it is not known. */
+export function sentAt(headers: JsonObject): number | undefined {
+  const sent = countFrom(headers[header.sent]);
+  return sent > 0 ? sent : undefined;
+}
 
 /** Returns the number of the attempt, from 1. */
 export const attemptOf = (headers: JsonObject): number =>

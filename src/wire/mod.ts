@@ -17,6 +17,7 @@ export {
   PROTOCOL_VERSION,
   redeliveryHeaders,
   retryHeaders,
+  sentAt,
 } from "./headers.ts";
 export { assertJson, defaultLimits } from "./json.ts";
 export { osloPeerOf } from "./oslo.ts";

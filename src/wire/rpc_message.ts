@@ -79,6 +79,8 @@ export interface Request {
   readonly credit?: number | undefined;
   /** Version of Warren's headers that the sender understands; undefined if the sender is not Warren. */
   readonly warren?: number | undefined;
+  /** Time of the first sending in epoch milliseconds, by the sender's clock. Only Warren sends it; it is not decoded. */
+  readonly sent?: number | undefined;
 }
 
 /** Reply, or one message of a reply. */

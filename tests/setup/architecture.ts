@@ -27,6 +27,7 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/amqp/channel": "amqp/codec amqp/socket",
   "src/amqp": "amqp/codec amqp/socket amqp/channel",
   "src/async": "",
+  "src/telemetry": "",
   "src/contract": "",
   "src/wire": "",
   "src/transport": "async",
@@ -40,24 +41,26 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/transport/rabbitmq/liveness":
     "amqp async transport …/connection …/publishing",
   "src/transport/rabbitmq":
-    "amqp async transport …/routes …/connection …/publishing …/consuming …/liveness",
+    "telemetry amqp async transport …/routes …/connection …/publishing …/consuming …/liveness",
   "src/ledger": "async contract transport",
   "src/rpc": "async contract transport wire",
-  "src/rpc/dispatch": "async contract wire rpc",
+  "src/rpc/telemetry": "telemetry transport wire rpc",
+  "src/rpc/dispatch": "rpc/telemetry async contract wire rpc",
   "src/rpc/streams": "async contract transport wire rpc rpc/dispatch",
-  "src/rpc/client": "async contract transport wire rpc rpc/streams",
+  "src/rpc/client":
+    "rpc/telemetry async contract transport wire rpc rpc/streams",
   "src/rpc/cache": "transport",
   "src/rpc/request":
-    "async contract ledger transport wire rpc rpc/cache rpc/dispatch rpc/streams",
+    "rpc/telemetry async contract ledger transport wire rpc rpc/cache rpc/dispatch rpc/streams",
   "src/rpc/discovery": "async contract transport wire rpc rpc/client",
   "src/rpc/replies":
     "async contract transport wire rpc rpc/dispatch rpc/streams rpc/request",
   "src/rpc/retries":
-    "async contract transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/request rpc/replies",
+    "telemetry async contract transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/request rpc/replies",
   "src/rpc/notifications":
-    "async contract transport wire rpc rpc/client rpc/request rpc/retries",
+    "rpc/telemetry async contract transport wire rpc rpc/client rpc/request rpc/retries",
   "src/rpc/server":
-    "async contract ledger transport wire rpc rpc/cache rpc/client rpc/dispatch rpc/notifications rpc/request rpc/replies rpc/retries",
+    "telemetry rpc/telemetry async contract ledger transport wire rpc rpc/cache rpc/client rpc/dispatch rpc/notifications rpc/request rpc/replies rpc/retries",
   "src/connection":
     "async contract ledger transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/notifications rpc/server",
   "src/cells":
@@ -66,10 +69,11 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/service/periodic": "async rpc/discovery",
   "src/service/registry":
     "async contract config connection rpc/discovery rpc/dispatch service/periodic",
-  "src/service/health": "async config connection transport rpc rpc/discovery",
+  "src/service/health":
+    "telemetry async config connection transport rpc rpc/discovery",
   "src/service":
     "async cells contract config connection ledger transport rpc rpc/discovery rpc/dispatch service/health service/periodic service/registry",
-  "src/service/process": "async config service service/health",
+  "src/service/process": "telemetry async config service service/health",
 };
 
 /** Folders whose files other folders import through `mod.ts` only. */

@@ -5,8 +5,8 @@ import { addresseeHeader } from "../../names.ts";
 import { encode, PROTOCOL_VERSION, type Request } from "../../wire/mod.ts";
 import { INITIAL_CREDIT } from "../streams/flow_control.ts";
 import type { Inbox } from "../inbox.ts";
-import type { SpanOptions } from "../../tracing.ts";
-import { sendingSpan } from "../spans.ts";
+import { isOwnTopic } from "../../names.ts";
+import type { TracedMessage } from "../telemetry/spans.ts";
 import type { MessageSettings } from "../messaging.ts";
 import type { CallHints, CallLimits } from "./call_limits.ts";
 import type { Target } from "./call_options.ts";
@@ -50,12 +50,14 @@ export const isCast = (kind: RequestKind): boolean =>
 export const isUnconfirmed = ({ kind, hints }: OutgoingRequest): boolean =>
   isCast(kind) && hints.confirm === false;
 
-/** Description of the span of a request. */
-export function requestSpan(outgoing: OutgoingRequest): SpanOptions {
-  const { id, kind, method, destination: { queue } } = outgoing;
-  const { topic } = outgoing.target;
-  const message = { id, kind, method, topic, destination: queue };
-  return sendingSpan(message, !isCast(kind));
+/** Returns a request as telemetry describes it; undefined for Warren's own requests, such as those between services. */
+export function tracedRequest(
+  { id, kind, method, target: { topic }, destination }: OutgoingRequest,
+  session: TracedMessage["session"],
+): TracedMessage | undefined {
+  if (kind === "gather" || isOwnTopic(topic)) return undefined;
+  const { address } = destination;
+  return { verb: kind, topic, procedure: method, id, address, session };
 }
 
 /** Milliseconds as they are sent: `Infinity` is omitted. */
@@ -113,6 +115,7 @@ export class RequestEncoder {
       version,
       namespace,
       to: addresseeHeader(topic, host),
+      sent: Date.now(),
     };
   }
 

@@ -26,7 +26,7 @@ import {
   type Target,
 } from "./call_options.ts";
 import type { MessageSettings, MessagingResources } from "../messaging.ts";
-import { runInSpan, type Span, startSpan } from "../../tracing.ts";
+import { SentMessage } from "../telemetry/sent_message.ts";
 import { type CallResult, unaryCall } from "./unary_call.ts";
 import { newId } from "../../ids.ts";
 import { type GatherListener, scatterGather } from "./scatter_gather.ts";
@@ -40,7 +40,7 @@ import {
   type OutgoingRequest,
   RequestEncoder,
   type RequestKind,
-  requestSpan,
+  tracedRequest,
 } from "./request_encoder.ts";
 import { type CallResources, PendingCalls } from "./pending_calls.ts";
 import { QueueWait } from "../queue_wait.ts";
@@ -130,7 +130,7 @@ export class RpcClient {
     const parent = "parent" in request
       ? request.parent
       : parentOf(request.options); // captured now: `next()` may be called while another request is served
-    let span: Span | undefined;
+    let sent: SentMessage | undefined;
     return new StreamIterator({
       begin: (caller) =>
         this.#request("multicall", { ...request, parent }, async (outgoing) => {
@@ -139,11 +139,11 @@ export class RpcClient {
             outgoing,
             (outgoing) => this.#openStream(outgoing, caller),
           );
-        }, (started) => span = started),
+        }, (started) => sent = started),
       item: (reply) => decoder.item(this.#result(reply, decoder.errors)),
       end: (failure) => {
-        if (failure) span?.fail(failure.cause);
-        span?.end();
+        if (failure) sent?.fail(failure.cause);
+        sent?.end();
       },
     });
   }
@@ -170,24 +170,27 @@ export class RpcClient {
   }
 
   /**
-   * Checks and sends the request of any verb, in a span. The span ends when `send` settles; if `keep` is given, it
-   * receives the span and has to end it.
+   * Checks and sends the request of any verb, and records it. The record ends when `send` settles; if `keep` is given, it
+   * receives the record and has to end it.
    */
   #request<T>(
     kind: RequestKind,
     request: ClientRequest<CallOptions & CastOptions>,
     send: (outgoing: OutgoingRequest) => Promise<T>,
-    keep?: (span: Span) => void,
+    keep?: (sent: SentMessage) => void,
   ): Promise<T> {
     const outgoing = this.#outgoing(kind, request);
-    const span = startSpan(requestSpan, outgoing);
-    if (!span) return send(outgoing);
-    const headers = { ...outgoing.hints.headers };
-    span.inject(headers);
-    const traced = { ...outgoing, hints: { ...outgoing.hints, headers } };
-    keep?.(span);
-    const work = () => send(traced);
-    return keep ? span.run(work) : runInSpan(span, work);
+    const traced = tracedRequest(outgoing, this.#resources.session);
+    if (!traced) return send(outgoing);
+    const sent = new SentMessage(traced);
+    const { hints } = outgoing;
+    const headers = sent.inject(hints.headers);
+    const injected = headers === hints.headers
+      ? outgoing
+      : { ...outgoing, hints: { ...hints, headers } };
+    keep?.(sent);
+    const work = () => send(injected);
+    return keep ? sent.run(work) : sent.complete(work);
   }
 
   /**

@@ -27,6 +27,7 @@ import {
   resultOf,
 } from "./handler_result.ts";
 import { observerOf } from "../served_context.ts";
+import { registerProcedure } from "../telemetry/known_procedures.ts";
 import { handlerStream } from "./handler_stream.ts";
 
 /**
@@ -102,6 +103,7 @@ function bindEndpoint(endpoint: Endpoint): EndpointVersion {
       Reflect.apply(handler, endpoint, [args, context]);
     const qualifiedName = `${contract.topic}.${name}`;
     methods.set(name, { name, qualifiedName, contract, procedure, run });
+    registerProcedure(contract.topic, name);
   }
   return { version, contract, methods };
 }

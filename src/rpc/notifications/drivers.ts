@@ -56,6 +56,8 @@ export interface NotificationDefaults {
   readonly publisherId: string;
   /** True if the bus is OpenStack's. */
   readonly openstack: boolean;
+  /** True if the spans of events have traces of their own, with links to their senders. */
+  readonly linksCasts: boolean;
 }
 
 /** Collaborators of notifications. */

@@ -1,11 +1,10 @@
 /** Attempts at the events that a listener receives: handler, interceptors and span. @module */
 import { logger, oneLine } from "../../logging.ts";
-import { runInSpan, type SpanOptions, startSpan } from "../../tracing.ts";
 import {
   type RequestContext,
   requestContext,
 } from "../../contract/request_context.ts";
-import type { Delivery } from "../../transport/transport.ts";
+import type { Delivery, Session } from "../../transport/transport.ts";
 import { attemptOf, type Notification } from "../../wire/mod.ts";
 import { applicationHeaders } from "../../contract/application_headers.ts";
 import {
@@ -14,7 +13,11 @@ import {
   type ServiceRequest,
 } from "../interceptors.ts";
 import { runWithContext } from "../propagation.ts";
-import { handlingSpan } from "../spans.ts";
+import {
+  HandledMessage,
+  recordCompletion,
+} from "../telemetry/handled_message.ts";
+import type { TracedDelivery } from "../telemetry/spans.ts";
 import { type EventFailures, requeue } from "./event_failures.ts";
 
 /**
@@ -43,6 +46,10 @@ export interface EventHandling {
   readonly interceptors: readonly ServiceInterceptor[] | undefined;
   /** Fires when the listener stops. */
   readonly signal: AbortSignal;
+  /** Session that receives the events. */
+  readonly session: Session;
+  /** True if the spans of events have traces of their own, with links to their senders. */
+  readonly linked: boolean;
 }
 
 /** Event that was received. */
@@ -59,19 +66,21 @@ interface EventAttempt extends ReceivedEvent {
   readonly attempt: number;
 }
 
-function attemptSpan(
+/** Returns an attempt as telemetry describes it. */
+function traced(
   { event, delivery, topic, attempt }: EventAttempt,
-): SpanOptions {
-  return handlingSpan({
-    kind: "notification",
-    topic: event.publisherId,
-    destination: topic,
-    method: event.eventType,
+  { session, linked }: EventHandling,
+): TracedDelivery {
+  const { redelivered, message } = delivery;
+  const priority = event.priority.toLowerCase();
+  return {
+    ...{ topic, attempt, redelivered, session, linked },
+    address: { kind: "event", topic, priority },
+    verb: "notify",
+    procedure: event.eventType,
     id: event.id,
-    waits: false,
-    headers: applicationHeaders(delivery.message.headers),
-    attempt,
-  });
+    headers: applicationHeaders(message.headers),
+  };
 }
 
 /** Handles an event: afterwards it is acknowledged, requeued, or passed to `failures`. Never rejects. */
@@ -83,22 +92,33 @@ export async function handleEvent(
   const { topic, signal } = handling;
   for (let attempt = attemptOf(delivery.message.headers);; attempt++) {
     const current = { event, delivery, topic, attempt };
+    const handled = new HandledMessage(traced(current, handling));
+    const startedAt = performance.now();
+    const end = () =>
+      handled.end(performance.now() - startedAt, event.eventType);
     try {
-      const span = startSpan(attemptSpan, current);
-      const handled = span
-        ? await runInSpan(span, () => callHandler(current, handling))
-        : await callHandler(current, handling);
-      if (handled === "requeue") return await requeue(delivery, signal);
+      const result = await handled.run(() => callHandler(current, handling));
+      end();
+      if (result === "requeue") return await requeue(delivery, signal);
+      recordCompletion(topic, event.eventType, timeOf(event));
       return delivery.ack();
     } catch (error) {
+      handled.fail(error);
       logger("rpc").error("The handler of {event} failed: {error}", {
         event: oneLine(event.eventType, 60),
         error,
       });
-      if (await failures.failed(delivery, error, attempt, signal)) continue;
-      return;
+      const again = await failures.failed(delivery, error, attempt, signal);
+      end();
+      if (!again) return;
     }
   }
+}
+
+/** Returns the time of an event in epoch milliseconds; undefined if its sender gives none that can be read. */
+function timeOf({ timestamp }: Notification): number | undefined {
+  const time = Date.parse(`${timestamp.replace(" ", "T")}Z`);
+  return Number.isNaN(time) ? undefined : time;
 }
 
 /** Calls the handler in the event's context, with the interceptors around it. */

@@ -155,10 +155,10 @@ export async function startListener(
   checkRetry(options.retry);
   const { pool, topic = TOPIC } = options;
   const interceptors = checkInterceptors(options.interceptors);
-  const handling = { topic, handler, interceptors };
+  const { session, defaults: { linksCasts: linked } } = resources;
+  const handling = { topic, handler, interceptors, session, linked };
   const listener = new EventListener(resources, handling, options);
   const addresses = addressesOf(options);
-  const { session } = resources;
   for (const each of addresses) await session.declare(each, deadline);
   await session.waitForNewQueues(deadline);
   // A pool has one queue for all priorities.

@@ -5,8 +5,8 @@ import { isSecret } from "../../redaction.ts";
 import { InvalidValueError } from "../../errors.ts";
 import { oneLine } from "../../logging.ts";
 import { assertJson, type Notification } from "../../wire/mod.ts";
-import { runInSpan, type SpanOptions, startSpan } from "../../tracing.ts";
-import { sendingSpan } from "../spans.ts";
+import { SentMessage } from "../telemetry/sent_message.ts";
+import type { TracedMessage } from "../telemetry/spans.ts";
 import { checkName } from "../../names.ts";
 import {
   deliverToDrivers,
@@ -138,22 +138,24 @@ export async function notify(
     timestamp: timestamp(),
     context: filterContext(values, openstack),
   };
-  const span = startSpan(eventSpan, event);
-  if (!span) return await deliverToDrivers(resources, { event, deadline });
-  const headers: Record<string, string> = {};
-  span.inject(headers);
-  const outgoing = { event, deadline, headers };
-  await runInSpan(span, () => deliverToDrivers(resources, outgoing));
+  const sent = new SentMessage(tracedEvent(event, resources));
+  const outgoing = { event, deadline, headers: sent.inject(undefined) };
+  await sent.complete(() => deliverToDrivers(resources, outgoing));
 }
 
-function eventSpan({ id, publisherId, eventType }: Notification): SpanOptions {
-  return sendingSpan({
-    kind: "notification",
-    topic: publisherId,
-    destination: TOPIC,
-    method: eventType,
-    id,
-  }, false);
+/** Returns an event as telemetry describes it, at the first of its topics. */
+function tracedEvent(
+  { id, eventType, priority }: Notification,
+  { session, defaults: { settings } }: NotificationResources,
+): TracedMessage {
+  const { topics: [topic = TOPIC] = [] } = settings;
+  const address = {
+    kind: "event",
+    topic,
+    priority: priority.toLowerCase(),
+  } as const;
+  const verb = "notify";
+  return { verb, topic, procedure: eventType, id, address, session };
 }
 
 /** Context values that oslo.messaging forwards (`notify/notifier.py`, `_sanitize_context`). */

@@ -20,6 +20,7 @@ import { HandlerRun } from "./handler_run.ts";
 import { Settlement } from "./settlement.ts";
 import type { Waiter } from "./outside_prefetch.ts";
 import { type RequestKey, requestKey } from "./request_key.ts";
+import type { HandledMessage } from "../telemetry/handled_message.ts";
 
 const rpc = logger("rpc");
 
@@ -34,6 +35,8 @@ export class IncomingRequest implements ControlTarget, Waiter {
   readonly redelivered: boolean;
   /** Number of earlier deliveries; undefined if the broker does not count them. */
   readonly deliveryCount: number | undefined;
+  /** Topic to which the request was sent. */
+  readonly topic: string;
   /** Dialect of the request, and of its replies. */
   readonly dialect: Dialect;
   /** Id of the request, the same in all retries; a new one if the sender sent none. */
@@ -56,12 +59,19 @@ export class IncomingRequest implements ControlTarget, Waiter {
   #stream: OutgoingStream | undefined;
   #replies: readonly Message[] = [];
   #onReplies: (() => void) | undefined;
+  #handled: HandledMessage | undefined;
   /** Repetitions of this request that wait for its replies. */
   #sharing = 0;
 
   /** The caller's timeout counts from the arrival; the time in the queue is limited by the message's expiration. */
-  constructor(delivery: Delivery, request: Request, dialect: Dialect) {
+  constructor(
+    delivery: Delivery,
+    request: Request,
+    dialect: Dialect,
+    topic: string,
+  ) {
     this.#request = request;
+    this.topic = topic;
     this.#name = request.method;
     this.dialect = dialect;
     this.message = delivery.message;
@@ -130,6 +140,16 @@ export class IncomingRequest implements ControlTarget, Waiter {
   resolve(procedure: Procedure, name: string): void {
     this.#procedure = procedure;
     this.#name = name;
+  }
+
+  /** Record of the handler's run for telemetry; undefined until it starts. */
+  get handled(): HandledMessage | undefined {
+    return this.#handled;
+  }
+
+  /** Starts the record of the handler's run. */
+  record(handled: HandledMessage): void {
+    this.#handled = handled;
   }
 
   /** Stores the replies of the request. */

@@ -26,5 +26,5 @@ export function readRequest(
   const { to, reply, warren } = request;
   const reason = misdirectionReason(addressee, to);
   if (reason !== undefined) return { reason, dialect, reply, warren };
-  return new IncomingRequest(delivery, request, dialect);
+  return new IncomingRequest(delivery, request, dialect, addressee.topic);
 }

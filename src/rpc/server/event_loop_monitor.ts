@@ -6,6 +6,7 @@ import {
 } from "../../async/timer_wheel.ts";
 import { SlotMap } from "../../slot_map.ts";
 import { logger, oneLine } from "../../logging.ts";
+import { instruments } from "../../telemetry/instruments.ts";
 
 /** Request whose handler runs. */
 export interface Watched {
@@ -68,7 +69,7 @@ export class EventLoopMonitor<T extends Watched = Watched>
    */
   recordRun({ name }: T, ms: number): void {
     if (ms < BLOCKED_AFTER_MS) return;
-    this.#blocked++;
+    this.#countBlock();
     logger("rpc").warn(
       "The event loop stood still for {ms} ms in {procedure}, which did not await anything meanwhile, or the process was stopped",
       { ms: Math.round(ms), procedure: oneLine(name) },
@@ -102,12 +103,17 @@ export class EventLoopMonitor<T extends Watched = Watched>
   #check(): void {
     const ms = performance.now() - this.#due;
     if (ms < BLOCKED_AFTER_MS || this.#active.size === 0) return;
-    this.#blocked++;
+    this.#countBlock();
     logger("rpc").warn(
       "The event loop stood still for {ms} ms: something did not await anything meanwhile, or the process was stopped; in hand: {procedures}",
       { ms: Math.round(ms), procedures: this.#names() },
     );
     this.#schedule();
+  }
+
+  #countBlock(): void {
+    this.#blocked++;
+    instruments.eventLoopBlocks.record(1, []);
   }
 
   #names(): string {

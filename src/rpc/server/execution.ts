@@ -1,9 +1,9 @@
 /** Execution of one request: what the dispatcher and the handler report while the handler runs. @module */
-import { queueName } from "../../transport/address.ts";
+import { type Address, queueName } from "../../transport/address.ts";
 import type { RequestContext } from "../../contract/request_context.ts";
 import type { Permit } from "../../async/semaphore.ts";
 import type { Procedure } from "../../contract/types.ts";
-import type { Deadline } from "../../transport/transport.ts";
+import type { Deadline, Session } from "../../transport/transport.ts";
 import type { Request } from "../../wire/mod.ts";
 import type { Responder } from "../replies/responder.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
@@ -18,8 +18,10 @@ import {
   ServedContext,
   type ServedKind,
 } from "../served_context.ts";
-import { handlingSpan } from "../spans.ts";
-import type { SpanOptions } from "../../tracing.ts";
+import { attribute, spanEvent } from "../../telemetry/conventions.ts";
+import { HandledMessage } from "../telemetry/handled_message.ts";
+import { procedureLabel } from "../telemetry/known_procedures.ts";
+import type { TracedDelivery } from "../telemetry/spans.ts";
 import type { EventLoopMonitor } from "./event_loop_monitor.ts";
 import type { LatencyHistogram } from "./latency_histogram.ts";
 
@@ -35,10 +37,14 @@ export interface ExecutionServices {
   readonly consumerTimeout: number;
   /** Deadline for the ledger, which comes when the worker stops. */
   readonly stopping: Deadline;
+  /** Session that receives the requests. */
+  readonly session: Session;
+  /** True if the spans of casts have traces of their own, with links to their senders. */
+  readonly linksCasts: boolean;
 }
 
 /** One run of a handler, with its entries in the heartbeat table and in the event-loop monitor. */
-export class Execution implements ExecutionObserver {
+export class Execution implements ExecutionObserver, TracedDelivery {
   /** Request that is executed. */
   readonly incoming: IncomingRequest;
   /** Consumer that received the request. */
@@ -50,8 +56,8 @@ export class Execution implements ExecutionObserver {
   #heartbeats: number | undefined;
   #monitored: number | undefined;
   #running = false;
-  /** Duration in milliseconds. */
-  #duration = 0;
+  /** Duration in milliseconds; undefined until the handler has ended. */
+  #duration: number | undefined;
 
   /** Prepares the execution of a request; nothing runs yet. */
   constructor(
@@ -86,6 +92,42 @@ export class Execution implements ExecutionObserver {
     return this.served.queue ? "cast" : "fanout";
   }
 
+  get verb(): ServedKind {
+    return this.kind;
+  }
+
+  get topic(): string {
+    return this.incoming.topic;
+  }
+
+  get procedure(): string {
+    return this.request.method;
+  }
+
+  get id(): string | undefined {
+    return this.request.id;
+  }
+
+  get address(): Address {
+    return this.served.queue ?? { kind: "fanout", topic: this.topic };
+  }
+
+  get session(): Session {
+    return this.#services.session;
+  }
+
+  get attempt(): number {
+    return this.incoming.attempt;
+  }
+
+  get redelivered(): boolean {
+    return this.incoming.redelivered;
+  }
+
+  get linked(): boolean {
+    return this.#services.linksCasts;
+  }
+
   get headers(): ApplicationHeaders {
     return applicationHeaders(this.incoming.message.headers);
   }
@@ -111,6 +153,24 @@ export class Execution implements ExecutionObserver {
     this.#heartbeats = undefined;
   }
 
+  /** Starts the record of the request for telemetry, also if its handler does not run. */
+  startRecord(): HandledMessage {
+    const handled = new HandledMessage(this);
+    this.incoming.record(handled);
+    const { interruptions = 0 } = this.request;
+    if (interruptions > 0) {
+      const attributes = { [attribute.interruptions]: interruptions };
+      handled.event(spanEvent.quarantined, attributes);
+    }
+    return handled;
+  }
+
+  /** Ends the record of the request. */
+  endRecord(): void {
+    const { handled, topic, request: { method } } = this.incoming;
+    handled?.end(this.#duration, procedureLabel(topic, method));
+  }
+
   /** Starts the measurement of the handler. */
   start(): void {
     this.#monitored = this.#services.monitor.start(this.incoming);
@@ -134,7 +194,7 @@ export class Execution implements ExecutionObserver {
 
   /** Removes the request from the event-loop monitor. */
   stopMonitoring(): void {
-    this.#services.monitor.stop(this.#monitored, this.#duration);
+    this.#services.monitor.stop(this.#monitored, this.#duration ?? 0);
     this.#monitored = undefined;
   }
 
@@ -213,17 +273,4 @@ export class Execution implements ExecutionObserver {
       `it has taken ${ms} ms, and its caller names no deadline`,
     );
   }
-}
-
-/** Description of the span of an execution. */
-export function executionSpan(
-  { request, kind, headers, context, served }: Execution,
-): SpanOptions {
-  const { queue, addressee: { topic } } = served;
-  return handlingSpan({
-    ...{ kind, topic, headers, method: request.method, id: request.id },
-    destination: queue ? queueName(queue) : topic,
-    waits: request.reply !== undefined,
-    attempt: context.attempt,
-  });
 }

@@ -10,22 +10,14 @@ import { castOfStreamError, isStream } from "../dispatch/handler_stream.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import type { ServedQueue } from "../request/served_queue.ts";
 import type { Quarantine } from "../retries/quarantine.ts";
-import type {
-  Counts,
-  LatencyStats,
-  LongRunningStats,
-} from "../server_stats.ts";
+import type { LatencyStats, LongRunningStats } from "../server_stats.ts";
+import type { ServerCounters } from "../telemetry/server_counters.ts";
 import type { Claims } from "./claims.ts";
 import { EventLoopMonitor } from "./event_loop_monitor.ts";
-import {
-  Execution,
-  type ExecutionServices,
-  executionSpan,
-} from "./execution.ts";
+import { Execution, type ExecutionServices } from "./execution.ts";
 import { LatencyHistogram } from "./latency_histogram.ts";
 import { LongRunningHandlers } from "./long_running.ts";
 import type { RequestFailures } from "./request_failures.ts";
-import { type Span, startSpan } from "../../tracing.ts";
 
 /** Collaborators of an `Executor`. */
 export interface ExecutorOptions
@@ -48,7 +40,7 @@ const SHUTDOWN_TIMEOUT_MS = 1_000;
 /** Runs the requests of one server. */
 export class Executor implements Disposable {
   readonly #options: ExecutorOptions;
-  readonly #counts: Counts;
+  readonly #counters: ServerCounters;
   readonly #services: ExecutionServices;
   readonly #latency = new LatencyHistogram();
   readonly #longRunning: LongRunningHandlers;
@@ -56,17 +48,22 @@ export class Executor implements Disposable {
   /** Quarantined requests need no permit: each quarantine consumer has one request at a time. */
   readonly #quarantineSemaphore = new Semaphore(Infinity);
 
-  /** Handlers that run longer than `longRunning` milliseconds are logged; results are counted in `counts`. */
-  constructor(options: ExecutorOptions, counts: Counts, longRunning: number) {
+  /** Handlers that run longer than `longRunning` milliseconds are logged; results are counted in `counters`. */
+  constructor(
+    options: ExecutorOptions,
+    counters: ServerCounters,
+    longRunning: number,
+  ) {
     this.#options = options;
-    this.#counts = counts;
+    this.#counters = counters;
     this.#longRunning = new LongRunningHandlers(longRunning);
     this.#monitor = new EventLoopMonitor((active) =>
       this.#longRunning.check(active)
     );
-    const { responder, consumerTimeout, stopping } = options;
+    const { responder, consumerTimeout, stopping, session, linksCasts } =
+      options;
     this.#services = {
-      ...{ responder, consumerTimeout, stopping },
+      ...{ responder, consumerTimeout, stopping, session, linksCasts },
       monitor: this.#monitor,
       latency: this.#latency,
     };
@@ -109,25 +106,24 @@ export class Executor implements Disposable {
     try {
       const admitted = this.#admit(execution);
       if (admitted !== true && !(await admitted)) return;
+      const handled = execution.startRecord();
       if (interruptions) {
         return await failures.exhausted(incoming, served, interruptions);
       }
       execution.start();
-      const span = startSpan(executionSpan, execution);
       try {
-        const result = await this.#dispatch(execution, span);
+        const result = await handled.run(() => this.#dispatch(execution));
         await this.#reply(execution, result);
-        this.#counts.handled++;
+        this.#counters.count("handled", incoming);
       } catch (error) {
-        span?.fail(error);
+        handled.fail(error);
         await this.#failed(execution, error);
-      } finally {
-        span?.end();
       }
     } catch (error) {
       await failures.notServed(incoming, error, served);
     } finally {
       const released = this.#finish(execution);
+      execution.endRecord();
       if (released) await released;
       incoming.unregister(this.#options.targets);
     }
@@ -159,8 +155,13 @@ export class Executor implements Disposable {
   #permitted(execution: Execution): boolean | Promise<boolean> {
     const { incoming, served } = execution;
     const { failures, claims } = this.#options;
-    if (incoming.cancellation.cancelled) return this.#counts.dropped++, false;
-    if (incoming.expired) return failures.expired(incoming, served).then(no);
+    if (incoming.cancellation.cancelled) {
+      return this.#counters.count("dropped", incoming), false;
+    }
+    if (incoming.expired) {
+      execution.startRecord();
+      return failures.expired(incoming, served).then(no);
+    }
     execution.startHeartbeats();
     return !claims || this.#claim(claims, execution);
   }
@@ -210,7 +211,7 @@ export class Executor implements Disposable {
     incoming: IncomingRequest,
     replies: IncomingRequest["replies"],
   ): Promise<void> {
-    this.#counts.repeated++;
+    this.#counters.count("repeated", incoming);
     incoming.reply(replies);
     await this.#options.responder.repeat(incoming, replies);
     incoming.settlement.complete();
@@ -228,7 +229,7 @@ export class Executor implements Disposable {
     permit.release();
     execution.stopHeartbeats();
     if (settlement.fenced) {
-      this.#counts.fenced++;
+      this.#counters.count("fenced", incoming);
       settlement.requeue();
     }
     settlement.complete();
@@ -271,8 +272,7 @@ export class Executor implements Disposable {
     await this.#options.failures.failed(incoming, error, served);
   }
 
-  #dispatch(execution: Execution, span: Span | undefined): Promise<unknown> {
-    if (span) return span.run(() => this.#dispatch(execution, undefined));
+  #dispatch(execution: Execution): Promise<unknown> {
     const { context, incoming, served: { dispatcher } } = execution;
     const { version = "1.0", method, args, namespace } = incoming.request;
     const work = dispatcher.dispatch(context, version, method, args, namespace);

@@ -14,7 +14,7 @@ import type {
 } from "../request/recent_requests.ts";
 import type { ServedQueue } from "../request/served_queue.ts";
 import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
-import type { Counts } from "../server_stats.ts";
+import type { ServerCounters } from "../telemetry/server_counters.ts";
 
 /** Collaborators of `RepeatedRequests`. */
 export interface RepeatedRequestsOptions {
@@ -23,7 +23,7 @@ export interface RepeatedRequestsOptions {
   /** Running requests by call id. */
   readonly targets: ControlTargets;
   /** Statistics of the server. */
-  readonly counts: Counts;
+  readonly counters: ServerCounters;
   /** True if workers share a ledger, which may have replies that this process no longer has. */
   readonly ledger: boolean;
   /** Fires when the worker stops. */
@@ -34,7 +34,7 @@ export interface RepeatedRequestsOptions {
 export class RepeatedRequests {
   readonly #options: RepeatedRequestsOptions;
 
-  /** Repeated requests are counted in `counts`. */
+  /** Repeated requests are counted in `counters`. */
   constructor(options: RepeatedRequestsOptions) {
     this.#options = options;
   }
@@ -86,7 +86,7 @@ export class RepeatedRequests {
     incoming: IncomingRequest,
     replies: IncomingRequest["replies"],
   ): Promise<void> {
-    this.#options.counts.repeated++;
+    this.#options.counters.count("repeated", incoming);
     await this.#options.responder.repeat(incoming, replies);
     incoming.settlement.complete();
   }
@@ -97,7 +97,7 @@ export class RepeatedRequests {
     first: ActiveRequest,
   ): Promise<boolean> {
     const { settlement } = incoming;
-    this.#options.counts.repeated++;
+    this.#options.counters.count("repeated", incoming);
     const wait = (signal: AbortSignal) => first.until(signal, false);
     await waitOutsidePrefetch(incoming, this.#options.stopping, wait)
       .catch(() => settlement.requeue());
@@ -131,7 +131,7 @@ export class RepeatedRequests {
     const joined = await this.#join(incoming, first);
     if (!joined) return incoming.settlement.requeue(), true;
     if (incoming.cancellation.cancelled) {
-      return this.#options.counts.dropped++, true;
+      return this.#options.counters.count("dropped", incoming), true;
     }
     const { replies } = first.incoming;
     if (replies.length === 0) return false;

@@ -12,7 +12,9 @@ import {
 import type { CastFailures } from "../retries/cast_failures.ts";
 import type { Quarantine } from "../retries/quarantine.ts";
 import type { VersionDeferral } from "../retries/version_deferral.ts";
-import { count, type Counts } from "../server_stats.ts";
+import { attribute, spanEvent } from "../../telemetry/conventions.ts";
+import type { Disposition } from "../server_stats.ts";
+import type { ServerCounters } from "../telemetry/server_counters.ts";
 
 /** Collaborators of `RequestFailures`. */
 export interface RequestFailuresOptions {
@@ -25,7 +27,7 @@ export interface RequestFailuresOptions {
   /** Handling of requests in versions that only other workers serve. */
   readonly versionDeferral: VersionDeferral;
   /** Statistics of the server. */
-  readonly counts: Counts;
+  readonly counters: ServerCounters;
   /** Deadline for the ledger, which comes when the worker stops. */
   readonly stopping: Deadline;
 }
@@ -36,16 +38,16 @@ export class RequestFailures {
   readonly #castFailures: CastFailures;
   readonly #quarantine: Quarantine;
   readonly #versionDeferral: VersionDeferral;
-  readonly #counts: Counts;
+  readonly #counters: ServerCounters;
   readonly #stopping: Deadline;
 
-  /** Failures are counted in `counts`. */
+  /** Failures are counted in `counters`. */
   constructor(options: RequestFailuresOptions) {
     this.#responder = options.responder;
     this.#castFailures = options.castFailures;
     this.#quarantine = options.quarantine;
     this.#versionDeferral = options.versionDeferral;
-    this.#counts = options.counts;
+    this.#counters = options.counters;
     this.#stopping = options.stopping;
   }
 
@@ -59,7 +61,7 @@ export class RequestFailures {
     served: ServedQueue,
   ): Promise<void> {
     if (await this.#versionDeferral.tryDefer(incoming, error, served)) return;
-    this.#counts.failed++;
+    this.#counters.count("failed", incoming);
     if (incoming.request.reply) {
       logFailedCall(incoming, error);
       await this.#responder.failure(incoming, error);
@@ -77,14 +79,16 @@ export class RequestFailures {
 
   /** Handles a request that its sender would have dropped by now. */
   async expired(incoming: IncomingRequest, served: ServedQueue): Promise<void> {
-    if (incoming.request.reply) return void this.#counts.dropped++; // the caller's timeout is over
+    if (incoming.request.reply) { // the caller's timeout is over
+      return this.#counters.count("dropped", incoming);
+    }
     const { queue } = served;
     const disposition = await this.#castFailures.expired(incoming, queue);
     const reason = "expired before its next attempt";
     logFailedCast(incoming, reason, disposition, queue);
-    if (disposition === "dropped") this.#counts.dropped++;
+    if (disposition === "dropped") this.#counters.count("dropped", incoming);
     if (disposition === "requeued") await this.requeue(incoming, served);
-    count(this.#counts, disposition);
+    this.#record(disposition, incoming);
   }
 
   /** Gives up a request that was interrupted `interruptions` times. */
@@ -99,7 +103,7 @@ export class RequestFailures {
       served,
     );
     if (disposition === "requeued") await this.requeue(incoming, served);
-    count(this.#counts, disposition);
+    this.#record(disposition, incoming);
     const reason = `interrupted ${interruptions} times`;
     if (incoming.request.reply) return logFailedCall(incoming, reason);
     logFailedCast(incoming, reason, disposition, served.queue);
@@ -125,7 +129,7 @@ export class RequestFailures {
     served: ServedQueue,
   ): Promise<void> {
     const { cancelled } = incoming.cancellation;
-    if (cancelled || !served.queue) this.#counts.dropped++;
+    if (cancelled || !served.queue) this.#counters.count("dropped", incoming);
     else await this.requeue(incoming, served);
   }
 
@@ -142,6 +146,15 @@ export class RequestFailures {
     else settlement.requeue();
   }
 
+  #record(disposition: Disposition, incoming: IncomingRequest): void {
+    this.#counters.countDisposition(disposition, incoming);
+    if (disposition === "dropped") return;
+    const { attempt } = incoming;
+    incoming.handled?.event(spanEvent[disposition], {
+      [attribute.attempt]: attempt,
+    });
+  }
+
   async #failedCast(
     incoming: IncomingRequest,
     error: unknown,
@@ -156,7 +169,7 @@ export class RequestFailures {
     const disposition = await this.#castFailures.failed(incoming, error, queue);
     logFailedCast(incoming, error, disposition, queue);
     if (disposition === "requeued") await this.requeue(incoming, served);
-    count(this.#counts, disposition);
+    this.#record(disposition, incoming);
     if (!incoming.settlement.abandoned) {
       await this.#responder.result(incoming, undefined);
     }

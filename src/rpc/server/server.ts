@@ -24,34 +24,17 @@ import { Quarantine } from "../retries/quarantine.ts";
 import { Republisher } from "../retries/republisher.ts";
 import { UnreadableMessages } from "../retries/unreadable_messages.ts";
 import { VersionDeferral } from "../retries/version_deferral.ts";
+import type { Disposition, ServerStats } from "../server_stats.ts";
 import {
-  count,
-  counts,
-  type Disposition,
-  type ServerStats,
-} from "../server_stats.ts";
+  observeRequests,
+  ServerCounters,
+} from "../telemetry/server_counters.ts";
+import { AdmittedRequest } from "./admitted_request.ts";
 import { Claims } from "./claims.ts";
 import { Executor } from "./executor.ts";
 import { RepeatedRequests } from "./repeated_requests.ts";
 import { RequestFailures } from "./request_failures.ts";
 import type { ServerResources, ServerSettings } from "./server_options.ts";
-
-/** Request that is being served. */
-class AdmittedRequest {
-  readonly incoming: IncomingRequest;
-  readonly served: ServedQueue;
-  readonly done: Promise<void>;
-
-  constructor(
-    incoming: IncomingRequest,
-    served: ServedQueue,
-    done: Promise<void>,
-  ) {
-    this.incoming = incoming;
-    this.served = served;
-    this.done = done;
-  }
-}
 
 /** Serves the requests of all consumers of one connection context. */
 export class Server {
@@ -69,16 +52,18 @@ export class Server {
   readonly #executor: Executor;
   readonly #recent = new Set<RecentRequests>();
   readonly #requests = new SlotMap<AdmittedRequest>();
-  readonly #counts = counts();
+  readonly #counters = new ServerCounters();
+  readonly #observing = observeRequests(this.#requests);
   readonly #stopping = new AbortController();
 
   /** Creates a server that is ready to receive. */
   constructor(resources: ServerResources, settings: ServerSettings) {
     const { session, inbox: { targets }, ledger, limits } = resources;
-    const { openstack, concurrency, longRunning, consumerTimeout } = settings;
+    const { openstack, concurrency, longRunning, consumerTimeout, linksCasts } =
+      settings;
     const { signal } = this.#stopping;
     const stopping = { at: Infinity, signal };
-    const counts = this.#counts;
+    const counters = this.#counters;
     const semaphore = this.#semaphore = new Semaphore(concurrency);
     const responder = new Responder(resources, settings, stopping);
     const republisher = new Republisher(session);
@@ -92,7 +77,7 @@ export class Server {
       openstack,
     );
     const failures = this.#failures = new RequestFailures({
-      ...{ responder, castFailures, quarantine, versionDeferral, counts },
+      ...{ responder, castFailures, quarantine, versionDeferral, counters },
       stopping,
     });
     this.#responder = responder;
@@ -100,13 +85,14 @@ export class Server {
     this.#openstack = openstack;
     this.#unreadable = new UnreadableMessages(responder, republisher);
     this.#repeated = new RepeatedRequests({
-      ...{ responder, targets, counts, stopping: signal },
+      ...{ responder, targets, counters, stopping: signal },
       ledger: ledger !== undefined,
     });
-    const options = { responder, targets, semaphore, quarantine, failures };
+    const executing = { responder, targets, semaphore, quarantine, failures };
+    const options = { ...executing, claims, consumerTimeout, stopping };
     this.#executor = new Executor(
-      { ...options, claims, consumerTimeout, stopping },
-      counts,
+      { ...options, session, linksCasts },
+      counters,
       longRunning,
     );
   }
@@ -120,7 +106,7 @@ export class Server {
     const { blocked, longRunning, latency } = this.#executor;
     const active = this.#requests.size;
     return {
-      ...this.#counts,
+      ...this.#counters.values,
       ...{ evicted, blocked, active, longRunning, latency },
     };
   }
@@ -147,7 +133,7 @@ export class Server {
     if (!(incoming instanceof IncomingRequest)) {
       return this.#reject(delivery, served, incoming);
     }
-    if (delivery.redelivered) this.#counts.redelivered++;
+    if (delivery.redelivered) this.#counters.count("redelivered", incoming);
     const { redelivered, key } = delivery;
     logStep(incoming, "received from {key}", { key, redelivered });
     const done = this.#admit(incoming, served).then(() => {
@@ -222,7 +208,7 @@ export class Server {
     incoming: IncomingRequest,
     served: ServedQueue,
   ): Promise<void> {
-    this.#counts.interrupted++;
+    this.#counters.count("interrupted", incoming);
     const decision = await this.#quarantine.onInterrupted(incoming, served);
     if (decision === "served") await this.#admit(incoming, served);
     else if (decision !== "moved") {
@@ -232,15 +218,16 @@ export class Server {
 
   #reject(
     delivery: Delivery,
-    { queue }: ServedQueue,
+    { queue, addressee }: ServedQueue,
     unreadable: UnreadableMessage,
   ): void {
-    this.#counts.refused++;
+    this.#counters.count("refused", addressee);
     const deadLetterQueue = this.#openstack ? undefined : queue;
     // The sender of a message above the size limit is only guessed, so the message is dead-lettered and not answered.
     const guessed = deadLetterQueue && unreadable.oversized;
     const rejected = guessed ? { ...unreadable, reply: undefined } : unreadable;
-    const done = (disposition: Disposition) => count(this.#counts, disposition);
+    const done = (disposition: Disposition) =>
+      this.#counters.countDisposition(disposition, addressee);
     this.#unreadable.reject(delivery, rejected, deadLetterQueue, done);
   }
 
@@ -268,6 +255,7 @@ export class Server {
     await stopping;
     this.#responder[Symbol.dispose]();
     this.#executor[Symbol.dispose]();
+    this.#observing[Symbol.dispose]();
   }
 
   /**

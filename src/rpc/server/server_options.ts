@@ -22,4 +22,6 @@ export interface ServerSettings extends ReplyEncoderOptions {
   readonly consumerTimeout: number;
   /** Milliseconds after which a handler that still runs is logged. */
   readonly longRunning: number;
+  /** True if the spans of casts have traces of their own, with links to their senders. */
+  readonly linksCasts: boolean;
 }

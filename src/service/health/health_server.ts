@@ -1,7 +1,13 @@
-/** HTTP server for liveness and readiness probes, such as those of Kubernetes. @module */
+/** HTTP server for liveness and readiness probes, such as those of Kubernetes, and for the metrics of Prometheus. @module */
 import { InvalidValueError } from "../../errors.ts";
 import { logger } from "../../logging.ts";
 import { delay } from "../../async/deadline.ts";
+import {
+  metricFamilies,
+  type MetricFamily,
+  PROMETHEUS_TYPE,
+  prometheusText,
+} from "../../telemetry/prometheus.ts";
 import type { ProbeRequest, ProbeResponse } from "./probe_http.ts";
 import { ProbeServer } from "./probe_server.ts";
 
@@ -36,25 +42,36 @@ export interface HealthOptions {
 /** Milliseconds between two attempts to get the port of a predecessor. */
 const RETRY_INTERVAL_MS = 500;
 
-/** Responds to `GET /livez` and `GET /readyz` until disposed. */
+/** Sources of the responses of a health server. */
+export interface HealthSources {
+  /** Returns the health of the process. */
+  readonly check: () => Health;
+  /** Returns the metrics; default: those of this process. */
+  readonly metrics?: () => readonly MetricFamily[] | Promise<MetricFamily[]>;
+}
+
+/**
+ * Responds to `GET /livez`, `GET /readyz` and `GET /metrics` until disposed; to `GET /metrics.json` with the same metrics
+ * for a launcher, which joins those of its workers.
+ */
 export class HealthServer implements AsyncDisposable {
   readonly #options: HealthOptions;
-  readonly #check: () => Health;
+  readonly #sources: HealthSources;
   readonly #disposed = new AbortController();
   #server: ProbeServer | undefined;
 
-  private constructor(options: HealthOptions, check: () => Health) {
+  private constructor(options: HealthOptions, sources: HealthSources) {
     this.#options = options;
-    this.#check = check;
+    this.#sources = sources;
   }
 
   /**
-   * Starts a server that calls `check` for each request.
+   * Starts a server that asks its sources for each request.
    *
    * @throws {InvalidValueError} the port cannot be opened.
    */
-  static start(options: HealthOptions, check: () => Health): HealthServer {
-    const health = new HealthServer(options, check);
+  static start(options: HealthOptions, sources: HealthSources): HealthServer {
+    const health = new HealthServer(options, sources);
     if (!health.#listen()) void health.#wait();
     return health;
   }
@@ -112,15 +129,18 @@ export class HealthServer implements AsyncDisposable {
     }
   }
 
-  #respond({ method, pathname }: ProbeRequest): ProbeResponse {
-    if (!["/livez", "/readyz"].includes(pathname)) {
+  #respond(
+    { method, pathname }: ProbeRequest,
+  ): ProbeResponse | Promise<ProbeResponse> {
+    if (!PATHS.includes(pathname)) {
       return { status: 404, body: { status: "unknown path" } };
     }
     if (method !== "GET" && method !== "HEAD") {
       const headers = { allow: "GET, HEAD" };
       return { status: 405, body: { status: "GET only" }, headers };
     }
-    const { live, ready, detail } = this.#check();
+    if (pathname.startsWith("/metrics")) return this.#metrics(pathname);
+    const { live, ready, detail } = this.#sources.check();
     const healthy = pathname === "/livez" ? live : live && ready;
     return {
       status: healthy ? 200 : 503,
@@ -128,4 +148,18 @@ export class HealthServer implements AsyncDisposable {
       headers: { "cache-control": "no-store" },
     };
   }
+
+  async #metrics(pathname: string): Promise<ProbeResponse> {
+    const { metrics = metricFamilies } = this.#sources;
+    const families = await metrics();
+    return pathname === "/metrics.json"
+      ? { status: 200, body: { families } }
+      : {
+        status: 200,
+        body: prometheusText(families),
+        headers: { "content-type": PROMETHEUS_TYPE },
+      };
+  }
 }
+
+const PATHS = ["/livez", "/readyz", "/metrics", "/metrics.json"];

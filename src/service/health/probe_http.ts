@@ -1,4 +1,4 @@
-/** Subset of HTTP that probes need: one request on each connection, without a body, and a response in JSON. @module */
+/** Subset of HTTP that probes need: one request on each connection, without a body, and a response in JSON or text. @module */
 
 /** Maximum size of a request line and its headers. */
 const MAX_HEAD_BYTES = 8_192;
@@ -15,14 +15,16 @@ export interface ProbeRequest {
 export interface ProbeResponse {
   /** HTTP status. */
   readonly status: number;
-  /** Body, which is sent as JSON. */
-  readonly body: Readonly<Record<string, unknown>>;
+  /** Body: a text, or an object that is sent as JSON. */
+  readonly body: string | Readonly<Record<string, unknown>>;
   /** Additional headers. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Returns the response to a request. */
-export type ProbeHandler = (request: ProbeRequest) => ProbeResponse;
+export type ProbeHandler = (
+  request: ProbeRequest,
+) => ProbeResponse | Promise<ProbeResponse>;
 
 /**
  * Reads a request and responds. Returns false if the client closes the connection before its request is complete. Throws
@@ -37,7 +39,7 @@ export async function serveProbe(
   const request = parseHead(head);
   const response = typeof request === "number"
     ? { status: request, body: { status: REASONS[request] } }
-    : handler(request);
+    : await handler(request);
   await send(connection, response, head.startsWith("HEAD "));
   return true;
 }
@@ -89,18 +91,26 @@ async function send(
   { status, body, headers }: ProbeResponse,
   headOnly: boolean,
 ): Promise<void> {
-  const json = new TextEncoder().encode(JSON.stringify(body));
+  const text = typeof body === "string" ? body : JSON.stringify(body);
+  const content = new TextEncoder().encode(text);
   const lines = Object.entries({
     "content-type": "application/json",
-    "content-length": json.length,
+    "content-length": content.length,
     date: new Date().toUTCString(),
     connection: "close",
     ...headers,
   }).map(([name, value]) => `${name}: ${value}\r\n`);
   const head = `HTTP/1.1 ${status} ${REASONS[status]}\r\n${lines.join("")}\r\n`;
   const bytes = new TextEncoder().encode(head);
-  const response = headOnly ? bytes : new Uint8Array([...bytes, ...json]);
+  const response = headOnly ? bytes : concat(bytes, content);
   for (let sent = 0; sent < response.length;) {
     sent += await connection.write(response.subarray(sent));
   }
+}
+
+function concat(head: Uint8Array, content: Uint8Array): Uint8Array {
+  const joined = new Uint8Array(head.length + content.length);
+  joined.set(head);
+  joined.set(content, head.length);
+  return joined;
 }

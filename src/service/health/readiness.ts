@@ -42,7 +42,7 @@ function openPort(port: number, hostname: string): SharedPort {
   const checks = new Set<() => Health>();
   const server = HealthServer.start(
     { port, hostname, waitForPort: waitForPort },
-    () => combinedHealth(checks),
+    { check: () => combinedHealth(checks) },
   );
   return { server, checks };
 }

@@ -3,6 +3,7 @@ import { logger } from "../../logging.ts";
 import { type HealthPort, HealthServer } from "../health/health_server.ts";
 import { LOOPBACK } from "../../names.ts";
 import { DRAIN_SIGNALS, onSignals } from "../../config/worker_role.ts";
+import { workerMetrics } from "./worker_metrics.ts";
 import { WorkerSlot } from "./worker_slot.ts";
 import { LineWriter } from "./line_output.ts";
 
@@ -25,9 +26,11 @@ export async function supervise(
 ): Promise<void> {
   const stdout = new LineWriter(Deno.stdout);
   const stderr = new LineWriter(Deno.stderr);
+  const metrics = health.port !== undefined;
+  const program = { args, metrics, stdout, stderr };
   const slots = Array.from(
     { length: workers },
-    (_, index) => new WorkerSlot(index + 1, { args, stdout, stderr }),
+    (_, index) => new WorkerSlot(index + 1, program),
   );
   await using _health = startHealthServer(slots, health);
   using _end = onSignals(DRAIN_SIGNALS, drainOnSignal(slots));
@@ -49,11 +52,13 @@ function startHealthServer(
   { port, hostname = LOOPBACK }: HealthPort,
 ): HealthServer | undefined {
   if (port === undefined) return undefined;
-  return HealthServer.start({ port, hostname }, () => {
+  const check = () => {
     const serving = slots.filter((slot) => slot.serving).length;
     const detail = { workers: slots.length, serving };
     return { live: true, ready: serving === slots.length, detail };
-  });
+  };
+  const metrics = () => workerMetrics(slots);
+  return HealthServer.start({ port, hostname }, { check, metrics });
 }
 
 /** Creates the handler of signals: the first signal drains the workers, the second kills them and ends this process. */

@@ -2,9 +2,13 @@
 import {
   becomeWorker,
   DRAIN_SIGNALS,
+  METRICS_VARIABLE,
   onSignals,
-  READY_MARKER,
+  readyMarker,
 } from "../../config/worker_role.ts";
+import { logger } from "../../logging.ts";
+import { LOOPBACK } from "../../names.ts";
+import { HealthServer } from "../health/health_server.ts";
 import type { Service } from "../service.ts";
 
 /** Milliseconds after which a worker whose launcher has died exits, even if it has not drained. */
@@ -77,13 +81,29 @@ export async function runAsWorker(
     drain.abort();
   });
   await using _launcher = followLauncher(drain);
-  await runServices(services, { drain: drain.signal, onReady: announceReady });
+  await using metrics = serveMetrics();
+  const onReady = () => announceReady(metrics?.url);
+  await runServices(services, { drain: drain.signal, onReady });
 }
 
-/** Tells the launcher that all services have started. */
-function announceReady(): void {
+/** Serves the metrics of this worker to its launcher, if the launcher asks for them and the permissions allow it. */
+function serveMetrics(): HealthServer | undefined {
   try {
-    Deno.stdout.writeSync(new TextEncoder().encode(`${READY_MARKER}\n`));
+    if (!Deno.env.get(METRICS_VARIABLE)) return undefined;
+    const check = () => ({ live: true, ready: true, detail: {} });
+    return HealthServer.start({ port: 0, hostname: LOOPBACK }, { check });
+  } catch (error) {
+    const text = "The launcher cannot read the metrics of this worker: {error}";
+    logger("service").info(text, { error });
+    return undefined;
+  }
+}
+
+/** Tells the launcher that all services have started, and where it can read their metrics. */
+function announceReady(metricsUrl: string | undefined): void {
+  try {
+    const line = `${readyMarker(metricsUrl)}\n`;
+    Deno.stdout.writeSync(new TextEncoder().encode(line));
   } catch {
     // The launcher has died. The end of stdin reports this as well, and drains the worker.
   }

@@ -2,7 +2,8 @@
 import { clearDeadline, setDeadline } from "../../async/timer_wheel.ts";
 import {
   DRAIN_COMMAND,
-  READY_MARKER,
+  METRICS_VARIABLE,
+  parseReady,
   WORKER_VARIABLE,
 } from "../../config/worker_role.ts";
 import { LastError, type LineWriter, toLines } from "./line_output.ts";
@@ -17,6 +18,8 @@ const OUTPUT_TIMEOUT_MS = 1_000;
 export interface Program {
   /** Arguments of the `deno` command. */
   readonly args: readonly string[];
+  /** True if the launcher reads their metrics. */
+  readonly metrics: boolean;
   /** Receives their stdout. */
   readonly stdout: LineWriter;
   /** Receives their stderr. */
@@ -42,12 +45,16 @@ export class WorkerProcess {
   /** Time of `performance.now()` at which the process ended. */
   #endedAt: number | undefined;
   #draining = false;
+  #metricsUrl: string | undefined;
 
   /** Starts the process of worker number `worker`. Throws the error of Deno if that fails. */
-  constructor(worker: number, { args, stdout, stderr }: Program) {
+  constructor(worker: number, { args, metrics, stdout, stderr }: Program) {
     this.#process = new Deno.Command(Deno.execPath(), {
       args: [...args],
-      env: { [WORKER_VARIABLE]: String(worker) },
+      env: {
+        [WORKER_VARIABLE]: String(worker),
+        ...(metrics && { [METRICS_VARIABLE]: "1" }),
+      },
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
@@ -86,6 +93,11 @@ export class WorkerProcess {
     return until - (this.#servingSince ?? until);
   }
 
+  /** URL of the metrics of the process; undefined before its services have started, and if it has none. */
+  get metricsUrl(): string | undefined {
+    return this.#metricsUrl;
+  }
+
   /** Last error that the process printed. */
   get lastError(): string | undefined {
     return this.#errors.text;
@@ -112,11 +124,12 @@ export class WorkerProcess {
    * line.
    */
   #outputOf(line: string, name: string): string {
-    if (!line.endsWith(READY_MARKER)) return `${name}${line}\n`;
+    const ready = parseReady(line);
+    if (!ready) return `${name}${line}\n`;
     this.#servingSince ??= performance.now();
+    this.#metricsUrl = ready.metricsUrl;
     this.#ready.resolve(true);
-    const rest = line.slice(0, -READY_MARKER.length);
-    return rest === "" ? "" : `${name}${rest}\n`;
+    return ready.output === "" ? "" : `${name}${ready.output}\n`;
   }
 
   /** Waits for the end of the process and records it. */

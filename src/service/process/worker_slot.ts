@@ -37,6 +37,11 @@ export class WorkerSlot {
     this.#program = program;
   }
 
+  /** URL of the metrics of the process that serves; undefined while none does, and if it has none. */
+  get metricsUrl(): string | undefined {
+    return [...this.#processes].find(({ serving }) => serving)?.metricsUrl;
+  }
+
   /** True while a process of the worker serves. */
   get serving(): boolean {
     return [...this.#processes].some(({ serving }) => serving);

@@ -8,6 +8,7 @@ import { logger, oneLine } from "../../logging.ts";
 import { edgesOf } from "../oversized_body.ts";
 import { WaitingReserve } from "../waiting_reserve.ts";
 import { type Address, publishKey, type QueueAddress } from "../address.ts";
+import type { Destination } from "../destination.ts";
 import type {
   BodyLimit,
   ConsumeOptions,
@@ -23,6 +24,7 @@ import type { MemoryQueue, Owner } from "./queue.ts";
 
 /** Session of one connection context. */
 export class MemorySession implements Session, Owner {
+  readonly system = "memory";
   readonly #broker: Broker;
   readonly #onReturned: (message: Message) => void;
   readonly #onClose: () => void;
@@ -38,6 +40,10 @@ export class MemorySession implements Session, Owner {
     this.#broker = broker;
     this.#onReturned = returned;
     this.#onClose = closed;
+  }
+
+  destination(address: Address): Destination {
+    return { name: publishKey(address) };
   }
 
   declare(

@@ -1,6 +1,6 @@
 /** Options of a transport to RabbitMQ, and what its connections take from them. @module */
 import type { BusProfile } from "../profile.ts";
-import type { TlsOptions } from "../transport.ts";
+import type { TlsOptions } from "../credentials.ts";
 import type { DialSettings, MoveTimes } from "./connection/dial.ts";
 import { GracefulClose } from "./connection/graceful_close.ts";
 import {

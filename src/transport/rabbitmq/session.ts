@@ -1,6 +1,7 @@
 /** Session on RabbitMQ: the channels of one connection context. @module */
 import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
 import type { Address, QueueAddress } from "../address.ts";
+import type { Destination } from "../destination.ts";
 import type {
   ConsumeOptions,
   Consumer,
@@ -30,8 +31,15 @@ export interface SessionDependencies {
   readonly onClose: () => void;
 }
 
+/** Ports of URLs that name none. */
+const PORTS: Readonly<Record<string, number>> = {
+  "amqp:": 5672,
+  "amqps:": 5671,
+};
+
 /** Session of one connection context; each channel is opened when it is first needed. */
 export class RabbitSession implements Session {
+  readonly system = "rabbitmq";
   readonly #publishers: {
     readonly confirmed: Publisher;
     readonly unconfirmed: UnconfirmedSender;
@@ -45,6 +53,7 @@ export class RabbitSession implements Session {
     readonly unconfirmedDirect: QuorumSender;
   };
   readonly #dependencies: SessionDependencies;
+  readonly #connection: PublisherOptions["connection"];
   readonly #exclusive = new Set<ConsumerChannel>();
   #shared: ConsumerChannel | undefined;
   #disposing: Promise<void> | undefined;
@@ -63,6 +72,19 @@ export class RabbitSession implements Session {
       unconfirmedDirect: new QuorumSender(publishing),
     };
     this.#dependencies = dependencies;
+    this.#connection = publishing.connection;
+  }
+
+  destination(address: Address): Destination {
+    const { exchange, key } = this.#dependencies.routes.of(address);
+    const names = [exchange?.name ?? "", key].filter((name) => name !== "");
+    const { hostname, port, protocol } = this.#connection.node?.url ?? {};
+    return {
+      name: names.join(":"),
+      routingKey: key || undefined,
+      host: hostname,
+      port: port ? Number(port) : PORTS[protocol ?? ""],
+    };
   }
 
   async declare(

@@ -3,6 +3,7 @@ import type { ReceivedMessage } from "../../amqp/mod.ts";
 import { ConnectionFailedError } from "../../errors.ts";
 import type { Deadline } from "../../async/deadline.ts";
 import { flushLog, logger } from "../../logging.ts";
+import { instruments } from "../../telemetry/instruments.ts";
 import { type Address, type QueueAddress, queueName } from "../address.ts";
 import { hasConsumerTimeout, isSince, versionOf } from "./broker_version.ts";
 import { defaultProfile } from "../profile.ts";
@@ -42,6 +43,7 @@ import {
 } from "./rabbit_options.ts";
 import { RabbitSession } from "./session.ts";
 import { TransientQueues } from "./transient_queues.ts";
+import { TransportEvents } from "./transport_events.ts";
 
 /** Maximum number of queues whose found type `health` returns. */
 const MAX_TYPES = 100;
@@ -58,9 +60,12 @@ export class RabbitTransport implements Transport {
   readonly #publishingTopology: Topology;
   readonly #consumingTopology: Topology;
   readonly #transientQueues: TransientQueues;
-  readonly #listeners = new Set<(event: TransportEvent) => void>();
+  readonly #events = new TransportEvents();
   readonly #sessions = new Set<RabbitSession>();
   readonly #window = new InFlightWindow();
+  readonly #observing = instruments.unconfirmed.observe(() => [
+    [[], this.#window.messages],
+  ]);
   readonly #inbox: InboxConsumer;
   readonly #liveness: Liveness;
   readonly #outageLog: OutageLog;
@@ -208,8 +213,7 @@ export class RabbitTransport implements Transport {
   }
 
   onEvent(listener: (event: TransportEvent) => void): Disposable {
-    this.#listeners.add(listener);
-    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+    return this.#events.listen(listener);
   }
 
   health(): TransportHealth {
@@ -239,6 +243,7 @@ export class RabbitTransport implements Transport {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#liveness.stop();
+    this.#observing[Symbol.dispose]();
     this.#transientQueues.close();
     this.#unreffed = true;
     await Promise.all([
@@ -251,16 +256,6 @@ export class RabbitTransport implements Transport {
     flushLog();
   }
 
-  #notify(event: TransportEvent): void {
-    for (const listener of [...this.#listeners]) {
-      try {
-        listener(event);
-      } catch (error) {
-        logger("bus").error("A listener of events threw: {error}", { error });
-      }
-    }
-  }
-
   /** Listens to one connection. The transport is connected while both are open, and disconnected once the first is lost. */
   #connectionListener(role: string): SupervisionListener {
     return {
@@ -268,12 +263,13 @@ export class RabbitTransport implements Transport {
         logger("bus").debug("Connected ({role})", { role });
         if (++this.#openConnections < 2) return;
         this.#outageLog.ended();
-        this.#notify({ type: "connected" });
+        this.#events.notify({ type: "connected" });
       },
       disconnected: (reason) => {
+        instruments.connectionLosses.record(1, [role]);
         this.#outageLog.lost(reason);
         if (this.#openConnections-- === 2) {
-          this.#notify({ type: "disconnected", reason });
+          this.#events.notify({ type: "disconnected", reason });
         }
       },
       unreachable: (reason) => this.#outageLog.unreachable(reason),
@@ -282,16 +278,16 @@ export class RabbitTransport implements Transport {
         logger("bus").warn("The broker accepts no messages: {reason}", {
           reason,
         });
-        this.#notify({ type: "blocked", reason });
+        this.#events.notify({ type: "blocked", reason });
       },
-      unblocked: () => this.#notify({ type: "unblocked" }),
+      unblocked: () => this.#events.notify({ type: "unblocked" }),
       failed: (error) => {
         logger("bus").error("Gave up the connection to the broker: {error}", {
           error: error.message,
         });
         this.#inboxStarted = false;
         this.#liveness.stop();
-        this.#notify({ type: "failed", reason: error.message, error });
+        this.#events.notify({ type: "failed", reason: error.message, error });
       },
       recovered: () => this.#liveness.probe(),
     };

@@ -137,7 +137,7 @@ Deno.test({
 Deno.test("a connection that asks nothing, or half, is closed after ten seconds", async () => {
   using clock = jumpingClock();
   const check = () => ({ live: true, ready: true, detail: {} });
-  await using health = HealthServer.start({ port: 0, hostname }, check);
+  await using health = HealthServer.start({ port: 0, hostname }, { check });
   const port = Number(new URL(health.url!).port);
   using idle = await connections(port, 1, "");
   using half = await connections(port, 1, "GET /livez HTTP/1.1\r\n");
@@ -166,7 +166,7 @@ async function answered(port: number, request: string): Promise<string> {
 
 Deno.test("health reads HTTP as it is written, and refuses what is none", async () => {
   const check = () => ({ live: true, ready: true, detail: {} });
-  await using health = HealthServer.start({ port: 0, hostname }, check);
+  await using health = HealthServer.start({ port: 0, hostname }, { check });
   const port = Number(new URL(health.url!).port);
   const cases: [request: string, status: number][] = [
     ["GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", 200],

@@ -85,7 +85,7 @@ onEachBus(
 Deno.test("health answers GET and HEAD of two paths, and nothing else", async () => {
   const options = { port: 0, hostname: healthHostname };
   const check = () => ({ live: true, ready: false, detail: { state: "up" } });
-  await using health = HealthServer.start(options, check);
+  await using health = HealthServer.start(options, { check });
   const status = async (path: string, method: string) => {
     const response = await fetch(`${health.url}${path}`, { method });
     const body = await response.text();
@@ -193,7 +193,7 @@ Deno.test("a service is ready while both sides are up, or blocked, and all consu
 Deno.test("health answers a request whose host is no host", async () => {
   const options = { port: 0, hostname: "::1" };
   const check = () => ({ live: true, ready: true, detail: {} });
-  await using health = HealthServer.start(options, check);
+  await using health = HealthServer.start(options, { check });
   assert.match(String(health.url), /^http:\/\/\[::1\]:\d+$/);
   assert.equal(
     await (await fetch(`${health.url}/livez`)).text(),
@@ -212,7 +212,7 @@ Deno.test("a port that is taken fails the start; a patient one waits for it", as
   const check = () => ({ live: true, ready: true, detail: {} });
   const first = HealthServer.start(
     { port: 0, hostname: healthHostname },
-    check,
+    { check },
   );
   const port = Number(new URL(String(first.url)).port);
   const options = { port, hostname: healthHostname };
@@ -231,7 +231,7 @@ Deno.test("a port that is taken fails the start; a patient one waits for it", as
   assert.match(refused.message, message);
   await using second = HealthServer.start(
     { ...options, waitForPort: true },
-    check,
+    { check },
   );
   assert.equal(second.url, undefined);
   await first[Symbol.asyncDispose]();

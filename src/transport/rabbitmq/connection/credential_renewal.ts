@@ -2,7 +2,7 @@
 import type { Connection } from "../../../amqp/mod.ts";
 import { setTimeout } from "node:timers/promises";
 import { logger } from "../../../logging.ts";
-import type { Credentials } from "../../transport.ts";
+import type { Credentials } from "../../credentials.ts";
 import { isLoginRejection, withoutSecret } from "./dial.ts";
 
 /**

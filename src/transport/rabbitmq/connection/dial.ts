@@ -2,7 +2,7 @@
 import { AmqpError, connect, type Connection } from "../../../amqp/mod.ts";
 import { backoff } from "../../../async/backoff.ts";
 import { ConnectionFailedError, InvalidValueError } from "../../../errors.ts";
-import type { Credentials, TlsOptions } from "../../transport.ts";
+import type { Credentials, TlsOptions } from "../../credentials.ts";
 import { MASK } from "../../../redaction.ts";
 import {
   type Access,

@@ -1,7 +1,7 @@
 /** URLs and credentials of a connection, which are read again at each attempt. @module */
 import { logger } from "../../../logging.ts";
 import { ConnectionFailedError } from "../../../errors.ts";
-import type { Credentials } from "../../transport.ts";
+import type { Credentials } from "../../credentials.ts";
 
 /** URLs of the nodes, and the credentials for all of them. */
 export interface Access {

@@ -10,14 +10,12 @@ import {
   type QueueAddress,
   queueName,
 } from "../../address.ts";
+import { isOwnTopic } from "../../../names.ts";
 import type { BusProfile } from "../../profile.ts";
 import type { Exchange, Queue, QueueRoute, Route } from "./entities.ts";
 import { FoundForms } from "./found_forms.ts";
 import * as openstack from "./openstack_queues.ts";
 import * as own from "./own_queues.ts";
-
-/** Prefix of Warren's own topics. They have the same form on every bus, so that all services find each other. */
-const OWN_TOPICS = "warren.";
 
 /** The routes of one profile. */
 export class Routes {
@@ -143,7 +141,7 @@ export class Routes {
     const { nova } = this.#profile;
     const name = `${topic}_fanout`;
     const routing = { key: "", binding: topic };
-    if (nova && !topic.startsWith(OWN_TOPICS)) {
+    if (nova && !isOwnTopic(topic)) { // all services find each other on every bus
       return { ...routing, ...openstack.fanout(name, nova) };
     }
     const exchange: Exchange = {

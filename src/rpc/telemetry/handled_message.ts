@@ -1,0 +1,103 @@
+/** A message that is handled, as telemetry sees it: its span, and the duration of its handler. @module */
+import {
+  attribute,
+  OTHER,
+  RPC_SYSTEM,
+  STATUS_OK,
+} from "../../telemetry/conventions.ts";
+import { oneLine } from "../../logging.ts";
+import { instruments } from "../../telemetry/instruments.ts";
+import {
+  errorType,
+  type Span,
+  type SpanAttributes,
+  startSpan,
+} from "../../telemetry/tracing.ts";
+import {
+  handledSpan,
+  hasReply,
+  methodName,
+  type TracedDelivery,
+} from "./spans.ts";
+
+/** Follows a message through its handler. */
+export class HandledMessage {
+  readonly #message: TracedDelivery;
+  readonly #span: Span | undefined;
+  #error: string | undefined;
+
+  /** Starts the span if the process is traced. */
+  constructor(message: TracedDelivery) {
+    this.#message = message;
+    this.#span = startSpan(handledSpan, message);
+  }
+
+  /** True if the process is traced. */
+  get traced(): boolean {
+    return this.#span !== undefined;
+  }
+
+  /** Runs work whose own spans are children of this one. */
+  run<T>(work: () => T): T {
+    return this.#span ? this.#span.run(work) : work();
+  }
+
+  /** Adds an event to the span. */
+  event(name: string, attributes?: SpanAttributes): void {
+    this.#span?.event(name, attributes);
+  }
+
+  /** Records the error of the handler; `end` follows. */
+  fail(error: unknown): void {
+    this.#error = errorType(error);
+    this.#span?.fail(error);
+  }
+
+  /**
+   * Ends the message, whose handler has run for some milliseconds, or not at all. `label` is the name of its procedure, or
+   * `_OTHER` if the receiver does not know it, since a peer may send any name.
+   */
+  end(ms: number | undefined, label: string): void {
+    const { verb, topic, session } = this.#message;
+    const status = this.#error ?? STATUS_OK;
+    const error = this.#error ?? "";
+    const isCall = hasReply(verb);
+    if (isCall) this.#span?.status(status);
+    if (label === OTHER) this.#rename();
+    this.#span?.end();
+    if (ms === undefined) return;
+    if (isCall) {
+      const values = [RPC_SYSTEM, methodName(topic, label), status, error];
+      instruments.serverDuration.record(ms / 1_000, values);
+    } else {
+      const values = [session.system, "process", topic, label, error];
+      instruments.processDuration.record(ms / 1_000, values);
+    }
+  }
+
+  #rename(): void {
+    const { verb, topic, procedure } = this.#message;
+    const method = methodName(topic, OTHER);
+    const original = methodName(topic, oneLine(procedure, 100));
+    this.#span?.rename(
+      hasReply(verb) ? method : `process ${method}`,
+      hasReply(verb)
+        ? {
+          [attribute.rpcMethod]: method,
+          [attribute.rpcMethodOriginal]: original,
+        }
+        : { [attribute.procedure]: original },
+    );
+  }
+}
+
+/** Records the time from the first sending of a message to its end, by two clocks that may differ. */
+export function recordCompletion(
+  topic: string,
+  procedure: string,
+  sentAt: number | undefined,
+): void {
+  if (sentAt === undefined) return;
+  const seconds = Math.max(0, Date.now() - sentAt) / 1_000;
+  instruments.completionTime.record(seconds, [topic, procedure]);
+}
