@@ -147,6 +147,11 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     ...numeric,
   }),
   tracebacks: flagField("WARREN_TRACEBACKS", false),
+  traceCasts: field<"link" | "child">("WARREN_TRACE_CASTS", {
+    schema: z.enum(["link", "child"]),
+    allowed: "link or child",
+    fallback: "link",
+  }),
   waitForRoute: flagField("WARREN_WAIT_FOR_ROUTE", false),
   pooled: flagField("WARREN_POOLED", false),
   signals: flagField("WARREN_SIGNALS", true),

@@ -17,11 +17,20 @@ export type GaugeReader = () => Iterable<
   readonly [values: readonly string[], value: number]
 >;
 
+/** Series by the values of their attributes, one level for each value, so that no key has to be built. */
+interface Level {
+  series: Series | undefined;
+  readonly next: Map<string, Level>;
+}
+
+const newLevel = (): Level => ({ series: undefined, next: new Map() });
+
 /** An instrument with its series. */
 export class Instrument {
   /** Description. */
   readonly options: InstrumentOptions;
-  readonly #series = new Map<string, Series>();
+  #root = newLevel();
+  #series: Series[] = [];
   readonly #readers = new Set<GaugeReader>();
 
   /** Creates an instrument without series. */
@@ -44,44 +53,50 @@ export class Instrument {
   }
 
   /** Returns the series, of a gauge with their current values. */
-  series(): Iterable<Series> {
-    if (this.options.kind !== "gauge") return this.#series.values();
-    this.#series.clear();
+  series(): readonly Series[] {
+    if (this.options.kind !== "gauge") return this.#series;
+    this.#root = newLevel();
+    this.#series = [];
     for (const read of this.#readers) {
       for (const [values, value] of read()) this.#seriesOf(values).add(value);
     }
-    return this.#series.values();
+    return this.#series;
   }
 
   #seriesOf(values: readonly string[]): Series {
-    const key = values.join("\0");
-    return this.#series.get(key) ?? this.#create(key, values);
-  }
-
-  #create(key: string, values: readonly string[]): Series {
-    if (this.#series.size >= MAX_SERIES) {
-      const others = this.options.attributes.map(() => OTHER);
-      const known = this.#series.get(others.join("\0"));
-      if (known) return known;
-      logger("telemetry").warn(
-        "The metric {name} has {limit} series: further ones are counted together as {other}",
-        { name: this.options.name, limit: MAX_SERIES, other: OTHER },
-        this.options.name,
-      );
-      return this.#add(others.join("\0"), others);
+    let level: Level | undefined = this.#root;
+    for (const value of values) {
+      level = level.next.get(value);
+      if (!level) break;
     }
-    return this.#add(key, values);
+    return level?.series ?? this.#create(values);
   }
 
-  #add(key: string, values: readonly string[]): Series {
-    const { attributes, buckets } = this.options;
-    const entries = attributes.map((name, at) => [name, values[at] ?? ""])
-      .filter(([, value]) => value !== "");
-    const series = new Series(
-      Object.freeze(Object.fromEntries(entries)),
-      buckets,
+  #create(values: readonly string[]): Series {
+    if (this.#series.length < MAX_SERIES) return this.#add(values);
+    const last = this.#series[MAX_SERIES];
+    if (last) return last;
+    logger("telemetry").warn(
+      "The metric {name} has {limit} series: further ones are counted together as {other}",
+      { name: this.options.name, limit: MAX_SERIES, other: OTHER },
+      this.options.name,
     );
-    this.#series.set(key, series);
-    return series;
+    return this.#add(values.map(() => OTHER));
+  }
+
+  #add(values: readonly string[]): Series {
+    let level = this.#root;
+    for (const value of values) {
+      const next: Level = level.next.get(value) ?? newLevel();
+      level.next.set(value, next);
+      level = next;
+    }
+    const { attributesOf, buckets } = this.options;
+    const entries = Object.entries(attributesOf(values))
+      .filter(([, value]) => value !== "");
+    const attributes = Object.freeze(Object.fromEntries(entries));
+    level.series = new Series(attributes, buckets);
+    this.#series.push(level.series);
+    return level.series;
   }
 }

@@ -10,8 +10,10 @@ export interface InstrumentOptions {
   readonly unit: string;
   /** Description in one sentence. */
   readonly description: string;
-  /** Names of the attributes, in the order of their values; a series leaves out an attribute with an empty value. */
-  readonly attributes: readonly string[];
+  /** Returns the attributes of a series by its values; one with an empty value is left out. */
+  readonly attributesOf: (
+    values: readonly string[],
+  ) => Readonly<Record<string, string>>;
   /** Upper bounds of the buckets of a histogram. */
   readonly buckets?: readonly number[];
 }

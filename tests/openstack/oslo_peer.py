@@ -53,6 +53,9 @@ class Endpoint(object):
     def add(self, ctxt, a, b):
         return a + b
 
+    def relay(self, ctxt, topic, method):
+        return client({"topic": topic}).call(ctxt, method)
+
     def nothing(self, ctxt):
         return None
 

@@ -150,7 +150,8 @@ onEachBus("the metrics have what the load did", async (bus) => {
 Deno.test("an instrument has at most 1000 series; further ones are counted together", () => {
   const instrument = new Instrument({
     ...{ name: "test.bound", kind: "counter", unit: "{one}" },
-    ...{ description: "A test.", attributes: ["topic", "procedure"] },
+    description: "A test.",
+    attributesOf: ([topic = "", procedure = ""]) => ({ topic, procedure }),
   });
   for (let n = 0; n < 5_000; n++) instrument.record(1, ["t", `p${n}`]);
   instrument.record(1, ["t", "p3"]);

@@ -6,7 +6,7 @@ import { encode, PROTOCOL_VERSION, type Request } from "../../wire/mod.ts";
 import { INITIAL_CREDIT } from "../streams/flow_control.ts";
 import type { Inbox } from "../inbox.ts";
 import { isOwnTopic } from "../../names.ts";
-import type { TracedMessage } from "../telemetry/spans.ts";
+import { type TracedMessage, traceIn } from "../telemetry/spans.ts";
 import type { MessageSettings } from "../messaging.ts";
 import type { CallHints, CallLimits } from "./call_limits.ts";
 import type { Target } from "./call_options.ts";
@@ -106,12 +106,17 @@ export class RequestEncoder {
 
   #cast({ id, target, method, args, hints }: OutgoingRequest): Request {
     const { version, namespace, topic, host } = target;
+    const { dialect } = this.#settings;
+    // A peer of oslo.messaging forwards the context values of a request, and no headers.
+    const trace = dialect.name === "oslo" && hints.headers?.traceparent
+      ? traceIn(hints.headers)
+      : undefined;
     return {
       kind: "request",
-      id: this.#settings.dialect.hasIds ? id : undefined,
+      id: dialect.hasIds ? id : undefined,
       method,
       args,
-      context: hints.values,
+      context: trace ? { ...hints.values, ...trace } : hints.values,
       version,
       namespace,
       to: addresseeHeader(topic, host),

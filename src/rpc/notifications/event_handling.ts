@@ -17,7 +17,7 @@ import {
   HandledMessage,
   recordCompletion,
 } from "../telemetry/handled_message.ts";
-import type { TracedDelivery } from "../telemetry/spans.ts";
+import { causeOf, type TracedDelivery } from "../telemetry/spans.ts";
 import { type EventFailures, requeue } from "./event_failures.ts";
 
 /**
@@ -79,7 +79,7 @@ function traced(
     verb: "notify",
     procedure: event.eventType,
     id: event.id,
-    headers: applicationHeaders(message.headers),
+    cause: causeOf(message.headers, event.context),
   };
 }
 

@@ -21,7 +21,8 @@ import {
 import { attribute, spanEvent } from "../../telemetry/conventions.ts";
 import { HandledMessage } from "../telemetry/handled_message.ts";
 import { procedureLabel } from "../telemetry/known_procedures.ts";
-import type { TracedDelivery } from "../telemetry/spans.ts";
+import { causeOf, type TracedDelivery } from "../telemetry/spans.ts";
+import type { TraceHeaders } from "../../telemetry/tracing.ts";
 import type { EventLoopMonitor } from "./event_loop_monitor.ts";
 import type { LatencyHistogram } from "./latency_histogram.ts";
 
@@ -126,6 +127,10 @@ export class Execution implements ExecutionObserver, TracedDelivery {
 
   get linked(): boolean {
     return this.#services.linksCasts;
+  }
+
+  get cause(): TraceHeaders {
+    return causeOf(this.incoming.message.headers, this.request.context);
   }
 
   get headers(): ApplicationHeaders {

@@ -1,10 +1,5 @@
 /** A message that is handled, as telemetry sees it: its span, and the duration of its handler. @module */
-import {
-  attribute,
-  OTHER,
-  RPC_SYSTEM,
-  STATUS_OK,
-} from "../../telemetry/conventions.ts";
+import { attribute, OTHER, STATUS_OK } from "../../telemetry/conventions.ts";
 import { oneLine } from "../../logging.ts";
 import { instruments } from "../../telemetry/instruments.ts";
 import {
@@ -60,17 +55,15 @@ export class HandledMessage {
   end(ms: number | undefined, label: string): void {
     const { verb, topic, session } = this.#message;
     const status = this.#error ?? STATUS_OK;
-    const error = this.#error ?? "";
     const isCall = hasReply(verb);
     if (isCall) this.#span?.status(status);
     if (label === OTHER) this.#rename();
     this.#span?.end();
     if (ms === undefined) return;
     if (isCall) {
-      const values = [RPC_SYSTEM, methodName(topic, label), status, error];
-      instruments.serverDuration.record(ms / 1_000, values);
+      instruments.serverDuration.record(ms / 1_000, [topic, label, status]);
     } else {
-      const values = [session.system, "process", topic, label, error];
+      const values = [session.system, topic, label, this.#error ?? ""];
       instruments.processDuration.record(ms / 1_000, values);
     }
   }

@@ -1,15 +1,15 @@
 /** Procedures that this process serves: the only names that telemetry takes over from requests, since peers may send any. @module */
 import { OTHER } from "../../telemetry/conventions.ts";
-import { methodName } from "./spans.ts";
 
-/** Names of the procedures of all contracts that this process has served. */
-const known = new Set<string>();
+/** Names of the procedures of all contracts that this process has served, by topic. */
+const known = new Map<string, Set<string>>();
 
 /** Registers a procedure that is served. */
 export function registerProcedure(topic: string, procedure: string): void {
-  known.add(methodName(topic, procedure));
+  const procedures = known.get(topic) ?? new Set();
+  known.set(topic, procedures.add(procedure));
 }
 
 /** Returns the name of a procedure if this process serves it, else `_OTHER`. */
 export const procedureLabel = (topic: string, procedure: string): string =>
-  known.has(methodName(topic, procedure)) ? procedure : OTHER;
+  known.get(topic)?.has(procedure) ? procedure : OTHER;

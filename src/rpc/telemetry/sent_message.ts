@@ -1,9 +1,9 @@
 /** A message that is sent, as telemetry sees it: its span, its duration, and its place among those in flight. @module */
 import { SlotMap } from "../../slot_map.ts";
-import { RPC_SYSTEM, STATUS_OK } from "../../telemetry/conventions.ts";
+import { STATUS_OK } from "../../telemetry/conventions.ts";
 import { instruments } from "../../telemetry/instruments.ts";
 import { errorType, type Span, startSpan } from "../../telemetry/tracing.ts";
-import { hasReply, methodName, sentSpan, type TracedMessage } from "./spans.ts";
+import { hasReply, sentSpan, type TracedMessage } from "./spans.ts";
 
 /** Messages of this process that were sent and are not settled. */
 const active = new SlotMap<TracedMessage>();
@@ -67,15 +67,12 @@ export class SentMessage {
     active.delete(this.#handle);
     const { verb, topic, procedure, session } = this.#message;
     const seconds = (performance.now() - this.#startedAt) / 1_000;
-    const error = this.#error ?? "";
     if (hasReply(verb)) {
-      const method = methodName(topic, procedure);
       const status = this.#error ?? STATUS_OK;
-      const values = [RPC_SYSTEM, method, status, error];
-      instruments.clientDuration.record(seconds, values);
+      instruments.clientDuration.record(seconds, [topic, procedure, status]);
       this.#span?.status(status);
     } else {
-      const values = [session.system, "send", topic, procedure, error];
+      const values = [session.system, topic, procedure, this.#error ?? ""];
       instruments.sendDuration.record(seconds, values);
     }
     this.#span?.end();

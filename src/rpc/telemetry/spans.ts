@@ -29,8 +29,8 @@ export interface TracedMessage {
 
 /** Message that is handled. */
 export interface TracedDelivery extends TracedMessage {
-  /** Headers of the message. */
-  readonly headers: TraceHeaders;
+  /** Headers that name the trace of the sender. */
+  readonly cause: TraceHeaders;
   /** Number of the attempt, beginning with 1. */
   readonly attempt: number;
   /** True if the broker may have delivered the message before. */
@@ -97,7 +97,7 @@ export function sentSpan(message: TracedMessage): SpanOptions {
  * own with a link to its sender, since it may be handled hours later, or continues the sender's trace.
  */
 export function handledSpan(delivery: TracedDelivery): SpanOptions {
-  const { verb, topic, procedure, headers, attempt, redelivered, linked } =
+  const { verb, topic, procedure, cause, attempt, redelivered, linked } =
     delivery;
   const name = methodName(topic, procedure);
   const added = {
@@ -106,13 +106,39 @@ export function handledSpan(delivery: TracedDelivery): SpanOptions {
   };
   if (hasReply(verb)) {
     const attributes = { ...callAttributes(delivery), ...added };
-    return { name, kind: "server", attributes, cause: headers };
+    return { name, kind: "server", attributes, cause };
   }
   return {
     name: `process ${name}`,
     kind: "consumer",
     attributes: { ...messageAttributes(delivery, "process"), ...added },
-    cause: headers,
+    cause,
     linked,
   };
+}
+
+/** Names by which a trace goes from message to message. */
+const TRACE_NAMES = ["traceparent", "tracestate", "baggage"] as const;
+
+/** Returns the members of a record that name a trace. */
+export function traceIn(
+  record: Readonly<Record<string, unknown>> | undefined,
+): TraceHeaders {
+  const found: Record<string, string> = {};
+  for (const name of TRACE_NAMES) {
+    const value = record?.[name];
+    if (typeof value === "string") found[name] = value;
+  }
+  return found;
+}
+
+/**
+ * Returns the trace of a received message: that of its headers, else that of its context values, since a peer of
+ * oslo.messaging forwards context values and no headers.
+ */
+export function causeOf(
+  headers: Readonly<Record<string, unknown>>,
+  values: Readonly<Record<string, unknown>>,
+): TraceHeaders {
+  return traceIn(typeof headers.traceparent === "string" ? headers : values);
 }
