@@ -46,6 +46,7 @@ export { CellsConnection } from "./src/cells/cells_connection.ts";
 export { local } from "./src/contract/locals.ts";
 export { requestContext } from "./src/contract/request_context.ts";
 export { contract } from "./src/contract/contract.ts";
+export { events } from "./src/contract/events.ts";
 export { RpcDispatcher } from "./src/rpc/dispatch/dispatcher.ts";
 export { loadConfig } from "./src/config/load_config.ts";
 export { describeConfig } from "./src/config/describe_config.ts";
@@ -66,7 +67,7 @@ export {
 } from "./src/service/manager.ts";
 export { Leadership } from "./src/rpc/leader_election.ts";
 export { Service } from "./src/service/service.ts";
-export { withNotifications } from "./src/connection/with_notifications.ts";
+export { withNotifications } from "./src/rpc/notifications/with_notifications.ts";
 export { publisherId } from "./src/rpc/notifications/notifier.ts";
 export { testNotifier } from "./src/rpc/notifications/drivers.ts";
 export { queueFor } from "./src/transport/address.ts";
@@ -111,7 +112,27 @@ export type {
   NotificationHandler,
   NotificationResult,
 } from "./src/rpc/notifications/event_handling.ts";
-export type { ListenerOptions } from "./src/rpc/notifications/listener.ts";
+export type {
+  EventListenerOptions,
+  ListenerOptions,
+} from "./src/rpc/notifications/listener.ts";
+export type {
+  EventHandlers,
+  EventOf,
+} from "./src/rpc/notifications/typed_handlers.ts";
+export type {
+  Notifier,
+  NotifierOptions,
+} from "./src/rpc/notifications/typed_notifier.ts";
+export type {
+  EventContract,
+  EventContractOf,
+  EventInput,
+  EventPayload,
+  EventType,
+  JsonEvents,
+} from "./src/contract/events.ts";
+export type { UntypedVerbs } from "./src/connection/untyped_verbs.ts";
 export type {
   ClientInterceptor,
   InterceptedRequest,
@@ -125,7 +146,10 @@ export type {
   NotificationSettings,
   TestNotifier,
 } from "./src/rpc/notifications/drivers.ts";
-export type { WithNotificationsOptions } from "./src/connection/with_notifications.ts";
+export type {
+  EventSender,
+  WithNotificationsOptions,
+} from "./src/rpc/notifications/with_notifications.ts";
 export type { NotifyOptions } from "./src/rpc/notifications/notifier.ts";
 export type { NotificationPriority } from "./src/rpc/notifications/priority.ts";
 export type {

@@ -6,6 +6,11 @@ import type { ClientOptions } from "../rpc/client/client.ts";
 import type { ServicesOptions } from "../rpc/discovery/discover.ts";
 import type { NotifyOptions } from "../rpc/notifications/notifier.ts";
 import type {
+  Notifier,
+  NotifierOptions,
+} from "../rpc/notifications/typed_notifier.ts";
+import type { EventContract } from "../contract/events.ts";
+import type {
   AnyArgs,
   CallOptions,
   CastOptions,
@@ -15,6 +20,7 @@ import type {
 import type { CellRouter, FanoutReport } from "./cell_router.ts";
 import { type CellServices, cellServices } from "./cell_services.ts";
 import { type CellsClient, createCellsClient } from "./cells_client.ts";
+import { createCellsNotifier } from "./cells_notifier.ts";
 import type { CellRequest } from "./cells_options.ts";
 
 /** Creates a connection. Users call `createConnection`. */
@@ -131,6 +137,22 @@ export class CellsConnection implements AsyncDisposable {
     await this.#router.send(
       { topic: this.#eventTopic, eventType, payload },
       ({ context }) => context.notify(eventType, payload, options),
+    );
+  }
+
+  /**
+   * Creates the sender of the events of a contract; `defaults` are options of all its events. Each event is sent in the cell
+   * that the route names for it. `cell(name).createListener` listens in one cell.
+   */
+  notifier<E extends EventContract>(
+    events: E,
+    defaults?: NotifierOptions,
+  ): Notifier<E> {
+    return createCellsNotifier(
+      this.#router,
+      this.#eventTopic,
+      events,
+      defaults,
     );
   }
 

@@ -2,9 +2,9 @@
 import type { Deadline, Transport } from "../transport/transport.ts";
 import type { TransportHealth } from "../transport/transport_health.ts";
 import { RpcClient } from "../rpc/client/rpc_client.ts";
-import { untypedStream } from "../rpc/client/stream_iterator.ts";
 import type { Client, ClientOptions } from "../rpc/client/client.ts";
-import { ConnectionEvents, relayEvents } from "./connection_events.ts";
+import { relayEvents } from "./connection_events.ts";
+import { UntypedVerbs } from "./untyped_verbs.ts";
 import {
   type ConnectionDependencies,
   createConsumerResources,
@@ -26,21 +26,23 @@ import { discover, type ServicesOptions } from "../rpc/discovery/discover.ts";
 import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
 import { Leadership } from "../rpc/leader_election.ts";
 import { checkTask } from "../names.ts";
+import type { NotificationResources } from "../rpc/notifications/drivers.ts";
 import type { NotificationHandler } from "../rpc/notifications/event_handling.ts";
 import {
+  type EventListenerOptions,
+  type ListenerArgs,
   type ListenerOptions,
   startListener,
 } from "../rpc/notifications/listener.ts";
+import type { EventHandlers } from "../rpc/notifications/typed_handlers.ts";
+import {
+  createNotifier,
+  type Notifier,
+  type NotifierOptions,
+} from "../rpc/notifications/typed_notifier.ts";
+import type { EventContract } from "../contract/events.ts";
 import { notify, type NotifyOptions } from "../rpc/notifications/notifier.ts";
 import { limitsOfCast } from "../rpc/client/call_limits.ts";
-import {
-  addressed,
-  type AnyArgs,
-  type CallOptions,
-  type CastOptions,
-  type FanoutCastOptions,
-  type Target,
-} from "../rpc/client/call_options.ts";
 import { checkInteger } from "../option_checks.ts";
 import type { Server } from "../rpc/server/server.ts";
 import type { ServerStats } from "../rpc/server_stats.ts";
@@ -58,12 +60,12 @@ export let transportOf: (context: ConnectionContext) => Transport;
  * and releases the session. Any later use throws the same error.
  * @category Connections
  */
-export class ConnectionContext extends ConnectionEvents
-  implements AsyncDisposable {
+export class ConnectionContext extends UntypedVerbs implements AsyncDisposable {
   readonly #dependencies: ConnectionDependencies;
   readonly #client: RpcClient;
   readonly #server: Server;
   readonly #consumers: ConsumerResources;
+  readonly #events: NotificationResources;
   readonly #eventRelay: Disposable;
   /** Aborts the setup of consumers when the context is drained. */
   readonly #stopping = new AbortController();
@@ -80,12 +82,14 @@ export class ConnectionContext extends ConnectionEvents
   }
 
   private constructor(dependencies: ConnectionDependencies) {
-    super();
-    this.#dependencies = dependencies;
     const { resources, messages } = dependencies;
-    this.#client = new RpcClient(resources, messages);
-    this.#server = createServer(dependencies, this.#client);
+    const client = new RpcClient(resources, messages);
+    super(client);
+    this.#dependencies = dependencies;
+    this.#client = client;
+    this.#server = createServer(dependencies, client);
     this.#consumers = createConsumerResources(dependencies, this.#server);
+    this.#events = notificationResources(dependencies);
     this.#eventRelay = relayEvents(resources.transport, this);
   }
 
@@ -95,54 +99,6 @@ export class ConnectionContext extends ConnectionEvents
     return createTypedClient(this.#client, contract, defaults);
   }
 
-  /** Untyped call; returns the last item if the procedure has a stream (Nova: `call`). See {@linkcode Client}. */
-  async call(
-    target: Target,
-    method: string,
-    args: AnyArgs = {},
-    options: CallOptions = {},
-  ): Promise<unknown> {
-    this.#check();
-    const request = addressed({ target, method, args, options }, "call");
-    return (await this.#client.call(request)).value;
-  }
-
-  /** Untyped cast: a request without a reply. See {@linkcode Client}. */
-  async cast(
-    target: Target,
-    method: string,
-    args: AnyArgs = {},
-    options: CastOptions = {},
-  ): Promise<void> {
-    this.#check();
-    const request = addressed({ target, method, args, options }, "cast");
-    await this.#client.cast(request);
-  }
-
-  /** Untyped cast to every worker. See {@linkcode Client}. */
-  async fanoutCast(
-    target: Target,
-    method: string,
-    args: AnyArgs = {},
-    options: FanoutCastOptions = {},
-  ): Promise<void> {
-    this.#check();
-    const request = addressed({ target, method, args, options }, "fanout");
-    await this.#client.fanoutCast(request);
-  }
-
-  /** Untyped call with a stream of replies; a procedure without a stream yields its one result. See {@linkcode Client}. */
-  multicall(
-    target: Target,
-    method: string,
-    args: AnyArgs = {},
-    options: CallOptions = {},
-  ): AsyncGenerator<unknown, void, undefined> {
-    this.#check();
-    const request = addressed({ target, method, args, options }, "call");
-    return this.#client.multicall(request, untypedStream);
-  }
-
   /** Sends an event, which waits in the queue of its priority for listeners. */
   async notify(
     eventType: string,
@@ -150,19 +106,39 @@ export class ConnectionContext extends ConnectionEvents
     options: NotifyOptions = {},
   ): Promise<void> {
     this.#check();
-    const resources = notificationResources(this.#dependencies);
-    await notify(resources, { eventType, payload, options });
+    await notify(this.#events, { eventType, payload, options });
   }
 
-  /** Consumes events; each event is acknowledged after the handler has returned. */
-  async createListener(
-    handler: NotificationHandler,
-    options: ListenerOptions = {},
-  ): Promise<void> {
+  /** Creates the sender of the events of a contract; `defaults` are options of all its events. */
+  notifier<E extends EventContract>(
+    events: E,
+    defaults?: NotifierOptions,
+  ): Notifier<E> {
     this.#check();
+    return createNotifier(this.#events, this.#client, events, defaults);
+  }
+
+  /**
+   * Consumes the events of a contract, each with the handler of its type; the others are acknowledged and dropped. An event
+   * whose payload does not fit its schema becomes a dead letter at once; with the profile `nova` it is dropped.
+   *
+   * @throws {InvalidValueError} the contract, a handler or an option is invalid.
+   */
+  createListener<E extends EventContract>(
+    events: E,
+    handlers: EventHandlers<E>,
+    options?: EventListenerOptions,
+  ): Promise<void>;
+  /** Consumes events; each event is acknowledged after the handler has returned. */
+  createListener(
+    handler: NotificationHandler,
+    options?: ListenerOptions,
+  ): Promise<void>;
+  // With wider types, the compiler would tell users that their wrong call fits here.
+  async createListener(...args: never[]): Promise<void> {
+    const listened = args as unknown as ListenerArgs;
     const deadline = this.#setUp();
-    const resources = notificationResources(this.#dependencies);
-    const stop = await startListener(resources, handler, options, deadline);
+    const stop = await startListener(this.#events, listened, deadline);
     this.#consumers.subscriptions.addListener(stop);
   }
 

@@ -1,10 +1,12 @@
 /** Cells on buses in memory, beside a broker that is not there: routes, targets, fanouts, services, errors. */
 import assert from "node:assert/strict";
+import { z } from "npm:zod@^4.6.7";
 import {
   type Cells,
   ConnectionDisposedError,
   ConnectionFailedError,
   createConnection,
+  events,
   InvalidValueError,
   memoryServiceStore,
   NoRouteError,
@@ -70,6 +72,48 @@ Deno.test("a route gets the topic, the host, the procedure and its arguments, an
     { topic: "notifications", eventType: "disk.full", payload: { disk: 1 } },
     { topic: "x", namespace: "n", host: "h", method: "m", args: { k: 1 } },
   ]);
+});
+
+Deno.test("a notifier of several cells sends each event in the cell of its route", async () => {
+  const contract = events({
+    "disk.full": z.object({ cell: z.string(), disk: z.string() }),
+  });
+  await using connection = await createConnection({
+    cells: twoCells(),
+    route: ({ payload }) =>
+      (payload as { readonly cell?: string } | null)?.cell,
+  });
+  const seen: unknown[] = [];
+  const both = Promise.withResolvers<void>();
+  for (const cell of connection.cells) {
+    await connection.cell(cell).createListener(contract, {
+      "disk.full": ({ payload, priority }) => {
+        seen.push([cell, payload.disk, priority]);
+        if (seen.length === 2) both.resolve();
+      },
+    }, { interceptors: [(request, next) => next(request)] });
+  }
+  const notifier = connection.notifier(contract, { priority: "error" });
+  await notifier.notify("disk.full", { cell: "b", disk: "sdb" });
+  await notifier.notify("disk.full", { cell: "a", disk: "sda" });
+  await both.promise;
+  assert.deepEqual(seen.toSorted(), [["a", "sda", "ERROR"], [
+    "b",
+    "sdb",
+    "ERROR",
+  ]]);
+  const wrong = notifier.notify("disk.full", { cell: "a" } as never);
+  await assert.rejects(wrong, (error) => {
+    assert.ok(error instanceof InvalidValueError);
+    assert.equal(error.data.path, "disk");
+    return true;
+  });
+  const nowhere = notifier.notify("disk.full", { cell: "c", disk: "sdc" });
+  await assert.rejects(nowhere, InvalidValueError);
+  assert.throws(
+    () => connection.notifier({ x: 1 as never }),
+    InvalidValueError,
+  );
 });
 
 Deno.test("cell() is the connection of one cell, without a route", async () => {

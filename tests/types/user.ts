@@ -2,7 +2,7 @@
 import { z } from "npm:zod@4";
 import * as v from "npm:valibot@1";
 import { type } from "npm:arktype@2";
-import { type Args, type Handlers, Manager, SchedulerDependentManager, type RequestContext, contract, createConnection, implement, RpcDispatcher, RpcError, type RpcErrorOptions, RemoteError, Service, type Contract, type ContractOf, type Dispatcher, requestContext, type Client, type PeriodicTask, type Exact, type JsonProcedures, type FanoutReport, loadConfig } from "../../mod.ts";
+import { type Args, type Handlers, Manager, SchedulerDependentManager, type RequestContext, contract, createConnection, implement, RpcDispatcher, RpcError, type RpcErrorOptions, RemoteError, Service, type Contract, type ContractOf, type Dispatcher, requestContext, type Client, type PeriodicTask, type Exact, type JsonProcedures, type FanoutReport, loadConfig, events, type EventContractOf, type JsonEvents, type EventHandlers, type Notifier, type ClientInterceptor, withNotifications } from "../../mod.ts";
 class InstanceNotFound extends Error { constructor(m: string, o?: RpcErrorOptions) { super(m, o); } }
 const Instance = z.object({ id: z.string(), host: z.string(), at: z.iso.datetime().transform((s) => new Date(s)) });
 export const compute = contract({ topic: "compute", version: "1.1", errors: { "nova.exception.InstanceNotFound": InstanceNotFound }, procedures: {
@@ -61,6 +61,20 @@ await new ComputeManager().runInstance({ name: "x", ram: 1, n: 1 }, requestConte
 try { await client.call("poke"); } catch (e) { if (e instanceof InstanceNotFound) e.message; else if (e instanceof RemoteError) e.failure.type; else if (e instanceof RpcError) switch (e.code) { case "NO_ROUTE": break; } }
 function gen<C extends Contract>(k: C): Client<C> { return c.client(k); }
 await gen(sched).call("ping");
+// events
+export const volumeEvents = events({ "volume.grow": z.object({ id: z.string(), size: z.string().transform(Number) }), "volume.delete": v.object({ id: v.string() }), "volume.sync": z.undefined(), "volume.ark": type({ n: "string.numeric.parse" }) });
+const withTrace: ClientInterceptor = (request, next) => next({ ...request, headers: { trace: "1" } });
+const volumes: Notifier<typeof volumeEvents> = c.notifier(volumeEvents, { priority: "audit", interceptors: [withTrace] });
+await volumes.notify("volume.grow", { id: "v", size: "20" }); await volumes.notify("volume.sync", undefined, { timeout: 5 }); await volumes.notify("volume.ark", { n: "1" });
+await c.createListener(volumeEvents, {
+  "volume.grow": ({ payload, eventType, publisherId }, { attempt, locals }) => { const x: number = payload.size + attempt; const t: "volume.grow" = eventType; void x; void t; void locals; publisherId.trim(); },
+  "volume.delete": async ({ payload: { id } }) => { await c.notify("deleted", { id }); return "requeue" as const; },
+}, { pool: "p", retry: { attempts: 1 }, interceptors: [(request, next) => next(request)] });
+const handlers: EventHandlers<typeof volumeEvents> = { "volume.ark": ({ payload }) => { payload.n.toFixed(); }, "volume.sync": undefined }; await c.createListener(volumeEvents, handlers);
+await c.createListener(({ payload, eventType }, { values }) => { const unknown: unknown = payload; void unknown; eventType.trim(); void values; }, { eventType: "volume.*" });
+export const explicitEvents: EventContractOf<{ "a.b": { n: number } }> = events({ "a.b": z.object({ n: z.number() }) }); await c.notifier(explicitEvents).notify("a.b", { n: 1 });
+const whyEvents: JsonEvents<{ "a.b": typeof when }>["a.b"] = "a.b.at: JSON cannot represent a Date"; void whyEvents;
+interface ExplicitEvents { "a.b": { n: number } } export const byInterface: EventContractOf<ExplicitEvents> = explicitEvents;
 // a package's explicit type
 interface Inst { readonly id: string; readonly host: string }
 export const explicit: ContractOf<{ run: { args: { name: string }; result: Inst }; tail: { yields: string }; poke: Record<never, never> }> = contract({ topic: "t", version: "1.0", procedures: {
@@ -88,6 +102,7 @@ export async function cells(names: Record<string, string>) {
   const typed = all.client(compute); (await typed.call("runInstance", { name: "a", n: "3" }, { host: "h" })).at.getTime(); for await (const l of typed.multicall("console", { id: "x" })) l.trim();
   const report: FanoutReport = await typed.fanoutCast("poke"); report.failed["a"]?.message; report.reached.join();
   const found = all.services({ watch: true }); for await (const s of found) s.cell.trim(); found.failed["a"]?.message; all.health()["a"]?.publishing.state;
+  await all.notifier(volumeEvents).notify("volume.delete", { id: "v" }); await withNotifications(all, "x", () => 1)(); await all.cell("a").createListener(volumeEvents, { "volume.delete": () => {} });
   await all.cell("a").createListener(() => {}); const one: Client<typeof compute> = all.cell("a").client(compute); await one.fanoutCast("poke");
   await Service.start({ cells: { a: "amqp://a" }, cell: "a", manager: [new ComputeManager(), lit] });
   await Service.start({ ...loadConfig(), manager: lit }); const config = loadConfig(); await createConnection({ cells: config.cells, route: () => config.cell }, config);
@@ -161,3 +176,33 @@ contract({ topic: "t", version: "1.0", procedures: { a: { result: z.object({ o: 
 contract({ topic: "t", version: "1.0", procedures: { a: { yields: z.map(z.string(), z.string()) } } });
 // @ts-expect-error a promise
 contract({ topic: "t", version: "1.0", procedures: { a: { result: z.promise(z.string()) } } });
+// @ts-expect-error no such event
+await c.notifier(volumeEvents).notify("volume.shrink", { id: "v" });
+// @ts-expect-error a member is missing
+await c.notifier(volumeEvents).notify("volume.grow", { id: "v" });
+// @ts-expect-error the output of the schema, not its input
+await c.notifier(volumeEvents).notify("volume.grow", { id: "v", size: 20 });
+// @ts-expect-error a member too many
+await c.notifier(volumeEvents).notify("volume.delete", { id: "v", by: 1 });
+// @ts-expect-error no payload
+await c.notifier(volumeEvents).notify("volume.delete");
+// @ts-expect-error no such option
+c.notifier(volumeEvents, { eventType: "x" });
+// @ts-expect-error no such event
+await c.createListener(volumeEvents, { "volume.shrink": () => {} });
+// @ts-expect-error no such event beside a good one
+await c.createListener(volumeEvents, { "volume.delete": () => {}, "volume.shrink": () => {} });
+await c.createListener(volumeEvents, {
+  // @ts-expect-error the payload has no such member
+  "volume.delete": ({ payload }) => { payload.size; },
+});
+// @ts-expect-error a handler returns nothing, or requeue
+await c.createListener(volumeEvents, { "volume.delete": () => "again" });
+// @ts-expect-error the types of the handlers choose the events
+await c.createListener(volumeEvents, { "volume.delete": () => {} }, { eventType: "volume.*" });
+// @ts-expect-error no handlers
+await c.createListener(volumeEvents);
+// @ts-expect-error JSON cannot represent a Date
+events({ "a.b": z.object({ at: z.date() }) });
+// @ts-expect-error no schema
+events({ "a.b": {} });

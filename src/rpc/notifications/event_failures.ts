@@ -20,6 +20,19 @@ const MAX_RETRY_DELAY_MS = 1_000;
 /** Default retry policy of events. */
 const DEFAULT_RETRY: RetryPolicy = { attempts: 6 };
 
+// Stored beside the errors and not in them, so that interceptors see plain errors.
+const refusals = new WeakSet<Error>();
+
+/** Marks an error of an event that no further attempt can handle. */
+export function markRefused(error: Error): void {
+  refusals.add(error);
+}
+
+/** True for a marked error. */
+export function isRefused(error: unknown): error is Error {
+  return error instanceof Error && refusals.has(error);
+}
+
 /** Settings for the failed events of one queue. */
 export interface EventFailureOptions {
   /** Queue of the listener. */
@@ -66,7 +79,10 @@ export class EventFailures {
     return false;
   }
 
-  /** Dead-letters a message that is not a valid event; drops it if there is no dead-letter queue. Never rejects. */
+  /**
+   * Dead-letters a message that is not a valid event; drops it if there is no dead-letter queue, or the bus is
+   * OpenStack's. Never rejects.
+   */
   async refused(
     delivery: Delivery,
     reason: string,

@@ -1,5 +1,6 @@
 /** Attempts at the events that a listener receives: handler, interceptors and span. @module */
 import { logger, oneLine } from "../../logging.ts";
+import { redactText } from "../../redaction.ts";
 import {
   type RequestContext,
   requestContext,
@@ -18,7 +19,8 @@ import {
   recordCompletion,
 } from "../telemetry/handled_message.ts";
 import { causeOf, type TracedDelivery } from "../telemetry/spans.ts";
-import { type EventFailures, requeue } from "./event_failures.ts";
+import { type EventFailures, isRefused, requeue } from "./event_failures.ts";
+import { argsOfPayload, payloadOfArgs } from "./intercepted_payload.ts";
 
 /**
  * Result of a handler: nothing, or `"requeue"` for another delivery of the event (oslo.messaging: `NotificationResult`).
@@ -104,6 +106,10 @@ export async function handleEvent(
       return delivery.ack();
     } catch (error) {
       handled.fail(error);
+      if (isRefused(error)) {
+        await refuse({ delivery, event }, error, handling, failures);
+        return end();
+      }
       logger("rpc").error("The handler of {event} failed: {error}", {
         event: oneLine(event.eventType, 60),
         error,
@@ -119,6 +125,21 @@ export async function handleEvent(
 function timeOf({ timestamp }: Notification): number | undefined {
   const time = Date.parse(`${timestamp.replace(" ", "T")}Z`);
   return Number.isNaN(time) ? undefined : time;
+}
+
+/** Gives up an event whose payload does not fit its contract. */
+async function refuse(
+  { delivery, event }: ReceivedEvent,
+  { message }: Error,
+  { signal }: EventHandling,
+  failures: EventFailures,
+): Promise<void> {
+  const reason = redactText(message);
+  logger("rpc").warn("Refused an event {event}: {reason}", {
+    event: oneLine(event.eventType, 60),
+    reason,
+  });
+  await failures.refused(delivery, reason, signal);
 }
 
 /** Calls the handler in the event's context, with the interceptors around it. */
@@ -141,7 +162,7 @@ async function callHandler(
     topic,
     procedure: event.eventType,
     version: undefined,
-    args: isRecord(payload) ? { ...payload } : { payload }, // a copy: there may be another attempt
+    args: argsOfPayload(payload), // a copy: there may be another attempt
     headers: applicationHeaders(delivery.message.headers),
     attempt,
     context,
@@ -150,11 +171,8 @@ async function callHandler(
     context,
     () =>
       intercept(interceptors, request, async ({ args }) => {
-        const changed = isRecord(payload) ? args : args.payload;
+        const changed = payloadOfArgs(payload, args);
         return await handler({ ...event, payload: changed }, context);
       }),
   );
 }
-
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);

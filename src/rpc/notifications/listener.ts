@@ -18,6 +18,12 @@ import {
   handleEvent,
   type NotificationHandler,
 } from "./event_handling.ts";
+import {
+  type EventHandlers,
+  handlerOf,
+  type SelectiveHandler,
+} from "./typed_handlers.ts";
+import type { EventContract } from "../../contract/events.ts";
 import { checkInterceptors, type ServiceInterceptor } from "../interceptors.ts";
 import { checkPool, checkTopic } from "../../names.ts";
 import { type NotificationResources, TOPIC } from "./drivers.ts";
@@ -79,6 +85,43 @@ const listenerNames = namesOf<ListenerOptions>({
   retry: true,
   interceptors: true,
 });
+
+/**
+ * Options of `createListener` with the events of a contract: the types of its handlers choose the events.
+ * @category Events
+ */
+export type EventListenerOptions = Omit<ListenerOptions, "eventType">;
+
+const eventListenerNames = new Set(listenerNames);
+eventListenerNames.delete("eventType");
+
+/** Arguments of `createListener`: a handler for all events, or handlers for those of a contract. */
+export type ListenerArgs =
+  | readonly [handler: NotificationHandler, options?: ListenerOptions]
+  | readonly [
+    events: EventContract,
+    handlers: EventHandlers<EventContract>,
+    options?: EventListenerOptions,
+  ];
+
+/**
+ * Returns the handler of a listener and its options.
+ *
+ * @throws {InvalidValueError} an option is unknown, or a contract or its handlers are invalid.
+ */
+function listenerOf(
+  args: ListenerArgs,
+): SelectiveHandler & { readonly options: ListenerOptions } {
+  const [first, second = {}, third = {}] = args;
+  if (typeof first !== "function") {
+    checkNames(third, eventListenerNames);
+    const handlers = second as EventHandlers<EventContract>;
+    return { ...handlerOf(first, handlers), options: third };
+  }
+  const options = second as ListenerOptions;
+  checkNames(options, listenerNames);
+  return { handler: first, matches: matcher(options.eventType), options };
+}
 
 /** Maximum number of unacknowledged events of a consumer. */
 const PREFETCH = 64;
@@ -147,17 +190,16 @@ function checkRetry(retry: RetryPolicy | undefined): void {
  */
 export async function startListener(
   resources: NotificationResources,
-  handler: NotificationHandler,
-  options: ListenerOptions,
+  args: ListenerArgs,
   deadline: Deadline,
 ): Promise<StopListener> {
-  checkNames(options, listenerNames);
-  checkRetry(options.retry);
-  const { pool, topic = TOPIC } = options;
+  const { handler, matches, options } = listenerOf(args);
+  const { pool, topic = TOPIC, retry } = options;
+  checkRetry(retry);
   const interceptors = checkInterceptors(options.interceptors);
   const { session, defaults: { linksCasts: linked } } = resources;
   const handling = { topic, handler, interceptors, session, linked };
-  const listener = new EventListener(resources, handling, options);
+  const listener = new EventListener(resources, handling, { matches, retry });
   const addresses = addressesOf(options);
   for (const each of addresses) await session.declare(each, deadline);
   await session.waitForNewQueues(deadline);
@@ -181,11 +223,13 @@ class EventListener {
   constructor(
     resources: NotificationResources,
     handling: Omit<EventHandling, "signal">,
-    { eventType, retry }: ListenerOptions,
+    { matches, retry }:
+      & Pick<SelectiveHandler, "matches">
+      & Pick<ListenerOptions, "retry">,
   ) {
     this.#resources = resources;
     this.#handling = { ...handling, signal: this.#stopping.signal };
-    this.#matches = matcher(eventType);
+    this.#matches = matches;
     this.#retry = retry;
     this.#republisher = new Republisher(resources.session);
   }

@@ -1,4 +1,6 @@
 /** Sending of events: the sender does not know the listeners (Nova: `notifier/api.py`). @module */
+import type { ApplicationHeaders } from "../../contract/application_headers.ts";
+import { checkEventType } from "../../contract/events.ts";
 import type { ContextValues } from "../../contract/request_context.ts";
 import { newId } from "../../ids.ts";
 import { isSecret } from "../../redaction.ts";
@@ -54,20 +56,6 @@ export function publisherId(service: string, host: string): string {
   return `${service}.${host}`;
 }
 
-/**
- * Checks an event type.
- *
- * @throws {InvalidValueError} the type is empty or too long, which no listener accepts.
- */
-export function checkEventType(eventType: string): void {
-  const { length } = new TextEncoder().encode(eventType);
-  if (typeof eventType === "string" && length > 0 && length <= 255) return;
-  throw new InvalidValueError(
-    `Invalid event type ${oneLine(eventType, 40)}: give 1 to 255 bytes`,
-    { data: { path: "eventType" } },
-  );
-}
-
 function wrong(path: string, value: unknown, allowed: string) {
   const text = `Invalid option notifications.${path} ${oneLine(value, 40)}`;
   return new InvalidValueError(`${text}: give ${allowed}`, {
@@ -107,6 +95,8 @@ export interface NotifyRequest {
   readonly payload: unknown;
   /** Options. */
   readonly options: NotifyOptions;
+  /** Application headers. */
+  readonly headers?: ApplicationHeaders | undefined;
 }
 
 /** Returns the time in Python's format of UTC times: `2026-11-22 10:33:35.514820`. */
@@ -117,7 +107,7 @@ function timestamp(): string {
 /** Sends an event to the drivers of the connection. */
 export async function notify(
   resources: NotificationResources,
-  { eventType, payload, options }: NotifyRequest,
+  { eventType, payload, options, headers }: NotifyRequest,
 ): Promise<void> {
   checkNames(options, notifyNames);
   const { settings, publisherId, openstack } = resources.defaults;
@@ -139,7 +129,7 @@ export async function notify(
     context: filterContext(values, openstack),
   };
   const sent = new SentMessage(tracedEvent(event, resources));
-  const outgoing = { event, deadline, headers: sent.inject(undefined) };
+  const outgoing = { event, deadline, headers: sent.inject(headers) };
   await sent.complete(() => deliverToDrivers(resources, outgoing));
 }
 

@@ -1,12 +1,21 @@
 /** Functions that send notifications about their calls (Nova: `notifier/api.py`, `notify_decorator`; `exception.py`, `wrap_exception`). @module */
-import { logger } from "../logging.ts";
-import type { ConnectionContext } from "./connection_context.ts";
-import {
-  checkEventType,
-  notifyNames,
-  type NotifyOptions,
-} from "../rpc/notifications/notifier.ts";
-import { checkNames, namesOf } from "../option_names.ts";
+import { logger } from "../../logging.ts";
+import { checkEventType } from "../../contract/events.ts";
+import { notifyNames, type NotifyOptions } from "./notifier.ts";
+import { checkNames, namesOf } from "../../option_names.ts";
+
+/**
+ * Connection that sends events.
+ * @category Events
+ */
+export interface EventSender {
+  /** Sends an event. */
+  notify(
+    eventType: string,
+    payload: unknown,
+    options?: NotifyOptions,
+  ): Promise<void>;
+}
 
 /**
  * Options of the notifications of a function.
@@ -41,7 +50,7 @@ const optionNames = namesOf<{ readonly payload: unknown }>(
  * @category Events
  */
 export function withNotifications<A extends readonly unknown[], R>(
-  connection: ConnectionContext,
+  connection: EventSender,
   eventType: string,
   work: (...args: A) => R | Promise<R>,
   options: WithNotificationsOptions<A> = {},
