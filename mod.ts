@@ -229,6 +229,10 @@ export type {
   TaskState,
 } from "./src/service/periodic/task_runner.ts";
 export type {
+  TaskInterceptor,
+  TaskRun,
+} from "./src/service/periodic/task_interceptors.ts";
+export type {
   CheckedManagers,
   Companion,
   Managers,

@@ -65,22 +65,23 @@ export type ServiceInterceptor = (
 ) => unknown;
 
 /**
- * Checks an option `interceptors`; returns undefined if it is absent or empty.
+ * Checks an option with interceptors; returns undefined if it is absent or empty.
  *
  * @throws {InvalidValueError} the value is not an array of functions.
  */
 export function checkInterceptors<I extends (...args: never[]) => unknown>(
   interceptors: readonly I[] | undefined,
+  option = "interceptors",
 ): readonly I[] | undefined {
   if (interceptors === undefined) return undefined;
   const valid = Array.isArray(interceptors) &&
     interceptors.every((each) => typeof each === "function");
   if (valid) return interceptors.length > 0 ? [...interceptors] : undefined;
   throw new InvalidValueError(
-    `Invalid option interceptors ${
+    `Invalid option ${option} ${
       oneLine(interceptors, 60)
     }: give an array of functions`,
-    { data: { path: "interceptors" } },
+    { data: { path: option } },
   );
 }
 

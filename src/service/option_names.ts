@@ -13,6 +13,7 @@ const serviceNames = namesOf<
 >({
   manager: true,
   interceptors: true,
+  taskInterceptors: true,
   baseApi: true,
   companions: true,
   store: true,

@@ -23,6 +23,7 @@ import { checkServiceOptions } from "./option_names.ts";
 import { type CellServiceOptions, optionsInCell } from "./service_cell.ts";
 import { settleAll } from "../async/in_parallel.ts";
 import { PeriodicTasks } from "./periodic/periodic_tasks.ts";
+import { aroundRuns } from "./periodic/task_interceptors.ts";
 import type { TaskState } from "./periodic/task_runner.ts";
 import {
   createReporting,
@@ -265,10 +266,11 @@ export class Service implements AsyncDisposable {
 
   #startTasks(manager: Manager): void {
     const { topic } = manager.contract;
-    const { taskIntervals } = this.#options;
+    const { taskIntervals, taskInterceptors } = this.#options;
+    const around = aroundRuns(taskInterceptors, { topic, host: this.host });
     const lead = (task: string) => this.#connection.lead(topic, task);
     const tasks = periodicTasksOf(manager);
-    const periodic = new PeriodicTasks(tasks, { lead, taskIntervals });
+    const periodic = new PeriodicTasks(tasks, { lead, taskIntervals, around });
     this.#periodic.push(periodic);
     const { stopping } = this.#lifecycle;
     stopping.addEventListener("abort", () => periodic.stop());

@@ -14,6 +14,7 @@ import type {
 } from "../connection/connection_options.ts";
 import type { Cells } from "../cells/cells_options.ts";
 import type { Manager } from "./manager.ts";
+import type { TaskInterceptor } from "./periodic/task_interceptors.ts";
 
 /**
  * One manager or several.
@@ -68,6 +69,8 @@ export interface ServiceOptions<M extends Managers = Managers>
   readonly signals?: boolean | undefined;
   /** Functions around all handlers, the first outermost: authorization, audit, transactions. Default: none. */
   readonly interceptors?: readonly ServiceInterceptor[] | undefined;
+  /** Functions around each run of the managers' periodic tasks, the first outermost. Default: none. */
+  readonly taskInterceptors?: readonly TaskInterceptor[] | undefined;
   /** True to reply to `oslo_rpc_server_ping` and to `ping` of Nova's namespace `baseapi`, without `interceptors`; default true. */
   readonly baseApi?: boolean | undefined;
   /** Servers that start after the managers and stop before them. */
@@ -135,6 +138,7 @@ export function checkServiceValues(options: ServiceOptions): void {
     if (every !== undefined) checkDuration(`taskIntervals.${task}`, every);
   }
   checkInterceptors(options.interceptors);
+  checkInterceptors(options.taskInterceptors, "taskInterceptors");
   for (const name of ["binary", "version", "zone"] as const) {
     const text = options[name];
     if (text === undefined || LABEL.test(text)) continue;

@@ -75,6 +75,7 @@ await c.createListener(({ payload, eventType }, { values }) => { const unknown: 
 export const explicitEvents: EventContractOf<{ "a.b": { n: number } }> = events({ "a.b": z.object({ n: z.number() }) }); await c.notifier(explicitEvents).notify("a.b", { n: 1 });
 const whyEvents: JsonEvents<{ "a.b": typeof when }>["a.b"] = "a.b.at: JSON cannot represent a Date"; void whyEvents;
 interface ExplicitEvents { "a.b": { n: number } } export const byInterface: EventContractOf<ExplicitEvents> = explicitEvents;
+{ await using _a = await Service.start({ url: "memory:t", manager: lit, taskInterceptors: [async ({ topic, host, task, leader, due, signal }, next) => { topic.trim(); host.trim(); task.trim(); void (leader === true); due.toFixed(); if (!signal.aborted) await next(); }] }); }
 // a package's explicit type
 interface Inst { readonly id: string; readonly host: string }
 export const explicit: ContractOf<{ run: { args: { name: string }; result: Inst }; tail: { yields: string }; poke: Record<never, never> }> = contract({ topic: "t", version: "1.0", procedures: {
@@ -206,3 +207,5 @@ await c.createListener(volumeEvents);
 events({ "a.b": z.object({ at: z.date() }) });
 // @ts-expect-error no schema
 events({ "a.b": {} });
+// @ts-expect-error next of a task takes nothing
+await Service.start({ url: "memory:t", manager: lit, taskInterceptors: [(run, next) => next(run)] });

@@ -3,6 +3,7 @@ import { checkDuration } from "../../option_checks.ts";
 import { checkNames, namesOf } from "../../option_names.ts";
 import type { Clock } from "./clock.ts";
 import { bestEffort } from "../../async/deadline.ts";
+import type { AroundRun } from "./task_interceptors.ts";
 import {
   type PeriodicTask,
   taskName,
@@ -18,6 +19,8 @@ export interface PeriodicOptions {
   readonly taskIntervals?: Readonly<Record<string, number>> | undefined;
   /** Enters the election of the leader that runs a task, by the name of the task. */
   readonly lead?: ((name: string) => Election) | undefined;
+  /** Function around each run of a task. */
+  readonly around?: AroundRun | undefined;
 }
 
 /** Candidacy of this service in an election; disposal ends it. */
@@ -121,14 +124,22 @@ export class PeriodicTasks implements AsyncDisposable {
   #runner(
     task: PeriodicTask,
     at: number,
-    options: PeriodicOptions,
+    { clock, lead, around }: PeriodicOptions,
   ): TaskRunner {
     const name = taskName(task, at);
-    if (!task.leader || !options.lead) {
-      return new TaskRunner(task, name, options.clock);
-    }
-    const election = options.lead(name);
-    this.#elections.push(election);
-    return new TaskRunner(task, name, options.clock, () => election.leading);
+    const election = task.leader ? lead?.(name) : undefined;
+    if (election) this.#elections.push(election);
+    const leading = election && (() => election.leading);
+    const { every, initialDelay, jitter, leader = false } = task;
+    const intercepted = around && {
+      ...{ every, initialDelay, jitter, leader },
+      run: (signal: AbortSignal): Promise<void> => {
+        const facts = { task: name, leader, due: runner.due, signal };
+        return around(facts, () => task.run(signal));
+      },
+    };
+    const repeated = intercepted ?? task;
+    const runner: TaskRunner = new TaskRunner(repeated, name, clock, leading);
+    return runner;
   }
 }

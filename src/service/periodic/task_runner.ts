@@ -134,6 +134,12 @@ export class TaskRunner {
     };
   }
 
+  /** Time of the next run, or at which the current one was due, in milliseconds since 1970. */
+  get due(): number {
+    const now = this.#clock.now();
+    return Date.now() + (this.#next ?? now) - now;
+  }
+
   /**
    * Sets the milliseconds from run to run. The next run moves as well, unless it is the first one and has an
    * `initialDelay`.
