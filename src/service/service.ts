@@ -23,7 +23,7 @@ import { checkServiceOptions } from "./option_names.ts";
 import { type CellServiceOptions, optionsInCell } from "./service_cell.ts";
 import { settleAll } from "../async/in_parallel.ts";
 import { PeriodicTasks } from "./periodic/periodic_tasks.ts";
-import { aroundRuns } from "./periodic/task_interceptors.ts";
+import { recordRuns } from "./periodic/task_telemetry.ts";
 import type { TaskState } from "./periodic/task_runner.ts";
 import {
   createReporting,
@@ -267,7 +267,7 @@ export class Service implements AsyncDisposable {
   #startTasks(manager: Manager): void {
     const { topic } = manager.contract;
     const { taskIntervals, taskInterceptors } = this.#options;
-    const around = aroundRuns(taskInterceptors, { topic, host: this.host });
+    const around = recordRuns(taskInterceptors, { topic, host: this.host });
     const lead = (task: string) => this.#connection.lead(topic, task);
     const tasks = periodicTasksOf(manager);
     const periodic = new PeriodicTasks(tasks, { lead, taskIntervals, around });

@@ -66,7 +66,7 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/cells":
     "async connection contract transport rpc/client rpc/discovery rpc/notifications",
   "src/config": "connection ledger transport wire",
-  "src/service/periodic": "async rpc/discovery",
+  "src/service/periodic": "telemetry async rpc/discovery",
   "src/service/registry":
     "async contract config connection rpc/discovery rpc/dispatch service/periodic",
   "src/service/health":

@@ -14,9 +14,7 @@ import {
 } from "npm:@opentelemetry/core@^2.0.0";
 import {
   BasicTracerProvider,
-  InMemorySpanExporter,
   type ReadableSpan,
-  SimpleSpanProcessor,
 } from "npm:@opentelemetry/sdk-trace-base@^2.0.0";
 
 /** Kind of a span. */
@@ -24,9 +22,14 @@ export type Kind = keyof typeof SpanKind;
 
 /** Records the spans of this process until disposed. */
 export class SpanRecorder implements Disposable {
-  readonly #exporter = new InMemorySpanExporter();
+  readonly #ended: ReadableSpan[] = [];
   readonly #provider = new BasicTracerProvider({
-    spanProcessors: [new SimpleSpanProcessor(this.#exporter)],
+    spanProcessors: [{
+      onStart: () => {},
+      onEnd: (span) => void this.#ended.push(span),
+      forceFlush: () => Promise.resolve(),
+      shutdown: () => Promise.resolve(),
+    }],
   });
   readonly #contexts = new AsyncLocalStorageContextManager();
 
@@ -45,7 +48,7 @@ export class SpanRecorder implements Disposable {
 
   /** Spans that have ended. */
   get ended(): readonly ReadableSpan[] {
-    return this.#exporter.getFinishedSpans();
+    return this.#ended;
   }
 
   /** Ended spans of one name and kind. */
@@ -57,7 +60,7 @@ export class SpanRecorder implements Disposable {
 
   /** Forgets the spans that have ended. */
   clear(): void {
-    this.#exporter.reset();
+    this.#ended.length = 0;
   }
 
   [Symbol.dispose](): void {
