@@ -71,6 +71,7 @@ export { withNotifications } from "./src/rpc/notifications/with_notifications.ts
 export { publisherId } from "./src/rpc/notifications/notifier.ts";
 export { testNotifier } from "./src/rpc/notifications/drivers.ts";
 export { queueFor } from "./src/transport/address.ts";
+export { operations } from "./src/operations/operations.ts";
 
 export type {
   ErrorClass,
@@ -79,6 +80,24 @@ export type {
   RpcErrorOptions,
 } from "./src/errors.ts";
 export type { ConsumerOptions } from "./src/rpc/server/subscriptions.ts";
+export type { Operations } from "./src/operations/operations.ts";
+export type { QueueOperations } from "./src/operations/queue_operations.ts";
+export type {
+  Diagnosis,
+  Finding,
+  FindingCode,
+} from "./src/operations/diagnosis/diagnosis.ts";
+export type { DiagnoseOptions } from "./src/operations/diagnosis/diagnose.ts";
+export type {
+  QueueFilter,
+  QueueInfo,
+  QueueLook,
+  QueuesOptions,
+} from "./src/operations/queues/queue_list.ts";
+export type {
+  NamedQueue,
+  QueueKind,
+} from "./src/operations/queues/queue_kinds.ts";
 export type {
   ConnectionEventMap,
   ConnectionEvents,
@@ -209,6 +228,7 @@ export type {
   ArgumentValues,
   QueueArguments,
 } from "./src/transport/profile.ts";
+export type { QueueState } from "./src/transport/transport.ts";
 export type {
   ConnectionHealth,
   ConnectionState,

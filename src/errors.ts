@@ -148,7 +148,7 @@ export class NoRouteError extends RpcError {
  * @category Errors
  */
 export class TimeoutError extends RpcError {
-  /** Number of consumers of the queue when the deadline passed; 0 if no worker listens; undefined if unknown. */
+  /** Consumers of the queue at the deadline, 0 = no worker, undefined = unknown; `data.waiting`: messages in the queue. */
   readonly consumers: number | undefined;
   /** Creates the error. */
   constructor(

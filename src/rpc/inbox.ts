@@ -98,7 +98,7 @@ export class Inbox {
   readonly #transport: Transport;
   readonly #limits: Limits;
   /** Checks of queues that are under way, by the names of the queues. */
-  readonly #inspections = new Map<string, Promise<number | undefined>>();
+  readonly #inspections = new Map<string, Promise<QueueState | undefined>>();
   #consuming = false;
   /** Error of the transport that has failed for good: no reply can be received any more. */
   #failure: Error | undefined;
@@ -159,10 +159,10 @@ export class Inbox {
     this.#consuming = true;
   }
 
-  /** Returns the number of consumers of a queue, for the message of a timeout. Calls that time out together share one check. */
-  consumers(queue: string, deadline: Deadline): Promise<number | undefined> {
+  /** Returns the state of a queue, for the message of a timeout. Calls that time out together share one check. */
+  stateOf(queue: string, deadline: Deadline): Promise<QueueState | undefined> {
     const inspection = this.#inspections.get(queue) ??
-      this.#consumersOf(queue, deadline).finally(() =>
+      this.inspect(queue, deadline).catch(() => undefined).finally(() =>
         this.#inspections.delete(queue)
       );
     this.#inspections.set(queue, inspection);
@@ -172,14 +172,6 @@ export class Inbox {
   /** See `Transport.inspect`. */
   inspect(queue: string, deadline: Deadline): Promise<QueueState | undefined> {
     return this.#transport.inspect(direct(queue), deadline);
-  }
-
-  async #consumersOf(
-    queue: string,
-    deadline: Deadline,
-  ): Promise<number | undefined> {
-    const state = await this.inspect(queue, deadline).catch(() => undefined);
-    return state?.consumers;
   }
 
   /** Fails all pending calls, because the transport has failed for good. */

@@ -63,6 +63,12 @@ const FLOORS: Readonly<Record<string, string>> = {
     "telemetry rpc/telemetry async contract ledger transport wire rpc rpc/cache rpc/client rpc/dispatch rpc/notifications rpc/request rpc/replies rpc/retries",
   "src/connection":
     "async contract ledger transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/notifications rpc/server",
+  "src/operations/queues":
+    "async connection contract rpc/notifications transport",
+  "src/operations/diagnosis":
+    "connection contract transport rpc/client rpc/discovery operations/queues",
+  "src/operations":
+    "connection rpc/client operations/queues operations/diagnosis",
   "src/cells":
     "async connection contract transport rpc/client rpc/discovery rpc/notifications",
   "src/config": "connection ledger transport wire",

@@ -12,8 +12,8 @@ import type { Inbox, PendingReply } from "../inbox.ts";
 import type { CallResources } from "./pending_calls.ts";
 import type { OutgoingRequest } from "./request_encoder.ts";
 
-/** Milliseconds after the deadline for the broker to report the number of consumers, for the text of the error. */
-const CONSUMER_COUNT_TIMEOUT_MS = 150;
+/** Milliseconds after the deadline for the broker to report the state of the queue, for the text of the error. */
+const QUEUE_STATE_TIMEOUT_MS = 150;
 /** Milliseconds between two attempts to resend a request whose queue has not been declared again yet. */
 const RESEND_INTERVAL_MS = 250;
 
@@ -194,7 +194,7 @@ function silent(
   );
 }
 
-/** Fails a call with a timeout error that has the number of consumers of its queue. */
+/** Fails a call with a timeout error that has the state of its queue. */
 async function expire(
   { inbox }: CallResources,
   { destination: { queue }, method, limits: { timeout } }: OutgoingRequest,
@@ -206,21 +206,23 @@ async function expire(
   call.fail(await timeoutError(inbox, queue, text));
 }
 
-/** Creates a timeout error. It has the number of consumers of a queue, if the broker replies in time. */
+/** Creates a timeout error. It has the state of the queue, if the broker replies in time. */
 export async function timeoutError(
   inbox: Inbox,
   queue: string,
   text: string,
 ): Promise<TimeoutError> {
-  const consumers = await inbox.consumers(queue, {
-    at: performance.now() + CONSUMER_COUNT_TIMEOUT_MS,
+  const state = await inbox.stateOf(queue, {
+    at: performance.now() + QUEUE_STATE_TIMEOUT_MS,
   });
+  if (!state) return new TimeoutError(text);
+  const { consumers, messages: waiting } = state;
   const who = consumers === 0
     ? "nobody consumes its queue"
     : `its queue has ${consumers} consumers`;
-  return new TimeoutError(consumers === undefined ? text : `${text}; ${who}`, {
-    consumers,
-  });
+  const behind = waiting > 0 ? `, and ${waiting} messages wait there` : "";
+  const options = { consumers, data: { waiting } };
+  return new TimeoutError(`${text}; ${who}${behind}`, options);
 }
 
 /**
