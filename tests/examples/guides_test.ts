@@ -5,9 +5,18 @@ import {
   contract,
   createConnection,
   implement,
+  InvalidValueError,
+  requestContext,
   Service,
   type ServiceInterceptor,
+  type ServiceRequest,
 } from "../../mod.ts";
+import {
+  type AuditRecord,
+  auditRequests,
+  auditTasks,
+} from "../../examples/audit.ts";
+import { TokenBuckets } from "../../examples/rate_limit.ts";
 import { resizer } from "../../examples/container_worker.ts";
 import {
   compute,
@@ -73,14 +82,134 @@ Deno.test("rolling_deployment.ts serves old and new callers all the time", async
   ]);
 });
 
-Deno.test("authentication.ts knows its users, and refuses what they may not do", async () => {
-  assert.deepEqual(await linesOf("examples/authentication.ts"), [
+Deno.test("authentication.ts knows its users and its senders, and refuses what they may not do", async () => {
+  const { code, stdout, stderr } = await program("examples/authentication.ts");
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(stdout.trimEnd().split("\n"), [
     "v1, for Ada",
     "Forbidden: Ada may not remove a vault",
     "done",
-    "Unauthenticated: The request has no valid token",
-    "Unauthenticated: The request has no valid token",
+    "Unauthenticated: There is no valid token",
+    "Unauthenticated: There is no valid token",
+    "v1 opened, says Ada",
+    "vault.opened refused: Unauthenticated: There is no valid token",
+    "vault.opened refused: Unauthenticated: There is no valid token",
   ]);
+  assert.match(stderr, /handler of "vault\.opened" failed: Unauthenticated/);
+});
+
+Deno.test("audit.ts records who did what, with result and duration, and no secret", async () => {
+  const lines = await linesOf("examples/audit.ts");
+  const records = lines.map((line) => {
+    const { at, who, kind, what, subject, result, ms } = JSON.parse(line);
+    assert.ok(Math.abs(Date.now() - Date.parse(at)) < 60_000);
+    assert.ok(Number.isInteger(ms) && ms >= 0);
+    return [who, kind, what, subject, result].join(" ");
+  });
+  assert.deepEqual(records.toSorted(), [
+    "Ada call accounts.close a2 NoSuchAccount",
+    "Ada call accounts.open a1 done",
+    "Ada multicall accounts.statement a1 done",
+    "Ada multicall accounts.watch a1 cancelled",
+    "Ada notification notifications.account.opened a1 done",
+    "accounts on gb07 task accounts.interest  done",
+    "unknown call accounts.close a1 Unauthenticated",
+  ]);
+  // Neither the PIN of `open`, nor a token, nor the message of an error.
+  assert.ok(!/1234|authorization|There is no/.test(lines.join("\n")));
+});
+
+Deno.test("audit.ts records failures of tasks and of streams, and what fails to be written fails", async () => {
+  const records: AuditRecord[] = [];
+  const write = (record: AuditRecord) => void records.push(record);
+  const run = {
+    ...{ topic: "t", host: "h", task: "sweep", leader: false, due: 0 },
+    signal: new AbortController().signal,
+  };
+  const fails = () => Promise.reject(new RangeError("secret"));
+  await assert.rejects(async () => await auditTasks(write)(run, fails));
+  const request: ServiceRequest = {
+    ...{ kind: "multicall", topic: "t", procedure: "p", version: "1.0" },
+    ...{ args: { id: "x".repeat(1_000) }, headers: {}, attempt: 1 },
+    context: requestContext(),
+  };
+  const audit = auditRequests(write, ({ id }) => id);
+  const stream = await audit(
+    request,
+    () =>
+      Promise.resolve((async function* () {
+        yield 1;
+        throw new TypeError("secret");
+      })()),
+  );
+  const items: unknown[] = [];
+  await assert.rejects(async () => {
+    for await (const item of stream as AsyncIterable<unknown>) items.push(item);
+  }, TypeError);
+  assert.deepEqual(items, [1]);
+  const seen = records.map(({ who, result, subject }) => [
+    who,
+    result,
+    subject?.length,
+  ]);
+  assert.deepEqual(seen, [
+    ["t on h", "RangeError", undefined],
+    ["unknown", "TypeError", 100],
+  ]);
+  const full = auditRequests(() => Promise.reject(new Error("disk full")));
+  const audited = async () => await full(request, () => Promise.resolve(1));
+  await assert.rejects(audited, /disk full/);
+});
+
+Deno.test("rate_limit.ts refuses a user without tokens, says for how long, and no other user", async () => {
+  const lines = await linesOf("examples/rate_limit.ts");
+  const rounded = lines.map((line) => {
+    const [, ms] = /after (\d+) ms$/.exec(line) ?? [];
+    assert.ok(ms === undefined || (Number(ms) > 0 && Number(ms) <= 1_000));
+    return line.replace(/\d+ ms$/, "… ms");
+  });
+  const again = (name: string) => `${name} may try again after … ms`;
+  assert.deepEqual(rounded, [
+    ...["Ada: 3 sent, 2 not", again("Ada"), again("Ada")],
+    ...["Grace: 3 sent, 2 not", again("Grace"), again("Grace")],
+    "sent to a patient friend",
+  ]);
+});
+
+Deno.test("rate_limit.ts: a bucket refills at its rate up to its burst, and the time it says is right", () => {
+  const buckets = new TokenBuckets({ perSecond: 3, burst: 2 });
+  assert.deepEqual([buckets.take("a", 0), buckets.take("a", 0)], [0, 0]);
+  const wait = buckets.take("a", 0);
+  assert.equal(wait, 334);
+  assert.ok(buckets.take("a", wait - 2) > 0);
+  assert.equal(buckets.take("a", wait), 0);
+  assert.equal(buckets.take("b", wait), 0, "another user has his own");
+  // After a long time there are no more tokens than the burst.
+  const later = 1e9;
+  const taken = [1, 2, 3].map(() => buckets.take("a", later));
+  assert.deepEqual(taken.map((ms) => ms > 0), [false, false, true]);
+  // In the long run the rate holds, however often somebody asks.
+  let granted = 0;
+  for (let at = later; at < later + 10_000; at++) {
+    if (buckets.take("a", at) === 0) granted++;
+  }
+  assert.ok(granted >= 28 && granted <= 30, `${granted}`);
+});
+
+Deno.test("rate_limit.ts remembers a bounded number of users, the latest ones", () => {
+  const buckets = new TokenBuckets({ perSecond: 1, burst: 1, maxUsers: 100 });
+  assert.equal(buckets.take("first", 0), 0);
+  for (let n = 0; n < 1_000; n++) {
+    buckets.take(`user ${n}`, n);
+    if (n < 900) assert.ok(buckets.take("first", 0.5) > 0, "it asks often");
+  }
+  assert.equal(buckets.size, 100);
+  assert.ok(buckets.take("user 999", 999) > 0);
+  assert.equal(buckets.take("user 100", 999), 0, "it was forgotten");
+  for (const rate of [{ perSecond: 0 }, { burst: 0 }, { maxUsers: 0 }]) {
+    const wrong = { perSecond: 1, burst: 1, ...rate };
+    assert.throws(() => new TokenBuckets(wrong), InvalidValueError);
+  }
 });
 
 Deno.test("events.ts gives each pool every event once", async () => {
