@@ -330,6 +330,41 @@ onEachBus(
 );
 
 onEachBus(
+  "a schema that throws counts as a handler that throws; no reason quotes a secret",
+  async (bus) => {
+    await using log = await logged();
+    const { topic, connection, options } = await open(bus);
+    await using _connection = connection;
+    await using listener = await bus.connect();
+    const contract = events({
+      thrown: z.string().transform((text) => JSON.parse(text)),
+      secret: z.object({
+        password: z.string().refine(() => false, {
+          error: ({ input }) => `not ${input}`,
+        }),
+      }),
+    });
+    const unexpected = () => assert.fail("no handler is called");
+    await listener.createListener(contract, {
+      thrown: unexpected,
+      secret: unexpected,
+    }, { ...options, retry: { attempts: 2, backoff: [100] } });
+    await connection.notify("secret", { password: "s3cret" });
+    const [refused] = await lettersOf(bus, topic, 1);
+    const reason = `${refused?.["warren-reason"]}`;
+    assert.match(
+      reason,
+      /^Refused: Invalid payload of secret: .*is not valid$/,
+    );
+    await connection.notify("thrown", "{");
+    const [failed] = await lettersOf(bus, topic, 1);
+    assert.equal(failed?.["warren-attempts"], "2");
+    assert.match(`${failed?.["warren-reason"]}`, /^SyntaxError: /);
+    assert.ok(!`${reason}${log.lines.join("\n")}`.includes("s3cret"));
+  },
+);
+
+onEachBus(
   "an exclusive listener drops an event that does not fit, and goes on",
   async (bus) => {
     await using log = await logged();
