@@ -23,6 +23,8 @@ export interface Row {
   readonly spoils?: true;
   /** A worker may finish what another finishes too, also with a shared ledger: it was killed or frozen. */
   readonly zombies?: true;
+  /** Only replicated queues hold `judge`: a classic queue is down with its node. What holds for every row holds all the same. */
+  readonly replicated?: true;
   /** Why the machine cannot do it; undefined = it can. */
   readonly cannot?: () => Promise<string | undefined>;
   /** Prepares the broker before the processes connect. */

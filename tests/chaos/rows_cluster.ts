@@ -62,6 +62,7 @@ async function nodeOfCaller(
 /** K1: the node that leads the queue is killed, wherever the clients are. */
 const leaderKilled: Row = {
   id: "K1",
+  replicated: true,
   title: "the leader's node killed, clients anywhere",
   seconds: 60,
   fault: async (bench, seconds) =>
@@ -75,6 +76,7 @@ const leaderKilled: Row = {
 /** K2: the node of the caller is killed. */
 const callersNodeKilled: Row = {
   id: "K2",
+  replicated: true,
   title: "the caller's node killed",
   seconds: 40,
   fault: async (bench, seconds) =>
@@ -92,6 +94,7 @@ const frozen = (
 ): Row => ({
   id,
   title,
+  replicated: true,
   options: { heartbeat: HEARTBEAT },
   seconds: 45,
   fault: async (bench, seconds) => {
@@ -126,6 +129,7 @@ const callersNodeFrozen = frozen(
 /** K5: the network between the leader's node and the others is broken. */
 const leaderIsolated: Row = {
   id: "K5",
+  replicated: true,
   title: "the leader's node cut off from the others, net_ticktime 8",
   tickTime: 8,
   spoils: true,
@@ -196,6 +200,7 @@ const newbornQueues: Row = {
 /** K24: the nodes are restarted one after the other, as for an upgrade. */
 const rollingRestart: Row = {
   id: "K24",
+  replicated: true,
   title: "rolling restart",
   fault: async (bench) => {
     for (const node of bench.cluster.nodes) {
@@ -215,6 +220,7 @@ const rollingRestart: Row = {
 /** K25: the node that leads the queue is gone for good, and forgotten by the others. */
 const nodeForgotten: Row = {
   id: "K25",
+  replicated: true,
   title: "the leader's node gone for good",
   spoils: true,
   seconds: 40,

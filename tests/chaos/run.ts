@@ -53,10 +53,12 @@ export async function runRow(
   await bench.pause(row.after ?? AFTER);
   const result = await finish(bench, { from, to, lasting }, row.drain);
   const failures = failure === undefined ? [] : [failure];
+  const isJudged = !row.replicated || settings.queue === "quorum";
+  const judged = { ...result, lag: result.lag + (settings.patience ?? 0) };
   const breaches = [
     ...failures,
     ...breachesOf(result, settings, row.zombies),
-    ...row.judge({ ...result, lag: result.lag + (settings.patience ?? 0) }),
+    ...(isJudged ? row.judge(judged) : []),
   ];
   return { row, result, breaches };
 }
