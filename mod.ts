@@ -260,3 +260,22 @@ export type {
 } from "./src/service/service_options.ts";
 export type { CellServiceOptions } from "./src/service/service_cell.ts";
 export type { Notification } from "./src/wire/mod.ts";
+export type {
+  DeadLetterOperations,
+  ReadOptions,
+} from "./src/operations/letters/dead_letters.ts";
+export type {
+  DeadLetterFilter,
+  EventQueues,
+} from "./src/operations/letters/filter.ts";
+export type { DeadLetterGroup } from "./src/operations/letters/groups.ts";
+export type { DiscardOptions } from "./src/operations/letters/discard.ts";
+export type { ReplayOptions } from "./src/operations/letters/replay.ts";
+export type {
+  DiscardResult,
+  FailedReplay,
+  OperationEnd,
+  ReplayResult,
+} from "./src/operations/letters/results.ts";
+export type { DeadLetter } from "./src/rpc/letters/dead_letter.ts";
+export type { DeadLetterListener } from "./src/rpc/letters/dead_letter_listener.ts";

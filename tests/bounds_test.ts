@@ -30,6 +30,9 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "transport/memory/queue.ts #items": MEMORY_BUS,
   "transport/memory/queue.ts #subscribers": OWN,
   "transport/memory/session.ts #cancels": OWN,
+  "transport/memory/queue_browser.ts #deliveries": MEMORY_BUS,
+  "transport/rabbitmq/consuming/browse_batch.ts #deliveries":
+    "the prefetch of its consumer: by the sizes before, about 4 MiB, see MAX_BATCH of queue_browser.ts",
   "transport/oversized_body.ts #postponed": PREFETCH,
   "transport/session_pool.ts #idle": OWN,
   "transport/session_pool.ts #waiters": CALLS,

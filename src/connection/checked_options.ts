@@ -1,9 +1,14 @@
 /** The options of a connection, checked and with their defaults. @module */
+import { hostname } from "node:os";
 import { InvalidValueError } from "../errors.ts";
 import { oneLine } from "../logging.ts";
 import { checkDuration, checkInteger } from "../option_checks.ts";
 import type { BusProfile } from "../transport/profile.ts";
 import { defaultLimits, type Dialect, dialects } from "../wire/mod.ts";
+import {
+  checkDeadLetterListener,
+  type DeadLetterSettings,
+} from "../rpc/letters/dead_letter_listener.ts";
 import type { LegacyPeers } from "../rpc/call_queues.ts";
 import type { MessageSettings } from "../rpc/messaging.ts";
 import type { NotificationDefaults } from "../rpc/notifications/drivers.ts";
@@ -68,6 +73,15 @@ function messageSettings(
   };
 }
 
+/** Settings of dead letters. Services and configurations have a host among their options, and connections accept it. */
+function deadLetterSettings(
+  options: ConnectionOptions & { readonly host?: string | undefined },
+): DeadLetterSettings {
+  const { deadLetterStacks: stacks = false, host = hostname() } = options;
+  const onDeadLetter = checkDeadLetterListener(options.onDeadLetter);
+  return { host, stacks, onDeadLetter };
+}
+
 function serverSettings(options: ConnectionOptions): ConnectionServerSettings {
   const { concurrency = 64, prefetch = concurrency, tracebacks = false } =
     options;
@@ -81,6 +95,7 @@ function serverSettings(options: ConnectionOptions): ConnectionServerSettings {
     consumerTimeout: consumerTimeoutOf(options),
     longRunning: checkDuration("longRunning", longRunning),
     linksCasts: linksCasts(options),
+    deadLetters: deadLetterSettings(options),
   };
 }
 
@@ -111,13 +126,15 @@ export function checkConnectionOptions(
   const profile = busProfile(options.profile, queueType);
   const settings = checkNotificationSettings(options.notifications);
   const openstack = profile.nova !== undefined;
+  const server = serverSettings(options);
+  const { deadLetters } = server;
   return {
     options,
     profile,
     messages: messageSettings(options, profile),
-    server: serverSettings(options),
+    server,
     notifications: {
-      ...{ settings, publisherId, openstack },
+      ...{ settings, publisherId, openstack, deadLetters },
       linksCasts: linksCasts(options),
     },
   };

@@ -1,5 +1,5 @@
 /** Connection context: client and server on one session of the shared transport (Nova: `ConnectionContext`). @module */
-import type { Deadline, Transport } from "../transport/transport.ts";
+import type { Deadline } from "../transport/transport.ts";
 import type { TransportHealth } from "../transport/transport_health.ts";
 import { RpcClient } from "../rpc/client/rpc_client.ts";
 import type { Client, ClientOptions } from "../rpc/client/client.ts";
@@ -50,8 +50,8 @@ import type { ServiceStatus } from "../rpc/discovery/service_report.ts";
 
 /** Creates a context. Users call `createConnection`. */
 export let createContext: (from: ConnectionDependencies) => ConnectionContext;
-/** Returns the transport of a context. */
-export let transportOf: (context: ConnectionContext) => Transport;
+/** Returns the resources and settings of a context. */
+export let dependenciesOf: (of: ConnectionContext) => ConnectionDependencies;
 
 /**
  * Client and server with a session of their own on the transport of the process. Created by `createConnection`.
@@ -78,7 +78,7 @@ export class ConnectionContext extends UntypedVerbs implements AsyncDisposable {
 
   static {
     createContext = (dependencies) => new ConnectionContext(dependencies);
-    transportOf = (context) => context.#dependencies.resources.transport;
+    dependenciesOf = (context) => context.#dependencies;
   }
 
   private constructor(dependencies: ConnectionDependencies) {

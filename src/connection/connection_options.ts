@@ -2,6 +2,7 @@
 import { type ErrorClass, InvalidValueError } from "../errors.ts";
 import type { Credentials, TlsOptions } from "../transport/credentials.ts";
 import type { LedgerStore } from "../ledger/ledger_store.ts";
+import type { DeadLetterListener } from "../rpc/letters/dead_letter_listener.ts";
 import type { NotificationSettings } from "../rpc/notifications/drivers.ts";
 import { brokerUrls } from "./broker_url.ts";
 import type { NovaProfile } from "./bus_profile.ts";
@@ -87,6 +88,16 @@ export interface ConnectionOptions {
   readonly maxMessageSize?: number | undefined;
   /** True to send the stacks of handlers' errors to callers; default false. */
   readonly tracebacks?: boolean | undefined;
+  /**
+   * Called with each cast or event that this process has made a dead letter, after the broker has confirmed that. An error
+   * of the function is logged. Default: none.
+   */
+  readonly onDeadLetter?: DeadLetterListener | undefined;
+  /**
+   * True to write the stack of the last error into a dead letter, without secrets and at most 4000 characters of it;
+   * default false.
+   */
+  readonly deadLetterStacks?: boolean | undefined;
   /** Milliseconds that disposal waits for active requests; default 30 000. */
   readonly grace?: number | undefined;
   /**

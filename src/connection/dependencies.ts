@@ -3,6 +3,7 @@ import { ConnectionDisposedError } from "../errors.ts";
 import type { MessageSettings, MessagingResources } from "../rpc/messaging.ts";
 import type { LedgerStore } from "../ledger/ledger_store.ts";
 import type { Transport } from "../transport/transport.ts";
+import type { DeadLetterSettings } from "../rpc/letters/dead_letter_listener.ts";
 import type { RpcClient } from "../rpc/client/rpc_client.ts";
 import type {
   NotificationDefaults,
@@ -41,6 +42,8 @@ export interface ConnectionServerSettings {
   readonly longRunning: number;
   /** True if the spans of casts have traces of their own, with links to their senders. */
   readonly linksCasts: boolean;
+  /** Host, stacks and listener of dead letters. */
+  readonly deadLetters: DeadLetterSettings;
 }
 
 /** Resources and settings of a connection context. */

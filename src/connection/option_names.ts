@@ -37,6 +37,8 @@ export const connectionNames: OptionNames = namesOf<ConnectionOptions>({
   maxMessageSize: true,
   tracebacks: true,
   traceCasts: true,
+  onDeadLetter: true,
+  deadLetterStacks: true,
   waitForRoute: true,
   pooled: true,
   publisherId: true,

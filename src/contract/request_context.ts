@@ -23,6 +23,11 @@ export interface RequestContext {
   readonly deadline: number;
   /** Number of the attempt, from 1. */
   readonly attempt: number;
+  /**
+   * True if no attempt follows when the handler throws: by the `retry` policy of the procedure or of the listener. Always
+   * true for calls and fanout casts, which are not retried.
+   */
+  readonly lastAttempt: boolean;
   /** Values that the interceptors of the service have set. They are never sent, and no other request inherits them. */
   readonly locals: Locals;
   /**
@@ -48,6 +53,7 @@ export function requestContext(values: ContextValues = {}): RequestContext {
     signal: new AbortController().signal,
     deadline: Infinity,
     attempt: 1,
+    lastAttempt: true,
     locals: new Locals(),
     record: () => Promise.resolve(), // no request can be delivered again here
   };

@@ -52,6 +52,7 @@ export class ServedContext implements RequestContext {
   readonly signal: AbortSignal;
   readonly deadline: number;
   readonly attempt: number;
+  readonly lastAttempt: boolean = true;
   readonly locals: Locals = new Locals();
   readonly record: RequestContext["record"];
   readonly [observer]: ExecutionObserver;
@@ -72,6 +73,12 @@ export class ServedContext implements RequestContext {
       execution.record(transaction, result);
     this[observer] = execution;
   }
+}
+
+/** Sets `lastAttempt` of a context, once the procedure of its request is known. */
+export function setLastAttempt(context: ServedContext, isLast: boolean): void {
+  const open: { lastAttempt: boolean } = context;
+  open.lastAttempt = isLast;
 }
 
 /** Returns the observer of a context; undefined for a context that no server made. */

@@ -4,7 +4,7 @@ import { InvalidValueError } from "../errors.ts";
 import { queueFor, topicAddress } from "../transport/address.ts";
 import {
   type ConnectionContext,
-  transportOf,
+  dependenciesOf,
 } from "../connection/connection_context.ts";
 import { checkDurations } from "../ledger/options.ts";
 import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
@@ -72,7 +72,7 @@ export async function createConsumers(
   host: string,
   options: ServiceOptions,
 ): Promise<void> {
-  const transport = transportOf(connection);
+  const { transport } = dependenciesOf(connection).resources;
   checkDurations(
     managers,
     options,

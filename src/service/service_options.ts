@@ -164,5 +164,5 @@ export function serviceConnectionOptions(
   const { publisherId = `${manager?.contract.topic}.${host}`, signal } =
     options;
   const signals = signal ? [signal, stopping] : [stopping];
-  return { ...options, publisherId, signal: AbortSignal.any(signals) };
+  return { ...options, host, publisherId, signal: AbortSignal.any(signals) };
 }

@@ -2,10 +2,17 @@
 import type { Deadline } from "../async/deadline.ts";
 import type { BodyLimit } from "./oversized_body.ts";
 import type { Address, QueueAddress } from "./address.ts";
+import type { BrowseOptions } from "./browsing.ts";
 import type { Destination } from "./destination.ts";
-import type { TransportHealth } from "./transport_health.ts";
+import type {
+  QueueState,
+  TransportEvent,
+  TransportHealth,
+} from "./transport_health.ts";
 
-export type { BodyLimit, Deadline };
+export type { BrowseOptions, MessageHead, Need } from "./browsing.ts";
+export type { Credentials, TlsOptions } from "./credentials.ts";
+export type { BodyLimit, Deadline, QueueState, TransportEvent };
 
 /** Message as a driver sends and receives it: a body, headers and the properties that brokers act on. */
 export interface Message {
@@ -202,25 +209,38 @@ export interface Session extends AsyncDisposable {
   readonly system: string;
   /** Returns the names of an address and of its broker for telemetry. */
   destination(address: Address): Destination;
+  /**
+   * Begins to look at the messages of a queue, which stay where they are; declares nothing. Undefined if the queue does
+   * not exist.
+   *
+   * @throws {TopologyError} the queue has a consumer, which may be another look that gets a part of the messages
+   * (`data.reason` is `inUse`), or it may not be read.
+   * @throws {RpcError} there is no connection, or no reply by the deadline.
+   */
+  browse(
+    address: Address,
+    options: BrowseOptions,
+    deadline: Deadline,
+  ): Promise<Browser | undefined>;
 }
 
-/** A queue as the broker reports it. */
-export interface QueueState {
-  /** Ready messages, without those that are delivered and unacknowledged. */
+/** A look at the messages of a queue, on a channel of its own. The messages that were delivered are hidden from others. */
+export interface Browser {
+  /** Number of ready messages at the beginning. */
   readonly messages: number;
-  /** Number of consumers. */
-  readonly consumers: number;
+  /**
+   * Returns the next messages in the order of the queue, as far as they are needed; undefined once all were delivered
+   * that were ready at the beginning. They stay unsettled until they are acknowledged, or until `close`.
+   *
+   * @throws {ConnectionFailedError} the channel is lost: the broker has requeued the messages.
+   */
+  read(): Promise<readonly Delivery[] | undefined>;
+  /**
+   * Returns all unsettled messages to their places in the queue, and processes the acknowledgements. Resolves when the
+   * broker has done so; false if the channel was lost, so that acknowledgements may be undone.
+   */
+  close(): Promise<boolean>;
 }
-
-/** Change of the state of a transport. */
-export type TransportEvent =
-  | { readonly type: "connected" }
-  | {
-    readonly type: "disconnected" | "blocked" | "failed";
-    readonly reason: string;
-    readonly error?: Error;
-  }
-  | { readonly type: "unblocked" };
 
 /** Listener of the inbox: the reply queue of the process. */
 export interface InboxListener {

@@ -51,3 +51,21 @@ export interface TransportHealth {
    */
   readonly foundTypes?: Readonly<Record<string, "classic" | "quorum">>;
 }
+
+/** A queue as the broker reports it. */
+export interface QueueState {
+  /** Ready messages, without those that are delivered and unacknowledged. */
+  readonly messages: number;
+  /** Number of consumers. */
+  readonly consumers: number;
+}
+
+/** Change of the state of a transport. */
+export type TransportEvent =
+  | { readonly type: "connected" }
+  | {
+    readonly type: "disconnected" | "blocked" | "failed";
+    readonly reason: string;
+    readonly error?: Error;
+  }
+  | { readonly type: "unblocked" };

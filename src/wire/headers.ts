@@ -5,7 +5,12 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import type { JsonObject, Reply, Request } from "./rpc_message.ts";
+import type {
+  DeadLetterDetails,
+  JsonObject,
+  Reply,
+  Request,
+} from "./rpc_message.ts";
 import { isShortString } from "./rpc_message_schema.ts";
 
 /** Headers as Warren sends them. */
@@ -36,6 +41,9 @@ export const header = {
   batch: "warren-batch",
   to: "warren-to",
   deferred: "warren-deferred",
+  host: "warren-host",
+  deadAt: "warren-dead-at",
+  stack: "warren-stack",
   sent: "warren-sent",
 } as const;
 
@@ -128,31 +136,39 @@ export function retryHeaders(attempt: number, expires?: number): WireHeaders {
   };
 }
 
-/** Details that a dead letter carries in headers. */
-export interface DeadLetterDetails {
-  /** Number of attempts. */
-  readonly attempts: number;
-  /** Number of times that the message became a dead letter. */
-  readonly deadLetterCount: number;
-  /** Reason of the last failure. */
-  readonly reason: string;
-  /** Queue of the message before it became a dead letter. */
-  readonly queue: string;
-}
-
 /**
  * Returns the headers of a dead letter. If an operator moves the message to its queue unchanged, its attempts start
  * again at 1.
  */
-export function deadLetterHeaders(failed: DeadLetterDetails): WireHeaders {
-  const { attempts, deadLetterCount, reason, queue } = failed;
-  return {
-    [header.attempts]: `${attempts}`,
-    [header.deadLetterCount]: `${deadLetterCount}`,
-    [header.reason]: reason,
-    [header.queue]: queue,
-  };
+export function deadLetterHeaders(details: DeadLetterDetails): WireHeaders {
+  const given = Object.entries(details).filter(([, value]) =>
+    value !== undefined
+  );
+  return Object.fromEntries(
+    given.map((
+      [name, value],
+    ) => [header[name as keyof DeadLetterDetails], `${value}`]),
+  );
 }
+
+const textFrom = (value: unknown) =>
+  typeof value === "string" ? value : undefined;
+
+/** Returns what the headers of a dead letter say: details, and when it was first sent, in epoch milliseconds. */
+export const deadLetterDetailsOf = (headers: JsonObject) => ({
+  attempts: countFrom(headers[header.attempts]),
+  deadLetterCount: deadLetterCountOf(headers),
+  reason: textFrom(headers[header.reason]),
+  queue: textFrom(headers[header.queue]),
+  host: textFrom(headers[header.host]),
+  deadAt: countFrom(headers[header.deadAt]) || undefined,
+  stack: textFrom(headers[header.stack]),
+  sentAt: countFrom(headers[header.sent]) || undefined,
+});
+
+/** Returns a text that differs for each time that a message becomes a dead letter. */
+export const deadLetterMark = (headers: JsonObject): string =>
+  `${headers[header.deadLetterCount]} ${headers[header.deadAt]}`;
 
 /** Returns the headers of a dead letter that is not a copy: the properties of the original message, in AMQP's encoding. */
 export const propertyHeaders = (properties: Uint8Array): JsonObject => ({
@@ -201,6 +217,7 @@ const ROUTING_HEADERS = new Set(["CC", "BCC"]);
 const ATTEMPT_HEADERS: ReadonlySet<string> = new Set([
   ...[header.attempt, header.interruptions, header.attempts, header.expires],
   ...[header.deferred, header.reason, header.queue],
+  ...[header.host, header.deadAt, header.stack],
 ]);
 
 const isForwardable = ([name]: readonly [string, string]) =>

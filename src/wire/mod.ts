@@ -9,7 +9,9 @@ export { fromFailure, toFailure } from "./failure.ts";
 export {
   attemptOf,
   deadLetterCountOf,
+  deadLetterDetailsOf,
   deadLetterHeaders,
+  deadLetterMark,
   deferralHeaders,
   forwardedHeaders,
   interruptionsOf,

@@ -170,3 +170,20 @@ export interface Control {
 
 /** Any message. */
 export type RpcMessage = Request | Reply | Notification | Control;
+
+/** Details that a dead letter carries in headers. */
+export interface DeadLetterDetails {
+  /** Number of attempts. */
+  readonly attempts: number;
+  /** Number of times that the message became a dead letter. */
+  readonly deadLetterCount: number;
+  /** Reason of the last failure. */
+  readonly reason: string;
+  /** Queue of the message before it became a dead letter. */
+  readonly queue: string;
+  /** Host of the worker that gave the message up, and the time of that in epoch milliseconds. */
+  readonly host: string;
+  readonly deadAt: number;
+  /** Stack of the last error. */
+  readonly stack?: string | undefined;
+}

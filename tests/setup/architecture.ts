@@ -50,25 +50,28 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/rpc/client":
     "rpc/telemetry async contract transport wire rpc rpc/streams",
   "src/rpc/cache": "transport",
+  "src/rpc/letters": "transport wire",
   "src/rpc/request":
     "rpc/telemetry async contract ledger transport wire rpc rpc/cache rpc/dispatch rpc/streams",
   "src/rpc/discovery": "async contract transport wire rpc rpc/client",
   "src/rpc/replies":
     "async contract transport wire rpc rpc/dispatch rpc/streams rpc/request",
   "src/rpc/retries":
-    "telemetry async contract transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/request rpc/replies",
+    "telemetry async contract transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/letters rpc/request rpc/replies",
   "src/rpc/notifications":
-    "rpc/telemetry async contract transport wire rpc rpc/client rpc/request rpc/retries",
+    "rpc/telemetry async contract transport wire rpc rpc/client rpc/letters rpc/request rpc/retries",
   "src/rpc/server":
-    "telemetry rpc/telemetry async contract ledger transport wire rpc rpc/cache rpc/client rpc/dispatch rpc/notifications rpc/request rpc/replies rpc/retries",
+    "telemetry rpc/telemetry async contract ledger transport wire rpc rpc/cache rpc/client rpc/dispatch rpc/letters rpc/notifications rpc/request rpc/replies rpc/retries",
   "src/connection":
-    "async contract ledger transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/notifications rpc/server",
+    "async contract ledger transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/letters rpc/notifications rpc/server",
+  "src/operations/letters":
+    "async contract transport wire rpc rpc/cache rpc/letters rpc/notifications",
   "src/operations/queues":
     "async connection contract rpc/notifications transport",
   "src/operations/diagnosis":
     "connection contract transport rpc/client rpc/discovery operations/queues",
   "src/operations":
-    "connection rpc/client operations/queues operations/diagnosis",
+    "connection rpc/client operations/letters operations/queues operations/diagnosis",
   "src/cells":
     "async connection contract transport rpc/client rpc/discovery rpc/notifications",
   "src/config": "connection ledger transport wire",

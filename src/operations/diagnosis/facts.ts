@@ -1,7 +1,7 @@
 /** The facts from which a diagnosis is made: the queues of a target, its services, and the connection. @module */
 import {
   type ConnectionContext,
-  transportOf,
+  dependenciesOf,
 } from "../../connection/connection_context.ts";
 import { ConnectionFailedError } from "../../errors.ts";
 import type { ServiceStatus } from "../../rpc/discovery/service_report.ts";
@@ -58,7 +58,7 @@ async function statesOf(
   { topic, host }: Target,
   timeout: number,
 ): Promise<Pick<Facts, "state" | "beside">> {
-  const transport = transportOf(connection);
+  const { transport } = dependenciesOf(connection).resources;
   const beside = { quarantine: 0, delay: 0, dead: 0 };
   let state: QueueLook | undefined;
   try {

@@ -2,7 +2,7 @@
 import { delay } from "../../async/deadline.ts";
 import { inParallel } from "../../async/in_parallel.ts";
 import type { ConnectionContext } from "../../connection/connection_context.ts";
-import { transportOf } from "../../connection/connection_context.ts";
+import { dependenciesOf } from "../../connection/connection_context.ts";
 import { ConnectionFailedError, InvalidValueError } from "../../errors.ts";
 import { checkHost, checkTopic } from "../../names.ts";
 import { checkDuration } from "../../option_checks.ts";
@@ -81,7 +81,7 @@ export async function listQueues(
   checkDuration("timeout", timeout);
   if (interval !== 0) checkDuration("interval", interval);
   const names = await candidates(connection, filter, timeout);
-  const transport = transportOf(connection);
+  const { transport } = dependenciesOf(connection).resources;
   const first = await inspectAll(transport, names, timeout);
   if (interval === 0) return first;
   const startedAt = performance.now();

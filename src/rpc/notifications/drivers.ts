@@ -17,6 +17,7 @@ import {
   type Notification,
   oslo,
 } from "../../wire/mod.ts";
+import type { DeadLetterSettings } from "../letters/dead_letter_listener.ts";
 import type { NotificationPriority } from "./priority.ts";
 
 /**
@@ -58,6 +59,8 @@ export interface NotificationDefaults {
   readonly openstack: boolean;
   /** True if the spans of events have traces of their own, with links to their senders. */
   readonly linksCasts: boolean;
+  /** Dead letters of the connection's listeners. */
+  readonly deadLetters: DeadLetterSettings;
 }
 
 /** Collaborators of notifications. */

@@ -1,15 +1,12 @@
 /** Events whose handler threw: retried after a delay, then dead-lettered, in the same way as casts. @module */
 import { delay } from "../../async/deadline.ts";
 import { logger, oneLine } from "../../logging.ts";
-import { type EventAddress, queueName } from "../../transport/address.ts";
+import type { EventAddress } from "../../transport/address.ts";
 import type { Delivery } from "../../transport/transport.ts";
-import {
-  deadLetterCountOf,
-  deadLetterHeaders,
-  retryHeaders,
-} from "../../wire/mod.ts";
+import { retryHeaders } from "../../wire/mod.ts";
 import type { RetryPolicy } from "../../contract/types.ts";
 import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
+import { DeadLetterSender } from "../retries/dead_letter_sender.ts";
 import { newAttempt, type Republisher } from "../retries/republisher.ts";
 import { reasonOf } from "../retries/cast_failures.ts";
 import { nextDelay } from "../../contract/retry_policy.ts";
@@ -47,11 +44,23 @@ export interface EventFailureOptions {
 export class EventFailures {
   readonly #republisher: Republisher;
   readonly #options: EventFailureOptions;
+  readonly #deadLetters: DeadLetterSender;
 
-  /** `republisher` sends the copies that wait for another attempt, and the dead letters. */
-  constructor(republisher: Republisher, options: EventFailureOptions) {
+  /** `republisher` sends the copies that wait for another attempt. */
+  constructor(
+    republisher: Republisher,
+    options: EventFailureOptions,
+    deadLetters: DeadLetterSender = new DeadLetterSender(republisher),
+  ) {
     this.#republisher = republisher;
     this.#options = options;
+    this.#deadLetters = deadLetters;
+  }
+
+  /** True for an attempt after which the event is not handled again if the handler throws. */
+  isLast(attempt: number): boolean {
+    const { openstack, retry = DEFAULT_RETRY } = this.#options;
+    return !openstack && nextDelay(attempt, retry) === undefined;
   }
 
   /**
@@ -101,16 +110,8 @@ export class EventFailures {
   ): Promise<void> {
     const { queue } = this.#options;
     const reason = typeof error === "string" ? oneLine(error) : reasonOf(error);
-    const deadLetterCount = deadLetterCountOf(delivery.message.headers) + 1;
-    const details = {
-      attempts,
-      deadLetterCount,
-      reason,
-      queue: queueName(queue),
-    };
-    const headers = deadLetterHeaders(details);
-    const send = () =>
-      this.#republisher.deadLetter(queue, delivery.message, headers);
+    const failed = { message: delivery.message, attempts, reason, error };
+    const send = () => this.#deadLetters.send(queue, failed);
     await this.#send(delivery, send, signal);
   }
 

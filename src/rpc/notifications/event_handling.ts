@@ -66,6 +66,7 @@ export interface ReceivedEvent {
 interface EventAttempt extends ReceivedEvent {
   readonly topic: string;
   readonly attempt: number;
+  readonly lastAttempt: boolean;
 }
 
 /** Returns an attempt as telemetry describes it. */
@@ -93,7 +94,8 @@ export async function handleEvent(
 ): Promise<void> {
   const { topic, signal } = handling;
   for (let attempt = attemptOf(delivery.message.headers);; attempt++) {
-    const current = { event, delivery, topic, attempt };
+    const lastAttempt = failures.isLast(attempt);
+    const current = { event, delivery, topic, attempt, lastAttempt };
     const handled = new HandledMessage(traced(current, handling));
     const startedAt = performance.now();
     const end = () =>
@@ -144,7 +146,7 @@ async function refuse(
 
 /** Calls the handler in the event's context, with the interceptors around it. */
 async function callHandler(
-  { event, delivery, topic, attempt }: EventAttempt,
+  { event, delivery, topic, attempt, lastAttempt }: EventAttempt,
   { handler, interceptors, signal }: EventHandling,
 ): Promise<unknown> {
   const context: RequestContext = {
@@ -152,6 +154,7 @@ async function callHandler(
     signal,
     requestId: event.id ?? event.messageId,
     attempt,
+    lastAttempt,
   };
   if (!interceptors) {
     return await runWithContext(context, () => handler(event, context));

@@ -11,6 +11,11 @@ import type {
 } from "../../transport/transport.ts";
 import { decode } from "../../wire/mod.ts";
 import type { RetryPolicy } from "../../contract/types.ts";
+import {
+  checkDeadLetterListener,
+  type DeadLetterListener,
+} from "../letters/dead_letter_listener.ts";
+import { DeadLetterSender } from "../retries/dead_letter_sender.ts";
 import { Republisher } from "../retries/republisher.ts";
 import { EventFailures } from "./event_failures.ts";
 import {
@@ -26,6 +31,7 @@ import {
 import type { EventContract } from "../../contract/events.ts";
 import { checkInterceptors, type ServiceInterceptor } from "../interceptors.ts";
 import { checkPool, checkTopic } from "../../names.ts";
+import { matcher } from "./event_pattern.ts";
 import { type NotificationResources, TOPIC } from "./drivers.ts";
 import { checkNames, namesOf } from "../../option_names.ts";
 import {
@@ -71,6 +77,8 @@ export interface ListenerOptions {
    * drops the event after the last one. With the profile `nova`, an event is requeued until it is handled.
    */
   readonly retry?: RetryPolicy | undefined;
+  /** Called with each event that this listener has made a dead letter; default: the option of the connection. */
+  readonly onDeadLetter?: DeadLetterListener | undefined;
   /** Functions around the handler, the first outermost; default: none. */
   readonly interceptors?: readonly ServiceInterceptor[] | undefined;
 }
@@ -83,6 +91,7 @@ const listenerNames = namesOf<ListenerOptions>({
   pool: true,
   exclusive: true,
   retry: true,
+  onDeadLetter: true,
   interceptors: true,
 });
 
@@ -125,29 +134,6 @@ function listenerOf(
 
 /** Maximum number of unacknowledged events of a consumer. */
 const PREFETCH = 64;
-
-/**
- * Returns a test for event types by a pattern, in which `*` stands for any characters. The test takes linear time, because
- * event types come from peers.
- */
-export function matcher(
-  pattern: string | undefined,
-): (type: string) => boolean {
-  if (pattern === undefined) return () => true;
-  const [first = "", ...rest] = pattern.split("*");
-  const last = rest.pop();
-  if (last === undefined) return (type) => type === first;
-  return (type) => {
-    if (!type.startsWith(first) || !type.endsWith(last)) return false;
-    let at = first.length;
-    for (const part of rest) {
-      const found = type.indexOf(part, at); // the leftmost match leaves the most text for the remaining parts
-      if (found < 0) return false;
-      at = found + part.length;
-    }
-    return at + last.length <= type.length;
-  };
-}
 
 /** Returns the addresses of the priorities that a listener consumes. */
 function addressesOf(
@@ -196,6 +182,7 @@ export async function startListener(
   const { handler, matches, options } = listenerOf(args);
   const { pool, topic = TOPIC, retry } = options;
   checkRetry(retry);
+  checkDeadLetterListener(options.onDeadLetter);
   const interceptors = checkInterceptors(options.interceptors);
   const { session, defaults: { linksCasts: linked } } = resources;
   const handling = { topic, handler, interceptors, session, linked };
@@ -216,6 +203,7 @@ class EventListener {
   readonly #matches: (type: string) => boolean;
   readonly #retry: RetryPolicy | undefined;
   readonly #republisher: Republisher;
+  readonly #deadLetters: DeadLetterSender;
   readonly #active = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
   #consumers: readonly Consumer[] = [];
@@ -223,15 +211,21 @@ class EventListener {
   constructor(
     resources: NotificationResources,
     handling: Omit<EventHandling, "signal">,
-    { matches, retry }:
+    { matches, retry, onDeadLetter }:
       & Pick<SelectiveHandler, "matches">
-      & Pick<ListenerOptions, "retry">,
+      & Pick<ListenerOptions, "retry" | "onDeadLetter">,
   ) {
+    const { limits, defaults: { deadLetters } } = resources;
     this.#resources = resources;
     this.#handling = { ...handling, signal: this.#stopping.signal };
     this.#matches = matches;
     this.#retry = retry;
     this.#republisher = new Republisher(resources.session);
+    this.#deadLetters = new DeadLetterSender(
+      this.#republisher,
+      onDeadLetter ? { ...deadLetters, onDeadLetter } : deadLetters,
+      limits,
+    );
   }
 
   /** Consumes the queues of the listener. */
@@ -243,7 +237,11 @@ class EventListener {
     const limit = { bytes: limits.bytes, allowWhole: !openstack };
     this.#consumers = await Promise.all(queues.map((queue) => {
       const treatment = { queue, openstack, retry: this.#retry };
-      const failures = new EventFailures(this.#republisher, treatment);
+      const failures = new EventFailures(
+        this.#republisher,
+        treatment,
+        this.#deadLetters,
+      );
       const receive = (delivery: Delivery) =>
         isNearDeliveryLimit(delivery)
           ? this.#track(this.#replace(delivery, queue, failures))

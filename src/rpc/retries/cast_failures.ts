@@ -2,10 +2,11 @@
 import type { Disposition } from "../server_stats.ts";
 import { redactText } from "../../redaction.ts";
 import { logger, oneLine } from "../../logging.ts";
-import { type QueueAddress, queueName } from "../../transport/address.ts";
-import { deadLetterHeaders, retryHeaders } from "../../wire/mod.ts";
+import type { QueueAddress } from "../../transport/address.ts";
+import { retryHeaders } from "../../wire/mod.ts";
 import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
 import { isContentError } from "../../transport/content_errors.ts";
+import { DeadLetterSender, type FailedMessage } from "./dead_letter_sender.ts";
 import { newAttempt, type Republisher } from "./republisher.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import { isDispatchError } from "../dispatch/handler_result.ts";
@@ -15,11 +16,17 @@ import { nextDelay } from "../../contract/retry_policy.ts";
 export class CastFailures {
   readonly #republisher: Republisher;
   readonly #openstack: boolean;
+  readonly #deadLetters: DeadLetterSender;
 
   /** `republisher` sends the copies. With `openstack`, only casts of procedures with a retry policy become dead letters. */
-  constructor(republisher: Republisher, openstack: boolean) {
+  constructor(
+    republisher: Republisher,
+    openstack: boolean,
+    deadLetters: DeadLetterSender = new DeadLetterSender(republisher),
+  ) {
     this.#republisher = republisher;
     this.#openstack = openstack;
+    this.#deadLetters = deadLetters;
   }
 
   /** Handles a cast whose handler threw, or that the dispatcher rejected; `queue` is undefined for a fanout. */
@@ -36,8 +43,9 @@ export class CastFailures {
     const stored = incoming.procedure?.retry !== undefined ||
       !this.#openstack;
     if (!queue || !stored || !incoming.settlement.open) return "dropped";
+    const failed = { attempts: attempt, reason: reasonOf(error), error };
     if (ms === undefined) {
-      return await this.#deadLetter(incoming, queue, reasonOf(error));
+      return await this.#deadLetter(incoming, queue, failed);
     }
     const copy = newAttempt(
       incoming.message,
@@ -48,7 +56,7 @@ export class CastFailures {
       return "retried";
     } catch (error) {
       if (isContentError(error)) {
-        return await this.#deadLetter(incoming, queue, reasonOf(error));
+        return await this.#deadLetter(incoming, queue, failed);
       }
       return await this.#requeueLater(incoming, error);
     }
@@ -61,12 +69,10 @@ export class CastFailures {
   ): Promise<Disposition> {
     const stored = incoming.attempt > 1 || !this.#openstack; // an attempt after the first implies a retry policy
     if (!queue || !stored || !incoming.settlement.open) return "dropped";
-    return await this.#deadLetter(
-      incoming,
-      queue,
-      "Expired before its next attempt",
-      1,
-    );
+    return await this.#deadLetter(incoming, queue, {
+      attempts: incoming.attempt - 1, // this one is not made
+      reason: "Expired before its next attempt",
+    });
   }
 
   /** Handles a cast that too many workers did not finish. */
@@ -76,31 +82,18 @@ export class CastFailures {
     queue?: QueueAddress,
   ): Promise<Disposition> {
     if (!queue || !incoming.settlement.open) return "dropped";
-    return await this.#deadLetter(incoming, queue, reason);
+    const attempts = incoming.attempt;
+    return await this.#deadLetter(incoming, queue, { attempts, reason });
   }
 
-  /** Dead-letters a cast; `skipped` is the number of its remaining attempts, which are not made. */
   async #deadLetter(
     incoming: IncomingRequest,
     queue: QueueAddress,
-    reason: string,
-    skipped = 0,
+    failed: Omit<FailedMessage, "message">,
   ): Promise<Disposition> {
-    const attempts = incoming.attempt - skipped;
-    const deadLetterCount = (incoming.request.deadLetterCount ?? 0) + 1;
-    const failed = {
-      attempts,
-      deadLetterCount,
-      reason,
-      queue: queueName(queue),
-    };
-    const headers = deadLetterHeaders(failed);
+    const { message } = incoming;
     try {
-      return await this.#republisher.deadLetter(
-          queue,
-          incoming.message,
-          headers,
-        )
+      return await this.#deadLetters.send(queue, { message, ...failed })
         ? "deadLettered"
         : "dropped";
     } catch (error) {

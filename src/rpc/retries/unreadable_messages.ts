@@ -1,14 +1,11 @@
 /** Unreadable messages: their senders get an error reply, or the messages are dead-lettered. @module */
 import { logger, oneLine } from "../../logging.ts";
-import { type QueueAddress, queueName } from "../../transport/address.ts";
+import type { QueueAddress } from "../../transport/address.ts";
 import type { Delivery } from "../../transport/transport.ts";
-import {
-  deadLetterCountOf,
-  deadLetterHeaders,
-  type ReplyAddress,
-} from "../../wire/mod.ts";
+import type { ReplyAddress } from "../../wire/mod.ts";
 import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
 import type { UnreadableMessage } from "../request/request_reader.ts";
+import { DeadLetterSender } from "./dead_letter_sender.ts";
 import type { Republisher } from "./republisher.ts";
 import type { Disposition } from "../server_stats.ts";
 import type { Responder } from "../replies/responder.ts";
@@ -23,13 +20,19 @@ const MAX_PENDING_REPLIES = 1_000;
 export class UnreadableMessages {
   readonly #responder: Responder;
   readonly #republisher: Republisher;
+  readonly #deadLetters: DeadLetterSender;
   readonly #pending = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
 
-  /** `responder` replies to senders; `republisher` sends dead letters. */
-  constructor(responder: Responder, republisher: Republisher) {
+  /** `responder` replies to senders; `republisher` sends copies. */
+  constructor(
+    responder: Responder,
+    republisher: Republisher,
+    deadLetters: DeadLetterSender = new DeadLetterSender(republisher),
+  ) {
     this.#responder = responder;
     this.#republisher = republisher;
+    this.#deadLetters = deadLetters;
   }
 
   /** Promises of the messages that are being handled; each settles when its message is settled. */
@@ -96,19 +99,9 @@ export class UnreadableMessages {
   ): Promise<Disposition> {
     const { message } = delivery;
     const reason = oneLine(`Refused: ${rejectReason}`);
-    const deadLetterCount = deadLetterCountOf(message.headers) + 1;
-    const failed = {
-      attempts: 0,
-      deadLetterCount,
-      reason,
-      queue: queueName(queue),
-    };
     try {
-      const stored = await this.#republisher.deadLetter(
-        queue,
-        message,
-        deadLetterHeaders(failed),
-      );
+      const failed = { message, attempts: 0, reason };
+      const stored = await this.#deadLetters.send(queue, failed);
       delivery.ack();
       return stored ? "deadLettered" : "dropped";
     } catch (error) {

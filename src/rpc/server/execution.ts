@@ -1,7 +1,7 @@
 /** Execution of one request: what the dispatcher and the handler report while the handler runs. @module */
 import { type Address, queueName } from "../../transport/address.ts";
-import type { RequestContext } from "../../contract/request_context.ts";
 import type { Permit } from "../../async/semaphore.ts";
+import { nextDelay } from "../../contract/retry_policy.ts";
 import type { Procedure } from "../../contract/types.ts";
 import type { Deadline, Session } from "../../transport/transport.ts";
 import type { Request } from "../../wire/mod.ts";
@@ -17,6 +17,7 @@ import {
   type ExecutionObserver,
   ServedContext,
   type ServedKind,
+  setLastAttempt,
 } from "../served_context.ts";
 import { attribute, spanEvent } from "../../telemetry/conventions.ts";
 import { HandledMessage } from "../telemetry/handled_message.ts";
@@ -52,7 +53,7 @@ export class Execution implements ExecutionObserver, TracedDelivery {
   readonly served: ServedQueue;
   /** Permit to run. */
   readonly permit: Permit;
-  readonly context: RequestContext;
+  readonly context: ServedContext;
   readonly #services: ExecutionServices;
   #heartbeats: number | undefined;
   #monitored: number | undefined;
@@ -204,7 +205,11 @@ export class Execution implements ExecutionObserver, TracedDelivery {
   }
 
   onProcedure(procedure: Procedure, name: string): void {
-    const { deadline, cancellation } = this.incoming;
+    const { deadline, cancellation, attempt } = this.incoming;
+    if (this.kind === "cast") {
+      const next = nextDelay(attempt, procedure.retry);
+      setLastAttempt(this.context, next === undefined);
+    }
     if (this.incoming.procedure === procedure) return;
     this.incoming.resolve(procedure, name);
     if (deadline < Infinity || cancellation.cancelled) return;

@@ -20,6 +20,7 @@ import {
 import { logStep } from "../request/request_log.ts";
 import type { ServedQueue } from "../request/served_queue.ts";
 import { CastFailures } from "../retries/cast_failures.ts";
+import { DeadLetterSender } from "../retries/dead_letter_sender.ts";
 import { Quarantine } from "../retries/quarantine.ts";
 import { Republisher } from "../retries/republisher.ts";
 import { UnreadableMessages } from "../retries/unreadable_messages.ts";
@@ -59,15 +60,15 @@ export class Server {
   /** Creates a server that is ready to receive. */
   constructor(resources: ServerResources, settings: ServerSettings) {
     const { session, inbox: { targets }, ledger, limits } = resources;
-    const { openstack, concurrency, longRunning, consumerTimeout, linksCasts } =
-      settings;
-    const { signal } = this.#stopping;
-    const stopping = { at: Infinity, signal };
+    const { openstack, concurrency, longRunning, consumerTimeout } = settings;
+    const stopping = { at: Infinity, signal: this.#stopping.signal };
     const counters = this.#counters;
     const semaphore = this.#semaphore = new Semaphore(concurrency);
     const responder = new Responder(resources, settings, stopping);
     const republisher = new Republisher(session);
-    const castFailures = new CastFailures(republisher, openstack);
+    const letters = [republisher, settings.deadLetters, limits] as const;
+    const deadLetters = new DeadLetterSender(...letters);
+    const castFailures = new CastFailures(republisher, openstack, deadLetters);
     const retries = { session, republisher, castFailures, responder };
     const quarantine = this.#quarantine = new Quarantine(retries);
     const claims = this.#claims = ledger && new Claims(ledger, republisher);
@@ -83,15 +84,16 @@ export class Server {
     this.#responder = responder;
     this.#limits = limits;
     this.#openstack = openstack;
-    this.#unreadable = new UnreadableMessages(responder, republisher);
+    const unreadable = [responder, republisher, deadLetters] as const;
+    this.#unreadable = new UnreadableMessages(...unreadable);
     this.#repeated = new RepeatedRequests({
-      ...{ responder, targets, counters, stopping: signal },
+      ...{ responder, targets, counters, stopping: stopping.signal },
       ledger: ledger !== undefined,
     });
     const executing = { responder, targets, semaphore, quarantine, failures };
     const options = { ...executing, claims, consumerTimeout, stopping };
     this.#executor = new Executor(
-      { ...options, session, linksCasts },
+      { ...options, session, linksCasts: settings.linksCasts },
       counters,
       longRunning,
     );

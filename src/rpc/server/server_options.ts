@@ -1,5 +1,6 @@
 /** Collaborators and settings of a server. @module */
 import type { LedgerStore } from "../../ledger/ledger_store.ts";
+import type { DeadLetterSettings } from "../letters/dead_letter_listener.ts";
 import type { RpcClient } from "../client/rpc_client.ts";
 import type { ReplyEncoderOptions } from "../replies/reply_encoder.ts";
 import type { ReplyPublisherOptions } from "../replies/reply_publisher.ts";
@@ -24,4 +25,6 @@ export interface ServerSettings extends ReplyEncoderOptions {
   readonly longRunning: number;
   /** True if the spans of casts have traces of their own, with links to their senders. */
   readonly linksCasts: boolean;
+  /** Host, stacks and listener of dead letters. */
+  readonly deadLetters: DeadLetterSettings;
 }

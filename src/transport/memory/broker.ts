@@ -96,9 +96,14 @@ export class Broker {
     return routed;
   }
 
+  /** Returns a queue that exists. */
+  find(address: Address): MemoryQueue | undefined {
+    return this.#bus.queues.get(queueName(address));
+  }
+
   /** Returns the numbers of messages and consumers of a queue; undefined if the queue does not exist. */
   inspect(address: Address): QueueState | undefined {
-    const queue = this.#bus.queues.get(queueName(address));
+    const queue = this.find(address);
     return queue && { messages: queue.messages, consumers: queue.consumers };
   }
 

@@ -11,6 +11,8 @@ import { type Address, publishKey, type QueueAddress } from "../address.ts";
 import type { Destination } from "../destination.ts";
 import type {
   BodyLimit,
+  BrowseOptions,
+  Browser,
   ConsumeOptions,
   Consumer,
   Deadline,
@@ -20,6 +22,7 @@ import type {
   Session,
 } from "../transport.ts";
 import type { Broker } from "./broker.ts";
+import { openBrowser } from "./queue_browser.ts";
 import type { MemoryQueue, Owner } from "./queue.ts";
 
 /** Session of one connection context. */
@@ -125,6 +128,25 @@ export class MemorySession implements Session, Owner {
 
   removeEmpty(address: Address, deadline: Deadline): Promise<boolean> {
     return this.#run(deadline, () => this.#broker.removeEmpty(address));
+  }
+
+  async browse(
+    address: Address,
+    options: BrowseOptions,
+    deadline: Deadline,
+  ): Promise<Browser | undefined> {
+    const browser = await this.#run(deadline, () => {
+      const queue = this.#broker.find(address);
+      return queue && openBrowser(queue, this, options);
+    });
+    if (!browser) return undefined;
+    const limit = { bytes: options.maxBodyBytes, allowWhole: false };
+    const next = async () => {
+      const deliveries = await browser.read();
+      return deliveries?.map((delivery) => limitBody(delivery, limit));
+    };
+    const close = () => browser.close();
+    return { messages: browser.messages, read: next, close };
   }
 
   #subscribe(

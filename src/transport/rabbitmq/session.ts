@@ -1,8 +1,10 @@
 /** Session on RabbitMQ: the channels of one connection context. @module */
 import { ConnectionDisposedError, InvalidValueError } from "../../errors.ts";
-import type { Address, QueueAddress } from "../address.ts";
+import { type Address, type QueueAddress, queueName } from "../address.ts";
 import type { Destination } from "../destination.ts";
 import type {
+  BrowseOptions,
+  Browser,
   ConsumeOptions,
   Consumer,
   Deadline,
@@ -11,7 +13,9 @@ import type {
   Message,
   Session,
 } from "../transport.ts";
+import { openBrowser } from "./consuming/browsing.ts";
 import type { ConsumerChannel } from "./consuming/consumers.ts";
+import type { SupervisedConnection } from "./connection/supervised_connection.ts";
 import { isQuorum, type QueueRoute } from "./routes/entities.ts";
 import type { Routes } from "./routes/routes.ts";
 import { Publisher, type PublisherOptions } from "./publishing/publisher.ts";
@@ -23,6 +27,8 @@ import { UnconfirmedSender } from "./publishing/unconfirmed_sender.ts";
 /** Collaborators that a session shares with the other sessions of its transport. */
 export interface SessionDependencies {
   readonly routes: Routes;
+  /** The consuming connection. */
+  readonly connection: SupervisedConnection;
   /** Declarations on the consuming connection. */
   readonly topology: Topology;
   /** Creates a channel for consumers. */
@@ -190,6 +196,16 @@ export class RabbitSession implements Session {
     const { queue } = routes.of(address);
     return queue === undefined ||
       await topology.checks.removeEmpty(queue, deadline);
+  }
+
+  async browse(
+    address: Address,
+    options: BrowseOptions,
+    deadline: Deadline,
+  ): Promise<Browser | undefined> {
+    this.#assertUsable(deadline);
+    const { connection } = this.#dependencies;
+    return await openBrowser(connection, queueName(address), options, deadline);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

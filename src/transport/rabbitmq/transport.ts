@@ -179,8 +179,7 @@ export class RabbitTransport implements Transport {
     }
     const topology = this.#consumingTopology;
     const session = new RabbitSession(this.#publisherOptions(), {
-      routes: this.#routes,
-      topology,
+      ...{ connection: this.#consuming, routes: this.#routes, topology },
       openConsumers: () => new ConsumerChannel(this.#consuming, topology),
       onClose: () => this.#sessions.delete(session),
     });

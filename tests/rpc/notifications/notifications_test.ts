@@ -7,7 +7,7 @@ import {
   type Notification,
 } from "../../../mod.ts";
 import { brokerUrl } from "../../setup/broker.ts";
-import { matcher } from "../../../src/rpc/notifications/listener.ts";
+import { matcher } from "../../../src/rpc/notifications/event_pattern.ts";
 import { logged } from "../../setup/logged.ts";
 import { until } from "../../setup/probe.ts";
 import { type Bus, failureOf, onEachBus, onRabbit, Raw } from "../support.ts";

@@ -308,6 +308,8 @@ onEachBus(
     assert.deepEqual(Object.keys(letter.message.headers).sort(), [
       "warren-attempts",
       "warren-burials",
+      "warren-dead-at",
+      "warren-host",
       "warren-queue",
       "warren-reason",
     ]);

@@ -463,6 +463,8 @@ onRabbit(
     assert.deepEqual(Object.keys(headers ?? {}).sort(), [
       "warren-attempts",
       "warren-burials",
+      "warren-dead-at",
+      "warren-host",
       "warren-queue",
       "warren-reason",
     ]);
