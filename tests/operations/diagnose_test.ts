@@ -89,6 +89,12 @@ onEachBus("no queue, then no worker, and messages that wait", async (bus) => {
   const { findings, state } = await operations(connection).diagnose({ topic });
   assert.deepEqual(findings.map(({ code }) => code), ["NO_WORKER", "BACKLOG"]);
   assert.equal(findings[0]?.data.waiting, 2);
+  const { oldest } = findings[0]?.data ?? {};
+  assert.ok(Number(oldest) >= 0 && Number(oldest) < 60_000, `${oldest} ms`);
+  const { queues } = operations(connection);
+  const [first] = await queues({ topic }, { oldest: true, timeout: 200 });
+  assert.ok(Number(first?.oldest) >= Number(oldest));
+  assert.equal(first?.messages, 2);
   assert.deepEqual(state, { messages: 2, consumers: 0 });
 });
 

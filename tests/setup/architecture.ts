@@ -67,7 +67,7 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/operations/letters":
     "async contract transport wire rpc rpc/cache rpc/letters rpc/notifications",
   "src/operations/queues":
-    "async connection contract rpc/notifications transport",
+    "async connection contract rpc/notifications rpc/retries transport wire",
   "src/operations/diagnosis":
     "connection contract transport rpc/client rpc/discovery operations/queues",
   "src/operations":

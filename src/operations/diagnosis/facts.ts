@@ -8,6 +8,7 @@ import type { ServiceStatus } from "../../rpc/discovery/service_report.ts";
 import type { Target } from "../../rpc/client/call_options.ts";
 import { queueFor, topicAddress } from "../../transport/address.ts";
 import type { TransportHealth } from "../../transport/transport_health.ts";
+import { oldestIn } from "../queues/oldest.ts";
 import { queuesOf } from "../queues/queue_kinds.ts";
 import { type QueueLook, stateOf } from "../queues/queue_list.ts";
 
@@ -21,6 +22,8 @@ export interface Facts {
   readonly queue: string;
   /** State of the queue; undefined if there is none. */
   readonly state: QueueLook | undefined;
+  /** Milliseconds since the first message of the queue was sent; undefined if unknown. */
+  readonly oldest: number | undefined;
   /** Numbers of messages in the queues beside it that exist, by their kind. */
   readonly beside: Readonly<Record<"quarantine" | "delay" | "dead", number>>;
   /** Services that answered, with their contracts and their counters. */
@@ -57,21 +60,26 @@ async function statesOf(
   connection: ConnectionContext,
   { topic, host }: Target,
   timeout: number,
-): Promise<Pick<Facts, "state" | "beside">> {
-  const { transport } = dependenciesOf(connection).resources;
+): Promise<Pick<Facts, "state" | "beside" | "oldest">> {
+  const { transport, session } = dependenciesOf(connection).resources;
   const beside = { quarantine: 0, delay: 0, dead: 0 };
+  const address = topicAddress(topic, host);
   let state: QueueLook | undefined;
+  let oldest: number | undefined;
   try {
-    for (const { name, kind } of queuesOf(topicAddress(topic, host))) {
+    for (const { name, kind } of queuesOf(address)) {
       const look = await stateOf(transport, name, timeout);
       if (kind === "topic" || kind === "host") state = look;
       else if (kind !== "events") beside[kind] += look?.messages ?? 0;
       if (look?.unavailable !== undefined) break; // the others would not be told either, each after its timeout
     }
+    if (state?.consumers === 0 && state.messages !== 0) {
+      oldest = await oldestIn(session, address, timeout);
+    }
   } catch (error) {
     if (!(error instanceof ConnectionFailedError)) throw error;
   }
-  return { state, beside };
+  return { state, beside, oldest };
 }
 
 /** Asks the services of a target for their contracts and their counters. */

@@ -54,17 +54,20 @@ const noQueue: Examine = (facts) =>
   );
 
 const noWorker: Examine = (facts) => {
-  const { queue, state, services } = facts;
+  const { queue, state, services, oldest } = facts;
   if (state?.consumers !== 0) return undefined;
   const running = services.length > 0
     ? ` ${services.length} services of it answer, but do not consume: see their logs.`
     : "";
+  const age = oldest === undefined
+    ? ""
+    : `, the first one for ${Math.round(oldest / 1_000)} s`;
   return reason(
     "NO_WORKER",
     `Nobody consumes the queue ${queue}: no worker of ${
       targetOf(facts)
-    } runs.${running} ${state.messages} messages wait.`,
-    { waiting: state.messages, services: services.length },
+    } runs.${running} ${state.messages} messages wait${age}.`,
+    { waiting: state.messages, oldest, services: services.length },
   );
 };
 

@@ -81,6 +81,15 @@ export function queuesOf(of: QueueAddress): readonly NamedQueue[] {
   });
 }
 
+/** Returns the address of a queue of requests or events; undefined for a derived queue. */
+export function addressOf(
+  { name, kind, topic, host }: NamedQueue,
+): QueueAddress | undefined {
+  if (kind === "topic" || kind === "host") return topicAddress(topic, host);
+  if (kind !== "events") return undefined;
+  return { kind: "event", topic, priority: name.slice(topic.length + 1) };
+}
+
 /** Lists the queues of a topic and of its hosts. */
 export function queuesOfTopic(
   topic: string,

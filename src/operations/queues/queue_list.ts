@@ -9,8 +9,18 @@ import { checkDuration } from "../../option_checks.ts";
 import { checkNames, namesOf } from "../../option_names.ts";
 import { priorities } from "../../rpc/notifications/priority.ts";
 import { direct } from "../../transport/address.ts";
-import type { QueueState, Transport } from "../../transport/transport.ts";
-import { type NamedQueue, queuesOf, queuesOfTopic } from "./queue_kinds.ts";
+import type {
+  QueueState,
+  Session,
+  Transport,
+} from "../../transport/transport.ts";
+import { oldestIn } from "./oldest.ts";
+import {
+  addressOf,
+  type NamedQueue,
+  queuesOf,
+  queuesOfTopic,
+} from "./queue_kinds.ts";
 
 /**
  * Selects queues.
@@ -32,6 +42,12 @@ export interface QueueFilter {
 export interface QueuesOptions {
   /** Milliseconds between two looks at the queues, for `rate`; default 0: one look, and no rate. */
   readonly interval?: number | undefined;
+  /**
+   * True to look at the first message of each queue of requests or events that nobody consumes, for `oldest`; default
+   * false. On RabbitMQ before 4.3, each look counts towards the delivery limit of a quorum queue; the tenth replaces the
+   * message by a copy at the end of the queue.
+   */
+  readonly oldest?: boolean | undefined;
   /** Milliseconds to wait for services, and for the broker; default 2000. */
   readonly timeout?: number | undefined;
 }
@@ -47,6 +63,8 @@ export interface QueueInfo extends NamedQueue {
   readonly consumers: number | undefined;
   /** Change of `messages` in messages a second, positive while the queue fills; undefined without `interval`. */
   readonly rate?: number | undefined;
+  /** Milliseconds since the first message was sent, with the option `oldest`; undefined while the queue has a consumer. */
+  readonly oldest?: number | undefined;
   /** Error with which the broker refuses to tell the state, e.g. because the node of the queue is down. */
   readonly unavailable?: string | undefined;
 }
@@ -56,7 +74,11 @@ const filterNames = namesOf<QueueFilter>({
   host: true,
   events: true,
 });
-const optionNames = namesOf<QueuesOptions>({ interval: true, timeout: true });
+const optionNames = namesOf<QueuesOptions>({
+  interval: true,
+  oldest: true,
+  timeout: true,
+});
 
 const DEFAULT_TIMEOUT_MS = 2_000;
 /** Queues that are looked at at the same time. */
@@ -77,12 +99,14 @@ export async function listQueues(
 ): Promise<QueueInfo[]> {
   checkQueueFilter(filter);
   checkNames(options, optionNames);
-  const { interval = 0, timeout = DEFAULT_TIMEOUT_MS } = options;
+  const { interval = 0, oldest = false, timeout = DEFAULT_TIMEOUT_MS } =
+    options;
   checkDuration("timeout", timeout);
   if (interval !== 0) checkDuration("interval", interval);
   const names = await candidates(connection, filter, timeout);
-  const { transport } = dependenciesOf(connection).resources;
-  const first = await inspectAll(transport, names, timeout);
+  const { transport, session } = dependenciesOf(connection).resources;
+  const looked = await inspectAll(transport, names, timeout);
+  const first = oldest ? await withOldest(session, looked, timeout) : looked;
   if (interval === 0) return first;
   const startedAt = performance.now();
   await delay(interval, { at: Infinity });
@@ -169,6 +193,22 @@ export async function stateOf(
     const unavailable = error instanceof Error ? error.message : `${error}`;
     return { messages: undefined, consumers: undefined, unavailable };
   }
+}
+
+/** Adds the age of the first message to queues that have messages and no consumer. */
+async function withOldest(
+  session: Session,
+  infos: readonly QueueInfo[],
+  timeout: number,
+): Promise<QueueInfo[]> {
+  const ages = new Map<QueueInfo, number | undefined>();
+  await inParallel(infos, PARALLEL, async (info) => {
+    const address = addressOf(info);
+    const isIdle = info.consumers === 0 && info.messages !== 0;
+    if (!address || !isIdle) return;
+    ages.set(info, await oldestIn(session, address, timeout));
+  });
+  return infos.map((info) => ({ ...info, oldest: ages.get(info) }));
 }
 
 function withRate(
