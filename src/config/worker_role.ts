@@ -18,7 +18,10 @@ const TERMINAL_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
 /** Environment variable that makes a program a worker; its value is the number of the worker. */
 export const WORKER_VARIABLE = "WARREN_WORKER";
 
-/** Environment variable by which a launcher asks its workers for an address at which it can read their metrics. */
+/**
+ * Environment variable by which a launcher asks its workers for an address at which it can read their metrics. Its value is
+ * random, and returns with the address, so that no line of a program's output can name another one.
+ */
 export const METRICS_VARIABLE = "WARREN_WORKER_METRICS";
 
 let ownNumber: number | undefined;
@@ -65,27 +68,40 @@ const READY_BEGIN = "\u001b]warren:ready";
 const READY_END = "\u001b\\";
 
 /**
- * Returns the end of the line that a worker prints on its stdout when all its services have started, with the URL of its
- * metrics if the launcher has asked for them. The launcher removes it from the output. It is an escape sequence of this
- * name, which no program prints by chance.
+ * Returns the end of the line that a worker prints on its stdout when all its services have started, with a secret of its
+ * launcher and the port of its metrics if the launcher has asked for them. The launcher removes it from the output. It is
+ * an escape sequence of this name, which no program prints by chance.
  */
-export const readyMarker = (metricsUrl = ""): string =>
-  `${READY_BEGIN}${metricsUrl && ` ${metricsUrl}`}${READY_END}`;
+export const readyMarker = (
+  metrics?: { readonly secret: string; readonly port: string },
+): string =>
+  metrics
+    ? `${READY_BEGIN} ${metrics.secret} ${metrics.port}${READY_END}`
+    : `${READY_BEGIN}${READY_END}`;
 
 /** Line of a worker that is ready. */
 export interface ReadyLine {
   /** Output of the program before the marker. */
   readonly output: string;
-  /** URL of the worker's metrics. */
-  readonly metricsUrl: string | undefined;
+  /** Port of the worker's metrics; undefined if the line does not have the secret. */
+  readonly metricsPort: number | undefined;
 }
 
 /** Reads a line of a worker; returns undefined if it has no ready marker. */
-export function parseReady(line: string): ReadyLine | undefined {
+export function parseReady(
+  line: string,
+  secret: string | undefined,
+): ReadyLine | undefined {
   const at = line.lastIndexOf(READY_BEGIN);
   if (at < 0 || !line.endsWith(READY_END)) return undefined;
-  const url = line.slice(at + READY_BEGIN.length, -READY_END.length).trim();
-  return { output: line.slice(0, at), metricsUrl: url || undefined };
+  const inner = line.slice(at + READY_BEGIN.length, -READY_END.length);
+  const [, returned, port = ""] = inner.split(" ");
+  const isOwn = secret !== undefined && returned === secret &&
+    /^\d{1,5}$/.test(port);
+  return {
+    output: line.slice(0, at),
+    metricsPort: isOwn ? Number(port) : undefined,
+  };
 }
 
 /**

@@ -57,6 +57,7 @@ export const spanEvent = {
   deadLettered: "warren.dead_lettered",
   quarantined: "warren.quarantined",
   requeued: "warren.requeued",
+  deferred: "warren.deferred",
 } as const;
 
 /** Names of metrics. */

@@ -6,7 +6,7 @@
  */
 import { logger } from "../logging.ts";
 import { OTHER } from "./conventions.ts";
-import { meterFor } from "./meter.ts";
+import { meterFor, registerGauge } from "./meter.ts";
 import { type InstrumentOptions, Series } from "./series.ts";
 
 /** Maximum number of series of an instrument. Further ones are counted together, with `_OTHER` for each attribute. */
@@ -32,6 +32,7 @@ export class Instrument {
   #root = newLevel();
   #series: Series[] = [];
   readonly #readers = new Set<GaugeReader>();
+  #warned = false;
 
   /** Creates an instrument without series. */
   constructor(options: InstrumentOptions) {
@@ -45,10 +46,17 @@ export class Instrument {
     meterFor(this.options)?.(value, series.attributes);
   }
 
+  /** Makes a series without a value known, so that its first increase can be seen. */
+  prepare(values: readonly string[]): void {
+    this.#seriesOf(values);
+  }
+
   /** Adds a reader of a gauge, until disposed. The values of all readers with the same attributes are added up. */
   observe(reader: GaugeReader): Disposable {
+    if (this.#readers.size === 0) {
+      registerGauge({ options: this.options, read: () => this.series() });
+    }
     this.#readers.add(reader);
-    meterFor(this.options, () => this.series());
     return { [Symbol.dispose]: () => void this.#readers.delete(reader) };
   }
 
@@ -76,12 +84,18 @@ export class Instrument {
     if (this.#series.length < MAX_SERIES) return this.#add(values);
     const last = this.#series[MAX_SERIES];
     if (last) return last;
+    this.#warn();
+    return this.#add(values.map(() => OTHER));
+  }
+
+  #warn(): void {
+    if (this.#warned) return;
+    this.#warned = true;
     logger("telemetry").warn(
       "The metric {name} has {limit} series: further ones are counted together as {other}",
       { name: this.options.name, limit: MAX_SERIES, other: OTHER },
       this.options.name,
     );
-    return this.#add(values.map(() => OTHER));
   }
 
   #add(values: readonly string[]): Series {

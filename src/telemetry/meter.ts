@@ -21,33 +21,54 @@ let provider: MeterProvider | undefined;
 let meter: Meter | undefined;
 const recorders = new Map<string, Recorder>();
 
-/**
- * Returns the function that records values of an instrument; undefined while no provider is registered. Of a gauge, `read`
- * returns the series whenever the provider asks for them.
- */
-export function meterFor(
-  options: InstrumentOptions,
-  read: () => Iterable<Series> = () => [],
-): Recorder | undefined {
+/** A gauge, and the function that returns its series. */
+interface Gauge {
+  readonly options: InstrumentOptions;
+  readonly read: () => Iterable<Series>;
+}
+/** Gauges, which the provider of the process reads, also if it is registered after them. */
+const gauges = new Map<string, Gauge>();
+
+/** Registers a gauge. */
+export function registerGauge(gauge: Gauge): void {
+  gauges.set(gauge.options.name, gauge);
+  if (followProvider()) createGauge(gauge);
+}
+
+/** Follows the registered provider. Returns its meter; undefined while no provider is registered. */
+function followProvider(): Meter | undefined {
   const current = metrics.getMeterProvider();
-  if (current !== provider) {
-    provider = current;
-    const own = current.getMeter(SCOPE);
-    meter = own === createNoopMeter() ? undefined : own;
-    recorders.clear();
-  }
+  if (current === provider) return meter;
+  provider = current;
+  const own = current.getMeter(SCOPE);
+  meter = own === createNoopMeter() ? undefined : own;
+  recorders.clear();
+  if (meter) { for (const gauge of gauges.values()) createGauge(gauge); }
+  return meter;
+}
+
+/** Returns the function that records values of an instrument; undefined while no provider is registered. */
+export function meterFor(options: InstrumentOptions): Recorder | undefined {
+  const meter = followProvider();
   if (!meter) return undefined;
   const known = recorders.get(options.name);
   if (known) return known;
-  const created = create(meter, options, read);
+  const created = create(meter, options);
   recorders.set(options.name, created);
   return created;
+}
+
+function createGauge({ options: { name, ...options }, read }: Gauge): void {
+  const { unit, description } = options;
+  const gauge = meter?.createObservableGauge(name, { unit, description });
+  gauge?.addCallback((result: ObservableResult) => {
+    for (const { sum, attributes } of read()) result.observe(sum, attributes);
+  });
 }
 
 function create(
   meter: Meter,
   { name, kind, unit, description, buckets }: InstrumentOptions,
-  read: () => Iterable<Series>,
 ): Recorder {
   const common = { unit, description };
   if (kind === "histogram") {
@@ -55,13 +76,6 @@ function create(
     const histogram = meter.createHistogram(name, { ...common, advice });
     return (value, attributes) => histogram.record(value, attributes);
   }
-  if (kind === "counter") {
-    const counter = meter.createCounter(name, common);
-    return (value, attributes) => counter.add(value, attributes);
-  }
-  const gauge = meter.createObservableGauge(name, common);
-  gauge.addCallback((result: ObservableResult) => {
-    for (const { sum, attributes } of read()) result.observe(sum, attributes);
-  });
-  return () => {};
+  const counter = meter.createCounter(name, common);
+  return (value, attributes) => counter.add(value, attributes);
 }

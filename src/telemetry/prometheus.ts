@@ -127,3 +127,29 @@ export function prometheusText(families: readonly MetricFamily[]): string {
     ].join("")
   ).join("");
 }
+
+const NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
+const SUFFIX = /^[a-z_]*$/;
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null;
+
+function isSample(value: unknown): value is Sample {
+  if (!isRecord(value)) return false;
+  const { suffix, labels, value: number } = value;
+  return typeof suffix === "string" && SUFFIX.test(suffix) &&
+    typeof number === "number" && isRecord(labels) &&
+    Object.entries(labels).every(([name, text]) =>
+      NAME.test(name) && typeof text === "string"
+    );
+}
+
+/** True for a metric that can be formatted: those of another process are checked. */
+export function isMetricFamily(value: unknown): value is MetricFamily {
+  if (!isRecord(value)) return false;
+  const { name, type, help, samples } = value;
+  return typeof name === "string" && NAME.test(name) &&
+    ["counter", "histogram", "gauge"].includes(`${type}`) &&
+    typeof help === "string" && Array.isArray(samples) &&
+    samples.every(isSample);
+}

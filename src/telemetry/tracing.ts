@@ -18,7 +18,7 @@ import {
   type Tracer,
 } from "npm:@opentelemetry/api@^1.9.0";
 import { RpcError } from "../errors.ts";
-import { redactText } from "../redaction.ts";
+import { logText, redactText } from "../redaction.ts";
 import { attribute, SCOPE } from "./conventions.ts";
 
 /** Headers that continue a trace in the receiver: `traceparent`, `tracestate`, `baggage`. */
@@ -41,7 +41,15 @@ export interface SpanOptions {
   readonly cause?: TraceHeaders | undefined;
   /** True if the span begins a trace of its own, with a link to the cause; default: it continues the cause's trace. */
   readonly linked?: boolean | undefined;
+  /** Place in the code to whose trace the work belongs; `"none"` for a trace of its own. Default: where it starts. */
+  readonly place?: TracePlace | "none" | undefined;
 }
+
+/** Place in the code, with the trace that it belongs to. */
+export type TracePlace = Context;
+
+/** Returns this place in the code. */
+export const currentPlace = (): TracePlace => contexts.active();
 
 const KINDS: Readonly<Record<SpanOptions["kind"], SpanKind>> = {
   client: SpanKind.CLIENT,
@@ -109,28 +117,45 @@ export class Span {
   }
 }
 
-/** Value of `error.type`: the code of Warren's errors, else the name of the class. */
+/** Names that a class of errors usually has. Others may have any length, and contain secrets. */
+const CLASS_NAME = /^[\w.:$-]{1,100}$/;
+
+/**
+ * Value of `error.type`: the code of Warren's errors, else the name of the class. A thrown value may be anything, even an
+ * object that throws when it is read.
+ */
 export function errorType(error: unknown): string {
-  if (error instanceof RpcError) return error.code;
-  return error instanceof Error ? error.name : typeof error;
+  try {
+    if (!(error instanceof Error)) return typeof error;
+    const name: unknown = error instanceof RpcError ? error.code : error.name;
+    return typeof name === "string" && CLASS_NAME.test(name) ? name : "Error";
+  } catch {
+    return "Error";
+  }
 }
 
-/** Describes a thrown value, which may be an object that throws when it is read. */
+/** Maximum bytes of the message of an error in a span, and maximum characters of its stack. */
+const MAX_MESSAGE_BYTES = 1_000;
+const MAX_STACK_LENGTH = 8_000;
+
+/** Describes a thrown value without secrets. */
 function described(
   error: unknown,
 ): { name: string; message: string; stack?: string } {
+  const name = errorType(error);
   try {
     if (!(error instanceof Error)) {
-      return { name: typeof error, message: redactText(`${error}`) };
+      return { name, message: logText(`${error}`, MAX_MESSAGE_BYTES) };
     }
-    const { name, message, stack } = error;
+    const { message, stack } = error;
     return {
       name,
-      message: redactText(message),
-      ...(stack !== undefined && { stack: redactText(stack) }),
+      message: logText(`${message}`, MAX_MESSAGE_BYTES),
+      ...(typeof stack === "string" &&
+        { stack: redactText(stack.slice(0, MAX_STACK_LENGTH)) }),
     };
   } catch {
-    return { name: "unknown", message: "unreadable" };
+    return { name, message: "unreadable" };
   }
 }
 
@@ -163,14 +188,12 @@ export function startSpan<T, U = undefined>(
 ): Span | undefined {
   const tracer = currentTracer();
   if (tracer === undefined) return undefined;
-  const { name, kind, attributes, cause, linked } = describe(
-    subject,
-    detail as U,
-  );
+  const options = describe(subject, detail as U);
+  const { name, kind, attributes, cause, linked } = options;
   const extracted = cause && propagation.extract(ROOT_CONTEXT, cause);
   const parent = extracted
     ? linked ? trace.deleteSpan(extracted) : extracted
-    : contexts.active();
+    : placeOf(options);
   const links = linked && extracted ? linksTo(extracted) : [];
   const span = tracer.startSpan(
     name,
@@ -179,6 +202,9 @@ export function startSpan<T, U = undefined>(
   );
   return new Span(span, trace.setSpan(parent, span));
 }
+
+const placeOf = ({ place }: SpanOptions): Context =>
+  place === "none" ? ROOT_CONTEXT : place ?? contexts.active();
 
 function linksTo(cause: Context): Link[] {
   const context = trace.getSpanContext(cause);

@@ -3,7 +3,10 @@ import {
   type ConnectionContext,
   dependenciesOf,
 } from "../../connection/connection_context.ts";
-import { ConnectionFailedError } from "../../errors.ts";
+import {
+  ConnectionDisposedError,
+  ConnectionFailedError,
+} from "../../errors.ts";
 import type { ServiceStatus } from "../../rpc/discovery/service_report.ts";
 import type { Target } from "../../rpc/client/call_options.ts";
 import { queueFor, topicAddress } from "../../transport/address.ts";
@@ -96,6 +99,13 @@ async function servicesOf(
     }
   };
   const settled = await Promise.allSettled([ask("info"), ask("stats")]);
-  const asked = settled.every(({ status }) => status === "fulfilled");
+  const failures = settled.flatMap((each) =>
+    each.status === "rejected" ? [each.reason] : []
+  );
+  const disposed = failures.find((error) =>
+    error instanceof ConnectionDisposedError
+  );
+  if (disposed) throw disposed;
+  const asked = failures.length === 0;
   return { services: [...found.values()], asked };
 }

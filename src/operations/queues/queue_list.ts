@@ -48,7 +48,10 @@ export interface QueuesOptions {
    * message by a copy at the end of the queue.
    */
   readonly oldest?: boolean | undefined;
-  /** Milliseconds to wait for services, and for the broker; default 2000. */
+  /**
+   * Milliseconds to wait for services, and for the broker's answer on each queue; default 2000. Queues that were not
+   * looked at after five times as long are listed as unavailable.
+   */
   readonly timeout?: number | undefined;
 }
 
@@ -81,6 +84,8 @@ const optionNames = namesOf<QueuesOptions>({
 });
 
 const DEFAULT_TIMEOUT_MS = 2_000;
+/** Multiple of the timeout that all looks may take together. */
+const PATIENCE = 5;
 /** Queues that are looked at at the same time. */
 const PARALLEL = 8;
 /** Maximum number of queues that are looked at: of 1000 hosts and topics. */
@@ -163,12 +168,21 @@ async function inspectAll(
   timeout: number,
 ): Promise<QueueInfo[]> {
   const found = new Map<NamedQueue, QueueInfo>();
+  const latest = performance.now() + PATIENCE * timeout;
   await inParallel(names, PARALLEL, async (named) => {
-    const state = await stateOf(transport, named.name, timeout);
+    const state = performance.now() < latest
+      ? await stateOf(transport, named.name, timeout)
+      : notLooked(PATIENCE * timeout);
     if (state) found.set(named, { ...named, ...state });
   });
   return names.flatMap((named) => found.get(named) ?? []);
 }
+
+const notLooked = (ms: number): QueueLook => ({
+  messages: undefined,
+  consumers: undefined,
+  unavailable: `not looked at within ${ms} ms, since the broker is slow`,
+});
 
 /** State of a queue, or the reason why it cannot be told. */
 export type QueueLook =

@@ -26,6 +26,7 @@ import {
   type Target,
 } from "./call_options.ts";
 import type { MessageSettings, MessagingResources } from "../messaging.ts";
+import { currentPlace, type TracePlace } from "../../telemetry/tracing.ts";
 import { SentMessage } from "../telemetry/sent_message.ts";
 import { type CallResult, unaryCall } from "./unary_call.ts";
 import { newId } from "../../ids.ts";
@@ -130,6 +131,7 @@ export class RpcClient {
     const parent = "parent" in request
       ? request.parent
       : parentOf(request.options); // captured now: `next()` may be called while another request is served
+    const place = currentPlace();
     let sent: SentMessage | undefined;
     return new StreamIterator({
       begin: (caller) =>
@@ -139,7 +141,7 @@ export class RpcClient {
             outgoing,
             (outgoing) => this.#openStream(outgoing, caller),
           );
-        }, (started) => sent = started),
+        }, { place, keep: (started) => sent = started }),
       item: (reply) => decoder.item(this.#result(reply, decoder.errors)),
       end: (failure) => {
         if (failure) sent?.fail(failure.cause);
@@ -171,18 +173,21 @@ export class RpcClient {
 
   /**
    * Checks and sends the request of any verb, and records it. The record ends when `send` settles; if `keep` is given, it
-   * receives the record and has to end it.
+   * receives the record and has to end it. `place` is the one in the code to which the request belongs.
    */
   #request<T>(
     kind: RequestKind,
     request: ClientRequest<CallOptions & CastOptions>,
     send: (outgoing: OutgoingRequest) => Promise<T>,
-    keep?: (sent: SentMessage) => void,
+    { keep, place }: {
+      readonly keep?: (sent: SentMessage) => void;
+      readonly place?: TracePlace;
+    } = {},
   ): Promise<T> {
     const outgoing = this.#outgoing(kind, request);
     const traced = tracedRequest(outgoing, this.#resources.session);
     if (!traced) return send(outgoing);
-    const sent = new SentMessage(traced);
+    const sent = new SentMessage(place ? { ...traced, place } : traced);
     const { hints } = outgoing;
     const headers = sent.inject(hints.headers);
     const injected = headers === hints.headers

@@ -30,6 +30,17 @@ export function isRefused(error: unknown): error is Error {
   return error instanceof Error && refusals.has(error);
 }
 
+/**
+ * Outcome of a failed attempt at an event: it is handled again here at once, later from its delay queue, or from its queue;
+ * it is a dead letter; or it is dropped.
+ */
+export type EventOutcome =
+  | "again"
+  | "retried"
+  | "requeued"
+  | "deadLettered"
+  | "dropped";
+
 /** Settings for the failed events of one queue. */
 export interface EventFailureOptions {
   /** Queue of the listener. */
@@ -63,29 +74,24 @@ export class EventFailures {
     return !openstack && nextDelay(attempt, retry) === undefined;
   }
 
-  /**
-   * Handles a failed attempt. Resolves to true if the handler has to run again here; otherwise the event is
-   * acknowledged or requeued. Never rejects.
-   */
+  /** Handles a failed attempt. Unless the handler has to run again here, the event is settled then. Never rejects. */
   async failed(
     delivery: Delivery,
     error: unknown,
     attempt: number,
     signal: AbortSignal,
-  ): Promise<boolean> {
+  ): Promise<EventOutcome> {
     const { queue, openstack, retry = DEFAULT_RETRY } = this.#options;
-    if (openstack) return await requeue(delivery, signal), false;
+    if (openstack) return await requeue(delivery, signal), "requeued";
     const ms = nextDelay(attempt, retry);
     if (queue.exclusive) return await waitInPlace(delivery, ms, signal);
     if (ms === undefined) {
-      await this.#deadLetter(delivery, error, attempt, signal);
-    } else {
-      const copy = newAttempt(delivery.message, retryHeaders(attempt + 1));
-      const address = { kind: "delay", of: queue, ms } as const;
-      const send = () => this.#republisher.send(address, copy);
-      await this.#send(delivery, send, signal);
+      return await this.#deadLetter(delivery, error, attempt, signal);
     }
-    return false;
+    const copy = newAttempt(delivery.message, retryHeaders(attempt + 1));
+    const address = { kind: "delay", of: queue, ms } as const;
+    const send = () => this.#republisher.send(address, copy);
+    return await this.#send(delivery, send, signal) ? "retried" : "requeued";
   }
 
   /**
@@ -96,10 +102,10 @@ export class EventFailures {
     delivery: Delivery,
     reason: string,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<EventOutcome> {
     const { queue, openstack } = this.#options;
-    if (openstack || queue.exclusive) return delivery.reject(false);
-    await this.#deadLetter(delivery, `Refused: ${reason}`, 0, signal);
+    if (openstack || queue.exclusive) return delivery.reject(false), "dropped";
+    return await this.#deadLetter(delivery, `Refused: ${reason}`, 0, signal);
   }
 
   async #deadLetter(
@@ -107,26 +113,28 @@ export class EventFailures {
     error: unknown,
     attempts: number,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<EventOutcome> {
     const { queue } = this.#options;
     const reason = typeof error === "string" ? oneLine(error) : reasonOf(error);
     const failed = { message: delivery.message, attempts, reason, error };
     const send = () => this.#deadLetters.send(queue, failed);
-    await this.#send(delivery, send, signal);
+    const isSent = await this.#send(delivery, send, signal);
+    return isSent ? "deadLettered" : "requeued";
   }
 
   /**
    * Sends a copy of the event, and acknowledges the event when the broker has confirmed the copy. If that fails,
-   * requeues the event after a pause.
+   * requeues the event after a pause, and resolves to false.
    */
   async #send(
     delivery: Delivery,
     send: () => Promise<unknown>,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<boolean> {
     try {
       await send();
       delivery.ack();
+      return true;
     } catch (error) {
       logger("rpc").error(
         "An event that failed goes back into its queue: {error}",
@@ -140,6 +148,7 @@ export class EventFailures {
         (signal) => this.#republisher.backOff(signal),
       );
       delivery.reject(true);
+      return false;
     }
   }
 }
@@ -152,18 +161,19 @@ async function waitInPlace(
   delivery: Delivery,
   ms: number | undefined,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<EventOutcome> {
   if (ms === undefined) {
     logger("rpc").error("An event of {key} is dropped after its last attempt", {
       key: oneLine(delivery.key, 60),
     });
     delivery.ack();
-    return false;
+    return "dropped";
   }
   const wait = { at: Infinity, signal };
   await delay(Math.min(ms, MAX_RETRY_DELAY_MS), wait).catch(() => {});
-  if (signal.aborted) delivery.reject(true);
-  return !signal.aborted;
+  if (!signal.aborted) return "again";
+  delivery.reject(true);
+  return "requeued";
 }
 
 /** Requeues an event; an event that was redelivered already waits first. */

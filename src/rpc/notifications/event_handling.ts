@@ -18,8 +18,15 @@ import {
   HandledMessage,
   recordCompletion,
 } from "../telemetry/handled_message.ts";
+import { eventLabel } from "../telemetry/known_procedures.ts";
+import { recordOutcome } from "../telemetry/outcomes.ts";
 import { causeOf, type TracedDelivery } from "../telemetry/spans.ts";
-import { type EventFailures, isRefused, requeue } from "./event_failures.ts";
+import {
+  type EventFailures,
+  type EventOutcome,
+  isRefused,
+  requeue,
+} from "./event_failures.ts";
 import { argsOfPayload, payloadOfArgs } from "./intercepted_payload.ts";
 
 /**
@@ -98,29 +105,41 @@ export async function handleEvent(
     const current = { event, delivery, topic, attempt, lastAttempt };
     const handled = new HandledMessage(traced(current, handling));
     const startedAt = performance.now();
-    const end = () =>
-      handled.end(performance.now() - startedAt, event.eventType);
+    const label = eventLabel(topic, event.eventType);
+    const end = (outcome: EventOutcome | undefined) => {
+      if (outcome) recordOutcome(handled, { topic, label, outcome });
+      handled.end(performance.now() - startedAt, label);
+    };
     try {
       const result = await handled.run(() => callHandler(current, handling));
-      end();
+      end(result === "requeue" ? "requeued" : undefined);
       if (result === "requeue") return await requeue(delivery, signal);
-      recordCompletion(topic, event.eventType, timeOf(event));
+      recordCompletion(topic, label, timeOf(event));
       return delivery.ack();
     } catch (error) {
       handled.fail(error);
-      if (isRefused(error)) {
-        await refuse({ delivery, event }, error, handling, failures);
-        return end();
-      }
-      logger("rpc").error("The handler of {event} failed: {error}", {
-        event: oneLine(event.eventType, 60),
-        error,
-      });
-      const again = await failures.failed(delivery, error, attempt, signal);
-      end();
-      if (!again) return;
+      const outcome = await failed(current, error, handling, failures);
+      end(outcome);
+      if (outcome !== "again") return;
     }
   }
+}
+
+/** Handles the error of an attempt. Never rejects. */
+async function failed(
+  { event, delivery, attempt }: EventAttempt,
+  error: unknown,
+  handling: EventHandling,
+  failures: EventFailures,
+): Promise<EventOutcome> {
+  if (isRefused(error)) {
+    return await refuse({ delivery, event }, error, handling, failures);
+  }
+  logger("rpc").error("The handler of {event} failed: {error}", {
+    event: oneLine(event.eventType, 60),
+    error,
+  });
+  return await failures.failed(delivery, error, attempt, handling.signal);
 }
 
 /** Returns the time of an event in epoch milliseconds; undefined if its sender gives none that can be read. */
@@ -135,13 +154,13 @@ async function refuse(
   { message }: Error,
   { signal }: EventHandling,
   failures: EventFailures,
-): Promise<void> {
+): Promise<EventOutcome> {
   const reason = redactText(message);
   logger("rpc").warn("Refused an event {event}: {reason}", {
     event: oneLine(event.eventType, 60),
     reason,
   });
-  await failures.refused(delivery, reason, signal);
+  return await failures.refused(delivery, reason, signal);
 }
 
 /** Calls the handler in the event's context, with the interceptors around it. */

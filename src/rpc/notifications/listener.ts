@@ -29,6 +29,7 @@ import {
   type SelectiveHandler,
 } from "./typed_handlers.ts";
 import type { EventContract } from "../../contract/events.ts";
+import { recordRefused } from "../telemetry/outcomes.ts";
 import { checkInterceptors, type ServiceInterceptor } from "../interceptors.ts";
 import { checkPool, checkTopic } from "../../names.ts";
 import { matcher } from "./event_pattern.ts";
@@ -204,7 +205,7 @@ class EventListener {
   readonly #retry: RetryPolicy | undefined;
   readonly #republisher: Republisher;
   readonly #deadLetters: DeadLetterSender;
-  readonly #active = new Set<Promise<void>>();
+  readonly #active = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
   #consumers: readonly Consumer[] = [];
 
@@ -272,14 +273,17 @@ class EventListener {
       });
       const reason = "no notification where events are handled";
       const { signal } = this.#stopping;
+      recordRefused(this.#handling.topic);
       return this.#track(failures.refused(delivery, reason, signal));
     }
     if (!this.#matches(event.eventType)) return delivery.ack();
     this.#track(handleEvent({ delivery, event }, this.#handling, failures));
   }
 
-  #track(work: Promise<void>): void {
-    const active = work.finally(() => this.#active.delete(active));
+  #track(work: Promise<unknown>): void {
+    const active: Promise<unknown> = work.finally(() =>
+      this.#active.delete(active)
+    );
     this.#active.add(active);
   }
 

@@ -128,10 +128,16 @@ export async function notify(
     timestamp: timestamp(),
     context: filterContext(values, openstack),
   };
+  const outgoing = { event, deadline, headers };
+  if (!isForBus(settings)) return await deliverToDrivers(resources, outgoing);
   const sent = new SentMessage(tracedEvent(event, resources));
-  const outgoing = { event, deadline, headers: sent.inject(headers) };
-  await sent.complete(() => deliverToDrivers(resources, outgoing));
+  const traced = { ...outgoing, headers: sent.inject(headers) };
+  await sent.complete(() => deliverToDrivers(resources, traced));
 }
+
+/** True if events are sent to the broker. */
+const isForBus = ({ drivers }: NotificationSettings): boolean =>
+  drivers === undefined || drivers.includes("bus");
 
 /** Returns an event as telemetry describes it, at the first of its topics. */
 function tracedEvent(

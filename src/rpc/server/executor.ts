@@ -116,7 +116,6 @@ export class Executor implements Disposable {
         await this.#reply(execution, result);
         this.#counters.count("handled", incoming);
       } catch (error) {
-        handled.fail(error);
         await this.#failed(execution, error);
       }
     } catch (error) {

@@ -1,5 +1,6 @@
 /** Requests that were not done: failed, expired, given up, or returned to their queue. @module */
 import type { Deadline } from "../../async/deadline.ts";
+import { InterruptedError, TimeoutError } from "../../errors.ts";
 import type { Responder } from "../replies/responder.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import { conflictError } from "../request/request_key.ts";
@@ -60,7 +61,10 @@ export class RequestFailures {
     error: unknown,
     served: ServedQueue,
   ): Promise<void> {
-    if (await this.#versionDeferral.tryDefer(incoming, error, served)) return;
+    if (await this.#versionDeferral.tryDefer(incoming, error, served)) {
+      return incoming.handled?.defer();
+    }
+    incoming.handled?.fail(error);
     this.#counters.count("failed", incoming);
     if (incoming.request.reply) {
       logFailedCall(incoming, error);
@@ -82,9 +86,10 @@ export class RequestFailures {
     if (incoming.request.reply) { // the caller's timeout is over
       return this.#counters.count("dropped", incoming);
     }
+    const reason = "expired before its next attempt";
+    incoming.handled?.fail(new TimeoutError(reason));
     const { queue } = served;
     const disposition = await this.#castFailures.expired(incoming, queue);
-    const reason = "expired before its next attempt";
     logFailedCast(incoming, reason, disposition, queue);
     if (disposition === "dropped") this.#counters.count("dropped", incoming);
     if (disposition === "requeued") await this.requeue(incoming, served);
@@ -97,6 +102,8 @@ export class RequestFailures {
     served: ServedQueue,
     interruptions: number,
   ): Promise<void> {
+    const reason = `interrupted ${interruptions} times`;
+    incoming.handled?.fail(new InterruptedError(reason));
     const disposition = await this.#quarantine.giveUp(
       incoming,
       interruptions,
@@ -104,7 +111,6 @@ export class RequestFailures {
     );
     if (disposition === "requeued") await this.requeue(incoming, served);
     this.#record(disposition, incoming);
-    const reason = `interrupted ${interruptions} times`;
     if (incoming.request.reply) return logFailedCall(incoming, reason);
     logFailedCast(incoming, reason, disposition, served.queue);
     const { abandoned, lease } = incoming.settlement;

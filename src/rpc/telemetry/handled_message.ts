@@ -1,6 +1,12 @@
 /** A message that is handled, as telemetry sees it: its span, and the duration of its handler. @module */
-import { attribute, OTHER, STATUS_OK } from "../../telemetry/conventions.ts";
+import {
+  attribute,
+  OTHER,
+  spanEvent,
+  STATUS_OK,
+} from "../../telemetry/conventions.ts";
 import { oneLine } from "../../logging.ts";
+import { isOwnTopic } from "../../names.ts";
 import { instruments } from "../../telemetry/instruments.ts";
 import {
   errorType,
@@ -15,16 +21,19 @@ import {
   type TracedDelivery,
 } from "./spans.ts";
 
-/** Follows a message through its handler. */
+/** Follows a message through its handler. Warren's own messages, such as those between services, are not recorded. */
 export class HandledMessage {
   readonly #message: TracedDelivery;
-  readonly #span: Span | undefined;
+  readonly #isRecorded: boolean;
+  #span: Span | undefined;
   #error: string | undefined;
+  #isDeferred = false;
 
   /** Starts the span if the process is traced. */
   constructor(message: TracedDelivery) {
     this.#message = message;
-    this.#span = startSpan(handledSpan, message);
+    this.#isRecorded = !isOwnTopic(message.topic);
+    if (this.#isRecorded) this.#span = startSpan(handledSpan, message);
   }
 
   /** True if the process is traced. */
@@ -40,6 +49,12 @@ export class HandledMessage {
   /** Adds an event to the span. */
   event(name: string, attributes?: SpanAttributes): void {
     this.#span?.event(name, attributes);
+  }
+
+  /** Notes that the handler does not run here, and that another worker gets the message. */
+  defer(): void {
+    this.#isDeferred = true;
+    this.#span?.event(spanEvent.deferred);
   }
 
   /** Records the error of the handler; `end` follows. */
@@ -59,7 +74,7 @@ export class HandledMessage {
     if (isCall) this.#span?.status(status);
     if (label === OTHER) this.#rename();
     this.#span?.end();
-    if (ms === undefined) return;
+    if (ms === undefined || this.#isDeferred || !this.#isRecorded) return;
     if (isCall) {
       instruments.serverDuration.record(ms / 1_000, [topic, label, status]);
     } else {
@@ -71,18 +86,21 @@ export class HandledMessage {
   #rename(): void {
     const { verb, topic, procedure } = this.#message;
     const method = methodName(topic, OTHER);
-    const original = methodName(topic, oneLine(procedure, 100));
+    const original = oneLine(procedure, 100);
     this.#span?.rename(
       hasReply(verb) ? method : `process ${method}`,
       hasReply(verb)
         ? {
           [attribute.rpcMethod]: method,
-          [attribute.rpcMethodOriginal]: original,
+          [attribute.rpcMethodOriginal]: methodName(topic, original),
         }
         : { [attribute.procedure]: original },
     );
   }
 }
+
+/** Milliseconds after which the time of a sending counts as wrong: more than any retries take. */
+const MAX_AGE_MS = 30 * 86_400_000;
 
 /** Records the time from the first sending of a message to its end, by two clocks that may differ. */
 export function recordCompletion(
@@ -91,6 +109,8 @@ export function recordCompletion(
   sentAt: number | undefined,
 ): void {
   if (sentAt === undefined) return;
-  const seconds = Math.max(0, Date.now() - sentAt) / 1_000;
+  const ms = Math.max(0, Date.now() - sentAt);
+  if (ms > MAX_AGE_MS) return;
+  const seconds = ms / 1_000;
   instruments.completionTime.record(seconds, [topic, procedure]);
 }

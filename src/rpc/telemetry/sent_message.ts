@@ -3,6 +3,7 @@ import { SlotMap } from "../../slot_map.ts";
 import { STATUS_OK } from "../../telemetry/conventions.ts";
 import { instruments } from "../../telemetry/instruments.ts";
 import { errorType, type Span, startSpan } from "../../telemetry/tracing.ts";
+import { eventLabel } from "./known_procedures.ts";
 import { hasReply, sentSpan, type TracedMessage } from "./spans.ts";
 
 /** Messages of this process that were sent and are not settled. */
@@ -72,7 +73,10 @@ export class SentMessage {
       instruments.clientDuration.record(seconds, [topic, procedure, status]);
       this.#span?.status(status);
     } else {
-      const values = [session.system, topic, procedure, this.#error ?? ""];
+      const label = verb === "notify"
+        ? eventLabel(topic, procedure)
+        : procedure;
+      const values = [session.system, topic, label, this.#error ?? ""];
       instruments.sendDuration.record(seconds, values);
     }
     this.#span?.end();

@@ -1,4 +1,5 @@
 /** Counters of a server, in its statistics and in the metrics of the process. @module */
+import { isOwnTopic } from "../../names.ts";
 import { instruments } from "../../telemetry/instruments.ts";
 import type { Disposition, ServerStats } from "../server_stats.ts";
 import type { Message } from "../../transport/transport.ts";
@@ -68,6 +69,7 @@ export class ServerCounters {
   count(outcome: Counted, counted: CountedRequest): void {
     const { topic, request, message } = counted;
     this.#counts[outcome]++;
+    if (isOwnTopic(topic)) return;
     const procedure = procedureLabel(topic, request?.method ?? "");
     if (message && isLast(outcome, counted)) {
       recordCompletion(topic, procedure, sentAt(message.headers));
@@ -90,6 +92,7 @@ export function observeRequests(
 ): Disposable {
   return instruments.serverActive.observe(function* () {
     for (const { incoming: { topic, request, handled } } of requests) {
+      if (isOwnTopic(topic)) continue;
       const procedure = procedureLabel(topic, request.method);
       yield [[topic, procedure, handled ? "running" : "waiting"], 1];
     }

@@ -4,6 +4,7 @@ import type {
   SpanAttributes,
   SpanOptions,
   TraceHeaders,
+  TracePlace,
 } from "../../telemetry/tracing.ts";
 import type { Address } from "../../transport/address.ts";
 import type { Session } from "../../transport/transport.ts";
@@ -25,6 +26,8 @@ export interface TracedMessage {
   readonly address: Address;
   /** Session that sends or receives the message. */
   readonly session: Pick<Session, "system" | "destination">;
+  /** Place in the code that sends the message; default: where its record begins. */
+  readonly place?: TracePlace | undefined;
 }
 
 /** Message that is handled. */
@@ -82,13 +85,15 @@ function messageAttributes(
 
 /** Span of a message at its sender. */
 export function sentSpan(message: TracedMessage): SpanOptions {
-  const name = methodName(message.topic, message.procedure);
-  return hasReply(message.verb)
-    ? { name, kind: "client", attributes: callAttributes(message) }
+  const { topic, procedure, verb, place } = message;
+  const name = methodName(topic, procedure);
+  return hasReply(verb)
+    ? { name, kind: "client", attributes: callAttributes(message), place }
     : {
       name: `send ${name}`,
       kind: "producer",
       attributes: messageAttributes(message, "send"),
+      place,
     };
 }
 

@@ -1,4 +1,5 @@
 /** Subset of HTTP that probes need: one request on each connection, without a body, and a response in JSON or text. @module */
+import { logger } from "../../logging.ts";
 
 /** Maximum size of a request line and its headers. */
 const MAX_HEAD_BYTES = 8_192;
@@ -39,9 +40,24 @@ export async function serveProbe(
   const request = parseHead(head);
   const response = typeof request === "number"
     ? { status: request, body: { status: REASONS[request] } }
-    : await handler(request);
+    : await handled(request, handler);
   await send(connection, response, head.startsWith("HEAD "));
   return true;
+}
+
+/** Calls the handler; an error becomes a response, and is logged. */
+async function handled(
+  request: ProbeRequest,
+  handler: ProbeHandler,
+): Promise<ProbeResponse> {
+  try {
+    return await handler(request);
+  } catch (error) {
+    const text = "The health server cannot answer {path}: {error}";
+    const path = request.pathname;
+    logger("service").error(text, { path, error }, path);
+    return { status: 500, body: { status: REASONS[500] } };
+  }
 }
 
 /** Reason phrases of the statuses that occur. */
@@ -51,6 +67,7 @@ const REASONS: Readonly<Record<number, string>> = {
   404: "Not Found",
   405: "Method Not Allowed",
   431: "Request Header Fields Too Large",
+  500: "Internal Server Error",
   503: "Service Unavailable",
 };
 

@@ -20,6 +20,7 @@ type RunNames = Pick<TaskRun, "topic" | "host" | "task">;
 const runSpan = ({ topic, host, task }: RunNames): SpanOptions => ({
   name: `${topic}/${task}`,
   kind: "internal",
+  place: "none", // timers keep the trace in which the service was started
   attributes: {
     [attribute.topic]: topic,
     [attribute.host]: host,

@@ -82,16 +82,28 @@ export async function runAsWorker(
   });
   await using _launcher = followLauncher(drain);
   await using metrics = serveMetrics();
-  const onReady = () => announceReady(metrics?.url);
+  const onReady = () => announceReady(metrics);
   await runServices(services, { drain: drain.signal, onReady });
 }
 
+/** Server of the metrics of this worker, and the secret of its launcher. */
+interface WorkerMetrics extends AsyncDisposable {
+  readonly server: HealthServer;
+  readonly secret: string;
+}
+
 /** Serves the metrics of this worker to its launcher, if the launcher asks for them and the permissions allow it. */
-function serveMetrics(): HealthServer | undefined {
+function serveMetrics(): WorkerMetrics | undefined {
   try {
-    if (!Deno.env.get(METRICS_VARIABLE)) return undefined;
+    const secret = Deno.env.get(METRICS_VARIABLE);
+    if (!secret) return undefined;
     const check = () => ({ live: true, ready: true, detail: {} });
-    return HealthServer.start({ port: 0, hostname: LOOPBACK }, { check });
+    const options = { port: 0, hostname: LOOPBACK };
+    const server = HealthServer.start(options, { check });
+    return {
+      ...{ server, secret },
+      [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+    };
   } catch (error) {
     const text = "The launcher cannot read the metrics of this worker: {error}";
     logger("service").info(text, { error });
@@ -100,9 +112,14 @@ function serveMetrics(): HealthServer | undefined {
 }
 
 /** Tells the launcher that all services have started, and where it can read their metrics. */
-function announceReady(metricsUrl: string | undefined): void {
+function announceReady(metrics: WorkerMetrics | undefined): void {
   try {
-    const line = `${readyMarker(metricsUrl)}\n`;
+    const { url = "" } = metrics?.server ?? {};
+    const { port = "" } = URL.parse(url) ?? {};
+    const marker = metrics
+      ? readyMarker({ secret: metrics.secret, port })
+      : readyMarker();
+    const line = `${marker}\n`;
     Deno.stdout.writeSync(new TextEncoder().encode(line));
   } catch {
     // The launcher has died. The end of stdin reports this as well, and drains the worker.

@@ -1,6 +1,10 @@
 /** Metrics of all workers of a launcher, which one request to its health port returns. @module */
 import { logger } from "../../logging.ts";
-import { joinFamilies, type MetricFamily } from "../../telemetry/prometheus.ts";
+import {
+  isMetricFamily,
+  joinFamilies,
+  type MetricFamily,
+} from "../../telemetry/prometheus.ts";
 
 /** Milliseconds in which a worker has to return its metrics. */
 const TIMEOUT_MS = 2_000;
@@ -37,8 +41,11 @@ async function metricsOf(
   try {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     const response = await fetch(`${metricsUrl}/metrics.json`, { signal });
-    const { families }: { families: MetricFamily[] } = await response.json();
-    return families;
+    const { families }: { families: unknown } = await response.json();
+    if (Array.isArray(families) && families.every(isMetricFamily)) {
+      return families;
+    }
+    throw new Error("the answer has no metrics");
   } catch (error) {
     const text = "The metrics of worker {worker} cannot be read: {error}";
     logger("service").warn(text, { worker, error }, `${worker}`);

@@ -6,6 +6,7 @@ import {
   parseReady,
   WORKER_VARIABLE,
 } from "../../config/worker_role.ts";
+import { LOOPBACK } from "../../names.ts";
 import { LastError, type LineWriter, toLines } from "./line_output.ts";
 
 /**
@@ -45,15 +46,17 @@ export class WorkerProcess {
   /** Time of `performance.now()` at which the process ended. */
   #endedAt: number | undefined;
   #draining = false;
-  #metricsUrl: string | undefined;
+  readonly #secret: string | undefined;
+  #metricsPort: number | undefined;
 
   /** Starts the process of worker number `worker`. Throws the error of Deno if that fails. */
   constructor(worker: number, { args, metrics, stdout, stderr }: Program) {
+    this.#secret = metrics ? crypto.randomUUID() : undefined;
     this.#process = new Deno.Command(Deno.execPath(), {
       args: [...args],
       env: {
         [WORKER_VARIABLE]: String(worker),
-        ...(metrics && { [METRICS_VARIABLE]: "1" }),
+        ...(this.#secret && { [METRICS_VARIABLE]: this.#secret }),
       },
       stdin: "piped",
       stdout: "piped",
@@ -95,7 +98,8 @@ export class WorkerProcess {
 
   /** URL of the metrics of the process; undefined before its services have started, and if it has none. */
   get metricsUrl(): string | undefined {
-    return this.#metricsUrl;
+    const port = this.#metricsPort;
+    return port === undefined ? undefined : `http://${LOOPBACK}:${port}`;
   }
 
   /** Last error that the process printed. */
@@ -124,10 +128,10 @@ export class WorkerProcess {
    * line.
    */
   #outputOf(line: string, name: string): string {
-    const ready = parseReady(line);
+    const ready = parseReady(line, this.#secret);
     if (!ready) return `${name}${line}\n`;
     this.#servingSince ??= performance.now();
-    this.#metricsUrl = ready.metricsUrl;
+    this.#metricsPort ??= ready.metricsPort;
     this.#ready.resolve(true);
     return ready.output === "" ? "" : `${name}${ready.output}\n`;
   }
