@@ -265,8 +265,11 @@ export type {
   ReadOptions,
 } from "./src/operations/letters/dead_letters.ts";
 export type {
+  CastLetterFilter,
   DeadLetterFilter,
+  EventLetterFilter,
   EventQueues,
+  LetterConditions,
 } from "./src/operations/letters/filter.ts";
 export type { DeadLetterGroup } from "./src/operations/letters/groups.ts";
 export type { DiscardOptions } from "./src/operations/letters/discard.ts";

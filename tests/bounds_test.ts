@@ -18,6 +18,8 @@ const PREFETCH = "unacknowledged deliveries: the prefetch of its consumers";
 const SENT = "what this program itself sends and has not settled: the window";
 const CALLS = "calls of this program that wait";
 const HANDLERS = "handlers of this program that run";
+const LETTERS =
+  "letters of one walk: a million, see MAX_LETTERS of operations/letters/walk.ts";
 const MEMORY_BUS = "the bus of one process, which only that process fills";
 
 /** Of each collection that lives longer than a function: what bounds it. */
@@ -134,6 +136,15 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "connection/transport_registry.ts transports": OWN,
   "service/manager.ts periodic": OWN,
   "ledger/memory_ledger.ts #entries": "what its age and size let stay",
+  "operations/letters/fingerprints.ts #counts": LETTERS,
+  "operations/letters/listing.ts #messages":
+    "8 MiB of letters, see its MAX_BUFFER_BYTES (tests/operations/hidden.ts)",
+  "operations/letters/pass.ts #acknowledged": LETTERS,
+  "operations/letters/pass.ts #arrived": "the letters of two batches",
+  "operations/letters/pass.ts #pending":
+    "256 copies and 8 MiB, see its MAX_PENDING",
+  "operations/letters/replay.ts #replayed": LETTERS,
+  "operations/letters/results.ts #failures": "100, see its MAX_FAILURES",
   "service/periodic/periodic_tasks.ts #elections": OWN,
   "service/health/probe_server.ts #open":
     "64 connections (tests/service/health/health_bounds_test.ts)",
@@ -145,8 +156,11 @@ const BOUNDS: Readonly<Record<string, string>> = {
   "telemetry/instrument.ts #series": "MAX_SERIES",
   "telemetry/instrument.ts #readers": OWN,
   "telemetry/meter.ts recorders": "the instruments",
+  "telemetry/meter.ts gauges": "the instruments",
   "rpc/telemetry/sent_message.ts active": CALLS,
-  "rpc/telemetry/known_procedures.ts known": OWN,
+  "rpc/telemetry/known_procedures.ts procedures": OWN,
+  "rpc/telemetry/known_procedures.ts eventTypes":
+    "MAX_EVENT_TYPES of a topic of this program",
   "slot_map.ts #handles": "what it is used for",
   "logging.ts loggers": OWN,
   "wire/reply_batch.ts #heads":

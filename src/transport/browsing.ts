@@ -6,6 +6,8 @@ export interface BrowseOptions {
   readonly maxMessages?: number | undefined;
   /** Number of messages in the first batch, as far as there are so many; default 200. */
   readonly firstBatch?: number | undefined;
+  /** Messages at the beginning of which little is needed, so that they may be fetched in larger batches; default none. */
+  readonly known?: { readonly count: number; readonly bytes: number };
   /**
    * Length of a body in bytes above which only its two ends are delivered. The whole body is delivered all the same if
    * the message is near its delivery limit, and no other such body is held.

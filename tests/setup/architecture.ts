@@ -48,7 +48,7 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/rpc/dispatch": "rpc/telemetry async contract wire rpc",
   "src/rpc/streams": "async contract transport wire rpc rpc/dispatch",
   "src/rpc/client":
-    "rpc/telemetry async contract transport wire rpc rpc/streams",
+    "telemetry rpc/telemetry async contract transport wire rpc rpc/streams",
   "src/rpc/cache": "transport",
   "src/rpc/letters": "transport wire",
   "src/rpc/request":

@@ -49,7 +49,7 @@ export async function discard(
       const visit = (message: Message): Verdict => {
         if (end()) return "full";
         const letter = deadLetterOf(message, queueName(queue), source.limits);
-        if (!chooses(letter)) return tally.skip(), "kept";
+        if (chooses && !chooses(letter)) return tally.skip(), "kept";
         tally.move();
         return dryRun ? "kept" : "removed";
       };

@@ -26,8 +26,11 @@ export interface EventQueues {
   readonly pool?: string | undefined;
 }
 
-/** Conditions on a letter, all of which must hold. */
-interface LetterConditions {
+/**
+ * Conditions on a letter, all of which must hold.
+ * @category Operations
+ */
+export interface LetterConditions {
   /** Procedure of casts, or type of events; `*` stands for any characters. */
   readonly procedure?: string | undefined;
   /** Text that the reason contains. */
@@ -40,23 +43,33 @@ interface LetterConditions {
   readonly ids?: readonly string[] | undefined;
 }
 
-/** Letters of the casts of one topic. */
-interface CastFilter extends LetterConditions {
+/**
+ * Letters of the casts of one topic.
+ * @category Operations
+ */
+export interface CastLetterFilter extends LetterConditions {
   /** Topic: letters of the queue of any worker, `<topic>.dead`. */
   readonly topic: string;
   /** Host: letters of that host's queue, `<topic>.<host>.dead`, instead. */
   readonly host?: string | undefined;
   /** Pool of workers (`createWorker`): letters of its queue, `<pool>.dead`, instead. */
   readonly pool?: string | undefined;
+  /** Not together with a topic. */
   readonly events?: undefined;
 }
 
-/** Letters of events. */
-interface EventFilter extends LetterConditions {
+/**
+ * Letters of events.
+ * @category Operations
+ */
+export interface EventLetterFilter extends LetterConditions {
   /** Listeners whose letters are meant; `{}` for those of the topic `notifications` without a pool. */
   readonly events: EventQueues;
+  /** Not together with events. */
   readonly topic?: undefined;
+  /** Not together with events. */
   readonly host?: undefined;
+  /** Not together with events, which have a pool of their own. */
   readonly pool?: undefined;
 }
 
@@ -64,7 +77,7 @@ interface EventFilter extends LetterConditions {
  * Dead letters of a topic, of one of its hosts or pools, or of the listeners of `events`, that meet all conditions.
  * @category Operations
  */
-export type DeadLetterFilter = CastFilter | EventFilter;
+export type DeadLetterFilter = CastLetterFilter | EventLetterFilter;
 
 const filterNames = namesOf<DeadLetterFilter>({
   topic: true,
@@ -88,8 +101,8 @@ const eventNames = namesOf<EventQueues>({
 export interface CheckedFilter {
   /** Queues whose dead letters are meant. */
   readonly queues: readonly QueueAddress[];
-  /** True for a letter that is chosen. */
-  readonly chooses: (letter: DeadLetter) => boolean;
+  /** True for a letter that is chosen; undefined if all are. */
+  readonly chooses: ((letter: DeadLetter) => boolean) | undefined;
 }
 
 /**
@@ -107,8 +120,13 @@ export function checkFilter(filter: DeadLetterFilter): CheckedFilter {
   const since = sinceOf(filter);
   const known = idsOf(ids);
   const isOfProcedure = matcher(procedure);
+  const queues = queuesOf(filter);
+  const conditions = [procedure, reason, since, text, ids];
+  if (conditions.every((each) => each === undefined)) {
+    return { queues, chooses: undefined };
+  }
   return {
-    queues: queuesOf(filter),
+    queues,
     chooses: (letter) =>
       (since === undefined || (letter.deadAt ?? -Infinity) >= since) &&
       (reason === undefined || letter.reason.includes(reason)) &&

@@ -44,7 +44,7 @@ export async function group(
     const visit = (message: Parameters<typeof deadLetterOf>[0]) => {
       if (source.signal?.aborted) return "full";
       const letter = deadLetterOf(message, queueName(queue), source.limits);
-      if (chooses(letter)) addTo(groups, letter);
+      if (chooses?.(letter) ?? true) addTo(groups, letter);
       return "kept";
     };
     for await (const _pass of walk(source, queue, { visit })) {

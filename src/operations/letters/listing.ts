@@ -57,7 +57,8 @@ class LetterBuffer implements WalkVisitor {
     const bytes = body.length + LETTER_BYTES;
     const isFull = this.#bytes > 0 && this.#bytes + bytes > MAX_BUFFER_BYTES;
     if (isFull || this.#source.signal?.aborted) return "full";
-    if (!this.#chooses(this.#letterOf(message))) return "kept";
+    const isChosen = this.#chooses?.(this.#letterOf(message)) ?? true;
+    if (!isChosen) return "kept";
     this.#bytes += bytes;
     // A copy: the original holds the frames in which it has arrived.
     const copy = { body: this.#copyOf(body), headers, messageId };

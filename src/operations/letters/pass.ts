@@ -81,10 +81,15 @@ export class Pass {
   readonly #acknowledged: number[] = [];
   readonly #started = performance.now();
   #pendingBytes = 0;
+  /** True once the first copy was sent. Copies keep the order of their letters from then on. */
+  #hasSent = false;
   #removed = 0;
   /** Letters that have arrived to be visited, in their order: those of two batches at most. */
   readonly #arrived: ArrivedLetter[] = [];
   #visited = 0;
+  /** Letters that have arrived in all, and their bytes. */
+  #count = 0;
+  #bytes = 0;
   /** Time at which the pass has come to the first letter that no pass had dealt with. */
   #newSince: number | undefined;
 
@@ -95,6 +100,11 @@ export class Pass {
     this.#visitor = visitor;
     memory.kept.startPass();
     memory.removed.startPass();
+  }
+
+  /** Number of letters that have arrived, and their bytes. */
+  get arrived(): { readonly count: number; readonly bytes: number } {
+    return { count: this.#count, bytes: this.#bytes };
   }
 
   /** Visits the letters of a browser, and closes it. */
@@ -123,11 +133,18 @@ export class Pass {
       if (this.#isOver()) return false;
       for (const delivery of batch) {
         if (this.#isOver() || !this.#visit(delivery)) return false;
-        const isFull = this.#pending.size >= MAX_PENDING ||
-          this.#pendingBytes >= MAX_PENDING_BYTES;
-        if (isFull) await this.#settled();
+        if (this.#hasToWait()) await this.#settled();
       }
     }
+  }
+
+  /** True if no further copy may be sent: there are many, or the first one may still wait for its channel to open. */
+  #hasToWait(): boolean {
+    const { size } = this.#pending;
+    const isFirst = size > 0 && !this.#hasSent;
+    if (isFirst) this.#hasSent = true;
+    return isFirst || size >= MAX_PENDING ||
+      this.#pendingBytes >= MAX_PENDING_BYTES;
   }
 
   /** Resolves when no letter is being copied any more. */
@@ -143,6 +160,8 @@ export class Pass {
 
   /** Notes a letter that arrives; returns the part that is needed to visit it. */
   arrive(head: MessageHead): Need {
+    this.#count++;
+    this.#bytes += head.bytes;
     const { kept, removed } = this.#memory;
     const fingerprint = fingerprintOf(head);
     const state = removed.meet(fingerprint)

@@ -182,7 +182,7 @@ class Replay {
       tally.return();
       return "kept";
     }
-    if (!this.#chooses(letter)) {
+    if (this.#chooses && !this.#chooses(letter)) {
       tally.skip();
       return "kept";
     }

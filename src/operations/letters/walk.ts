@@ -20,6 +20,12 @@ const FIRST_BATCH = 200;
 const BEGIN_TIMEOUT_MS = 60_000;
 /** Passes that fail one after another before the walk fails. */
 const MAX_FAILURES = 8;
+/**
+ * Passes that find all letters after one that has failed, and the milliseconds before each: a broker may return the
+ * letters of a lost channel some time after it has forgotten the channel.
+ */
+const CONFIRMATIONS = 2;
+const CONFIRMATION_PAUSE_MS = 1_000;
 /** Milliseconds between two passes, in which another reader may begin one: at least so many, and as many more by chance. */
 const PAUSE_MS = 50;
 
@@ -63,8 +69,12 @@ class Walk {
   };
   /** Letters that were there at the start, and are in their places; undefined before the first pass. */
   #left: number | undefined;
+  /** Letters at the beginning that the last pass has visited and left, unless it has removed some. */
+  #known = { count: 0, bytes: 0 };
   /** Passes that have failed one after another. */
   #failures = 0;
+  /** Passes that have to find all letters before the walk ends. */
+  #confirmations = 0;
   /** Time since which another reader has the queue. */
   #busySince: number | undefined;
 
@@ -76,8 +86,12 @@ class Walk {
 
   /** Milliseconds before the next pass. */
   get pause(): number {
-    return PAUSE_MS * (1 + Math.random()) +
-      (this.#failures > 0 ? backoff(this.#failures) : 0);
+    const pause = this.#failures > 0
+      ? backoff(this.#failures)
+      : this.#confirmations > 0
+      ? CONFIRMATION_PAUSE_MS
+      : 0;
+    return PAUSE_MS * (1 + Math.random()) + pause;
   }
 
   /**
@@ -95,12 +109,18 @@ class Walk {
       const browser = await this.#browse(current, visitor.wanted, signal);
       if (!browser) return true;
       this.#busySince = undefined;
+      // Fewer than expected: another program has taken some, or they are not returned yet.
+      const isShort = browser.messages < (this.#left ?? 0);
+      if (isShort) this.#confirmations = CONFIRMATIONS;
       this.#left ??= Math.min(browser.messages, MAX_LETTERS);
       const { removed, isComplete, error } = await current.run(browser);
       this.#left -= removed;
       if (error !== undefined) throw error;
+      this.#known = removed === 0 ? current.arrived : { count: 0, bytes: 0 };
       this.#failures = 0;
-      return isComplete || this.#left === 0;
+      if (!isComplete && this.#left > 0) return false;
+      this.#left = undefined; // for a confirmation
+      return this.#confirmations-- <= 0;
     } catch (error) {
       if (!this.#mayHeal(error)) throw error;
       return false;
@@ -118,6 +138,7 @@ class Walk {
       onHead: (head) => current.arrive(head),
       maxMessages: this.#left ?? MAX_LETTERS,
       firstBatch: Math.min(FIRST_BATCH, wanted),
+      known: this.#known,
       maxBodyBytes: this.#maxBodyBytes,
     }, deadline);
   }
@@ -130,6 +151,7 @@ class Walk {
     }
     const isFinal = error instanceof TopologyError ||
       error instanceof ConnectionDisposedError;
+    this.#confirmations = CONFIRMATIONS;
     return !isFinal && ++this.#failures < MAX_FAILURES;
   }
 }

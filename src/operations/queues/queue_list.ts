@@ -85,7 +85,7 @@ const optionNames = namesOf<QueuesOptions>({
 
 const DEFAULT_TIMEOUT_MS = 2_000;
 /** Multiple of the timeout that all looks may take together. */
-const PATIENCE = 5;
+const MAX_TIMEOUTS = 5;
 /** Queues that are looked at at the same time. */
 const PARALLEL = 8;
 /** Maximum number of queues that are looked at: of 1000 hosts and topics. */
@@ -168,11 +168,11 @@ async function inspectAll(
   timeout: number,
 ): Promise<QueueInfo[]> {
   const found = new Map<NamedQueue, QueueInfo>();
-  const latest = performance.now() + PATIENCE * timeout;
+  const latest = performance.now() + MAX_TIMEOUTS * timeout;
   await inParallel(names, PARALLEL, async (named) => {
     const state = performance.now() < latest
       ? await stateOf(transport, named.name, timeout)
-      : notLooked(PATIENCE * timeout);
+      : notLooked(MAX_TIMEOUTS * timeout);
     if (state) found.set(named, { ...named, ...state });
   });
   return names.flatMap((named) => found.get(named) ?? []);

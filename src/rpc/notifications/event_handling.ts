@@ -19,7 +19,7 @@ import {
   recordCompletion,
 } from "../telemetry/handled_message.ts";
 import { eventLabel } from "../telemetry/known_procedures.ts";
-import { recordOutcome } from "../telemetry/outcomes.ts";
+import { recordOutcome } from "../telemetry/event_record.ts";
 import { causeOf, type TracedDelivery } from "../telemetry/spans.ts";
 import {
   type EventFailures,

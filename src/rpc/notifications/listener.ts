@@ -29,7 +29,7 @@ import {
   type SelectiveHandler,
 } from "./typed_handlers.ts";
 import type { EventContract } from "../../contract/events.ts";
-import { recordRefused } from "../telemetry/outcomes.ts";
+import { recordRefused } from "../telemetry/event_record.ts";
 import { checkInterceptors, type ServiceInterceptor } from "../interceptors.ts";
 import { checkPool, checkTopic } from "../../names.ts";
 import { matcher } from "./event_pattern.ts";

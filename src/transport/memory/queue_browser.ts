@@ -23,16 +23,16 @@ export class MemoryBrowser implements Browser {
     this.messages = queue.messages;
     const prefetch = Math.min(this.messages, maxMessages);
     if (prefetch === 0) return;
+    let left = prefetch;
     this.#consumer = queue.consume(
       owner,
-      (delivery) => void this.#deliveries.push(delivery),
+      (delivery) => left-- > 0 && this.#deliveries.push(delivery), // more come for those that are acknowledged
       { prefetch },
     );
   }
 
   async read(): Promise<readonly Delivery[] | undefined> {
     await Promise.resolve(); // the queue delivers in the turn after `consume`
-    this.#consumer?.cancel();
     if (this.#deliveries.length === 0) return undefined;
     return this.#deliveries.splice(0, MAX_BATCH).filter(({ message }) => {
       const { headers, messageId, body: { length: bytes } } = message;

@@ -29,9 +29,14 @@ export interface BrowseState {
   readonly options: BrowseOptions;
   /** Bytes of the whole bodies above the limit that are held. */
   wholeBytes: number;
+  /** Tags of the messages that are to be acknowledged, once their consumer is cancelled. */
+  acknowledged: number[];
 }
 
-/** A message that a browser has received. Acknowledgements are sent at once. */
+/**
+ * A message that a browser has received. An acknowledgement waits for the end of its consumer, which would get another
+ * message in return, before those of the next batch.
+ */
 class BrowsedDelivery implements Delivery {
   readonly message: Message;
   readonly key: string;
@@ -70,7 +75,7 @@ class BrowsedDelivery implements Delivery {
 
   ack(): void {
     this.#release();
-    this.#state.channel.ack(this.#tag);
+    this.#state.acknowledged.push(this.#tag);
   }
 
   reject(requeue: boolean): void {

@@ -10,9 +10,12 @@ import { browseError, QueueBrowser } from "./queue_browser.ts";
 
 /**
  * Milliseconds between two counts of the messages. If they differ, the messages of another look are being returned, or
- * messages arrive. After the second time, the look begins all the same, since messages may arrive all the time.
+ * messages arrive; in the first case by many, or once. The look begins after some counts with small differences, and at
+ * the latest after the last time.
  */
 const COUNT_INTERVAL_MS = 30;
+const MAX_ARRIVALS = 64;
+const MAX_SMALL_DIFFERENCES = 4;
 const MAX_UNSTEADY_MS = 5_000;
 
 /**
@@ -49,9 +52,12 @@ async function steadyState(
   queue: string,
 ): Promise<QueueState> {
   const end = performance.now() + MAX_UNSTEADY_MS;
-  for (let before = -1;;) {
+  for (let before = -Infinity, small = 0;;) {
     const state = await inspectQueue(channel, queue, undefined);
-    const isSteady = state.messages === before || performance.now() > end;
+    const difference = Math.abs(state.messages - before);
+    small = difference <= MAX_ARRIVALS ? small + 1 : 0;
+    const isSteady = difference === 0 || small >= MAX_SMALL_DIFFERENCES ||
+      performance.now() > end;
     if (isSteady || state.consumers > 0) return state;
     before = state.messages;
     await delay(COUNT_INTERVAL_MS, { at: Infinity });

@@ -1,6 +1,6 @@
 /** Looks at the messages of a queue on a channel of its own, with one consumer after another. @module */
 import { AmqpError, type Channel } from "../../../amqp/mod.ts";
-import { settledWithin, withDeadline } from "../../../async/deadline.ts";
+import { delay, settledWithin, withDeadline } from "../../../async/deadline.ts";
 import { ConnectionFailedError, TimeoutError } from "../../../errors.ts";
 import type { BrowseOptions, Browser, Delivery } from "../../transport.ts";
 import { checkQueue } from "../connection/declarations.ts";
@@ -10,13 +10,20 @@ import { BrowseBatch, type BrowseState } from "./browse_batch.ts";
 /** Messages of the first batch by default. */
 const FIRST_BATCH = 200;
 /** Maximum number of messages of a batch, which has at most 4 MiB by the sizes of the batch before. */
-const MAX_BATCH = 2_000;
-const MAX_BATCH_BYTES = 2 * 1024 * 1024;
+const MAX_BATCH = 4_000;
+const MAX_BATCH_BYTES = 4 * 1024 * 1024;
+/** The same for messages of which little is needed. */
+const MAX_KNOWN_BATCH = 60_000;
+const MAX_KNOWN_BATCH_BYTES = 32 * 1024 * 1024;
 /** Milliseconds without a message after which the broker is asked for the number of ready messages. */
 const IDLE_MS = 250;
-/** Milliseconds for a reply of the broker, and for its return of all messages. */
+/** Milliseconds for a reply of the broker. */
 const REPLY_TIMEOUT_MS = 10_000;
-const CLOSE_TIMEOUT_MS = 30_000;
+/** Milliseconds between two counts of the messages that are returned, and without a change of the count. */
+const RETURN_INTERVAL_MS = 20;
+const MAX_UNCHANGED_MS = 10_000;
+/** Acknowledgements that RabbitMQ does not hold back: half of its limit for a quorum queue. */
+const MAX_SINGLE_ACKS = 16;
 /** Digits of a consumer tag: RabbitMQ returns the messages of several consumers in the order of their tags. */
 const TAG_DIGITS = 6;
 
@@ -29,14 +36,21 @@ export class QueueBrowser implements Browser {
   readonly messages: number;
   readonly #queue: string;
   readonly #state: BrowseState;
-  /** Consumers that were started. */
+  /** Number of consumers that were started, and that were cancelled. */
   #started = 0;
+  #cancelled = 0;
   /** Batch that is arriving. */
   #next: Promise<BrowseBatch> | undefined;
   #batchSize: number;
   /** Number of messages that are still to be requested. */
   #left: number;
+  #requested = 0;
   #reads = 0;
+  /** Oldest tag that is not acknowledged, and number of acknowledged messages. */
+  #oldest = 1;
+  #acknowledged = 0;
+  /** Number of acknowledgements of one message each. */
+  #singleAcks = 0;
 
   /** `messages` are ready on the queue. Nothing is requested yet. */
   constructor(
@@ -48,7 +62,7 @@ export class QueueBrowser implements Browser {
     const { maxMessages = Infinity, firstBatch = FIRST_BATCH } = options;
     this.messages = messages;
     this.#queue = queue;
-    this.#state = { channel, options, wholeBytes: 0 };
+    this.#state = { channel, options, wholeBytes: 0, acknowledged: [] };
     this.#batchSize = Math.min(Math.max(1, firstBatch), MAX_BATCH);
     this.#left = Math.min(messages, maxMessages);
   }
@@ -65,6 +79,8 @@ export class QueueBrowser implements Browser {
   async read(): Promise<readonly Delivery[] | undefined> {
     try {
       if (!this.#next && this.#left > 0) this.#next = this.#startBatch();
+      // The last consumer stays until the end, so that nobody else begins to look.
+      if (this.#next) void this.#endBatches(this.#started - 1);
       const batch = await this.#next;
       this.#next = undefined;
       if (!batch) return undefined;
@@ -84,22 +100,77 @@ export class QueueBrowser implements Browser {
       const next = await this.#next;
       // No message may be on its way: it would be returned behind those that come after it.
       if (next) await this.#arrived(next);
-      const tags = Array.from({ length: this.#started }, (_, n) => tagOf(n));
-      // A message that is returned must not be delivered once more.
-      const cancelled = Promise.all(tags.map((tag) => channel.cancel(tag)));
-      if (tags.length > 0) channel.nack(0, { multiple: true });
-      await this.#inTime(cancelled);
+      const ended = this.#endBatches(this.#started);
+      if (this.#singleAcks > MAX_SINGLE_ACKS) await this.#processed(ended);
+      if (this.#started > 0) channel.nack(0, { multiple: true });
+      await this.#inTime(ended);
+      await this.#returned();
     } catch {
       // The channel is lost, or does not answer: the broker returns the messages when it is closed.
     }
     if (!channel.isOpen) return false;
-    await channel.close(CLOSE_TIMEOUT_MS);
+    await channel.close(REPLY_TIMEOUT_MS);
     const reason = await channel.closed;
     return reason.code === "CLOSED" && reason.scope === "channel";
   }
 
+  /** Cancels the consumers before one, and acknowledges their messages; never rejects. */
+  async #endBatches(before: number): Promise<void> {
+    const { channel } = this.#state;
+    const replies: Promise<void>[] = [];
+    while (this.#cancelled < before) {
+      replies.push(channel.cancel(tagOf(this.#cancelled++)));
+    }
+    this.#acknowledge();
+    await Promise.allSettled(replies);
+  }
+
+  /** Sends the acknowledgements: one for the oldest messages up to the first that stays, and one for each other. */
+  #acknowledge(): void {
+    const { channel, acknowledged } = this.#state;
+    this.#state.acknowledged = [];
+    this.#acknowledged += acknowledged.length;
+    const tags = acknowledged.sort((a, b) => a - b);
+    let count = 0;
+    while (tags[count] === this.#oldest) count++, this.#oldest++;
+    if (count > 0) channel.ack(this.#oldest - 1, true);
+    for (const tag of tags.slice(count)) channel.ack(tag);
+    this.#singleAcks += tags.length - count;
+  }
+
+  /**
+   * Gives the broker time for the acknowledgements. RabbitMQ returns the messages of a quorum queue in another order while
+   * it holds acknowledgements back.
+   */
+  async #processed(ended: Promise<void>): Promise<void> {
+    await this.#inTime(ended);
+    for (let turn = 0; turn < 5; turn++) {
+      await this.#ask();
+      await delay(RETURN_INTERVAL_MS, { at: Infinity });
+    }
+  }
+
+  /**
+   * Waits until the messages that stay are ready again. RabbitMQ holds back acknowledgements and returns of a quorum queue
+   * while many others are being processed, and drops those that it holds back when the channel is closed.
+   */
+  async #returned(): Promise<void> {
+    const expected = this.messages - this.#acknowledged;
+    const deadline = { at: Infinity };
+    let last = -1;
+    for (let changed = performance.now();;) {
+      const { messageCount } = await this.#ask();
+      const now = performance.now();
+      if (messageCount !== last) changed = now;
+      last = messageCount;
+      if (last >= expected || now - changed > MAX_UNCHANGED_MS) return;
+      await delay(RETURN_INTERVAL_MS, deadline);
+    }
+  }
+
   async #startBatch(): Promise<BrowseBatch> {
-    const size = Math.min(this.#batchSize, this.#left);
+    const size = Math.min(this.#knownSize() || this.#batchSize, this.#left);
+    this.#requested += size;
     const batch = new BrowseBatch(this.#state, size);
     this.#left -= size;
     const consuming = this.#state.channel.consume(this.#queue, batch, {
@@ -108,6 +179,15 @@ export class QueueBrowser implements Browser {
     });
     await this.#inTime(consuming);
     return batch;
+  }
+
+  /** Returns the size of the next batch if it is one of known messages; else 0. */
+  #knownSize(): number {
+    const { known } = this.#state.options;
+    if (!known || known.count <= this.#requested) return 0;
+    const fit = MAX_KNOWN_BATCH_BYTES * known.count / (known.bytes + 1);
+    const left = known.count - this.#requested;
+    return Math.max(1, Math.min(MAX_KNOWN_BATCH, left, Math.floor(fit)));
   }
 
   /**
