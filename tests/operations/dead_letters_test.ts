@@ -121,7 +121,7 @@ onEachBus(
     const [letter, ...others] = await all(deadLetters({ topic }));
     assert.ok(letter);
     assert.deepEqual(others, []);
-    const { id, deadAt, stack, bytes, values, ...rest } = letter;
+    const { id, sentAt, deadAt, stack, bytes, values, ...rest } = letter;
     assert.deepEqual(rest, {
       ...{ kind: "cast", procedure: "retried", version: "1.0", queue: topic },
       args: { id: "v1", password: "<SANITIZED>" },
@@ -129,6 +129,7 @@ onEachBus(
       reason: "Error: no volume v1 password=<SANITIZED>",
     });
     assert.match(`${id}`, /^[0-9a-f]{32}$/);
+    assert.ok(Number(sentAt) >= before && Number(sentAt) <= Number(deadAt));
     assert.ok(Number(deadAt) >= before && Number(deadAt) <= Date.now());
     assert.match(
       `${stack}`,

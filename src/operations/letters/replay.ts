@@ -189,19 +189,20 @@ class Replay {
     if (this.#quota <= 0) return "full";
     this.#quota--;
     if (this.#options.dryRun) return tally.move(this.#isOld(letter)), "kept";
-    return this.#move(message, letter);
+    return this.#move(message, letter, queue);
   }
 
-  /** Returns a letter to its queue. */
+  /** Returns a letter to the queue whose dead letters are visited: its headers may name any other queue. */
   async #move(
     message: Message,
     letter: DeadLetter,
+    queue: string,
   ): Promise<Exclude<Verdict, "full">> {
     this.#active++;
     const comesBackAs = identityOf(letter, 1);
     this.#replayed.add(comesBackAs);
     try {
-      await this.#publish(message, letter.queue);
+      await this.#publish(message, queue);
       this.#tally.move(this.#isOld(letter));
       return "removed";
     } catch (error) {

@@ -187,7 +187,10 @@ export async function startListener(
   const interceptors = checkInterceptors(options.interceptors);
   const { session, defaults: { linksCasts: linked } } = resources;
   const handling = { topic, handler, interceptors, session, linked };
-  const listener = new EventListener(resources, handling, { matches, retry });
+  const listener = new EventListener(resources, handling, {
+    ...options,
+    matches,
+  });
   const addresses = addressesOf(options);
   for (const each of addresses) await session.declare(each, deadline);
   await session.waitForNewQueues(deadline);
