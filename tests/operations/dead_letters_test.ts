@@ -69,10 +69,11 @@ async function bury(
   bus: Bus,
   bodies: readonly unknown[],
   more: Partial<Message> = {},
+  topic = bus.topic,
 ) {
   await using connection = await bus.connect();
   const { resources: { session } } = dependenciesOf(connection);
-  const of = { kind: "topic", topic: bus.topic } as const;
+  const of = { kind: "topic", topic } as const;
   await session.declare({ kind: "deadLetter", of }, soon());
   for (const [n, body] of bodies.entries()) {
     const text = typeof body === "string" ? body : JSON.stringify(body);
@@ -315,21 +316,24 @@ onEachBus(
     const { topic } = bus;
     const old = `${Date.now() - 700_000}`;
     await bury(bus, [cast(1)], { headers: { "warren-dead-at": old } });
-    await bury(bus, [cast(2)], {
-      headers: { "warren-queue": `${topic}.gone` },
-    });
+    // A letter returns to its own queue, whatever its headers name.
+    await bury(bus, [cast(2)], { headers: { "warren-queue": "other" } });
     const gentle = await replay({ topic }, { dryRun: true, ledgerWindow: 1e6 });
     assert.deepEqual([gentle.replayed, gentle.unrecognised], [2, 0]);
     const { failures, ...counts } = await replay({ topic });
     assert.deepEqual(counts, {
-      ...{ dryRun: false, replayed: 1, unrecognised: 1, skipped: 0 },
-      ...{ returned: 0, failed: 1, ended: "done" },
+      ...{ dryRun: false, replayed: 2, unrecognised: 1, skipped: 0 },
+      ...{ returned: 0, failed: 0, ended: "done" },
     });
-    const [{ error, ...failed } = { error: "" }] = failures;
-    const queue = `${topic}.gone`;
-    assert.deepEqual(failed, { id: "id2", queue, procedure: "grow" });
+    assert.deepEqual(failures, []);
+    const gone = bus.name("gone");
+    await bury(bus, [cast(3)], {}, gone);
+    const refused = await replay({ topic: gone });
+    assert.equal(refused.failed, 1);
+    const [{ error, ...failed } = { error: "" }] = refused.failures;
+    assert.deepEqual(failed, { id: "id3", queue: gone, procedure: "grow" });
     assert.match(error, /No queue takes/);
-    assert.deepEqual(idsOf(await all(deadLetters({ topic }))), ["id2"]);
+    assert.deepEqual(idsOf(await all(deadLetters({ topic: gone }))), ["id3"]);
   },
 );
 

@@ -54,7 +54,7 @@ export interface DeadLetter {
 /** Maximum bytes of the reason in a record. */
 const MAX_REASON_BYTES = 1_000;
 
-/** Returns the record of a dead letter; `queue` is the queue in which it was, unless its headers name another one. */
+/** Returns the record of a dead letter; `queue` is the queue in which it was. */
 export function deadLetterOf(
   message: Message,
   queue: string,
@@ -71,7 +71,7 @@ export function deadLetterOf(
     ...details,
     ...read,
     sentAt: details.sentAt ?? read?.sentAt,
-    queue: details.queue ?? queue,
+    queue, // the headers may name any other one
     reason: logText(reason ?? (read ? "" : wrong), MAX_REASON_BYTES),
     traceparent: typeof traceparent === "string" ? traceparent : undefined,
     bytes: oversized ?? body.length,

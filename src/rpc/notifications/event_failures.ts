@@ -9,7 +9,8 @@ import { waitOutsidePrefetch } from "../request/outside_prefetch.ts";
 import { DeadLetterSender } from "../retries/dead_letter_sender.ts";
 import { newAttempt, type Republisher } from "../retries/republisher.ts";
 import { reasonOf } from "../retries/cast_failures.ts";
-import { nextDelay } from "../../contract/retry_policy.ts";
+import { nextDelay, retryPolicyError } from "../../contract/retry_policy.ts";
+import { InvalidValueError } from "../../errors.ts";
 
 /** Maximum milliseconds before a retry of an event that has no queue to wait in. */
 const MAX_RETRY_DELAY_MS = 1_000;
@@ -191,4 +192,17 @@ export async function requeue(
       .catch(() => {});
   }
   delivery.reject(true);
+}
+
+/**
+ * Checks the retry policy of a listener.
+ *
+ * @throws {InvalidValueError} the policy is invalid; the message names the member.
+ */
+export function checkRetry(retry: RetryPolicy | undefined): void {
+  const wrong = retryPolicyError({ retry });
+  if (wrong === undefined) return;
+  throw new InvalidValueError(`Invalid option retry${wrong}`, {
+    data: { path: "retry" },
+  });
 }

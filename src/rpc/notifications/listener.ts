@@ -17,7 +17,7 @@ import {
 } from "../letters/dead_letter_listener.ts";
 import { DeadLetterSender } from "../retries/dead_letter_sender.ts";
 import { Republisher } from "../retries/republisher.ts";
-import { EventFailures } from "./event_failures.ts";
+import { checkRetry, EventFailures } from "./event_failures.ts";
 import {
   type EventHandling,
   handleEvent,
@@ -40,7 +40,6 @@ import {
   type NotificationPriority,
   priorities,
 } from "./priority.ts";
-import { retryPolicyError } from "../../contract/retry_policy.ts";
 
 /** Stops a listener; resolves when no event is active, or at a deadline in milliseconds of `performance.now()`. */
 export type StopListener = (deadline: number) => Promise<void>;
@@ -160,14 +159,6 @@ function addressesOf(
     };
     if (pool !== undefined) checkPool(publishKey(address), pool);
     return address;
-  });
-}
-
-function checkRetry(retry: RetryPolicy | undefined): void {
-  const wrong = retryPolicyError({ retry });
-  if (wrong === undefined) return;
-  throw new InvalidValueError(`Invalid option retry${wrong}`, {
-    data: { path: "retry" },
   });
 }
 
