@@ -1,5 +1,4 @@
 /** The options of a connection, checked and with their defaults. @module */
-import { hostname } from "node:os";
 import { InvalidValueError } from "../errors.ts";
 import { oneLine } from "../logging.ts";
 import { checkDuration, checkInteger } from "../option_checks.ts";
@@ -77,7 +76,7 @@ function messageSettings(
 function deadLetterSettings(
   options: ConnectionOptions & { readonly host?: string | undefined },
 ): DeadLetterSettings {
-  const { deadLetterStacks: stacks = false, host = hostname() } = options;
+  const { deadLetterStacks: stacks = false, host } = options;
   const onDeadLetter = checkDeadLetterListener(options.onDeadLetter);
   return { host, stacks, onDeadLetter };
 }

@@ -181,8 +181,9 @@ export interface DeadLetterDetails {
   readonly reason: string;
   /** Queue of the message before it became a dead letter. */
   readonly queue: string;
-  /** Host of the worker that gave the message up, and the time of that in epoch milliseconds. */
-  readonly host: string;
+  /** Host of the worker that gave the message up. */
+  readonly host?: string | undefined;
+  /** Time of that in epoch milliseconds. */
   readonly deadAt: number;
   /** Stack of the last error. */
   readonly stack?: string | undefined;

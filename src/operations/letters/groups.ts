@@ -24,8 +24,9 @@ export interface DeadLetterGroup {
   readonly error: string;
   /** Number of letters. */
   readonly count: number;
-  /** Time of the first and of the last of them; undefined if no letter tells its time. */
+  /** Time of the first of them; undefined if no letter tells its time. */
   readonly firstAt?: number | undefined;
+  /** Time of the last of them. */
   readonly lastAt?: number | undefined;
   /** Id of one of the letters. */
   readonly example?: string | undefined;

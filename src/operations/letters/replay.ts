@@ -147,13 +147,13 @@ class Replay {
   /** Returns the visitor of one queue. */
   visitorOf(queue: QueueAddress): WalkVisitor {
     const name = queueName(queue);
-    const replay = this;
+    const quota = () => this.#quota;
     return {
       get wanted() {
-        return replay.#quota;
+        return quota();
       },
-      beforePass: () => replay.#beforePass(),
-      visit: (message) => replay.#visit(message, name),
+      beforePass: () => this.#beforePass(),
+      visit: (message) => this.#visit(message, name),
     };
   }
 

@@ -1,11 +1,7 @@
 /** Walks over queues of dead letters: as many passes as it takes to visit all letters that were there at the start. @module */
 import { delay } from "../../async/deadline.ts";
 import { backoff } from "../../async/backoff.ts";
-import {
-  ConnectionDisposedError,
-  ConnectionFailedError,
-  TopologyError,
-} from "../../errors.ts";
+import { ConnectionDisposedError, TopologyError } from "../../errors.ts";
 import type { Browser, Session } from "../../transport/transport.ts";
 import type { QueueAddress } from "../../transport/address.ts";
 import { Fingerprints } from "./fingerprints.ts";

@@ -24,8 +24,9 @@ export interface DeadLetter {
   readonly queue: string;
   /** Procedure, or type of the event. */
   readonly procedure?: string | undefined;
-  /** Version and namespace of the contract that the sender of a cast needs. */
+  /** Version of the contract that the sender of a cast needs. */
   readonly version?: string | undefined;
+  /** Namespace of that contract. */
   readonly namespace?: string | undefined;
   /** Arguments of the cast, or payload of the event; values whose names are those of secrets are masked. */
   readonly args?: unknown;
@@ -39,7 +40,7 @@ export interface DeadLetter {
   readonly attempts: number;
   /** Number of times that the message has become a dead letter. */
   readonly deadLetterCount: number;
-  /** Host of the worker that gave the message up. */
+  /** Host of the service that gave the message up; undefined for a connection without a service. */
   readonly host?: string | undefined;
   /** Time at which the message was first sent. */
   readonly sentAt?: number | undefined;

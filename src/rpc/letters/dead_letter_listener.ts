@@ -12,8 +12,8 @@ export type DeadLetterListener = (letter: DeadLetter) => void | Promise<void>;
 
 /** Settings of the dead letters that a worker makes. */
 export interface DeadLetterSettings {
-  /** Host of the worker, which is written into its dead letters. */
-  readonly host: string;
+  /** Host of the worker, which is written into its dead letters; undefined if the connection has none. */
+  readonly host: string | undefined;
   /** True to write the stack of the last error into a dead letter. */
   readonly stacks: boolean;
   /** Called with each dead letter; undefined = nobody is told. */

@@ -1,5 +1,4 @@
 /** Sends messages that failed for good to their queue of dead letters, with the reason, and tells the listener. @module */
-import { hostname } from "node:os";
 import { redactText } from "../../redaction.ts";
 import { escapeControls } from "../../text.ts";
 import { type QueueAddress, queueName } from "../../transport/address.ts";
@@ -33,7 +32,7 @@ export interface FailedMessage {
 }
 
 const defaults: DeadLetterSettings = {
-  host: hostname(),
+  host: undefined,
   stacks: false,
   onDeadLetter: undefined,
 };

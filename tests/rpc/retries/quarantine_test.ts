@@ -309,7 +309,6 @@ onEachBus(
       "warren-attempts",
       "warren-burials",
       "warren-dead-at",
-      "warren-host",
       "warren-queue",
       "warren-reason",
     ]);

@@ -464,7 +464,6 @@ onRabbit(
       "warren-attempts",
       "warren-burials",
       "warren-dead-at",
-      "warren-host",
       "warren-queue",
       "warren-reason",
     ]);
