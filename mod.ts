@@ -41,6 +41,12 @@ export {
   UnconfirmedError,
   UnsupportedVersionError,
 } from "./src/errors.ts";
+export {
+  CancelledError,
+  ControlRefusedError,
+  PausedError,
+} from "./src/operator_errors.ts";
+export { operations } from "./src/operations/operations.ts";
 export { ConnectionContext } from "./src/connection/connection_context.ts";
 export { CellsConnection } from "./src/cells/cells_connection.ts";
 export { local } from "./src/contract/locals.ts";
@@ -71,7 +77,6 @@ export { withNotifications } from "./src/rpc/notifications/with_notifications.ts
 export { publisherId } from "./src/rpc/notifications/notifier.ts";
 export { testNotifier } from "./src/rpc/notifications/drivers.ts";
 export { queueFor } from "./src/transport/address.ts";
-export { operations } from "./src/operations/operations.ts";
 
 export type {
   ErrorClass,
@@ -79,25 +84,14 @@ export type {
   RpcErrorCode,
   RpcErrorOptions,
 } from "./src/errors.ts";
+export type {
+  CancelOutcome,
+  Operator,
+  Pause,
+  PausedTarget,
+  RequestInHand,
+} from "./src/rpc/discovery/control_contract.ts";
 export type { ConsumerOptions } from "./src/rpc/server/subscriptions.ts";
-export type { Operations } from "./src/operations/operations.ts";
-export type { QueueOperations } from "./src/operations/queue_operations.ts";
-export type {
-  Diagnosis,
-  Finding,
-  FindingCode,
-} from "./src/operations/diagnosis/diagnosis.ts";
-export type { DiagnoseOptions } from "./src/operations/diagnosis/diagnose.ts";
-export type {
-  QueueFilter,
-  QueueInfo,
-  QueueLook,
-  QueuesOptions,
-} from "./src/operations/queues/queue_list.ts";
-export type {
-  NamedQueue,
-  QueueKind,
-} from "./src/operations/queues/queue_kinds.ts";
 export type {
   ConnectionEventMap,
   ConnectionEvents,
@@ -124,6 +118,7 @@ export type {
   ContextValues,
   RequestContext,
 } from "./src/contract/request_context.ts";
+export type * from "./src/operations/types.ts";
 export type * from "./src/contract/types.ts";
 export type * from "./src/contract/json_types.ts";
 export type { Dispatcher } from "./src/rpc/dispatch/dispatcher.ts";
@@ -260,25 +255,5 @@ export type {
 } from "./src/service/service_options.ts";
 export type { CellServiceOptions } from "./src/service/service_cell.ts";
 export type { Notification } from "./src/wire/mod.ts";
-export type {
-  DeadLetterOperations,
-  ReadOptions,
-} from "./src/operations/letters/dead_letters.ts";
-export type {
-  CastLetterFilter,
-  DeadLetterFilter,
-  EventLetterFilter,
-  EventQueues,
-  LetterConditions,
-} from "./src/operations/letters/filter.ts";
-export type { DeadLetterGroup } from "./src/operations/letters/groups.ts";
-export type { DiscardOptions } from "./src/operations/letters/discard.ts";
-export type { ReplayOptions } from "./src/operations/letters/replay.ts";
-export type {
-  DiscardResult,
-  FailedReplay,
-  OperationEnd,
-  ReplayResult,
-} from "./src/operations/letters/results.ts";
 export type { DeadLetter } from "./src/rpc/letters/dead_letter.ts";
 export type { DeadLetterListener } from "./src/rpc/letters/dead_letter_listener.ts";

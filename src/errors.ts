@@ -65,7 +65,8 @@ export interface ErrorClass {
  * `INVALID_RESULT` the worker's result is wrong · `UNSUPPORTED` no worker serves that version of the contract ·
  * `NO_SUCH_METHOD` the contract has no such procedure · `ABORTED` the caller cancelled, or another worker has taken the
  * request over · `CONFLICT` another request has the same id · `CONNECTION` the broker cannot be reached, or refuses the
- * login · `TOPOLOGY` a queue or exchange exists with other properties
+ * login · `TOPOLOGY` a queue or exchange exists with other properties · `PAUSED`, `CANCELLED` by an operator ·
+ * `REFUSED` no service takes a command
  * @category Errors
  */
 export type RpcErrorCode =
@@ -84,7 +85,10 @@ export type RpcErrorCode =
   | "ABORTED"
   | "CONFLICT"
   | "CONNECTION"
-  | "TOPOLOGY";
+  | "TOPOLOGY"
+  | "PAUSED"
+  | "CANCELLED"
+  | "REFUSED";
 
 /**
  * Base class of Warren's errors.
@@ -110,10 +114,7 @@ export class RpcError extends Error {
 /** Adds `inDoubt: true` to options that do not set it. */
 const inDoubtByDefault = (
   options: RpcErrorOptions | undefined,
-): RpcErrorOptions => ({
-  ...options,
-  inDoubt: options?.inDoubt ?? true,
-});
+): RpcErrorOptions => ({ ...options, inDoubt: options?.inDoubt ?? true });
 
 /**
  * The worker's handler threw an error whose class the contract does not list.
@@ -124,10 +125,8 @@ export class RemoteError extends RpcError {
   readonly failure: Failure;
   /** Creates the error from its description. */
   constructor(failure: Failure, options?: RpcErrorOptions) {
-    super("REMOTE", `${failure.type}: ${failure.message}`, {
-      ...options,
-      data: options?.data ?? failure.data,
-    });
+    const all = { ...options, data: options?.data ?? failure.data };
+    super("REMOTE", `${failure.type}: ${failure.message}`, all);
     this.failure = failure;
   }
 }

@@ -2,7 +2,8 @@
 import { InvalidValueError } from "./errors.ts";
 
 /** Suffixes of queues that Warren derives from those of topics, hosts and pools. */
-const RESERVED_SUFFIX = /\.(dead|quarantine|delay\.\d+|leader\..+)$/;
+const RESERVED_SUFFIX =
+  /\.(dead|quarantine|paused|parked|delay\.\d+|leader\..+)$/;
 
 const NAME_PATTERN = /^[A-Za-z0-9_.-]+$/;
 /** Default address of the health ports: only this machine can query them, since they require no login. */
@@ -41,7 +42,7 @@ export function checkName(
 function checkNotReserved(subject: string, name: string, queue: string): void {
   if (!RESERVED_SUFFIX.test(queue)) return;
   throw new InvalidValueError(
-    `Invalid ${subject} "${name}": names that end in .dead, .quarantine, .delay.<ms> or .leader.<task> are reserved for derived queues; give another name`,
+    `Invalid ${subject} "${name}": names that end in .dead, .quarantine, .paused, .parked, .delay.<ms> or .leader.<task> are reserved for derived queues; give another name`,
     { data: { path: subject } },
   );
 }
@@ -93,7 +94,7 @@ export function checkTask(topic: string, task: unknown): void {
   // `x.leader.dead` is also the dead-letter queue of topic x on a host called leader.
   if (!RESERVED_SUFFIX.test(`.${task}`)) return;
   throw new InvalidValueError(
-    `Invalid task "${task}" of ${topic}: names that end in dead, quarantine or delay.<ms> are reserved for derived queues; give another name`,
+    `Invalid task "${task}" of ${topic}: names that end in dead, quarantine, paused, parked or delay.<ms> are reserved for derived queues; give another name`,
     { data: { path: "task" } },
   );
 }

@@ -129,6 +129,7 @@ const BOUNDS: Readonly<Record<string, string>> = {
     "20 000 services (driven below)",
   "rpc/discovery/service_tracker.ts #newest":
     "one of each service that is kept",
+  "rpc/steering/paused_queues.ts #watched": OWN,
   "rpc/server/subscriptions.ts #consumers": OWN,
   "rpc/server/subscriptions.ts #listeners": OWN,
   "rpc/server/subscriptions.ts #planned": OWN,

@@ -155,6 +155,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
   waitForRoute: flagField("WARREN_WAIT_FOR_ROUTE", false),
   pooled: flagField("WARREN_POOLED", false),
   signals: flagField("WARREN_SIGNALS", true),
+  remoteControl: flagField("WARREN_REMOTE_CONTROL", false),
   publisherId: field<string | undefined>("WARREN_PUBLISHER_ID", {
     schema: nonEmptyText,
     allowed: "a text that is not empty",

@@ -71,6 +71,8 @@ export interface Config {
   readonly pooled: boolean;
   /** True to drain on SIGINT and SIGTERM. `WARREN_SIGNALS`; default true. */
   readonly signals: boolean;
+  /** True to take the commands of operators. `WARREN_REMOTE_CONTROL`; default false. */
+  readonly remoteControl: boolean;
   /** Name of the sender in notifications. `WARREN_PUBLISHER_ID`; default: `<topic>.<host>` of the service. */
   readonly publisherId: string | undefined;
   /** Milliseconds between two reports of a service; 0 = no reports. `WARREN_REPORT_INTERVAL`; default 10 000. */

@@ -117,6 +117,18 @@ export async function openConnection(
     resources: { session, inbox, transport, release },
     messages,
     server,
+    user: userOf(brokers, options),
     notifications: checked.notifications,
   };
+}
+
+/** Returns the user of a login that a URL names. */
+function userOf(
+  brokers: readonly URL[] | AskedUrls,
+  { credentials }: ConnectionOptions,
+): string | undefined {
+  if (typeof brokers === "function" || credentials) return undefined;
+  const [first] = brokers;
+  if (first?.protocol === "memory:") return undefined;
+  return decodeURIComponent(first?.username || "guest");
 }

@@ -52,6 +52,10 @@ import type { ServiceStatus } from "../rpc/discovery/service_report.ts";
 export let createContext: (from: ConnectionDependencies) => ConnectionContext;
 /** Returns the resources and settings of a context. */
 export let dependenciesOf: (of: ConnectionContext) => ConnectionDependencies;
+/** Returns the client of a context. */
+export let clientOf: (of: ConnectionContext) => RpcClient;
+/** Returns the server of a context. */
+export let serverOf: (of: ConnectionContext) => Server;
 
 /**
  * Client and server with a session of their own on the transport of the process. Created by `createConnection`.
@@ -79,6 +83,8 @@ export class ConnectionContext extends UntypedVerbs implements AsyncDisposable {
   static {
     createContext = (dependencies) => new ConnectionContext(dependencies);
     dependenciesOf = (context) => context.#dependencies;
+    clientOf = (context) => context.#client;
+    serverOf = (context) => context.#server;
   }
 
   private constructor(dependencies: ConnectionDependencies) {

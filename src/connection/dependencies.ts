@@ -54,6 +54,8 @@ export interface ConnectionDependencies {
   readonly messages: MessageSettings;
   /** Settings of the server side. */
   readonly server: ConnectionServerSettings;
+  /** User of the login at the broker; undefined if it is not known, e.g. because a function returns it. */
+  readonly user: string | undefined;
   /** Defaults of notifications. */
   readonly notifications: NotificationDefaults;
 }

@@ -13,6 +13,7 @@ export const IGNORED_NAMES = [
   "cell",
   "host",
   "signals",
+  "remoteControl",
   "reportInterval",
   "binary",
   "zone",

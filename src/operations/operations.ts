@@ -8,16 +8,17 @@ import {
   deadLetterOperations,
 } from "./letters/dead_letters.ts";
 import { type QueueOperations, queueOperations } from "./queue_operations.ts";
+import { steering, type SteeringOperations } from "./steering/steering.ts";
 
 /**
  * Operations on a broker and its services.
  * @category Operations
  */
-export interface Operations extends DeadLetterOperations, QueueOperations {}
+export interface Operations
+  extends DeadLetterOperations, QueueOperations, SteeringOperations {}
 
 /**
- * Returns the operations on the broker of a connection. They need the right to read queues, and to publish to them, and
- * declare nothing.
+ * Returns the operations on the broker of a connection, and on its services.
  *
  * @example
  * ```ts
@@ -42,5 +43,6 @@ export function operations(connection: ConnectionContext): Operations {
   return {
     ...deadLetterOperations({ session, limits }),
     ...queueOperations(connection),
+    ...steering(connection),
   };
 }

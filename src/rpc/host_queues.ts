@@ -152,6 +152,8 @@ function queuesOf(hostQueue: QueueAddress): readonly Address[] {
       ms,
     ) => ({ kind: "delay", of: hostQueue, ms } as const)),
     { kind: "quarantine", of: hostQueue },
+    { kind: "parked", of: hostQueue },
+    { kind: "paused", of: hostQueue },
     hostQueue,
     { kind: "deadLetter", of: hostQueue },
   ];

@@ -82,6 +82,8 @@ export interface ServerStats {
   readonly blocked: number;
   /** Requests that are being served. */
   readonly active: number;
+  /** Names of the queues that an operator has paused. */
+  readonly paused: readonly string[];
   /** Running handlers that have run longer than `longRunning`. */
   readonly longRunning: LongRunningStats;
   /** Durations of the handlers. */

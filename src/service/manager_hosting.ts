@@ -5,6 +5,7 @@ import { queueFor, topicAddress } from "../transport/address.ts";
 import {
   type ConnectionContext,
   dependenciesOf,
+  serverOf,
 } from "../connection/connection_context.ts";
 import { checkDurations } from "../ledger/options.ts";
 import type { Dispatcher } from "../rpc/dispatch/dispatcher.ts";
@@ -62,7 +63,7 @@ function createDispatchers(
 
 /**
  * Creates three consumers for each topic, as Nova's `Service.start` does (`service.py`): of the topic, of the host, and of
- * the fanout.
+ * the fanout. With `remoteControl`, looks whether their queues are paused.
  *
  * @throws {InvalidValueError} two topics need the same queue, or a procedure may run longer than the broker allows.
  */
@@ -99,4 +100,10 @@ export async function createConsumers(
     ({ topic, dispatcher, options }) =>
       connection.createConsumer(topic, dispatcher, options),
   );
+  if (!options.remoteControl) return;
+  const queues = [...dispatchers.keys()].flatMap((topic) => [
+    { kind: "topic", topic } as const,
+    { kind: "host", topic, host } as const,
+  ]);
+  await serverOf(connection).paused.watch(transport, queues);
 }

@@ -241,7 +241,8 @@ export class Service implements AsyncDisposable {
       ({ detail }) => this.#fail(detail.error),
     );
     const own = await connect(options.url, { ...options, ...REPORTER_OPTIONS });
-    this.#reporting = createReporting(this, this.#options, connection, own);
+    const contexts = { connection, own, periodic: this.#periodic };
+    this.#reporting = createReporting(this, this.#options, contexts);
     const { reporter } = this.#reporting;
     await lifecycle.open(Promise.resolve(reporter));
     lifecycle.defer(async () => {

@@ -67,6 +67,11 @@ export interface ServiceOptions<M extends Managers = Managers>
    * True to drain on SIGINT and SIGTERM; default true. Has no effect in a worker of `launch`, where the launcher decides.
    */
   readonly signals?: boolean | undefined;
+  /**
+   * True to take the commands of operators (see `operations`), and to pause the queues of its topics and its host when an
+   * operator says so; default false. A service without it refuses them.
+   */
+  readonly remoteControl?: boolean | undefined;
   /** Functions around all handlers, the first outermost: authorization, audit, transactions. Default: none. */
   readonly interceptors?: readonly ServiceInterceptor[] | undefined;
   /** Functions around each run of the managers' periodic tasks, the first outermost. Default: none. */

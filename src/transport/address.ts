@@ -45,6 +45,10 @@ export type Address =
   | { readonly kind: "deadLetter"; readonly of: QueueAddress }
   /** Requests of a queue that may have crashed their workers; they are run one at a time. */
   | { readonly kind: "quarantine"; readonly of: QueueAddress }
+  /** The record of a pause: while the queue has it, workers run nothing of the queue that it belongs to. */
+  | { readonly kind: "paused"; readonly of: QueueAddress }
+  /** Casts of a paused queue, which wait until it is resumed. */
+  | { readonly kind: "parked"; readonly of: QueueAddress }
   /**
    * The queue of an election, with a single active consumer, to which the broker delivers all messages while it consumes.
    * The queue holds at most one message.
@@ -129,7 +133,9 @@ function derivedName(
 ): string {
   const name = queueName(address.of);
   if (address.kind === "delay") return `${name}.delay.${address.ms}`;
-  return address.kind === "deadLetter" ? `${name}.dead` : `${name}.quarantine`;
+  return address.kind === "deadLetter"
+    ? `${name}.dead`
+    : `${name}.${address.kind}`;
 }
 
 /** Returns the routing key for an address: every queue that is bound with it gets a copy. */

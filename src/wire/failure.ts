@@ -16,6 +16,7 @@ import {
   TimeoutError,
   UnsupportedVersionError,
 } from "../errors.ts";
+import { operatorErrors } from "../operator_errors.ts";
 import type { JsonObject } from "./rpc_message.ts";
 import { assertJson, isJsonObject } from "./json.ts";
 import { fromOsloFailure, type OsloPeer, toOsloFailure } from "./oslo.ts";
@@ -32,6 +33,7 @@ const dispatcherErrors: ErrorClasses = {
   RequestConflictError,
   TimeoutError,
   UnsupportedVersionError,
+  ...operatorErrors,
 };
 const DISPATCHER_MODULE = "warren";
 
@@ -160,10 +162,8 @@ function wireName(
  */
 export function fromFailure(failure: Failure, classes: ErrorClasses): Error {
   const { cause } = failure;
-  const remote = new RemoteError(
-    failure,
-    cause && { cause: fromFailure(cause, classes) },
-  );
+  const inner = cause && { cause: fromFailure(cause, classes) };
+  const remote = new RemoteError(failure, inner);
   const { module, type, message, data } = failure;
   const name = module === "" ? type : `${module}.${type}`;
   const classList = module === DISPATCHER_MODULE ? dispatcherErrors : classes;

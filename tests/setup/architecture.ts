@@ -60,8 +60,10 @@ const FLOORS: Readonly<Record<string, string>> = {
     "telemetry async contract transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/letters rpc/request rpc/replies",
   "src/rpc/notifications":
     "rpc/telemetry async contract transport wire rpc rpc/client rpc/letters rpc/request rpc/retries",
+  "src/rpc/steering":
+    "async contract transport wire rpc rpc/discovery rpc/dispatch rpc/letters rpc/request rpc/replies rpc/retries",
   "src/rpc/server":
-    "telemetry rpc/telemetry async contract ledger transport wire rpc rpc/cache rpc/client rpc/dispatch rpc/letters rpc/notifications rpc/request rpc/replies rpc/retries",
+    "rpc/steering telemetry rpc/telemetry async contract ledger transport wire rpc rpc/cache rpc/client rpc/dispatch rpc/letters rpc/notifications rpc/request rpc/replies rpc/retries",
   "src/connection":
     "async contract ledger transport wire rpc rpc/client rpc/discovery rpc/dispatch rpc/letters rpc/notifications rpc/server",
   "src/operations/letters":
@@ -70,18 +72,22 @@ const FLOORS: Readonly<Record<string, string>> = {
     "async connection contract rpc/notifications rpc/retries transport wire",
   "src/operations/diagnosis":
     "connection contract transport rpc/client rpc/discovery operations/queues",
+  "src/operations/steering":
+    "async connection contract telemetry transport wire rpc rpc/client rpc/discovery rpc/steering",
   "src/operations":
-    "connection rpc/client operations/letters operations/queues operations/diagnosis",
+    "connection rpc/client operations/letters operations/queues operations/diagnosis operations/steering",
   "src/cells":
     "async connection contract transport rpc/client rpc/discovery rpc/notifications",
   "src/config": "connection ledger transport wire",
   "src/service/periodic": "telemetry async rpc/discovery",
+  "src/service/control":
+    "async connection contract config rpc/discovery rpc/server rpc/steering service/periodic transport",
   "src/service/registry":
     "async contract config connection rpc/discovery rpc/dispatch service/periodic",
   "src/service/health":
     "telemetry async config connection transport rpc rpc/discovery",
   "src/service":
-    "async cells contract config connection ledger transport rpc rpc/discovery rpc/dispatch service/health service/periodic service/registry",
+    "async cells contract config connection ledger transport rpc rpc/discovery rpc/dispatch service/control service/health service/periodic service/registry",
   "src/service/process": "telemetry async config service service/health",
 };
 
@@ -107,7 +113,7 @@ function sees(from: string, to: string): boolean {
   if (from === "mod.ts") return to.startsWith("src/") && !isConcrete(to);
   if (from === "src/connection/connect.ts" && isConcrete(to)) return true;
   if (here === there) return true;
-  if (here === "src/wire") return to === "src/errors.ts";
+  if (here === "src/wire") return /^src\/(operator_)?errors\.ts$/.test(to);
   // The AMQP client knows nothing of Warren.
   if (isOfAmqp(here) && !isOfAmqp(there)) return false;
   const allowed = (FLOORS[here] ?? "").split(" ").map((name) =>

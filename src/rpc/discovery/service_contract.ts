@@ -81,6 +81,7 @@ const statsSchema: z.ZodType<SentStats> = z.object({
   cut: addedLater,
   blocked: addedLater,
   inHand: amount,
+  paused: z.array(shortText).default([]),
   longRunning: z.object({
     count: amount,
     slots: amount,

@@ -1,6 +1,10 @@
 /** Settlement of a request's delivery: acknowledged, requeued, handed over, or abandoned to another worker. @module */
 import type { Lease } from "../../ledger/lease.ts";
+import { withDeadline } from "../../async/deadline.ts";
 import type { Delivery } from "../../transport/transport.ts";
+
+/** Milliseconds for the ledger to record that a request has ended. */
+const END_TIMEOUT_MS = 1_000;
 
 /** State of one delivery. The delivery is acknowledged or rejected once; later attempts change nothing. */
 export class Settlement {
@@ -111,9 +115,22 @@ export class Settlement {
     this.#abandoned = true;
   }
 
+  /** Requeues the message of a request that was abandoned. */
+  giveBack(): void {
+    if (!this.#acknowledged) this.#delivery.reject(true);
+  }
+
   /** Notes that another worker has taken over the request. */
   fence(): void {
     this.#fenced = true;
+  }
+
+  /** Records in the ledger that the request has ended with this worker: no other worker starts it again. */
+  async endClaim(): Promise<void> {
+    if (!this.#lease) return;
+    const deadline = { at: performance.now() + END_TIMEOUT_MS };
+    const done = this.#lease.done([], deadline);
+    await withDeadline(done, deadline, () => undefined).catch(() => {});
   }
 
   /** Exempts the delivery from the prefetch limit while the request waits; see `Delivery.exemptFromPrefetch`. */

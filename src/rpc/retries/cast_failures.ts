@@ -86,6 +86,16 @@ export class CastFailures {
     return await this.#deadLetter(incoming, queue, { attempts, reason });
   }
 
+  /** Dead-letters a cast that an operator cancelled, also if this worker has abandoned it. */
+  async cancelled(
+    incoming: IncomingRequest,
+    reason: string,
+    queue: QueueAddress,
+  ): Promise<Disposition> {
+    const attempts = incoming.attempt;
+    return await this.#deadLetter(incoming, queue, { attempts, reason });
+  }
+
   async #deadLetter(
     incoming: IncomingRequest,
     queue: QueueAddress,

@@ -20,7 +20,7 @@ import { markDispatchError } from "../dispatch/handler_result.ts";
 import type { Responder } from "../replies/responder.ts";
 
 /** Redeliveries after which a request moves to the quarantine queue, and after which it is given up. */
-const QUARANTINE_AFTER = 2;
+export const QUARANTINE_AFTER = 2;
 const MAX_REDELIVERIES = 5;
 /** Maximum number of remembered requests that this worker has requeued by itself. */
 const MAX_REQUEUED = 10_000;

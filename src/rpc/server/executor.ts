@@ -1,5 +1,4 @@
 /** Executor: runs admitted requests, each from its permit to its acknowledgement. @module */
-import { withDeadline } from "../../async/deadline.ts";
 import {
   Permit,
   type PermitDeadline,
@@ -10,6 +9,7 @@ import { castOfStreamError, isStream } from "../dispatch/handler_stream.ts";
 import type { IncomingRequest } from "../request/incoming_request.ts";
 import type { ServedQueue } from "../request/served_queue.ts";
 import type { Quarantine } from "../retries/quarantine.ts";
+import type { PausedQueues } from "../steering/paused_queues.ts";
 import type { LatencyStats, LongRunningStats } from "../server_stats.ts";
 import type { ServerCounters } from "../telemetry/server_counters.ts";
 import type { Claims } from "./claims.ts";
@@ -32,10 +32,9 @@ export interface ExecutorOptions
   readonly quarantine: Quarantine;
   /** Handling of requests that were not done. */
   readonly failures: RequestFailures;
+  /** Queues that operators have paused. */
+  readonly paused: PausedQueues;
 }
-
-/** Milliseconds for the ledger to reply when a worker stops. */
-const SHUTDOWN_TIMEOUT_MS = 1_000;
 
 /** Runs the requests of one server. */
 export class Executor implements Disposable {
@@ -153,7 +152,7 @@ export class Executor implements Disposable {
   /** False if the request is cancelled or expired, or another worker has claimed it. */
   #permitted(execution: Execution): boolean | Promise<boolean> {
     const { incoming, served } = execution;
-    const { failures, claims } = this.#options;
+    const { failures, claims, paused } = this.#options;
     if (incoming.cancellation.cancelled) {
       return this.#counters.count("dropped", incoming), false;
     }
@@ -161,6 +160,8 @@ export class Executor implements Disposable {
       execution.startRecord();
       return failures.expired(incoming, served).then(no);
     }
+    const held = paused.hold(incoming, served); // paused while it waited
+    if (held) return held.then((held) => !held && this.#permitted(execution));
     execution.startHeartbeats();
     return !claims || this.#claim(claims, execution);
   }
@@ -246,14 +247,6 @@ export class Executor implements Disposable {
     }
     settlement.lease?.stop();
     return undefined;
-  }
-
-  /** Records in the ledger that a stream has ended with its worker: no other worker starts it again. */
-  async endStream({ settlement: { lease } }: IncomingRequest): Promise<void> {
-    if (!lease) return;
-    const deadline = { at: performance.now() + SHUTDOWN_TIMEOUT_MS };
-    const done = lease.done([], deadline);
-    await withDeadline(done, deadline, () => undefined).catch(() => {});
   }
 
   /** Replies with the result of a handler. */

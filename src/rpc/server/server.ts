@@ -25,6 +25,8 @@ import { Quarantine } from "../retries/quarantine.ts";
 import { Republisher } from "../retries/republisher.ts";
 import { UnreadableMessages } from "../retries/unreadable_messages.ts";
 import { VersionDeferral } from "../retries/version_deferral.ts";
+import { InHand } from "../steering/in_hand.ts";
+import { PausedQueues } from "../steering/paused_queues.ts";
 import type { Disposition, ServerStats } from "../server_stats.ts";
 import {
   observeRequests,
@@ -41,6 +43,10 @@ import type { ServerResources, ServerSettings } from "./server_options.ts";
 export class Server {
   /** Replies to the requests of all consumers, which are repeated if a request arrives again. */
   readonly replyCache: ReplyCache = new ReplyCache();
+  /** Requests in hand, for operators. */
+  readonly inHand: InHand;
+  /** Queues that operators have paused. */
+  readonly paused: PausedQueues;
   readonly #limits: Limits;
   readonly #openstack: boolean;
   readonly #semaphore: Semaphore;
@@ -71,6 +77,9 @@ export class Server {
     const castFailures = new CastFailures(republisher, openstack, deadLetters);
     const retries = { session, republisher, castFailures, responder };
     const quarantine = this.#quarantine = new Quarantine(retries);
+    this.inHand = new InHand(this.#requests, retries);
+    const served = { ...retries, quarantine };
+    const paused = this.paused = new PausedQueues(served);
     const claims = this.#claims = ledger && new Claims(ledger, republisher);
     const versionDeferral = new VersionDeferral(
       republisher,
@@ -90,13 +99,10 @@ export class Server {
       ...{ responder, targets, counters, stopping: stopping.signal },
       ledger: ledger !== undefined,
     });
-    const executing = { responder, targets, semaphore, quarantine, failures };
-    const options = { ...executing, claims, consumerTimeout, stopping };
-    this.#executor = new Executor(
-      { ...options, session, linksCasts: settings.linksCasts },
-      counters,
-      longRunning,
-    );
+    const { linksCasts } = settings;
+    const executing = { ...served, targets, semaphore, failures, linksCasts };
+    const options = { ...executing, claims, paused, consumerTimeout, stopping };
+    this.#executor = new Executor(options, counters, longRunning);
   }
 
   /** Statistics since the start. */
@@ -107,9 +113,10 @@ export class Server {
     );
     const { blocked, longRunning, latency } = this.#executor;
     const active = this.#requests.size;
+    const { names: paused } = this.paused;
     return {
       ...this.#counters.values,
-      ...{ evicted, blocked, active, longRunning, latency },
+      ...{ evicted, blocked, active, paused, longRunning, latency },
     };
   }
 
@@ -176,6 +183,9 @@ export class Server {
       return this.#log(this.#replace(incoming, served));
     }
     if (earlier) return this.#log(this.#repeat(incoming, earlier, served));
+    const held = this.paused.hold(incoming, served);
+    const run = () => this.#admit(incoming, served);
+    if (held) return this.#log(held.then((held) => held ? undefined : run()));
     quarantine.onAdmitted(incoming);
     const done = this.#log(this.#executor.execute(incoming, served));
     served.recent.start(incoming, done);
@@ -258,6 +268,7 @@ export class Server {
     this.#responder[Symbol.dispose]();
     this.#executor[Symbol.dispose]();
     this.#observing[Symbol.dispose]();
+    this.paused[Symbol.dispose]();
   }
 
   /**
@@ -272,7 +283,7 @@ export class Server {
     const streams = active.map(({ incoming }) => incoming)
       .filter(({ streaming }) => streaming);
     await Promise.all([
-      ...streams.map((incoming) => this.#executor.endStream(incoming)),
+      ...streams.map((incoming) => incoming.settlement.endClaim()),
       ...streams.map((incoming) => this.#responder.streams.interrupt(incoming)),
       ...active.map(({ incoming, served }) =>
         this.#executor.release(incoming, served)

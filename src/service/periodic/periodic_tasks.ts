@@ -97,6 +97,20 @@ export class PeriodicTasks implements AsyncDisposable {
     }
   }
 
+  /** State of a task for a run out of turn; undefined if there is no task of that name. */
+  readiness(name: string): TaskRunner["readiness"] | undefined {
+    return this.#named(name)?.readiness;
+  }
+
+  /** Runs a task that is `ready` now. Rejects with the error of the task. */
+  async runNow(name: string): Promise<void> {
+    await this.#named(name)?.runNow(this.#stop.signal);
+  }
+
+  #named(name: string): TaskRunner | undefined {
+    return this.#runners[this.names.indexOf(name)];
+  }
+
   /** Aborts the signals of active runs, and starts no further run. */
   stop(): void {
     this.#stop.abort();

@@ -104,6 +104,8 @@ export class TaskRunner {
   #countedFrom: number | undefined;
   /** Time of the next run; undefined while the loop does not run. */
   #next: number | undefined;
+  /** Run out of turn that is under way. */
+  #extra: Promise<void> | undefined;
   /** Wakes the loop when the time of the next run has changed. */
   #rescheduled = new AbortController();
 
@@ -166,6 +168,20 @@ export class TaskRunner {
       this.#next = Math.max(due, this.#clock.now());
     }
     this.#next = undefined;
+    await this.#extra?.catch(() => {});
+  }
+
+  /** `ready` if the task can run out of turn; else why it cannot: it runs already, or another service is its leader. */
+  get readiness(): "ready" | "running" | "notLeading" {
+    if (this.#history.state.running) return "running";
+    return this.#leading && !this.#leading() ? "notLeading" : "ready";
+  }
+
+  /** Runs a task that is `ready` now, out of turn. Throws the error of the task. */
+  runNow(stop: AbortSignal): Promise<void> {
+    const leading = this.#leading?.();
+    const signal = leading ? AbortSignal.any([stop, leading]) : stop;
+    return this.#extra = this.runOnce(signal);
   }
 
   /** Runs the task once. Throws the error of the task. */
@@ -187,7 +203,7 @@ export class TaskRunner {
   /** Runs the task, unless another service is the leader. An error is logged, and the loop continues. */
   async #runIfLeader(stop: AbortSignal): Promise<void> {
     const leading = this.#leading?.();
-    if (this.#leading && !leading) return;
+    if (this.readiness !== "ready") return; // it may run out of turn
     try {
       await this.runOnce(leading ? AbortSignal.any([stop, leading]) : stop);
     } catch (error) {

@@ -22,6 +22,7 @@ import type {
   ServiceState,
   ServiceStats,
 } from "../../rpc/discovery/service_report.ts";
+import type { Endpoint } from "../../contract/types.ts";
 import { PeriodicTasks } from "../periodic/periodic_tasks.ts";
 import type { RecordWriter } from "./record_writer.ts";
 import type { Identity, ServedTopic } from "./self_description.ts";
@@ -40,6 +41,8 @@ export interface ServiceDescription {
   info(): ServiceInfo;
   /** Counters, for the query `stats`. */
   stats(): ServiceStats;
+  /** Endpoint of the commands of operators, which come the same way as queries. */
+  readonly control: Endpoint;
 }
 
 /** True if the broker's user lacks the permission for the registry's queues. The service runs without them then. */
@@ -105,7 +108,10 @@ export class Reporter implements AsyncDisposable {
 
   /** Consumes queries. */
   async #serveQueries(): Promise<void> {
-    const dispatcher = new RpcDispatcher([this.#endpoint()]);
+    const dispatcher = new RpcDispatcher([
+      this.#endpoint(),
+      this.#service.control,
+    ]);
     const { topic } = registryContract;
     await this.#connection.createConsumer(topic, dispatcher, { fanout: true });
     await this.#connection.consume();

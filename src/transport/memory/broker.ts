@@ -165,6 +165,8 @@ export class Broker {
         return { transient: true, singleActive: true, maxLength: 1 };
       case "deadLetter":
       case "quarantine":
+      case "paused":
+      case "parked":
       case "direct":
         return {};
       default: {

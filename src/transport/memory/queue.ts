@@ -202,6 +202,7 @@ export class MemoryQueue {
   }
 
   #unsubscribe(subscriber: Subscriber): void {
+    subscriber.ended.resolve();
     this.#subscribers = this.#subscribers.filter((other) =>
       other !== subscriber
     );

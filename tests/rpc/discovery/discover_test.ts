@@ -180,6 +180,7 @@ onEachBus("stats tells what a service has done, and its tasks", async (bus) => {
     dead: 0,
     blocked: 0,
     active: 0,
+    paused: [],
     longRunning: { count: 0, slots: 0, handlers: [] },
   });
   assert.ok(latency.max > 0 && latency.p50 <= latency.p99);

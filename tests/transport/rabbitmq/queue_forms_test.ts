@@ -6,6 +6,7 @@ import {
   createConnection,
   implement,
   memoryServiceStore,
+  operations,
   Service,
   TopologyError,
   type UnaryProcedure,
@@ -107,7 +108,8 @@ async function useAll(url: string, options: ConnectionOptions) {
   await using stack = new AsyncDisposableStack();
   const store = memoryServiceStore();
   const { promise: held, resolve: release } = Promise.withResolvers<void>();
-  const common = { ...options, url, signals: false, store };
+  const remoteControl = true;
+  const common = { ...options, url, signals: false, store, remoteControl };
   const manager = serving(held);
   stack.use(await Service.start({ ...common, host: "one", manager }));
   const connection = stack.use(await createConnection(url, options));
@@ -126,6 +128,8 @@ async function useAll(url: string, options: ConnectionOptions) {
   await connection.createListener(event, some);
   await connection.createListener(event, { ...some, exclusive: true });
   stack.use(connection.lead("compute", "sweep"));
+  const target = { topic: "compute", host: "one" };
+  await operations(connection).pause(target, { reason: "a test" });
   return stack.move();
 }
 
@@ -137,6 +141,8 @@ const EXAMPLES: Readonly<Record<string, string>> = {
   "of events": "notifications.info",
   "dead letters": "compute.dead",
   quarantine: "compute.quarantine",
+  "record of a pause": "compute.one.paused",
+  "casts of a paused queue": "compute.one.parked",
   "casts that wait for a retry": "compute.delay.3600000",
   "replies to a process": "reply_<id>",
   "replies to a call of `folsom`": "<call>",

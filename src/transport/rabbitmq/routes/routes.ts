@@ -86,6 +86,8 @@ export class Routes {
       case "delay":
       case "deadLetter":
       case "quarantine":
+      case "paused":
+      case "parked":
         return this.#derived(address);
       case "leader":
         return { key: name, queue: own.electionQueue(name, this.#choice()) };
