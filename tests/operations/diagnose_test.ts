@@ -177,6 +177,19 @@ onEachBus(
   },
 );
 
+onEachBus("a queue that an operator has paused", async (bus) => {
+  const { topic } = bus;
+  await using _worker = await serve(bus, { remoteControl: true });
+  await using connection = await bus.connect();
+  const { pause, resume, diagnose } = operations(connection);
+  await pause({ topic }, { reason: "a full disk" });
+  const { findings: [finding] } = await diagnose({ topic }, "add");
+  assert.equal(finding?.code, "PAUSED");
+  assert.match(String(finding?.text), /a full disk/);
+  await resume({ topic });
+  assert.deepEqual(await codes(connection, { topic }, "add"), []);
+});
+
 onEachBus("the rate is the change of a queue a second", async (bus) => {
   const { topic } = bus;
   await using connection = await bus.connect();

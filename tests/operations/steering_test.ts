@@ -6,6 +6,7 @@ import {
   createConnection,
   implement,
   InvalidValueError,
+  memoryLedgerStore,
   operations,
   type PeriodicTask,
   Service,
@@ -110,38 +111,45 @@ onEachBus("a cancelled call fails at once", async (bus) => {
   if (bus.url.startsWith("amqp")) assert.match(line, /guest/);
 });
 
-onEachBus(
-  "a cancelled cast becomes a dead letter, also before it runs",
-  async (bus) => {
-    const work = new Endless();
-    await using service = await serve(bus, work, {
-      concurrency: 1,
-      prefetch: 2,
-    });
-    await using connection = await bus.connect();
-    const client = connection.client(sums(bus.topic));
-    await client.cast("wait", { tag: "runs" });
-    await work.began;
-    await client.cast("wait", { tag: "waits" });
-    const steering = operations(connection);
-    const { requests } = await until("both are listed", async () => {
-      const running = await steering.running({ topic: bus.topic }, soon);
-      return running.requests.length === 2 && running;
-    });
-    for (const { id } of requests.toReversed()) {
-      const { workers } = await steering.cancel(id, soon);
-      assert.deepEqual(workers.map(({ outcome }) => outcome), ["deadLettered"]);
-    }
-    await work.ended;
-    await until("nothing is in hand", () => service.stats.active === 0);
-    const letters = await deadLetters(bus);
-    if (bus.url.startsWith("amqp")) {
-      assert.equal(letters.length, 2);
-      assert.match(letters.join(" "), /An operator cancelled wait/);
-    }
-    assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
-  },
-);
+for (const withLedger of [false, true]) {
+  onEachBus(
+    `a cancelled cast becomes a dead letter, also before it runs${
+      withLedger ? ", with a ledger" : ""
+    }`,
+    async (bus) => {
+      const work = new Endless();
+      await using service = await serve(bus, work, {
+        concurrency: 1,
+        prefetch: 2,
+        ...(withLedger && { ledger: memoryLedgerStore() }),
+      });
+      await using connection = await bus.connect();
+      const client = connection.client(sums(bus.topic));
+      await client.cast("wait", { tag: "runs" });
+      await work.began;
+      await client.cast("wait", { tag: "waits" });
+      const steering = operations(connection);
+      const { requests } = await until("both are listed", async () => {
+        const running = await steering.running({ topic: bus.topic }, soon);
+        return running.requests.length === 2 && running;
+      });
+      for (const { id } of requests.toReversed()) {
+        const { workers } = await steering.cancel(id, soon);
+        assert.deepEqual(workers.map(({ outcome }) => outcome), [
+          "deadLettered",
+        ]);
+      }
+      await work.ended;
+      await until("nothing is in hand", () => service.stats.active === 0);
+      const letters = await deadLetters(bus);
+      if (bus.url.startsWith("amqp")) {
+        assert.equal(letters.length, 2);
+        assert.match(letters.join(" "), /An operator cancelled wait/);
+      }
+      assert.equal(await client.call("add", { a: 1, b: 2 }), 3);
+    },
+  );
+}
 
 /** The reasons of the dead letters of a topic, on RabbitMQ. */
 async function deadLetters(bus: Bus): Promise<string[]> {

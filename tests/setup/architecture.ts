@@ -71,7 +71,7 @@ const FLOORS: Readonly<Record<string, string>> = {
   "src/operations/queues":
     "async connection contract rpc/notifications rpc/retries transport wire",
   "src/operations/diagnosis":
-    "connection contract transport rpc/client rpc/discovery operations/queues",
+    "rpc/steering connection contract transport rpc/client rpc/discovery operations/queues",
   "src/operations/steering":
     "async connection contract telemetry transport wire rpc rpc/client rpc/discovery rpc/steering",
   "src/operations":

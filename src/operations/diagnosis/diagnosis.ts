@@ -9,6 +9,7 @@ import type { ServiceStatus } from "../../rpc/discovery/service_report.ts";
  * - `QUEUE_UNAVAILABLE`: the broker does not tell the state of the queue, e.g. because its node is down.
  * - `NO_QUEUE`: no worker has ever served the target. `NO_WORKER`: nobody consumes its queue.
  * - `NO_ANSWER`: workers consume, and do not answer queries: their event loops are blocked, or their processes are stopped.
+ * - `PAUSED`: an operator has paused the queue.
  * - `UNSUPPORTED_VERSION`, `NO_SUCH_PROCEDURE`: no worker serves this version, or this procedure.
  * - `FULL`: all places of the workers' concurrency are taken. `LONG_RUNNING`: handlers run for long.
  * - `EVENT_LOOP_BLOCKED`: event loops of workers have stood still for a second or longer since their start.
@@ -23,6 +24,7 @@ export type FindingCode =
   | "NO_QUEUE"
   | "NO_WORKER"
   | "NO_ANSWER"
+  | "PAUSED"
   | "UNSUPPORTED_VERSION"
   | "NO_SUCH_PROCEDURE"
   | "FULL"

@@ -11,6 +11,8 @@ import type { ServiceStatus } from "../../rpc/discovery/service_report.ts";
 import type { Target } from "../../rpc/client/call_options.ts";
 import { queueFor, topicAddress } from "../../transport/address.ts";
 import type { TransportHealth } from "../../transport/transport_health.ts";
+import type { Pause } from "../../rpc/discovery/control_contract.ts";
+import { readPause } from "../../rpc/steering/pause_record.ts";
 import { oldestIn } from "../queues/oldest.ts";
 import { queuesOf } from "../queues/queue_kinds.ts";
 import { type QueueLook, stateOf } from "../queues/queue_list.ts";
@@ -25,6 +27,8 @@ export interface Facts {
   readonly queue: string;
   /** State of the queue; undefined if there is none. */
   readonly state: QueueLook | undefined;
+  /** Record of the pause of the queue; undefined if it is not paused. */
+  readonly pause: Pause | undefined;
   /** Milliseconds since the first message of the queue was sent; undefined if unknown. */
   readonly oldest: number | undefined;
   /** Numbers of messages in the queues beside it that exist, by their kind. */
@@ -63,12 +67,13 @@ async function statesOf(
   connection: ConnectionContext,
   { topic, host }: Target,
   timeout: number,
-): Promise<Pick<Facts, "state" | "beside" | "oldest">> {
+): Promise<Pick<Facts, "state" | "beside" | "oldest" | "pause">> {
   const { transport, session } = dependenciesOf(connection).resources;
   const beside = { quarantine: 0, delay: 0, dead: 0 };
   const address = topicAddress(topic, host);
   let state: QueueLook | undefined;
   let oldest: number | undefined;
+  let pause: Pause | undefined;
   try {
     for (const { name, kind } of queuesOf(address)) {
       const look = await stateOf(transport, name, timeout);
@@ -76,13 +81,16 @@ async function statesOf(
       else if (kind !== "events") beside[kind] += look?.messages ?? 0;
       if (look?.unavailable !== undefined) break; // the others would not be told either, each after its timeout
     }
+    if (state?.unavailable === undefined) {
+      pause = await readPause({ session, transport }, address);
+    }
     if (state?.consumers === 0 && state.messages !== 0) {
       oldest = await oldestIn(session, address, timeout);
     }
   } catch (error) {
     if (!(error instanceof ConnectionFailedError)) throw error;
   }
-  return { state, beside, oldest };
+  return { state, beside, oldest, pause };
 }
 
 /** Asks the services of a target for their contracts and their counters. */

@@ -71,6 +71,22 @@ const noWorker: Examine = (facts) => {
   );
 };
 
+const paused: Examine = ({ pause, queue }) => {
+  if (!pause) return undefined;
+  const { reason: why = "no reason is recorded", by, since } = pause;
+  const when = since === undefined
+    ? ""
+    : ` since ${new Date(since).toISOString()}`;
+  const who = by === undefined
+    ? ""
+    : ` by ${by.user ?? "an unknown user"} on ${by.host}`;
+  return reason(
+    "PAUSED",
+    `The queue ${queue} is paused${when}${who}: ${why}. Calls fail with PAUSED, and casts wait until it is resumed.`,
+    { pause },
+  );
+};
+
 const noAnswer: Examine = ({ queue, state, services, asked }) => {
   const silent = (state?.consumers ?? 0) - services.length;
   if (silent <= 0 || !asked) return undefined;
@@ -221,8 +237,8 @@ const deadLetters = beside(
 
 /** All examinations, in the order in which their findings matter. */
 const EXAMINATIONS: readonly Examine[] = [
-  ...[disconnected, blocked, queueUnavailable, noQueue, noWorker, noAnswer],
-  ...[unsupportedVersion, noSuchProcedure, full, longRunning],
+  ...[disconnected, blocked, queueUnavailable, noQueue, noWorker, paused],
+  ...[noAnswer, unsupportedVersion, noSuchProcedure, full, longRunning],
   ...[eventLoopBlocked, quarantined, backlog, retrying, deadLetters],
 ];
 

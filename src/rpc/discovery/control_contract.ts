@@ -102,9 +102,14 @@ const requestSchema: z.ZodType<RequestInHand> = z.object({
  */
 export type CancelOutcome = "cancelled" | "deadLettered" | "unconfirmed";
 
-/** Queue that a service serves, and its pause. */
+/**
+ * Queue that a service serves, and its pause.
+ * @category Operations
+ */
 export interface PausedTarget extends Pause {
+  /** Topic. */
   readonly topic: string;
+  /** Host; undefined for the queue of the topic. */
   readonly host?: string | undefined;
 }
 

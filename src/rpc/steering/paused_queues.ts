@@ -230,7 +230,9 @@ export class PausedQueues implements Disposable {
   #look(watched: Watched, hint?: Pause, insist = false): Promise<void> {
     const before = watched.looking ?? Promise.resolve();
     const looking: Promise<void> = before.then(async () => {
-      while (!await this.#try(watched, hint) && insist && !this.#disposed) {
+      while (
+        !await this.#try(watched, hint, insist) && insist && !this.#disposed
+      ) {
         await delay(RETRY_MS, { at: Infinity });
       }
     }).finally(() => {
@@ -241,14 +243,19 @@ export class PausedQueues implements Disposable {
   }
 
   /** Looks once; false if that is not possible. */
-  async #try(watched: Watched, hint?: Pause): Promise<boolean> {
+  async #try(
+    watched: Watched,
+    hint: Pause | undefined,
+    retried: boolean,
+  ): Promise<boolean> {
     try {
       await this.#lookOnce(watched, hint);
       return true;
     } catch (error) {
       const queue = queueName(watched.queue);
       const text = "Cannot see whether {queue} is paused: {error}";
-      logger("rpc").warn(text, { queue, error }, queue);
+      const level = retried ? "debug" : "warn";
+      logger("rpc")[level](text, { queue, error }, queue);
       return false;
     }
   }
