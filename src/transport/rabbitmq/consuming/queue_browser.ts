@@ -13,7 +13,7 @@ const FIRST_BATCH = 200;
 const MAX_BATCH = 4_000;
 const MAX_BATCH_BYTES = 4 * 1024 * 1024;
 /** The same for messages of which little is needed. */
-const MAX_KNOWN_BATCH = 60_000;
+const MAX_KNOWN_BATCH = 10_000;
 const MAX_KNOWN_BATCH_BYTES = 32 * 1024 * 1024;
 /** Milliseconds without a message after which the broker is asked for the number of ready messages. */
 const IDLE_MS = 250;
