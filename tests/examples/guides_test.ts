@@ -527,51 +527,54 @@ Deno.test("dead_letters.ts lists the dead letters of a topic, and puts a chosen 
 Deno.test("dead_letters.ts keeps the ids and headers of a foreign letter, and leaves one whose queue is gone", async () => {
   const url = await brokerUrl();
   const name = `t${crypto.randomUUID().slice(0, 8)}`;
-  const words = [name, "--url", url];
+  const gone = `${name}-gone`;
   await using raw = await Raw.open(url);
   const { channel } = raw;
-  const origins = [name, `${name}.gone`];
-  await channel.assertQueue(name);
-  await channel.assertQueue(`${name}.dead`);
+  for (const queue of [name, `${name}.dead`, `${gone}.dead`]) {
+    await channel.assertQueue(queue);
+  }
   const properties = {
     correlationId: "correlated",
     replyTo: "somewhere",
     messageId: "identified",
   };
   const body = Buffer.from("not JSON");
-  for (const origin of origins) {
-    const headers = {
-      "warren-queue": origin,
-      "warren-attempts": "3",
-      own: "é",
-    };
-    channel.sendToQueue(`${name}.dead`, body, { ...properties, headers });
+  // A letter returns to its own queue, whatever its headers name.
+  const headers = {
+    "warren-queue": "elsewhere",
+    "warren-attempts": "3",
+    own: "é",
+  };
+  for (const queue of [`${name}.dead`, `${gone}.dead`]) {
+    channel.sendToQueue(queue, body, { ...properties, headers });
   }
   await channel.waitForConfirms();
-  const { code, stdout, stderr } = await program(
-    "examples/dead_letters.ts",
-    "replay",
-    ...words,
-  );
-  assert.equal(code, 1);
+  const replay = (topic: string) =>
+    program("examples/dead_letters.ts", "replay", topic, "--url", url);
+  const { code, stdout } = await replay(name);
+  assert.equal(code, 0);
   assert.match(stdout, /^Dead letters replayed: 1$/m);
-  assert.match(
-    stderr,
-    new RegExp(`identified: No queue takes .*${name}\\.gone`),
-  );
   const replayed = await channel.get(name, { noAck: true });
   assert.ok(replayed && replayed.content.equals(body));
-  const { headers, deliveryMode, ...rest } = replayed.properties;
-  assert.equal(headers?.own, "é");
+  const { headers: kept, deliveryMode, ...rest } = replayed.properties;
+  assert.equal(kept?.own, "é");
   assert.equal(deliveryMode, 2);
   for (const [key, value] of Object.entries(properties)) {
     assert.equal(rest[key as keyof typeof rest], value, key);
   }
+  const failed = await replay(gone);
+  assert.equal(failed.code, 1);
+  assert.match(
+    failed.stderr,
+    new RegExp(`identified: No queue takes .*${gone}`),
+  );
+  const words = [gone, "--url", url];
   const list = await linesOf("examples/dead_letters.ts", "list", ...words);
   assert.match(`${list[0]}`, /^identified unreadable: 3 attempts/);
   assert.equal(list.at(-1), "Dead letters found: 1");
-  await channel.deleteQueue(name);
-  await channel.deleteQueue(`${name}.dead`);
+  for (const queue of [name, `${name}.dead`, `${gone}.dead`]) {
+    await channel.deleteQueue(queue);
+  }
 });
 
 Deno.test("cells.ts finds the hosts of two cells while a third one is down", async () => {

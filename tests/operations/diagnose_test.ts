@@ -13,6 +13,7 @@ import {
   type Target,
 } from "../../mod.ts";
 import { type Bus, failureOf, onEachBus, onRabbit } from "../rpc/support.ts";
+import { isAll, ONLY_ALL } from "../setup/all.ts";
 import { privateBroker, rabbitmqServer } from "../setup/broker.ts";
 import { privateCluster } from "../setup/cluster.ts";
 import { until } from "../setup/probe.ts";
@@ -308,8 +309,8 @@ Deno.test({
 });
 
 Deno.test({
-  name: "the node of the queue is down (needs rabbitmq-server)",
-  ignore: !rabbitmqServer,
+  name: `the node of the queue is down ${ONLY_ALL}`,
+  ignore: !rabbitmqServer || !isAll,
   fn: async () => {
     await using cluster = await privateCluster({ size: 2 });
     const [near, far] = cluster.nodes;
