@@ -1,5 +1,6 @@
 /** The example as its reader runs it: in one process, on RabbitMQ, and as processes with the rights that the README names. */
 import assert from "node:assert/strict";
+import { isAll, ONLY_ALL } from "../setup/all.ts";
 import { Raw } from "../rpc/support.ts";
 import { brokerUrl, rabbitmqServer } from "../setup/broker.ts";
 import { privateCluster } from "../setup/cluster.ts";
@@ -232,8 +233,9 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
 
 Deno.test({
   name:
-    "compute.ts on a cluster: a node that is killed is one line, and nothing else is seen of it (needs rabbitmq-server)",
-  ignore: rabbitmqServer === undefined,
+    "compute.ts on a cluster: a node that is killed is one line, and nothing else is seen of it (needs rabbitmq-server) " +
+    ONLY_ALL,
+  ignore: rabbitmqServer === undefined || !isAll,
 }, async () => {
   await using cluster = await privateCluster();
   const url = cluster.urls.join(",");

@@ -3,6 +3,7 @@
  * moves from classic to quorum queues on one broker, and from RabbitMQ 3.10 to 4.3.
  */
 import assert from "node:assert/strict";
+import { isAll, ONLY_ALL } from "../../setup/all.ts";
 import { z } from "npm:zod@^4.6.7";
 import {
   type Client,
@@ -255,8 +256,9 @@ async function move(
 
 Deno.test({
   name:
-    "a system moves from classic to quorum queues under load, and nothing is lost (needs rabbitmq-server)",
-  ignore: !rabbitmqServer,
+    "a system moves from classic to quorum queues under load, and nothing is lost (needs rabbitmq-server) " +
+    ONLY_ALL,
+  ignore: !rabbitmqServer || !isAll,
 }, async () => {
   await using broker = await privateBroker({ plugins: ["rabbitmq_shovel"] });
   const old: Place = { url: broker.url, broker, vhost: "/", queueType: "auto" };
