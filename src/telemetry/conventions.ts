@@ -33,8 +33,6 @@ export const attribute = {
   destinationTemplate: "messaging.destination.template",
   routingKey: "messaging.rabbitmq.destination.routing_key",
   messageId: "messaging.message.id",
-  conversationId: "messaging.message.conversation_id",
-  bodySize: "messaging.message.body.size",
   verb: "warren.verb",
   attempt: "warren.attempt",
   redelivered: "warren.redelivered",
@@ -46,9 +44,6 @@ export const attribute = {
   state: "warren.state",
   incident: "warren.incident",
   connection: "warren.connection",
-  delay: "warren.delay_ms",
-  reason: "warren.reason",
-  queue: "warren.queue",
 } as const;
 
 /** Names of the events of a span. */

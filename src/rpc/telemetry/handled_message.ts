@@ -36,11 +36,6 @@ export class HandledMessage {
     if (this.#isRecorded) this.#span = startSpan(handledSpan, message);
   }
 
-  /** True if the process is traced. */
-  get traced(): boolean {
-    return this.#span !== undefined;
-  }
-
   /** Runs work whose own spans are children of this one. */
   run<T>(work: () => T): T {
     return this.#span ? this.#span.run(work) : work();
