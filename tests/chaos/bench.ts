@@ -16,6 +16,8 @@ export interface RunSettings {
   readonly seed: number;
   /** Milliseconds that a shared machine may add to the times of a row's own lines; default 0. What is lost or hung has none. */
   readonly patience?: number;
+  /** Factor of the messages a second; default 1. */
+  readonly load?: number;
 }
 
 /** What rows share. */
@@ -57,6 +59,17 @@ export const usual: BenchOptions = {
   castTimeout: 15_000,
   callTimeout: 5_000,
 };
+
+/** Messages a second, times a factor. */
+function scaled(rates: Rates, factor = 1): Rates {
+  const { cast, call, fanout, stream } = rates;
+  return {
+    cast: cast * factor,
+    call: call * factor,
+    fanout: fanout * factor,
+    stream: stream * factor,
+  };
+}
 
 /** Numbers from 0 to 1, the same for the same seed. */
 export function seeded(seed: number): () => number {
@@ -116,7 +129,7 @@ export class Bench implements AsyncDisposable {
     this.folder = Deno.makeTempDirSync({ dir: broker.folder });
     this.store = store;
     this.settings = settings;
-    this.options = options;
+    this.options = { ...options, rates: scaled(options.rates, settings.load) };
     this.random = seeded(settings.seed);
     this.workerProxy = proxyTo(broker.url);
     this.callerProxy = proxyTo(broker.url);

@@ -9,6 +9,7 @@
  *                          one pass; default: two, classic with memory and quorum with postgres
  *     --rabbitmq 4.3|4.0|3.10|<folder>
  *                          default: 4.3 if it can be had
+ *     --load 0.5           factor of the messages a second, for a machine that handles few more than it gets
  *     --tick-time 60       seconds of net_ticktime in rows that set it (K5)
  *     --replay <folder>    a run that failed, again: the same row, seed and settings
  *     --soak <minutes>     faults by chance on the same processes
@@ -51,6 +52,7 @@ const { values: args } = parseArgs({
     ledger: { type: "string" },
     rabbitmq: { type: "string" },
     "tick-time": { type: "string" },
+    load: { type: "string" },
     replay: { type: "string" },
     soak: { type: "string" },
     keep: { type: "boolean", default: false },
@@ -83,6 +85,7 @@ function plans(): Plan[] {
     ...(args.rabbitmq !== undefined && { rabbitmq: args.rabbitmq }),
     ...(args["tick-time"] !== undefined &&
       { tickTime: number("tick-time", args["tick-time"]) }),
+    ...(args.load !== undefined && { load: number("load", args.load) }),
   };
   const queue = word("queue", args.queue ?? "classic", "classic", "quorum");
   const ledger = word("ledger", args.ledger ?? "memory", "memory", "postgres");

@@ -9,8 +9,8 @@ import {
 import { until } from "../setup/probe.ts";
 import { type FleetProcess, startWorker } from "./process.ts";
 
-const ROUNDS = isAll ? 10 : 3;
-const SERVICES = 20;
+const ROUNDS = isAll ? 10 : 2;
+const SERVICES = isAll ? 20 : 8;
 
 const start = (broker: PrivateBroker) =>
   startWorker("c", broker.url, [`${SERVICES}`], "./crowd.ts");

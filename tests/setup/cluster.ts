@@ -101,13 +101,13 @@ export class PrivateCluster implements AsyncDisposable {
 
   /** The node that leads a quorum queue, or has a classic one. */
   async leaderOf(queue: string): Promise<PrivateBroker> {
+    // As text: RabbitMQ 3.10 leaves the node out of a pid in JSON.
     const listed = await this.running.ctl(
-      ...["list_queues", "-q", "--formatter", "json", "name", "leader", "pid"],
+      ...["list_queues", "-q", "--no-table-headers", "name", "leader", "pid"],
     );
-    const found: { name: string; leader?: string; pid?: string }[] = JSON
-      .parse(listed);
-    const entry = found.find(({ name }) => name === queue);
-    const place = entry?.leader || entry?.pid || "";
+    const rows = listed.split("\n").map((line) => line.split("\t"));
+    const [, leader, pid] = rows.find(([name]) => name === queue) ?? [];
+    const place = leader || pid || "";
     const node = this.nodes.find(({ name }) => place.includes(name));
     if (!node) throw new Error(`No node leads ${queue}: ${place}`);
     return node;

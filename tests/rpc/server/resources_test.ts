@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
 import { cleanup, createConnection } from "../../../mod.ts";
+import { isAll } from "../../setup/all.ts";
 import {
   type PrivateBroker,
   privateBroker,
@@ -9,6 +10,8 @@ import {
 } from "../../setup/broker.ts";
 import { until } from "../../setup/probe.ts";
 import { Bus, sumHandlers, sums } from "../support.ts";
+
+const CALLS = isAll ? 5_000 : 1_000;
 
 /** Calls `times`, at most 100 at once. */
 async function callOften(bus: Bus, times: number): Promise<void> {
@@ -59,7 +62,7 @@ async function settles(
 
 Deno.test({
   name:
-    "5 000 calls on two sockets, and as many channels and queues as before (rabbitmq)",
+    `${CALLS} calls on two sockets, and as many channels and queues as before (rabbitmq)`,
   ignore: rabbitmqServer === undefined,
   fn: async () => {
     await using broker = await privateBroker();
@@ -77,7 +80,7 @@ Deno.test({
       await callOften(bus, 100);
       const before = await census(broker);
       assert.equal(before.connections, 2);
-      await callOften(bus, 5_000);
+      await callOften(bus, CALLS);
       await settles(broker, before);
       const pooled = Array.from({ length: 25 }, async () => {
         await using connection = await createConnection(bus.url, {
