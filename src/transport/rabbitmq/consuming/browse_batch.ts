@@ -29,6 +29,8 @@ export interface BrowseState {
   readonly options: BrowseOptions;
   /** Bytes of the whole bodies above the limit that are held. */
   wholeBytes: number;
+  /** True once a message has arrived that is near its delivery limit. */
+  isNearLimit: boolean;
   /** Tags of the messages that are to be acknowledged, once their consumer is cancelled. */
   acknowledged: number[];
 }
@@ -224,6 +226,7 @@ export class BrowseBatch implements ConsumerListener {
     const { headers, messageId, bodySize: bytes } = received;
     const { onHead } = this.#state.options;
     const deliveryCount = countOf(received);
+    if (isNearDeliveryLimit({ deliveryCount })) this.#state.isNearLimit = true;
     return onHead?.({ headers, messageId, bytes, deliveryCount }) ?? "body";
   }
 

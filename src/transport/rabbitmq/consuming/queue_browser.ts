@@ -12,6 +12,8 @@ const FIRST_BATCH = 200;
 /** Maximum number of messages of a batch, which has at most 4 MiB by the sizes of the batch before. */
 const MAX_BATCH = 4_000;
 const MAX_BATCH_BYTES = 4 * 1024 * 1024;
+/** Maximum number of messages of a batch while messages are near their delivery limit. */
+const MAX_NEAR_LIMIT_BATCH = 500;
 /** The same for messages of which little is needed. */
 const MAX_KNOWN_BATCH = 10_000;
 const MAX_KNOWN_BATCH_BYTES = 32 * 1024 * 1024;
@@ -62,7 +64,10 @@ export class QueueBrowser implements Browser {
     const { maxMessages = Infinity, firstBatch = FIRST_BATCH } = options;
     this.messages = messages;
     this.#queue = queue;
-    this.#state = { channel, options, wholeBytes: 0, acknowledged: [] };
+    this.#state = {
+      ...{ channel, options },
+      ...{ wholeBytes: 0, isNearLimit: false, acknowledged: [] },
+    };
     this.#batchSize = Math.min(Math.max(1, firstBatch), MAX_BATCH);
     this.#left = Math.min(messages, maxMessages);
   }
@@ -169,7 +174,7 @@ export class QueueBrowser implements Browser {
   }
 
   async #startBatch(): Promise<BrowseBatch> {
-    const size = Math.min(this.#knownSize() || this.#batchSize, this.#left);
+    const size = Math.min(this.#nextSize(), this.#left);
     this.#requested += size;
     const batch = new BrowseBatch(this.#state, size);
     this.#left -= size;
@@ -179,6 +184,17 @@ export class QueueBrowser implements Browser {
     });
     await this.#inTime(consuming);
     return batch;
+  }
+
+  /**
+   * Returns the size of the next batch. The first one is small, since it shows whether messages have to be replaced: no
+   * more of those are taken than can be replaced before the look ends, because each delivery counts.
+   */
+  #nextSize(): number {
+    const { isNearLimit } = this.#state;
+    if (isNearLimit) return Math.min(MAX_NEAR_LIMIT_BATCH, this.#batchSize);
+    const isFirst = this.#started === 0;
+    return !isFirst && this.#knownSize() || this.#batchSize;
   }
 
   /** Returns the size of the next batch if it is one of known messages; else 0. */
