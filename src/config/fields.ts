@@ -147,6 +147,7 @@ export const fields: { readonly [K in Key]: Field<Flat[K]> } = {
     ...numeric,
   }),
   tracebacks: flagField("WARREN_TRACEBACKS", false),
+  deadLetterStacks: flagField("WARREN_DEAD_LETTER_STACKS", false),
   traceCasts: field<"link" | "child">("WARREN_TRACE_CASTS", {
     schema: z.enum(["link", "child"]),
     allowed: "link or child",

@@ -63,6 +63,8 @@ export interface Config {
   readonly maxMessageSize: number;
   /** True to send the stacks of errors to callers. `WARREN_TRACEBACKS`; default false. */
   readonly tracebacks: boolean;
+  /** True to keep the stacks of errors in dead letters. `WARREN_DEAD_LETTER_STACKS`; default false. */
+  readonly deadLetterStacks: boolean;
   /** Relation of the span of a cast or an event to its sender's. `WARREN_TRACE_CASTS`; default `link`. */
   readonly traceCasts: "link" | "child";
   /** True to wait until the queue of a call exists. `WARREN_WAIT_FOR_ROUTE`; default false. */
