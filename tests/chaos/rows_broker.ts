@@ -172,8 +172,9 @@ const queueFull: Row = {
     await broker.ctl("clear_policy", topic);
   },
   judge: (result) => [
-    ...onlyCodes(result, ["cast"], ["REJECTED"]),
-    ...onlyCodes(result, ["burst"], ["REJECTED", "UNCONFIRMED"]),
+    // Unconfirmed: the last of its attempts was under way at the deadline. A burst may reach its own before its first.
+    ...onlyCodes(result, ["cast"], ["REJECTED", "UNCONFIRMED"]),
+    ...onlyCodes(result, ["burst"], ["REJECTED", "UNCONFIRMED", "TIMEOUT"]),
     ...onlyCodes(result, ["call"], ["REJECTED", "TIMEOUT"]), // requests of calls are not confirmed
     ...unless(
       result.outcomes.some(({ code }) => code === "REJECTED"),
