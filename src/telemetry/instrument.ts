@@ -12,6 +12,9 @@ import { type InstrumentOptions, Series } from "./series.ts";
 /** Maximum number of series of an instrument. Further ones are counted together, with `_OTHER` for each attribute. */
 const MAX_SERIES = 1_000;
 
+/** Maximum number of series of an instrument up to which further ones are prepared before they have a value. */
+const MAX_PREPARED = 500;
+
 /** Values of a gauge with their attributes. */
 export type GaugeReader = () => Iterable<
   readonly [values: readonly string[], value: number]
@@ -46,9 +49,12 @@ export class Instrument {
     meterFor(this.options)?.(value, series.attributes);
   }
 
-  /** Makes a series without a value known, so that its first increase can be seen. */
+  /**
+   * Makes a series without a value known, so that its first increase can be seen; not if there are many series, whose room
+   * is for those with values.
+   */
   prepare(values: readonly string[]): void {
-    this.#seriesOf(values);
+    if (this.#series.length < MAX_PREPARED) this.#seriesOf(values);
   }
 
   /** Adds a reader of a gauge, until disposed. The values of all readers with the same attributes are added up. */

@@ -163,6 +163,18 @@ Deno.test("an instrument has at most 1000 series; further ones are counted toget
   assert.equal(sum, 4_000);
 });
 
+Deno.test("series without a value leave room for those with one", () => {
+  const instrument = new Instrument({
+    ...{ name: "test.prepared", kind: "counter", unit: "{one}" },
+    description: "A test.",
+    attributesOf: ([procedure = ""]) => ({ procedure }),
+  });
+  for (let n = 0; n < 5_000; n++) instrument.prepare([`p${n}`]);
+  instrument.record(1, ["p4999"]);
+  const { attributes, sum } = instrument.series().at(-1) ?? {};
+  assert.deepEqual([attributes, sum], [{ procedure: "p4999" }, 1]);
+});
+
 Deno.test({
   name: "labels with any characters are read back, also of several processes",
   ignore,
