@@ -179,9 +179,8 @@ export class ConnectionContext extends UntypedVerbs implements AsyncDisposable {
   /** Starts the inbox, for control commands of callers, and all consumers. Consumers that are created later start at once. */
   async consume(): Promise<void> {
     this.#check();
-    const deadline = this.#setUp();
-    await this.#dependencies.resources.inbox.ready(deadline);
-    await this.#consumers.subscriptions.start(deadline);
+    await this.#dependencies.resources.inbox.ready(this.#setUp());
+    await this.#consumers.subscriptions.start(() => this.#setUp());
   }
 
   /**

@@ -108,19 +108,22 @@ export class Subscriptions {
     this.#listeners.push(stop);
   }
 
-  /** Starts the planned consumers; later ones start at once. Those that fail stay planned. */
-  async start(deadline: Deadline): Promise<void> {
+  /**
+   * Starts the planned consumers; later ones start at once. Those that fail stay planned. Each gets a deadline of its own,
+   * since a broker needs minutes for thousands of them.
+   */
+  async start(newDeadline: () => Deadline): Promise<void> {
     this.#started = true;
     const planned = this.#planned.splice(0);
     await inParallel(planned, MAX_STARTS, async (start) => {
       try {
-        await start(deadline);
+        await start(newDeadline());
       } catch (error) {
         this.#planned.push(start);
         throw error;
       }
     });
-    await this.#session.waitForNewQueues(deadline);
+    await this.#session.waitForNewQueues(newDeadline());
   }
 
   /** Cancels all consumers; resolves when the broker has confirmed it, or at the deadline. */

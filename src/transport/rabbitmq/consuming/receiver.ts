@@ -177,26 +177,40 @@ export async function startConsumer(
     exclusive,
     arguments: argumentsOf(spec),
     prefetchCount: prefetchOf(spec),
-  }).finally(() => clearDeadline(limit));
+  }).finally(() => limit[Symbol.dispose]());
+  lastStarts.set(channel, performance.now());
   spec.unanswered = 0;
   if (!channel.isOpen) throw new Error("channel lost");
   if (cancelled) throw new Error("consumer cancelled");
 }
 
-/** Closes the channel if the broker does not start the consumer in time. */
-function limitReply(spec: ConsumerSpec, channel: Channel): Timer {
+/** Moment of the last start of a consumer on a channel, in milliseconds of `performance.now()`. */
+const lastStarts = new WeakMap<Channel, number>();
+
+/**
+ * Closes the channel if the broker does not start the consumer in time. While it starts others on the channel, whose
+ * requests it handles one after the other, it is not blocked.
+ */
+function limitReply(spec: ConsumerSpec, channel: Channel): Disposable {
   const { unanswered = 0 } = spec;
   const ms = Math.min(
     MAX_CONSUME_TIMEOUT_MS,
     CONSUME_TIMEOUT_MS * 2 ** unanswered,
   );
-  return setDeadline(performance.now() + ms, () => {
+  const expire = () => {
     if (!channel.isOpen) return; // an earlier consumer has blocked it
+    const last = lastStarts.get(channel) ?? -Infinity;
+    if (performance.now() < last + ms) {
+      timer = setDeadline(last + ms, expire);
+      return;
+    }
     spec.unanswered = unanswered + 1;
     const queue = spec.route.queue.name;
     const text =
       "The broker has not started a consumer of {queue} in {ms} ms: trying again on another channel";
     logger("bus").warn(text, { queue, ms }, queue);
     void channel.close(0); // the reply would come no sooner
-  });
+  };
+  let timer: Timer = setDeadline(performance.now() + ms, expire);
+  return { [Symbol.dispose]: () => clearDeadline(timer) };
 }
