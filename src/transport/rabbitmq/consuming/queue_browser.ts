@@ -19,8 +19,8 @@ const MAX_KNOWN_BATCH = 10_000;
 const MAX_KNOWN_BATCH_BYTES = 32 * 1024 * 1024;
 /** Milliseconds without a message after which the broker is asked for the number of ready messages. */
 const IDLE_MS = 250;
-/** Milliseconds for a reply of the broker. */
-const REPLY_TIMEOUT_MS = 10_000;
+/** Milliseconds for a reply of the broker. RabbitMQ 4.0 needs up to 20 s after thousands of acknowledgements. */
+const REPLY_TIMEOUT_MS = 30_000;
 /** Milliseconds between two counts of the messages that are returned, and without a change of the count. */
 const RETURN_INTERVAL_MS = 20;
 const MAX_UNCHANGED_MS = 10_000;
