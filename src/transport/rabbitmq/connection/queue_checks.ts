@@ -70,15 +70,14 @@ export class QueueChecks {
 
   /**
    * See `Session.flush`. RabbitMQ processes the frames of a connection in their order, so that it has processed all
-   * earlier acknowledgements when it answers this check. Every virtual host has the exchange, and no permission is
-   * needed to check it.
+   * earlier acknowledgements when it answers this request, which changes nothing on a channel without consumers. From
+   * RabbitMQ 4.3 on, a check of an exchange or a queue needs a right on it; this request needs none.
    */
   async flush(deadline: Deadline): Promise<void> {
-    const check = { exchange: "amq.direct", passive: true };
     await this.#channels.perform(
-      "exchange amq.direct",
+      "a prefetch",
       deadline,
-      (channel) => channel.request("exchange.declare", check),
+      (channel) => channel.request("basic.qos", { prefetchCount: 0 }),
     );
   }
 
